@@ -1,0 +1,7 @@
+"""The schema of a recipe and its loader."""
+
+from tsn_tsm_plugin.config.defaults import get_cfg
+from tsn_tsm_plugin.config.load import keys_of, load_cfg
+from tsn_tsm_plugin.config.node import CfgNode
+
+__all__ = ["CfgNode", "get_cfg", "keys_of", "load_cfg"]

@@ -1,0 +1,141 @@
+"""Rules that a type alone cannot express: legal words, ranges, and keys that must agree."""
+
+from collections.abc import Iterator
+
+from tsn_tsm_plugin.config.node import CfgNode
+
+Fault = tuple[str, str]
+
+_CHOICES: dict[str, tuple[object, ...]] = {
+    "MODEL.ARCH": ("tsn", "tsm"),
+    "TSN.SAMPLING": ("uniform", "dense"),
+    "TSM.SHIFT_PLACE": ("blockres", "block"),
+    "DATA.PREPARE": ("", "motion"),
+    "AUG.CROP": ("multi_scale", "random_resized", "center"),
+    "AUG.NUM_FIXED_CROPS": (5, 13),
+    "DATA_LOADER.START_METHOD": ("fork", "spawn", "forkserver"),
+    "TEST.NUM_SPATIAL_CROPS": (1, 3, 10),
+    "TEST.VIEW_AVERAGE": ("auto", "logits", "probabilities"),
+    "SOLVER.OPTIMIZING_METHOD": ("sgd",),
+    "SOLVER.PARAM_GROUPS": ("tsn", "tsm"),
+    "SOLVER.LR_POLICY": ("steps_with_relative_lrs", "cosine"),
+}
+_AT_LEAST: dict[str, float] = {
+    "LOG_PERIOD": 1,
+    "MODEL.NUM_CLASSES": 1,
+    "MODEL.FC_INIT_STD": 0,
+    "TSN.SAMPLE_RANGE": 1,
+    "TSM.SHIFT_DIV": 2,
+    "DATA.NUM_FRAMES": 1,
+    "DATA.MAX_BAD_VIDEOS": 0,
+    "DATA.TRAIN_SHORT_SIDE": 0,
+    "DATA.TEST_SHORT_SIDE": 0,
+    "DATA.TRAIN_CROP_SIZE": 1,
+    "DATA.TEST_CROP_SIZE": 1,
+    "DATA_LOADER.NUM_WORKERS": 0,
+    "TRAIN.BATCH_SIZE": 1,
+    "TRAIN.EVAL_PERIOD": 0,
+    "TRAIN.CHECKPOINT_PERIOD": 1,
+    "TEST.BATCH_SIZE": 1,
+    "TEST.NUM_FRAMES": 0,
+    "TEST.NUM_ENSEMBLE_VIEWS": 1,
+    "SOLVER.BASE_LR": 0,
+    "SOLVER.MOMENTUM": 0,
+    "SOLVER.WEIGHT_DECAY": 0,
+    "SOLVER.MAX_EPOCH": 1,
+    "SOLVER.WARMUP_EPOCHS": 0,
+    "SOLVER.CLIP_GRAD_L2NORM": 0,
+}
+
+
+def faults_of(cfg: CfgNode) -> list[Fault]:
+    """Return every broken rule as ``(key, what the rule is and what was given)``."""
+    return [*_words(cfg), *_ranges(cfg), *_sampling(cfg), *_pixels(cfg), *_schedule(cfg)]
+
+
+def _value(cfg: CfgNode, key: str) -> object:
+    node: object = cfg
+    for name in key.split("."):
+        node = node[name]  # type: ignore[index]
+    return node
+
+
+def _words(cfg: CfgNode) -> Iterator[Fault]:
+    for key, choices in _CHOICES.items():
+        value = _value(cfg, key)
+        if value not in choices:
+            yield key, f"must be one of {', '.join(map(repr, choices))}, got {value!r}"
+
+
+def _ranges(cfg: CfgNode) -> Iterator[Fault]:
+    for key, least in _AT_LEAST.items():
+        value = _value(cfg, key)
+        if not value >= least:  # type: ignore[operator]  # so that nan is refused too
+            yield key, f"must be at least {least:g}, got {value!r}"
+    if not 0.0 <= cfg.MODEL.DROPOUT_RATE < 1.0:
+        yield "MODEL.DROPOUT_RATE", f"must be in [0, 1), got {cfg.MODEL.DROPOUT_RATE!r}"
+
+
+def _sampling(cfg: CfgNode) -> Iterator[Fault]:
+    if cfg.TSN.SAMPLING == "uniform" and cfg.TEST.NUM_ENSEMBLE_VIEWS not in (1, 2):
+        yield (
+            "TEST.NUM_ENSEMBLE_VIEWS",
+            f"must be 1 or 2 (twice sample) with TSN.SAMPLING uniform, got {cfg.TEST.NUM_ENSEMBLE_VIEWS}; "
+            "more views in time need TSN.SAMPLING dense",
+        )
+    if cfg.MODEL.ARCH == "tsm" and cfg.TEST.NUM_FRAMES not in (0, cfg.DATA.NUM_FRAMES):
+        yield (
+            "TEST.NUM_FRAMES",
+            f"must be 0 or DATA.NUM_FRAMES ({cfg.DATA.NUM_FRAMES}) for tsm, whose shift is trained for that many "
+            f"frames, got {cfg.TEST.NUM_FRAMES}",
+        )
+    if cfg.TSN.SAMPLING == "dense" and cfg.DATA.NUM_FRAMES > cfg.TSN.SAMPLE_RANGE:
+        yield (
+            "TSN.SAMPLE_RANGE",
+            f"must be at least DATA.NUM_FRAMES ({cfg.DATA.NUM_FRAMES}), got {cfg.TSN.SAMPLE_RANGE}",
+        )
+
+
+def _pixels(cfg: CfgNode) -> Iterator[Fault]:
+    for key in ("DATA.MEAN", "DATA.STD"):
+        if len(_value(cfg, key)) != 3:  # type: ignore[arg-type]
+            yield key, f"must hold one number for each of R, G, B, got {_value(cfg, key)!r}"
+    if any(not std > 0 for std in cfg.DATA.STD):
+        yield "DATA.STD", f"must be positive, got {list(cfg.DATA.STD)!r}"
+    if cfg.DATA.STD and max(cfg.DATA.STD) <= 1.0:
+        yield "DATA.STD", f"is in 0-255 here, got {list(cfg.DATA.STD)!r}; multiply MEAN and STD by 255"
+    for split in ("TRAIN", "TEST"):
+        short_side, crop = cfg.DATA[f"{split}_SHORT_SIDE"], cfg.DATA[f"{split}_CROP_SIZE"]
+        resized_after = split == "TRAIN" and cfg.AUG.CROP != "center"
+        if 0 < short_side < crop and not resized_after:
+            yield (
+                f"DATA.{split}_CROP_SIZE",
+                f"must be at most DATA.{split}_SHORT_SIDE ({short_side}), got {crop}",
+            )
+    if not cfg.AUG.CROP_SCALES or any(not 0.0 < scale <= 1.0 for scale in cfg.AUG.CROP_SCALES):
+        yield "AUG.CROP_SCALES", f"must be numbers in (0, 1], got {list(cfg.AUG.CROP_SCALES)!r}"
+    labels: list[object] = []
+    for pair in cfg.DATA.FLIP_LABEL_PAIRS:
+        is_pair = isinstance(pair, list | tuple) and len(pair) == 2
+        if not is_pair or any(
+            type(label) is not int or not 0 <= label < cfg.MODEL.NUM_CLASSES for label in pair
+        ):
+            yield (
+                "DATA.FLIP_LABEL_PAIRS",
+                f"must hold pairs of labels below MODEL.NUM_CLASSES ({cfg.MODEL.NUM_CLASSES}), got {pair!r}",
+            )
+        else:
+            labels += pair
+    if len(set(labels)) < len(labels):
+        yield "DATA.FLIP_LABEL_PAIRS", "must name a label once only"
+
+
+def _schedule(cfg: CfgNode) -> Iterator[Fault]:
+    steps = list(cfg.SOLVER.STEPS)
+    if not steps or steps[0] != 0 or steps != sorted(set(steps)):
+        yield "SOLVER.STEPS", f"must start with 0 and rise, got {steps!r}"
+    if len(cfg.SOLVER.LRS) != len(steps):
+        yield (
+            "SOLVER.LRS",
+            f"must hold one factor for each of SOLVER.STEPS ({len(steps)}), got {list(cfg.SOLVER.LRS)!r}",
+        )

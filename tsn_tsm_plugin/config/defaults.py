@@ -1,0 +1,155 @@
+"""The schema: every key a recipe may set, with its meaning, unit and default.
+
+Keys carry SlowFast's names where the concept is SlowFast's; what TSN and TSM add lives in the nodes
+``TSN``, ``TSM`` and ``AUG``. Floats are written with a point, lists hold one type, and no default is ``None``.
+"""
+
+from tsn_tsm_plugin.config.node import CfgNode
+
+_C = CfgNode()
+
+# Run folder. Empty: runs/<method>/<name of the recipe file>, below the current directory.
+_C.OUTPUT_DIR = ""
+# Seed of weights, order of the videos, augmentation and dropout.
+_C.RNG_SEED = 0
+# Steps between two lines of metrics.
+_C.LOG_PERIOD = 10
+
+_C.MODEL = CfgNode()
+# "tsn" or "tsm".
+_C.MODEL.ARCH = "tsm"
+# A registered backbone, see `python -m tsn_tsm_plugin.tools.list_components --kind backbones`.
+_C.MODEL.BACKBONE = "resnet50"
+# Weights of the backbone before training: "" (random), a torchvision name such as "IMAGENET1K_V1", or a file.
+_C.MODEL.BACKBONE_WEIGHTS = ""
+_C.MODEL.NUM_CLASSES = 400
+# Probability of dropping a feature before the classifier, in [0, 1).
+_C.MODEL.DROPOUT_RATE = 0.5
+# Standard deviation of the classifier's initial weights.
+_C.MODEL.FC_INIT_STD = 0.001
+
+_C.TSN = CfgNode()
+# How frames are chosen: "uniform" (one per segment) or "dense" (a window of SAMPLE_RANGE frames).
+_C.TSN.SAMPLING = "uniform"
+# Width of the dense window, in frames.
+_C.TSN.SAMPLE_RANGE = 64
+# Whether training with uniform sampling may also draw the last `frames mod segments` frames of a video,
+# which the references never use.
+_C.TSN.KEEP_TAIL_FRAMES = False
+
+_C.TSM = CfgNode()
+# One SHIFT_DIV-th of the channels is shifted each way.
+_C.TSM.SHIFT_DIV = 8
+# "blockres": the first convolution of a residual block sees shifted features; "block": the whole block does.
+_C.TSM.SHIFT_PLACE = "blockres"
+# Halve the number of frames before the second stage.
+_C.TSM.TEMPORAL_POOL = False
+
+_C.DATA = CfgNode()
+# Folder of the dataset; lists, label map and videos are looked up below it.
+_C.DATA.PATH_TO_DATA_DIR = ""
+# Put before every path of a list; relative to PATH_TO_DATA_DIR.
+_C.DATA.PATH_PREFIX = ""
+# List files, one `path label` per line, relative to PATH_TO_DATA_DIR. Empty TEST_LIST: VAL_LIST.
+_C.DATA.TRAIN_LIST = "train.txt"
+_C.DATA.VAL_LIST = "val.txt"
+_C.DATA.TEST_LIST = ""
+# What stands between path and label.
+_C.DATA.PATH_LABEL_SEPARATOR = " "
+# One class name per line, relative to PATH_TO_DATA_DIR. Empty: classes are numbered.
+_C.DATA.LABEL_MAP = ""
+# Dataset that is made when PATH_TO_DATA_DIR does not exist: "" (none) or "motion".
+_C.DATA.PREPARE = ""
+# Frames of one view in training and validation; for TSM also in testing.
+_C.DATA.NUM_FRAMES = 8
+# Decoder: "auto" or a registered name ("pyav", "torchcodec", "decord").
+_C.DATA.DECODING_BACKEND = "auto"
+# Unreadable videos that an epoch may leave out before the run stops.
+_C.DATA.MAX_BAD_VIDEOS = 0
+# Mean and standard deviation of each RGB channel, in 0-255.
+_C.DATA.MEAN = [123.675, 116.28, 103.53]
+_C.DATA.STD = [58.395, 57.12, 57.375]
+# Short side of a frame before the crop, in pixels; 0 keeps the decoded size.
+_C.DATA.TRAIN_SHORT_SIDE = 256
+_C.DATA.TEST_SHORT_SIDE = 256
+# Side of the square crop, in pixels.
+_C.DATA.TRAIN_CROP_SIZE = 224
+_C.DATA.TEST_CROP_SIZE = 224
+# Mirror half of the training clips.
+_C.DATA.RANDOM_FLIP = True
+# Pairs of labels that a mirror turns into each other, e.g. [[86, 87], [93, 94]].
+_C.DATA.FLIP_LABEL_PAIRS = []
+
+_C.AUG = CfgNode()
+# Training crop: "multi_scale" (TSN), "random_resized" (Inception) or "center".
+_C.AUG.CROP = "multi_scale"
+# Scales of the multi-scale crop, relative to the short side.
+_C.AUG.CROP_SCALES = [1.0, 0.875, 0.75, 0.66]
+# Fixed positions of the multi-scale crop: 5 or 13.
+_C.AUG.NUM_FIXED_CROPS = 13
+
+_C.DATA_LOADER = CfgNode()
+# Worker processes of each rank; 0 reads in the training process.
+_C.DATA_LOADER.NUM_WORKERS = 8
+_C.DATA_LOADER.PIN_MEMORY = True
+# How workers start: "fork", "spawn" or "forkserver".
+_C.DATA_LOADER.START_METHOD = "fork"
+
+_C.TRAIN = CfgNode()
+# Clips in a step, over all processes.
+_C.TRAIN.BATCH_SIZE = 64
+# Epochs between validations; 0 never validates.
+_C.TRAIN.EVAL_PERIOD = 5
+# Epochs between checkpoints.
+_C.TRAIN.CHECKPOINT_PERIOD = 1
+# Go on from the newest checkpoint of the run folder.
+_C.TRAIN.AUTO_RESUME = True
+# Weights to start from, in any format that `load_weights` reads.
+_C.TRAIN.CHECKPOINT_FILE_PATH = ""
+
+_C.TEST = CfgNode()
+# Videos in a step, over all processes.
+_C.TEST.BATCH_SIZE = 8
+# Weights to test; empty: the newest checkpoint of the run folder.
+_C.TEST.CHECKPOINT_FILE_PATH = ""
+# Frames of one view at test time; 0: DATA.NUM_FRAMES. TSN tests with more frames than it trains with.
+_C.TEST.NUM_FRAMES = 0
+# Views in time. Uniform sampling: 1, or 2 (segment centres and segment starts, "twice sample").
+# Dense sampling: windows over the video.
+_C.TEST.NUM_ENSEMBLE_VIEWS = 1
+# Views in space: 1 (centre), 3 (along the longer side) or 10 (corners and centre, each mirrored).
+_C.TEST.NUM_SPATIAL_CROPS = 1
+# How views are averaged: "auto" (as the references: TSN features, TSM probabilities), "logits" or "probabilities".
+_C.TEST.VIEW_AVERAGE = "auto"
+
+_C.SOLVER = CfgNode()
+_C.SOLVER.OPTIMIZING_METHOD = "sgd"
+# Learning rate for the batch of TRAIN.BATCH_SIZE clips.
+_C.SOLVER.BASE_LR = 0.01
+_C.SOLVER.MOMENTUM = 0.9
+_C.SOLVER.NESTEROV = False
+_C.SOLVER.WEIGHT_DECAY = 1e-4
+# Parameter groups: "tsn" (one group) or "tsm" (seven: biases, norms and classifier apart).
+_C.SOLVER.PARAM_GROUPS = "tsm"
+# "steps_with_relative_lrs" or "cosine".
+_C.SOLVER.LR_POLICY = "steps_with_relative_lrs"
+# First epoch of each step; the first is 0.
+_C.SOLVER.STEPS = [0, 20, 40]
+# Learning rate of each step, relative to BASE_LR.
+_C.SOLVER.LRS = [1.0, 0.1, 0.01]
+# Learning rate at the end of the cosine, relative to BASE_LR.
+_C.SOLVER.COSINE_END_LR = 0.0
+_C.SOLVER.MAX_EPOCH = 50
+# Epochs of linear warm-up and the factor it starts from.
+_C.SOLVER.WARMUP_EPOCHS = 0.0
+_C.SOLVER.WARMUP_START_FACTOR = 0.1
+# Total gradient norm above which gradients are scaled down; 0 never.
+_C.SOLVER.CLIP_GRAD_L2NORM = 20.0
+
+_C.TENSORBOARD = CfgNode()
+_C.TENSORBOARD.ENABLE = True
+
+
+def get_cfg() -> CfgNode:
+    """Return a fresh, unfrozen copy of the schema with its defaults."""
+    return _C.clone()

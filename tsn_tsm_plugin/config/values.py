@@ -1,0 +1,75 @@
+"""Turns what somebody wrote into a value of the schema's type, or says why it cannot be one."""
+
+from typing import Any
+
+_WORDS = {"true": True, "false": False}
+
+
+class WrongTypeError(ValueError):
+    """A value does not fit its key; the message says what would."""
+
+
+def coerce(value: Any, text: str | None, default: Any) -> Any:
+    """Return ``value`` as the type of ``default``.
+
+    A float key takes ``1`` and ``1e-4`` (a string to YAML); an int key takes ``50.0``; a bool key takes
+    ``true``/``false`` in any case; a string key takes what was written, even where YAML sees a number or a
+    word like ``on``. Lists and tuples are one thing, their items coerced to the type of the default's items.
+
+    Args:
+        value: What YAML made of it.
+        text: What was written, where that was a plain value.
+        default: The value in the schema.
+
+    Raises:
+        WrongTypeError: If the value cannot be of that type.
+    """
+    if isinstance(default, bool):
+        return _bool(value, text)
+    if isinstance(default, int):
+        return _int(value)
+    if isinstance(default, float):
+        return _float(value)
+    if isinstance(default, str):
+        return _str(value, text)
+    return _sequence(value, default)
+
+
+def _bool(value: Any, text: str | None) -> bool:
+    word = (text or str(value)).lower()
+    if isinstance(value, bool) or word in _WORDS:
+        return value if isinstance(value, bool) else _WORDS[word]
+    raise WrongTypeError(f"must be true or false, got {value!r}")
+
+
+def _int(value: Any) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    raise WrongTypeError(f"must be an integer, got {value!r}")
+
+
+def _float(value: Any) -> float:
+    if isinstance(value, int | float | str) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    raise WrongTypeError(f"must be a number, got {value!r}")
+
+
+def _str(value: Any, text: str | None) -> str:
+    if text is not None:
+        return text
+    if isinstance(value, str):
+        return value
+    raise WrongTypeError(f"must be text, got {value!r}")
+
+
+def _sequence(value: Any, default: Any) -> list[Any]:
+    if not isinstance(value, list | tuple):
+        raise WrongTypeError(f"must be a list such as {list(default)!r}, got {value!r}")
+    if not default or isinstance(default[0], list | tuple):
+        return list(value)
+    return [coerce(item, item if isinstance(item, str) else None, default[0]) for item in value]

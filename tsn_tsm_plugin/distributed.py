@@ -1,0 +1,75 @@
+"""Rank and world size, the process group, and gathering. Every function also works in a single process."""
+
+import datetime
+import os
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+
+def is_initialized() -> bool:
+    """Tell whether this process belongs to a process group."""
+    return dist.is_available() and dist.is_initialized()
+
+
+def get_rank() -> int:
+    """Return the rank of this process, 0 without a process group."""
+    return dist.get_rank() if is_initialized() else 0
+
+
+def get_world_size() -> int:
+    """Return the number of processes, 1 without a process group."""
+    return dist.get_world_size() if is_initialized() else 1
+
+
+def is_main_process() -> bool:
+    """Tell whether this process writes files and logs."""
+    return get_rank() == 0
+
+
+def local_rank() -> int:
+    """Return the index of this process on its node, from ``LOCAL_RANK`` as torchrun sets it."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def init_process_group_from_env(*, timeout_seconds: float = 600.0) -> bool:
+    """Join the process group that torchrun's variables describe; NCCL with CUDA, gloo without.
+
+    Args:
+        timeout_seconds: How long a collective waits for a lost peer before it raises.
+
+    Returns:
+        Whether this call initialised the group. ``False`` when ``WORLD_SIZE`` is absent or 1, or when a group
+        exists already.
+    """
+    if is_initialized() or int(os.environ.get("WORLD_SIZE", "1")) <= 1:
+        return False
+    use_cuda = torch.cuda.is_available()
+    if use_cuda:
+        torch.cuda.set_device(local_rank() % torch.cuda.device_count())
+    dist.init_process_group(
+        "nccl" if use_cuda else "gloo", timeout=datetime.timedelta(seconds=timeout_seconds)
+    )
+    return True
+
+
+def barrier() -> None:
+    """Wait for all processes."""
+    if is_initialized():
+        dist.barrier()
+
+
+def all_gather_object(value: Any) -> list[Any]:
+    """Return the picklable ``value`` of every rank, in rank order, on every rank."""
+    if not is_initialized():
+        return [value]
+    values: list[Any] = [None] * get_world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
+def destroy() -> None:
+    """Leave the process group; call it on success only, since a failed peer makes it wait."""
+    if is_initialized():
+        dist.destroy_process_group()

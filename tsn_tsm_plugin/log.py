@@ -1,0 +1,47 @@
+"""One logger tree for the library: the terminal and, where asked, the run folder's ``log.txt``."""
+
+import logging
+import sys
+from pathlib import Path
+
+_ROOT = "tsn_tsm_plugin"
+_LINE = "%(asctime)s %(levelname).1s %(name)s: %(message)s"
+
+
+class _ShortName(logging.Formatter):
+    """Name a logger by its module below the package: ``engine.trainer``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        short = logging.makeLogRecord(record.__dict__)
+        short.name = record.name.removeprefix(f"{_ROOT}.")
+        return super().format(short)
+
+
+def get_logger(name: str) -> logging.Logger:
+    """Return the logger of a module; silent until an application configures logging."""
+    return logging.getLogger(name)
+
+
+def setup_logging(path: Path | str | None = None, *, rank: int = 0) -> None:
+    """Send the library's records to the terminal and to a file.
+
+    Calling it again replaces what an earlier call set up, so that two runs of one process do not write into
+    each other's files.
+
+    Args:
+        path: File that records are appended to; its folder must exist. ``None`` writes to the terminal alone.
+        rank: Rank of this process. Ranks above 0 show warnings and errors only, and write no file.
+    """
+    root = logging.getLogger(_ROOT)
+    for handler in list(root.handlers):
+        root.removeHandler(handler)
+        handler.close()
+    root.setLevel(logging.INFO if rank == 0 else logging.WARNING)
+    root.propagate = False
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    if path is not None and rank == 0:
+        handlers.append(logging.FileHandler(path, encoding="utf-8"))
+    for handler in handlers:
+        prefix = "" if rank == 0 else f"[rank {rank}] "
+        handler.setFormatter(_ShortName(prefix + _LINE, datefmt="%H:%M:%S"))
+        root.addHandler(handler)
