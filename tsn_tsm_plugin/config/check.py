@@ -16,7 +16,7 @@ _CHOICES: dict[str, tuple[object, ...]] = {
     "DATA_LOADER.START_METHOD": ("fork", "spawn", "forkserver"),
     "TEST.NUM_SPATIAL_CROPS": (1, 3, 10),
     "TEST.VIEW_AVERAGE": ("auto", "logits", "probabilities"),
-    "SOLVER.OPTIMIZING_METHOD": ("sgd",),
+    "SOLVER.OPTIMIZING_METHOD": ("sgd", "adamw", "lars"),
     "SOLVER.PARAM_GROUPS": ("tsn", "tsm"),
     "SOLVER.LR_POLICY": ("steps_with_relative_lrs", "cosine"),
 }
@@ -40,6 +40,7 @@ _AT_LEAST: dict[str, float] = {
     "TEST.NUM_FRAMES": 0,
     "TEST.NUM_ENSEMBLE_VIEWS": 1,
     "SOLVER.BASE_LR": 0,
+    "SOLVER.BASE_BATCH_SIZE": 1,
     "SOLVER.MOMENTUM": 0,
     "SOLVER.WEIGHT_DECAY": 0,
     "SOLVER.MAX_EPOCH": 1,
@@ -86,8 +87,8 @@ def _sampling(cfg: CfgNode) -> Iterator[Fault]:
     if cfg.MODEL.ARCH == "tsm" and cfg.TEST.NUM_FRAMES not in (0, cfg.DATA.NUM_FRAMES):
         yield (
             "TEST.NUM_FRAMES",
-            f"must be 0 or DATA.NUM_FRAMES ({cfg.DATA.NUM_FRAMES}) for tsm, whose shift is trained for that many "
-            f"frames, got {cfg.TEST.NUM_FRAMES}",
+            f"must be 0 or DATA.NUM_FRAMES ({cfg.DATA.NUM_FRAMES}) for tsm, whose shift is trained for that "
+            f"many frames, got {cfg.TEST.NUM_FRAMES}",
         )
     if cfg.TSN.SAMPLING == "dense" and cfg.DATA.NUM_FRAMES > cfg.TSN.SAMPLE_RANGE:
         yield (

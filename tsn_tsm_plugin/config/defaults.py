@@ -1,7 +1,7 @@
 """The schema: every key a recipe may set, with its meaning, unit and default.
 
 Keys carry SlowFast's names where the concept is SlowFast's; what TSN and TSM add lives in the nodes
-``TSN``, ``TSM`` and ``AUG``. Floats are written with a point, lists hold one type, and no default is ``None``.
+``TSN``, ``TSM`` and ``AUG``. Floats are written with a point, lists hold one type, no default is ``None``.
 """
 
 from tsn_tsm_plugin.config.node import CfgNode
@@ -119,24 +119,35 @@ _C.TEST.NUM_FRAMES = 0
 _C.TEST.NUM_ENSEMBLE_VIEWS = 1
 # Views in space: 1 (centre), 3 (along the longer side) or 10 (corners and centre, each mirrored).
 _C.TEST.NUM_SPATIAL_CROPS = 1
-# How views are averaged: "auto" (as the references: TSN features, TSM probabilities), "logits" or "probabilities".
+# How views are averaged: "logits", "probabilities", or "auto" (as the references: TSN averages features,
+# which equals logits; TSM averages probabilities).
 _C.TEST.VIEW_AVERAGE = "auto"
 
 _C.SOLVER = CfgNode()
+# "sgd" (the papers'), "adamw" or "lars".
 _C.SOLVER.OPTIMIZING_METHOD = "sgd"
-# Learning rate for the batch of TRAIN.BATCH_SIZE clips.
+# Learning rate for the batch of TRAIN.BATCH_SIZE clips; with AUTO_SCALE_LR for that of BASE_BATCH_SIZE clips,
+# multiplied by TRAIN.BATCH_SIZE / BASE_BATCH_SIZE.
 _C.SOLVER.BASE_LR = 0.01
+_C.SOLVER.AUTO_SCALE_LR = False
+_C.SOLVER.BASE_BATCH_SIZE = 64
 _C.SOLVER.MOMENTUM = 0.9
 _C.SOLVER.NESTEROV = False
+# Decay rates of AdamW's moment estimates.
+_C.SOLVER.BETAS = [0.9, 0.999]
 _C.SOLVER.WEIGHT_DECAY = 1e-4
 # Parameter groups: "tsn" (one group) or "tsm" (seven: biases, norms and classifier apart).
 _C.SOLVER.PARAM_GROUPS = "tsm"
+# With the seven groups: train the classifier's weight at 5 times and its bias at 10 times the learning rate.
+_C.SOLVER.FC_LR5 = True
 # "steps_with_relative_lrs" or "cosine".
 _C.SOLVER.LR_POLICY = "steps_with_relative_lrs"
 # First epoch of each step; the first is 0.
 _C.SOLVER.STEPS = [0, 20, 40]
 # Learning rate of each step, relative to BASE_LR.
 _C.SOLVER.LRS = [1.0, 0.1, 0.01]
+# Change the learning rate at every step (SlowFast) instead of at every epoch (the references).
+_C.SOLVER.LR_PER_STEP = False
 # Learning rate at the end of the cosine, relative to BASE_LR.
 _C.SOLVER.COSINE_END_LR = 0.0
 _C.SOLVER.MAX_EPOCH = 50

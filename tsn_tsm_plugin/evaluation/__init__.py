@@ -1,0 +1,23 @@
+"""From the scores of views to the numbers of a table."""
+
+from tsn_tsm_plugin.evaluation.metrics import (
+    confusion_matrix,
+    mean_average_precision,
+    mean_class_accuracy,
+    per_class_accuracy,
+    topk_accuracy,
+)
+from tsn_tsm_plugin.evaluation.predictions import Predictions, gather_predictions
+from tsn_tsm_plugin.evaluation.views import average_views, split_views
+
+__all__ = [
+    "Predictions",
+    "average_views",
+    "confusion_matrix",
+    "gather_predictions",
+    "mean_average_precision",
+    "mean_class_accuracy",
+    "per_class_accuracy",
+    "split_views",
+    "topk_accuracy",
+]

@@ -1,0 +1,43 @@
+"""Views of a video: how frames are cut into them and how their scores become one.
+
+Axes: B videos, V views, K classes, C channels, T frames of one view, H rows, W columns.
+"""
+
+import torch
+from torch import Tensor
+
+
+def split_views(video: Tensor, *, num_frames: int) -> Tensor:
+    """Cut (B, C, V * T, H, W) into (B * V, C, T, H, W), the views of a video next to each other.
+
+    Args:
+        video: Frames in view order: all frames of the first view, then those of the second.
+        num_frames: Frames of one view, ``T``.
+
+    Raises:
+        ValueError: If the frames are not a whole number of views.
+    """
+    num_videos, channels, total, height, width = video.shape
+    if total % num_frames:
+        raise ValueError(f"The frames of a video must be a multiple of {num_frames} per view, got {total}.")
+    views = video.reshape(num_videos, channels, total // num_frames, num_frames, height, width)
+    return views.transpose(1, 2).flatten(0, 1)
+
+
+def average_views(logits_BVK: Tensor, *, how: str) -> Tensor:
+    """Return one row of scores per video, (B, K), from the logits of its views.
+
+    Args:
+        logits_BVK: Logits of each view.
+        how: ``"features"`` (TSN: the classifier is linear, so the mean of the logits of equal views is the
+            logits of the mean feature) and ``"logits"`` (the original TSM) give mean logits;
+            ``"probabilities"`` (TSM in MMAction2) gives the mean of each view's softmax.
+
+    Raises:
+        ValueError: On another word.
+    """
+    if how in ("features", "logits"):
+        return logits_BVK.mean(dim=1)
+    if how == "probabilities":
+        return torch.softmax(logits_BVK, dim=-1).mean(dim=1)
+    raise ValueError(f"how must be one of features, logits, probabilities, got {how!r}.")

@@ -1,0 +1,107 @@
+"""Parameter groups: which weights learn how fast, and which decay.
+
+Source: ``get_optim_policies`` of mit-han-lab/temporal-shift-module and ``TSMOptimizerConstructor`` of
+MMAction2, which agree on the seven groups of TSM. TSN trains everything alike.
+"""
+
+from typing import Any
+
+from torch import nn
+
+_CONVOLUTIONS_AND_LINEARS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+_NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
+
+# Name of each group, its factor on the learning rate and its factor on the weight decay.
+_TSM_GROUPS = (
+    ("first_conv_weight", 1.0, 1.0),
+    ("first_conv_bias", 2.0, 0.0),
+    ("normal_weight", 1.0, 1.0),
+    ("normal_bias", 2.0, 0.0),
+    ("norm", 1.0, 0.0),
+    ("classifier_weight", 5.0, 1.0),
+    ("classifier_bias", 10.0, 0.0),
+)
+
+
+def tsn_param_groups(model: nn.Module, *, weight_decay: float) -> list[dict[str, Any]]:
+    """Return one group with every trainable parameter; norms and biases decay like the rest.
+
+    Args:
+        model: Parameters with ``requires_grad`` false are left out.
+        weight_decay: L2 penalty of the group.
+    """
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    return [_group("all", parameters, 1.0, 1.0, weight_decay)]
+
+
+def tsm_param_groups(model: nn.Module, *, weight_decay: float, fc_lr5: bool = True) -> list[dict[str, Any]]:
+    """Return TSM's seven groups, in the references' order; groups without members are kept, empty.
+
+    ==================  =======================================================  ====  ====
+    group               members                                                  lr x  wd x
+    ==================  =======================================================  ====  ====
+    first_conv_weight   weight of the first convolution in module order          1     1
+    first_conv_bias     its bias                                                 2     0
+    normal_weight       weights of the other convolutions and linear layers      1     1
+    normal_bias         their biases                                             2     0
+    norm                weights and biases of batch, group and layer norms       1     0
+    classifier_weight   weight of the last convolution or linear layer           5     1
+    classifier_bias     its bias                                                 10    0
+    ==================  =======================================================  ====  ====
+
+    Layer norms are not in the references, whose backbones have none; they are treated as the other norms.
+
+    Args:
+        model: Parameters with ``requires_grad`` false are left out.
+        weight_decay: L2 penalty of the groups whose factor is 1.
+        fc_lr5: Give the classifier its own groups; otherwise it joins ``normal_weight`` and ``normal_bias``.
+
+    Raises:
+        ValueError: If a module of another kind owns trainable parameters: the rule says nothing about them.
+    """
+    members: dict[str, list[nn.Parameter]] = {name: [] for name, _, _ in _TSM_GROUPS}
+    layers = [m for m in model.modules() if isinstance(m, _CONVOLUTIONS_AND_LINEARS)]
+    for name, module in model.named_modules():
+        own = {key: p for key, p in module.named_parameters(recurse=False) if p.requires_grad}
+        if not own:
+            continue
+        if isinstance(module, _NORMS):
+            members["norm"] += own.values()
+            continue
+        if not isinstance(module, _CONVOLUTIONS_AND_LINEARS):
+            raise ValueError(
+                f"The parameter groups of TSM know convolutions, linear layers and norms, but {name!r} is a "
+                f"{type(module).__name__} with parameters {sorted(own)}. Use SOLVER.PARAM_GROUPS tsn."
+            )
+        role = "normal"
+        if module is layers[-1] and fc_lr5:
+            role = "classifier"
+        elif module is layers[0] and not isinstance(module, nn.Linear):
+            role = "first_conv"
+        for key, parameter in own.items():
+            members[f"{role}_{key}"].append(parameter)
+    return [_group(name, members[name], lr, decay, weight_decay) for name, lr, decay in _TSM_GROUPS]
+
+
+def _group(
+    name: str, parameters: list[nn.Parameter], lr_mult: float, decay_mult: float, weight_decay: float
+) -> dict[str, Any]:
+    return {
+        "params": parameters,
+        "name": name,
+        "lr_mult": lr_mult,
+        "decay_mult": decay_mult,
+        "weight_decay": weight_decay * decay_mult,
+    }
+
+
+def format_param_groups(param_groups: list[dict[str, Any]]) -> str:
+    """Lay the groups out as a table: name, tensors, parameters, and the factors on lr and weight decay."""
+    lines = [f"{'group':<18}{'tensors':>8}{'parameters':>12}{'lr x':>6}{'wd x':>6}"]
+    for group in param_groups:
+        num_parameters = sum(p.numel() for p in group["params"])
+        lines.append(
+            f"{group['name']:<18}{len(group['params']):>8}{num_parameters:>12,}"
+            f"{group['lr_mult']:>6g}{group['decay_mult']:>6g}"
+        )
+    return "\n".join(lines)

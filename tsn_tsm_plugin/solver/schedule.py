@@ -1,0 +1,96 @@
+"""The learning rate as a pure function of the step, so that a resumed run needs no scheduler state."""
+
+from fvcore.common.param_scheduler import (
+    CosineParamScheduler,
+    LinearParamScheduler,
+    MultiStepParamScheduler,
+    ParamScheduler,
+)
+from torch.optim import Optimizer
+
+
+def steps_with_relative_lrs(
+    steps: list[int], relative_lrs: list[float], *, num_epochs: int
+) -> ParamScheduler:
+    """Return a schedule that holds ``relative_lrs[i]`` from epoch ``steps[i]`` on.
+
+    Args:
+        steps: First epoch of each step, ascending from 0. Those at or after ``num_epochs`` are never reached.
+        relative_lrs: One factor on the base learning rate per step.
+        num_epochs: Epochs of the run, at least 1.
+
+    Raises:
+        ValueError: If ``steps`` does not ascend from 0 or the lengths differ.
+    """
+    if not steps or steps[0] != 0 or any(a >= b for a, b in zip(steps, steps[1:], strict=False)):
+        raise ValueError(f"SOLVER.STEPS must ascend from 0, got {list(steps)}.")
+    if len(steps) != len(relative_lrs):
+        raise ValueError(
+            f"SOLVER.LRS must have one factor per entry of SOLVER.STEPS {list(steps)}, "
+            f"got {list(relative_lrs)}."
+        )
+    milestones = [step for step in steps[1:] if step < num_epochs]
+    values = list(relative_lrs[: len(milestones) + 1])
+    # fvcore asks for at least as many updates as values, which one epoch per value always gives.
+    return MultiStepParamScheduler(values, num_updates=num_epochs, milestones=milestones)
+
+
+def cosine(*, end_factor: float) -> ParamScheduler:
+    """Return half a cosine from 1 to ``end_factor`` (Loshchilov and Hutter, SGDR, arXiv:1608.03983)."""
+    return CosineParamScheduler(1.0, end_factor)
+
+
+class LrSchedule:
+    """Base learning rate times decay times warm-up.
+
+    With ``per_step`` false the factors change between epochs only, as in MMAction2: the decay sees the index
+    of the epoch, and a warm-up over ``W`` epochs from ``f`` gives epoch ``e < W`` the factor
+    ``f + (1 - f) * e / (W - 1)`` (.1, .325, .55, .775, 1 for ``W = 5``, ``f = .1``). With ``per_step`` true
+    both see fractional epochs, as in SlowFast, and the warm-up reaches 1 at the end of epoch ``W - 1``.
+
+    Args:
+        base_lr: Learning rate where all factors are 1.
+        decay: Maps the share of the run that is over, in [0, 1), to a factor.
+        num_epochs: Epochs of the run.
+        steps_per_epoch: Optimiser steps of one epoch.
+        per_step: Whether factors also change within an epoch.
+        warmup_epochs: Length of the linear warm-up; 0 is none.
+        warmup_start_factor: Factor of the very first step.
+    """
+
+    def __init__(
+        self,
+        base_lr: float,
+        *,
+        decay: ParamScheduler,
+        num_epochs: int,
+        steps_per_epoch: int,
+        per_step: bool = False,
+        warmup_epochs: float = 0.0,
+        warmup_start_factor: float = 0.1,
+    ) -> None:
+        self.base_lr = base_lr
+        self.num_epochs = num_epochs
+        self.steps_per_epoch = steps_per_epoch
+        self.per_step = per_step
+        self.warmup_epochs = warmup_epochs
+        self._decay = decay
+        self._warmup = LinearParamScheduler(warmup_start_factor, 1.0)
+
+    def lr_at(self, step: int) -> float:
+        """Return the learning rate of optimiser step ``step``, counted from 0 over the whole run."""
+        epoch = step / self.steps_per_epoch if self.per_step else step // self.steps_per_epoch
+        return self.base_lr * self._decay(epoch / self.num_epochs) * self._warmup_factor(epoch)
+
+    def _warmup_factor(self, epoch: float) -> float:
+        if epoch >= self.warmup_epochs:
+            return 1.0
+        span = self.warmup_epochs if self.per_step else self.warmup_epochs - 1
+        return self._warmup(epoch / span) if span > 0 else 1.0
+
+    def set_lr_(self, optimizer: Optimizer, step: int) -> float:
+        """Give every group of ``optimizer`` its learning rate for ``step`` and return the one of factor 1."""
+        lr = self.lr_at(step)
+        for group in optimizer.param_groups:
+            group["lr"] = lr * group.get("lr_mult", 1.0)
+        return lr
