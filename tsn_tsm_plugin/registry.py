@@ -1,8 +1,8 @@
 """Lazy registries of components, fed by entry points.
 
-Every kind of component has one entry-point group; our own components are declared in our setup.cfg through the
-groups that other distributions use. Listing names imports nothing. A component is imported when it is asked
-for, so a broken distribution harms only the run that names it.
+Every kind of component has one entry-point group; our own components are declared in our setup.cfg through
+the groups that other distributions use. Listing names imports nothing. A component is imported when it is
+asked for, so a broken distribution harms only the run that names it.
 
     >>> from tsn_tsm_plugin.registry import BACKBONES
     >>> BACKBONES.get("resnet50")          # an entry point, loaded on demand
@@ -248,7 +248,7 @@ BACKBONES = Registry(
 
     The module maps (N, 3, H, W) float images to a feature map (N, num_features, h, w) and has the attribute
     ``num_features: int``. For TSM it offers ``temporal_shift_sites(shift_place: str) -> list[str]``: the
-    dotted names of the submodules whose input is shifted in time; without it TSM refuses the backbone by name.
+    dotted names of the submodules whose input is shifted in time; without it TSM refuses the backbone.
     ``weights`` is "" for a random start, the name of a torchvision weights enum such as "IMAGENET1K_V1", or a
     file path.""",
 )
