@@ -33,9 +33,8 @@ def load_cfg(path: str | Path, opts: Sequence[str] = ()) -> CfgNode:
     cfg = get_cfg()
     settings = [*read_settings(str(path)), *_parse_overrides(opts)]
     faults = [fault for setting in settings if (fault := _apply(cfg, setting))]
-    if not faults:
-        last = {setting.key: setting.place for setting in settings}
-        faults = [f"{last.get(key, 'default')}: {key} {message}" for key, message in faults_of(cfg)]
+    last = {setting.key: setting.place for setting in settings}
+    faults += [f"{last.get(key, 'default')}: {key} {message}" for key, message in faults_of(cfg)]
     if faults:
         count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
         raise ConfigError(f"{path}: {count}\n" + "\n".join(f"  {fault}" for fault in faults))
@@ -63,7 +62,8 @@ def _parse_overrides(opts: Sequence[str]) -> list[Setting]:
             text = next(words, "")
             if text == "" and word == str(opts[-1]):
                 raise ConfigError(
-                    f"override {word} has no value. Write `{word} VALUE` or `{word}=VALUE`; an empty text is `{word}=`."
+                    f"override {word} has no value. Write `{word} VALUE` or `{word}=VALUE`; "
+                    f"an empty text is `{word}=`."
                 )
         try:
             value = yaml.safe_load(text)

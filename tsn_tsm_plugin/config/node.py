@@ -16,8 +16,8 @@ class CfgNode(_FvcoreCfgNode):
     def __setitem__(self, key: str, value: Any) -> None:
         if self.__dict__.get(CfgNode.IMMUTABLE, False) and not key.startswith("COMPUTED_"):
             raise AttributeError(
-                f"{key} cannot be set to {value!r}: this config is frozen. Change the recipe, pass an override "
-                f"to load_cfg, or work on cfg.clone() after defrost()."
+                f"{key} cannot be set to {value!r}: this config is frozen. Change the recipe, pass an "
+                f"override to load_cfg, or work on cfg.clone() after defrost()."
             )
         super().__setitem__(key, value)
 

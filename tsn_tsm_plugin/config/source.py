@@ -1,7 +1,7 @@
 """Reads a YAML file and its bases as a flat list of settings, each with the place it was written at."""
 
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
@@ -91,8 +91,10 @@ def _bases(node: yaml.Node, path: str) -> list[str]:
 
 def _beside(base: str, path: str) -> str:
     """Resolve a base's path against the file that names it."""
-    if base.startswith("~") or "://" in base or PurePosixPath(base).is_absolute():
-        return str(PurePosixPath(base).expanduser()) if base.startswith("~") else base
+    if base.startswith("~"):
+        return str(Path(base).expanduser())
+    if "://" in base or PurePosixPath(base).is_absolute():
+        return base
     scheme, separator, rest = path.rpartition("://")
     return scheme + separator + _normalise(PurePosixPath(rest).parent / base)
 

@@ -1,0 +1,61 @@
+"""Mirroring a clip, with the label it turns into."""
+
+from collections.abc import Iterable
+from typing import overload
+
+import torch
+from torch import Tensor, nn
+
+
+class RandomHorizontalFlip(nn.Module):
+    """Mirror a clip left to right, and swap labels that a mirror turns into each other.
+
+    Without the swap, "pushing from left to right" is trained on clips that show the opposite.
+
+    Args:
+        p: Probability of mirroring, in [0, 1].
+        label_pairs: Pairs of labels that are each other's mirror image.
+    """
+
+    def __init__(self, p: float = 0.5, *, label_pairs: Iterable[tuple[int, int]] = ()) -> None:
+        super().__init__()
+        if not 0.0 <= p <= 1.0:
+            raise ValueError(f"p must be in [0, 1], got {p}.")
+        self.p = p
+        self.label_pairs = tuple((int(a), int(b)) for a, b in label_pairs)
+        self._mirrored = dict(self.label_pairs) | {b: a for a, b in self.label_pairs}
+
+    @overload
+    def forward(
+        self, video: Tensor, label: None = ..., *, generator: torch.Generator | None = ...
+    ) -> Tensor: ...
+    @overload
+    def forward(
+        self, video: Tensor, label: int, *, generator: torch.Generator | None = ...
+    ) -> tuple[Tensor, int]: ...
+    def forward(
+        self, video: Tensor, label: int | None = None, *, generator: torch.Generator | None = None
+    ) -> Tensor | tuple[Tensor, int]:
+        """Mirror (C, T, H, W) with probability ``p``.
+
+        Args:
+            video: Frames of any dtype.
+            label: Class of the clip; needed where ``label_pairs`` are set.
+            generator: Source of randomness; ``None`` is torch's global one.
+
+        Returns:
+            The video, or ``(video, label)`` if a label was given.
+
+        Raises:
+            ValueError: If ``label_pairs`` are set and no label is given.
+        """
+        if label is None and self.label_pairs:
+            raise ValueError("RandomHorizontalFlip with label_pairs needs the clip's label, got none.")
+        if float(torch.rand((), generator=generator)) < self.p:
+            video = video.flip(-1)
+            label = label if label is None else self._mirrored.get(label, label)
+        return video if label is None else (video, label)
+
+    def extra_repr(self) -> str:
+        """Name the settings in the module's repr."""
+        return f"p={self.p}, label_pairs={self.label_pairs}"

@@ -1,0 +1,35 @@
+"""Normalisation on the compute device: uint8 in, float out, in the layout that 2D networks want."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class Normalize(nn.Module):
+    """Subtract the mean and divide by the standard deviation of each channel, both in 0-255.
+
+    The result's memory is ordered (B, T, H, W, C), so that folding time into the batch gives a channels_last
+    tensor without a copy.
+
+    Args:
+        mean: One number per channel, in 0-255.
+        std: One number per channel, in 0-255.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32), persistent=False)
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32), persistent=False)
+
+    def forward(self, video: Tensor) -> Tensor:
+        """Map uint8 (B, C, T, H, W) to float32 of the same shape."""
+        video_BTHWC = video.permute(0, 2, 3, 4, 1).contiguous()
+        return torch.sub(video_BTHWC, self.mean).div_(self.std).permute(0, 4, 1, 2, 3)
+
+    def extra_repr(self) -> str:
+        """Name the settings in the module's repr."""
+        return f"mean={self.mean.tolist()}, std={self.std.tolist()}"

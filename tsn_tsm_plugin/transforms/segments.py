@@ -1,0 +1,241 @@
+"""Which frames of a video a clip shows: TSN's segments, TSM's twice-sampling and dense windows.
+
+Everything here is index arithmetic on 0-based frame numbers, free of pixels and files.
+
+Sources: Wang et al., "Temporal Segment Networks", ECCV 2016, section 3.1 (one frame per segment); Lin, Gan,
+Han, "TSM", ICCV 2019, section 5.1 (two clips per video on Something-Something). Where paper and code leave
+room, the arithmetic is that of MMAction2's ``SampleFrames`` and ``DenseSampleFrames``, quirks included, since
+published numbers depend on it.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+IndexSampler = Callable[[int, torch.Generator | None], Tensor]
+
+_MODES = ("train", "test")
+
+
+def segment_indices(
+    num_frames: int,
+    num_segments: int,
+    *,
+    mode: str,
+    twice_sample: bool = False,
+    keep_tail_frames: bool = False,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Choose one frame of each of ``num_segments`` equal parts of a video.
+
+    In testing it is the middle frame of each segment; ``twice_sample`` appends the first frame of each. In
+    training it is a random frame of each segment, segments being ``num_frames // num_segments`` frames long,
+    so that the last ``num_frames % num_segments`` frames are never drawn, and a video of ``n`` to ``2 n - 1``
+    frames always gives its first ``n``. ``keep_tail_frames`` uses segments of fractional length instead,
+    which reach the end. A video with fewer frames than segments repeats frames; in training the reference's
+    rounding may then wrap around to frame 0 at the end, and so does this.
+
+    ::
+
+        frames    0 1 2 3 4 5 6 7 8        num_frames=9, num_segments=3
+        segments [     |     |     ]
+        test        ^     ^     ^          -> 1 4 7
+        twice     ^     ^     ^            -> 1 4 7, 0 3 6
+
+    Args:
+        num_frames: Frames of the video, at least 1.
+        num_segments: Frames to choose, at least 1.
+        mode: ``"train"`` draws from ``generator``, ``"test"`` is deterministic.
+        twice_sample: In testing, choose a second view of ``num_segments`` frames.
+        keep_tail_frames: In training, let the last frames be drawn as well.
+        generator: Source of randomness in training; ``None`` is torch's global one.
+
+    Returns:
+        int64 indices in ``[0, num_frames)``: (num_segments,), or (2 * num_segments,) with ``twice_sample``.
+
+    Raises:
+        ValueError: If a number is below 1, ``mode`` is unknown, or ``twice_sample`` is asked for in training.
+    """
+    _check(num_frames, num_segments, mode)
+    if mode == "test":
+        # The float form, in double and in this order, is part of the reference: for 25 segments it differs
+        # from exact arithmetic by one frame at some lengths.
+        length = num_frames / num_segments
+        starts = torch.arange(num_segments, dtype=torch.float64) * length
+        middles = starts + length / 2.0
+        chosen = torch.cat([middles, starts]) if twice_sample else middles
+        return chosen.long() % num_frames
+    if twice_sample:
+        raise ValueError("twice_sample must be False in mode 'train': it makes a second view for testing.")
+    if keep_tail_frames:
+        length = num_frames / num_segments
+        starts = torch.arange(num_segments, dtype=torch.float64) * length
+        return (starts + _uniform(num_segments, generator) * length).long().clamp(max=num_frames - 1)
+    length = num_frames // num_segments
+    if length > 0:
+        offsets = torch.randint(length, (num_segments,), generator=generator)
+        return torch.arange(num_segments) * length + offsets
+    starts = torch.arange(num_segments, dtype=torch.float64) * (num_frames / num_segments)
+    return starts.round().long() % num_frames
+
+
+def dense_indices(
+    num_frames: int,
+    num_segments: int,
+    *,
+    mode: str,
+    sample_range: int = 64,
+    num_positions: int = 10,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Choose frames at a fixed interval within a window of ``sample_range`` frames.
+
+    The interval is ``sample_range // num_segments``. Frames past the end wrap around to the start; a video no
+    longer than the window always starts at frame 0. In training the window's start is random, but, as in both
+    references, never the last possible one.
+
+    Args:
+        num_frames: Frames of the video, at least 1.
+        num_segments: Frames of one window, in [1, sample_range].
+        mode: ``"train"`` draws one window from ``generator``, ``"test"`` takes ``num_positions`` windows
+            spread evenly over the video.
+        sample_range: Width of the window, in frames.
+        num_positions: Windows in testing.
+        generator: Source of randomness in training; ``None`` is torch's global one.
+
+    Returns:
+        int64 indices in ``[0, num_frames)``: (num_segments,) in training, (num_positions * num_segments,) in
+        testing, window after window.
+
+    Raises:
+        ValueError: If a number is out of range or ``mode`` is unknown.
+    """
+    _check(num_frames, num_segments, mode)
+    if not num_segments <= sample_range:
+        raise ValueError(f"num_segments must be in [1, sample_range={sample_range}], got {num_segments}.")
+    if num_positions < 1:
+        raise ValueError(f"num_positions must be at least 1, got {num_positions}.")
+    last_start = max(0, num_frames - sample_range)
+    if mode == "test":
+        # NumPy's linspace steps by (last - first) / (count - 1) in double, then truncates.
+        step = last_start / max(1, num_positions - 1)
+        starts = (torch.arange(num_positions, dtype=torch.float64) * step).long()
+        if num_positions > 1:
+            starts[-1] = last_start
+    elif last_start == 0:
+        starts = torch.zeros(1, dtype=torch.long)
+    else:
+        starts = torch.randint(last_start, (1,), generator=generator)
+    interval = sample_range // num_segments
+    offsets = torch.arange(num_segments) * interval
+    return ((starts[:, None] + offsets) % num_frames).flatten()
+
+
+def uniform_sampler(
+    num_segments: int, *, mode: str, num_views: int = 1, keep_tail_frames: bool = False
+) -> IndexSampler:
+    """Return a function from a video's length to its frames by `segment_indices`.
+
+    Args:
+        num_segments: Frames of one view.
+        mode: ``"train"`` or ``"test"``.
+        num_views: Views in testing: 1, or 2 for twice-sampling.
+        keep_tail_frames: See `segment_indices`.
+
+    Raises:
+        ValueError: If ``num_views`` is neither 1 nor 2.
+    """
+    if num_views not in (1, 2):
+        raise ValueError(f"num_views must be 1 or 2 (twice sample) for uniform sampling, got {num_views}.")
+    return _UniformSampler(num_segments, mode, num_views == 2, keep_tail_frames)
+
+
+def dense_sampler(
+    num_segments: int, *, mode: str, num_views: int = 10, sample_range: int = 64
+) -> IndexSampler:
+    """Return a function from a video's length to its frames by `dense_indices`.
+
+    Args:
+        num_segments: Frames of one view.
+        mode: ``"train"`` or ``"test"``.
+        num_views: Windows in testing.
+        sample_range: Width of a window, in frames.
+    """
+    return _DenseSampler(num_segments, mode, num_views, sample_range)
+
+
+class _UniformSampler:
+    """A class, not a closure, so that spawned workers can unpickle it."""
+
+    def __init__(self, num_segments: int, mode: str, twice_sample: bool, keep_tail_frames: bool) -> None:
+        self.num_segments = num_segments
+        self.mode = mode
+        self.twice_sample = twice_sample
+        self.keep_tail_frames = keep_tail_frames
+
+    def __call__(self, num_frames: int, generator: torch.Generator | None = None) -> Tensor:
+        return segment_indices(
+            num_frames,
+            self.num_segments,
+            mode=self.mode,
+            twice_sample=self.twice_sample,
+            keep_tail_frames=self.keep_tail_frames,
+            generator=generator,
+        )
+
+
+class _DenseSampler:
+    """A class, not a closure, so that spawned workers can unpickle it."""
+
+    def __init__(self, num_segments: int, mode: str, num_views: int, sample_range: int) -> None:
+        self.num_segments = num_segments
+        self.mode = mode
+        self.num_views = num_views
+        self.sample_range = sample_range
+
+    def __call__(self, num_frames: int, generator: torch.Generator | None = None) -> Tensor:
+        return dense_indices(
+            num_frames,
+            self.num_segments,
+            mode=self.mode,
+            sample_range=self.sample_range,
+            num_positions=self.num_views,
+            generator=generator,
+        )
+
+
+class TwiceSample(nn.Module):
+    """Turn a clip of all frames into two test views: segment centres, then segment starts.
+
+    For PyTorchVideo pipelines that decode a whole clip first. Where frames are read by index,
+    ``segment_indices(..., twice_sample=True)`` reads only the frames that are wanted.
+
+    Args:
+        num_segments: Frames of one view.
+    """
+
+    def __init__(self, num_segments: int) -> None:
+        super().__init__()
+        self.num_segments = num_segments
+
+    def forward(self, video: Tensor) -> Tensor:
+        """Map (C, T, H, W) to (C, 2 * num_segments, H, W)."""
+        indices = segment_indices(video.shape[1], self.num_segments, mode="test", twice_sample=True)
+        return video[:, indices]
+
+    def extra_repr(self) -> str:
+        """Name the setting in the module's repr."""
+        return f"num_segments={self.num_segments}"
+
+
+def _check(num_frames: int, num_segments: int, mode: str) -> None:
+    for name, value in (("num_frames", num_frames), ("num_segments", num_segments)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}.")
+    if mode not in _MODES:
+        raise ValueError(f"mode must be 'train' or 'test', got {mode!r}.")
+
+
+def _uniform(count: int, generator: torch.Generator | None) -> Tensor:
+    return torch.rand(count, dtype=torch.float64, generator=generator)
