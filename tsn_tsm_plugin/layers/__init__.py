@@ -1,0 +1,14 @@
+"""Layers: the temporal shift and what goes with it."""
+
+from tsn_tsm_plugin.layers.bottleneck import tsm_bottleneck, tsm_bottlenecks
+from tsn_tsm_plugin.layers.temporal_pool import TemporalPool
+from tsn_tsm_plugin.layers.temporal_shift import TemporalShift, install_temporal_shift, temporal_shift
+
+__all__ = [
+    "TemporalPool",
+    "TemporalShift",
+    "install_temporal_shift",
+    "temporal_shift",
+    "tsm_bottleneck",
+    "tsm_bottlenecks",
+]

@@ -1,0 +1,20 @@
+"""Models: TSN and TSM, their heads, and the checkpoints that fit them."""
+
+from tsn_tsm_plugin.models.build import build_model
+from tsn_tsm_plugin.models.heads import TSMHead, TSNHead, create_tsm_head, create_tsn_head
+from tsn_tsm_plugin.models.recognizer import TSM, TSN, create_tsm, create_tsn
+from tsn_tsm_plugin.models.weights import LoadReport, load_weights
+
+__all__ = [
+    "TSM",
+    "TSN",
+    "LoadReport",
+    "TSMHead",
+    "TSNHead",
+    "build_model",
+    "create_tsm",
+    "create_tsm_head",
+    "create_tsn",
+    "create_tsn_head",
+    "load_weights",
+]

@@ -1,0 +1,81 @@
+"""The temporal shift in PyTorchVideo's own ResNet, through the ``bottleneck`` slot of ``create_resnet``.
+
+Axes: B videos, C channels, T frames, H rows, W columns.
+Source: Lin, Gan, Han, "TSM", ICCV 2019, arXiv:1811.08383, section 4 (residual shift).
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from pytorchvideo.models.resnet import create_bottleneck_block
+from torch import nn
+
+from tsn_tsm_plugin.layers.temporal_shift import TemporalShift
+
+# Blocks of the four stages, and from how many blocks in stage 3 on every second one is shifted.
+_STAGE_DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+_DEEP_STAGE3 = 23
+
+
+def tsm_bottleneck(*, shift_div: int = 8, causal: bool = False, **block: Any) -> nn.Module:
+    """Create PyTorchVideo's bottleneck block whose first convolution sees shifted features.
+
+    It fits ``create_resnet(bottleneck=tsm_bottleneck)`` and takes the keywords of PyTorchVideo's
+    ``create_bottleneck_block``. The shift and the convolution are two modules: a ``Conv3d`` subclass would
+    be replaced by PyTorchVideo's transmuter and lose its shift. The convolution's weight is therefore
+    ``conv_a.net.weight`` in the state dict of the block.
+
+    ``create_resnet`` calls it for every block. The references leave out every second block of
+    ResNet-101 and ResNet-152; :func:`tsm_bottlenecks` does that.
+
+    Args:
+        shift_div: One ``shift_div``-th of the channels is shifted each way.
+        causal: Shift from the past only.
+        **block: Handed to ``create_bottleneck_block``.
+    """
+    create_conv_a = block.pop("conv_a", nn.Conv3d)
+
+    def create_shifted_conv_a(**conv: Any) -> nn.Module:
+        return TemporalShift(create_conv_a(**conv), shift_div=shift_div, causal=causal)
+
+    return create_bottleneck_block(conv_a=create_shifted_conv_a, **block)
+
+
+class _StageBottlenecks:
+    """Create the blocks of one stage in turn, shifted where the index is a multiple of ``period``."""
+
+    def __init__(self, depth: int, period: int, create_shifted: Callable[..., nn.Module]) -> None:
+        self.depth = depth
+        self.period = period
+        self.create_shifted = create_shifted
+        self.index = 0
+
+    def __call__(self, **block: Any) -> nn.Module:
+        create = create_bottleneck_block if self.index % self.period else self.create_shifted
+        self.index = (self.index + 1) % self.depth
+        return create(**block)
+
+
+def tsm_bottlenecks(
+    model_depth: int, *, shift_div: int = 8, causal: bool = False
+) -> tuple[Callable[..., nn.Module], ...]:
+    """Return the ``bottleneck`` argument of ``create_resnet`` for a TSM of that depth, one per stage.
+
+    The sites are those of the references: every block of ResNet-50, and the blocks with an even index within
+    their stage in ResNet-101 and ResNet-152.
+
+    Args:
+        model_depth: 50, 101 or 152, as given to ``create_resnet``.
+        shift_div: One ``shift_div``-th of the channels is shifted each way.
+        causal: Shift from the past only.
+
+    Raises:
+        ValueError: If ``create_resnet`` has no such depth.
+    """
+    if model_depth not in _STAGE_DEPTHS:
+        raise ValueError(f"model_depth must be one of {sorted(_STAGE_DEPTHS)}, got {model_depth}.")
+    depths = _STAGE_DEPTHS[model_depth]
+    period = 2 if depths[2] >= _DEEP_STAGE3 else 1
+    create_shifted = partial(tsm_bottleneck, shift_div=shift_div, causal=causal)
+    return tuple(_StageBottlenecks(depth, period, create_shifted) for depth in depths)

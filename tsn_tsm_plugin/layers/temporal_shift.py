@@ -1,0 +1,168 @@
+"""Temporal shift: a 2D network sees neighbouring frames at zero FLOPs.
+
+Axes: B videos, C channels, T frames, H rows, W columns; BT is videos times frames, video-major.
+Source: Lin, Gan, Han, "TSM: Temporal Shift Module for Efficient Video Understanding", ICCV 2019,
+arXiv:1811.08383, figure 1 (b) and, for ``causal``, figure 1 (c).
+"""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from tsn_tsm_plugin.layers.wrap import wrap_submodule
+
+
+def temporal_shift(
+    x: Tensor, *, shift_div: int = 8, num_segments: int | None = None, causal: bool = False
+) -> Tensor:
+    """Bring in the next frame on one fold of the channels and the previous frame on another.
+
+    A fold is ``F = C // shift_div`` channels. Where the input holds frame ``t``, the output holds::
+
+        channels     [0, F)    [F, 2F)   [2F, C)
+        default      t + 1     t - 1     t
+        causal       t - 1     t         t
+
+    A neighbour outside the clip reads as zero. The order of the folds is the one of the reference
+    code (the figure of the paper has it the other way round), so that its checkpoints fit.
+
+    Args:
+        x: Features of any dtype, (B, C, T, H, W), or (BT, C, H, W) with ``num_segments`` frames to a video.
+            Not modified.
+        shift_div: 8 moves one eighth of the channels each way, as in the paper; in [2, C].
+        num_segments: T. Needed for a 4-D input only.
+        causal: Look at the past only, as a stream of frames must.
+
+    Returns:
+        A new tensor with the shape, dtype, device and memory format of the input.
+
+    Raises:
+        ValueError: If the shape does not fit ``num_segments`` or ``shift_div``.
+    """
+    num_frames = _num_frames(x, num_segments)
+    num_channels = x.shape[1]
+    if not 2 <= shift_div <= num_channels:
+        raise ValueError(
+            f"shift_div must be in [2, C={num_channels}], got {shift_div}: no channel would be shifted, or all."
+        )
+    fold = num_channels // shift_div
+    if x.ndim == 5:
+        if x.is_contiguous(memory_format=torch.channels_last_3d):
+            return _shift(x.permute(0, 2, 3, 4, 1), fold, causal, time=1, channel=4).permute(0, 4, 1, 2, 3)
+        return _shift(x, fold, causal, time=2, channel=1)
+    if x.is_contiguous(memory_format=torch.channels_last):
+        x_BTHWC = x.permute(0, 2, 3, 1).unflatten(0, (-1, num_frames))
+        return _shift(x_BTHWC, fold, causal, time=1, channel=4).flatten(0, 1).permute(0, 3, 1, 2)
+    x_BTCHW = x.unflatten(0, (-1, num_frames))
+    return _shift(x_BTCHW, fold, causal, time=1, channel=2).flatten(0, 1)
+
+
+def _num_frames(x: Tensor, num_segments: int | None) -> int:
+    if x.ndim == 5:
+        if num_segments not in (None, x.shape[2]):
+            raise ValueError(f"x has T={x.shape[2]} frames in shape {tuple(x.shape)}, got {num_segments=}.")
+        return x.shape[2]
+    if x.ndim != 4:
+        raise ValueError(f"x must be (B, C, T, H, W) or (B*T, C, H, W), got shape {tuple(x.shape)}.")
+    if num_segments is None:
+        raise ValueError(
+            f"x of shape {tuple(x.shape)} holds the frames of several videos: say how many each, num_segments=."
+        )
+    if x.shape[0] % num_segments:
+        raise ValueError(
+            f"The first axis of x must be a multiple of {num_segments=}, got {x.shape[0]}: "
+            "give every video num_segments frames."
+        )
+    return num_segments
+
+
+def _shift(x: Tensor, fold: int, causal: bool, *, time: int, channel: int) -> Tensor:
+    # Concatenation, because slice assignment is lost by some exporters.
+    num_frames = x.shape[time]
+
+    def from_next(part: Tensor) -> Tensor:
+        return torch.cat(
+            [part.narrow(time, 1, num_frames - 1), torch.zeros_like(part.narrow(time, 0, 1))], time
+        )
+
+    def from_previous(part: Tensor) -> Tensor:
+        return torch.cat(
+            [torch.zeros_like(part.narrow(time, 0, 1)), part.narrow(time, 0, num_frames - 1)], time
+        )
+
+    first = x.narrow(channel, 0, fold)
+    if causal:
+        return torch.cat([from_previous(first), x.narrow(channel, fold, x.shape[channel] - fold)], channel)
+    second = x.narrow(channel, fold, fold)
+    rest = x.narrow(channel, 2 * fold, x.shape[channel] - 2 * fold)
+    return torch.cat([from_next(first), from_previous(second), rest], channel)
+
+
+class TemporalShift(nn.Module):
+    """Shift the input in time, then apply the wrapped module.
+
+    The wrapped module is ``.net``, so that its parameters have the names of the reference checkpoints.
+
+    Args:
+        net: What sees the shifted features; ``None`` only shifts.
+        num_segments: Frames of a video; needed where the input is 4-D.
+        shift_div: See :func:`temporal_shift`.
+        causal: See :func:`temporal_shift`.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module | None = None,
+        *,
+        num_segments: int | None = None,
+        shift_div: int = 8,
+        causal: bool = False,
+    ) -> None:
+        super().__init__()
+        if num_segments is not None and num_segments < 1:
+            raise ValueError(f"num_segments must be at least 1, got {num_segments}.")
+        self.net = nn.Identity() if net is None else net
+        self.num_segments = num_segments
+        self.shift_div = shift_div
+        self.causal = causal
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, T, H, W) or (BT, C, H, W) to what ``net`` makes of its shifted copy."""
+        shifted = temporal_shift(
+            x, shift_div=self.shift_div, num_segments=self.num_segments, causal=self.causal
+        )
+        return self.net(shifted)
+
+    def extra_repr(self) -> str:
+        """Name the settings of the shift."""
+        direction = ", causal" if self.causal else ""
+        return f"num_segments={self.num_segments}, shift_div={self.shift_div}{direction}"
+
+
+def install_temporal_shift(
+    network: nn.Module, sites: Iterable[str], *, num_segments: int, shift_div: int = 8, causal: bool = False
+) -> None:
+    """Wrap the named submodules of a network in :class:`TemporalShift`, in place.
+
+    Args:
+        network: A 2D network on (BT, C, H, W).
+        sites: Dotted names of submodules, e.g. ``"layer1.0.conv1"``.
+        num_segments: Frames of a video at the sites.
+        shift_div: See :func:`temporal_shift`.
+        causal: See :func:`temporal_shift`.
+
+    Raises:
+        ValueError: If a site does not exist; nothing has been wrapped then.
+    """
+    sites = list(sites)
+    modules = dict(network.named_modules())
+    unknown = [site for site in sites if site not in modules]
+    if unknown:
+        raise ValueError(f"{type(network).__name__} has no submodule named {unknown}; see named_modules().")
+    for site in sites:
+        wrap_submodule(
+            network,
+            site,
+            lambda net: TemporalShift(net, num_segments=num_segments, shift_div=shift_div, causal=causal),
+        )

@@ -1,0 +1,140 @@
+"""Heads: from the features of the frames of a view to one score per class.
+
+Axes: B videos, C channels, T frames, H rows, W columns, K classes.
+Sources: Wang et al., "Temporal Segment Networks", arXiv:1608.00859, average consensus; Lin et al., "TSM",
+arXiv:1811.08383. Which of dropout, classifier and consensus comes first is as in MMAction2's two heads.
+"""
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+
+class _LinearHead(nn.Module):
+    """Dropout, classifier and an optional activation; the subclasses say what is averaged, and when.
+
+    Args:
+        in_features: C.
+        num_classes: K.
+        dropout_rate: Probability of dropping a feature in training, in [0, 1).
+        fc_init_std: Standard deviation of the classifier's initial weights; its bias starts at 0.
+        activation: Applied to the scores, or ``None``.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_features: int,
+        num_classes: int,
+        dropout_rate: float = 0.5,
+        fc_init_std: float = 0.01,
+        activation: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        if not 0 <= dropout_rate < 1:
+            raise ValueError(f"dropout_rate must be in [0, 1), got {dropout_rate}.")
+        if num_classes < 1:
+            raise ValueError(f"num_classes must be at least 1, got {num_classes}.")
+        self.dropout = nn.Dropout(dropout_rate)
+        self.fc = nn.Linear(in_features, num_classes)
+        self.activation = activation
+        self.fc_init_std = fc_init_std
+        nn.init.normal_(self.fc.weight, 0.0, fc_init_std)
+        nn.init.zeros_(self.fc.bias)
+
+    def _activate(self, scores_BK: Tensor) -> Tensor:
+        return scores_BK if self.activation is None else self.activation(scores_BK)
+
+
+class TSNHead(_LinearHead):
+    """Average the features over space and all frames, then drop out and classify.
+
+    Because the features are averaged first, the frames may be those of several views: their scores are the
+    mean of the views' scores.
+    """
+
+    def forward(self, x_BCTHW: Tensor) -> Tensor:
+        """Map features (B, C, T, H, W) of any T, H and W to scores (B, K)."""
+        features_BC = x_BCTHW.mean((3, 4)).mean(2)
+        return self._activate(self.fc(self.dropout(features_BC)))
+
+
+class TSMHead(_LinearHead):
+    """Average the features over space, drop out and classify every frame, then average the scores."""
+
+    def forward(self, x_BCTHW: Tensor) -> Tensor:
+        """Map features (B, C, T, H, W) of any T, H and W to scores (B, K)."""
+        features_BTC = x_BCTHW.mean((3, 4)).transpose(1, 2)
+        return self._activate(self.fc(self.dropout(features_BTC)).mean(1))
+
+
+def create_tsn_head(
+    *,
+    in_features: int,
+    out_features: int,
+    pool: Callable[..., nn.Module] | None = None,
+    output_size: tuple[int, int, int] = (1, 1, 1),
+    pool_kernel_size: tuple[int, int, int] = (1, 7, 7),
+    dropout_rate: float = 0.5,
+    activation: Callable[..., nn.Module] | None = None,
+    output_with_global_average: bool = True,
+    fc_init_std: float = 0.01,
+) -> TSNHead:
+    """Create the TSN head with the keywords of PyTorchVideo's ``create_resnet(head=)``.
+
+    The pooling of the slot (``pool``, ``pool_kernel_size``) is always the global average, so that frames of
+    any size fit. PyTorchVideo's ``Net`` re-initialises the classifier with a deviation of 0.01.
+
+    Raises:
+        ValueError: If the slot asks for scores that are not one per class and video.
+    """
+    return TSNHead(
+        in_features=in_features,
+        num_classes=out_features,
+        dropout_rate=dropout_rate,
+        fc_init_std=fc_init_std,
+        activation=_slot_activation(output_size, output_with_global_average, activation),
+    )
+
+
+def create_tsm_head(
+    *,
+    in_features: int,
+    out_features: int,
+    pool: Callable[..., nn.Module] | None = None,
+    output_size: tuple[int, int, int] = (1, 1, 1),
+    pool_kernel_size: tuple[int, int, int] = (1, 7, 7),
+    dropout_rate: float = 0.5,
+    activation: Callable[..., nn.Module] | None = None,
+    output_with_global_average: bool = True,
+    fc_init_std: float = 0.001,
+) -> TSMHead:
+    """Create the TSM head with the keywords of PyTorchVideo's ``create_resnet(head=)``.
+
+    See :func:`create_tsn_head` for what the slot's keywords mean here.
+
+    Raises:
+        ValueError: If the slot asks for scores that are not one per class and video.
+    """
+    return TSMHead(
+        in_features=in_features,
+        num_classes=out_features,
+        dropout_rate=dropout_rate,
+        fc_init_std=fc_init_std,
+        activation=_slot_activation(output_size, output_with_global_average, activation),
+    )
+
+
+def _slot_activation(
+    output_size: tuple[int, int, int],
+    output_with_global_average: bool,
+    activation: Callable[..., nn.Module] | None,
+) -> nn.Module | None:
+    if tuple(output_size) != (1, 1, 1) or not output_with_global_average:
+        raise ValueError(
+            "The head returns one score per class and video: output_size must be (1, 1, 1) with "
+            f"output_with_global_average, got {tuple(output_size)} and {output_with_global_average}."
+        )
+    if activation is None:
+        return None
+    return activation(dim=1) if activation in (nn.Softmax, nn.LogSoftmax) else activation()

@@ -1,0 +1,101 @@
+"""Say in a sentence why a state dict does not fit a model, and what would."""
+
+from collections.abc import Iterable, Mapping
+
+from torch import Tensor
+
+from tsn_tsm_plugin.models.checkpoint_names import without_wrappers
+
+_NUM_EXAMPLES = 3
+
+
+def explain_mismatch(
+    given: Mapping[str, Tensor], target: Mapping[str, Tensor], *, optional: Iterable[str] = ()
+) -> str:
+    """Compare names and shapes; return "" if they fit.
+
+    Args:
+        given: The tensors of a checkpoint, under the names of the model.
+        target: The state dict of the model.
+        optional: Names of the model that a checkpoint may leave out.
+    """
+    left_out = set(optional)
+    missing = [name for name in target if name not in given and name not in left_out]
+    unexpected = [name for name in given if name not in target]
+    reshaped = [name for name in given if name in target and given[name].shape != target[name].shape]
+    if not (missing or unexpected or reshaped):
+        return ""
+    return (
+        _explain_wrappers(missing, unexpected)
+        or _explain_classes(missing, unexpected, reshaped, given, target)
+        or _list_differences(missing, unexpected, reshaped, given, target)
+    )
+
+
+def _explain_wrappers(missing: list[str], unexpected: list[str]) -> str:
+    """Explain names that differ only in ``.net``: the sites of the shift."""
+    if not missing or sorted(map(without_wrappers, missing)) != sorted(map(without_wrappers, unexpected)):
+        return ""
+    in_model, in_file = _wrapped_sites(missing), _wrapped_sites(unexpected)
+    if in_model and not in_file:
+        return (
+            f"the model shifts {len(in_model)} sites ({_examples(in_model)}) that the file does not: a TSN "
+            "checkpoint in a TSM, or a TSM of another kind. Build create_tsn(), or give a checkpoint of this TSM."
+        )
+    if in_file and not in_model:
+        return (
+            f"the file shifts {len(in_file)} sites ({_examples(in_file)}) that the model does not: a TSM "
+            "checkpoint in a TSN, or in a TSM of another kind. Build create_tsm(), or give a TSN checkpoint."
+        )
+    return (
+        f"file and model shift at different sites: {_examples(in_file)} in the file, {_examples(in_model)} in "
+        "the model. Build the TSM with the file's shift_place and temporal_pool."
+    )
+
+
+def _wrapped_sites(names: list[str]) -> list[str]:
+    return sorted({name.rpartition(".net.")[0] for name in names if ".net." in name})
+
+
+def _explain_classes(
+    missing: list[str],
+    unexpected: list[str],
+    reshaped: list[str],
+    given: Mapping[str, Tensor],
+    target: Mapping[str, Tensor],
+) -> str:
+    """Explain a classifier of another size, where everything else fits."""
+    if missing or unexpected or not all(".fc." in name for name in reshaped):
+        return ""
+    in_file, in_model = given[reshaped[0]].shape[0], target[reshaped[0]].shape[0]
+    if in_file == in_model:
+        return ""
+    return (
+        f"the file has {in_file} classes and the model {in_model}. Build the model with num_classes={in_file}, "
+        "or leave the classifier out with ignore_head=True to fine-tune."
+    )
+
+
+def _list_differences(
+    missing: list[str],
+    unexpected: list[str],
+    reshaped: list[str],
+    given: Mapping[str, Tensor],
+    target: Mapping[str, Tensor],
+) -> str:
+    parts = []
+    if missing:
+        parts.append(f"{len(missing)} entries are missing ({_examples(missing)})")
+    if unexpected:
+        parts.append(f"{len(unexpected)} are unexpected ({_examples(unexpected)})")
+    if reshaped:
+        shapes = [
+            f"{name}: {tuple(given[name].shape)} in the file, {tuple(target[name].shape)} in the model"
+            for name in reshaped
+        ]
+        parts.append(f"{len(reshaped)} have another shape ({_examples(shapes)})")
+    return "; ".join(parts) + ". The file is of another backbone, depth or method: build the model it is for."
+
+
+def _examples(names: list[str]) -> str:
+    return ", ".join(names[:_NUM_EXAMPLES]) + (", ..." if len(names) > _NUM_EXAMPLES else "")

@@ -1,0 +1,80 @@
+"""ImageNet weights of a backbone: by name, from torch.hub's cache or the network, or from a file."""
+
+from pathlib import Path
+from urllib.parse import urlparse
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from tsn_tsm_plugin.errors import CheckpointError
+from tsn_tsm_plugin.models.checkpoint_file import read_checkpoint
+
+# What classifiers are called in torchvision and timm; a backbone has none.
+_CLASSIFIERS = ("fc.", "classifier.", "head.", "heads.")
+
+
+def load_imagenet_weights(backbone: nn.Module, *, name: str, weights: str) -> None:
+    """Fill a backbone with ImageNet weights; ``weights=""`` leaves it as it is.
+
+    Args:
+        backbone: A torchvision network without its classifier.
+        name: Its name in torchvision, e.g. ``"resnet50"``.
+        weights: A name of the network's weights enum such as ``"IMAGENET1K_V1"``, or a file of a state dict.
+
+    Raises:
+        CheckpointError: If the weights cannot be had, or belong to another network.
+    """
+    if not weights:
+        return
+    is_file = Path(weights).is_file()
+    state_dict = read_checkpoint(weights).state_dict if is_file else fetch_torchvision_weights(name, weights)
+    load_backbone_state_dict(backbone, state_dict, source=weights if is_file else f"{name} {weights}")
+
+
+def fetch_torchvision_weights(name: str, weights: str) -> dict[str, Tensor]:
+    """Return a torchvision state dict from the local cache, or download it there.
+
+    Raises:
+        CheckpointError: If torchvision knows no such weights, or they are neither cached nor reachable.
+    """
+    known = torchvision.models.get_model_weights(name).__members__
+    if weights not in known:
+        raise CheckpointError(
+            f"Backbone weights must be a file or one of {sorted(known)} for {name}, got {weights!r}."
+        )
+    entry = known[weights].value
+    try:
+        return entry.get_state_dict(progress=False, check_hash=True)
+    except (OSError, RuntimeError) as error:
+        file_name = Path(urlparse(entry.url).path).name
+        path = Path(torch.hub.get_dir()) / "checkpoints" / file_name
+        raise CheckpointError(
+            f"The {weights} weights of {name} are not at {path} and could not be downloaded ({error}): "
+            f"fetch {entry.url} on a machine with a network and put it there, or give a file as weights."
+        ) from error
+
+
+def load_backbone_state_dict(backbone: nn.Module, state_dict: dict[str, Tensor], *, source: str) -> None:
+    """Load an image classifier's state dict into its backbone; the classifier is left out.
+
+    Raises:
+        CheckpointError: If any other key or shape does not fit; nothing has been loaded then.
+    """
+    own = backbone.state_dict()
+    given = {}
+    for key, value in state_dict.items():
+        plain = key.removeprefix("module.").removeprefix("backbone.")
+        if plain in own or not plain.startswith(_CLASSIFIERS):
+            given[plain] = value
+    missing = [key for key in own if key not in given and not key.endswith("num_batches_tracked")]
+    unexpected = [key for key in given if key not in own]
+    reshaped = [key for key in given if key in own and given[key].shape != own[key].shape]
+    if missing or unexpected or reshaped:
+        raise CheckpointError(
+            f"{source} is not an ImageNet checkpoint of this backbone ({type(backbone).__name__}): "
+            f"{len(missing)} keys are missing {missing[:3]}, {len(unexpected)} are unexpected {unexpected[:3]}, "
+            f"{len(reshaped)} have another shape {reshaped[:3]}. Give the weights of the same network, "
+            "or load_weights() for a video checkpoint."
+        )
+    backbone.load_state_dict(given, strict=False)

@@ -1,0 +1,254 @@
+"""TSN and TSM: a 2D network on the frames of a clip and a head on what it sees.
+
+Axes: B videos, C channels, T frames, H rows, W columns, K classes.
+Sources: Wang et al., "Temporal Segment Networks", arXiv:1608.00859; Lin et al., "TSM", arXiv:1811.08383.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from tsn_tsm_plugin.layers.temporal_pool import TemporalPool, num_pooled_frames
+from tsn_tsm_plugin.layers.temporal_shift import install_temporal_shift
+from tsn_tsm_plugin.layers.wrap import wrap_submodule
+from tsn_tsm_plugin.models.heads import TSMHead, TSNHead
+from tsn_tsm_plugin.registry import BACKBONES
+
+
+class _FrameRecognizer(nn.Module):
+    """Fold the frames into the batch, run the backbone once, unfold at the head.
+
+    Args:
+        backbone: Maps (N, 3, H, W) to (N, num_features, h, w); its parameters become channels_last.
+        head: Maps (B, num_features, T, h, w) to (B, K).
+        backbone_name: For :meth:`describe`.
+        num_segments: Frames that a view is trained with.
+    """
+
+    def __init__(
+        self, *, backbone: nn.Module, head: nn.Module, backbone_name: str, num_segments: int
+    ) -> None:
+        super().__init__()
+        if num_segments < 1:
+            raise ValueError(f"num_segments must be at least 1, got {num_segments}.")
+        self.backbone = backbone.to(memory_format=torch.channels_last)
+        self.head = head
+        self.backbone_name = backbone_name
+        self.num_segments = num_segments
+
+    def forward(self, x_BCTHW: Tensor) -> Tensor:
+        """Map normalised RGB views (B, 3, T, H, W) to scores (B, K) before any softmax."""
+        if x_BCTHW.ndim != 5:
+            raise ValueError(f"The input must be (B, 3, T, H, W), got shape {tuple(x_BCTHW.shape)}.")
+        num_videos = x_BCTHW.shape[0]
+        x_NCHW = x_BCTHW.transpose(1, 2).flatten(0, 1)
+        x_NCHW = self.backbone(x_NCHW.contiguous(memory_format=torch.channels_last))
+        return self.head(x_NCHW.unflatten(0, (num_videos, -1)).transpose(1, 2))
+
+    def describe(self) -> str:
+        """Say in one line what this network is."""
+        return (
+            f"{type(self).__name__}: backbone={self.backbone_name}, num_segments={self.num_segments}, "
+            f"num_classes={self.head.fc.out_features}"
+        )
+
+    def extra_repr(self) -> str:
+        """Open the ``repr`` with :meth:`describe`."""
+        return self.describe()
+
+
+class TSN(_FrameRecognizer):
+    """Temporal segment network: every frame on its own, features averaged over the frames.
+
+    Any number of frames may be given: ``num_segments`` in training, more in testing.
+
+    Attributes:
+        view_average: ``"features"``, which for this head is the same as the mean of the views' scores.
+    """
+
+    view_average = "features"
+
+    def __init__(self, *, backbone: nn.Module, head: TSNHead, backbone_name: str, num_segments: int) -> None:
+        super().__init__(backbone=backbone, head=head, backbone_name=backbone_name, num_segments=num_segments)
+
+    def describe(self) -> str:
+        """Say in one line what this network is."""
+        return f"{super().describe()}, no temporal shift"
+
+
+class TSM(_FrameRecognizer):
+    """Temporal shift network: the blocks of the backbone exchange channels with neighbouring frames.
+
+    Args:
+        backbone: With the method ``temporal_shift_sites(shift_place)``.
+        head: Averages the scores of the frames.
+        backbone_name: For messages.
+        num_segments: T. Another number of frames is refused.
+        shift_div: One ``shift_div``-th of the channels is shifted each way.
+        shift_place: ``"blockres"`` or ``"block"``.
+        temporal_pool: Halve the number of frames before the second stage.
+        causal: Shift from the past only.
+
+    Attributes:
+        view_average: ``"probabilities"``: the softmax is taken per view and then averaged.
+        shift_sites: Names of the shifted submodules of the backbone.
+    """
+
+    view_average = "probabilities"
+
+    def __init__(
+        self,
+        *,
+        backbone: nn.Module,
+        head: TSMHead,
+        backbone_name: str,
+        num_segments: int,
+        shift_div: int = 8,
+        shift_place: str = "blockres",
+        temporal_pool: bool = False,
+        causal: bool = False,
+    ) -> None:
+        super().__init__(backbone=backbone, head=head, backbone_name=backbone_name, num_segments=num_segments)
+        self.shift_div = shift_div
+        self.shift_place = shift_place
+        self.temporal_pool = temporal_pool
+        self.causal = causal
+        self.shift_sites = _shift_sites(backbone, backbone_name, shift_place)
+        self._install_shift()
+        if temporal_pool:
+            self._install_temporal_pool()
+
+    def _install_shift(self) -> None:
+        frames_at = dict.fromkeys(self.shift_sites, self.num_segments)
+        if self.temporal_pool:
+            _check_temporal_pool(self.backbone, self.backbone_name)
+            for site in self.shift_sites:
+                # The stages are named layer1 to layer4.
+                if site.split(".")[0] >= self.backbone.temporal_pool_site:
+                    frames_at[site] = num_pooled_frames(self.num_segments)
+        for num_frames in set(frames_at.values()):
+            install_temporal_shift(
+                self.backbone,
+                [site for site in self.shift_sites if frames_at[site] == num_frames],
+                num_segments=num_frames,
+                shift_div=self.shift_div,
+                causal=self.causal,
+            )
+
+    def _install_temporal_pool(self) -> None:
+        wrap_submodule(
+            self.backbone,
+            self.backbone.temporal_pool_site,
+            lambda stage: TemporalPool(stage, num_segments=self.num_segments),
+        )
+
+    def forward(self, x_BCTHW: Tensor) -> Tensor:
+        """Map normalised RGB views (B, 3, T, H, W) with T = num_segments to scores (B, K) before any softmax."""
+        if x_BCTHW.ndim == 5 and x_BCTHW.shape[2] != self.num_segments:
+            raise ValueError(
+                f"This TSM was built for num_segments={self.num_segments} frames per view, got "
+                f"{x_BCTHW.shape[2]}: give several views of a video as a larger batch, or build the model "
+                "with another num_segments."
+            )
+        return super().forward(x_BCTHW)
+
+    def describe(self) -> str:
+        """Say in one line what this network is."""
+        direction = ", causal (past to present only)" if self.causal else ""
+        pool = ", temporal_pool before stage 2" if self.temporal_pool else ""
+        return (
+            f"{super().describe()}, temporal shift at {len(self.shift_sites)} sites "
+            f"(shift_div={self.shift_div}, shift_place={self.shift_place}{direction}){pool}"
+        )
+
+
+def _shift_sites(backbone: nn.Module, backbone_name: str, shift_place: str) -> list[str]:
+    find_sites = getattr(backbone, "temporal_shift_sites", None)
+    sites = find_sites(shift_place) if find_sites is not None else []
+    if not sites:
+        raise ValueError(
+            f"Backbone {backbone_name!r} ({type(backbone).__name__}) has no residual blocks that the temporal "
+            "shift knows how to name: use it with TSN, or give it a method temporal_shift_sites(shift_place)."
+        )
+    return sites
+
+
+def _check_temporal_pool(backbone: nn.Module, backbone_name: str) -> None:
+    if not hasattr(backbone, "temporal_pool_site"):
+        raise ValueError(
+            f"temporal_pool must be off for backbone {backbone_name!r}: only ResNets have a known place for it."
+        )
+
+
+def create_tsn(
+    *,
+    backbone: str = "resnet50",
+    num_classes: int = 400,
+    num_segments: int = 8,
+    dropout_rate: float = 0.4,
+    fc_init_std: float = 0.01,
+    weights: str = "",
+) -> TSN:
+    """Create a TSN, module (B, 3, T, H, W) -> (B, K).
+
+    Args:
+        backbone: Name of a registered backbone.
+        num_classes: K.
+        num_segments: Frames that a view is trained with; the network takes any number.
+        dropout_rate: Of the averaged features, in [0, 1).
+        fc_init_std: Standard deviation of the classifier's initial weights.
+        weights: ImageNet weights of the backbone, e.g. ``"IMAGENET1K_V1"`` or a file.
+    """
+    network = BACKBONES.get(backbone)(weights=weights)
+    head = TSNHead(
+        in_features=network.num_features,
+        num_classes=num_classes,
+        dropout_rate=dropout_rate,
+        fc_init_std=fc_init_std,
+    )
+    return TSN(backbone=network, head=head, backbone_name=backbone, num_segments=num_segments)
+
+
+def create_tsm(
+    *,
+    backbone: str = "resnet50",
+    num_classes: int = 400,
+    num_segments: int = 8,
+    dropout_rate: float = 0.5,
+    fc_init_std: float = 0.001,
+    weights: str = "",
+    shift_div: int = 8,
+    shift_place: str = "blockres",
+    temporal_pool: bool = False,
+    causal: bool = False,
+) -> TSM:
+    """Create a TSM, module (B, 3, num_segments, H, W) -> (B, K).
+
+    Args:
+        backbone: Name of a registered backbone that has residual blocks.
+        num_classes: K.
+        num_segments: Frames of a view.
+        dropout_rate: Of the features of every frame, in [0, 1).
+        fc_init_std: Standard deviation of the classifier's initial weights.
+        weights: ImageNet weights of the backbone, e.g. ``"IMAGENET1K_V1"`` or a file.
+        shift_div: One ``shift_div``-th of the channels is shifted each way.
+        shift_place: ``"blockres"``: the identity of a block is not shifted; ``"block"``: it is.
+        temporal_pool: Halve the number of frames before the second stage.
+        causal: Shift from the past only, for streams.
+    """
+    network = BACKBONES.get(backbone)(weights=weights)
+    head = TSMHead(
+        in_features=network.num_features,
+        num_classes=num_classes,
+        dropout_rate=dropout_rate,
+        fc_init_std=fc_init_std,
+    )
+    return TSM(
+        backbone=network,
+        head=head,
+        backbone_name=backbone,
+        num_segments=num_segments,
+        shift_div=shift_div,
+        shift_place=shift_place,
+        temporal_pool=temporal_pool,
+        causal=causal,
+    )
