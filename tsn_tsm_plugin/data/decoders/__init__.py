@@ -1,0 +1,1 @@
+"""Decoders behind ``VideoReader``: one module per library, reached through the ``DECODERS`` registry."""

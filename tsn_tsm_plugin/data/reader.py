@@ -1,0 +1,142 @@
+"""Frames of a video by their index, whatever decodes them.
+
+Frame i is the i-th frame of decoding the whole file from its start with FFmpeg, of the video stream
+that FFmpeg calls best. Axes: T frames, C channels, H rows, W columns.
+"""
+
+import operator
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tsn_tsm_plugin.errors import VideoError
+
+DEFAULT_DECODER = "pyav"
+
+
+def _check_file(path: str) -> None:
+    """Say what is wrong with a path that is no readable, non-empty file."""
+    file = Path(path)
+    if file.is_symlink() and not file.exists():
+        raise VideoError(f"{path}: is a link to {file.readlink()}, which is missing. Mend the link.")
+    if not file.exists():
+        raise VideoError(f"{path}: no such file. Check the path, its prefix in the config and the mount.")
+    if file.is_dir():
+        raise VideoError(f"{path}: is a directory, not a video file. Name one file in it.")
+    if not file.is_file():
+        raise VideoError(f"{path}: is not a regular file. Copy the video to a file.")
+    if not os.access(path, os.R_OK):
+        raise VideoError(f"{path}: this user may not read it. Grant read permission (chmod a+r).")
+    if file.stat().st_size == 0:
+        raise VideoError(f"{path}: is empty (0 bytes). Fetch it again or remove it from the list.")
+
+
+class VideoReader:
+    """Reads exact frames of one video file.
+
+    Holds for every decoder: ``VideoReader(path).read([i])`` is the i-th frame of a plain decode. A reader
+    travels to workers by its path, with fork and with spawn, and opens the file again there.
+
+    Args:
+        path: The video file.
+        decoder: A name in the ``DECODERS`` registry; ``"auto"`` is ``"pyav"``.
+        num_threads: Threads of the decoder; 1 is right inside data-loader workers.
+
+    Raises:
+        VideoError: If the file is no readable video; starts with the path and says what to do.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], decoder: str = "auto", *, num_threads: int = 1) -> None:
+        if num_threads < 1:
+            raise ValueError(f"num_threads must be at least 1, got {num_threads}.")
+        self.path = os.fspath(path)
+        self.decoder = DEFAULT_DECODER if decoder == "auto" else decoder
+        self.num_threads = num_threads
+        self._opened: Any = None
+        self._open()
+
+    def _open(self) -> Any:
+        if self._opened is None:
+            from tsn_tsm_plugin.registry import DECODERS
+
+            decoder_class = DECODERS.get(self.decoder)
+            _check_file(self.path)
+            self._opened = decoder_class(self.path, num_threads=self.num_threads)
+        return self._opened
+
+    @property
+    def num_frames(self) -> int:
+        """How many frames a decode of the whole file gives."""
+        return self._open().num_frames
+
+    @property
+    def fps(self) -> float:
+        """Mean frames per second; 0.0 where the file does not tell."""
+        return self._open().fps
+
+    @property
+    def duration(self) -> float:
+        """Seconds that ``num_frames`` last at ``fps``; 0.0 where the file tells no rate."""
+        return self.num_frames / self.fps if self.fps else 0.0
+
+    @property
+    def width(self) -> int:
+        """Columns of a frame, in pixels."""
+        return self._open().width
+
+    @property
+    def height(self) -> int:
+        """Rows of a frame, in pixels."""
+        return self._open().height
+
+    def read(self, indices: Sequence[int] | Tensor | np.ndarray) -> Tensor:
+        """Decode the frames at ``indices``.
+
+        Args:
+            indices: Whole numbers in ``[0, num_frames)``, in any order, repeats allowed.
+
+        Returns:
+            uint8 RGB 0-255 (T, 3, H, W), ``T = len(indices)``.
+
+        Raises:
+            IndexError: If an index is outside the video.
+            VideoError: If a frame cannot be decoded.
+        """
+        if isinstance(indices, (Tensor, np.ndarray)):
+            indices = indices.tolist()
+        wanted = [operator.index(index) for index in indices]
+        num_frames = self.num_frames
+        for index in wanted:
+            if not 0 <= index < num_frames:
+                raise IndexError(
+                    f"{self.path}: frame index must be in [0, num_frames={num_frames}), got {index}."
+                )
+        if not wanted:
+            return torch.empty((0, 3, self.height, self.width), dtype=torch.uint8)
+        return self._open().read(wanted)
+
+    def close(self) -> None:
+        """Release the decoder; reading again opens the file again."""
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
+
+    def __enter__(self) -> "VideoReader":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_opened": None}
+
+    def __repr__(self) -> str:
+        return f"VideoReader({self.path!r}, decoder={self.decoder!r}, num_threads={self.num_threads})"
