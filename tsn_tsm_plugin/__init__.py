@@ -1,3 +1,83 @@
-"""TSN and TSM for PyTorchVideo."""
+"""TSN and TSM for PyTorchVideo.
+
+Names are loaded when they are first used. Importing this package checks that torch and torchvision fit each
+other and adds our names to PyTorchVideo (see `activate`), unless ``TSN_TSM_PLUGIN_AUTOACTIVATE=0``.
+"""
+
+import importlib
+import os
+from typing import TYPE_CHECKING, Any
+
+from tsn_tsm_plugin.requirements import check_torchvision
 
 __version__ = "0.1.0"
+
+_HOME = {
+    "get_cfg": "config",
+    "load_cfg": "config",
+    "build_model": "models.build",
+    "create_tsn": "models",
+    "create_tsm": "models",
+    "load_weights": "models.weights",
+    "VideoReader": "data.reader",
+    "segment_indices": "transforms",
+    "dense_indices": "transforms",
+    "activate": "plugins",
+    "deactivate": "plugins",
+    "status": "plugins",
+    "list_components": "plugins",
+}
+_ROOMS = ("config", "data", "engine", "evaluation", "layers", "models", "solver", "transforms")
+
+__all__ = [
+    "VideoReader",
+    "activate",
+    "build_model",
+    "config",
+    "create_tsm",
+    "create_tsn",
+    "data",
+    "deactivate",
+    "dense_indices",
+    "engine",
+    "evaluation",
+    "get_cfg",
+    "layers",
+    "list_components",
+    "load_cfg",
+    "load_weights",
+    "models",
+    "segment_indices",
+    "solver",
+    "status",
+    "transforms",
+]
+
+if TYPE_CHECKING:
+    from tsn_tsm_plugin import config, data, engine, evaluation, layers, models, solver, transforms
+    from tsn_tsm_plugin.config import get_cfg, load_cfg
+    from tsn_tsm_plugin.data.reader import VideoReader
+    from tsn_tsm_plugin.models import create_tsm, create_tsn
+    from tsn_tsm_plugin.models.build import build_model
+    from tsn_tsm_plugin.models.weights import load_weights
+    from tsn_tsm_plugin.plugins import activate, deactivate, list_components, status
+    from tsn_tsm_plugin.transforms import dense_indices, segment_indices
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+        globals()[name] = value
+        return value
+    if name in _ROOMS:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+check_torchvision()
+if os.environ.get("TSN_TSM_PLUGIN_AUTOACTIVATE", "1") != "0":
+    importlib.import_module(f"{__name__}.plugins").activate()

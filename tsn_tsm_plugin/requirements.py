@@ -1,0 +1,46 @@
+"""Finds out at the first import whether torch and torchvision fit each other."""
+
+import importlib
+from importlib import metadata
+
+from packaging.requirements import Requirement
+
+_CURE = "Install a fitting pair: pip install --upgrade --force-reinstall torch torchvision"
+
+
+def check_torchvision() -> None:
+    """Raise one sentence with the cure if torchvision was built for another torch.
+
+    Left alone, such a pair fails late and far away (``operator torchvision::nms does not exist``).
+
+    Raises:
+        ImportError: If the two do not fit, or torchvision cannot be imported.
+    """
+    torch, torchvision = metadata.version("torch"), metadata.version("torchvision")
+    needed = unmet_torch(metadata.requires("torchvision") or [], torch)
+    if needed is not None:
+        raise ImportError(
+            f"torchvision {torchvision} needs {needed}, but torch {torch} is installed. {_CURE}"
+        )
+    try:
+        importlib.import_module("torchvision")
+    except (ImportError, RuntimeError, OSError, AttributeError) as error:
+        raise ImportError(
+            f"torchvision {torchvision} cannot be imported with torch {torch} ({error}). {_CURE}"
+        ) from error
+
+
+def unmet_torch(requirements: list[str], torch: str) -> str | None:
+    """Return the requirement on torch that a version does not meet, e.g. ``"torch==2.9.1"``.
+
+    A local part does not count: torch 2.9.1+cpu meets ``torch==2.9.1``.
+
+    Args:
+        requirements: Requirements of a distribution, as its metadata lists them.
+        torch: The installed version.
+    """
+    for requirement in map(Requirement, requirements):
+        is_met = requirement.specifier.contains(torch.split("+")[0], prereleases=True)
+        if requirement.name == "torch" and requirement.marker is None and not is_met:
+            return str(requirement)
+    return None
