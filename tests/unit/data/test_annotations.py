@@ -1,0 +1,140 @@
+import re
+
+import pytest
+
+from tsn_tsm_plugin.data.annotations import label_map_hash, read_label_map, read_video_list
+from tsn_tsm_plugin.errors import AnnotationError
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(content, name="list.txt"):
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write
+
+
+def test_each_line_is_a_name_and_a_label_and_the_prefix_makes_the_path(written):
+    entries = read_video_list(written("a.mp4 0\nsub/b.mp4 12\n"), prefix="/data/videos")
+
+    assert [tuple(entry) for entry in entries] == [
+        ("a.mp4", "/data/videos/a.mp4", 0),
+        ("sub/b.mp4", "/data/videos/sub/b.mp4", 12),
+    ]
+
+
+def test_an_absolute_name_ignores_the_prefix(written):
+    (entry,) = read_video_list(written("/elsewhere/a.mp4 3\n"), prefix="/data")
+
+    assert entry.path == "/elsewhere/a.mp4"
+
+
+def test_spaces_belong_to_the_name_because_the_label_stands_last(written):
+    entries = read_video_list(written("clip one (final).mp4 4\nwithout_extension  5\ntab.mp4\t6\n"))
+
+    assert [(entry.name, entry.label) for entry in entries] == [
+        ("clip one (final).mp4", 4),
+        ("without_extension", 5),
+        ("tab.mp4", 6),
+    ]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"a.mp4 1\r\nb.mp4 2\r\n", id="crlf"),
+        pytest.param(b"\xef\xbb\xbfa.mp4 1\nb.mp4 2", id="byte order mark, no last line end"),
+        pytest.param(b"\na.mp4 1\n   \nb.mp4 2\n\n", id="blank lines"),
+    ],
+)
+def test_editors_may_leave_their_traces(written, content):
+    assert [(e.name, e.label) for e in read_video_list(written(content))] == [("a.mp4", 1), ("b.mp4", 2)]
+
+
+def test_another_separator_splits_at_its_last_place(written):
+    (entry,) = read_video_list(written("a,b c.mp4,7\n"), separator=",")
+
+    assert (entry.name, entry.label) == ("a,b c.mp4", 7)
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ("b.mp4", "must be 'path label', got 'b.mp4'"),
+        ("7", "must be 'path label', got '7'"),
+        ("b.mp4,1", "must be 'path label', got 'b.mp4,1'"),
+        ("b.mp4 cat", "label must be an integer, got 'cat'"),
+        ("b.mp4 1.0", "label must be an integer, got '1.0'"),
+        ("b.mp4 -1", "label must not be negative, got -1"),
+        ("b.mp4 8", "label must be below the number of classes, 8, got 8"),
+        ("a.mp4 1", "'a.mp4' has label 1, but label 0 on line 1"),
+    ],
+)
+def test_a_faulty_line_is_named_with_its_number(written, line, fault):
+    path = written(f"a.mp4 0\n\n{line}\n")
+
+    with pytest.raises(AnnotationError, match=re.escape(f"{path}:3: {fault}")):
+        read_video_list(path, num_classes=8)
+
+
+def test_all_faults_are_reported_together_up_to_ten(written):
+    path = written("no_label\n" * 12)
+
+    with pytest.raises(AnnotationError) as error:
+        read_video_list(path)
+
+    lines = str(error.value).splitlines()
+    assert [line.split(": ")[0] for line in lines[:-1]] == [f"{path}:{number}" for number in range(1, 11)]
+    assert lines[-1] == "... and 2 more"
+
+
+def test_a_repeated_line_is_kept_and_warned_about(written, caplog):
+    path = written("a.mp4 0\nb.mp4 1\na.mp4 0\n")
+
+    assert [entry.name for entry in read_video_list(path)] == ["a.mp4", "b.mp4", "a.mp4"]
+    assert "lists 1 videos more than once" in caplog.text
+
+
+@pytest.mark.parametrize("content", ["", "\n \n"])
+def test_an_empty_list_is_an_error(written, content):
+    path = written(content)
+
+    with pytest.raises(AnnotationError, match=re.escape(f"{path}: must list at least one video")):
+        read_video_list(path)
+
+
+def test_a_missing_or_unreadable_list_is_an_error_with_its_path(tmp_path, written):
+    with pytest.raises(
+        AnnotationError, match=re.escape(f"{tmp_path}/none.txt: cannot be read (No such file")
+    ):
+        read_video_list(tmp_path / "none.txt")
+    with pytest.raises(AnnotationError, match="must be UTF-8 text, got byte 0xff at offset 6"):
+        read_video_list(written(b"a.mp4 \xff\n"))
+
+
+def test_a_label_map_names_label_i_on_line_i(written):
+    assert read_label_map(written("move left\r\nmove right\r\n\r\n")) == ["move left", "move right"]
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        ("", ": must hold one class name per line, got an empty file"),
+        ("a\n\nb\n", ":2: class name must not be blank"),
+        ("a\nb\na\n", ":3: class names must differ, got 'a' as on line 1"),
+    ],
+)
+def test_a_faulty_label_map_is_an_error(written, content, fault):
+    path = written(content)
+
+    with pytest.raises(AnnotationError, match=re.escape(f"{path}{fault}")):
+        read_label_map(path)
+
+
+def test_the_hash_of_a_label_map_sees_names_and_their_order():
+    assert label_map_hash(["a", "b"]) == label_map_hash(("a", "b"))
+    assert len({label_map_hash(names) for names in (["a", "b"], ["b", "a"], ["a", "c"], ["a"])}) == 4
+    # Checkpoints store it, so it must not change between versions: printf 'a\nb' | sha256sum
+    assert label_map_hash(["a", "b"]).startswith("7e18f737311b")

@@ -1,0 +1,118 @@
+import re
+
+import pytest
+
+from tsn_tsm_plugin.data.samplers import EvalBatchSampler, SampleKey, TrainBatchSampler
+
+
+def videos_of(sampler):
+    return [key.index for batch in sampler for key in batch]
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 4])
+@pytest.mark.parametrize("num_videos", [1, 2, 3, 7, 12, 13, 40])
+def test_evaluation_reads_every_video_exactly_once_over_all_ranks(num_videos, world_size):
+    ranks = [
+        EvalBatchSampler(num_videos, batch_size=3, world_size=world_size, rank=rank)
+        for rank in range(world_size)
+    ]
+
+    assert sorted(index for sampler in ranks for index in videos_of(sampler)) == list(range(num_videos))
+    assert [len(list(sampler)) for sampler in ranks] == [len(sampler) for sampler in ranks]
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 4])
+@pytest.mark.parametrize("num_videos", [1, 5, 24, 25])
+def test_training_reads_every_video_and_pads_to_full_batches(num_videos, world_size):
+    ranks = [
+        TrainBatchSampler(num_videos, batch_size=2, world_size=world_size, rank=rank)
+        for rank in range(world_size)
+    ]
+
+    batches = [list(sampler) for sampler in ranks]
+    read = [key.index for rank_batches in batches for batch in rank_batches for key in batch]
+
+    num_steps = -(-num_videos // (2 * world_size))
+    assert {len(batch) for rank_batches in batches for batch in rank_batches} == {2}
+    assert [len(rank_batches) for rank_batches in batches] == [num_steps] * world_size
+    assert [len(sampler) for sampler in ranks] == [num_steps] * world_size
+    assert set(read) == set(range(num_videos))
+    assert len(read) - num_videos < 2 * world_size
+    times = [read.count(index) for index in range(num_videos)]
+    assert max(times) - min(times) <= 1
+
+
+def test_a_step_of_all_ranks_holds_the_same_videos_whatever_their_number():
+    def steps(world_size):
+        ranks = [
+            list(TrainBatchSampler(24, batch_size=12 // world_size, world_size=world_size, rank=rank))
+            for rank in range(world_size)
+        ]
+        return [{key.index for batch in step for key in batch} for step in zip(*ranks, strict=True)]
+
+    assert steps(1) == steps(2) == steps(3) == steps(4)
+
+
+def test_the_order_depends_on_the_epoch_and_the_seed_and_on_nothing_else():
+    def order(seed, epoch):
+        sampler = TrainBatchSampler(50, batch_size=5, seed=seed)
+        sampler.set_epoch(epoch)
+        return videos_of(sampler)
+
+    assert order(0, 0) == order(0, 0)
+    assert len({tuple(order(seed, epoch)) for seed, epoch in [(0, 0), (0, 1), (0, 2), (9, 0)]}) == 4
+    assert order(0, 3) != list(range(50))
+
+
+def test_keys_carry_the_epoch():
+    sampler = TrainBatchSampler(4, batch_size=4)
+    sampler.set_epoch(7)
+
+    (batch,) = sampler
+
+    assert {key.epoch for key in batch} == {7}
+    assert all(isinstance(key, SampleKey) for key in batch)
+
+
+@pytest.mark.parametrize("sampler_class", [TrainBatchSampler, EvalBatchSampler])
+@pytest.mark.parametrize("start_batch", range(7))
+def test_start_batch_gives_exactly_the_tail_of_the_uninterrupted_epoch(sampler_class, start_batch):
+    sampler = sampler_class(23, batch_size=2, world_size=2, rank=1)
+    sampler.set_epoch(3)
+    uninterrupted = list(sampler)
+
+    sampler.set_epoch(3, start_batch=start_batch)
+
+    assert list(sampler) == uninterrupted[start_batch:]
+    assert len(sampler) == len(uninterrupted)
+
+
+def test_the_next_epoch_starts_at_its_beginning_after_a_resumed_one():
+    sampler = TrainBatchSampler(8, batch_size=2)
+    sampler.set_epoch(0, start_batch=3)
+    sampler.set_epoch(1)
+
+    assert len(list(sampler)) == 4
+
+
+def test_padding_is_said_once_by_the_first_rank(caplog):
+    caplog.set_level("INFO")
+
+    samplers = [TrainBatchSampler(10, batch_size=2, world_size=2, rank=rank) for rank in range(2)]
+    for sampler in samplers:
+        list(sampler)
+
+    assert caplog.messages == ["10 videos are padded by 2 to 3 steps of 4."]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        ({"num_videos": 0, "batch_size": 1}, "num_videos must be positive, got 0"),
+        ({"num_videos": 1, "batch_size": 0}, "batch_size must be positive, got 0"),
+        ({"num_videos": 1, "batch_size": 1, "world_size": 2, "rank": 2}, "rank must be in [0, world_size=2)"),
+    ],
+)
+def test_an_impossible_share_is_refused(arguments, fault):
+    with pytest.raises(ValueError, match=re.escape(fault)):
+        EvalBatchSampler(**arguments)
