@@ -9,6 +9,8 @@ Fault = tuple[str, str]
 _CHOICES: dict[str, tuple[object, ...]] = {
     "MODEL.ARCH": ("tsn", "tsm"),
     "TSN.SAMPLING": ("uniform", "dense"),
+    "TSN.TEST_SAMPLING": ("", "uniform", "dense"),
+    "TEST.PROTOCOL": ("", "efficient", "accurate"),
     "TSM.SHIFT_PLACE": ("blockres", "block"),
     "DATA.PREPARE": ("", "motion"),
     "AUG.CROP": ("multi_scale", "random_resized", "center"),
@@ -16,6 +18,7 @@ _CHOICES: dict[str, tuple[object, ...]] = {
     "DATA_LOADER.START_METHOD": ("fork", "spawn", "forkserver"),
     "TEST.NUM_SPATIAL_CROPS": (1, 3, 10),
     "TEST.VIEW_AVERAGE": ("auto", "logits", "probabilities"),
+    "TRAIN.MIXED_PRECISION": ("off", "bf16", "fp16"),
     "SOLVER.OPTIMIZING_METHOD": ("sgd", "adamw", "lars"),
     "SOLVER.PARAM_GROUPS": ("tsn", "tsm"),
     "SOLVER.LR_POLICY": ("steps_with_relative_lrs", "cosine"),
@@ -35,8 +38,13 @@ _AT_LEAST: dict[str, float] = {
     "DATA_LOADER.NUM_WORKERS": 0,
     "TRAIN.BATCH_SIZE": 1,
     "TRAIN.EVAL_PERIOD": 0,
+    "TRAIN.MAX_CLIPS_PER_FORWARD": 0,
+    "TRAIN.MAX_BAD_STEPS": 0,
     "TRAIN.CHECKPOINT_PERIOD": 1,
+    "TRAIN.CHECKPOINT_MINUTES": 0,
+    "TRAIN.KEEP_CHECKPOINTS": 1,
     "TEST.BATCH_SIZE": 1,
+    "TEST.MAX_FRAMES_PER_FORWARD": 0,
     "TEST.NUM_FRAMES": 0,
     "TEST.NUM_ENSEMBLE_VIEWS": 1,
     "SOLVER.BASE_LR": 0,
@@ -75,14 +83,17 @@ def _ranges(cfg: CfgNode) -> Iterator[Fault]:
             yield key, f"must be at least {least:g}, got {value!r}"
     if not 0.0 <= cfg.MODEL.DROPOUT_RATE < 1.0:
         yield "MODEL.DROPOUT_RATE", f"must be in [0, 1), got {cfg.MODEL.DROPOUT_RATE!r}"
+    if not 0.0 <= cfg.SOLVER.LABEL_SMOOTHING < 1.0:
+        yield "SOLVER.LABEL_SMOOTHING", f"must be in [0, 1), got {cfg.SOLVER.LABEL_SMOOTHING!r}"
 
 
 def _sampling(cfg: CfgNode) -> Iterator[Fault]:
-    if cfg.TSN.SAMPLING == "uniform" and cfg.TEST.NUM_ENSEMBLE_VIEWS not in (1, 2):
+    test_sampling = cfg.TSN.TEST_SAMPLING or cfg.TSN.SAMPLING
+    if test_sampling == "uniform" and cfg.TEST.NUM_ENSEMBLE_VIEWS not in (1, 2):
         yield (
             "TEST.NUM_ENSEMBLE_VIEWS",
-            f"must be 1 or 2 (twice sample) with TSN.SAMPLING uniform, got {cfg.TEST.NUM_ENSEMBLE_VIEWS}; "
-            "more views in time need TSN.SAMPLING dense",
+            f"must be 1 or 2 (twice sample) with uniform sampling, got {cfg.TEST.NUM_ENSEMBLE_VIEWS}; "
+            "more views in time need TSN.TEST_SAMPLING dense",
         )
     if cfg.MODEL.ARCH == "tsm" and cfg.TEST.NUM_FRAMES not in (0, cfg.DATA.NUM_FRAMES):
         yield (
@@ -90,7 +101,8 @@ def _sampling(cfg: CfgNode) -> Iterator[Fault]:
             f"must be 0 or DATA.NUM_FRAMES ({cfg.DATA.NUM_FRAMES}) for tsm, whose shift is trained for that "
             f"many frames, got {cfg.TEST.NUM_FRAMES}",
         )
-    if cfg.TSN.SAMPLING == "dense" and cfg.DATA.NUM_FRAMES > cfg.TSN.SAMPLE_RANGE:
+    is_dense = "dense" in (cfg.TSN.SAMPLING, test_sampling)
+    if is_dense and max(cfg.DATA.NUM_FRAMES, cfg.TEST.NUM_FRAMES) > cfg.TSN.SAMPLE_RANGE:
         yield (
             "TSN.SAMPLE_RANGE",
             f"must be at least DATA.NUM_FRAMES ({cfg.DATA.NUM_FRAMES}), got {cfg.TSN.SAMPLE_RANGE}",

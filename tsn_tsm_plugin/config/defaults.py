@@ -12,6 +12,8 @@ _C = CfgNode()
 _C.OUTPUT_DIR = ""
 # Seed of weights, order of the videos, augmentation and dropout.
 _C.RNG_SEED = 0
+# Use only algorithms that give the same bits for the same input; slower on GPUs. CPUs always do.
+_C.DETERMINISTIC = False
 # Steps between two lines of metrics.
 _C.LOG_PERIOD = 10
 
@@ -31,6 +33,8 @@ _C.MODEL.FC_INIT_STD = 0.001
 _C.TSN = CfgNode()
 # How frames are chosen: "uniform" (one per segment) or "dense" (a window of SAMPLE_RANGE frames).
 _C.TSN.SAMPLING = "uniform"
+# The same in testing, where it differs; "": SAMPLING.
+_C.TSN.TEST_SAMPLING = ""
 # Width of the dense window, in frames.
 _C.TSN.SAMPLE_RANGE = 64
 # Whether training with uniform sampling may also draw the last `frames mod segments` frames of a video,
@@ -100,12 +104,24 @@ _C.TRAIN = CfgNode()
 _C.TRAIN.BATCH_SIZE = 64
 # Epochs between validations; 0 never validates.
 _C.TRAIN.EVAL_PERIOD = 5
-# Epochs between checkpoints.
+# Clips that a process puts through the model at once; a larger batch goes through in equal parts whose
+# gradients add up. 0: no limit.
+_C.TRAIN.MAX_CLIPS_PER_FORWARD = 0
+# Precision of the forward pass: "off" (float32), "bf16", or "fp16" with a scaled loss.
+_C.TRAIN.MIXED_PRECISION = "off"
+# Steps in a row whose gradients may be infinite or not a number, left out, before the run stops.
+_C.TRAIN.MAX_BAD_STEPS = 3
+# Epochs between checkpoints; besides these, one every CHECKPOINT_MINUTES within an epoch (0: none).
 _C.TRAIN.CHECKPOINT_PERIOD = 1
+_C.TRAIN.CHECKPOINT_MINUTES = 30.0
+# Newest checkpoints to keep, besides the best; a second one stands in for a damaged newest.
+_C.TRAIN.KEEP_CHECKPOINTS = 2
 # Go on from the newest checkpoint of the run folder.
 _C.TRAIN.AUTO_RESUME = True
 # Weights to start from, in any format that `load_weights` reads.
 _C.TRAIN.CHECKPOINT_FILE_PATH = ""
+# Leave its classifier out and start with a fresh one, to fine-tune on other classes.
+_C.TRAIN.CHECKPOINT_IGNORE_HEAD = False
 
 _C.TEST = CfgNode()
 # Videos in a step, over all processes.
@@ -114,11 +130,18 @@ _C.TEST.BATCH_SIZE = 8
 _C.TEST.CHECKPOINT_FILE_PATH = ""
 # Frames of one view at test time; 0: DATA.NUM_FRAMES. TSN tests with more frames than it trains with.
 _C.TEST.NUM_FRAMES = 0
+# A named protocol, which sets NUM_ENSEMBLE_VIEWS, NUM_SPATIAL_CROPS and DATA.TEST_CROP_SIZE: "" (none),
+# "efficient" (1 view, centre crop of the training size) or "accurate" (twice-sampled, 3 crops of the short
+# side), as Something-Something is tested.
+_C.TEST.PROTOCOL = ""
 # Views in time. Uniform sampling: 1, or 2 (segment centres and segment starts, "twice sample").
 # Dense sampling: windows over the video.
 _C.TEST.NUM_ENSEMBLE_VIEWS = 1
 # Views in space: 1 (centre), 3 (along the longer side) or 10 (corners and centre, each mirrored).
 _C.TEST.NUM_SPATIAL_CROPS = 1
+# Frames that go through the model at once, of all views of the videos in a step; at least one view does.
+# 0: no limit.
+_C.TEST.MAX_FRAMES_PER_FORWARD = 0
 # How views are averaged: "logits", "probabilities", or "auto" (as the references: TSN averages features,
 # which equals logits; TSM averages probabilities).
 _C.TEST.VIEW_AVERAGE = "auto"
@@ -156,6 +179,8 @@ _C.SOLVER.WARMUP_EPOCHS = 0.0
 _C.SOLVER.WARMUP_START_FACTOR = 0.1
 # Total gradient norm above which gradients are scaled down; 0 never.
 _C.SOLVER.CLIP_GRAD_L2NORM = 20.0
+# Share of the target that is spread over all classes, in [0, 1).
+_C.SOLVER.LABEL_SMOOTHING = 0.0
 
 _C.TENSORBOARD = CfgNode()
 _C.TENSORBOARD.ENABLE = True

@@ -33,6 +33,7 @@ def load_cfg(path: str | Path, opts: Sequence[str] = ()) -> CfgNode:
     cfg = get_cfg()
     settings = [*read_settings(str(path)), *_parse_overrides(opts)]
     faults = [fault for setting in settings if (fault := _apply(cfg, setting))]
+    _apply_protocol(cfg)
     last = {setting.key: setting.place for setting in settings}
     faults += [f"{last.get(key, 'default')}: {key} {message}" for key, message in faults_of(cfg)]
     if faults:
@@ -91,6 +92,15 @@ def _apply(cfg: CfgNode, setting: Setting) -> str | None:
     except WrongTypeError as error:
         return f"{setting.place}: {setting.key} {error}"
     return None
+
+
+def _apply_protocol(cfg: CfgNode) -> None:
+    if cfg.TEST.PROTOCOL == "efficient":
+        cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS = 1, 1
+        cfg.DATA.TEST_CROP_SIZE = cfg.DATA.TRAIN_CROP_SIZE
+    elif cfg.TEST.PROTOCOL == "accurate":
+        cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS = 2, 3
+        cfg.DATA.TEST_CROP_SIZE = cfg.DATA.TEST_SHORT_SIDE
 
 
 def _nearest(key: str, cfg: CfgNode) -> str:

@@ -70,8 +70,9 @@ def build_index_sampler(cfg: CfgNode, split: str) -> IndexSampler:
     """
     mode = "train" if split == "train" else "test"
     num_frames = (split == "test" and cfg.TEST.NUM_FRAMES) or cfg.DATA.NUM_FRAMES
-    create = SAMPLERS.get(cfg.TSN.SAMPLING)
-    if cfg.TSN.SAMPLING == "dense":
+    sampling = cfg.TSN.SAMPLING if split == "train" else cfg.TSN.TEST_SAMPLING or cfg.TSN.SAMPLING
+    create = SAMPLERS.get(sampling)
+    if sampling == "dense":
         return create(
             num_frames, mode=mode, num_views=cfg.TEST.NUM_ENSEMBLE_VIEWS, sample_range=cfg.TSN.SAMPLE_RANGE
         )

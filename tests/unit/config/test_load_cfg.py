@@ -125,7 +125,7 @@ def test_a_fault_in_a_base_is_named_by_the_bases_own_line(tmp_path):
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("TEST: {NUM_ENSEMBLE_VIEWS: 10}", "must be 1 or 2 (twice sample) with TSN.SAMPLING uniform, got 10"),
+        ("TEST: {NUM_ENSEMBLE_VIEWS: 10}", "must be 1 or 2 (twice sample) with uniform sampling, got 10"),
         ("TEST: {NUM_FRAMES: 25}", "must be 0 or DATA.NUM_FRAMES (8) for tsm"),
         ("TEST: {NUM_SPATIAL_CROPS: 5}", "must be one of 1, 3, 10, got 5"),
         ("SOLVER: {STEPS: [1, 2]}", "must start with 0 and rise, got [1, 2]"),
@@ -199,6 +199,12 @@ def test_a_dumped_config_loads_as_itself(tmp_path):
     cfg = load_cfg(recipe(tmp_path, "DATA: {FLIP_LABEL_PAIRS: [[1, 2]]}"))
     again = load_cfg(recipe(tmp_path, cfg.dump(), "dumped.yaml"))
     assert again.dump() == cfg.dump()
+
+
+@pytest.mark.parametrize("protocol, expected", [("efficient", (1, 1, 224)), ("accurate", (2, 3, 256))])
+def test_a_named_protocol_sets_views_and_crops(tmp_path, protocol, expected):
+    cfg = load_cfg(recipe(tmp_path, "DATA: {TEST_CROP_SIZE: 99}"), ["TEST.PROTOCOL", protocol])
+    assert (cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS, cfg.DATA.TEST_CROP_SIZE) == expected
 
 
 def test_get_cfg_returns_a_fresh_copy():
