@@ -80,4 +80,4 @@ def __dir__() -> list[str]:
 
 check_torchvision()
 if os.environ.get("TSN_TSM_PLUGIN_AUTOACTIVATE", "1") != "0":
-    importlib.import_module(f"{__name__}.plugins").activate()
+    importlib.import_module(f"{__name__}.plugins").activate(eager=False)

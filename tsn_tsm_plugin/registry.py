@@ -228,6 +228,8 @@ def _cure(error: Exception, entry: ComponentEntry) -> str:
     missing = error.name if isinstance(error, ModuleNotFoundError) else None
     if missing and missing.split(".")[0] != package:
         return f"Install what it needs: pip install {missing.split('.')[0]}"
+    if entry.distribution == _DISTRIBUTION:
+        return "If the checkout has changed since the install, run `pip install -e .` in it again."
     return f"Mend or uninstall {entry.distribution}, or name another {entry.kind}."
 
 

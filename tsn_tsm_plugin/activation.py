@@ -1,0 +1,240 @@
+"""A ledger of additions to other packages' modules: made once, visible, taken back exactly.
+
+A change waits until its host module is imported, so that activating costs nothing to those who never use the
+host. What the ledger did is also written on the functions it installed, so that a second copy of this package
+in the process (a re-import) recognises them and does not wrap them twice.
+"""
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import sys
+import threading
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+_MARK = "_tsn_tsm_plugin_change"
+
+
+@dataclass(frozen=True)
+class Patch:
+    """One function that a host module gets.
+
+    Attributes:
+        module: Host module.
+        attribute: Name of the function in it.
+        make: Takes the host's function, None for an addition, and returns ours.
+        extends: True to stand in front of the host's function, False to add a name that the host lacks.
+    """
+
+    module: str
+    attribute: str
+    make: Callable[[Any], Callable[..., Any]]
+    extends: bool
+
+
+class PatchStatus(NamedTuple):
+    """One row of the ledger.
+
+    Attributes:
+        where: Dotted name of the function, or the module whose import is guarded.
+        change: ``adds``, ``extends`` or ``guards``.
+        state: ``on``; ``off``; ``waiting`` for the host's import; ``covered`` by somebody else's patch;
+            ``taken``, a name that somebody else had added before; ``missing`` in this version of the host.
+    """
+
+    where: str
+    change: str
+    state: str
+
+
+@dataclass(frozen=True)
+class _Change:
+    old: Callable[..., Any] | None
+    new: Callable[..., Any]
+
+
+class Ledger:
+    """Applies patches to host modules, now or on their import, and takes them back.
+
+    Args:
+        patches: The functions to install; several may share a host module.
+        guards: Context managers to hold while a module runs its own code on import.
+    """
+
+    def __init__(
+        self, patches: Sequence[Patch], guards: Mapping[str, Callable[[], AbstractContextManager[None]]]
+    ) -> None:
+        self.active = False
+        self._patches = tuple(patches)
+        self._guards = dict(guards)
+        self._changes: dict[Patch, _Change] = {}
+        self._lock = threading.RLock()
+        self._watcher = _ImportWatcher({patch.module for patch in patches} | set(guards), self._around_import)
+
+    @property
+    def modules(self) -> list[str]:
+        """The host modules of the patches."""
+        return list(dict.fromkeys(patch.module for patch in self._patches))
+
+    def activate(self) -> None:
+        """Patch the host modules that are imported, the others on their import; repeating changes nothing."""
+        with self._lock:
+            self.active = True
+            self._watcher.install()
+            for patch in self._patches:
+                if patch.module in sys.modules:
+                    self._apply(patch, sys.modules[patch.module])
+
+    def deactivate(self) -> bool:
+        """Put back what was there before.
+
+        A function that somebody else has wrapped since is left in place: ours cannot be taken from under it.
+
+        Returns:
+            False if such a function was left.
+        """
+        with self._lock:
+            self.active = False
+            self._watcher.uninstall()
+            self._changes = {
+                patch: change for patch, change in self._changes.items() if not _undo(patch, change)
+            }
+            return not self._changes
+
+    def rows(self) -> list[PatchStatus]:
+        """List every patch and guard with its state."""
+        with self._lock:
+            rows = [
+                PatchStatus(
+                    f"{patch.module}.{patch.attribute}",
+                    "extends" if patch.extends else "adds",
+                    self._state(patch),
+                )
+                for patch in self._patches
+            ]
+            guard_state = "on" if self.active else "off"
+            return rows + [PatchStatus(module, "guards", guard_state) for module in self._guards]
+
+    def _apply(self, patch: Patch, module: types.ModuleType) -> None:
+        if patch in self._changes:
+            return
+        current = getattr(module, patch.attribute, None)
+        ours = _change_behind(current)
+        if ours is not None:
+            self._changes[patch] = ours
+        elif patch.extends == (current is not None):
+            change = _Change(current, patch.make(current))
+            setattr(change.new, _MARK, change)
+            setattr(module, patch.attribute, change.new)
+            self._changes[patch] = change
+
+    @contextmanager
+    def _around_import(self, module: types.ModuleType) -> Iterator[None]:
+        with ExitStack() as stack:
+            if module.__name__ in self._guards:
+                stack.enter_context(self._guards[module.__name__]())
+            yield
+        with self._lock:
+            for patch in self._patches:
+                if patch.module == module.__name__:
+                    # The module has just (re)defined its functions: what we knew of them is void.
+                    self._changes.pop(patch, None)
+                    self._apply(patch, module)
+
+    def _state(self, patch: Patch) -> str:
+        module = sys.modules.get(patch.module)
+        current = getattr(module, patch.attribute, None)
+        change = self._changes.get(patch)
+        if change is not None:
+            return "on" if current is change.new else "covered"
+        if not self.active:
+            return "off"
+        if module is None:
+            return "waiting"
+        return "missing" if patch.extends else "taken"
+
+
+def _change_behind(function: Any) -> _Change | None:
+    """Return the change that installed this very function; others' functools.wraps may copy the mark."""
+    change = getattr(function, _MARK, None)
+    return change if change is not None and change.new is function else None
+
+
+def _undo(patch: Patch, change: _Change) -> bool:
+    module = sys.modules.get(patch.module)
+    current = getattr(module, patch.attribute, None)
+    if module is None or current is None:
+        return True
+    if current is not change.new:
+        return False
+    if change.old is None:
+        delattr(module, patch.attribute)
+    else:
+        setattr(module, patch.attribute, change.old)
+    return True
+
+
+class _ImportWatcher(importlib.abc.MetaPathFinder):
+    """Runs a context manager around the first (or repeated) execution of some modules."""
+
+    owner = "tsn_tsm_plugin"
+
+    def __init__(
+        self, modules: set[str], around: Callable[[types.ModuleType], AbstractContextManager[None]]
+    ) -> None:
+        self._modules = modules
+        self._around = around
+
+    def install(self) -> None:
+        self.uninstall()
+        sys.meta_path.insert(0, self)
+
+    def uninstall(self) -> None:
+        """Leave sys.meta_path, and take along the watcher of an earlier copy of this module."""
+        sys.meta_path[:] = [
+            finder for finder in sys.meta_path if getattr(finder, "owner", None) != self.owner
+        ]
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if fullname not in self._modules:
+            return None
+        for finder in sys.meta_path:
+            if finder is self or not hasattr(finder, "find_spec"):
+                continue
+            spec = finder.find_spec(fullname, path, target)
+            if spec is not None:
+                if spec.loader is not None:
+                    spec.loader = _WatchedLoader(spec.loader, self._around)
+                return spec
+        return None
+
+
+class _WatchedLoader(importlib.abc.Loader):
+    """Stands in for a module's loader until the module has run, then leaves no trace."""
+
+    def __init__(
+        self,
+        loader: importlib.abc.Loader,
+        around: Callable[[types.ModuleType], AbstractContextManager[None]],
+    ) -> None:
+        self._loader = loader
+        self._around = around
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType | None:
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        module.__loader__ = self._loader
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._loader
+        with self._around(module):
+            self._loader.exec_module(module)

@@ -1,0 +1,243 @@
+"""Objects for PyTorchVideo's own slots: its datasets read only the frames that a segment sampler picks.
+
+    >>> dataset = Kinetics("train.csv", clip_sampler=WholeVideoSampler(), decode_audio=False)
+    >>> dataset.video_path_handler = SparsePathHandler(uniform_sampler(8, mode="train"))
+
+They need no activation and travel to workers, spawned ones included, because unpickling imports this package.
+Times address frames through the mean frame rate: second s is frame ceil(s * fps), so the whole video is
+exactly all of its frames, and a window of a video with a variable rate is approximate.
+
+Axes: C channels, T frames, H rows, W columns.
+"""
+
+import math
+import os
+import tempfile
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from iopath.common.file_io import g_pathmgr
+from pytorchvideo.data.clip_sampling import ClipInfo, ClipSampler
+from pytorchvideo.data.video import Video, VideoPathHandler
+from torch import Tensor
+
+from tsn_tsm_plugin.data.reader import VideoReader
+from tsn_tsm_plugin.errors import VideoError
+from tsn_tsm_plugin.log import get_logger
+
+logger = get_logger(__name__)
+
+IndexSampler = Callable[[int, torch.Generator | None], Tensor]
+"""From a number of frames to the 0-based int64 indices of those to read."""
+
+
+class WholeVideoSampler(ClipSampler):
+    """Sample one clip per video, from its first frame to its last.
+
+    Args:
+        augs_per_clip: How often the clip is given out, with ``aug_index`` 0, 1, ...; 3 suits PyTorchVideo's
+            ``UniformCropVideo``.
+
+    Raises:
+        ValueError: If ``augs_per_clip`` is less than 1.
+    """
+
+    def __init__(self, augs_per_clip: int = 1) -> None:
+        if augs_per_clip < 1:
+            raise ValueError(f"augs_per_clip must be at least 1, got {augs_per_clip}.")
+        super().__init__(clip_duration=0)
+        self._augs_per_clip = augs_per_clip
+
+    def __call__(
+        self,
+        last_clip_time: float | Fraction | None,
+        video_duration: float | Fraction,
+        annotation: dict[str, Any],
+    ) -> ClipInfo:
+        """Return the clip [0, video_duration) in seconds; where the last clip ended does not matter."""
+        aug_index = self._current_aug_index
+        self._current_aug_index += 1
+        is_last_clip = self._current_aug_index == self._augs_per_clip
+        if is_last_clip:
+            self.reset()
+        return ClipInfo(Fraction(0), video_duration, 0, aug_index, is_last_clip)
+
+    def reset(self) -> None:
+        """Forget the video at hand."""
+        self._current_aug_index = 0
+
+
+class _IndexedVideo(Video):
+    """A video of PyTorchVideo whose seconds are translated to frame indices of a `VideoReader`."""
+
+    def __init__(self, path: str, name: str, *, decoder: str, num_threads: int) -> None:
+        self._path = path
+        self._decoder = decoder
+        self._num_threads = num_threads
+        self._reader: VideoReader | None = None
+        self.name = name
+
+    def open(self) -> VideoReader:
+        """Return the reader, opened on first use.
+
+        Raises:
+            VideoError: If the file is no readable video.
+        """
+        if self._reader is None:
+            self._reader = VideoReader(self._path, self._decoder, num_threads=self._num_threads)
+        return self._reader
+
+    @property
+    def duration(self) -> Fraction:
+        """Seconds that the frames last at the mean rate, or at 1 frame per second if the file tells none."""
+        return self.open().num_frames / self._rate()
+
+    def close(self) -> None:
+        """Release the decoder."""
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+    def _rate(self) -> Fraction:
+        return Fraction(self.open().fps or 1)
+
+    def _window(self, start_sec: float | Fraction, end_sec: float | Fraction) -> range:
+        """Frames [ceil(start * fps), ceil(end * fps)) that exist, in exact arithmetic."""
+        first = math.ceil(Fraction(max(0, start_sec)) * self._rate())
+        return range(first, math.ceil(Fraction(min(end_sec, self.duration)) * self._rate()))
+
+
+class SparseVideo(_IndexedVideo):
+    """A video whose clips hold only the frames that an index sampler picks.
+
+    Args:
+        path: The video file.
+        index_sampler: Called with the number of frames of a clip's window and None, the global generator.
+        decoder: A name in the ``DECODERS`` registry, or ``"auto"``.
+        num_threads: Threads of the decoder.
+    """
+
+    def __init__(
+        self, path: str, *, index_sampler: IndexSampler, decoder: str = "auto", num_threads: int = 1
+    ) -> None:
+        super().__init__(path, Path(path).name, decoder=decoder, num_threads=num_threads)
+        self._index_sampler = index_sampler
+
+    def get_clip(self, start_sec: float | Fraction, end_sec: float | Fraction) -> dict[str, Tensor | None]:
+        """Read the frames picked within [start_sec, end_sec).
+
+        Returns:
+            ``video``: uint8 RGB 0-255 (C, T, H, W), T as the sampler decides, None if the window holds no
+            frame; ``audio``: None.
+        """
+        window = self._window(start_sec, end_sec)
+        if not window:
+            return {"video": None, "audio": None}
+        indices = window.start + self._index_sampler(len(window), None)
+        return {"video": self.open().read(indices).permute(1, 0, 2, 3), "audio": None}
+
+
+class ExactVideo(_IndexedVideo):
+    """A decoder for PyTorchVideo's ``decoder=`` argument: every frame of a clip, as its own decoders do.
+
+    PyTorchVideo hands over the file's bytes, which are written to a temporary file for the decoders that read
+    by index. `SparsePathHandler` reads the file itself, and only the frames that are wanted.
+
+    Args:
+        file: The encoded video.
+        video_name: Name given out with the clips.
+        decode_audio: Not used; clips carry no audio.
+        decode_video: Must be True.
+        decoder: A name in the ``DECODERS`` registry, or ``"auto"``.
+
+    Raises:
+        VideoError: If the bytes are no readable video.
+    """
+
+    def __init__(
+        self,
+        file: BinaryIO,
+        video_name: str = "",
+        decode_audio: bool = False,
+        *,
+        decode_video: bool = True,
+        decoder: str = "auto",
+    ) -> None:
+        if not decode_video:
+            raise ValueError("decode_video must be True: this decoder gives frames only, got False.")
+        self._copy = tempfile.NamedTemporaryFile(suffix=Path(video_name).suffix)  # noqa: SIM115
+        self._copy.write(file.read())
+        self._copy.flush()
+        super().__init__(self._copy.name, video_name, decoder=decoder, num_threads=1)
+        try:
+            self.open()
+        except VideoError as error:
+            self.close()
+            raise VideoError(f"{video_name}: {error}") from error
+
+    def get_clip(self, start_sec: float | Fraction, end_sec: float | Fraction) -> dict[str, Tensor | None]:
+        """Read every frame within [start_sec, end_sec).
+
+        Returns:
+            ``video``: float32 RGB 0-255 (C, T, H, W), None if the window holds no frame; ``audio``: None.
+        """
+        window = self._window(start_sec, end_sec)
+        if not window:
+            return {"video": None, "audio": None}
+        return {"video": self.open().read(window).permute(1, 0, 2, 3).float(), "audio": None}
+
+    def close(self) -> None:
+        """Release the decoder and delete the temporary file."""
+        super().close()
+        self._copy.close()
+
+
+class SparsePathHandler(VideoPathHandler):
+    """Opens the videos of a PyTorchVideo dataset for reading by frame index.
+
+    PyTorchVideo skips a video that fails to open without a word. Here a bad video stops the iteration by a
+    `VideoError`, unless skipping is asked for; a skipped one is logged as a warning.
+
+    Args:
+        index_sampler: What frames to read of a clip: a ``uniform_sampler``, a ``dense_sampler``, or any such
+            function that can be pickled.
+        decoder: A name in the ``DECODERS`` registry, or ``"auto"``.
+        num_threads: Threads of the decoder; 1 is right inside data-loader workers.
+        skip_bad_videos: Leave out what cannot be opened.
+    """
+
+    def __init__(
+        self,
+        index_sampler: IndexSampler,
+        *,
+        decoder: str = "auto",
+        num_threads: int = 1,
+        skip_bad_videos: bool = False,
+    ) -> None:
+        super().__init__()
+        self._index_sampler = index_sampler
+        self._decoder = decoder
+        self._num_threads = num_threads
+        self._skip_bad_videos = skip_bad_videos
+
+    def video_from_path(self, filepath: str | os.PathLike[str], *_: Any, **__: Any) -> SparseVideo:
+        """Return the video at a local path or any path that iopath can fetch.
+
+        The dataset's own arguments (audio, decoder, frame rate, by version of PyTorchVideo) do not apply.
+        """
+        video = SparseVideo(
+            g_pathmgr.get_local_path(os.fspath(filepath)),
+            index_sampler=self._index_sampler,
+            decoder=self._decoder,
+            num_threads=self._num_threads,
+        )
+        if self._skip_bad_videos:
+            try:
+                video.open()
+            except VideoError as error:
+                logger.warning("Skipping a bad video: %s", error)
+                raise
+        return video
