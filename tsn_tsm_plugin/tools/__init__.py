@@ -1,0 +1,1 @@
+"""Command lines: ``python -m tsn_tsm_plugin.tools.<name>``."""
