@@ -1,0 +1,136 @@
+"""Print recipes as one table: what they build, what it costs, and what was published for it.
+
+    python -m tsn_tsm_plugin.tools.summarize projects/tsn/*.yaml projects/tsm/*.yaml
+    python -m tsn_tsm_plugin.tools.summarize projects --markdown projects/README.md
+
+Every number but the published ones is counted from the network that the recipe builds; the published ones
+come from the recipe's header.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from tsn_tsm_plugin.config import CfgNode, load_cfg
+from tsn_tsm_plugin.errors import ConfigError
+from tsn_tsm_plugin.models.build import build_model
+from tsn_tsm_plugin.models.complexity import Complexity, measure_complexity
+
+_COLUMNS = ("recipe", "backbone", "frames", "test views", "params", "GFLOPs", "top-1", "top-5")
+_PUBLISHED = re.compile(r"^# published: top-1 ([\d./ ]+?), top-5 ([\d./ ]+|not printed)", re.MULTILINE)
+_BEGIN, _END = "<!-- zoo table: begin -->", "<!-- zoo table: end -->"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool; return the exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("paths", nargs="+", help="recipes, or folders of recipes")
+    parser.add_argument("--markdown", help="file whose zoo table is written anew")
+    options = parser.parse_args(argv)
+    try:
+        recipes = find_recipes(options.paths)
+        rows = summarize(recipes)
+        print(as_text(rows))
+        if options.markdown:
+            write_markdown(Path(options.markdown), rows)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def find_recipes(paths: Sequence[str]) -> list[Path]:
+    """Return the recipes among files and folders, those of a folder in order; base files are not recipes.
+
+    Raises:
+        ConfigError: If a path does not exist, or nothing is found.
+    """
+    recipes: list[Path] = []
+    for path in map(Path, paths):
+        if not path.exists():
+            raise ConfigError(f"{path}: no such file or folder.")
+        found = sorted(path.rglob("*.yaml")) if path.is_dir() else [path]
+        recipes += [recipe for recipe in found if recipe.parent.name in ("tsn", "tsm") or recipe == path]
+    recipes = [recipe for recipe in recipes if recipe.parent.name != "base"]
+    if not recipes:
+        raise ConfigError(f"no recipe found in {', '.join(paths)}.")
+    return recipes
+
+
+def summarize(recipes: Sequence[Path]) -> list[tuple[str, ...]]:
+    """Return one row of `_COLUMNS` per recipe; networks that are alike are built once."""
+    measured: dict[str, Complexity] = {}
+    rows = []
+    for recipe in recipes:
+        cfg = load_cfg(recipe)
+        num_frames = cfg.TEST.NUM_FRAMES or cfg.DATA.NUM_FRAMES
+        size = cfg.DATA.TEST_CROP_SIZE
+        key = f"{cfg.MODEL}{cfg.TSM}{cfg.get('NONLOCAL', '')}{num_frames} {size}"
+        if key not in measured:
+            measured[key] = _measure(cfg, num_frames=num_frames, size=size)
+        rows.append(_row(recipe, cfg, measured[key], num_frames=num_frames))
+    return rows
+
+
+def as_text(rows: Sequence[tuple[str, ...]]) -> str:
+    """Return the table with aligned columns."""
+    table = [_COLUMNS, *rows]
+    widths = [max(len(row[column]) for row in table) for column in range(len(_COLUMNS))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in table
+    )
+
+
+def write_markdown(path: Path, rows: Sequence[tuple[str, ...]]) -> None:
+    """Replace the table between the two marks of a Markdown file.
+
+    Raises:
+        ConfigError: If the marks are not there.
+    """
+    text = path.read_text()
+    if _BEGIN not in text or _END not in text:
+        raise ConfigError(f"{path}: needs the lines `{_BEGIN}` and `{_END}` to write the table between.")
+    lines = ["| " + " | ".join(row) + " |" for row in (_COLUMNS, ("---",) * len(_COLUMNS), *rows)]
+    before, rest = text.split(_BEGIN, 1)
+    after = rest.split(_END, 1)[1]
+    path.write_text(f"{before}{_BEGIN}\n" + "\n".join(lines) + f"\n{_END}{after}")
+
+
+def _measure(cfg: CfgNode, *, num_frames: int, size: int) -> Complexity:
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.BACKBONE_WEIGHTS = ""  # Only shapes matter, and nothing is to be downloaded.
+    with torch.device("meta"):
+        model = build_model(cfg)
+    return measure_complexity(model, num_frames=num_frames, size=size)
+
+
+def _row(recipe: Path, cfg: CfgNode, complexity: Complexity, *, num_frames: int) -> tuple[str, ...]:
+    published = _PUBLISHED.search(recipe.read_text())
+    top1, top5 = published.groups() if published else ("-", "-")
+    sampling = "dense" if "dense" in (cfg.TSN.TEST_SAMPLING or cfg.TSN.SAMPLING) else "uniform"
+    crops = f"{cfg.TEST.NUM_SPATIAL_CROPS} x {cfg.DATA.TEST_CROP_SIZE} px"
+    views = f"{sampling} {cfg.TEST.NUM_ENSEMBLE_VIEWS} x {crops}"
+    return (
+        f"{recipe.parent.name}/{recipe.stem}",
+        cfg.MODEL.BACKBONE,
+        f"{cfg.DATA.NUM_FRAMES}"
+        if num_frames == cfg.DATA.NUM_FRAMES
+        else f"{cfg.DATA.NUM_FRAMES} -> {num_frames}",
+        views,
+        f"{complexity.num_parameters:,}",
+        f"{complexity.num_operations / 1e9:.2f}",
+        top1.strip(),
+        top5.strip(),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
