@@ -1,6 +1,6 @@
 """Checkpoints and inputs of the golden files: their weights are a formula of the name, not stored numbers.
 
-A golden file holds the names and shapes of a reference implementation's checkpoint and the scores that it gave;
+A golden file holds the names and shapes of a reference implementation's checkpoint and what it scored;
 see tests/golden/README.md.
 """
 

@@ -5,12 +5,12 @@ Source: Lin, Gan, Han, "TSM: Temporal Shift Module for Efficient Video Understan
 arXiv:1811.08383, figure 1 (b) and, for ``causal``, figure 1 (c).
 """
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
-from tsn_tsm_plugin.layers.wrap import wrap_submodule
+from tsn_tsm_plugin.layers.replace import replace_submodule
 
 
 def temporal_shift(
@@ -44,7 +44,7 @@ def temporal_shift(
     num_channels = x.shape[1]
     if not 2 <= shift_div <= num_channels:
         raise ValueError(
-            f"shift_div must be in [2, C={num_channels}], got {shift_div}: no channel would be shifted, or all."
+            f"shift_div must be in [2, C={num_channels}], got {shift_div}: none would be shifted, or all."
         )
     fold = num_channels // shift_div
     if x.ndim == 5:
@@ -67,7 +67,7 @@ def _num_frames(x: Tensor, num_segments: int | None) -> int:
         raise ValueError(f"x must be (B, C, T, H, W) or (B*T, C, H, W), got shape {tuple(x.shape)}.")
     if num_segments is None:
         raise ValueError(
-            f"x of shape {tuple(x.shape)} holds the frames of several videos: say how many each, num_segments=."
+            f"x of shape {tuple(x.shape)} holds the frames of several videos: give num_segments= of each."
         )
     if x.shape[0] % num_segments:
         raise ValueError(
@@ -141,28 +141,23 @@ class TemporalShift(nn.Module):
 
 
 def install_temporal_shift(
-    network: nn.Module, sites: Iterable[str], *, num_segments: int, shift_div: int = 8, causal: bool = False
+    network: nn.Module, frames_at: Mapping[str, int], *, shift_div: int = 8, causal: bool = False
 ) -> None:
-    """Wrap the named submodules of a network in :class:`TemporalShift`, in place.
+    """Wrap submodules of a network in :class:`TemporalShift`, in place.
 
     Args:
         network: A 2D network on (BT, C, H, W).
-        sites: Dotted names of submodules, e.g. ``"layer1.0.conv1"``.
-        num_segments: Frames of a video at the sites.
+        frames_at: Frames of a video by dotted name of the submodule, e.g. ``{"layer1.0.conv1": 8}``.
         shift_div: See :func:`temporal_shift`.
         causal: See :func:`temporal_shift`.
 
     Raises:
-        ValueError: If a site does not exist; nothing has been wrapped then.
+        ValueError: If a submodule does not exist; nothing has been wrapped then.
     """
-    sites = list(sites)
     modules = dict(network.named_modules())
-    unknown = [site for site in sites if site not in modules]
+    unknown = [site for site in frames_at if site not in modules]
     if unknown:
         raise ValueError(f"{type(network).__name__} has no submodule named {unknown}; see named_modules().")
-    for site in sites:
-        wrap_submodule(
-            network,
-            site,
-            lambda net: TemporalShift(net, num_segments=num_segments, shift_div=shift_div, causal=causal),
-        )
+    for site, num_frames in frames_at.items():
+        shifted = TemporalShift(modules[site], num_segments=num_frames, shift_div=shift_div, causal=causal)
+        replace_submodule(network, site, shifted)

@@ -17,7 +17,7 @@ from tsn_tsm_plugin.errors import CheckpointError
 
 # Where checkpoints keep their tensors: ours and PyTorchVideo's, the references', and others'.
 _STATE_DICT_KEYS = ("model_state", "state_dict", "model")
-_REFUSED_GLOBAL = re.compile(r"(?:GLOBAL|global) ([\w.]+)")
+_REFUSED_GLOBAL = re.compile(r"(?:GLOBAL |but got <class ')([\w.]+)")
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ def read_checkpoint(path: str | Path, *, allow_globals: Sequence[str] = ()) -> C
 
     Args:
         path: The file.
-        allow_globals: Full names such as ``"numpy.core.multiarray.scalar"`` that a file of a trusted owner may
-            use besides tensors and plain Python values.
+        allow_globals: Full names such as ``"numpy.core.multiarray.scalar"`` that a trusted file may use
+            besides tensors and plain Python values.
 
     Raises:
         CheckpointError: If the file is missing, damaged, not a checkpoint, or asks for a global that is not
@@ -93,7 +93,7 @@ def _read_safetensors(path: Path) -> Checkpoint:
 
 
 def _read_torch_file(path: Path, allow_globals: Sequence[str]) -> Any:
-    allowed = [(_import_global(name), name) for name in allow_globals]
+    allowed: list[Any] = [(_import_global(name), name) for name in allow_globals]
     scope = torch.serialization.safe_globals(allowed) if allowed else contextlib.nullcontext()
     try:
         with scope:
@@ -117,8 +117,8 @@ def _refusal(path: Path, reason: str) -> str:
         )
     names = tuple(dict.fromkeys([refused.group(1), *_refused_globals(path)]))
     return (
-        f"{path} asks for what could run code, so nothing was loaded: {', '.join(names)}. If you trust whoever "
-        f"made the file, allow exactly that: allow_globals={names!r} (on the command line --allow-global)."
+        f"{path} asks for what could run code, so nothing was loaded: {', '.join(names)}. If you trust its "
+        f"maker, allow exactly that: allow_globals={names!r} (on the command line --allow-global)."
     )
 
 

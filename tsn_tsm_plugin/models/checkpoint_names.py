@@ -14,7 +14,7 @@ IMAGENET = "ImageNet classifier"
 
 
 def detect_format(keys: Iterable[str]) -> str:
-    """Tell from its names where a state dict comes from; what is not a video checkpoint is an ImageNet one."""
+    """Tell from its names where a state dict comes from; the others are ImageNet classifiers."""
     keys = [key.removeprefix("module.") for key in keys]
     if any(key.startswith("cls_head.") for key in keys):
         return MMACTION2

@@ -26,21 +26,23 @@ def explain_mismatch(
     if not (missing or unexpected or reshaped):
         return ""
     return (
-        _explain_wrappers(missing, unexpected)
+        _explain_wrappers(missing, unexpected, given, target)
         or _explain_classes(missing, unexpected, reshaped, given, target)
         or _list_differences(missing, unexpected, reshaped, given, target)
     )
 
 
-def _explain_wrappers(missing: list[str], unexpected: list[str]) -> str:
+def _explain_wrappers(
+    missing: list[str], unexpected: list[str], given: Mapping[str, Tensor], target: Mapping[str, Tensor]
+) -> str:
     """Explain names that differ only in ``.net``: the sites of the shift."""
-    if not missing or sorted(map(without_wrappers, missing)) != sorted(map(without_wrappers, unexpected)):
-        return ""
     in_model, in_file = _wrapped_sites(missing), _wrapped_sites(unexpected)
+    if not (in_model or in_file) or _bare_names(given) != _bare_names(target):
+        return ""
     if in_model and not in_file:
         return (
             f"the model shifts {len(in_model)} sites ({_examples(in_model)}) that the file does not: a TSN "
-            "checkpoint in a TSM, or a TSM of another kind. Build create_tsn(), or give a checkpoint of this TSM."
+            "checkpoint in a TSM, or another TSM. Build create_tsn(), or give a checkpoint of this TSM."
         )
     if in_file and not in_model:
         return (
@@ -48,9 +50,14 @@ def _explain_wrappers(missing: list[str], unexpected: list[str]) -> str:
             "checkpoint in a TSN, or in a TSM of another kind. Build create_tsm(), or give a TSN checkpoint."
         )
     return (
-        f"file and model shift at different sites: {_examples(in_file)} in the file, {_examples(in_model)} in "
-        "the model. Build the TSM with the file's shift_place and temporal_pool."
+        f"file and model shift at different sites: {_examples(in_file)} in the file, {_examples(in_model)} "
+        "in the model. Build the TSM with the file's shift_place and temporal_pool."
     )
+
+
+def _bare_names(names: Iterable[str]) -> set[str]:
+    # Files from before PyTorch 0.4.1 have no batch counts.
+    return {without_wrappers(name) for name in names if not name.endswith("num_batches_tracked")}
 
 
 def _wrapped_sites(names: list[str]) -> list[str]:
@@ -71,8 +78,8 @@ def _explain_classes(
     if in_file == in_model:
         return ""
     return (
-        f"the file has {in_file} classes and the model {in_model}. Build the model with num_classes={in_file}, "
-        "or leave the classifier out with ignore_head=True to fine-tune."
+        f"the file has {in_file} classes and the model {in_model}. Build it with num_classes={in_file}, or "
+        "leave the classifier out with ignore_head=True to fine-tune."
     )
 
 

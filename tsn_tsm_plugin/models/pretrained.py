@@ -43,7 +43,7 @@ def fetch_torchvision_weights(name: str, weights: str) -> dict[str, Tensor]:
         raise CheckpointError(
             f"Backbone weights must be a file or one of {sorted(known)} for {name}, got {weights!r}."
         )
-    entry = known[weights].value
+    entry = known[weights]
     try:
         return entry.get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError) as error:
@@ -73,7 +73,7 @@ def load_backbone_state_dict(backbone: nn.Module, state_dict: dict[str, Tensor],
     if missing or unexpected or reshaped:
         raise CheckpointError(
             f"{source} is not an ImageNet checkpoint of this backbone ({type(backbone).__name__}): "
-            f"{len(missing)} keys are missing {missing[:3]}, {len(unexpected)} are unexpected {unexpected[:3]}, "
+            f"{len(missing)} keys are missing {missing[:3]}, {len(unexpected)} unexpected {unexpected[:3]}, "
             f"{len(reshaped)} have another shape {reshaped[:3]}. Give the weights of the same network, "
             "or load_weights() for a video checkpoint."
         )

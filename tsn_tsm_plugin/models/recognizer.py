@@ -7,9 +7,9 @@ Sources: Wang et al., "Temporal Segment Networks", arXiv:1608.00859; Lin et al.,
 import torch
 from torch import Tensor, nn
 
+from tsn_tsm_plugin.layers.replace import replace_submodule
 from tsn_tsm_plugin.layers.temporal_pool import TemporalPool, num_pooled_frames
 from tsn_tsm_plugin.layers.temporal_shift import install_temporal_shift
-from tsn_tsm_plugin.layers.wrap import wrap_submodule
 from tsn_tsm_plugin.models.heads import TSMHead, TSNHead
 from tsn_tsm_plugin.registry import BACKBONES
 
@@ -24,8 +24,10 @@ class _FrameRecognizer(nn.Module):
         num_segments: Frames that a view is trained with.
     """
 
+    head: TSNHead | TSMHead
+
     def __init__(
-        self, *, backbone: nn.Module, head: nn.Module, backbone_name: str, num_segments: int
+        self, *, backbone: nn.Module, head: TSNHead | TSMHead, backbone_name: str, num_segments: int
     ) -> None:
         super().__init__()
         if num_segments < 1:
@@ -113,36 +115,29 @@ class TSM(_FrameRecognizer):
         self.temporal_pool = temporal_pool
         self.causal = causal
         self.shift_sites = _shift_sites(backbone, backbone_name, shift_place)
-        self._install_shift()
+        frames_at = {site: self._num_frames_at(site) for site in self.shift_sites}
+        install_temporal_shift(backbone, frames_at, shift_div=shift_div, causal=causal)
         if temporal_pool:
-            self._install_temporal_pool()
+            pooled = TemporalPool(backbone.get_submodule(self._pool_site), num_segments=num_segments)
+            replace_submodule(backbone, self._pool_site, pooled)
 
-    def _install_shift(self) -> None:
-        frames_at = dict.fromkeys(self.shift_sites, self.num_segments)
-        if self.temporal_pool:
-            _check_temporal_pool(self.backbone, self.backbone_name)
-            for site in self.shift_sites:
-                # The stages are named layer1 to layer4.
-                if site.split(".")[0] >= self.backbone.temporal_pool_site:
-                    frames_at[site] = num_pooled_frames(self.num_segments)
-        for num_frames in set(frames_at.values()):
-            install_temporal_shift(
-                self.backbone,
-                [site for site in self.shift_sites if frames_at[site] == num_frames],
-                num_segments=num_frames,
-                shift_div=self.shift_div,
-                causal=self.causal,
+    @property
+    def _pool_site(self) -> str:
+        site = getattr(self.backbone, "temporal_pool_site", None)
+        if not isinstance(site, str):
+            raise ValueError(
+                f"temporal_pool must be off for {self.backbone_name!r}: only ResNets have a place for it."
             )
+        return site
 
-    def _install_temporal_pool(self) -> None:
-        wrap_submodule(
-            self.backbone,
-            self.backbone.temporal_pool_site,
-            lambda stage: TemporalPool(stage, num_segments=self.num_segments),
-        )
+    def _num_frames_at(self, site: str) -> int:
+        # The stages of a ResNet are named layer1 to layer4.
+        if self.temporal_pool and site.split(".")[0] >= self._pool_site:
+            return num_pooled_frames(self.num_segments)
+        return self.num_segments
 
     def forward(self, x_BCTHW: Tensor) -> Tensor:
-        """Map normalised RGB views (B, 3, T, H, W) with T = num_segments to scores (B, K) before any softmax."""
+        """Map normalised RGB views (B, 3, T, H, W), T = num_segments, to scores (B, K) before any softmax."""
         if x_BCTHW.ndim == 5 and x_BCTHW.shape[2] != self.num_segments:
             raise ValueError(
                 f"This TSM was built for num_segments={self.num_segments} frames per view, got "
@@ -166,17 +161,10 @@ def _shift_sites(backbone: nn.Module, backbone_name: str, shift_place: str) -> l
     sites = find_sites(shift_place) if find_sites is not None else []
     if not sites:
         raise ValueError(
-            f"Backbone {backbone_name!r} ({type(backbone).__name__}) has no residual blocks that the temporal "
-            "shift knows how to name: use it with TSN, or give it a method temporal_shift_sites(shift_place)."
+            f"Backbone {backbone_name!r} has no residual blocks that the temporal "
+            "shift can name: use it with TSN, or give it a method temporal_shift_sites(shift_place)."
         )
     return sites
-
-
-def _check_temporal_pool(backbone: nn.Module, backbone_name: str) -> None:
-    if not hasattr(backbone, "temporal_pool_site"):
-        raise ValueError(
-            f"temporal_pool must be off for backbone {backbone_name!r}: only ResNets have a known place for it."
-        )
 
 
 def create_tsn(

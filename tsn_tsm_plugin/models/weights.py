@@ -61,8 +61,8 @@ def load_weights(
     """Load a checkpoint into a TSN or TSM; the format is found from its names.
 
     Read are this library's own files, MMAction2 0.x and 1.x, mit-han-lab TSM (each with or without a leading
-    ``module.``) and torchvision's ImageNet classifiers, whose last layer is left out and reported. The model may
-    also be PyTorchVideo's, from ``create_resnet(bottleneck=tsm_bottleneck, head=create_tsm_head)``.
+    ``module.``) and torchvision's ImageNet classifiers, whose last layer is left out and reported. The model
+    may also be PyTorchVideo's, from ``create_resnet(bottleneck=tsm_bottleneck, head=create_tsm_head)``.
 
     All names and shapes are compared first: either everything fits, or the model stays as it was.
 

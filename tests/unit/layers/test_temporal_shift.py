@@ -1,0 +1,145 @@
+import re
+
+import pytest
+import torch
+
+from tsn_tsm_plugin.layers import TemporalShift, install_temporal_shift, temporal_shift
+
+
+def clip_of_frame_numbers(*, num_channels: int, num_frames: int, size: int = 1) -> torch.Tensor:
+    """Make (1, C, T, H, W) whose value is the number of the frame, counted from 1."""
+    numbers = torch.arange(1.0, num_frames + 1).reshape(1, 1, -1, 1, 1)
+    return numbers.expand(1, num_channels, num_frames, size, size).clone()
+
+
+def test_each_fold_carries_its_neighbour_and_the_rest_stays():
+    shifted_CT = temporal_shift(clip_of_frame_numbers(num_channels=8, num_frames=4))[0, :, :, 0, 0]
+
+    assert shifted_CT[0].tolist() == [2, 3, 4, 0]  # next frame, zero after the end
+    assert shifted_CT[1].tolist() == [0, 1, 2, 3]  # previous frame, zero before the start
+    assert shifted_CT[2:].unique(dim=0).tolist() == [[1, 2, 3, 4]]
+
+
+def test_causal_shift_brings_in_the_past_on_the_first_fold_only():
+    clip = clip_of_frame_numbers(num_channels=8, num_frames=4)
+
+    shifted_CT = temporal_shift(clip, causal=True)[0, :, :, 0, 0]
+
+    assert shifted_CT[0].tolist() == [0, 1, 2, 3]
+    assert shifted_CT[1:].unique(dim=0).tolist() == [[1, 2, 3, 4]]
+
+
+@pytest.mark.parametrize(
+    ("num_channels", "shift_div", "fold"), [(64, 8, 8), (24, 8, 3), (27, 8, 3), (16, 4, 4)]
+)
+def test_a_fold_is_the_integer_part_of_channels_over_shift_div(num_channels, shift_div, fold):
+    clip = clip_of_frame_numbers(num_channels=num_channels, num_frames=2)
+
+    shifted_CT = temporal_shift(clip, shift_div=shift_div)[0, :, :, 0, 0]
+
+    first_frame = [2.0] * fold + [0.0] * fold + [1.0] * (num_channels - 2 * fold)
+    assert shifted_CT[:, 0].tolist() == first_frame
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_folded_frames_shift_like_the_clip_and_keep_their_memory_format(causal, memory_format):
+    clips_BCTHW = torch.randn(3, 16, 5, 4, 6)
+    frames = clips_BCTHW.transpose(1, 2).flatten(0, 1).contiguous(memory_format=memory_format)
+
+    shifted = temporal_shift(frames, num_segments=5, causal=causal)
+
+    expected = temporal_shift(clips_BCTHW, causal=causal).transpose(1, 2).flatten(0, 1)
+    assert torch.equal(shifted, expected)
+    assert shifted.is_contiguous(memory_format=memory_format)
+
+
+def test_a_channels_last_clip_stays_channels_last():
+    clip = torch.randn(2, 16, 4, 5, 6)
+    channels_last = clip.contiguous(memory_format=torch.channels_last_3d)
+
+    shifted = temporal_shift(channels_last)
+
+    assert torch.equal(shifted, temporal_shift(clip))
+    assert shifted.is_contiguous(memory_format=torch.channels_last_3d)
+
+
+def test_the_input_is_not_modified():
+    clip = torch.randn(1, 8, 4, 2, 2)
+    before = clip.clone()
+
+    temporal_shift(clip).mul_(2)
+
+    assert torch.equal(clip, before)
+
+
+def test_videos_of_a_batch_do_not_mix():
+    first, second = torch.randn(2, 1, 8, 3, 2, 2).unbind()
+
+    together = temporal_shift(torch.cat([first, second]))
+
+    assert torch.equal(together, torch.cat([temporal_shift(first), temporal_shift(second)]))
+
+
+def test_the_gradient_flows_back_to_the_frame_that_was_seen():
+    clip = torch.randn(1, 8, 3, 1, 1, requires_grad=True)
+
+    temporal_shift(clip)[0, 0, 0].sum().backward()  # first fold of frame 0 shows frame 1
+
+    assert clip.grad[0, 0, :, 0, 0].tolist() == [0, 1, 0]
+
+
+def test_gradcheck_in_double_precision():
+    clip = torch.randn(2, 4, 3, 1, 2, dtype=torch.float64, requires_grad=True)
+
+    assert torch.autograd.gradcheck(lambda x: temporal_shift(x, shift_div=3), clip)
+
+
+def test_one_frame_sees_zeros_on_both_sides():
+    shifted = temporal_shift(clip_of_frame_numbers(num_channels=8, num_frames=1))
+
+    assert shifted.flatten().tolist() == [0, 0, 1, 1, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "message"),
+    [
+        ((6, 8, 2, 2), {"num_segments": 4}, "must be a multiple of num_segments=4, got 6"),
+        ((6, 8, 2, 2), {}, "give num_segments= of each"),
+        ((1, 8, 6, 2, 2), {"num_segments": 4}, "x has T=6 frames"),
+        ((8, 2, 2), {"num_segments": 4}, "must be (B, C, T, H, W) or (B*T, C, H, W), got shape (8, 2, 2)"),
+        ((1, 3, 4, 2, 2), {"shift_div": 8}, "shift_div must be in [2, C=3], got 8"),
+        ((1, 8, 4, 2, 2), {"shift_div": 1}, "shift_div must be in [2, C=8], got 1"),
+    ],
+)
+def test_a_shape_that_does_not_fit_is_refused(shape, options, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        temporal_shift(torch.zeros(shape), **options)
+
+
+def test_the_module_shifts_and_then_applies_what_it_wraps():
+    frames = torch.randn(8, 16, 3, 3)
+    convolution = torch.nn.Conv2d(16, 4, 1)
+
+    module = TemporalShift(convolution, num_segments=4)
+
+    assert torch.equal(module(frames), convolution(temporal_shift(frames, num_segments=4)))
+    assert sorted(module.state_dict()) == ["net.bias", "net.weight"]
+
+
+def test_the_exported_program_shifts():
+    module = TemporalShift(num_segments=4)
+    frames = torch.randn(8, 16, 3, 3)
+
+    exported = torch.export.export(module, (frames,)).module()
+
+    assert torch.equal(exported(frames), module(frames))
+
+
+def test_installing_at_an_unknown_site_changes_nothing():
+    network = torch.nn.Sequential(torch.nn.Conv2d(8, 8, 1))
+
+    with pytest.raises(ValueError, match=re.escape("Sequential has no submodule named ['1']")):
+        install_temporal_shift(network, {"0": 4, "1": 4})
+
+    assert isinstance(network[0], torch.nn.Conv2d)
