@@ -23,3 +23,11 @@ class VideoError(RuntimeError):
 
 class AnnotationError(ValueError):
     """A list file or label map is malformed; the message gives file, line and the expected form."""
+
+
+class RunFolderError(RuntimeError):
+    """A run folder cannot be written, is full, or belongs to another run; what was saved before stays."""
+
+
+class DivergedError(RuntimeError):
+    """The loss is no longer a number; the message names the videos of the last batch."""

@@ -4,6 +4,8 @@ import logging
 import sys
 from pathlib import Path
 
+from tqdm import tqdm
+
 _ROOT = "tsn_tsm_plugin"
 _LINE = "%(asctime)s %(levelname).1s %(name)s: %(message)s"
 
@@ -17,6 +19,16 @@ class _ShortName(logging.Formatter):
         return super().format(short)
 
 
+class _TerminalHandler(logging.StreamHandler):
+    """Write around progress bars, and leave out the lines that repeat what a bar on this terminal shows."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if getattr(record, "is_progress", False) and self.stream.isatty():
+            return
+        with tqdm.external_write_mode(file=self.stream):
+            super().emit(record)
+
+
 def get_logger(name: str) -> logging.Logger:
     """Return the logger of a module; silent until an application configures logging."""
     return logging.getLogger(name)
@@ -26,7 +38,8 @@ def setup_logging(path: Path | str | None = None, *, rank: int = 0) -> None:
     """Send the library's records to the terminal and to a file.
 
     Calling it again replaces what an earlier call set up, so that two runs of one process do not write into
-    each other's files.
+    each other's files. A record with ``extra={"is_progress": True}`` is left out where the terminal can show
+    a progress bar instead.
 
     Args:
         path: File that records are appended to; its folder must exist. ``None`` writes to the terminal alone.
@@ -38,7 +51,7 @@ def setup_logging(path: Path | str | None = None, *, rank: int = 0) -> None:
         handler.close()
     root.setLevel(logging.INFO if rank == 0 else logging.WARNING)
     root.propagate = False
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    handlers: list[logging.Handler] = [_TerminalHandler(sys.stderr)]
     if path is not None and rank == 0:
         handlers.append(logging.FileHandler(path, encoding="utf-8"))
     for handler in handlers:

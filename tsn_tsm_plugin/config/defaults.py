@@ -20,7 +20,7 @@ _C.LOG_PERIOD = 10
 _C.MODEL = CfgNode()
 # "tsn" or "tsm".
 _C.MODEL.ARCH = "tsm"
-# A registered backbone, see `python -m tsn_tsm_plugin.tools.list_components --kind backbones`.
+# A registered backbone, see `python -m tsn_tsm_plugin.tools.list_components --kind backbone`.
 _C.MODEL.BACKBONE = "resnet50"
 # Weights of the backbone before training: "" (random), a torchvision name such as "IMAGENET1K_V1", or a file.
 _C.MODEL.BACKBONE_WEIGHTS = ""
@@ -48,6 +48,8 @@ _C.TSM.SHIFT_DIV = 8
 _C.TSM.SHIFT_PLACE = "blockres"
 # Halve the number of frames before the second stage.
 _C.TSM.TEMPORAL_POOL = False
+# Shift from the past only, so that the network can run on a stream, one frame at a time.
+_C.TSM.CAUSAL = False
 
 _C.DATA = CfgNode()
 # Folder of the dataset; lists, label map and videos are looked up below it.

@@ -1,0 +1,170 @@
+"""A whole run on real video files, and runs that were stopped and went on: the same bits at the end."""
+
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from support.runs import CLASSES, tiny_cfg, write_dataset
+
+from tsn_tsm_plugin import engine
+from tsn_tsm_plugin.engine.checkpoint import list_checkpoints, load_checkpoint
+from tsn_tsm_plugin.engine.metrics_log import read_metrics
+from tsn_tsm_plugin.errors import CheckpointError, RunFolderError
+
+STEPS = 6  # two epochs of three steps
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_dataset(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp("whole")
+    results = engine.train(tiny_cfg(folder, data=data))
+    return folder / "run", results
+
+
+def stop_after(steps: int):
+    """Ask to stop when training asks for the ``steps + 1``-th time."""
+    polls = itertools.count()
+    return lambda: next(polls) >= steps
+
+
+def final_state(run: Path) -> dict:
+    return load_checkpoint(list_checkpoints(run / "checkpoints")[0])
+
+
+def assert_same_bits(one, other, where="") -> None:
+    assert type(one) is type(other), where
+    if isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), where
+    elif isinstance(one, dict):
+        assert one.keys() == other.keys(), where
+        for key in one:
+            assert_same_bits(one[key], other[key], f"{where}.{key}")
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other), where
+        for i, (a, b) in enumerate(zip(one, other, strict=True)):
+            assert_same_bits(a, b, f"{where}[{i}]")
+    else:
+        assert one == other, where
+
+
+def assert_same_end(run: Path, whole: Path) -> None:
+    mine, theirs = final_state(run), final_state(whole)
+    for key in ("model_state", "optimizer_state", "random_state", "step", "epoch", "batch"):
+        assert_same_bits(mine[key], theirs[key], key)
+
+
+def test_a_run_leaves_everything_a_person_needs(whole_run):
+    run, results = whole_run
+
+    assert json.loads((run / "results.json").read_text()) == results
+    assert results["num_videos"] == 5
+    assert [c["name"] for c in results["classes"]] == list(CLASSES)
+    assert sum(map(sum, results["confusion_matrix"])) == 5
+    assert {"config.yaml", "environment.json", "log.txt", "metrics.jsonl"} <= {p.name for p in run.iterdir()}
+    assert {p.name for p in (run / "plots").iterdir()} == {"curves.png", "confusion_matrix.png"}
+    assert {p.name for p in (run / "checkpoints").iterdir()} == {
+        "step_00000003.pt", "step_00000006.pt", "best.pt",
+    }  # fmt: skip
+    assert (
+        json.loads((run / "environment.json").read_text())["packages"]["torch"]
+        == torch.__version__.split("+")[0]
+    )
+
+
+def test_the_log_says_what_is_trained(whole_run):
+    log = (whole_run[0] / "log.txt").read_text()
+
+    for words in ("num_segments=2", "shift at 1 sites", "10 training videos", "classifier_bias", "top-5"):
+        assert words in log
+
+
+def test_metrics_have_one_record_per_step_and_one_per_validation(whole_run):
+    records = read_metrics(whole_run[0] / "metrics.jsonl")
+
+    assert [r["step"] for r in records if "train/loss" in r] == [1, 2, 3, 4, 5, 6]
+    assert [r["step"] for r in records if "val/top1" in r] == [3, 6]
+    assert [r["train/lr"] for r in records if "train/lr" in r] == pytest.approx([0.01] * 3 + [0.001] * 3)
+
+
+@pytest.mark.parametrize("steps", range(STEPS))
+def test_a_run_stopped_anywhere_ends_with_the_same_bits(tmp_path, data, whole_run, steps):
+    cfg = tiny_cfg(tmp_path, data=data)
+    with pytest.raises(engine.TrainingStopped, match=f"after step {steps}; the same command goes on"):
+        engine.train(cfg, stop_requested=stop_after(steps + (steps >= 3) * 2))  # validation polls, too
+    results = engine.train(cfg)
+
+    assert_same_end(tmp_path / "run", whole_run[0])
+    assert results["confusion_matrix"] == whole_run[1]["confusion_matrix"]
+    records = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    assert [r["step"] for r in records if "train/loss" in r] == [1, 2, 3, 4, 5, 6]
+
+
+def test_workers_change_nothing(tmp_path, data, whole_run):
+    engine.train(tiny_cfg(tmp_path, data=data, DATA_LOADER__NUM_WORKERS=2))
+
+    assert_same_end(tmp_path / "run", whole_run[0])
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over_and_named(tmp_path, data, whole_run):
+    cfg = tiny_cfg(tmp_path, data=data)
+    engine.train(cfg)
+    newest = list_checkpoints(tmp_path / "run" / "checkpoints")[0]
+    newest.write_bytes(newest.read_bytes()[:1000])
+    engine.train(cfg)
+
+    assert_same_end(tmp_path / "run", whole_run[0])
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert f"{newest} is cut off or damaged" in log
+    assert "Going on from" in log and "step_00000003.pt" in log
+
+
+def test_a_finished_run_is_only_tested_again(tmp_path, data):
+    cfg = tiny_cfg(tmp_path, data=data)
+    first = engine.train(cfg)
+    written = list_checkpoints(tmp_path / "run" / "checkpoints")[0].stat().st_mtime_ns
+    second = engine.train(cfg)
+
+    assert second["top1"] == first["top1"]
+    assert list_checkpoints(tmp_path / "run" / "checkpoints")[0].stat().st_mtime_ns == written
+
+
+def test_without_auto_resume_a_used_folder_is_refused(data, whole_run):
+    cfg = tiny_cfg(whole_run[0].parent, data=data, TRAIN__AUTO_RESUME=False)
+    with pytest.raises(RunFolderError, match=r"already holds the checkpoints of a run.*AUTO_RESUME is off"):
+        engine.train(cfg)
+
+
+def test_going_on_with_another_network_is_refused_by_key(data, whole_run):
+    cfg = tiny_cfg(whole_run[0].parent, data=data, TSM__SHIFT_DIV=4)
+    with pytest.raises(CheckpointError, match=r"cannot go on with another TSM\.SHIFT_DIV: 8 -> 4"):
+        engine.train(cfg)
+
+
+def test_going_on_with_another_schedule_is_said(tmp_path, data):
+    engine.train(tiny_cfg(tmp_path, data=data, SOLVER__MAX_EPOCH=1))
+    engine.train(tiny_cfg(tmp_path, data=data, SOLVER__MAX_EPOCH=2))
+
+    assert (
+        "changed since the checkpoint: SOLVER.MAX_EPOCH: 1 -> 2" in (tmp_path / "run" / "log.txt").read_text()
+    )
+    assert final_state(tmp_path / "run")["step"] == STEPS
+
+
+def test_evaluate_gives_what_training_ended_with(data, whole_run):
+    again = engine.evaluate(tiny_cfg(whole_run[0].parent, data=data))
+
+    assert again["confusion_matrix"] == whole_run[1]["confusion_matrix"]
+    assert again["loss"] == whole_run[1]["loss"]
+    assert again["weights"].endswith("step_00000006.pt")
+
+
+def test_evaluate_without_weights_says_what_to_do(tmp_path, data):
+    with pytest.raises(CheckpointError, match=r"no weights to test.*TEST\.CHECKPOINT_FILE_PATH"):
+        engine.evaluate(tiny_cfg(tmp_path, data=data))

@@ -1,0 +1,94 @@
+"""A dataset, a backbone and a recipe so small that a whole training run takes a second on one core."""
+
+from pathlib import Path
+from typing import Any
+
+from support.videos import numbered_frames, write_video
+from torch import Tensor, nn
+
+from tsn_tsm_plugin.config import CfgNode, load_cfg
+from tsn_tsm_plugin.registry import BACKBONES
+
+CLASSES = ("still", "slow", "fast")
+
+_RECIPE = """
+RNG_SEED: 3
+LOG_PERIOD: 1
+MODEL: {ARCH: tsm, BACKBONE: tiny, NUM_CLASSES: 3, DROPOUT_RATE: 0.5, FC_INIT_STD: 0.01}
+TSM: {SHIFT_DIV: 8}
+DATA:
+  NUM_FRAMES: 2
+  LABEL_MAP: labels.txt
+  TRAIN_SHORT_SIDE: 0
+  TEST_SHORT_SIDE: 0
+  TRAIN_CROP_SIZE: 32
+  TEST_CROP_SIZE: 32
+DATA_LOADER: {NUM_WORKERS: 0}
+TRAIN: {BATCH_SIZE: 4, EVAL_PERIOD: 1}
+TEST: {BATCH_SIZE: 4}
+SOLVER: {BASE_LR: 0.01, MAX_EPOCH: 2, STEPS: [0, 1], LRS: [1.0, 0.1]}
+TENSORBOARD: {ENABLE: False}
+"""
+
+
+class TinyBackbone(nn.Module):
+    """A stem and one convolution that the temporal shift can wrap: two thousand parameters, with batch norm."""
+
+    num_features = 16
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 4, stride=4), nn.BatchNorm2d(8), nn.ReLU())
+        self.conv = nn.Conv2d(8, 16, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(16)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        return self.norm(self.conv(self.stem(x_NCHW))).relu()
+
+    def temporal_shift_sites(self, shift_place: str) -> list[str]:
+        return ["conv"]
+
+
+@BACKBONES.register("tiny")
+def tiny_backbone(*, weights: str = "") -> TinyBackbone:
+    return TinyBackbone()
+
+
+def write_dataset(folder: Path, *, num_train: int = 10, num_val: int = 5) -> Path:
+    """Write videos of three classes, told apart by how fast they change, with lists and a label map."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for split, count in (("train", num_train), ("val", num_val)):
+        lines = []
+        for index in range(count):
+            label = index % len(CLASSES)
+            name = f"{split}_{index}.mp4"
+            start, stride = 7 * index, (0, 1, 5)[label]
+            numbers = [start + stride * t for t in range(6)]
+            frames = numbered_frames(start + stride * 5 + 1, height=36, width=48)
+            write_video(folder / name, [frames[number] for number in numbers], gop_size=3, b_frames=0)
+            lines.append(f"{name} {label}\n")
+        (folder / f"{split}.txt").write_text("".join(lines))
+    (folder / "labels.txt").write_text("\n".join(CLASSES) + "\n")
+    return folder
+
+
+def write_recipe(folder: Path, *, data: Path) -> Path:
+    """Write the YAML of the tiny recipe for a dataset of :func:`write_dataset`."""
+    path = folder / "tiny.yaml"
+    path.write_text(_RECIPE.replace("DATA:\n", f"DATA:\n  PATH_TO_DATA_DIR: {data}\n", 1))
+    return path
+
+
+def tiny_cfg(folder: Path, *, data: Path, out: str = "run", **overrides: Any) -> CfgNode:
+    """Return the tiny recipe's config with the run folder ``folder / out``.
+
+    Args:
+        folder: Where recipe and run folder lie.
+        data: Of :func:`write_dataset`.
+        out: Name of the run folder.
+        overrides: Values by key with ``__`` for the point, such as ``SOLVER__MAX_EPOCH=1``.
+    """
+    opts = ["OUTPUT_DIR", str(folder / out)]
+    for key, value in overrides.items():
+        opts += [key.replace("__", "."), str(value)]
+    return load_cfg(write_recipe(folder, data=data), opts)

@@ -1,0 +1,58 @@
+"""Unreadable videos: counted, named in a file, and bounded."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from tsn_tsm_plugin.data.collate import BadVideo
+from tsn_tsm_plugin.errors import VideoError
+from tsn_tsm_plugin.log import get_logger
+
+logger = get_logger(__name__)
+
+
+class BadVideos:
+    """The videos that an epoch had to leave out.
+
+    Args:
+        path: File that gets one ``path<tab>reason`` line for each video, once; ``None`` writes none.
+        bound: ``DATA.MAX_BAD_VIDEOS``, how many one epoch may leave out.
+    """
+
+    def __init__(self, path: Path | None, *, bound: int) -> None:
+        self._path = path
+        self._bound = bound
+        self._in_epoch: set[str] = set()
+        self._named: set[str] = set()
+        if path is not None and path.exists():
+            self._named = {line.split("\t")[0] for line in path.read_text(encoding="utf-8").splitlines()}
+
+    def start_epoch(self) -> None:
+        """Count from zero again."""
+        self._in_epoch.clear()
+
+    @property
+    def count(self) -> int:
+        """Videos left out since the epoch began."""
+        return len(self._in_epoch)
+
+    def add(self, videos: Iterable[BadVideo]) -> None:
+        """Count videos, each once per epoch, and name them in the file, each once.
+
+        Raises:
+            VideoError: If the epoch leaves out more than the bound; the message names the last one.
+        """
+        for video in videos:
+            self._in_epoch.add(video.path)
+            if video.path not in self._named:
+                self._named.add(video.path)
+                logger.warning(f"Left out, unreadable: {video.path}: {video.reason}")
+                if self._path is not None:
+                    with self._path.open("a", encoding="utf-8") as file:
+                        file.write(f"{video.path}\t{' '.join(video.reason.split())}\n")
+            if self.count > self._bound:
+                where = f" All are named in {self._path}." if self._path else ""
+                raise VideoError(
+                    f"{video.path}: {video.reason} That makes {self.count} unreadable videos in one epoch, "
+                    f"more than DATA.MAX_BAD_VIDEOS = {self._bound} allows.{where} Mend them or raise the "
+                    "bound."
+                )

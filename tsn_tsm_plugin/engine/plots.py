@@ -1,0 +1,125 @@
+"""Plots of a run as PNG files: curves over epochs and the confusion matrix."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import Tensor
+
+_TRAIN, _VALIDATION, _GREY = "#4878a8", "#d1603d", "#5a5a5a"
+# With more classes than this, names and counts no longer fit beside and into the cells.
+_MOST_NAMED, _MOST_COUNTED = 60, 20
+
+
+def plot_curves(records: list[dict[str, Any]], path: Path) -> None:
+    """Draw loss, top-1 and learning rate over epochs.
+
+    Args:
+        records: Of ``metrics.jsonl``; nothing is drawn if it holds no training record.
+        path: The PNG.
+    """
+    train = [r for r in records if "train/loss" in r]
+    validation = [r for r in records if "val/top1" in r]
+    if not train:
+        return
+    steps_per_epoch = max(r["step"] / r["epoch"] for r in records)
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    loss_axes, top1_axes, lr_axes = figure.subplots(1, 3)
+    for axes, name in ((loss_axes, "loss"), (top1_axes, "top1")):
+        _line(axes, train, f"train/{name}", steps_per_epoch, _TRAIN, "training")
+        _line(axes, validation, f"val/{name}", steps_per_epoch, _VALIDATION, "validation", marker="o")
+    _line(lr_axes, train, "train/lr", steps_per_epoch, _GREY, "", drawstyle="steps-post")
+    top1_axes.set_ylim(0, 100)
+    loss_axes.set_ylim(bottom=0)
+    lr_axes.set_ylim(bottom=0)
+    for axes, title in ((loss_axes, "Loss"), (top1_axes, "Top-1, %"), (lr_axes, "Learning rate")):
+        axes.set_title(title, fontsize=11, loc="left", fontweight="bold")
+        axes.set_xlabel("epoch", color=_GREY)
+        axes.set_xlim(left=0)
+        axes.grid(alpha=0.25, linewidth=0.6)
+        _tidy(axes)
+    if validation:
+        loss_axes.legend(frameon=False, fontsize=9)
+        last = validation[-1]
+        top1_axes.annotate(
+            f"{last['val/top1']:.1f}",
+            (last["step"] / steps_per_epoch, last["val/top1"]),
+            xytext=(0, 6),
+            textcoords="offset points",
+            ha="center",
+            fontsize=9,
+            color=_VALIDATION,
+        )
+    _save(figure, path)
+
+
+def _line(
+    axes: Axes,
+    records: list[dict[str, Any]],
+    key: str,
+    steps_per_epoch: float,
+    colour: str,
+    label: str,
+    **style: Any,
+) -> None:
+    points = [(r["step"] / steps_per_epoch, r[key]) for r in records if r.get(key) is not None]
+    if points:
+        epochs, values = zip(*points, strict=True)
+        axes.plot(epochs, values, color=colour, label=label, linewidth=1.6, markersize=4, **style)
+
+
+def plot_confusion_matrix(confusion_KK: Tensor, class_names: list[str], path: Path) -> None:
+    """Draw how often each class (row) was taken for each class (column), as a share of the row.
+
+    Args:
+        confusion_KK: Counts, rows are true classes.
+        class_names: K names.
+        path: The PNG.
+    """
+    counts = confusion_KK.numpy()
+    num_classes = len(class_names)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = min(max(4.5, 0.5 * num_classes + 2.2), 13.0)
+    figure = Figure(figsize=(side + 0.9, side), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(100 * shares, cmap="Blues", vmin=0, vmax=100, interpolation="nearest")
+    bar = figure.colorbar(image, ax=axes, shrink=0.75, pad=0.02)
+    bar.set_label("share of the true class, %", color=_GREY)
+    bar.outline.set_visible(False)
+    axes.set_xlabel("predicted", color=_GREY)
+    axes.set_ylabel("true", color=_GREY)
+    accuracy = 100 * np.trace(counts) / max(counts.sum(), 1)
+    axes.set_title(
+        f"{counts.sum()} videos, top-1 {accuracy:.1f} %", fontsize=11, loc="left", fontweight="bold"
+    )
+    if num_classes <= _MOST_NAMED:
+        size = 9 if num_classes <= _MOST_COUNTED else 6
+        axes.set_xticks(range(num_classes), class_names, rotation=45, ha="right", fontsize=size)
+        axes.set_yticks(range(num_classes), class_names, fontsize=size)
+    if num_classes <= _MOST_COUNTED:
+        _write_counts(axes, counts, shares)
+    axes.tick_params(length=0)
+    _tidy(axes, keep=())
+    _save(figure, path)
+
+
+def _write_counts(axes: Axes, counts: np.ndarray, shares: np.ndarray) -> None:
+    for (row, column), count in np.ndenumerate(counts):
+        if count:
+            colour = "white" if shares[row, column] > 0.5 else "#333333"
+            axes.text(column, row, str(count), ha="center", va="center", fontsize=9, color=colour)
+
+
+def _tidy(axes: Axes, *, keep: tuple[str, ...] = ("left", "bottom")) -> None:
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in keep)
+        spine.set_color("#bbbbbb")
+    axes.tick_params(colors="#444444", labelsize=9)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    FigureCanvasAgg(figure)
+    figure.savefig(path, dpi=130, facecolor="white")

@@ -1,0 +1,82 @@
+"""What an evaluation found: the content of ``results.json`` and the table that a person reads."""
+
+import math
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from tsn_tsm_plugin.data.annotations import label_map_hash
+from tsn_tsm_plugin.evaluation import (
+    Predictions,
+    confusion_matrix,
+    mean_class_accuracy,
+    per_class_accuracy,
+    topk_accuracy,
+)
+
+# Classes shown at each end of the per-class table of the summary.
+_NUM_SHOWN = 5
+
+
+def accuracies(predictions: Predictions, *, view_average: str) -> dict[str, float]:
+    """Return what a validation logs: accuracies in percent and the mean negative log likelihood."""
+    num_classes = predictions.scores.shape[1]
+    confusion_KK = confusion_matrix(predictions.label, predictions.top1, num_classes=num_classes)
+    return {
+        "top1": topk_accuracy(predictions.scores, predictions.label, k=1),
+        "top5": topk_accuracy(predictions.scores, predictions.label, k=5),
+        "mean_class": mean_class_accuracy(confusion_KK),
+        "loss": _negative_log_likelihood(predictions, view_average=view_average),
+    }
+
+
+def _negative_log_likelihood(predictions: Predictions, *, view_average: str) -> float:
+    if view_average == "probabilities":
+        log_scores: Tensor = predictions.scores.clamp_min(1e-12).log()
+    else:
+        log_scores = F.log_softmax(predictions.scores, dim=1)
+    return F.nll_loss(log_scores, predictions.label).item()
+
+
+def summarize(predictions: Predictions, *, class_names: list[str], view_average: str) -> dict[str, Any]:
+    """Return :func:`accuracies`, one entry per class, and the confusion matrix (rows: true class)."""
+    confusion_KK = confusion_matrix(predictions.label, predictions.top1, num_classes=len(class_names))
+    recall_K = per_class_accuracy(confusion_KK).tolist()
+    count_K = confusion_KK.sum(dim=1).tolist()
+    return {
+        **accuracies(predictions, view_average=view_average),
+        "num_videos": len(predictions),
+        "label_map_hash": label_map_hash(class_names),
+        "classes": [
+            {"name": name, "num_videos": count, "accuracy": None if math.isnan(recall) else recall}
+            for name, count, recall in zip(class_names, count_K, recall_K, strict=True)
+        ],
+        "confusion_matrix": confusion_KK.tolist(),
+    }
+
+
+def format_results(results: dict[str, Any]) -> str:
+    """Lay a result out as a table: the accuracies, the speed, and the best and worst classes."""
+    rows = [
+        ("top-1", f"{results['top1']:.2f} %"),
+        ("top-5", f"{results['top5']:.2f} %"),
+        ("mean class", f"{results['mean_class']:.2f} %"),
+        ("videos", f"{results['num_videos']} ({results['num_bad_videos']} unreadable)"),
+        ("views per video", f"{results['views_per_video']}, averaged as {results['view_average']}"),
+        ("speed", f"{results['clips_per_second']:.1f} clips/s, {results['seconds']:.1f} s in all"),
+        ("weights", str(results.get("weights", ""))),
+    ]
+    lines = [f"  {name:<16}{value}" for name, value in rows if value]
+    classes = sorted(
+        (c for c in results["classes"] if c["accuracy"] is not None),
+        key=lambda c: (-c["accuracy"], c["name"]),
+    )
+    is_short = len(classes) <= 2 * _NUM_SHOWN
+    shown = classes if is_short else [*classes[:_NUM_SHOWN], None, *classes[-_NUM_SHOWN:]]
+    width = max((len(c["name"]) for c in classes), default=0)
+    lines.append(f"  {'class':<{width}}  accuracy  videos")
+    lines += [
+        f"  {c['name']:<{width}}{c['accuracy']:>8.1f} %{c['num_videos']:>8}" if c else "  ..." for c in shown
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,189 @@
+"""What a training run is at a step boundary, to and from a checkpoint."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import yaml
+from torch import nn
+from torch.optim import Optimizer
+
+from tsn_tsm_plugin.config import CfgNode, keys_of
+from tsn_tsm_plugin.data.annotations import label_map_hash
+from tsn_tsm_plugin.engine.progress import Totals
+from tsn_tsm_plugin.engine.randomness import random_state
+from tsn_tsm_plugin.engine.ranks import Ranks
+from tsn_tsm_plugin.errors import CheckpointError
+from tsn_tsm_plugin.log import get_logger
+
+logger = get_logger(__name__)
+
+# A checkpoint does not fit a run in which one of these differs: other weights, or other optimiser state.
+_FIXED = (
+    "MODEL.ARCH",
+    "MODEL.BACKBONE",
+    "MODEL.NUM_CLASSES",
+    "TSM.SHIFT_DIV",
+    "TSM.SHIFT_PLACE",
+    "TSM.TEMPORAL_POOL",
+    "TSM.CAUSAL",
+    "SOLVER.OPTIMIZING_METHOD",
+    "SOLVER.PARAM_GROUPS",
+    "SOLVER.FC_LR5",
+)
+# Within an epoch also these must stay: they decide which videos were already seen.
+_FIXED_WITHIN_EPOCH = ("RNG_SEED", "TRAIN.BATCH_SIZE", "DATA.TRAIN_LIST")
+# Where a run lies and how it is watched changes nothing.
+_SILENT = ("OUTPUT_DIR", "LOG_PERIOD", "TENSORBOARD.ENABLE", "DATA_LOADER.NUM_WORKERS")
+
+
+@dataclass
+class Position:
+    """How far a run has come.
+
+    Attributes:
+        epoch: The epoch under way, from 0.
+        batch: Steps of it that are done; all of them, when only its validation is left.
+        totals: Sums over those steps.
+        best: Highest validation top-1 so far, in percent; negative before the first.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    totals: Totals = field(default_factory=Totals)
+    best: float = -1.0
+
+
+class TrainingState:
+    """The parts of a run that a checkpoint carries.
+
+    Args:
+        model: The network, without a wrapper.
+        optimizer: Over its parameters.
+        scaler: Of the loss in fp16; disabled otherwise.
+        ranks: All of them call the methods together.
+    """
+
+    def __init__(
+        self, model: nn.Module, optimizer: Optimizer, *, scaler: torch.amp.GradScaler, ranks: Ranks
+    ) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self.scaler = scaler
+        self.ranks = ranks
+        self.position = Position()
+
+    def share_buffers(self) -> None:
+        """Give every rank the running statistics of rank 0, so that all test the model that is saved."""
+        if self.ranks.world_size > 1:
+            for buffer in self.model.buffers():
+                dist.broadcast(buffer, 0)
+
+    def snapshot(
+        self, cfg: CfgNode, *, step: int, lr: float, steps_per_epoch: int, class_names: list[str]
+    ) -> dict[str, Any]:
+        """Return the content of a checkpoint: tensors and plain values; every rank calls it.
+
+        Args:
+            cfg: The recipe.
+            step: Steps done in the whole run.
+            lr: Learning rate of the last step.
+            steps_per_epoch: Steps of an epoch, which the position in it is counted in.
+            class_names: Of the label map.
+        """
+        randomness = self.ranks.gather(random_state())
+        position = self.position
+        return {
+            "model_state": self.model.state_dict(),
+            "optimizer_state": self.optimizer.state_dict(),
+            "scaler_state": self.scaler.state_dict(),
+            "epoch": position.epoch,
+            "batch": position.batch,
+            "step": step,
+            "steps_per_epoch": steps_per_epoch,
+            "scheduler": {"policy": cfg.SOLVER.LR_POLICY, "lr": lr},
+            "epoch_totals": dict(vars(position.totals)),
+            "best": position.best,
+            "random_state": randomness,
+            "config": cfg.dump(),
+            "class_names": class_names,
+            "label_map_hash": label_map_hash(class_names),
+        }
+
+    def restore(
+        self, state: dict[str, Any], cfg: CfgNode, *, steps_per_epoch: int, class_names: list[str]
+    ) -> dict[str, Any] | None:
+        """Go back to a checkpoint.
+
+        Args:
+            state: Of :meth:`snapshot`.
+            cfg: The recipe, which may differ from that of the checkpoint where both can work together.
+            steps_per_epoch: Steps of an epoch now.
+            class_names: Of the label map now.
+
+        Returns:
+            The random state to go on with once the epoch's loader has started, or ``None`` where the number
+            of ranks differs and the run cannot go on bit for bit.
+
+        Raises:
+            CheckpointError: If recipe or label map do not fit the checkpoint; nothing has been loaded then.
+        """
+        is_within_epoch = 0 < state["batch"] < state["steps_per_epoch"]
+        _compare_configs(state["config"], cfg, is_within_epoch=is_within_epoch)
+        if state["label_map_hash"] != label_map_hash(class_names):
+            raise CheckpointError(
+                "The label map differs from the one of the checkpoint: what it calls "
+                f"{state['class_names'][:3]}... is {class_names[:3]}... now. Give DATA.LABEL_MAP the old "
+                "file, or start in a new OUTPUT_DIR."
+            )
+        if is_within_epoch and state["steps_per_epoch"] != steps_per_epoch:
+            raise CheckpointError(
+                f"The checkpoint lies within an epoch of {state['steps_per_epoch']} steps, which now has "
+                f"{steps_per_epoch}: the list of videos has changed. Restore it, or start in a new "
+                "OUTPUT_DIR."
+            )
+        self.model.load_state_dict(state["model_state"])
+        self.optimizer.load_state_dict(state["optimizer_state"])
+        if self.scaler.is_enabled() and state["scaler_state"]:
+            self.scaler.load_state_dict(state["scaler_state"])
+        batch = state["batch"] if is_within_epoch else steps_per_epoch * bool(state["batch"])
+        self.position = Position(state["epoch"], batch, Totals(**state["epoch_totals"]), state["best"])
+        states = state["random_state"]
+        if len(states) == self.ranks.world_size:
+            return states[self.ranks.rank]
+        logger.warning(
+            f"The checkpoint is of {len(states)} ranks, this run has {self.ranks.world_size}: it goes on "
+            "with the same videos, but dropout draws other numbers."
+        )
+        return None
+
+
+def _compare_configs(saved: str, cfg: CfgNode, *, is_within_epoch: bool) -> None:
+    """Say what changed since the checkpoint; refuse what cannot work."""
+    before, now = _flatten(yaml.safe_load(saved)), _flatten(yaml.safe_load(cfg.dump()))
+    changed = {
+        key: f"{key}: {before.get(key)!r} -> {now[key]!r}"
+        for key in keys_of(cfg)
+        if key in before and before[key] != now[key] and key not in _SILENT
+    }
+    fixed = _FIXED + (_FIXED_WITHIN_EPOCH if is_within_epoch else ())
+    refused = [changed[key] for key in fixed if key in changed]
+    if refused:
+        within = " in the middle of an epoch" if is_within_epoch else ""
+        raise CheckpointError(
+            f"The run cannot go on{within} with another {'; '.join(refused)}. Change it back, or start in a "
+            "new OUTPUT_DIR."
+        )
+    if changed:
+        logger.warning("The recipe has changed since the checkpoint: " + "; ".join(changed.values()))
+
+
+def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat

@@ -1,0 +1,94 @@
+"""Stopping a run at a step boundary, on every rank alike.
+
+Whoever started the run decides what asks it to stop: Ctrl-C, a scheduler's signal, a deadline. Training only
+polls a function, and all ranks leave after the same step, so that the checkpoint is whole.
+"""
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+StopRequested = Callable[[], bool]
+
+
+class TrainingStopped(RuntimeError):  # noqa: N818
+    """Training ended early because it was asked to; its checkpoint is written and the run can go on from it.
+
+    Attributes:
+        step: Optimizer steps in the checkpoint.
+    """
+
+    def __init__(self, step: int) -> None:
+        super().__init__(f"stopped after step {step}; the same command goes on from there")
+        self.step = step
+
+
+class EvaluationStopped(RuntimeError):  # noqa: N818
+    """An evaluation ended early because it was asked to; it left no results."""
+
+
+def never() -> bool:
+    """Ask for no stop."""
+    return False
+
+
+class StopSignals:
+    """Catches signals and remembers the first; a second Ctrl-C interrupts at once.
+
+    Forked loader workers inherit the handlers; there they do nothing, so that a Ctrl-C, which the terminal
+    sends to every process, does not end a worker before its last batch was used.
+
+    Attributes:
+        received: Number of the first signal, 0 before.
+    """
+
+    def __init__(self) -> None:
+        self.received = 0
+        self._pid = os.getpid()
+
+    def requested(self) -> bool:
+        """Tell whether a signal has come."""
+        return self.received != 0
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._pid:
+            return
+        if self.received and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.received = self.received or number
+
+
+@contextlib.contextmanager
+def catch_stop_signals() -> Iterator[StopSignals]:
+    """Turn Ctrl-C and SIGTERM into a request to stop; the handlers before are put back at the end.
+
+    Outside the main thread, where Python handles no signals, the request never comes.
+    """
+    signals = StopSignals()
+    if threading.current_thread() is not threading.main_thread():
+        yield signals
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, signals._handle) for number in numbers}
+    try:
+        yield signals
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def signals_held_back() -> Iterator[None]:
+    """Hold back Ctrl-C and the user signals while loader workers start.
+
+    Workers inherit the mask through fork and exec; without it a spawned one would be ended by a signal that
+    is meant for the run. SIGTERM stays free, since it is how workers are told to end.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,0 +1,238 @@
+"""Training from a recipe: everything is built, the run is resumed, trained, tested and summed up."""
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
+
+from tsn_tsm_plugin import distributed
+from tsn_tsm_plugin.config import CfgNode
+from tsn_tsm_plugin.data.build import build_loader, read_class_names
+from tsn_tsm_plugin.engine.checkpoint import (
+    checkpoint_path,
+    list_checkpoints,
+    load_checkpoint,
+    load_newest_checkpoint,
+)
+from tsn_tsm_plugin.engine.device import compute_device
+from tsn_tsm_plugin.engine.evaluate import test_model
+from tsn_tsm_plugin.engine.metrics_log import MetricsLog, read_metrics
+from tsn_tsm_plugin.engine.plots import plot_curves
+from tsn_tsm_plugin.engine.progress import Stopwatch, clock
+from tsn_tsm_plugin.engine.randomness import make_deterministic, seed_all
+from tsn_tsm_plugin.engine.ranks import Ranks
+from tsn_tsm_plugin.engine.results import format_results
+from tsn_tsm_plugin.engine.run_folder import RunFolder, describe_environment
+from tsn_tsm_plugin.engine.state import TrainingState
+from tsn_tsm_plugin.engine.stop import EvaluationStopped, StopRequested, TrainingStopped, catch_stop_signals
+from tsn_tsm_plugin.engine.trainer import Trainer
+from tsn_tsm_plugin.engine.update import Updater
+from tsn_tsm_plugin.errors import ConfigError, RunFolderError
+from tsn_tsm_plugin.log import get_logger, setup_logging
+from tsn_tsm_plugin.models import build_model, load_weights
+from tsn_tsm_plugin.solver import build_lr_schedule, build_optimizer, format_param_groups, scaled_base_lr
+from tsn_tsm_plugin.transforms.normalize import Normalize
+
+logger = get_logger(__name__)
+
+
+def train(cfg: CfgNode, *, stop_requested: StopRequested | None = None) -> dict[str, Any]:
+    """Train the recipe's model, or go on training it, then test it.
+
+    Runs in this process, as a rank of a process group that exists already, or as one of torchrun.
+
+    Args:
+        cfg: The recipe.
+        stop_requested: Polled at every step; when it says yes on any rank, all leave after the same step.
+            By default Ctrl-C and SIGTERM ask for it.
+
+    Returns:
+        What ``results.json`` holds; the same on every rank.
+
+    Raises:
+        TrainingStopped: If a stop was requested; a checkpoint has been written.
+        ConfigError: On a recipe that cannot work.
+        RunFolderError: If the run folder cannot be written, or belongs to another run.
+        CheckpointError: If the checkpoints of the run folder are all damaged or do not fit the recipe.
+        VideoError: If more than ``DATA.MAX_BAD_VIDEOS`` videos are unreadable, or all of an epoch.
+        DivergedError: If the loss is not finite for too many steps.
+    """
+    joined = distributed.init_process_group_from_env()
+    with contextlib.ExitStack() as stack:
+        if stop_requested is None:
+            stop_requested = stack.enter_context(catch_stop_signals()).requested
+        ranks = Ranks()
+        folder = ranks.on_main(lambda: RunFolder(cfg.OUTPUT_DIR))
+        ranks.on_main(lambda: stack.enter_context(folder.locked()))
+        setup_logging(folder.log, rank=ranks.rank)
+        try:
+            results = _train(cfg, folder, ranks, stop_requested)
+        except TrainingStopped:
+            if joined:
+                distributed.destroy()
+            raise
+    if joined:
+        distributed.destroy()
+    return results
+
+
+def _train(cfg: CfgNode, folder: RunFolder, ranks: Ranks, stop_requested: StopRequested) -> dict[str, Any]:
+    watch = Stopwatch()
+    _check_batch_size(cfg, ranks)
+    checkpoint = ranks.on_main(lambda: _newest_checkpoint(cfg, folder))
+    if ranks.is_main:
+        folder.write_text(folder.config, cfg.dump())
+        folder.write_json(folder.environment, describe_environment(world_size=ranks.world_size))
+    if cfg.DETERMINISTIC:
+        make_deterministic()
+    seed_all(cfg.RNG_SEED)
+    device = compute_device()
+    loader = build_loader(cfg, "train", world_size=ranks.world_size, rank=ranks.rank)
+    class_names = read_class_names(cfg)
+    model = _initial_model(cfg, is_resumed=checkpoint is not None).to(device)
+    updater = _build_updater(cfg, model, device, ranks)
+    state = TrainingState(model, updater.optimizer, scaler=updater.scaler, ranks=ranks)
+    random_state = None
+    if checkpoint is not None:
+        content = load_checkpoint(checkpoint)
+        random_state = state.restore(content, cfg, steps_per_epoch=len(loader), class_names=class_names)
+    step = state.position.epoch * len(loader) + state.position.batch
+    _log_run(cfg, state, loader, device)
+    if checkpoint is not None:
+        logger.info(f"Going on from {checkpoint}: epoch {state.position.epoch + 1}, step {step}.")
+    trainer = Trainer(
+        cfg,
+        folder=folder,
+        state=state,
+        updater=updater,
+        loader=loader,
+        schedule=build_lr_schedule(cfg, steps_per_epoch=len(loader)),
+        metrics=_open_metrics(cfg, folder, step=step) if ranks.is_main else None,
+        class_names=class_names,
+        stop_requested=stop_requested,
+    )
+    trainer.run(random_state=random_state, validate_last=not _test_is_validation(cfg))
+    return _finish(cfg, trainer, state, folder, watch, stop_requested)
+
+
+def _check_batch_size(cfg: CfgNode, ranks: Ranks) -> None:
+    if cfg.TRAIN.BATCH_SIZE % ranks.world_size:
+        raise ConfigError(
+            f"TRAIN.BATCH_SIZE must be a multiple of the number of processes ({ranks.world_size}), got "
+            f"{cfg.TRAIN.BATCH_SIZE}."
+        )
+
+
+def _newest_checkpoint(cfg: CfgNode, folder: RunFolder) -> Path | None:
+    """Return the checkpoint to go on from, or ``None`` for a fresh start."""
+    if cfg.TRAIN.AUTO_RESUME:
+        found = load_newest_checkpoint(folder.checkpoints)
+        return found[0] if found else None
+    if list_checkpoints(folder.checkpoints):
+        raise RunFolderError(
+            f"{folder.path} already holds the checkpoints of a run, and TRAIN.AUTO_RESUME is off. Set it to "
+            "go on with that run, set another OUTPUT_DIR, or remove the folder."
+        )
+    return None
+
+
+def _initial_model(cfg: CfgNode, *, is_resumed: bool) -> nn.Module:
+    """Build the model with the weights that a run starts from; a resumed one gets its own later."""
+    model = build_model(cfg, with_backbone_weights=not is_resumed)
+    if cfg.TRAIN.CHECKPOINT_FILE_PATH and not is_resumed:
+        report = load_weights(
+            model, cfg.TRAIN.CHECKPOINT_FILE_PATH, ignore_head=cfg.TRAIN.CHECKPOINT_IGNORE_HEAD
+        )
+        logger.info(f"Weights to start from: {report}")
+    return model
+
+
+def _build_updater(cfg: CfgNode, model: nn.Module, device: torch.device, ranks: Ranks) -> Updater:
+    optimizer = build_optimizer(cfg, model)
+    wrapped = model
+    if ranks.world_size > 1:
+        device_ids = [device.index] if device.type == "cuda" else None
+        # Running statistics stay each rank's own, as in the references; rank 0's are tested and saved.
+        wrapped = DistributedDataParallel(model, device_ids=device_ids, broadcast_buffers=False)
+    return Updater(
+        wrapped,
+        optimizer,
+        normalize=Normalize(cfg.DATA.MEAN, cfg.DATA.STD).to(device),
+        device=device,
+        clip_grad_l2norm=cfg.SOLVER.CLIP_GRAD_L2NORM,
+        mixed_precision=cfg.TRAIN.MIXED_PRECISION,
+        max_clips_per_forward=cfg.TRAIN.MAX_CLIPS_PER_FORWARD,
+        label_smoothing=cfg.SOLVER.LABEL_SMOOTHING,
+    )
+
+
+def _open_metrics(cfg: CfgNode, folder: RunFolder, *, step: int) -> MetricsLog:
+    tensorboard_dir = folder.tensorboard if cfg.TENSORBOARD.ENABLE else None
+    return MetricsLog(folder.metrics, tensorboard_dir=tensorboard_dir, step=step)
+
+
+def _log_run(cfg: CfgNode, state: TrainingState, loader: DataLoader, device: torch.device) -> None:
+    """Say what is trained, on what, and how."""
+    ranks, batch = state.ranks, cfg.TRAIN.BATCH_SIZE
+    num_parameters = sum(p.numel() for p in state.model.parameters())
+    logger.info(f"{state.model.describe()}; {num_parameters:,} parameters")
+    name = (
+        torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
+    )
+    logger.info(f"{ranks.world_size} process(es), {device.type} ({name}), seed {cfg.RNG_SEED}")
+    logger.info(
+        f"{len(loader.dataset)} training videos, {cfg.SOLVER.MAX_EPOCH} epochs of {len(loader)} steps, "
+        f"{batch} clips in a step ({batch // ranks.world_size} in each process)"
+    )
+    solver = cfg.SOLVER
+    lr = scaled_base_lr(cfg)
+    scaled = (
+        f", scaled from {solver.BASE_LR:g} for {solver.BASE_BATCH_SIZE} clips" if solver.AUTO_SCALE_LR else ""
+    )
+    logger.info(
+        f"{solver.OPTIMIZING_METHOD}, lr {lr:g}{scaled}, {solver.LR_POLICY}, weight decay "
+        f"{solver.WEIGHT_DECAY:g}, parameter groups:\n{format_param_groups(state.optimizer.param_groups)}"
+    )
+
+
+def _test_is_validation(cfg: CfgNode) -> bool:
+    """Tell whether the final test asks what a validation asks, so that one of them is enough."""
+    data, test = cfg.DATA, cfg.TEST
+    return (
+        data.TEST_LIST in ("", data.VAL_LIST)
+        and data.TEST_CROP_SIZE == data.TRAIN_CROP_SIZE
+        and test.NUM_FRAMES in (0, data.NUM_FRAMES)
+        and test.NUM_SPATIAL_CROPS == 1
+        and (test.NUM_ENSEMBLE_VIEWS == 1 or cfg.TSN.SAMPLING == "dense")
+    )
+
+
+def _finish(
+    cfg: CfgNode,
+    trainer: Trainer,
+    state: TrainingState,
+    folder: RunFolder,
+    watch: Stopwatch,
+    stop_requested: StopRequested,
+) -> dict[str, Any]:
+    """Test the final weights, draw the curves, and say where everything is."""
+    state.share_buffers()
+    about = {"weights": str(checkpoint_path(folder.checkpoints, step=trainer.step)), "step": trainer.step}
+    try:
+        results = test_model(
+            cfg, state.model, folder, state.ranks, about=about, stop_requested=stop_requested
+        )
+    except EvaluationStopped as error:
+        raise TrainingStopped(trainer.step) from error
+    if _test_is_validation(cfg) and cfg.TRAIN.EVAL_PERIOD:
+        trainer.note_validation(state.position.epoch, results)
+    trainer.close()
+    if state.ranks.is_main:
+        plot_curves(read_metrics(folder.metrics), folder.plots / "curves.png")
+    logger.info(f"Results of the final weights:\n{format_results(results)}")
+    logger.info(f"Done in {clock(watch.lap())}. Checkpoints, metrics, plots and results are in {folder.path}")
+    return results

@@ -1,0 +1,31 @@
+"""Test weights on a recipe: ``python -m tsn_tsm_plugin.tools.evaluate --cfg FILE [KEY VALUE ...]``.
+
+Without ``--weights`` the newest checkpoint of the run folder is tested. On several devices:
+``torchrun --nproc-per-node N -m tsn_tsm_plugin.tools.evaluate --cfg FILE``.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from tsn_tsm_plugin.tools.command import add_recipe_arguments, read_recipe, run_command
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="tsn-tsm-evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_recipe_arguments(parser)
+    parser.add_argument("--weights", metavar="FILE", help="weights to test; TEST.CHECKPOINT_FILE_PATH")
+    args = parser.parse_intermixed_args(argv)
+
+    # Imported after the arguments: --help and mistakes need not wait for torch.
+    from tsn_tsm_plugin.engine import evaluate
+
+    weights = ("TEST.CHECKPOINT_FILE_PATH", args.weights) if args.weights else ()
+    return run_command(lambda: evaluate(read_recipe(args, *weights)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

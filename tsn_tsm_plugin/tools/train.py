@@ -1,0 +1,36 @@
+"""Train a recipe: ``python -m tsn_tsm_plugin.tools.train --cfg FILE [KEY VALUE ...]``.
+
+Ctrl-C and SIGTERM write a checkpoint and end the run; the same command goes on from there. On several
+devices: ``torchrun --nproc-per-node N -m tsn_tsm_plugin.tools.train --cfg FILE``.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from tsn_tsm_plugin.tools.command import add_recipe_arguments, read_recipe, run_command
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return its exit code: 130 after Ctrl-C, 143 after SIGTERM, 2 after a mistake."""
+    parser = argparse.ArgumentParser(
+        prog="tsn-tsm-train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_recipe_arguments(parser)
+    parser.add_argument("--weights", metavar="FILE", help="weights to start from; TRAIN.CHECKPOINT_FILE_PATH")
+    args = parser.parse_intermixed_args(argv)
+
+    # Imported after the arguments: --help and mistakes need not wait for torch.
+    from tsn_tsm_plugin.engine import TrainingStopped, train
+    from tsn_tsm_plugin.engine.stop import catch_stop_signals
+
+    weights = ("TRAIN.CHECKPOINT_FILE_PATH", args.weights) if args.weights else ()
+    with catch_stop_signals() as signals:
+        try:
+            return run_command(lambda: train(read_recipe(args, *weights), stop_requested=signals.requested))
+        except TrainingStopped:
+            return 128 + signals.received
+
+
+if __name__ == "__main__":
+    sys.exit(main())
