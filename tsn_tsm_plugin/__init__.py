@@ -19,6 +19,7 @@ _HOME = {
     "create_tsn": "models",
     "create_tsm": "models",
     "load_weights": "models.weights",
+    "StreamingTSM": "models.streaming",
     "VideoReader": "data.reader",
     "segment_indices": "transforms",
     "dense_indices": "transforms",
@@ -30,6 +31,7 @@ _HOME = {
 _ROOMS = ("config", "data", "engine", "evaluation", "layers", "models", "solver", "transforms")
 
 __all__ = [
+    "StreamingTSM",
     "VideoReader",
     "activate",
     "build_model",
@@ -57,7 +59,7 @@ if TYPE_CHECKING:
     from tsn_tsm_plugin import config, data, engine, evaluation, layers, models, solver, transforms
     from tsn_tsm_plugin.config import get_cfg, load_cfg
     from tsn_tsm_plugin.data.reader import VideoReader
-    from tsn_tsm_plugin.models import create_tsm, create_tsn
+    from tsn_tsm_plugin.models import StreamingTSM, create_tsm, create_tsn
     from tsn_tsm_plugin.models.build import build_model
     from tsn_tsm_plugin.models.weights import load_weights
     from tsn_tsm_plugin.plugins import activate, deactivate, list_components, status

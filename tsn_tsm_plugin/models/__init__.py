@@ -3,12 +3,14 @@
 from tsn_tsm_plugin.models.build import build_model
 from tsn_tsm_plugin.models.heads import TSMHead, TSNHead, create_tsm_head, create_tsn_head
 from tsn_tsm_plugin.models.recognizer import TSM, TSN, create_tsm, create_tsn
+from tsn_tsm_plugin.models.streaming import StreamingTSM
 from tsn_tsm_plugin.models.weights import LoadReport, load_weights
 
 __all__ = [
     "TSM",
     "TSN",
     "LoadReport",
+    "StreamingTSM",
     "TSMHead",
     "TSNHead",
     "build_model",

@@ -33,5 +33,6 @@ def build_model(cfg: CfgNode, *, with_backbone_weights: bool = True) -> nn.Modul
             shift_div=cfg.TSM.SHIFT_DIV,
             shift_place=cfg.TSM.SHIFT_PLACE,
             temporal_pool=cfg.TSM.TEMPORAL_POOL,
+            causal=cfg.TSM.CAUSAL,
         )
     raise ConfigError(f"MODEL.ARCH must be 'tsn' or 'tsm', got {cfg.MODEL.ARCH!r}.")

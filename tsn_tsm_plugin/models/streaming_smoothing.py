@@ -1,0 +1,110 @@
+"""Calmer answers from a stream: the mean of the last frames, and labels that do not flicker.
+
+Axes: B streams, N frames, K classes. Both keep their state per stream, in buffers.
+Source: the online demo of the TSM reference code, ``online_demo/main.py``, which sums the last 12 logits and
+accepts a new answer when two in a row agree.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class _PerStream(nn.Module):
+    """Buffers with a row per stream, made by the first frame; zero is the state of a fresh stream."""
+
+    _names: tuple[str, ...]
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in self._names:
+            self.register_buffer(name, None)
+
+    def reset(self, mask_B: Tensor | None = None) -> None:
+        """Forget every stream, or those where ``mask_B`` is true."""
+        for name in self._names:
+            value = getattr(self, name)
+            if mask_B is None:
+                setattr(self, name, None)
+            elif value is not None:
+                setattr(self, name, value.masked_fill(_as_column(mask_B, value), 0))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        # The number of streams is known from the saved state.
+        for name in self._names:
+            saved = state_dict.get(prefix + name)
+            setattr(self, name, None if saved is None else saved.clone())
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _as_column(mask_B: Tensor, like: Tensor) -> Tensor:
+    return mask_B.to(like.device).view(-1, *[1] * (like.ndim - 1))
+
+
+class MeanOfLastFrames(_PerStream):
+    """Average the scores of the last ``num_frames`` frames of each stream, or of all since its reset.
+
+    Args:
+        num_frames: N; 1 changes nothing.
+    """
+
+    _names = ("last_scores", "num_seen")
+    last_scores: Tensor | None
+    num_seen: Tensor | None
+
+    def __init__(self, num_frames: int) -> None:
+        super().__init__()
+        if num_frames < 1:
+            raise ValueError(f"num_frames must be at least 1, got {num_frames}.")
+        self.num_frames = num_frames
+
+    def forward(self, scores_BK: Tensor) -> Tensor:
+        """Map the scores of a frame (B, K) to their running mean (B, K)."""
+        if self.last_scores is None or self.num_seen is None:
+            self.last_scores = scores_BK.new_zeros(len(scores_BK), self.num_frames, scores_BK.shape[1])
+            self.num_seen = torch.zeros(len(scores_BK), dtype=torch.long, device=scores_BK.device)
+        self.last_scores = torch.cat([self.last_scores[:, 1:], scores_BK[:, None]], 1)
+        self.num_seen = (self.num_seen + 1).clamp(max=self.num_frames)
+        return self.last_scores.sum(1) / self.num_seen[:, None]
+
+    def extra_repr(self) -> str:
+        """Name the setting."""
+        return f"num_frames={self.num_frames}"
+
+
+class Hysteresis(_PerStream):
+    """Change a stream's label only after another class was on top of ``num_frames`` frames in a row.
+
+    The first frame of a stream decides at once. While the top class flickers, the label stays.
+
+    Args:
+        num_frames: 1 follows every frame.
+    """
+
+    # Classes are kept from 1 on, so that zero means "none yet".
+    _names = ("held", "candidate", "num_in_row")
+    held: Tensor | None
+    candidate: Tensor | None
+    num_in_row: Tensor | None
+
+    def __init__(self, num_frames: int) -> None:
+        super().__init__()
+        if num_frames < 1:
+            raise ValueError(f"num_frames must be at least 1, got {num_frames}.")
+        self.num_frames = num_frames
+
+    def forward(self, scores_BK: Tensor) -> Tensor:
+        """Map scores (B, K) to labels, int64 (B,) in [0, K)."""
+        top_B = scores_BK.argmax(1) + 1
+        if self.held is None or self.candidate is None or self.num_in_row is None:
+            self.held, self.candidate, self.num_in_row = (torch.zeros_like(top_B) for _ in range(3))
+        self.num_in_row = torch.where(top_B == self.candidate, self.num_in_row + 1, 1)
+        self.candidate = top_B
+        is_accepted_B = (self.held == 0) | (self.num_in_row >= self.num_frames)
+        self.held = torch.where(is_accepted_B, top_B, self.held)
+        return self.held - 1
+
+    def extra_repr(self) -> str:
+        """Name the setting."""
+        return f"num_frames={self.num_frames}"
