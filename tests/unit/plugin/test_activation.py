@@ -4,6 +4,7 @@ import sys
 
 import pytest
 import torch
+import torchvision
 from support.fresh_process import run_fresh
 
 import tsn_tsm_plugin
@@ -39,6 +40,23 @@ def test_activation_adds_the_models_to_the_hub(hosts):
     model = hub.tsm_r18(num_classes=3, num_segments=2)
 
     assert model.eval()(torch.zeros(1, 3, 2, 32, 32)).shape == (1, 3)
+
+
+def test_a_hub_model_keeps_the_weights_it_is_given_although_the_hosts_net_would_not(hosts, tmp_path):
+    import pytorchvideo.models.hub as hub
+    from pytorchvideo.models.net import Net
+
+    plugins.activate()
+    trained = torchvision.models.resnet18()
+    torch.save(trained.state_dict(), tmp_path / "resnet18.pt")
+    model = hub.tsm_r18(num_classes=3, num_segments=2, weights=str(tmp_path / "resnet18.pt"))
+
+    given = {name: value for name, value in trained.state_dict().items() if not name.startswith("fc.")}
+    kept = {name.replace(".net.", "."): value for name, value in model.backbone.state_dict().items()}
+    assert kept.keys() == given.keys()
+    assert all(torch.equal(kept[name], given[name]) for name in given)
+    Net(blocks=torch.nn.ModuleList([trained]))
+    assert not torch.equal(trained.conv1.weight, kept["conv1.weight"])
 
 
 @pytest.mark.parametrize("name", plugins.HUB_MODELS)
