@@ -32,7 +32,7 @@ TENSORBOARD: {ENABLE: False}
 
 
 class TinyBackbone(nn.Module):
-    """A stem and one convolution that the temporal shift can wrap: two thousand parameters, with batch norm."""
+    """A stem and one convolution that the shift can wrap: two thousand parameters, with batch norm."""
 
     num_features = 16
 
