@@ -1,75 +1,215 @@
 """Exact frames through PyAV, whose wheel carries FFmpeg: the default decoder.
 
-Axes: T frames, C channels, H rows, W columns.
+Sparse reading: the packets are read once and their headers say which frame needs which packets; only those
+are decoded. What the headers cannot vouch for, and what then decodes otherwise than they said, is decoded
+plainly from the start of the file instead; the frames are the same. Axes: T frames, C channels, H rows,
+W columns.
 """
 
 import os
-from collections.abc import Iterator, Sequence
-from fractions import Fraction
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
 
 import av
-import numpy as np
-import torch
+from av.video.codeccontext import VideoCodecContext
+from av.video.reformatter import VideoReformatter
 from torch import Tensor
 
+from tsn_tsm_plugin.data.decoders.container import damaged, open_container
+from tsn_tsm_plugin.data.decoders.frame_index import FrameIndex, Run
+from tsn_tsm_plugin.data.decoders.packet_scan import scan_packets
+from tsn_tsm_plugin.data.decoders.pictures import UnverifiedStreamError
+from tsn_tsm_plugin.data.decoders.rgb import RgbCollector
 from tsn_tsm_plugin.errors import VideoError
+from tsn_tsm_plugin.log import get_logger
+
+logger = get_logger(__name__)
+
+
+class _UnexpectedFramesError(Exception):
+    """Sparse decoding gave other frames than the packets promised."""
 
 
 class PyAVDecoder:
     """Reads frames by index, counted over a decode of the whole file from its start.
 
+    Frames are as coded: a rotation in the container's metadata is not applied. No file stays open between
+    calls.
+
     Args:
         path: A file that FFmpeg can read.
         num_threads: Threads of the decoder.
+
+    Attributes:
+        num_frames: How many frames a plain decode of the whole file gives.
+        fps: Mean frames per second, 0.0 where the file does not tell.
+        width: Columns of a frame, in pixels.
+        height: Rows of a frame, in pixels.
+        stream_index: Number of the stream in the file.
+        frame_seconds: Presentation time of each frame where it is certain and ascends, else None.
+
+    Raises:
+        VideoError: If the file is no video, damaged or cut short.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, num_threads: int = 1) -> None:
         self.path = os.fspath(path)
         self.num_threads = num_threads
-        self.num_frames = 0
-        with self._open() as container:
-            stream = container.streams.best("video")
-            if stream is None:
-                raise VideoError(f"{self.path}: holds no video stream. Remove it from the list.")
+        self.frame_seconds: list[float] | None = None
+        self._index: FrameIndex | None = None
+        self._packets: list[av.Packet] | None = None
+        self._context: VideoCodecContext | None = None
+        self._is_primed = False
+        self._reformatter = VideoReformatter()
+        container, stream = open_container(self.path)
+        with closing(container):
+            self.stream_index = stream.index
             self.fps = float(stream.average_rate or stream.guessed_rate or 0)
             self.width, self.height = stream.codec_context.width, stream.codec_context.height
-            self.num_frames = sum(1 for _ in self._decode(container))
+            try:
+                scanned = scan_packets(self.path, container, stream)
+            except UnverifiedStreamError as doubt:
+                self._give_up_sparse_reading(doubt)
+            else:
+                self._index, self._packets = scanned.index, scanned.packets
+                self.frame_seconds = scanned.frame_seconds
+                self._context = self._prepared(stream.codec_context)
+        self.num_frames = self._count_plainly() if self._index is None else len(self._index.frames)
         if self.num_frames == 0:
-            raise VideoError(f"{self.path}: holds no decodable frame. Remove it from the list.")
-
-    def _open(self) -> av.container.InputContainer:
-        try:
-            return av.open(f"file:{self.path}")
-        except (OSError, av.FFmpegError) as error:
-            raise VideoError(
-                f"{self.path}: cannot be opened as a video ({error}). Check the file or unlist it."
-            ) from error
-
-    def _decode(self, container: av.container.InputContainer) -> Iterator[av.VideoFrame]:
-        stream = container.streams.best("video")
-        stream.codec_context.thread_count = self.num_threads
-        try:
-            yield from container.decode(stream)
-        except av.FFmpegError as error:
-            raise VideoError(f"{self.path}: is damaged ({error}). Fetch it again or re-encode it.") from error
-
-    def read(self, indices: Sequence[int]) -> Tensor:
-        """Decode the frames at ``indices``, 0-based, any order, repeats allowed; uint8 RGB (T, C, H, W)."""
-        wanted = set(indices)
-        rgb: dict[int, np.ndarray] = {}
-        with self._open() as container:
-            for index, frame in enumerate(self._decode(container)):
-                if index in wanted:
-                    rgb[index] = frame.to_ndarray(format="rgb24")
-                    if len(rgb) == len(wanted):
-                        break
-        frames = np.stack([rgb[index] for index in indices])
-        return torch.from_numpy(frames).permute(0, 3, 1, 2)
+            raise VideoError(f"{self.path}: its video stream holds no frame. Remove it from the list.")
 
     @property
-    def duration(self) -> float:
-        """Seconds, from the number of frames and their rate."""
-        return float(Fraction(self.num_frames) / Fraction(self.fps)) if self.fps else 0.0
+    def is_sparse(self) -> bool:
+        """Whether reading a few frames decodes less than everything before them."""
+        return self._index is not None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether some frames depend on packets before the keyframe that precedes them in the file."""
+        return self._index is not None and self._index.is_open
+
+    def read(self, indices: Sequence[int]) -> Tensor:
+        """Decode frames.
+
+        Args:
+            indices: Numbers in ``[0, num_frames)``, in any order, repeats allowed; at least one.
+
+        Returns:
+            uint8 RGB 0-255 (T, C, H, W).
+
+        Raises:
+            VideoError: If a frame cannot be decoded.
+        """
+        if self._index is not None:
+            try:
+                return self._read_sparsely(self._index, indices)
+            except (_UnexpectedFramesError, av.FFmpegError) as doubt:
+                self._give_up_sparse_reading(doubt)
+                self.num_frames = self._count_plainly()
+        return self._read_plainly(indices)
 
     def close(self) -> None:
-        """Release what is held; reading again opens the file again."""
+        """Release the packets and the decoder; reading again takes them from the file."""
+        self._packets = None
+        self._context = None
+
+    def _give_up_sparse_reading(self, doubt: Exception) -> None:
+        logger.debug("%s: decoding from the start: %s", self.path, doubt)
+        self.close()
+        self._index = self.frame_seconds = None
+
+    def _prepared(self, context: VideoCodecContext) -> VideoCodecContext:
+        context.thread_count = self.num_threads
+        if self.num_threads > 1:
+            context.thread_type = "AUTO"
+        # Damage must not be painted over with what plain decoding would have left in other frames.
+        context.options = {"err_detect": "explode"}
+        self._is_primed = False
+        return context
+
+    def _read_sparsely(self, index: FrameIndex, indices: Sequence[int]) -> Tensor:
+        wanted = {index.frames[frame]: frame for frame in indices}
+        collector = RgbCollector(self.path, indices, self._reformatter)
+        with ExitStack() as stack:
+            if self._context is None or self._packets is None:
+                container, stream = open_container(self.path)
+                stack.enter_context(closing(container))
+                self._context = self._context or self._prepared(stream.codec_context)
+                packet_at = _packets_from_file(container.demux(stream))
+            else:
+                packet_at = self._packets.__getitem__
+            for run in index.runs(indices):
+                for packet, frame in self._decode_run(self._context, run, packet_at):
+                    if packet in wanted:
+                        collector.offer(wanted[packet], frame)
+        if self.num_threads > 1:
+            self._context = None  # Threads would not survive a fork.
+        return collector.tensor()
+
+    def _decode_run(
+        self, context: VideoCodecContext, run: Run, packet_at: Callable[[int], av.Packet]
+    ) -> Iterator[tuple[int, av.VideoFrame]]:
+        """Yield packet number and frame, after checking that exactly the promised frames come out."""
+        if not self._is_primed and run.start > 0:
+            # Some decoders take notes from the first packet, such as the encoder's name for its known faults.
+            for _ in _decoded(context, [packet_at(0)]):
+                pass
+        self._is_primed = True
+        promised = iter(run.shown)
+        for frame in _decoded(context, map(packet_at, run.packets)):
+            packet = next(promised, None)
+            if frame.pts != packet or frame.is_corrupt:
+                raise _UnexpectedFramesError(f"packet {frame.pts} was decoded where {packet} was expected")
+            yield packet, frame
+        missing = next(promised, None)
+        if missing is not None:
+            raise _UnexpectedFramesError(f"packet {missing} gave no frame")
+
+    def _plain_frames(self) -> Iterator[av.VideoFrame]:
+        container, stream = open_container(self.path)
+        number = 0
+        with closing(container):
+            stream.codec_context.thread_count = self.num_threads
+            try:
+                for frame in container.decode(stream):
+                    yield frame
+                    number += 1
+            except av.FFmpegError as error:
+                raise damaged(self.path, error, frame=number) from error
+
+    def _count_plainly(self) -> int:
+        return sum(1 for _ in self._plain_frames())
+
+    def _read_plainly(self, indices: Sequence[int]) -> Tensor:
+        collector = RgbCollector(self.path, indices, self._reformatter)
+        for number, frame in enumerate(self._plain_frames()):
+            collector.offer(number, frame)
+            if collector.is_complete:
+                return collector.tensor()
+        raise VideoError(
+            f"{self.path}: is damaged: frame {max(indices)} was asked for, {self.num_frames} can be decoded. "
+            "Fetch it again, re-encode it or remove it from the list."
+        )
+
+
+def _decoded(
+    context: VideoCodecContext, packets: Iterator[av.Packet] | list[av.Packet]
+) -> Iterator[av.VideoFrame]:
+    for packet in packets:
+        yield from context.decode(packet)
+    yield from context.decode(None)
+    context.flush_buffers()
+
+
+def _packets_from_file(packets: Iterator[av.Packet]) -> Callable[[int], av.Packet]:
+    """Return a function from ascending packet numbers to packets that carry their number as time stamp."""
+    numbered = enumerate(packet for packet in packets if packet.size)
+
+    def packet_at(wanted: int) -> av.Packet:
+        for number, packet in numbered:
+            if number == wanted:
+                packet.pts = number
+                return packet
+        raise _UnexpectedFramesError(f"the file has lost packet {wanted}")
+
+    return packet_at

@@ -1,0 +1,126 @@
+"""Opening a video file with FFmpeg, and telling when it was cut short."""
+
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from tsn_tsm_plugin.errors import VideoError
+
+MAX_FRAME_PIXELS = 1 << 27
+"""A header that claims more pixels per frame than 16384 x 8192 is taken for damaged."""
+
+_TEXT_FORMATS = {"tty", "ans", "bin", "xbin", "adf", "idf"}
+_EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+
+
+def open_container(path: str) -> tuple[InputContainer, VideoStream]:
+    """Open a file and choose the video stream that FFmpeg calls best.
+
+    The ``file:`` protocol keeps a colon in the path from being read as another protocol.
+
+    Raises:
+        VideoError: If the file is no video.
+    """
+    try:
+        container = av.open(f"file:{path}")
+    except (OSError, UnicodeError, av.FFmpegError) as error:
+        raise VideoError(
+            f"{path}: cannot be opened as a video ({_reason(error)}). If it should be one, it is damaged or "
+            "cut short: fetch it again, or remove it from the list."
+        ) from error
+    try:
+        return container, _best_stream(path, container)
+    except BaseException:
+        container.close()
+        raise
+
+
+def _best_stream(path: str, container: InputContainer) -> VideoStream:
+    stream = container.streams.best("video")
+    if stream is None or container.format.name in _TEXT_FORMATS or stream.disposition & _attached_picture():
+        raise VideoError(f"{path}: holds no video stream. Remove it from the list.")
+    context = stream.codec_context
+    if context is None:
+        raise VideoError(
+            f"{path}: FFmpeg has no decoder for its video codec. Re-encode it, for example as H.264."
+        )
+    if not 0 < context.width * context.height <= MAX_FRAME_PIXELS:
+        raise VideoError(
+            f"{path}: its header claims frames of {context.width}x{context.height} pixels, so it is damaged. "
+            "Fetch it again or remove it from the list."
+        )
+    return stream
+
+
+def _attached_picture() -> int:
+    return av.stream.Disposition.attached_pic
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def damaged(path: str, error: Exception, *, frame: int | None = None) -> VideoError:
+    """Say that decoding failed, and where."""
+    place = "" if frame is None else f" at frame {frame}"
+    return VideoError(
+        f"{path}: is damaged{place} ({_reason(error)}). "
+        "Fetch it again, re-encode it or remove it from the list."
+    )
+
+
+def check_complete(path: str, container: InputContainer, stream: VideoStream, num_packets: int) -> None:
+    """Refuse a file whose own header or index promises more bytes than there are.
+
+    MPEG transport and program streams and raw streams promise nothing and read as the shorter videos
+    that they are.
+
+    Raises:
+        VideoError: If the file was cut short.
+    """
+    size = Path(path).stat().st_size
+    names = set(container.format.name.split(","))
+    promised = 0
+    if "mp4" in names:
+        promised = max((entry.pos + entry.size for entry in stream.index_entries), default=0)
+    elif "avi" in names and num_packets < stream.frames:
+        promised = _riff_size(path)
+    elif "matroska" in names:
+        promised = _matroska_size(path)
+    if promised > size:
+        raise cut_short(path, f"it has {size} of at least {promised} bytes")
+
+
+def cut_short(path: str, detail: str) -> VideoError:
+    """Say that the end of the file is missing."""
+    return VideoError(f"{path}: is cut short ({detail}). Fetch it again or remove it from the list.")
+
+
+def _riff_size(path: str) -> int:
+    with Path(path).open("rb") as file:
+        return int.from_bytes(file.read(8)[4:], "little") + 8
+
+
+def _matroska_size(path: str) -> int:
+    """Return the end of the first Segment, 0 where the file does not tell (RFC 8794 4 and 6.2)."""
+    with Path(path).open("rb") as file:
+        head = file.read(4096)
+    if not head.startswith(_EBML):
+        return 0
+    header_size, position, _ = _ebml_number(head, 4)
+    position += header_size
+    if head[position : position + 4] != _SEGMENT:
+        return 0
+    size, position, is_unknown = _ebml_number(head, position + 4)
+    return 0 if is_unknown else position + size
+
+
+def _ebml_number(data: bytes, position: int) -> tuple[int, int, bool]:
+    """Return a variable-length number, the position after it, and whether it means unknown."""
+    first = data[position] if position < len(data) else 0
+    length = 9 - first.bit_length()
+    payload_bits = 7 * length
+    number = int.from_bytes(data[position : position + length], "big") & ((1 << payload_bits) - 1)
+    return number, position + length, number == (1 << payload_bits) - 1
