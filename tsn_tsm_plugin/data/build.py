@@ -1,0 +1,143 @@
+"""Datasets and loaders from a config."""
+
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader
+
+from tsn_tsm_plugin.config import CfgNode
+from tsn_tsm_plugin.data.annotations import read_label_map, read_video_list
+from tsn_tsm_plugin.data.collate import collate_clips
+from tsn_tsm_plugin.data.motion import prepare_motion, usable_cpus
+from tsn_tsm_plugin.data.samplers import EvalBatchSampler, ShardedBatchSampler, TrainBatchSampler
+from tsn_tsm_plugin.data.video_dataset import VideoListDataset
+from tsn_tsm_plugin.errors import ConfigError
+from tsn_tsm_plugin.transforms.build import build_clip_transform, build_index_sampler
+
+_PREPARE_COMMAND = "python -m tsn_tsm_plugin.tools.prepare_dataset"
+
+
+def _list_file(cfg: CfgNode, split: str) -> str:
+    """Return the list of a split, relative to the data folder; testing falls back on validation's."""
+    lists = {
+        "train": cfg.DATA.TRAIN_LIST,
+        "val": cfg.DATA.VAL_LIST,
+        "test": cfg.DATA.TEST_LIST or cfg.DATA.VAL_LIST,
+    }
+    if split not in lists:
+        raise ValueError(f"split must be one of {list(lists)}, got {split!r}.")
+    return lists[split]
+
+
+def ensure_data_dir(cfg: CfgNode) -> Path:
+    """Return the dataset's folder, made first if it is missing and ``DATA.PREPARE`` names how.
+
+    Any number of ranks and processes may call this together: one of them makes the folder, the others wait.
+
+    Raises:
+        ConfigError: If the folder does not exist and nothing says how to make it.
+    """
+    data_dir = Path(cfg.DATA.PATH_TO_DATA_DIR)
+    if data_dir.is_dir():
+        return data_dir
+    if cfg.DATA.PREPARE == "motion":
+        return prepare_motion(data_dir, num_workers=usable_cpus())
+    raise ConfigError(
+        f"DATA.PATH_TO_DATA_DIR must be an existing folder, got {str(data_dir)!r}. Set it to where the "
+        f"dataset lies, or make the embedded one: {_PREPARE_COMMAND} motion --out {data_dir}"
+    )
+
+
+def read_class_names(cfg: CfgNode) -> list[str]:
+    """Return the names of the classes: those of ``DATA.LABEL_MAP``, or their numbers where there is none.
+
+    Raises:
+        ConfigError: If the label map does not name exactly ``MODEL.NUM_CLASSES`` classes.
+    """
+    num_classes = cfg.MODEL.NUM_CLASSES
+    if not cfg.DATA.LABEL_MAP:
+        return [str(label) for label in range(num_classes)]
+    path = ensure_data_dir(cfg) / cfg.DATA.LABEL_MAP
+    names = read_label_map(path)
+    if len(names) != num_classes:
+        raise ConfigError(
+            f"DATA.LABEL_MAP must name MODEL.NUM_CLASSES = {num_classes} classes, "
+            f"but {path} names {len(names)}."
+        )
+    return names
+
+
+def build_dataset(cfg: CfgNode, split: str) -> VideoListDataset:
+    """Build the dataset of a split, making the embedded dataset first where the recipe asks for it.
+
+    Args:
+        cfg: The recipe.
+        split: ``"train"``, ``"val"`` (one view) or ``"test"`` (the views of ``TEST``).
+
+    Raises:
+        ConfigError: If the data folder does not exist.
+        AnnotationError: If the list file is missing or malformed.
+    """
+    list_file = _list_file(cfg, split)
+    data_dir = ensure_data_dir(cfg)
+    entries = read_video_list(
+        data_dir / list_file,
+        prefix=data_dir / cfg.DATA.PATH_PREFIX,
+        separator=cfg.DATA.PATH_LABEL_SEPARATOR,
+        num_classes=cfg.MODEL.NUM_CLASSES,
+    )
+    return VideoListDataset(
+        entries,
+        index_sampler=build_index_sampler(cfg, split),
+        clip_transform=build_clip_transform(cfg, split),
+        decoder=cfg.DATA.DECODING_BACKEND,
+        seed=cfg.RNG_SEED,
+    )
+
+
+def _build_batch_sampler(
+    cfg: CfgNode, split: str, *, num_videos: int, world_size: int, rank: int
+) -> ShardedBatchSampler:
+    if split == "train":
+        return TrainBatchSampler(
+            num_videos,
+            batch_size=cfg.TRAIN.BATCH_SIZE // world_size,
+            world_size=world_size,
+            rank=rank,
+            seed=cfg.RNG_SEED,
+        )
+    batch_size = max(1, cfg.TEST.BATCH_SIZE // world_size)
+    return EvalBatchSampler(num_videos, batch_size=batch_size, world_size=world_size, rank=rank)
+
+
+def build_loader(cfg: CfgNode, split: str, *, world_size: int = 1, rank: int = 0) -> DataLoader:
+    """Build one rank's loader of a split.
+
+    Its ``batch_sampler`` has ``set_epoch(epoch, start_batch=0)``: call it before each epoch of training.
+    Batches are as ``collate_clips`` makes them. Workers compute on one thread each, as PyTorch starts them.
+
+    Args:
+        cfg: The recipe.
+        split: ``"train"`` (shuffled, ``TRAIN.BATCH_SIZE`` over all ranks), ``"val"`` or ``"test"`` (each
+            video once over all ranks, ``TEST.BATCH_SIZE`` over all ranks).
+        world_size: Number of ranks.
+        rank: This rank.
+
+    Raises:
+        ConfigError: If the data folder does not exist.
+        AnnotationError: If the list file is missing or malformed.
+    """
+    dataset = build_dataset(cfg, split)
+    num_workers = cfg.DATA_LOADER.NUM_WORKERS
+    return DataLoader(
+        dataset,
+        batch_sampler=_build_batch_sampler(
+            cfg, split, num_videos=len(dataset), world_size=world_size, rank=rank
+        ),
+        collate_fn=collate_clips,
+        num_workers=num_workers,
+        multiprocessing_context=cfg.DATA_LOADER.START_METHOD if num_workers else None,
+        # Training comes back every epoch; validation would hold its workers' memory in between.
+        persistent_workers=num_workers > 0 and split == "train",
+        pin_memory=cfg.DATA_LOADER.PIN_MEMORY and torch.cuda.is_available(),
+    )
