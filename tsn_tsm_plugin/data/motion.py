@@ -193,7 +193,12 @@ def prepare_motion(
     Raises:
         ValueError: If a number is out of range, or the folder holds something else.
     """
-    for name, value, least in (("num_train", num_train, 1), ("num_val", num_val, 1), ("seed", seed, 0)):
+    for name, value, least in (
+        ("num_train", num_train, 1),
+        ("num_val", num_val, 1),
+        ("seed", seed, 0),
+        ("num_workers", num_workers, 0),
+    ):
         if value < least:
             raise ValueError(f"{name} must be at least {least}, got {value}.")
     out_dir = Path(out_dir)

@@ -185,6 +185,7 @@ def test_two_processes_that_ask_at_once_get_one_whole_folder(tmp_path):
         ({"num_train": 0}, "num_train must be at least 1, got 0"),
         ({"num_val": 0}, "num_val must be at least 1, got 0"),
         ({"seed": -1}, "seed must be at least 0, got -1"),
+        ({"num_workers": -1}, "num_workers must be at least 0, got -1"),
     ],
 )
 def test_impossible_numbers_are_refused(tmp_path, arguments, fault):
@@ -212,4 +213,4 @@ def test_the_tool_makes_the_dataset(tmp_path):
 
 def test_the_tool_answers_a_wrong_call_with_one_line_and_code_2(tmp_path, capsys):
     assert prepare_dataset.main(["motion", "--out", str(tmp_path / "data"), "--num-train", "0"]) == 2
-    assert capsys.readouterr().err == "prepare_dataset: num_train must be at least 1, got 0.\n"
+    assert capsys.readouterr().err == "error: num_train must be at least 1, got 0.\n"
