@@ -1,5 +1,6 @@
 """Rules that a type alone cannot express: legal words, ranges, and keys that must agree."""
 
+import re
 from collections.abc import Iterator
 
 from tsn_tsm_plugin.config.node import CfgNode
@@ -15,6 +16,7 @@ _CHOICES: dict[str, tuple[object, ...]] = {
     "DATA.PREPARE": ("", "motion"),
     "AUG.CROP": ("multi_scale", "random_resized", "center"),
     "AUG.NUM_FIXED_CROPS": (5, 13),
+    "AUG.RE_MODE": ("pixel", "rand", "const"),
     "DATA_LOADER.START_METHOD": ("fork", "spawn", "forkserver"),
     "TEST.NUM_SPATIAL_CROPS": (1, 3, 10),
     "TEST.VIEW_AVERAGE": ("auto", "logits", "probabilities"),
@@ -35,6 +37,9 @@ _AT_LEAST: dict[str, float] = {
     "DATA.TEST_SHORT_SIDE": 0,
     "DATA.TRAIN_CROP_SIZE": 1,
     "DATA.TEST_CROP_SIZE": 1,
+    "AUG.RE_COUNT": 1,
+    "MIXUP.ALPHA": 0,
+    "MIXUP.CUTMIX_ALPHA": 0,
     "DATA_LOADER.NUM_WORKERS": 0,
     "TRAIN.BATCH_SIZE": 1,
     "TRAIN.EVAL_PERIOD": 0,
@@ -55,11 +60,16 @@ _AT_LEAST: dict[str, float] = {
     "SOLVER.WARMUP_EPOCHS": 0,
     "SOLVER.CLIP_GRAD_L2NORM": 0,
 }
+_PROBABILITIES = ("AUG.RE_PROB", "MIXUP.PROB", "MIXUP.SWITCH_PROB")
+_SHARES = ("MODEL.DROPOUT_RATE", "SOLVER.LABEL_SMOOTHING", "MIXUP.LABEL_SMOOTH_VALUE")
+_AA_TYPE = re.compile(
+    r"|imgaug_default|rand(-(m(max)?\d+|n[1-9]\d*|(p|mstd)(\d+\.?\d*|inf)|inc[01]|t(weights|3aw?)))*"
+)
 
 
 def faults_of(cfg: CfgNode) -> list[Fault]:
     """Return every broken rule as ``(key, what the rule is and what was given)``."""
-    return [*_words(cfg), *_ranges(cfg), *_sampling(cfg), *_pixels(cfg), *_schedule(cfg)]
+    return [*_words(cfg), *_ranges(cfg), *_sampling(cfg), *_pixels(cfg), *_augmentation(cfg), *_schedule(cfg)]
 
 
 def _value(cfg: CfgNode, key: str) -> object:
@@ -81,10 +91,12 @@ def _ranges(cfg: CfgNode) -> Iterator[Fault]:
         value = _value(cfg, key)
         if not value >= least:  # type: ignore[operator]  # so that nan is refused too
             yield key, f"must be at least {least:g}, got {value!r}"
-    if not 0.0 <= cfg.MODEL.DROPOUT_RATE < 1.0:
-        yield "MODEL.DROPOUT_RATE", f"must be in [0, 1), got {cfg.MODEL.DROPOUT_RATE!r}"
-    if not 0.0 <= cfg.SOLVER.LABEL_SMOOTHING < 1.0:
-        yield "SOLVER.LABEL_SMOOTHING", f"must be in [0, 1), got {cfg.SOLVER.LABEL_SMOOTHING!r}"
+    for key in _PROBABILITIES:
+        if not 0.0 <= _value(cfg, key) <= 1.0:  # type: ignore[operator]
+            yield key, f"must be in [0, 1], got {_value(cfg, key)!r}"
+    for key in _SHARES:
+        if not 0.0 <= _value(cfg, key) < 1.0:  # type: ignore[operator]
+            yield key, f"must be in [0, 1), got {_value(cfg, key)!r}"
 
 
 def _sampling(cfg: CfgNode) -> Iterator[Fault]:
@@ -141,6 +153,30 @@ def _pixels(cfg: CfgNode) -> Iterator[Fault]:
             labels += pair
     if len(set(labels)) < len(labels):
         yield "DATA.FLIP_LABEL_PAIRS", "must name a label once only"
+
+
+def _augmentation(cfg: CfgNode) -> Iterator[Fault]:
+    if not _AA_TYPE.fullmatch(cfg.AUG.AA_TYPE):
+        yield (
+            "AUG.AA_TYPE",
+            "must be '', 'imgaug_default' or a RandAugment string of timm such as 'rand-m9-mstd0.5-inc1', "
+            f"got {cfg.AUG.AA_TYPE!r}",
+        )
+    jitter = list(cfg.AUG.COLOR_JITTER)
+    if len(jitter) != 4 or any(not strength >= 0.0 for strength in jitter) or jitter[3] > 0.5:
+        yield (
+            "AUG.COLOR_JITTER",
+            "must hold brightness, contrast, saturation and hue, none negative and the last at most 0.5, "
+            f"got {jitter!r}",
+        )
+    if cfg.MIXUP.ENABLE and not (cfg.MIXUP.ALPHA or cfg.MIXUP.CUTMIX_ALPHA):
+        yield "MIXUP.ALPHA", "or MIXUP.CUTMIX_ALPHA must be positive with MIXUP.ENABLE, got 0 for both"
+    if cfg.MIXUP.ENABLE and cfg.MIXUP.LABEL_SMOOTH_VALUE and cfg.SOLVER.LABEL_SMOOTHING:
+        yield (
+            "SOLVER.LABEL_SMOOTHING",
+            "must be 0 with MIXUP.ENABLE and its LABEL_SMOOTH_VALUE, which smooths already, got "
+            f"{cfg.SOLVER.LABEL_SMOOTHING!r}",
+        )
 
 
 def _schedule(cfg: CfgNode) -> Iterator[Fault]:

@@ -93,6 +93,35 @@ _C.AUG.CROP = "multi_scale"
 _C.AUG.CROP_SCALES = [1.0, 0.875, 0.75, 0.66]
 # Fixed positions of the multi-scale crop: 5 or 13.
 _C.AUG.NUM_FIXED_CROPS = 13
+# RandAugment after the flip: "" (none), "imgaug_default" (the Something-Something rows'), or a string of timm
+# such as "rand-m9-mstd0.5-inc1".
+_C.AUG.AA_TYPE = ""
+# Strengths of random brightness, contrast and saturation (0: none; 0.4: factors from 0.6 to 1.4) and of hue
+# (in turns of the colour circle, at most 0.5).
+_C.AUG.COLOR_JITTER = [0.0, 0.0, 0.0, 0.0]
+# Probability of erasing boxes of random area, shape and place.
+_C.AUG.RE_PROB = 0.0
+# What fills them: "pixel" (noise), "rand" (one colour per frame) or "const" (the mean colour).
+_C.AUG.RE_MODE = "pixel"
+# Largest number of boxes.
+_C.AUG.RE_COUNT = 1
+# Other boxes in every frame instead of the same ones in all.
+_C.AUG.RE_PER_FRAME = False
+
+# Mixing of the clips of a batch and of their labels, after normalisation.
+_C.MIXUP = CfgNode()
+_C.MIXUP.ENABLE = False
+# MixUp's weight is drawn from Beta(ALPHA, ALPHA), CutMix's area from Beta(CUTMIX_ALPHA, CUTMIX_ALPHA);
+# 0 leaves the one or the other out.
+_C.MIXUP.ALPHA = 0.8
+_C.MIXUP.CUTMIX_ALPHA = 1.0
+# Probability of mixing, and of CutMix rather than MixUp.
+_C.MIXUP.PROB = 1.0
+_C.MIXUP.SWITCH_PROB = 0.5
+# Share of a label that is spread over all classes, in [0, 1).
+_C.MIXUP.LABEL_SMOOTH_VALUE = 0.1
+# Draw for each clip instead of once for the batch.
+_C.MIXUP.PER_SAMPLE = False
 
 _C.DATA_LOADER = CfgNode()
 # Worker processes of each rank; 0 reads in the training process.

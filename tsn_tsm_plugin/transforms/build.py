@@ -1,45 +1,13 @@
-"""From a config to what the dataset does with a video: which frames it reads and what becomes of them."""
+"""From a config to what becomes of a video: which frames are read, their pixels, and mixed batches."""
 
-from typing import Any
-
-import torch
 from fvcore.common.config import CfgNode
-from torch import nn
 
 from tsn_tsm_plugin.registry import SAMPLERS
-from tsn_tsm_plugin.transforms.flip import RandomHorizontalFlip
-from tsn_tsm_plugin.transforms.random_crop import MultiScaleCrop, RandomResizedCrop
-from tsn_tsm_plugin.transforms.resize import ShortSideScale
+from tsn_tsm_plugin.transforms.clip_transform import ClipTransform
+from tsn_tsm_plugin.transforms.create import create_test_transform, create_tsn_train_transform
+from tsn_tsm_plugin.transforms.mix import RandomMix
+from tsn_tsm_plugin.transforms.random_erasing import RandomErasing
 from tsn_tsm_plugin.transforms.segments import IndexSampler
-from tsn_tsm_plugin.transforms.view_crop import CenterCrop, TenCrop, ThreeCrop
-
-_TEST_CROPS = {1: CenterCrop, 3: ThreeCrop, 10: TenCrop}
-
-
-class ClipTransform:
-    """Apply modules in order to the ``video`` of a clip dictionary; a flip also sees the ``label``.
-
-    Args:
-        steps: Modules from (C, T, H, W) to (C, T', H', W'). Random ones take ``generator``.
-    """
-
-    def __init__(self, steps: list[nn.Module]) -> None:
-        self.steps = steps
-
-    def __call__(self, clip: dict[str, Any], generator: torch.Generator | None = None) -> dict[str, Any]:
-        """Return a new dictionary; the input's is left as it is."""
-        video, label = clip["video"], clip["label"]
-        for step in self.steps:
-            if isinstance(step, RandomHorizontalFlip):
-                video, label = step(video, label, generator=generator)
-            elif isinstance(step, MultiScaleCrop | RandomResizedCrop):
-                video = step(video, generator=generator)
-            else:
-                video = step(video)
-        return {**clip, "video": video, "label": label}
-
-    def __repr__(self) -> str:
-        return " -> ".join(repr(step) for step in self.steps)
 
 
 def build_clip_transform(cfg: CfgNode, split: str) -> ClipTransform:
@@ -51,13 +19,28 @@ def build_clip_transform(cfg: CfgNode, split: str) -> ClipTransform:
             ``TEST.NUM_SPATIAL_CROPS`` crops, crop-major.
     """
     if split == "train":
-        return ClipTransform(_train_steps(cfg))
-    if split == "val":
-        return ClipTransform(
-            [*_scale(cfg.DATA.TEST_SHORT_SIDE, exact=True), CenterCrop(cfg.DATA.TRAIN_CROP_SIZE)]
-        )
-    crop = _TEST_CROPS[cfg.TEST.NUM_SPATIAL_CROPS](cfg.DATA.TEST_CROP_SIZE)
-    return ClipTransform([*_scale(cfg.DATA.TEST_SHORT_SIDE, exact=True), crop])
+        return _build_train_transform(cfg)
+    is_test = split == "test"
+    return create_test_transform(
+        short_side=cfg.DATA.TEST_SHORT_SIDE,
+        crop_size=cfg.DATA.TEST_CROP_SIZE if is_test else cfg.DATA.TRAIN_CROP_SIZE,
+        num_crops=cfg.TEST.NUM_SPATIAL_CROPS if is_test else 1,
+    )
+
+
+def build_batch_transform(cfg: CfgNode) -> RandomMix | None:
+    """Return what becomes of a normalised training batch and its labels; None if ``MIXUP.ENABLE`` is off."""
+    if not cfg.MIXUP.ENABLE:
+        return None
+    return RandomMix(
+        cfg.MODEL.NUM_CLASSES,
+        mixup_alpha=cfg.MIXUP.ALPHA,
+        cutmix_alpha=cfg.MIXUP.CUTMIX_ALPHA,
+        prob=cfg.MIXUP.PROB,
+        switch_prob=cfg.MIXUP.SWITCH_PROB,
+        label_smoothing=cfg.MIXUP.LABEL_SMOOTH_VALUE,
+        per_sample=cfg.MIXUP.PER_SAMPLE,
+    )
 
 
 def build_index_sampler(cfg: CfgNode, split: str) -> IndexSampler:
@@ -70,9 +53,8 @@ def build_index_sampler(cfg: CfgNode, split: str) -> IndexSampler:
     """
     mode = "train" if split == "train" else "test"
     num_frames = (split == "test" and cfg.TEST.NUM_FRAMES) or cfg.DATA.NUM_FRAMES
-    sampling = cfg.TSN.SAMPLING if split == "train" else cfg.TSN.TEST_SAMPLING or cfg.TSN.SAMPLING
-    create = SAMPLERS.get(sampling)
-    if sampling == "dense":
+    create = SAMPLERS.get(cfg.TSN.SAMPLING)
+    if cfg.TSN.SAMPLING == "dense":
         return create(
             num_frames, mode=mode, num_views=cfg.TEST.NUM_ENSEMBLE_VIEWS, sample_range=cfg.TSN.SAMPLE_RANGE
         )
@@ -80,21 +62,24 @@ def build_index_sampler(cfg: CfgNode, split: str) -> IndexSampler:
     return create(num_frames, mode=mode, num_views=num_views, keep_tail_frames=cfg.TSN.KEEP_TAIL_FRAMES)
 
 
-def _train_steps(cfg: CfgNode) -> list[nn.Module]:
-    size = cfg.DATA.TRAIN_CROP_SIZE
-    crops = {
-        "multi_scale": MultiScaleCrop(
-            size, scales=cfg.AUG.CROP_SCALES, num_fixed_crops=cfg.AUG.NUM_FIXED_CROPS
-        ),
-        "random_resized": RandomResizedCrop(size),
-        "center": CenterCrop(size),
-    }
-    # Augmentation moves pixels by more than one level anyway: training takes the faster resize.
-    steps = [*_scale(cfg.DATA.TRAIN_SHORT_SIDE, exact=False), crops[cfg.AUG.CROP]]
-    if cfg.DATA.RANDOM_FLIP:
-        steps.append(RandomHorizontalFlip(label_pairs=cfg.DATA.FLIP_LABEL_PAIRS))
-    return steps
-
-
-def _scale(short_side: int, *, exact: bool) -> list[nn.Module]:
-    return [ShortSideScale(short_side, exact=exact)] if short_side else []
+def _build_train_transform(cfg: CfgNode) -> ClipTransform:
+    erasing = RandomErasing(
+        cfg.AUG.RE_PROB,
+        mode=cfg.AUG.RE_MODE,
+        max_count=cfg.AUG.RE_COUNT,
+        per_frame=cfg.AUG.RE_PER_FRAME,
+        mean=cfg.DATA.MEAN,
+        std=cfg.DATA.STD,
+    )
+    return create_tsn_train_transform(
+        short_side=cfg.DATA.TRAIN_SHORT_SIDE,
+        crop_size=cfg.DATA.TRAIN_CROP_SIZE,
+        crop=cfg.AUG.CROP,
+        crop_scales=cfg.AUG.CROP_SCALES,
+        num_fixed_crops=cfg.AUG.NUM_FIXED_CROPS,
+        flip_prob=0.5 if cfg.DATA.RANDOM_FLIP else 0.0,
+        flip_label_pairs=cfg.DATA.FLIP_LABEL_PAIRS,
+        rand_augment=cfg.AUG.AA_TYPE,
+        color_jitter=cfg.AUG.COLOR_JITTER,
+        random_erasing=erasing if cfg.AUG.RE_PROB else None,
+    )

@@ -74,7 +74,8 @@ class MultiScaleCrop(nn.Module):
 
     def forward(self, video: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """Map uint8 (C, T, H, W) to uint8 (C, T, size, size)."""
-        window = self.draw(*video.shape[-2:], generator)
+        height, width = video.shape[-2:]
+        window = self.draw(height, width, generator)
         return _crop_and_resize(video, window, self.size, self.exact)
 
     def extra_repr(self) -> str:
@@ -127,7 +128,8 @@ class RandomResizedCrop(nn.Module):
 
     def forward(self, video: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """Map uint8 (C, T, H, W) to uint8 (C, T, size, size)."""
-        window = self.draw(*video.shape[-2:], generator)
+        height, width = video.shape[-2:]
+        window = self.draw(height, width, generator)
         return _crop_and_resize(video, window, self.size, self.exact)
 
     def extra_repr(self) -> str:

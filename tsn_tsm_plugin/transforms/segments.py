@@ -205,28 +205,59 @@ class _DenseSampler:
         )
 
 
-class TwiceSample(nn.Module):
-    """Turn a clip of all frames into two test views: segment centres, then segment starts.
+class SampleFrames(nn.Module):
+    """Take some frames out of a clip of all frames, for pipelines that decode a whole clip first.
 
-    For PyTorchVideo pipelines that decode a whole clip first. Where frames are read by index,
-    ``segment_indices(..., twice_sample=True)`` reads only the frames that are wanted.
+    Where frames are read by index, only the frames that are wanted are read.
 
     Args:
-        num_segments: Frames of one view.
+        index_sampler: A `uniform_sampler` or a `dense_sampler`.
+    """
+
+    def __init__(self, index_sampler: IndexSampler) -> None:
+        super().__init__()
+        self.index_sampler = index_sampler
+
+    def forward(self, video: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """Map (C, T, H, W) to (C, T', H, W), T' as the sampler decides."""
+        return video[:, self.index_sampler(video.shape[1], generator)]
+
+
+class TwiceSample(SampleFrames):
+    """Turn a clip of all frames into two test views: segment centres, then segment starts.
+
+    Args:
+        num_segments: Frames of one view; the result has twice as many.
     """
 
     def __init__(self, num_segments: int) -> None:
-        super().__init__()
+        super().__init__(uniform_sampler(num_segments, mode="test", num_views=2))
         self.num_segments = num_segments
-
-    def forward(self, video: Tensor) -> Tensor:
-        """Map (C, T, H, W) to (C, 2 * num_segments, H, W)."""
-        indices = segment_indices(video.shape[1], self.num_segments, mode="test", twice_sample=True)
-        return video[:, indices]
 
     def extra_repr(self) -> str:
         """Name the setting in the module's repr."""
         return f"num_segments={self.num_segments}"
+
+
+class DenseViews(SampleFrames):
+    """Turn a clip of all frames into the dense test views, window after window.
+
+    Args:
+        num_segments: Frames of one view; the result has ``num_views`` times as many.
+        num_views: Windows, spread evenly over the clip.
+        sample_range: Width of a window, in frames.
+    """
+
+    def __init__(self, num_segments: int, *, num_views: int = 10, sample_range: int = 64) -> None:
+        super().__init__(
+            dense_sampler(num_segments, mode="test", num_views=num_views, sample_range=sample_range)
+        )
+        self.num_segments = num_segments
+        self.num_views = num_views
+
+    def extra_repr(self) -> str:
+        """Name the settings in the module's repr."""
+        return f"num_segments={self.num_segments}, num_views={self.num_views}"
 
 
 def _check(num_frames: int, num_segments: int, mode: str) -> None:

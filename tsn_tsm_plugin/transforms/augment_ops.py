@@ -1,0 +1,130 @@
+"""Pixel operations of RandAugment on whole clips: every frame gets the same one, with the same argument.
+
+Frames are uint8 (T, C, H, W) in 0-255, as torchvision's v2 kernels take them, and are never changed in place.
+What an operation measures (darkest and brightest level, histogram, mean grey), it measures on each frame.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as F
+
+FrameOperation = Callable[[Tensor, float], Tensor]
+"""From frames and one argument to frames."""
+
+_NUM_LEVELS = 256
+
+
+def warp(
+    frames: Tensor,
+    *,
+    degrees: float = 0.0,
+    shear_x: float = 0.0,
+    shear_y: float = 0.0,
+    shift_x_px: float = 0.0,
+    shift_y_px: float = 0.0,
+    about_corner: bool = False,
+    fill: float = 128.0,
+) -> Tensor:
+    """Rotate, shear or shift frames, bilinearly; what comes from outside them is ``fill``.
+
+    Args:
+        frames: uint8 (T, C, H, W).
+        degrees: Angle of rotation, counter-clockwise.
+        shear_x: Columns to the left that a row moves for each row below the fixed point.
+        shear_y: Rows up that a column moves for each column right of the fixed point.
+        shift_x_px: Pixels to the right.
+        shift_y_px: Pixels down.
+        about_corner: Leave the upper left corner in place instead of the centre.
+        fill: Level of the uncovered pixels, in 0-255.
+    """
+    return F.affine(
+        frames,
+        angle=-degrees,
+        translate=[shift_x_px, shift_y_px],
+        scale=1.0,
+        shear=[math.degrees(math.atan(shear_x)), math.degrees(math.atan(shear_y))],
+        interpolation=InterpolationMode.BILINEAR,
+        fill=[fill] * frames.shape[1],
+        center=[0.0, 0.0] if about_corner else None,
+    )
+
+
+def auto_contrast(frames: Tensor, _: float = 0.0) -> Tensor:
+    """Stretch the levels of each channel of each frame to 0-255."""
+    return F.autocontrast(frames)
+
+
+def equalize(frames: Tensor, _: float = 0.0) -> Tensor:
+    """Make the histogram of each channel of each frame as flat as it gets."""
+    return F.equalize(frames)
+
+
+def invert(frames: Tensor, _: float = 0.0) -> Tensor:
+    """Replace every level by its distance from 255."""
+    return F.invert(frames)
+
+
+def posterize(frames: Tensor, bits: float) -> Tensor:
+    """Keep the ``bits`` highest bits of every level; 0 is black."""
+    return F.posterize(frames, int(bits)) if bits < 8 else frames
+
+
+def solarize(frames: Tensor, threshold: float) -> Tensor:
+    """Invert the levels from ``threshold`` on; 256 inverts none."""
+    return F.solarize(frames, threshold) if threshold < _NUM_LEVELS else frames
+
+
+def solarize_add(frames: Tensor, addition: float, *, below: int = 128) -> Tensor:
+    """Add ``addition`` to the levels under ``below``."""
+    levels = torch.arange(_NUM_LEVELS)
+    table = torch.where(levels < below, (levels + int(addition)).clamp(max=_NUM_LEVELS - 1), levels)
+    return table.to(torch.uint8)[frames.int()]
+
+
+def color(frames: Tensor, factor: float) -> Tensor:
+    """Move away from grey (``factor`` above 1) or towards it (below 1)."""
+    return F.adjust_saturation(frames, factor)
+
+
+def contrast(frames: Tensor, factor: float) -> Tensor:
+    """Move away from the frame's mean grey (``factor`` above 1) or towards it (below 1)."""
+    return F.adjust_contrast(frames, factor)
+
+
+def brightness(frames: Tensor, factor: float) -> Tensor:
+    """Multiply the levels by ``factor``."""
+    return F.adjust_brightness(frames, factor)
+
+
+def sharpness(frames: Tensor, factor: float) -> Tensor:
+    """Move away from the smoothed frame (``factor`` above 1) or towards it (below 1)."""
+    return F.adjust_sharpness(frames, factor)
+
+
+def gaussian_blur(frames: Tensor, sigma_px: float) -> Tensor:
+    """Smooth with a Gaussian of standard deviation ``sigma_px``, cut off at three of them."""
+    kernel_px = 2 * math.ceil(3.0 * sigma_px) + 1
+    return F.gaussian_blur(frames, [kernel_px, kernel_px], [sigma_px, sigma_px])
+
+
+def fill_square(frames: Tensor, *, center_x: float, center_y: float, side: float, fill: int = 128) -> Tensor:
+    """Cover one square, the same in every frame, with ``fill``; what lies outside the frame is cut off.
+
+    Args:
+        frames: uint8 (T, C, H, W).
+        center_x: Position of the centre, in shares of the width.
+        center_y: Position of the centre, in shares of the height.
+        side: Side of the square, in shares of the height.
+        fill: Level of the covered pixels, in 0-255.
+    """
+    height, width = frames.shape[-2:]
+    half_px = side * height / 2.0
+    left, right = (int(min(max(center_x * width + d, 0.0), width)) for d in (-half_px, half_px))
+    top, bottom = (int(min(max(center_y * height + d, 0.0), height)) for d in (-half_px, half_px))
+    filled = frames.clone()
+    filled[..., top:bottom, left:right] = fill
+    return filled

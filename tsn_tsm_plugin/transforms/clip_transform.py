@@ -1,0 +1,58 @@
+"""A pipeline of transforms on the clip dictionaries of this package and of PyTorchVideo's datasets."""
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class ClipTransform:
+    """Apply modules in order to the ``video`` of a clip dictionary, and to its ``label`` where they take one.
+
+    Fits ``LabeledVideoDataset(transform=...)``, where random modules draw from torch's global generator.
+
+    Args:
+        steps: Modules from uint8 (C, T, H, W) to (C, T', H', W'). Random ones take ``generator``, such as
+            swap mirrored classes also ``label``, and return the pair.
+    """
+
+    def __init__(self, steps: Sequence[nn.Module]) -> None:
+        self.steps = list(steps)
+        self._keywords = [set(inspect.signature(step.forward).parameters) for step in self.steps]
+
+    def __call__(self, clip: dict[str, Any], generator: torch.Generator | None = None) -> dict[str, Any]:
+        """Return a new dictionary; the input's is left as it is.
+
+        Args:
+            clip: ``video``, uint8 (C, T, H, W), or float with the whole levels 0-255 of PyTorchVideo's
+                decoders; and mostly ``label``.
+            generator: Source of randomness; ``None`` is torch's global one.
+
+        Raises:
+            TypeError: If the video is of floats that are no levels of 0-255.
+        """
+        video, label = _as_uint8(clip["video"]), clip.get("label")
+        for step, keywords in zip(self.steps, self._keywords, strict=True):
+            random = {"generator": generator} if "generator" in keywords else {}
+            if "label" in keywords and label is not None:
+                video, label = step(video, label, **random)
+            else:
+                video = step(video, **random)
+        return {**clip, "video": video} if label is None else {**clip, "video": video, "label": label}
+
+    def __repr__(self) -> str:
+        return " -> ".join(repr(step) for step in self.steps)
+
+
+def _as_uint8(video: Tensor) -> Tensor:
+    if video.dtype == torch.uint8:
+        return video
+    levels = video.to(torch.uint8)
+    if not torch.equal(levels.to(video.dtype), video):
+        raise TypeError(
+            f"video must hold whole levels of 0-255, got {video.dtype} from {float(video.min()):g} to "
+            f"{float(video.max()):g}. Transform clips before Div255 and Normalize."
+        )
+    return levels

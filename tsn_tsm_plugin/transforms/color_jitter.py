@@ -1,0 +1,63 @@
+"""Random brightness, contrast, saturation and hue; one draw for all frames of a clip."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torchvision.transforms.v2 import functional as F
+
+_ADJUST: dict[str, Callable[[Tensor, float], Tensor]] = {
+    "brightness": F.adjust_brightness,
+    "contrast": F.adjust_contrast,
+    "saturation": F.adjust_saturation,
+    "hue": F.adjust_hue,
+}
+
+
+class ColorJitter(nn.Module):
+    """Change the four by random factors, in random order, with the distribution of torchvision's.
+
+    Args:
+        brightness: Factors are uniform in [1 - brightness, 1 + brightness], not below 0. 0 leaves it alone.
+        contrast: The same for the contrast, about each frame's mean grey.
+        saturation: The same for the saturation.
+        hue: Shift, uniform in [-hue, hue] turns of the colour circle, at most 0.5.
+    """
+
+    def __init__(
+        self, brightness: float = 0.0, contrast: float = 0.0, saturation: float = 0.0, hue: float = 0.0
+    ) -> None:
+        super().__init__()
+        strengths = {"brightness": brightness, "contrast": contrast, "saturation": saturation, "hue": hue}
+        for name, strength in strengths.items():
+            if not strength >= 0.0:
+                raise ValueError(f"{name} must be at least 0, got {strength}.")
+        if hue > 0.5:
+            raise ValueError(f"hue must be at most 0.5, half of the colour circle, got {hue}.")
+        self.strengths = {name: strength for name, strength in strengths.items() if strength > 0.0}
+
+    def draw(self, generator: torch.Generator | None = None) -> list[tuple[str, float]]:
+        """Draw what is changed, by how much, in the order of its use."""
+        names = list(self.strengths)
+        order = torch.randperm(len(names), generator=generator).tolist()
+        draws = (2.0 * torch.rand(len(names), generator=generator) - 1.0).tolist()
+        return [(names[index], self._factor(names[index], draws[index])) for index in order]
+
+    def forward(self, video: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """Map uint8 (C, T, H, W) to uint8 of the same shape."""
+        frames = video.transpose(0, 1)
+        for name, factor in self.draw(generator):
+            frames = _ADJUST[name](frames, factor)
+        return frames.transpose(0, 1)
+
+    def extra_repr(self) -> str:
+        """Name the settings in the module's repr."""
+        return ", ".join(f"{name}={strength}" for name, strength in self.strengths.items())
+
+    def _factor(self, name: str, draw: float) -> float:
+        """Map a draw from [-1, 1]; torchvision cuts the interval at 0 before it draws, and so does this."""
+        strength = self.strengths[name]
+        if name == "hue":
+            return draw * strength
+        low = max(0.0, 1.0 - strength)
+        return low + (1.0 + strength - low) * (draw + 1.0) / 2.0

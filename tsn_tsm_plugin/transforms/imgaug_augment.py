@@ -1,0 +1,90 @@
+"""The RandAugment of MMAction2's Something-Something recipes: two of fifteen operations at fixed strengths.
+
+MMAction2 calls it ``Imgaug(transforms="default")``; the operations are imgaug's, at magnitude 9 of 10. There
+the direction of the five geometric ones is drawn once, when the pipeline is built, and stays the same for a
+whole run; here it is drawn for each clip, as RandAugment has it (arXiv:1909.13719, section 3). The factors of
+the enhancing ones are always above 1, as there.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from tsn_tsm_plugin.transforms import augment_ops as ops
+from tsn_tsm_plugin.transforms.augment_ops import FrameOperation, warp
+
+_LEVEL = 0.9
+_ENHANCEMENT = 1.8 * _LEVEL + 0.1
+_CUTOUT_SIDE = 0.2 * _LEVEL
+_NUM_OPS = 2
+
+
+class FixedOperation(NamedTuple):
+    """An operation with its argument, which a signed one negates half of the time."""
+
+    apply: FrameOperation
+    strength: float = 0.0
+    is_signed: bool = False
+
+
+def _shift_x(frames: Tensor, share: float) -> Tensor:
+    return warp(frames, shift_x_px=round(share * frames.shape[-1]), fill=0.0)
+
+
+def _shift_y(frames: Tensor, share: float) -> Tensor:
+    return warp(frames, shift_y_px=round(share * frames.shape[-2]), fill=0.0)
+
+
+_SHEAR = math.tan(math.radians(17.19 * _LEVEL))
+
+OPERATIONS: dict[str, FixedOperation] = {
+    "ShearX": FixedOperation(lambda x, shear: warp(x, shear_x=shear, fill=0.0), _SHEAR, is_signed=True),
+    "ShearY": FixedOperation(lambda x, shear: warp(x, shear_y=shear, fill=0.0), _SHEAR, is_signed=True),
+    "TranslateX": FixedOperation(_shift_x, 0.2 * _LEVEL, is_signed=True),
+    "TranslateY": FixedOperation(_shift_y, 0.2 * _LEVEL, is_signed=True),
+    "Rotate": FixedOperation(
+        lambda x, angle: warp(x, degrees=angle, fill=0.0), 30.0 * _LEVEL, is_signed=True
+    ),
+    "Posterize": FixedOperation(ops.posterize, 3),
+    "Solarize": FixedOperation(ops.solarize, int(256 * _LEVEL)),
+    "Color": FixedOperation(ops.color, _ENHANCEMENT),
+    "Contrast": FixedOperation(ops.contrast, _ENHANCEMENT),
+    "Brightness": FixedOperation(ops.brightness, _ENHANCEMENT),
+    "Sharpness": FixedOperation(ops.sharpness, _ENHANCEMENT),
+    "AutoContrast": FixedOperation(ops.auto_contrast),
+    "Equalize": FixedOperation(ops.equalize),
+    "Invert": FixedOperation(ops.invert),
+}
+"""Fourteen operations in the reference's order; the fifteenth, Cutout, has a place instead of a strength."""
+
+NAMES = (*OPERATIONS, "Cutout")
+
+
+class ImgaugRandAugment(nn.Module):
+    """Apply two different operations of the fifteen, in list order, alike to all frames of the clip."""
+
+    def draw(self, generator: torch.Generator | None = None) -> list[tuple[str, tuple[float, ...]]]:
+        """Draw names and arguments: a signed strength, or the centre of Cutout's square in shares (x, y)."""
+        chosen = torch.randperm(len(NAMES), generator=generator)[:_NUM_OPS].sort().values
+        return [(NAMES[index], self._draw_arguments(NAMES[index], generator)) for index in chosen.tolist()]
+
+    def forward(self, video: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """Map uint8 (C, T, H, W) to uint8 of the same shape."""
+        frames = video.transpose(0, 1)
+        for name, arguments in self.draw(generator):
+            if name == "Cutout":
+                x, y = arguments
+                frames = ops.fill_square(frames, center_x=x, center_y=y, side=_CUTOUT_SIDE)
+            else:
+                frames = OPERATIONS[name].apply(frames, *arguments)
+        return frames.transpose(0, 1)
+
+    @staticmethod
+    def _draw_arguments(name: str, generator: torch.Generator | None) -> tuple[float, ...]:
+        if name == "Cutout":
+            return tuple(torch.rand(2, generator=generator).tolist())
+        operation = OPERATIONS[name]
+        is_negative = operation.is_signed and float(torch.rand((), generator=generator)) < 0.5
+        return (-operation.strength if is_negative else operation.strength,)

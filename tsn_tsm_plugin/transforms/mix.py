@@ -1,0 +1,250 @@
+"""MixUp, CutMix and the choice between them, on batches of normalised clips.
+
+Every clip is mixed with a partner, found by a random permutation of the batch; labels become shares of both.
+
+Axes: B clips, C channels, T frames, H rows, W columns, K classes.
+Sources: Zhang et al., "mixup", ICLR 2018, arXiv:1710.09412; Yun et al., "CutMix", ICCV 2019,
+arXiv:1905.04899, section 3.1. The arithmetic is that of MMAction2's ``MixupBlending`` and
+``CutmixBlending``; the choice between the two is that of timm's ``Mixup`` and SlowFast's ``MIXUP``.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Box = tuple[int, int, int, int]
+
+
+class Blend(NamedTuple):
+    """How a clip is mixed with its partner.
+
+    Attributes:
+        share: Share of the clip's own label, in [0, 1].
+        box: If given, the pixels ``(top, left, bottom, right)``, ends excluded, that show the partner;
+            otherwise every pixel is the weighted mean of both.
+    """
+
+    share: float
+    box: Box | None = None
+
+
+class BatchMix(nn.Module):
+    """What the ways of mixing have in common: partners, labels, and one blend per batch or per clip.
+
+    Args:
+        num_classes: Number of classes K.
+        label_smoothing: Share of a label that is spread over all classes, in [0, 1).
+        per_sample: Draw a blend for each clip instead of one for the batch.
+    """
+
+    def __init__(self, num_classes: int, *, label_smoothing: float, per_sample: bool) -> None:
+        super().__init__()
+        if num_classes < 1:
+            raise ValueError(f"num_classes must be at least 1, got {num_classes}.")
+        if not 0.0 <= label_smoothing < 1.0:
+            raise ValueError(f"label_smoothing must be in [0, 1), got {label_smoothing}.")
+        self.num_classes = num_classes
+        self.label_smoothing = label_smoothing
+        self.per_sample = per_sample
+
+    def draw(self, height: int, width: int, generator: torch.Generator | None = None) -> Blend:
+        """Draw a blend for frames of ``height`` x ``width`` pixels."""
+        raise NotImplementedError
+
+    def forward(
+        self, video: Tensor, labels: Tensor, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Mix a batch, which stays as it is.
+
+        A batch of one, or an odd one, is nothing special: a clip may be its own partner.
+
+        Args:
+            video: Float (B, C, T, H, W), normalised.
+            labels: Classes, int64 (B,), or shares of the classes, float (B, K).
+            generator: Source of randomness, on the CPU; ``None`` is torch's global one.
+
+        Returns:
+            The mixed video, and float32 labels (B, K) whose rows sum to 1 if those given do.
+
+        Raises:
+            TypeError: If the video is not of a floating type.
+            ValueError: If the labels do not fit the video or the number of classes.
+        """
+        if not video.is_floating_point():
+            raise TypeError(f"video must be float, got {video.dtype}. Mix after Normalize, on the device.")
+        shares_BK = self._shares(labels, len(video))
+        height, width = video.shape[-2:]
+        count = len(video) if self.per_sample else 1
+        blends = [self.draw(height, width, generator) for _ in range(count)]
+        partner = torch.randperm(len(video), generator=generator).to(video.device)
+        if all(blend.share == 1.0 for blend in blends):
+            return video, shares_BK
+        own = torch.tensor([blend.share for blend in blends]).view(-1, 1).to(video.device)
+        return _mix_pixels(video, partner, blends), own * shares_BK + (1.0 - own) * shares_BK[partner]
+
+    def extra_repr(self) -> str:
+        """Name the settings in the module's repr."""
+        return (
+            f"num_classes={self.num_classes}, label_smoothing={self.label_smoothing}, "
+            f"per_sample={self.per_sample}"
+        )
+
+    def _shares(self, labels: Tensor, batch_size: int) -> Tensor:
+        """Return smoothed shares, float32 (B, K)."""
+        num_classes = self.num_classes
+        if labels.is_floating_point() and labels.shape == (batch_size, num_classes):
+            shares_BK = labels.float()
+        elif labels.dtype == torch.int64 and labels.shape == (batch_size,):
+            # On a GPU, looking at the values would make the CPU wait; there one_hot fails by an assertion.
+            if labels.device.type == "cpu" and not ((labels >= 0) & (labels < num_classes)).all():
+                raise ValueError(f"labels must be in [0, num_classes={num_classes}), got {labels.tolist()}.")
+            shares_BK = F.one_hot(labels, num_classes).float()
+        else:
+            raise ValueError(
+                f"labels must be int64 ({batch_size},) or float ({batch_size}, {num_classes}), got "
+                f"{labels.dtype} {tuple(labels.shape)}."
+            )
+        smoothing = self.label_smoothing
+        return shares_BK * (1.0 - smoothing) + smoothing / num_classes if smoothing else shares_BK
+
+
+class MixUp(BatchMix):
+    """Average each clip with its partner, with a weight drawn from Beta(alpha, alpha).
+
+    Args:
+        num_classes: Number of classes K.
+        alpha: Positive; small values leave most batches nearly unmixed, 1 draws the weight uniformly.
+        label_smoothing: Share of a label that is spread over all classes, in [0, 1).
+        per_sample: Draw a weight for each clip instead of one for the batch.
+    """
+
+    def __init__(
+        self, num_classes: int, *, alpha: float = 0.2, label_smoothing: float = 0.0, per_sample: bool = False
+    ) -> None:
+        super().__init__(num_classes, label_smoothing=label_smoothing, per_sample=per_sample)
+        self.alpha = _positive("alpha", alpha)
+
+    def draw(self, height: int, width: int, generator: torch.Generator | None = None) -> Blend:
+        """Draw the weight of a clip; the size of its frames does not matter."""
+        return Blend(_draw_beta(self.alpha, generator))
+
+    def extra_repr(self) -> str:
+        """Name the settings in the module's repr."""
+        return f"{super().extra_repr()}, alpha={self.alpha}"
+
+
+class CutMix(BatchMix):
+    """Paste a box of the partner into each clip, in all frames at the same place.
+
+    With lambda drawn from Beta(alpha, alpha) the box covers 1 - lambda of the frame. Its centre is uniform
+    over the pixels, and what then lies outside the frame is cut off; the label counts the pixels left.
+
+    Args:
+        num_classes: Number of classes K.
+        alpha: Positive; 1 draws the area uniformly.
+        label_smoothing: Share of a label that is spread over all classes, in [0, 1).
+        per_sample: Draw a box for each clip instead of one for the batch.
+    """
+
+    def __init__(
+        self, num_classes: int, *, alpha: float = 0.2, label_smoothing: float = 0.0, per_sample: bool = False
+    ) -> None:
+        super().__init__(num_classes, label_smoothing=label_smoothing, per_sample=per_sample)
+        self.alpha = _positive("alpha", alpha)
+
+    def draw(self, height: int, width: int, generator: torch.Generator | None = None) -> Blend:
+        """Draw a box and the share of the frame that it leaves."""
+        side = math.sqrt(1.0 - _draw_beta(self.alpha, generator))
+        box_width, box_height = int(width * side), int(height * side)
+        center_x = int(torch.randint(width, (), generator=generator))
+        center_y = int(torch.randint(height, (), generator=generator))
+        # An odd side loses a pixel, as in the reference.
+        left, right = max(center_x - box_width // 2, 0), min(center_x + box_width // 2, width)
+        top, bottom = max(center_y - box_height // 2, 0), min(center_y + box_height // 2, height)
+        area = (bottom - top) * (right - left)
+        return Blend(1.0 - area / (height * width), (top, left, bottom, right))
+
+    def extra_repr(self) -> str:
+        """Name the settings in the module's repr."""
+        return f"{super().extra_repr()}, alpha={self.alpha}"
+
+
+class RandomMix(BatchMix):
+    """Choose MixUp, CutMix or neither, for each batch or each clip.
+
+    Args:
+        num_classes: Number of classes K.
+        mixup_alpha: ``alpha`` of MixUp; 0 leaves it out.
+        cutmix_alpha: ``alpha`` of CutMix; 0 leaves it out.
+        prob: Probability of mixing at all, in [0, 1].
+        switch_prob: Probability of CutMix where both may be chosen, in [0, 1].
+        label_smoothing: Share of a label that is spread over all classes, in [0, 1); also where nothing is
+            mixed.
+        per_sample: Choose and draw for each clip instead of once for the batch.
+
+    Raises:
+        ValueError: If both alphas are 0, or a number is out of its range.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        mixup_alpha: float = 0.8,
+        cutmix_alpha: float = 1.0,
+        prob: float = 1.0,
+        switch_prob: float = 0.5,
+        label_smoothing: float = 0.1,
+        per_sample: bool = False,
+    ) -> None:
+        super().__init__(num_classes, label_smoothing=label_smoothing, per_sample=per_sample)
+        for name, value in (("prob", prob), ("switch_prob", switch_prob)):
+            if not 0.0 <= value <= 1.0:
+                raise ValueError(f"{name} must be in [0, 1], got {value}.")
+        if not (mixup_alpha or cutmix_alpha):
+            raise ValueError("mixup_alpha or cutmix_alpha must be positive, got 0 for both.")
+        self.mixup = MixUp(num_classes, alpha=mixup_alpha) if mixup_alpha else None
+        self.cutmix = CutMix(num_classes, alpha=cutmix_alpha) if cutmix_alpha else None
+        self.prob = prob
+        self.switch_prob = switch_prob
+
+    def draw(self, height: int, width: int, generator: torch.Generator | None = None) -> Blend:
+        """Draw whether to mix, how, and by how much."""
+        is_mixed, is_cut = torch.rand(2, generator=generator) < torch.tensor([self.prob, self.switch_prob])
+        if not is_mixed:
+            return Blend(1.0)
+        mix = self.cutmix if self.mixup is None or (self.cutmix is not None and is_cut) else self.mixup
+        assert mix is not None, "one of the two was asked for"
+        return mix.draw(height, width, generator)
+
+    def extra_repr(self) -> str:
+        """Name the settings in the module's repr."""
+        return f"{super().extra_repr()}, prob={self.prob}, switch_prob={self.switch_prob}"
+
+
+def _positive(name: str, value: float) -> float:
+    if not 0.0 < value < math.inf:
+        raise ValueError(f"{name} must be positive, got {value}.")
+    return value
+
+
+def _draw_beta(alpha: float, generator: torch.Generator | None) -> float:
+    """Draw from Beta(alpha, alpha); torch.distributions, which uses this function, takes no generator."""
+    concentration = torch.full((2,), alpha, dtype=torch.float64)
+    return float(torch._sample_dirichlet(concentration, generator)[0])
+
+
+def _mix_pixels(video: Tensor, partner: Tensor, blends: list[Blend]) -> Tensor:
+    """Return a new tensor with the memory order of the video; one blend counts for all clips."""
+    mixed = video.clone()
+    rows = [slice(i, i + 1) for i in range(len(blends))] if len(blends) > 1 else [slice(None)]
+    for row, (share, box) in zip(rows, blends, strict=True):
+        if box is not None:
+            top, left, bottom, right = box
+            mixed[row, ..., top:bottom, left:right] = video[..., top:bottom, left:right][partner[row]]
+        elif share < 1.0:
+            mixed[row].mul_(share).add_(video[partner[row]], alpha=1.0 - share)
+    return mixed
