@@ -10,7 +10,12 @@ class BitReader:
 
     def __init__(self, data: bytes) -> None:
         self._value = int.from_bytes(data, "big")
-        self._num_left = 8 * len(data)
+        self._num_bits = self._num_left = 8 * len(data)
+
+    @property
+    def num_read(self) -> int:
+        """Bits read so far, those past the end included."""
+        return self._num_bits - self._num_left
 
     def bits(self, count: int) -> int:
         """Read an unsigned number of ``count`` bits."""

@@ -11,6 +11,9 @@ from tsn_tsm_plugin.errors import VideoError
 MAX_FRAME_PIXELS = 1 << 27
 """A header that claims more pixels per frame than 16384 x 8192 is taken for damaged."""
 
+DEMUX_ERRORS = (av.FFmpegError, IndexError)
+"""What reading packets may raise; PyAV answers a stream that appears midway with an IndexError."""
+
 _TEXT_FORMATS = {"tty", "ans", "bin", "xbin", "adf", "idf"}
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 

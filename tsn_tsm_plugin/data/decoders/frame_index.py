@@ -139,10 +139,9 @@ def build_frame_index(
     rank = [0] * len(pictures)
     for place, packet in enumerate(displayed):
         rank[packet] = place
-    pictures = [
-        picture._replace(is_shown=picture.is_shown and number not in discarded)
-        for number, picture in enumerate(pictures)
-    ]
+    pictures = list(pictures)
+    for number in discarded:
+        pictures[number] = pictures[number]._replace(is_shown=False)
     start, is_open = _find_starts(pictures, rank)
     frames = [packet for packet in displayed if pictures[packet].is_shown]
     return FrameIndex(frames, rank, start, pictures, is_open)

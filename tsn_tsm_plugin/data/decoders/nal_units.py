@@ -3,6 +3,7 @@
 Sources: ITU-T H.264 7.3 and 7.4, ITU-T H.265 7.3 and 7.4, ISO/IEC 14496-15 5.3.3 (avcC) and 8.3.3 (hvcC).
 """
 
+import functools
 from collections.abc import Iterator
 
 from tsn_tsm_plugin.data.decoders.bits import BitReader, without_emulation_prevention
@@ -85,12 +86,16 @@ class _NalPictures:
 
 
 class H264Pictures(_NalPictures):
-    """H.264: decoding starts at IDR pictures; a picture with nal_ref_idc 0 is referred to by none."""
+    """H.264: decoding starts at IDR pictures; a picture with nal_ref_idc 0 is referred to by none.
+
+    A reference picture that is missing shows in the numbers of the others.
+    """
 
     _parameter_set_types = frozenset({7, 8, 13, 15})
 
     def __init__(self, extradata: bytes) -> None:
         self._field_layouts: set[tuple[int, bool, bool]] = set()
+        self._next_frame_num, self._max_frame_num = 0, 16
         super().__init__(extradata)
 
     def _type(self, header: int) -> int:
@@ -107,7 +112,7 @@ class H264Pictures(_NalPictures):
 
     def scan(self, packet: bytes) -> Picture:
         """Describe the next packet: exactly one frame, coded as a frame."""
-        num_pictures = 0
+        num_pictures = frame_num = 0
         kinds, is_reference = set(), False
         for start, end in split_nal_units(packet, self._length_size):
             kind = packet[start] & 31
@@ -115,8 +120,9 @@ class H264Pictures(_NalPictures):
                 kinds.add(kind)
                 is_reference |= packet[start] & 0x60 != 0
                 # A slice whose first_mb_in_slice is 0, coded as the single bit 1, opens a picture.
-                num_pictures += packet[start + 1 : start + 2] >= b"\x80"
-                self._require_frame(packet[start : min(end, start + 32)])
+                if packet[start + 1 : start + 2] >= b"\x80":
+                    num_pictures += 1
+                    frame_num = self._frame_num(packet[start + 1 : min(end, start + 17)])
             elif kind in self._parameter_set_types:
                 self._meet_parameter_set(packet[start:end])
             elif kind in (2, 3, 4, 10, 11):
@@ -126,21 +132,35 @@ class H264Pictures(_NalPictures):
         is_start = kinds == {5}
         if self._num_scanned == 0 and not is_start:
             raise UnverifiedStreamError("the H.264 stream does not begin with an IDR picture")
+        if frame_num != (0 if is_start else self._next_frame_num):
+            raise UnverifiedStreamError("an H.264 reference picture is missing")
+        if is_reference:
+            self._next_frame_num = (frame_num + 1) % self._max_frame_num
         self._num_scanned += 1
         return Picture(is_start=is_start, is_droppable=not is_reference)
 
-    def _require_frame(self, slice_head: bytes) -> None:
+    def _frame_num(self, slice_header: bytes) -> int:
+        """Read frame_num, which counts reference pictures, and refuse single fields (H.264 7.3.3)."""
         if len(self._field_layouts) != 1:
             raise UnverifiedStreamError("the H.264 stream has other than one kind of sequence parameter set")
         ((frame_num_bits, has_colour_plane, frames_only),) = self._field_layouts
-        if frames_only:
-            return
-        reader = BitReader(without_emulation_prevention(slice_head[1:]))
-        for _ in range(3):  # first_mb_in_slice, slice_type, pic_parameter_set_id
-            reader.unsigned_golomb()
-        reader.bits(2 * has_colour_plane + frame_num_bits)
-        if reader.bits(1):
+        self._max_frame_num = 1 << frame_num_bits
+        slice_header = without_emulation_prevention(slice_header)
+        reader = BitReader(slice_header)
+        reader.bits(_bits_before_frame_num(slice_header[:2]) + 2 * has_colour_plane)
+        frame_num = reader.bits(frame_num_bits)
+        if not frames_only and reader.bits(1):
             raise UnverifiedStreamError("the H.264 stream codes single fields")
+        return frame_num
+
+
+@functools.lru_cache(maxsize=4096)
+def _bits_before_frame_num(slice_header: bytes) -> int:
+    """Return the length of first_mb_in_slice, slice_type and pic_parameter_set_id in bits."""
+    reader = BitReader(slice_header)
+    for _ in range(3):
+        reader.unsigned_golomb()
+    return reader.num_read
 
 
 def _h264_field_layout(nal_unit: bytes) -> tuple[int, bool, bool]:

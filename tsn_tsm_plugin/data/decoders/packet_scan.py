@@ -1,12 +1,13 @@
 """Reading the packets of a stream once, to learn which of them each frame needs."""
 
+import operator
 from dataclasses import dataclass
 
 import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from tsn_tsm_plugin.data.decoders.container import check_complete, cut_short, damaged
+from tsn_tsm_plugin.data.decoders.container import DEMUX_ERRORS, check_complete, cut_short, damaged
 from tsn_tsm_plugin.data.decoders.frame_index import FrameIndex, build_frame_index
 from tsn_tsm_plugin.data.decoders.pictures import Picture, PictureScanner, UnverifiedStreamError, scanner_for
 
@@ -94,7 +95,7 @@ def scan_packets(path: str, container: InputContainer, stream: VideoStream) -> S
                 scan.add(packet)
             else:
                 num_empty += 1
-    except av.FFmpegError as error:
+    except DEMUX_ERRORS as error:
         raise damaged(path, error) from error
     names = set(container.format.name.split(","))
     if scan.num_corrupt and not names & _JOINABLE_FORMATS:
@@ -102,6 +103,8 @@ def scan_packets(path: str, container: InputContainer, stream: VideoStream) -> S
     check_complete(path, container, stream, scan.num_packets)
     if scan.num_corrupt or num_empty > 1:
         raise UnverifiedStreamError("the file holds empty or damaged packets")
+    if "avi" in names and scan.num_packets != stream.frames:
+        raise UnverifiedStreamError(f"the header counts {stream.frames} frames, the file {scan.num_packets}")
     if scan.doubt is not None or scan.scanner is None:
         raise UnverifiedStreamError(str(scan.doubt)) from scan.doubt
     if scan.scanner.order == "pts" and not names & _TIMED_FORMATS:
@@ -119,6 +122,7 @@ def scan_packets(path: str, container: InputContainer, stream: VideoStream) -> S
 def _frame_seconds(scan: _Scan, index: FrameIndex, stream: VideoStream) -> list[float] | None:
     stamps = [scan.pts[packet] for packet in index.frames]
     known = [stamp for stamp in stamps if stamp is not None]
-    if len(known) != len(stamps) or any(a >= b for a, b in zip(known, known[1:], strict=False)):
+    if len(known) != len(stamps) or any(map(operator.ge, known, known[1:])):
         return None
-    return [float(stamp * stream.time_base) for stamp in known]
+    numerator, denominator = stream.time_base.as_integer_ratio()
+    return [stamp * numerator / denominator for stamp in known]

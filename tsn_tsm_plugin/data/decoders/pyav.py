@@ -15,7 +15,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import VideoReformatter
 from torch import Tensor
 
-from tsn_tsm_plugin.data.decoders.container import damaged, open_container
+from tsn_tsm_plugin.data.decoders.container import DEMUX_ERRORS, damaged, open_container
 from tsn_tsm_plugin.data.decoders.frame_index import FrameIndex, Run
 from tsn_tsm_plugin.data.decoders.packet_scan import scan_packets
 from tsn_tsm_plugin.data.decoders.pictures import UnverifiedStreamError
@@ -174,7 +174,7 @@ class PyAVDecoder:
                 for frame in container.decode(stream):
                     yield frame
                     number += 1
-            except av.FFmpegError as error:
+            except DEMUX_ERRORS as error:
                 raise damaged(self.path, error, frame=number) from error
 
     def _count_plainly(self) -> int:
