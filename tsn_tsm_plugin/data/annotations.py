@@ -93,18 +93,22 @@ def read_video_list(
             ``path:line``, up to ten of them.
     """
     path = Path(path)
-    parsed = list(_parse_lines(_read_lines(path), separator, num_classes))
-    faults = [f"{path}:{fault}" for fault in parsed if isinstance(fault, str)]
+    entries, faults = [], []
+    for parsed in _parse_lines(_read_lines(path), separator, num_classes):
+        if isinstance(parsed, str):
+            faults.append(f"{path}:{parsed}")
+        else:
+            name, label = parsed
+            entries.append(VideoEntry(name, str(Path(prefix, name)), label))
     if faults:
         hidden = len(faults) - _MAX_FAULTS
         more = f"\n... and {hidden} more" if hidden > 0 else ""
         raise AnnotationError("\n".join(faults[:_MAX_FAULTS]) + more)
-    entries = [VideoEntry(name, str(Path(prefix, name)), label) for name, label in parsed]
     if not entries:
         raise AnnotationError(f"{path}: must list at least one video, got an empty list.")
     num_repeated = len(entries) - len({entry.name for entry in entries})
     if num_repeated:
-        logger.warning("%s lists %d videos more than once; they are kept.", path, num_repeated)
+        logger.warning(f"{path} lists {num_repeated} videos more than once; they are kept.")
     return entries
 
 

@@ -21,7 +21,7 @@ class SampleKey(NamedTuple):
     """One reading of one video: the epoch, from 0, and the position in the list, from 0."""
 
     epoch: int
-    index: int
+    video_index: int
 
 
 class ShardedBatchSampler(Sampler[list[SampleKey]]):

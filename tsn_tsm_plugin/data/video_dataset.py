@@ -19,7 +19,7 @@ ClipTransform = Callable[[ClipDict, torch.Generator | None], ClipDict]
 
 def sample_seed(seed: int, key: SampleKey) -> int:
     """Mix the run's seed, the epoch and the video into one 63-bit seed; neighbours give unrelated streams."""
-    digest = hashlib.blake2b(f"{seed}/{key.epoch}/{key.index}".encode(), digest_size=8).digest()
+    digest = hashlib.blake2b(f"{seed}/{key.epoch}/{key.video_index}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
 
@@ -61,18 +61,18 @@ class VideoListDataset(Dataset[ClipDict | BadVideo]):
         """Return one clip of a video; a plain index reads it as in epoch 0."""
         if not isinstance(key, SampleKey):
             key = SampleKey(0, key)
-        entry = self.entries[key.index]
+        entry = self.entries[key.video_index]
         generator = torch.Generator().manual_seed(sample_seed(self.seed, key))
         try:
             with VideoReader(entry.path, self.decoder) as reader:
                 frames_TCHW = reader.read(self.index_sampler(reader.num_frames, generator))
         except VideoError as error:
-            return BadVideo(entry.path, key.index, str(error))
+            return BadVideo(entry.path, key.video_index, str(error))
         clip = {
             "video": frames_TCHW.permute(1, 0, 2, 3),
             "label": entry.label,
             "video_name": entry.name,
-            "video_index": key.index,
+            "video_index": key.video_index,
             "clip_index": 0,
             "aug_index": 0,
         }

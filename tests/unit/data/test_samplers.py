@@ -6,7 +6,7 @@ from tsn_tsm_plugin.data.samplers import EvalBatchSampler, SampleKey, TrainBatch
 
 
 def videos_of(sampler):
-    return [key.index for batch in sampler for key in batch]
+    return [key.video_index for batch in sampler for key in batch]
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3, 4])
@@ -30,7 +30,7 @@ def test_training_reads_every_video_and_pads_to_full_batches(num_videos, world_s
     ]
 
     batches = [list(sampler) for sampler in ranks]
-    read = [key.index for rank_batches in batches for batch in rank_batches for key in batch]
+    read = [key.video_index for rank_batches in batches for batch in rank_batches for key in batch]
 
     num_steps = -(-num_videos // (2 * world_size))
     assert {len(batch) for rank_batches in batches for batch in rank_batches} == {2}
@@ -48,7 +48,7 @@ def test_a_step_of_all_ranks_holds_the_same_videos_whatever_their_number():
             list(TrainBatchSampler(24, batch_size=12 // world_size, world_size=world_size, rank=rank))
             for rank in range(world_size)
         ]
-        return [{key.index for batch in step for key in batch} for step in zip(*ranks, strict=True)]
+        return [{key.video_index for batch in step for key in batch} for step in zip(*ranks, strict=True)]
 
     assert steps(1) == steps(2) == steps(3) == steps(4)
 
