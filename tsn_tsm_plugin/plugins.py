@@ -8,13 +8,12 @@
 ``create_video_transform(aug_type=NAME)``          every registered transform
 ``decoder=NAME`` of datasets, ``EncodedVideo``     ``"exact"`` and every registered decoder, as "torchcodec"
 ``import pytorchvideo.transforms``                 works on torchvision >= 0.17
-``import pytorchvideo.models``                     without fvcore's deprecation warnings
+the same import, and ``pytorchvideo.models``       without warnings that torch.jit is deprecated
 =================================================  =======================================================
 
-PyTorchVideo is asked first; only what it refuses is looked up here. ``import tsn_tsm_plugin`` activates,
-if not ``TSN_TSM_PLUGIN_AUTOACTIVATE=0``, without importing PyTorchVideo: its modules
-are patched when they are imported. ``status()`` shows every change, and
-``deactivate()`` puts back exactly what was there.
+PyTorchVideo is asked first; only what it refuses is looked up here. ``import tsn_tsm_plugin`` activates, if
+not ``TSN_TSM_PLUGIN_AUTOACTIVATE=0``, and each module of PyTorchVideo is patched when it is imported.
+``status()`` shows every change; ``deactivate()`` puts back exactly what was there.
 
 Limits, all due to names being patched in one process:
 
@@ -142,7 +141,7 @@ def _functional_tensor_shim() -> Iterator[None]:
 
 @contextmanager
 def _without_scripting_warnings() -> Iterator[None]:
-    """Drop the one warning of importing fvcore, whose losses are still scripted; no user can act on it."""
+    """Drop the one warning of PyTorchVideo and fvcore, which still script modules; no user can act on it."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"`torch\.jit\.\w+` is deprecated", category=FutureWarning)
         yield
@@ -172,6 +171,7 @@ _LEDGER: Ledger = globals().get("_LEDGER") or Ledger(
     _patches(),
     guards={
         "pytorchvideo.models": _without_scripting_warnings,
+        "pytorchvideo.transforms": _without_scripting_warnings,
         "pytorchvideo.transforms.augmentations": _functional_tensor_shim,
     },
 )
