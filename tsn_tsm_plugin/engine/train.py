@@ -35,6 +35,7 @@ from tsn_tsm_plugin.errors import ConfigError, RunFolderError
 from tsn_tsm_plugin.log import get_logger, setup_logging
 from tsn_tsm_plugin.models import build_model, load_weights
 from tsn_tsm_plugin.solver import build_lr_schedule, build_optimizer, format_param_groups, scaled_base_lr
+from tsn_tsm_plugin.transforms.build import build_batch_transform
 from tsn_tsm_plugin.transforms.normalize import Normalize
 
 logger = get_logger(__name__)
@@ -167,6 +168,7 @@ def _build_updater(cfg: CfgNode, model: nn.Module, device: torch.device, ranks: 
         mixed_precision=cfg.TRAIN.MIXED_PRECISION,
         max_clips_per_forward=cfg.TRAIN.MAX_CLIPS_PER_FORWARD,
         label_smoothing=cfg.SOLVER.LABEL_SMOOTHING,
+        batch_transform=build_batch_transform(cfg),
     )
 
 

@@ -5,7 +5,7 @@ Axes: B clips of this rank, C channels, T frames, H rows, W columns, K classes.
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,7 @@ class UpdateResult:
 
     Attributes:
         loss: Sum of the losses of this rank's clips.
-        num_right: Clips of this rank whose label had the highest score.
+        num_right: Clips of this rank whose label, or the larger share of a mixed one, had the highest score.
         grad_norm: L2 norm of all gradients over all ranks, before clipping.
         is_applied: Whether the update was made; where the gradients are not finite, nothing changes.
     """
@@ -52,6 +52,8 @@ class Updater:
         max_clips_per_forward: Larger batches go through the network in equal parts whose gradients add up;
             0 is no limit.
         label_smoothing: Share of the target that is spread over all classes, in [0, 1).
+        batch_transform: From a normalised video (B, C, T, H, W) and labels (B,) to such with labels (B, K),
+            such as MixUp; of the whole batch, so that its parts still add up to it.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Updater:
         mixed_precision: str = "off",
         max_clips_per_forward: int = 0,
         label_smoothing: float = 0.0,
+        batch_transform: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
     ) -> None:
         self._model = model
         self.optimizer = optimizer
@@ -74,6 +77,7 @@ class Updater:
         self._precision = mixed_precision
         self._max_clips = max_clips_per_forward
         self._label_smoothing = label_smoothing
+        self._batch_transform = batch_transform
         self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self._buffers = [b for b in model.buffers() if b.is_floating_point()]
         self._buffers_before = [b.clone() for b in self._buffers]
@@ -98,18 +102,21 @@ class Updater:
         for part, target, is_last in self._parts(video, label):
             with self._reduction(is_last):
                 with self._autocast():
-                    logits_BK = self._model(self._normalize(part))
+                    logits_BK = self._model(part)
                 part_loss = self._loss(logits_BK, target)
                 self.scaler.scale(part_loss * weight).backward()
             loss += part_loss.detach()
-            num_right += (logits_BK.argmax(dim=1) == target).sum()
+            num_right += (logits_BK.argmax(dim=1) == _hard(target)).sum()
         return self._apply(loss, num_right)
 
     def _parts(self, video: Tensor, label: Tensor) -> Iterator[tuple[Tensor, Tensor, bool]]:
+        if self._batch_transform is not None:
+            video, label = self._batch_transform(self._normalize(video), label)
         num_parts = math.ceil(len(video) / self._max_clips) if self._max_clips else 1
         parts = list(zip(video.tensor_split(num_parts), label.tensor_split(num_parts), strict=True))
         for number, (part, target) in enumerate(parts, start=1):
-            yield part, target, number == num_parts
+            normalized = part if self._batch_transform is not None else self._normalize(part)
+            yield normalized, target, number == num_parts
 
     def _reduction(self, is_last: bool) -> contextlib.AbstractContextManager[None]:
         """Let the ranks exchange gradients with the last part only."""
@@ -146,3 +153,8 @@ class Updater:
             # The running statistics of batch norm have seen what the weights were spared.
             self._copy(self._buffers_before, self._buffers)
         return UpdateResult(loss_value, int(right), norm, is_finite)
+
+
+def _hard(target: Tensor) -> Tensor:
+    """Return classes (B,) of classes (B,) or of shares (B, K)."""
+    return target if target.ndim == 1 else target.argmax(dim=1)

@@ -1,0 +1,69 @@
+"""An update from a mixed batch: its loss, its parts, and the random numbers that a resumed run repeats."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from tsn_tsm_plugin.engine.randomness import random_state, set_random_state
+from tsn_tsm_plugin.engine.update import Updater
+from tsn_tsm_plugin.transforms import Normalize, RandomMix
+
+NUM_CLASSES = 5
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.AdaptiveAvgPool3d(2), nn.Flatten(), nn.Linear(24, NUM_CLASSES))
+
+
+def batch_of(num_clips: int) -> dict:
+    video = torch.randint(256, (num_clips, 3, 2, 8, 8), dtype=torch.uint8)
+    return {"video": video, "label": torch.arange(num_clips) % NUM_CLASSES}
+
+
+def updater_of(model: nn.Module, **options) -> Updater:
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    normalize = Normalize([128.0] * 3, [64.0] * 3)
+    return Updater(model, optimizer, normalize=normalize, device=torch.device("cpu"), **options)
+
+
+def test_the_loss_is_that_of_the_mixed_clips_against_the_mixed_labels(model):
+    batch, mix = batch_of(6), RandomMix(NUM_CLASSES)
+    torch.manual_seed(3)
+    video, shares = mix(Normalize([128.0] * 3, [64.0] * 3)(batch["video"]), batch["label"])
+    logits = model(video)
+    expected = F.cross_entropy(logits, shares, reduction="sum").item()
+    right = (logits.argmax(1) == shares.argmax(1)).sum()
+
+    torch.manual_seed(3)
+    result = updater_of(model, batch_transform=mix)(batch, num_clips=6)
+    assert result.loss == pytest.approx(expected, rel=1e-5)
+    assert result.num_right == right
+
+
+def test_parts_of_a_mixed_batch_give_the_update_of_the_whole(model):
+    batch, updated = batch_of(6), []
+    for max_clips in (0, 2):
+        copied = copy.deepcopy(model)
+        torch.manual_seed(3)
+        updater_of(copied, batch_transform=RandomMix(NUM_CLASSES), max_clips_per_forward=max_clips)(
+            batch, num_clips=6
+        )
+        updated.append(copied[2].weight)
+    torch.testing.assert_close(*updated)
+    assert not torch.equal(updated[0], model[2].weight)
+
+
+def test_a_restored_random_state_repeats_the_mixing(model):
+    batch = batch_of(6)
+    updater = updater_of(model, batch_transform=RandomMix(NUM_CLASSES, per_sample=True))
+    updater(batch, num_clips=6)
+    weights, state = copy.deepcopy(model.state_dict()), random_state()
+    first = updater(batch, num_clips=6)
+    model.load_state_dict(weights)
+    set_random_state(state)
+    assert updater(batch, num_clips=6) == first
