@@ -1,0 +1,9 @@
+"""What a user of the launcher can get wrong, told apart from a job that failed."""
+
+
+class LaunchError(Exception):
+    """A mistake that is known before anything is submitted; the command ends with exit code 2."""
+
+
+# Exit codes of the command. DETACHED: the user stopped waiting, the job goes on.
+OK, FAILED, USER_ERROR, CANCELLED, DETACHED = 0, 1, 2, 3, 4

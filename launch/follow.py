@@ -1,0 +1,57 @@
+"""Shows a growing log file on the terminal, as ``tail -f`` does, through rotation of the job's restarts."""
+
+import sys
+from pathlib import Path
+from typing import TextIO
+
+
+class LogFollower:
+    """Prints what has been appended to a file since it last looked.
+
+    Args:
+        path: The log; it need not exist yet.
+        stream: Where its text goes.
+    """
+
+    def __init__(self, path: Path, stream: TextIO | None = None) -> None:
+        self._path = path
+        self._stream = stream or sys.stdout
+        self._position = 0
+        self._cut = b""
+
+    def show_new(self) -> bool:
+        """Print the new text; return whether there was any."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._position)
+                new = file.read()
+        except FileNotFoundError:
+            return False
+        if not new:
+            return False
+        self._position += len(new)
+        text, self._cut = _split_characters(self._cut + new)
+        self._stream.write(text)
+        self._stream.flush()
+        return True
+
+
+def _split_characters(data: bytes) -> tuple[str, bytes]:
+    """Decode UTF-8 up to its last whole character; return the rest too."""
+    for cut in range(min(3, len(data)) + 1):
+        end = len(data) - cut
+        try:
+            return data[:end].decode("utf-8"), data[end:]
+        except UnicodeDecodeError:
+            continue
+    return data.decode("utf-8", errors="replace"), b""
+
+
+def last_lines(path: Path, count: int) -> list[str]:
+    """Return the last lines of a file, none if it does not exist."""
+    if not path.exists():
+        return []
+    with path.open("rb") as file:
+        file.seek(0, 2)
+        file.seek(max(0, file.tell() - 65536))
+        return file.read().decode("utf-8", errors="replace").splitlines()[-count:]

@@ -1,0 +1,130 @@
+"""How each rank of a job ended, as a file per rank, and which of the endings came first.
+
+When one rank dies, its peers fail too, with "connection closed by peer". The cause is the earliest error by
+time, or the rank that SLURM reports as killed and that left no word at all.
+"""
+
+import contextlib
+import json
+import os
+import re
+import socket
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+FINISHED, STOPPED, RAISED = "finished", "stopped", "raised"
+# Exit status of a process ended by SIGTERM: what a rank gets when srun ends it because another one failed.
+_TERMINATED = 143
+_SRUN_LINE = re.compile(r"srun: error: (?P<node>\S+): tasks? (?P<ranks>[\d,\-]+): (?P<how>.+)")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The end of one rank in one start of a job.
+
+    Attributes:
+        rank: Global rank.
+        node: Name of the machine.
+        ending: ``FINISHED``, ``STOPPED`` (asked to, its checkpoint is written) or ``RAISED``.
+        error: Traceback of a rank that raised.
+        time: Seconds since 1970.
+    """
+
+    rank: int
+    node: str
+    ending: str
+    error: str = ""
+    time: float = 0.0
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file so that a reader, or a node that dies, never leaves half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def outcome_file(folder: Path, rank: int) -> Path:
+    """Return where a rank of the job in ``folder`` leaves its outcome."""
+    return folder / f"rank_{rank}.json"
+
+
+def write_outcome(folder: Path, rank: int, ending: str, *, error: str = "") -> None:
+    """Record how this rank ended."""
+    node = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
+    outcome = Outcome(rank, node, ending, error, time.time())
+    write_atomically(outcome_file(folder, rank), json.dumps(asdict(outcome)))
+
+
+def forget_outcome(folder: Path, rank: int) -> None:
+    """Remove the outcome of an earlier start: after a requeue it is true no longer."""
+    outcome_file(folder, rank).unlink(missing_ok=True)
+
+
+def read_outcomes(folder: Path) -> list[Outcome]:
+    """Return the outcomes in a job's folder, by rank."""
+    found = []
+    for file in folder.glob("rank_*.json"):
+        with contextlib.suppress(FileNotFoundError):
+            found.append(Outcome(**json.loads(file.read_text(encoding="utf-8"))))
+    return sorted(found, key=lambda outcome: outcome.rank)
+
+
+def killed_ranks(log: str) -> list[tuple[int, str, str]]:
+    """Return the ranks that srun says ended badly of themselves, as (rank, node, how), in srun's order.
+
+    Ranks that srun terminated because of another are left out.
+    """
+    found = []
+    for match in _SRUN_LINE.finditer(log):
+        how = match["how"].strip()
+        if how.endswith(f"exit code {_TERMINATED}") or how.startswith("Terminated"):
+            continue
+        found += [(rank, match["node"], how) for rank in _expand(match["ranks"])]
+    return found
+
+
+def first_failure(folder: Path, log: str = "") -> Outcome | None:
+    """Return the outcome that brought a job down, or ``None`` if no rank is known to have failed.
+
+    Args:
+        folder: The job's folder.
+        log: What srun wrote since the job's last start.
+    """
+    outcomes = {outcome.rank: outcome for outcome in read_outcomes(folder)}
+    for rank, node, how in killed_ranks(log):
+        if rank not in outcomes:
+            return Outcome(rank, node, RAISED, f"{how}{_meaning(how)}")
+    raised = [outcome for outcome in outcomes.values() if outcome.ending == RAISED]
+    return min(raised, key=lambda outcome: outcome.time, default=None)
+
+
+def describe(outcome: Outcome, *, num_lines: int = 20) -> str:
+    """Return the last lines of a failure under a headline with rank and node."""
+    lines = outcome.error.rstrip().splitlines()[-num_lines:]
+    return "\n".join(
+        [f"first error: rank {outcome.rank} on {outcome.node}", *(f"  {line}" for line in lines)]
+    )
+
+
+def _meaning(how: str) -> str:
+    if "Killed" in how or "Out Of Memory" in how or how.endswith("exit code 137"):
+        return " (out of memory, or somebody killed it: see `dmesg` on the node, try a larger --mem)"
+    if "Segmentation fault" in how or how.endswith("exit code 139"):
+        return " (a crash in compiled code: see the rank's own log)"
+    if how.endswith("exit code 0"):
+        return " (it left without a result)"
+    return ""
+
+
+def _expand(ranks: str) -> list[int]:
+    found: list[int] = []
+    for part in ranks.split(","):
+        first, _, last = part.partition("-")
+        found += range(int(first), int(last or first) + 1)
+    return found

@@ -1,0 +1,122 @@
+"""From a command line to what will run: recipe, options, place, number of ranks, run folder."""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from launch import slurm
+from launch.errors import LaunchError
+from launch.options import Options
+from tsn_tsm_plugin.config import CfgNode, load_cfg
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One job before it is submitted.
+
+    Attributes:
+        kind: ``"train"`` or ``"evaluate"``.
+        recipe: The recipe's path as it was given.
+        cfg: The resolved config; its ``OUTPUT_DIR`` is absolute.
+        options: The resolved options.
+        where: ``"slurm"``, ``"local"`` or ``"debug"``.
+        why: Why it runs there.
+        tasks_per_node: Processes on each node.
+        gpus_per_node: GPUs of each node, 0 on CPU nodes.
+    """
+
+    kind: str
+    recipe: str
+    cfg: CfgNode
+    options: Options
+    where: str
+    why: str
+    tasks_per_node: int
+    gpus_per_node: int
+
+    @property
+    def num_ranks(self) -> int:
+        """Processes on all nodes."""
+        return self.options.nodes * self.tasks_per_node
+
+    @property
+    def run_dir(self) -> Path:
+        """The run folder."""
+        return Path(self.cfg.OUTPUT_DIR)
+
+    @property
+    def name(self) -> str:
+        """Name of the job."""
+        return self.options.name or f"{self.cfg.MODEL.ARCH}_{Path(self.recipe).stem}"
+
+
+def load_recipe(path: str, opts: Sequence[str], *, output_dir: str = "") -> CfgNode:
+    """Return the config of a recipe with an absolute ``OUTPUT_DIR``.
+
+    Args:
+        path: The recipe.
+        opts: Overrides.
+        output_dir: Run folder in place of the recipe's.
+
+    Raises:
+        LaunchError: If there is no such file; names those that are nearly called so.
+        ConfigError: If the recipe or an override is wrong.
+    """
+    if "://" not in path and not Path(path).is_file():
+        raise LaunchError(f"--cfg {path}: no such file{_near(path)}")
+    cfg = load_cfg(path, list(opts)).clone()
+    cfg.defrost()
+    cfg.OUTPUT_DIR = str(Path(output_dir or cfg.OUTPUT_DIR).expanduser().absolute())
+    cfg.freeze()
+    return cfg
+
+
+def choose_place(options: Options) -> tuple[str, str]:
+    """Return where a job runs, and why in a few words.
+
+    Raises:
+        LaunchError: If a cluster is asked for, by name or by what only a cluster has, and there is none here.
+    """
+    if options.cluster != "auto":
+        if options.cluster == "slurm" or options.nodes == 1:
+            return options.cluster, "asked for"
+        raise LaunchError(f"--nodes must be 1 with --cluster {options.cluster}, got {options.nodes}.")
+    if slurm.is_available():
+        return "slurm", "sbatch is on PATH"
+    wanted = "--nodes above 1" if options.nodes > 1 else "--partition" if options.partition else ""
+    if wanted:
+        raise LaunchError(
+            f"{wanted} needs a SLURM cluster, but sbatch and srun are not on PATH. Is this a login node?"
+        )
+    return "local", "no sbatch on PATH"
+
+
+def make_plan(kind: str, recipe: str, cfg: CfgNode, options: Options) -> Plan:
+    """Return the plan of a job; see :class:`Plan`."""
+    where, why = choose_place(options)
+    gpus = options.gpus_per_node
+    if where == "debug":
+        return Plan(kind, recipe, cfg, options, where, why, tasks_per_node=1, gpus_per_node=max(gpus, 0))
+    if gpus < 0:
+        gpus = _gpus_here() if where == "local" else _gpus_of_nodes(options.partition)
+    return Plan(kind, recipe, cfg, options, where, why, options.tasks_per_node or max(gpus, 1), gpus)
+
+
+def _gpus_here() -> int:
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def _gpus_of_nodes(partition: str) -> int:
+    chosen = slurm.chosen_partition(partition) if slurm.is_available() else None
+    return chosen.gpus_per_node if chosen else 0
+
+
+def _near(path: str) -> str:
+    recipes = [str(file.relative_to(CHECKOUT)) for file in (CHECKOUT / "projects").glob("**/*.yaml")]
+    near = difflib.get_close_matches(path, recipes, n=3, cutoff=0.4)
+    return f"; did you mean {' or '.join(near)}?" if near else f"; recipes lie in {CHECKOUT / 'projects'}."

@@ -1,0 +1,224 @@
+"""Asks SLURM: every call is bounded in time, and what it says is turned into plain data."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from launch.errors import LaunchError
+from launch.options import minutes_of
+
+# States in which a job has not ended; a requeued job passes through several of them.
+ALIVE = {
+    "PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "RESIZING",
+    "SIGNALING", "SPECIAL_EXIT", "STAGE_OUT", "STOPPED", "SUSPENDED", "RESV_DEL_HOLD",
+}  # fmt: skip
+# Of the shell that submits, nothing of another job or another process group may reach the new job.
+_FOREIGN_PREFIXES = ("SLURM_", "SBATCH_", "SALLOC_", "SRUN_", "SUBMITIT_", "SLURMD_", "TORCHELASTIC_")
+_FOREIGN_NAMES = {
+    "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "ROLE_RANK", "ROLE_NAME",
+    "GROUP_WORLD_SIZE", "ROLE_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT",
+}  # fmt: skip
+_KEPT = {"SLURM_CONF"}
+
+
+@dataclass(frozen=True)
+class JobState:
+    """What SLURM says of a job.
+
+    Attributes:
+        state: ``PENDING``, ``RUNNING``, ``COMPLETED``, ...; empty if SLURM does not know the job any more.
+        reason: Why it waits, or why it ended.
+        exit_code: ``status:signal`` of the batch script.
+        restarts: Times it was requeued.
+    """
+
+    state: str = ""
+    reason: str = ""
+    exit_code: str = ""
+    restarts: int = 0
+
+    @property
+    def ended(self) -> bool:
+        """Tell whether the job will not run again by itself."""
+        return self.state != "" and self.state not in ALIVE
+
+
+def is_available() -> bool:
+    """Tell whether this machine can submit: ``sbatch`` and ``srun`` are on ``PATH``."""
+    return shutil.which("sbatch") is not None and shutil.which("srun") is not None
+
+
+def can_ask() -> bool:
+    """Tell whether this machine can ask for the state of jobs."""
+    return shutil.which("scontrol") is not None
+
+
+def ask(*command: str, timeout_seconds: float = 30.0) -> subprocess.CompletedProcess[str]:
+    """Run a SLURM command and return its result, whatever its status.
+
+    Raises:
+        LaunchError: If it is not installed, or does not answer in time.
+    """
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=timeout_seconds)
+    except FileNotFoundError:
+        raise LaunchError(
+            f"{command[0]} is not on PATH. Is this a login node of the cluster? `--cluster local` runs here."
+        ) from None
+    except subprocess.TimeoutExpired:
+        raise LaunchError(
+            f"`{' '.join(command)}` did not answer in {timeout_seconds:.0f} s: the SLURM controller is down, "
+            f"or slurm.conf ({os.environ.get('SLURM_CONF', 'the default one')}) is not readable."
+        ) from None
+
+
+def clean_environment() -> dict[str, str]:
+    """Return this environment without what another job or process group left in it; ``SLURM_CONF`` stays."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name in _KEPT or not (name.startswith(_FOREIGN_PREFIXES) or name in _FOREIGN_NAMES)
+    }
+
+
+def job_states(job_ids: Iterable[str]) -> dict[str, JobState]:
+    """Return the states of jobs and of tasks of arrays (``12_3``), with one question for each array.
+
+    ``scontrol`` knows jobs until some minutes after their end, ``sacct`` also older ones, where it runs. A
+    job that neither knows has an empty state.
+    """
+    wanted = list(job_ids)
+    found: dict[str, JobState] = {}
+    for main_id in dict.fromkeys(job_id.split("_")[0] for job_id in wanted):
+        found.update(_controlled(main_id) or _accounted(main_id))
+    return {job_id: found.get(job_id, JobState()) for job_id in wanted}
+
+
+def job_state(job_id: str) -> JobState:
+    """Return the state of one job or of one task of an array."""
+    return job_states([job_id])[job_id]
+
+
+def _controlled(main_id: str) -> dict[str, JobState]:
+    shown = ask("scontrol", "show", "job", main_id, "-o")
+    found: dict[str, JobState] = {}
+    for line in shown.stdout.splitlines() if shown.returncode == 0 else []:
+        fields = dict(re.findall(r"\b(ArrayTaskId|JobState|Reason|ExitCode|Restarts)=(\S+)", line))
+        if "JobState" not in fields:
+            continue
+        state = JobState(
+            fields["JobState"],
+            _reason(fields.get("Reason", "")),
+            fields.get("ExitCode", ""),
+            int(fields.get("Restarts", "0")),
+        )
+        found.update(dict.fromkeys(_task_ids(main_id, fields.get("ArrayTaskId", "")), state))
+    return found
+
+
+def _accounted(main_id: str) -> dict[str, JobState]:
+    if shutil.which("sacct") is None:
+        return {}
+    shown = ask("sacct", "-X", "-n", "-P", "-j", main_id, "-o", "JobID,State,ExitCode,Reason")
+    found: dict[str, JobState] = {}
+    for line in shown.stdout.splitlines() if shown.returncode == 0 else []:
+        job_id, state, exit_code, reason = line.split("|")[:4]
+        _, _, tasks = job_id.partition("_")
+        # "CANCELLED by 1000" names who did it.
+        told = JobState(state.split()[0], _reason(reason), exit_code)
+        found.update(dict.fromkeys(_task_ids(main_id, tasks.strip("[]")), told))
+    return found
+
+
+def _reason(word: str) -> str:
+    return "" if word in ("None", "(null)") else word
+
+
+def _task_ids(main_id: str, tasks: str) -> list[str]:
+    """Expand ``3`` or ``3-5,7%2``, as SLURM writes the waiting tasks of an array, to job ids."""
+    if not tasks:
+        return [main_id]
+    ids: list[str] = []
+    for part in tasks.split("%")[0].split(","):
+        first, _, last = part.partition("-")
+        if first.isdigit():
+            ids += [f"{main_id}_{index}" for index in range(int(first), int(last or first) + 1)]
+    return ids
+
+
+def own_job_id() -> str:
+    """Return the id of the job this process runs in, as ``scontrol`` wants it; empty outside of SLURM."""
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{task}" if array else os.environ.get("SLURM_JOB_ID", "")
+
+
+def requeue(job_id: str) -> str:
+    """Ask SLURM to run a job again; return its complaint, empty if it agreed."""
+    asked = ask("scontrol", "requeue", job_id, timeout_seconds=60.0)
+    return (asked.stderr or asked.stdout).strip() if asked.returncode else ""
+
+
+@dataclass(frozen=True)
+class Partition:
+    """What a partition offers.
+
+    Attributes:
+        name: Its name.
+        is_default: Whether jobs that name none go there.
+        limit_minutes: Longest job; 0 without a limit.
+        num_nodes: Nodes, down ones included.
+        cpus_per_node: CPUs of its smallest node.
+        gpus_per_node: GPUs of the node with the fewest.
+    """
+
+    name: str
+    is_default: bool
+    limit_minutes: int
+    num_nodes: int
+    cpus_per_node: int
+    gpus_per_node: int
+
+
+def partitions() -> dict[str, Partition]:
+    """Return the partitions that this user sees, by name; empty where SLURM does not answer."""
+    shown = ask("sinfo", "-h", "-e", "-o", "%P|%l|%D|%c|%G")
+    found: dict[str, Partition] = {}
+    for line in shown.stdout.splitlines() if shown.returncode == 0 else []:
+        name, limit, nodes, cpus, gres = line.split("|")
+        one = Partition(
+            name=name.rstrip("*"),
+            is_default=name.endswith("*"),
+            limit_minutes=0 if limit == "infinite" else minutes_of(limit),
+            num_nodes=int(nodes),
+            cpus_per_node=int(cpus.rstrip("+")),
+            gpus_per_node=sum(int(count) for count in re.findall(r"gpu(?::[^:,()]+)?:(\d+)", gres)),
+        )
+        other = found.get(one.name)
+        found[one.name] = _joined(one, other) if other else one
+    return found
+
+
+def _joined(one: Partition, other: Partition) -> Partition:
+    return replace(
+        one,
+        num_nodes=one.num_nodes + other.num_nodes,
+        cpus_per_node=min(one.cpus_per_node, other.cpus_per_node),
+        gpus_per_node=min(one.gpus_per_node, other.gpus_per_node),
+    )
+
+
+def chosen_partition(name: str) -> Partition | None:
+    """Return the partition called ``name``, the default one where it is empty; ``None`` if there is none."""
+    known = partitions()
+    return known.get(name) if name else next((p for p in known.values() if p.is_default), None)
+
+
+def all_nodes_are_here() -> bool:
+    """Tell whether every node is this machine, as on a laptop's own SLURM."""
+    shown = ask("scontrol", "show", "node", "-o")
+    hosts = set(re.findall(r"NodeHostName=(\S+)", shown.stdout))
+    return hosts == {socket.gethostname().split(".")[0]}

@@ -1,0 +1,103 @@
+"""Turns SIGTERM and USR2 into one question that training asks: should I stop?
+
+SLURM signals every process of a job at once, loader workers and their servers included, at any time: during
+imports, inside a collective, while a checkpoint is written. So both signals are blocked, in this process and
+in every child it will start, and a thread waits for them. Nothing is interrupted and nobody is killed; the
+main thread sees a flag at its next step boundary, and if it reaches none in time, the thread acts alone.
+
+* USR2: the time limit is near, or a preemption was announced. Stop and requeue the job.
+* SIGTERM: preemption, ``scontrol requeue``, ``scancel``, Ctrl-C, or a peer died. Stop; who sent it decides.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from multiprocessing import active_children, resource_tracker
+
+SIGNALS = {signal.SIGUSR2, signal.SIGTERM}
+_POLL_SECONDS = 0.2
+
+
+class StopWatch:
+    """Waits for the signals of a scheduler in a thread of its own.
+
+    Args:
+        on_overdue: Called with this object, in the waiting thread, when the main thread did not leave in
+            time; must end the process.
+        is_hopeless: Tells that a peer has failed, so that there is no step boundary to wait for.
+    """
+
+    def __init__(self, *, on_overdue: Callable[[StopWatch], None], is_hopeless: Callable[[], bool]) -> None:
+        self.received = 0
+        self._on_overdue = on_overdue
+        self._is_hopeless = is_hopeless
+        self._grace_seconds: dict[int, float] = dict.fromkeys(SIGNALS, 0.0)
+        self._left = threading.Event()
+        # Starting the tracker unblocks SIGTERM in the calling thread (Python 3.10 to 3.12): do it before.
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        for number in SIGNALS:
+            # submitit's own handlers would requeue from inside a step. This one also covers threads that were
+            # started before the block.
+            signal.signal(number, self._note)
+        threading.Thread(target=self._wait, name="stop-watch", daemon=True).start()
+
+    def requested(self) -> bool:
+        """Tell whether a signal has asked this process to stop."""
+        return self.received != 0
+
+    def grant(self, *, before_limit: float, after_term: float) -> None:
+        """From now on there is work to save: give the main thread time to reach a step boundary.
+
+        Args:
+            before_limit: Seconds after USR2, when the job still has until its time limit.
+            after_term: Seconds after SIGTERM; SLURM kills after its ``KillWait``, usually 30.
+        """
+        self._grace_seconds = {signal.SIGUSR2: before_limit, signal.SIGTERM: after_term}
+
+    def leave(self) -> None:
+        """Say that the main thread has stopped in an orderly way and needs no ending."""
+        self._left.set()
+
+    def await_term(self, timeout_seconds: float) -> None:
+        """Return when SIGTERM has come, or after the timeout."""
+        deadline = time.monotonic() + timeout_seconds
+        while self.received != signal.SIGTERM and time.monotonic() < deadline:
+            # Either thread may be the one that the signal wakes.
+            found = signal.sigtimedwait(SIGNALS, _POLL_SECONDS)
+            if found is not None:
+                self._note(found.si_signo)
+
+    def _note(self, number: int, frame: object = None) -> None:
+        # A TERM after a USR2 wins: SLURM is ending the job already.
+        if number == signal.SIGTERM or not self.received:
+            self.received = number
+
+    def _wait(self) -> None:
+        self._note(signal.sigwait(SIGNALS))
+        deadline = time.monotonic() + self._grace_seconds[self.received]
+        while not self._left.wait(_POLL_SECONDS):
+            later = signal.sigtimedwait(SIGNALS, 0)
+            if later is not None:
+                self._note(later.si_signo)
+                deadline = min(deadline, time.monotonic() + self._grace_seconds[self.received])
+            if time.monotonic() > deadline or self._is_hopeless():
+                self._on_overdue(self)
+        while True:
+            self._note(signal.sigwait(SIGNALS))
+
+
+def end_children() -> None:
+    """Kill loader workers that are still there; with SIGTERM blocked, the interpreter's exit would wait."""
+    for child in active_children():
+        child.kill()
+
+
+def exit_at_once(status: int) -> None:
+    """End this process without the interpreter's exit: no handlers, no waiting for threads or workers."""
+    end_children()
+    os._exit(status)

@@ -1,0 +1,39 @@
+"""A plan on disk: its record, its config and the object that the ranks will run."""
+
+import sys
+from dataclasses import asdict
+
+from launch.job import Job
+from launch.plan import Plan
+from launch.records import Submission, new_submission_folder
+
+
+def write_submission(plan: Plan) -> Submission:
+    """Create a submission's folder with the record and the resolved config; return the record."""
+    folder = new_submission_folder(plan.run_dir)
+    (folder / "config.yaml").write_text(plan.cfg.dump(), encoding="utf-8")
+    submission = Submission(
+        folder=str(folder),
+        kind=plan.kind,
+        name=plan.name,
+        where=plan.where,
+        run_dir=str(plan.run_dir),
+        num_nodes=plan.options.nodes,
+        num_ranks=plan.num_ranks,
+        command=[sys.executable, *sys.argv],
+        options=asdict(plan.options),
+    )
+    submission.write()
+    return submission
+
+
+def job_of(plan: Plan, submission: Submission) -> Job:
+    """Return the object that every rank of a plan runs."""
+    return Job(
+        kind=plan.kind,
+        config_file=str(submission.config_file),
+        run_dir=str(plan.run_dir),
+        collective_timeout=plan.options.collective_timeout,
+        signal_delay=plan.options.signal_delay,
+        max_requeues=plan.options.max_requeues,
+    )

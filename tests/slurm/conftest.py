@@ -1,0 +1,73 @@
+"""A real SLURM for the tests of this folder: four nodes on this machine, idle before each test."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.local_slurm import LocalSlurm, can_account, queued, until, why_unavailable
+from support.slurm_config import SlurmShape
+
+_FOREIGN = ("SLURM_", "SBATCH_", "SUBMITIT_")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here):
+            item.add_marker(pytest.mark.slurm)
+
+
+@pytest.fixture(scope="session")
+def _cluster() -> Iterator[LocalSlurm]:
+    why = why_unavailable()
+    if why and os.environ.get("TSN_TSM_REQUIRE_SLURM") == "1":
+        pytest.fail(why)
+    if why:
+        pytest.skip(why)
+    partitions = [
+        "PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1",
+        "PartitionName=short Nodes=n[1-2] MaxTime=10 State=UP PriorityTier=1",
+        "PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=off",
+    ]
+    cluster = LocalSlurm(
+        SlurmShape(
+            accounting=can_account(),
+            cpus=4,
+            gpus=4,
+            partitions=partitions,
+            extra="PreemptType=preempt/partition_prio\nPreemptMode=REQUEUE",
+        )
+    ).start()
+    os.environ.pop("SLURM_CONF")
+    yield cluster
+    os.environ["SLURM_CONF"] = str(cluster.conf)
+    left = cluster.stop()
+    assert not left, f"processes left by jobs: {left}"
+
+
+@pytest.fixture
+def slurm(_cluster: LocalSlurm, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalSlurm]:
+    """SLURM_CONF names the private cluster; no job outlives the test."""
+    for name in [name for name in os.environ if name.startswith(_FOREIGN)]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("SLURM_CONF", str(_cluster.conf))
+    yield _cluster
+    _cluster.cancel_everything()
+    until(lambda: not queued(), 60, "an empty queue")
+    for name in _cluster.shape.names:
+        if not _cluster.is_up(name):
+            _cluster.start_node(name)
+    _cluster.wait_for_nodes("idle")
+
+
+@pytest.fixture
+def no_sacct(slurm: LocalSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalSlurm:
+    """The cluster as a user without accounting sees it: sacct's real message and exit status."""
+    folder = tmp_path / "without accounting"
+    folder.mkdir()
+    sacct = folder / "sacct"
+    sacct.write_text("#!/bin/sh\necho 'Slurm accounting storage is disabled' >&2\nexit 1\n")
+    sacct.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    return slurm
