@@ -104,6 +104,7 @@ def draw_scene(rng: np.random.Generator, *, pair: int) -> Scene:
         angles += rng.uniform(0.8 * np.pi, 1.5 * np.pi) * progress
     else:
         radii *= rng.uniform(2.2, 3.2) ** progress
+    # Quieter than the object, so that a small network finds the object within a few epochs.
     contrast = rng.uniform(0.2, 0.5)
     background = (1.0 - contrast) * rng.uniform() + contrast * _texture(rng, height, width, cells=(5, 9))
     return Scene(
