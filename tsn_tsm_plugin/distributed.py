@@ -33,11 +33,12 @@ def local_rank() -> int:
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
-def init_process_group_from_env(*, timeout_seconds: float = 600.0) -> bool:
+def init_process_group_from_env(*, timeout_seconds: float = 600.0, store: dist.Store | None = None) -> bool:
     """Join the process group that torchrun's variables describe; NCCL with CUDA, gloo without.
 
     Args:
         timeout_seconds: How long a collective waits for a lost peer before it raises.
+        store: Where the ranks meet, in place of ``MASTER_ADDR`` and ``MASTER_PORT``.
 
     Returns:
         Whether this call initialised the group. ``False`` when ``WORLD_SIZE`` is absent or 1, or when a group
@@ -49,7 +50,11 @@ def init_process_group_from_env(*, timeout_seconds: float = 600.0) -> bool:
     if use_cuda:
         torch.cuda.set_device(local_rank() % torch.cuda.device_count())
     dist.init_process_group(
-        "nccl" if use_cuda else "gloo", timeout=datetime.timedelta(seconds=timeout_seconds)
+        "nccl" if use_cuda else "gloo",
+        timeout=datetime.timedelta(seconds=timeout_seconds),
+        store=store,
+        rank=int(os.environ["RANK"]) if store is not None else -1,
+        world_size=int(os.environ["WORLD_SIZE"]) if store is not None else -1,
     )
     return True
 
