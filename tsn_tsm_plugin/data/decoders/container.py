@@ -42,7 +42,11 @@ def open_container(path: str) -> tuple[InputContainer, VideoStream]:
 
 def _best_stream(path: str, container: InputContainer) -> VideoStream:
     stream = container.streams.best("video")
-    if stream is None or container.format.name in _TEXT_FORMATS or stream.disposition & _attached_picture():
+    if (
+        not isinstance(stream, VideoStream)
+        or container.format.name in _TEXT_FORMATS
+        or stream.disposition & _attached_picture()
+    ):
         raise VideoError(f"{path}: holds no video stream. Remove it from the list.")
     context = stream.codec_context
     if context is None:

@@ -2,6 +2,7 @@
 
 import operator
 from dataclasses import dataclass
+from fractions import Fraction
 
 import av
 from av.container import InputContainer
@@ -28,11 +29,14 @@ class ScannedStream:
         index: Which packets each frame needs.
         packets: The packets, each with its number as its time stamp; None where they are too large to hold.
         frame_seconds: Presentation time of each frame where those ascend, else None.
+        is_seekable: Every frame can be decoded from the last keyframe at or before it, as the container
+            marks keyframes.
     """
 
     index: FrameIndex
     packets: list[av.Packet] | None
     frame_seconds: list[float] | None
+    is_seekable: bool
 
 
 class _Scan:
@@ -44,6 +48,7 @@ class _Scan:
         self.pictures: list[Picture] = []
         self.pts: list[int | None] = []
         self.discarded: set[int] = set()
+        self.has_loose_keyframe = False
         self.doubt: Exception | None = None
         self.scanner: PictureScanner | None = None
         try:
@@ -64,12 +69,15 @@ class _Scan:
         if self.doubt is not None or self.scanner is None:
             return
         try:
-            if packet.has_sidedata("new_extradata"):
-                raise UnverifiedStreamError("the stream changes its decoder configuration")
-            self.pictures.append(self.scanner.scan(bytes(packet)))
+            for _ in packet.iter_sidedata():
+                if packet.has_sidedata("new_extradata"):
+                    raise UnverifiedStreamError("the stream changes its decoder configuration")
+            picture = self.scanner.scan(bytes(packet))
         except (UnverifiedStreamError, IndexError) as doubt:
             self._doubt(doubt)
             return
+        self.pictures.append(picture)
+        self.has_loose_keyframe |= packet.is_keyframe and not picture.is_start
         self.pts.append(packet.pts)
         if packet.is_discard:
             self.discarded.add(number)
@@ -116,7 +124,8 @@ def scan_packets(path: str, container: InputContainer, stream: VideoStream) -> S
         reorder_depth=stream.codec_context.reorder_depth,
         discarded=frozenset(scan.discarded),
     )
-    return ScannedStream(index, scan.packets, _frame_seconds(scan, index, stream))
+    is_seekable = not (index.is_open or scan.has_loose_keyframe or scan.discarded)
+    return ScannedStream(index, scan.packets, _frame_seconds(scan, index, stream), is_seekable)
 
 
 def _frame_seconds(scan: _Scan, index: FrameIndex, stream: VideoStream) -> list[float] | None:
@@ -124,5 +133,5 @@ def _frame_seconds(scan: _Scan, index: FrameIndex, stream: VideoStream) -> list[
     known = [stamp for stamp in stamps if stamp is not None]
     if len(known) != len(stamps) or any(map(operator.ge, known, known[1:])):
         return None
-    numerator, denominator = stream.time_base.as_integer_ratio()
+    numerator, denominator = (stream.time_base or Fraction(1)).as_integer_ratio()
     return [stamp * numerator / denominator for stamp in known]

@@ -25,6 +25,8 @@ from tsn_tsm_plugin.log import get_logger
 
 logger = get_logger(__name__)
 
+_PROGRESSIVE = 1  # FFmpeg's AV_FIELD_PROGRESSIVE; 0 is unknown
+
 
 class _UnexpectedFramesError(Exception):
     """Sparse decoding gave other frames than the packets promised."""
@@ -46,7 +48,11 @@ class PyAVDecoder:
         width: Columns of a frame, in pixels.
         height: Rows of a frame, in pixels.
         stream_index: Number of the stream in the file.
+        pix_fmt: FFmpeg's name of the pixel format.
+        is_interlaced: Whether the header says so.
+        format_names: FFmpeg's names of the container.
         frame_seconds: Presentation time of each frame where it is certain and ascends, else None.
+        is_seekable: Whether every frame can be decoded from the last keyframe at or before it.
 
     Raises:
         VideoError: If the file is no video, damaged or cut short.
@@ -56,6 +62,7 @@ class PyAVDecoder:
         self.path = os.fspath(path)
         self.num_threads = num_threads
         self.frame_seconds: list[float] | None = None
+        self.is_seekable = False
         self._index: FrameIndex | None = None
         self._packets: list[av.Packet] | None = None
         self._context: VideoCodecContext | None = None
@@ -66,13 +73,16 @@ class PyAVDecoder:
             self.stream_index = stream.index
             self.fps = float(stream.average_rate or stream.guessed_rate or 0)
             self.width, self.height = stream.codec_context.width, stream.codec_context.height
+            self.pix_fmt = stream.codec_context.pix_fmt or "unknown"
+            self.is_interlaced = stream.codec_context.field_order > _PROGRESSIVE
+            self.format_names = frozenset(container.format.name.split(","))
             try:
                 scanned = scan_packets(self.path, container, stream)
             except UnverifiedStreamError as doubt:
                 self._give_up_sparse_reading(doubt)
             else:
                 self._index, self._packets = scanned.index, scanned.packets
-                self.frame_seconds = scanned.frame_seconds
+                self.frame_seconds, self.is_seekable = scanned.frame_seconds, scanned.is_seekable
                 self._context = self._prepared(stream.codec_context)
         self.num_frames = self._count_plainly() if self._index is None else len(self._index.frames)
         if self.num_frames == 0:
@@ -82,11 +92,6 @@ class PyAVDecoder:
     def is_sparse(self) -> bool:
         """Whether reading a few frames decodes less than everything before them."""
         return self._index is not None
-
-    @property
-    def is_open(self) -> bool:
-        """Whether some frames depend on packets before the keyframe that precedes them in the file."""
-        return self._index is not None and self._index.is_open
 
     def read(self, indices: Sequence[int]) -> Tensor:
         """Decode frames.
@@ -157,7 +162,7 @@ class PyAVDecoder:
         self._is_primed = True
         promised = iter(run.shown)
         for frame in _decoded(context, map(packet_at, run.packets)):
-            packet = next(promised, None)
+            packet = next(promised, -1)
             if frame.pts != packet or frame.is_corrupt:
                 raise _UnexpectedFramesError(f"packet {frame.pts} was decoded where {packet} was expected")
             yield packet, frame

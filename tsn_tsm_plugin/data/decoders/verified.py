@@ -1,0 +1,150 @@
+"""Other libraries' decoders, held to the frames of a plain decode.
+
+They count frames in their own ways: by time stamps, which some containers invent, or by seeking to keyframes
+that are none. So the packets are indexed here first, and a video goes to the library only where the index
+shows that both must count alike, and the first frame that both convert alike; any other video is read with
+PyAV, with one warning per reason. Measured with torchcodec 0.17 and decord 0.6, whose frames otherwise differ
+on MPEG-4 in AVI (torchcodec), MPEG program streams, intra refresh, 10 bit, interlaced and odd-sized video,
+open groups of pictures and edit lists (decord).
+"""
+
+import functools
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from tsn_tsm_plugin.data.decoders.pyav import PyAVDecoder
+from tsn_tsm_plugin.log import get_logger
+
+logger = get_logger(__name__)
+
+INSTALL_COMMAND = "pip install 'tsn_tsm_plugin[decoders]'"
+
+_TIME_TOLERANCE_SECONDS = 1e-4
+_EXACT_PIXEL_FORMATS = {"yuv420p", "yuvj420p", "yuv444p", "yuvj444p", "gray"}
+_EXACT_CONTAINERS = {"mp4", "matroska"}
+
+
+class DoubtError(Exception):
+    """The library may not give the frames of a plain decode."""
+
+
+@functools.cache
+def _warn_once(library: str, reason: str, path: str) -> None:
+    logger.warning(
+        "%s: read with decoder='pyav', not %s: %s. Said once for this reason.", path, library, reason
+    )
+
+
+class VerifiedDecoder(ABC):
+    """A library's decoder where it is known to be exact, PyAV elsewhere.
+
+    Args:
+        path: A video file.
+        num_threads: Threads of the decoder.
+
+    Attributes:
+        library: Name of the library.
+        is_delegated: Whether PyAV reads this video.
+    """
+
+    library: str
+
+    def __init__(self, path: str | os.PathLike[str], *, num_threads: int = 1) -> None:
+        self._load_library()
+        self.path = os.fspath(path)
+        self._reference = PyAVDecoder(path, num_threads=num_threads)
+        self.is_delegated = False
+        self.fps = self._reference.fps
+        self.width, self.height = self._reference.width, self._reference.height
+        try:
+            self._check_index()
+            num_frames = self._open(self._reference.stream_index, num_threads)
+            if num_frames != self.num_frames:
+                raise DoubtError(f"it counts other frames than FFmpeg ({num_frames}, not {self.num_frames})")
+            if not torch.equal(self._read([0]), self._reference.read([0])):
+                raise DoubtError("its first frame differs")
+        except (DoubtError, RuntimeError) as doubt:
+            self._delegate(doubt)
+        else:
+            self._reference.close()
+
+    @property
+    def num_frames(self) -> int:
+        """How many frames a plain decode of the whole file gives."""
+        return self._reference.num_frames
+
+    def read(self, indices: Sequence[int]) -> Tensor:
+        """Decode frames, in any order, repeats allowed; uint8 RGB (T, C, H, W)."""
+        if not self.is_delegated:
+            try:
+                return self._read(indices)
+            except (DoubtError, RuntimeError) as doubt:
+                self._delegate(doubt)
+        return self._reference.read(indices)
+
+    def close(self) -> None:
+        """Release the decoder and the file."""
+        self._close()
+        self._reference.close()
+
+    def _check_index(self) -> None:
+        reference = self._reference
+        is_halved = reference.pix_fmt.endswith("420p") and (reference.width % 2 or reference.height % 2)
+        if not reference.format_names & _EXACT_CONTAINERS:
+            raise DoubtError(f"not known to be exact on {'/'.join(sorted(reference.format_names))} files")
+        if reference.frame_seconds is None:
+            raise DoubtError("time stamps do not give the order of the frames")
+        if not reference.is_seekable:
+            raise DoubtError(
+                "some frames depend on packets before their keyframe, or are hidden by an edit list"
+            )
+        if reference.pix_fmt not in _EXACT_PIXEL_FORMATS or is_halved or reference.is_interlaced:
+            layout = (
+                "interlaced " * reference.is_interlaced + reference.pix_fmt + " of odd size" * bool(is_halved)
+            )
+            raise DoubtError(f"its colours differ for {layout}")
+
+    def _check_times(self, indices: Sequence[int], seconds: Sequence[float]) -> None:
+        expected = self._reference.frame_seconds
+        assert expected is not None
+        for index, second in zip(indices, seconds, strict=True):
+            if abs(second - expected[index]) > _TIME_TOLERANCE_SECONDS:
+                raise DoubtError("it gives frames of other times")
+
+    def _check_shape(self, frames_TCHW: Tensor) -> Tensor:
+        if frames_TCHW.shape[1:] != (3, self.height, self.width):
+            raise DoubtError("it gives frames of another size, perhaps rotated")
+        return frames_TCHW
+
+    def _delegate(self, doubt: Exception) -> None:
+        _warn_once(self.library, str(doubt).split("\n", 1)[0], self.path)
+        self.is_delegated = True
+        self._close()
+
+    @abstractmethod
+    def _load_library(self) -> None:
+        """Import the library.
+
+        Raises:
+            ImportError: If it is not installed or does not load; says what to do.
+        """
+
+    @abstractmethod
+    def _open(self, stream_index: int, num_threads: int) -> int:
+        """Open the file and return the number of frames that the library counts."""
+
+    @abstractmethod
+    def _read(self, indices: Sequence[int]) -> Tensor:
+        """Decode frames as uint8 RGB (T, C, H, W).
+
+        Raises:
+            DoubtError: If what comes may be other frames.
+        """
+
+    @abstractmethod
+    def _close(self) -> None:
+        """Release the library's decoder."""
