@@ -118,8 +118,8 @@ _C.MIXUP.CUTMIX_ALPHA = 1.0
 # Probability of mixing, and of CutMix rather than MixUp.
 _C.MIXUP.PROB = 1.0
 _C.MIXUP.SWITCH_PROB = 0.5
-# Share of a label that is spread over all classes, in [0, 1).
-_C.MIXUP.LABEL_SMOOTH_VALUE = 0.1
+# Share of a label that is spread over all classes, in [0, 1); SlowFast's default is 0.1, the references' 0.
+_C.MIXUP.LABEL_SMOOTH_VALUE = 0.0
 # Draw for each clip instead of once for the batch.
 _C.MIXUP.PER_SAMPLE = False
 

@@ -197,7 +197,7 @@ class RandomMix(BatchMix):
         cutmix_alpha: float = 1.0,
         prob: float = 1.0,
         switch_prob: float = 0.5,
-        label_smoothing: float = 0.1,
+        label_smoothing: float = 0.0,
         per_sample: bool = False,
     ) -> None:
         super().__init__(num_classes, label_smoothing=label_smoothing, per_sample=per_sample)

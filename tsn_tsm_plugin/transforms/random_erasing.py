@@ -81,7 +81,8 @@ class RandomErasing(nn.Module):
 
     def extra_repr(self) -> str:
         """Name the settings in the module's repr."""
-        return f"p={self.p}, area={self.area}, mode={self.mode!r}, per_frame={self.per_frame}"
+        low, high = self.area
+        return f"p={self.p}, area=({low:.3g}, {high:.3g}), mode={self.mode!r}, per_frame={self.per_frame}"
 
     def _erase(self, video: Tensor, generator: torch.Generator | None) -> Tensor:
         num_frames, frame_height, frame_width = video.shape[1:]

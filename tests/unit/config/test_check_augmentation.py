@@ -34,7 +34,7 @@ def test_known_kinds_of_rand_augment_pass(recipe, aa_type):
             "MIXUP.ALPHA or MIXUP.CUTMIX_ALPHA must be positive with MIXUP.ENABLE, got 0 for both",
         ),
         (
-            ["MIXUP.ENABLE=true", "SOLVER.LABEL_SMOOTHING=0.1"],
+            ["MIXUP.ENABLE=true", "MIXUP.LABEL_SMOOTH_VALUE=0.1", "SOLVER.LABEL_SMOOTHING=0.1"],
             "SOLVER.LABEL_SMOOTHING must be 0 with MIXUP.ENABLE and its LABEL_SMOOTH_VALUE",
         ),
     ],

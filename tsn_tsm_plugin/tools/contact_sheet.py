@@ -1,0 +1,129 @@
+"""Clips as one picture: a heading, then for each clip its caption and a row of frames for each view."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+_TEXT_PX = 14
+_LINE_PX = 20
+_GAP_PX = 2
+_BLOCK_GAP_PX = 14
+_MARGIN_PX = 12
+_LEAST_WIDTH_PX = 640
+_PAPER = (255, 255, 255)
+_INK = (30, 30, 30)
+_FAINT = (120, 120, 120)
+_ALARM = (180, 30, 30)
+
+_Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+
+@dataclass(frozen=True)
+class SheetClip:
+    """What the sheet shows of a clip.
+
+    Attributes:
+        caption: First line, such as the label.
+        note: Second part of the line, in fainter ink, such as the file.
+        views: uint8 (V, C, T, H, W) of equal numbers of frames, or None for a video that could not be read.
+        view_names: One for each view; a clip of a single view needs none.
+    """
+
+    caption: str
+    note: str
+    views: Tensor | None
+    view_names: Sequence[str] = ()
+
+
+def draw_contact_sheet(
+    clips: Sequence[SheetClip], *, heading: str, details: str, frame_px: int
+) -> Image.Image:
+    """Draw the sheet.
+
+    Args:
+        clips: At least one.
+        heading: First line of the sheet.
+        details: What follows it, in fainter ink, wrapped to the width of the sheet.
+        frame_px: Height of a frame on the sheet, in pixels.
+    """
+    font = ImageFont.load_default(size=_TEXT_PX)
+    names = [name for clip in clips if _num_views(clip) > 1 for name in clip.view_names]
+    left = _MARGIN_PX + max((int(font.getlength(name)) + _MARGIN_PX for name in names), default=0)
+    captions = [font.getlength(f"{clip.caption}   {clip.note}") for clip in clips if clip.views is not None]
+    width = max(
+        _LEAST_WIDTH_PX, *(left + _row_width(clip, frame_px) for clip in clips), *map(math.ceil, captions)
+    )
+    lines = _wrap(details, font, width - _MARGIN_PX)
+    top = _MARGIN_PX + (1 + len(lines)) * _LINE_PX
+    height = top + sum(_block_height(clip, frame_px) for clip in clips) + _MARGIN_PX
+    sheet = Image.new("RGB", (width + _MARGIN_PX, height), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    draw.text((_MARGIN_PX, _MARGIN_PX), heading, fill=_INK, font=font)
+    for number, line in enumerate(lines, start=1):
+        draw.text((_MARGIN_PX, _MARGIN_PX + number * _LINE_PX), line, fill=_FAINT, font=font)
+    for clip in clips:
+        _draw_clip(sheet, draw, clip, left=left, top=top + _BLOCK_GAP_PX, frame_px=frame_px, font=font)
+        top += _block_height(clip, frame_px)
+    return sheet
+
+
+def _wrap(text: str, font: _Font, width: int) -> list[str]:
+    """Break a text at its blanks into lines of at most ``width`` pixels, longer words excepted."""
+    lines: list[str] = []
+    for word in text.split():
+        if lines and font.getlength(f"{lines[-1]} {word}") <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines
+
+
+def _num_views(clip: SheetClip) -> int:
+    return 0 if clip.views is None else len(clip.views)
+
+
+def _frame_width(clip: SheetClip, frame_px: int) -> int:
+    assert clip.views is not None, "only clips with frames are measured"
+    height, width = clip.views.shape[-2:]
+    return max(1, round(frame_px * width / height))
+
+
+def _row_width(clip: SheetClip, frame_px: int) -> int:
+    if clip.views is None:
+        return 0
+    return clip.views.shape[2] * (_frame_width(clip, frame_px) + _GAP_PX)
+
+
+def _block_height(clip: SheetClip, frame_px: int) -> int:
+    return _BLOCK_GAP_PX + _LINE_PX + _num_views(clip) * (frame_px + _GAP_PX)
+
+
+def _draw_clip(
+    sheet: Image.Image,
+    draw: ImageDraw.ImageDraw,
+    clip: SheetClip,
+    *,
+    left: int,
+    top: int,
+    frame_px: int,
+    font: _Font,
+) -> None:
+    draw.text((_MARGIN_PX, top), clip.caption, fill=_INK if clip.views is not None else _ALARM, font=font)
+    note_left = _MARGIN_PX + font.getlength(f"{clip.caption}   ")
+    draw.text((note_left, top), clip.note, fill=_FAINT, font=font)
+    if clip.views is None:
+        return
+    top += _LINE_PX
+    frame_width = _frame_width(clip, frame_px)
+    for number, view_CTHW in enumerate(clip.views):
+        if len(clip.views) > 1:
+            text_top = top + (frame_px - _LINE_PX) // 2
+            draw.text((_MARGIN_PX, text_top), clip.view_names[number], fill=_FAINT, font=font)
+        for position, frame_CHW in enumerate(view_CTHW.unbind(1)):
+            picture = Image.fromarray(frame_CHW.permute(1, 2, 0).contiguous().numpy())
+            picture = picture.resize((frame_width, frame_px), Image.Resampling.LANCZOS)
+            sheet.paste(picture, (left + position * (frame_width + _GAP_PX), top))
+        top += frame_px + _GAP_PX

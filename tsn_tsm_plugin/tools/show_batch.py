@@ -1,0 +1,174 @@
+"""Draw what the network will see: ``python -m tsn_tsm_plugin.tools.show_batch --cfg FILE --out sheet.png``.
+
+The sheet shows the first clips of an epoch of training, augmented and, where the recipe says so, mixed as
+training does it, or the test views of the first videos of a list, with labels and file names.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tsn_tsm_plugin.config import CfgNode
+from tsn_tsm_plugin.tools.command import add_recipe_arguments, read_recipe, run_command
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tsn_tsm_plugin.data.collate import BadVideo, ClipDict
+    from tsn_tsm_plugin.tools.contact_sheet import SheetClip
+
+_SHEET_PX = 1600
+_FRAME_PX = (56, 128)
+_CORNERS = ("upper left", "upper right", "lower left", "lower right", "centre")
+_CROP_NAMES = {
+    1: ("centre",),
+    3: ("first crop", "last crop", "middle crop"),
+    10: tuple(chain.from_iterable((corner, f"{corner}, mirrored") for corner in _CORNERS)),
+}
+
+
+def show_batch(cfg: CfgNode, split: str, out: str | Path, *, num_clips: int = 8, epoch: int = 0) -> Path:
+    """Write a contact sheet of the first clips of a split.
+
+    Args:
+        cfg: The recipe.
+        split: ``"train"``, ``"val"`` or ``"test"``.
+        out: PNG file to write; its folder is made.
+        num_clips: Clips on the sheet. Mixed clips find their partners among these.
+        epoch: Epoch of training, from 0, whose order and augmentation are shown.
+
+    Returns:
+        The file.
+
+    Raises:
+        ConfigError: If the data folder does not exist.
+        AnnotationError: If the list file is missing or malformed.
+    """
+    from tsn_tsm_plugin.data.build import build_loader, read_class_names
+    from tsn_tsm_plugin.tools.contact_sheet import draw_contact_sheet
+
+    loader = build_loader(cfg, split)
+    loader.batch_sampler.set_epoch(epoch)  # type: ignore[union-attr]
+    keys = list(islice(chain.from_iterable(loader.batch_sampler), num_clips))  # type: ignore[arg-type]
+    samples = [loader.dataset[key] for key in keys]
+    listed = [loader.dataset.entries[key.video_index].label for key in keys]  # type: ignore[attr-defined]
+    clips = _sheet_clips(cfg, split, samples, listed, read_class_names(cfg), epoch=epoch)
+    num_frames = _num_frames(cfg, split)
+    of_epoch = f", epoch {epoch}" if split == "train" else ""
+    sheet = draw_contact_sheet(
+        clips,
+        heading=f"{cfg.MODEL.ARCH.upper()}, {split} split{of_epoch}, {num_frames} frames of a view",
+        details=str(loader.dataset.clip_transform),  # type: ignore[attr-defined]
+        frame_px=min(max(_SHEET_PX // num_frames, _FRAME_PX[0]), _FRAME_PX[1]),
+    )
+    path = Path(out)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(path)
+    return path
+
+
+def _num_frames(cfg: CfgNode, split: str) -> int:
+    """Return the frames of one view."""
+    return (split == "test" and cfg.TEST.NUM_FRAMES) or cfg.DATA.NUM_FRAMES
+
+
+def _sheet_clips(
+    cfg: CfgNode,
+    split: str,
+    samples: "Sequence[ClipDict | BadVideo]",
+    listed: Sequence[int],
+    class_names: Sequence[str],
+    *,
+    epoch: int,
+) -> "list[SheetClip]":
+    from tsn_tsm_plugin.data.collate import BadVideo
+    from tsn_tsm_plugin.tools.contact_sheet import SheetClip
+
+    good = [sample for sample in samples if not isinstance(sample, BadVideo)]
+    mixed = iter(_mix(cfg, good, class_names, epoch=epoch) if split == "train" and cfg.MIXUP.ENABLE else ())
+    clips = []
+    for sample, label in zip(samples, listed, strict=True):
+        if isinstance(sample, BadVideo):
+            clips.append(SheetClip("unreadable", sample.reason, None))
+            continue
+        caption = _caption(sample["label"], class_names)
+        if sample["label"] != label:
+            caption += f" (mirrored from {_caption(label, class_names)})"
+        video, caption = next(mixed, (sample["video"], caption))
+        views = video.unflatten(1, (-1, _num_frames(cfg, split))).transpose(0, 1)
+        clips.append(SheetClip(caption, sample["video_name"], views, _view_names(cfg, split, len(views))))
+    return clips
+
+
+def _caption(label: int, class_names: Sequence[str]) -> str:
+    name = class_names[label]
+    return name if name == str(label) else f"{label} {name}"
+
+
+def _mix(
+    cfg: CfgNode, clips: "Sequence[ClipDict]", class_names: Sequence[str], *, epoch: int
+) -> "list[tuple[Tensor, str]]":
+    """Return the mixed videos, as pixels again, and their labels with shares."""
+    import torch
+
+    from tsn_tsm_plugin.transforms import Normalize
+    from tsn_tsm_plugin.transforms.build import build_batch_transform
+
+    mix = build_batch_transform(cfg)
+    assert mix is not None, "called where MIXUP is enabled"
+    normalize = Normalize(cfg.DATA.MEAN, cfg.DATA.STD)
+    mean, std = (values.view(3, 1, 1, 1) for values in (normalize.mean, normalize.std))
+    video, shares_BK = mix(
+        normalize(torch.stack([clip["video"] for clip in clips])),
+        torch.tensor([clip["label"] for clip in clips]),
+        generator=torch.Generator().manual_seed(cfg.RNG_SEED + epoch),
+    )
+    pixels = (video * std + mean).round().clamp(0, 255).to(torch.uint8)
+    smoothed = mix.label_smoothing / mix.num_classes
+    captions = []
+    for shares in shares_BK:
+        order = shares.argsort(descending=True).tolist()
+        parts = [f"{shares[k]:.0%} {_caption(k, class_names)}" for k in order if shares[k] > smoothed + 5e-3]
+        captions.append(" + ".join(parts))
+    return list(zip(pixels, captions, strict=True))
+
+
+def _view_names(cfg: CfgNode, split: str, num_views: int) -> list[str]:
+    """Name the views, crop-major as they are stored."""
+    crops = _CROP_NAMES[cfg.TEST.NUM_SPATIAL_CROPS if split == "test" else 1]
+    num_times = num_views // len(crops)
+    if num_times == 1:
+        return list(crops)
+    if cfg.TSN.SAMPLING == "uniform":
+        times = ["segment centres", "segment starts"]
+    else:
+        times = [f"window {number}" for number in range(1, num_times + 1)]
+    return [f"{crop}, {time}" if len(crops) > 1 else time for crop in crops for time in times]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="tsn-tsm-show-batch", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_recipe_arguments(parser)
+    parser.add_argument("--split", choices=("train", "val", "test"), default="train")
+    parser.add_argument("--out", type=Path, default=Path("sheet.png"), metavar="FILE", help="PNG to write")
+    parser.add_argument("--num-clips", type=int, default=8, metavar="N", help="clips to show (default: 8)")
+    parser.add_argument("--epoch", type=int, default=0, metavar="N", help="epoch of training, from 0")
+    args = parser.parse_intermixed_args(argv)
+    if args.num_clips < 1:
+        parser.error(f"--num-clips must be at least 1, got {args.num_clips}")
+
+    def work() -> None:
+        path = show_batch(read_recipe(args), args.split, args.out, num_clips=args.num_clips, epoch=args.epoch)
+        print(path)
+
+    return run_command(work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
