@@ -1,8 +1,14 @@
 """A dataset, a backbone and a recipe so small that a whole training run takes a second on one core."""
 
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from support.videos import numbered_frames, write_video
 from torch import Tensor, nn
 
@@ -92,3 +98,46 @@ def tiny_cfg(folder: Path, *, data: Path, out: str = "run", **overrides: Any) ->
     for key, value in overrides.items():
         opts += [key.replace("__", "."), str(value)]
     return load_cfg(write_recipe(folder, data=data), opts)
+
+
+class ForkedTraining:
+    """The command ``tools.train`` in a forked process: importing everything again would take longer.
+
+    Attributes:
+        pid: Of the process, which leads a process group of its own.
+        run: The run folder.
+    """
+
+    def __init__(self, folder: Path, *, data: Path, opts: Sequence[str] = ()) -> None:
+        self.run = folder / "run"
+        self._said = folder / f"stderr_{len(list(folder.glob('stderr_*')))}.txt"
+        argv = ["--cfg", str(write_recipe(folder, data=data)), "OUTPUT_DIR", str(self.run), *opts]
+        self._process = multiprocessing.get_context("fork").Process(target=self._train, args=(argv,))
+        self._process.start()
+        self.pid = self._process.pid
+
+    def _train(self, argv: list[str]) -> None:
+        from tsn_tsm_plugin.tools.train import main
+
+        os.setsid()
+        torch.set_num_threads(1)  # as in loader workers: the threads of the parent were not forked
+        with self._said.open("w", buffering=1) as sys.stderr:
+            code = main(argv)
+        os._exit(code)
+
+    def wait_for_steps(self, steps: int) -> None:
+        """Return once the run has written ``steps`` lines of metrics."""
+        metrics = self.run / "metrics.jsonl"
+        while not metrics.exists() or len(metrics.read_text().splitlines()) < steps:
+            assert self._process.is_alive(), self._said.read_text()
+            time.sleep(0.01)
+
+    def wait_at_most(self, seconds: float) -> None:
+        """Return after that time, or as soon as the run has ended."""
+        self._process.join(timeout=seconds)
+
+    def end(self) -> tuple[int, str]:
+        """Wait for the end; return the exit code, negative after a deadly signal, and what stderr got."""
+        self._process.join(timeout=120)
+        assert self._process.exitcode is not None, "the run does not end"
+        return self._process.exitcode, self._said.read_text()

@@ -13,6 +13,7 @@ _CHOICES: dict[str, tuple[object, ...]] = {
     "TSN.TEST_SAMPLING": ("", "uniform", "dense"),
     "TEST.PROTOCOL": ("", "efficient", "accurate"),
     "TSM.SHIFT_PLACE": ("blockres", "block"),
+    "DATA.FORMAT": ("videos", "frames"),
     "DATA.PREPARE": ("", "motion"),
     "AUG.CROP": ("multi_scale", "random_resized", "center"),
     "AUG.NUM_FIXED_CROPS": (5, 13),
@@ -32,6 +33,7 @@ _AT_LEAST: dict[str, float] = {
     "TSN.SAMPLE_RANGE": 1,
     "TSM.SHIFT_DIV": 2,
     "DATA.NUM_FRAMES": 1,
+    "DATA.FRAME_START_INDEX": 0,
     "DATA.MAX_BAD_VIDEOS": 0,
     "DATA.TRAIN_SHORT_SIDE": 0,
     "DATA.TEST_SHORT_SIDE": 0,
@@ -69,7 +71,8 @@ _AA_TYPE = re.compile(
 
 def faults_of(cfg: CfgNode) -> list[Fault]:
     """Return every broken rule as ``(key, what the rule is and what was given)``."""
-    return [*_words(cfg), *_ranges(cfg), *_sampling(cfg), *_pixels(cfg), *_augmentation(cfg), *_schedule(cfg)]
+    rules = (_words, _ranges, _storage, _sampling, _pixels, _augmentation, _schedule)
+    return [fault for rule in rules for fault in rule(cfg)]
 
 
 def _value(cfg: CfgNode, key: str) -> object:
@@ -97,6 +100,19 @@ def _ranges(cfg: CfgNode) -> Iterator[Fault]:
     for key in _SHARES:
         if not 0.0 <= _value(cfg, key) < 1.0:  # type: ignore[operator]
             yield key, f"must be in [0, 1), got {_value(cfg, key)!r}"
+
+
+def _storage(cfg: CfgNode) -> Iterator[Fault]:
+    template = cfg.DATA.FRAME_TEMPLATE
+    try:
+        numbers_differ = template.format(1) != template.format(2)
+    except (ValueError, IndexError, KeyError):
+        numbers_differ = False
+    if not numbers_differ:
+        yield (
+            "DATA.FRAME_TEMPLATE",
+            f"must hold one field for a number, such as 'img_{{:05}}.jpg', got {template!r}",
+        )
 
 
 def _sampling(cfg: CfgNode) -> Iterator[Fault]:
@@ -187,4 +203,9 @@ def _schedule(cfg: CfgNode) -> Iterator[Fault]:
         yield (
             "SOLVER.LRS",
             f"must hold one factor for each of SOLVER.STEPS ({len(steps)}), got {list(cfg.SOLVER.LRS)!r}",
+        )
+    if cfg.SOLVER.WARMUP_EPOCHS % 1 and not cfg.SOLVER.LR_PER_STEP:
+        yield (
+            "SOLVER.WARMUP_EPOCHS",
+            f"must be whole epochs unless SOLVER.LR_PER_STEP is on, got {cfg.SOLVER.WARMUP_EPOCHS!r}",
         )

@@ -101,6 +101,12 @@ def keep_newest(folder: Path, *, count: int) -> None:
         path.unlink(missing_ok=True)
 
 
+def remove_unfinished(folder: Path) -> None:
+    """Delete the temporary files of runs that were killed while they wrote a checkpoint."""
+    for path in folder.glob(".*.tmp"):
+        path.unlink(missing_ok=True)
+
+
 def mark_best(path: Path) -> None:
     """Make ``best.pt`` the same file as the checkpoint ``path``; it outlives :func:`keep_newest`."""
     best = path.with_name("best.pt")

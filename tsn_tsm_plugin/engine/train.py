@@ -17,6 +17,7 @@ from tsn_tsm_plugin.engine.checkpoint import (
     list_checkpoints,
     load_checkpoint,
     load_newest_checkpoint,
+    remove_unfinished,
 )
 from tsn_tsm_plugin.engine.device import compute_device
 from tsn_tsm_plugin.engine.evaluate import test_model
@@ -130,6 +131,7 @@ def _check_batch_size(cfg: CfgNode, ranks: Ranks) -> None:
 
 def _newest_checkpoint(cfg: CfgNode, folder: RunFolder) -> Path | None:
     """Return the checkpoint to go on from, or ``None`` for a fresh start."""
+    remove_unfinished(folder.checkpoints)
     if cfg.TRAIN.AUTO_RESUME:
         found = load_newest_checkpoint(folder.checkpoints)
         return found[0] if found else None
@@ -157,8 +159,8 @@ def _build_updater(cfg: CfgNode, model: nn.Module, device: torch.device, ranks: 
     wrapped = model
     if ranks.world_size > 1:
         device_ids = [device.index] if device.type == "cuda" else None
-        # Running statistics stay each rank's own, as in the references; rank 0's are tested and saved.
-        wrapped = DistributedDataParallel(model, device_ids=device_ids, broadcast_buffers=False)
+        # Batch norm normalises with the clips of its own rank; the running statistics are rank 0's.
+        wrapped = DistributedDataParallel(model, device_ids=device_ids)
     return Updater(
         wrapped,
         optimizer,

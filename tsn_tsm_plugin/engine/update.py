@@ -97,8 +97,8 @@ class Updater:
         self._copy(self._buffers, self._buffers_before)
         # Ranks average gradients; the mean over all clips needs their sum over num_clips.
         weight = world_size / num_clips
-        loss = torch.zeros((), device=self._device)
-        num_right = torch.zeros((), device=self._device)
+        loss = torch.zeros((), device=self._device, dtype=torch.float64)
+        num_right = torch.zeros((), device=self._device, dtype=torch.float64)
         for part, target, is_last in self._parts(video, label):
             with self._reduction(is_last):
                 with self._autocast():
@@ -130,8 +130,9 @@ class Updater:
         return torch.autocast(self._device.type, dtype=_PRECISIONS[self._precision])
 
     def _loss(self, logits_BK: Tensor, target: Tensor) -> Tensor:
+        at_least_float32 = torch.promote_types(logits_BK.dtype, torch.float32)
         return F.cross_entropy(
-            logits_BK.float(), target, reduction="sum", label_smoothing=self._label_smoothing
+            logits_BK.to(at_least_float32), target, reduction="sum", label_smoothing=self._label_smoothing
         )
 
     @staticmethod
@@ -144,7 +145,7 @@ class Updater:
         self.scaler.unscale_(self.optimizer)
         grad_norm = nn.utils.clip_grad_norm_(self._parameters, self._max_norm)
         # One transfer for all three: every transfer makes the CPU wait for the GPU.
-        loss_value, right, norm = torch.stack([loss, num_right, grad_norm]).tolist()
+        loss_value, right, norm = torch.stack([loss, num_right, grad_norm.double()]).tolist()
         is_finite = math.isfinite(norm)
         if is_finite or self.scaler.is_enabled():
             self.scaler.step(self.optimizer)

@@ -1,0 +1,109 @@
+"""Several ranks train and evaluate as one: gloo processes on this machine."""
+
+import itertools
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from support.runs import tiny_cfg, write_dataset
+
+from tsn_tsm_plugin import engine
+from tsn_tsm_plugin.config import CfgNode
+from tsn_tsm_plugin.engine.checkpoint import list_checkpoints, load_checkpoint
+from tsn_tsm_plugin.engine.ranks import Ranks
+from tsn_tsm_plugin.errors import RunFolderError, VideoError
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_dataset(tmp_path_factory.mktemp("tiny"), num_train=8, num_val=5)
+
+
+def spawn(world_size: int, folder: Path, work: Callable[[], None]) -> None:
+    store = folder / f"store_{len(list(folder.iterdir()))}"
+    # Forked: importing everything again would take longer than the work.
+    mp.start_processes(_join, args=(world_size, store, work), nprocs=world_size, start_method="fork")
+
+
+def _join(rank: int, world_size: int, store: Path, work: Callable[[], None]) -> None:
+    torch.set_num_threads(1)  # as in loader workers: the threads of the parent were not forked
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world_size)
+    work()
+    dist.destroy_process_group()
+
+
+def train_without_batch_norm(cfg: CfgNode) -> None:
+    """Train with batch norm at its initial statistics."""
+    torch.nn.BatchNorm2d.forward = lambda self, x: torch.nn.functional.batch_norm(
+        x, self.running_mean, self.running_var, self.weight, self.bias, False
+    )
+    engine.train(cfg)
+
+
+def stop_when_rank_1_is_asked(cfg: CfgNode) -> None:
+    polls = itertools.count()
+    with pytest.raises(engine.TrainingStopped, match="after step 1;"):
+        engine.train(cfg, stop_requested=lambda: dist.get_rank() == 1 and next(polls) >= 1)
+
+
+def evaluate_and_keep(cfg: CfgNode) -> None:
+    results = engine.evaluate(cfg)
+    torch.save(results, f"{cfg.OUTPUT_DIR}/results_{dist.get_rank()}.pt")
+
+
+def final_state(run: Path) -> dict:
+    return load_checkpoint(list_checkpoints(run / "checkpoints")[0])
+
+
+def test_two_ranks_end_with_the_weights_of_one_process(tmp_path, data):
+    for world_size in (1, 2):
+        cfg = tiny_cfg(tmp_path, data=data, out=f"of_{world_size}", MODEL__DROPOUT_RATE=0.0)
+        spawn(world_size, tmp_path, partial(train_without_batch_norm, cfg))
+    one, two = (final_state(tmp_path / name)["model_state"] for name in ("of_1", "of_2"))
+
+    for name in one:
+        torch.testing.assert_close(two[name], one[name], rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_two_ranks_stop_together_and_go_on_to_the_same_bits(tmp_path, data):
+    cfg, parts_cfg = (tiny_cfg(tmp_path, data=data, out=out) for out in ("whole", "parts"))
+    spawn(2, tmp_path, partial(engine.train, cfg))
+    spawn(2, tmp_path, partial(stop_when_rank_1_is_asked, parts_cfg))
+    spawn(2, tmp_path, partial(engine.train, parts_cfg))
+    whole, parts = (final_state(tmp_path / name) for name in ("whole", "parts"))
+
+    assert all(torch.equal(whole["model_state"][k], parts["model_state"][k]) for k in whole["model_state"])
+    assert torch.equal(whole["random_state"][1]["torch"], parts["random_state"][1]["torch"])
+    assert "Going on from" in (tmp_path / "parts" / "log.txt").read_text()
+
+
+def test_the_results_do_not_depend_on_the_number_of_ranks(tmp_path, data):
+    engine.train(tiny_cfg(tmp_path, data=data, SOLVER__MAX_EPOCH=1))
+    weights = str(list_checkpoints(tmp_path / "run" / "checkpoints")[0])
+    one = engine.evaluate(tiny_cfg(tmp_path, data=data, TEST__CHECKPOINT_FILE_PATH=weights))
+
+    for world_size in (2, 3):
+        out = f"of_{world_size}"
+        cfg = tiny_cfg(tmp_path, data=data, out=out, TEST__CHECKPOINT_FILE_PATH=weights)
+        spawn(world_size, tmp_path, partial(evaluate_and_keep, cfg))
+        for rank in range(world_size):
+            many = torch.load(tmp_path / out / f"results_{rank}.pt", weights_only=True)
+            for key in ("top1", "top5", "mean_class", "num_videos", "confusion_matrix", "classes"):
+                assert many[key] == one[key], key
+
+
+def fail_on_main() -> None:
+    def work():
+        raise VideoError("no such thing")
+
+    kind = VideoError if dist.get_rank() == 0 else RunFolderError
+    with pytest.raises(kind, match="no such thing"):
+        Ranks().on_main(work)
+
+
+def test_what_fails_on_rank_0_fails_everywhere(tmp_path):
+    spawn(2, tmp_path, fail_on_main)

@@ -1,0 +1,40 @@
+"""Plots are drawn for few and many classes, and for runs that were never validated."""
+
+import pytest
+import torch
+
+from tsn_tsm_plugin.engine.plots import plot_confusion_matrix, plot_curves
+
+RECORDS = [
+    {"step": step, "epoch": 1, "train/loss": 1 / step, "train/top1": 10.0 * step, "train/lr": 0.1}
+    for step in (1, 2, 3)
+]
+PNG = b"\x89PNG"
+
+
+@pytest.mark.parametrize("validated", [True, False])
+def test_curves_are_drawn_with_and_without_validation(tmp_path, validated):
+    validation = [{"step": 3, "epoch": 1, "val/loss": 0.5, "val/top1": 50.0}] if validated else []
+    plot_curves(RECORDS + validation, tmp_path / "curves.png")
+
+    assert (tmp_path / "curves.png").read_bytes().startswith(PNG)
+
+
+def test_a_loss_that_was_not_finite_does_not_break_the_curves(tmp_path):
+    plot_curves([*RECORDS, {**RECORDS[0], "step": 4, "train/loss": None}], tmp_path / "curves.png")
+
+    assert (tmp_path / "curves.png").exists()
+
+
+def test_nothing_is_drawn_of_nothing(tmp_path):
+    plot_curves([], tmp_path / "curves.png")
+
+    assert not (tmp_path / "curves.png").exists()
+
+
+@pytest.mark.parametrize("num_classes", [2, 174])
+def test_a_confusion_matrix_is_drawn_for_few_and_many_classes(tmp_path, num_classes):
+    names = [f"class {i}" for i in range(num_classes)]
+    plot_confusion_matrix(torch.eye(num_classes, dtype=torch.int64), names, tmp_path / "matrix.png")
+
+    assert (tmp_path / "matrix.png").read_bytes().startswith(PNG)

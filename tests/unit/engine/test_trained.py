@@ -1,0 +1,83 @@
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from support.trained import CLASS_NAMES, write_checkpoint
+
+from tsn_tsm_plugin.engine.trained import load_trained
+from tsn_tsm_plugin.errors import CheckpointError
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return write_checkpoint(tmp_path_factory.mktemp("trained") / "w.pt")
+
+
+def test_a_checkpoint_alone_gives_model_recipe_and_class_names(checkpoint):
+    trained = load_trained(checkpoint)
+    assert trained.class_names == CLASS_NAMES
+    assert trained.cfg.DATA.NUM_FRAMES == 4 and trained.model.num_segments == 4
+    assert not trained.model.training
+    state = torch.load(checkpoint, weights_only=True)["model_state"]
+    assert torch.equal(trained.model.head.fc.weight.cpu(), state["head.fc.weight"])
+
+
+def test_the_recipe_of_the_checkpoint_can_be_overridden(checkpoint):
+    assert load_trained(checkpoint, opts=["TEST.NUM_SPATIAL_CROPS", "3"]).cfg.TEST.NUM_SPATIAL_CROPS == 3
+
+
+def test_the_folder_of_a_run_stands_for_its_best_checkpoint(tmp_path):
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    write_checkpoint(folder / "step_00000002.pt", class_names=["newest", "b", "c"])
+    assert load_trained(tmp_path).class_names[0] == "newest"
+    write_checkpoint(folder / "best.pt", class_names=["best", "b", "c"])
+    assert load_trained(tmp_path).class_names[0] == "best"
+
+
+def test_an_empty_folder_is_refused(tmp_path):
+    with pytest.raises(CheckpointError, match="holds no checkpoint"):
+        load_trained(tmp_path)
+
+
+def test_a_safetensors_file_carries_recipe_and_names_in_its_metadata(checkpoint, tmp_path):
+    content = torch.load(checkpoint, weights_only=True)
+    metadata = {"config": content["config"], "class_names": json.dumps(CLASS_NAMES)}
+    save_file(content["model_state"], tmp_path / "w.safetensors", metadata=metadata)
+    assert load_trained(tmp_path / "w.safetensors").class_names == CLASS_NAMES
+
+
+def test_weights_of_others_need_a_recipe_and_take_one(checkpoint, tmp_path):
+    bare = tmp_path / "bare.pt"
+    torch.save(torch.load(checkpoint, weights_only=True)["model_state"], bare)
+    with pytest.raises(CheckpointError, match="does not say how it was trained: name the recipe with --cfg"):
+        load_trained(bare)
+    recipe = checkpoint.with_suffix(".yaml")
+    assert load_trained(bare, recipe=str(recipe)).class_names == ["0", "1", "2"]
+    labels = tmp_path / "labels.txt"
+    labels.write_text("x\ny\nz\n")
+    assert load_trained(bare, recipe=str(recipe), labels=str(labels)).class_names == ["x", "y", "z"]
+
+
+def test_names_of_another_number_of_classes_are_refused(checkpoint, tmp_path):
+    labels = tmp_path / "labels.txt"
+    labels.write_text("x\ny\n")
+    with pytest.raises(CheckpointError, match="MODEL.NUM_CLASSES = 3 classes, got 2"):
+        load_trained(checkpoint, labels=str(labels))
+
+
+def test_a_key_that_this_version_does_not_know_is_said_and_passed_over(checkpoint, tmp_path, caplog):
+    content = torch.load(checkpoint, weights_only=True)
+    content["config"] += "NOVELTY: 1\n"
+    torch.save(content, tmp_path / "newer.pt")
+    assert load_trained(tmp_path / "newer.pt").class_names == CLASS_NAMES
+    assert "does not know: NOVELTY" in caplog.text
+
+
+def test_the_top_classes_are_named_likeliest_first(checkpoint):
+    trained = load_trained(checkpoint)
+    assert trained.top(torch.tensor([0.1, 0.7, 0.2]), 2) == [
+        (CLASS_NAMES[1], pytest.approx(0.7)),
+        (CLASS_NAMES[2], pytest.approx(0.2)),
+    ]

@@ -1,0 +1,61 @@
+"""What the pictures of this library are drawn with: one typeface, one set of colours, a few shapes."""
+
+from functools import lru_cache
+from pathlib import Path
+
+import matplotlib
+from PIL import Image, ImageDraw, ImageFont
+
+Colour = tuple[int, int, int]
+
+PAPER: Colour = (18, 20, 24)
+INK: Colour = (236, 238, 242)
+FAINT: Colour = (138, 144, 156)
+RULE: Colour = (52, 56, 64)
+# Told apart by people who see colours differently: Okabe and Ito's palette, on dark paper.
+SERIES: tuple[Colour, ...] = ((86, 180, 233), (230, 159, 0), (0, 158, 115), (204, 121, 167), (240, 228, 66))
+
+
+@lru_cache(maxsize=32)
+def font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
+    """Return DejaVu Sans, which matplotlib carries: it has most scripts that class names are written in.
+
+    Args:
+        size: In pixels.
+        bold: The heavier cut.
+    """
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    return ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", name)), size)
+
+
+def fit(text: str, width: float, typeface: ImageFont.FreeTypeFont) -> str:
+    """Return the text, or as much of it as fits into ``width`` pixels, with an ellipsis."""
+    if typeface.getlength(text) <= width:
+        return text
+    while text and typeface.getlength(text + "…") > width:
+        text = text[:-1]
+    return text.rstrip() + "…"
+
+
+def percent(probability: float) -> str:
+    """Write a probability as a whole percentage; what is neither 0 nor 1 is never rounded to it."""
+    if 0 < probability < 0.01:
+        return "<1 %"
+    if 0.99 < probability < 1:
+        return ">99 %"
+    return f"{100 * probability:.0f} %"
+
+
+def clock(seconds: float) -> str:
+    """Write a time in a video as ``m:ss``, or ``h:mm:ss``."""
+    whole = int(seconds)
+    minutes = f"{whole // 60 % 60}:{whole % 60:02}"
+    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}" if whole >= 3600 else minutes
+
+
+def darken(image: Image.Image, box: tuple[int, int, int, int], *, radius: int, opacity: int = 168) -> None:
+    """Lay a translucent dark panel with round corners on an RGB image, in place."""
+    left, top, right, bottom = box
+    mask = Image.new("L", (right - left, bottom - top), 0)
+    ImageDraw.Draw(mask).rounded_rectangle((0, 0, right - left - 1, bottom - top - 1), radius, fill=opacity)
+    image.paste(PAPER, (left, top), mask)

@@ -1,0 +1,122 @@
+"""Where a network looked: Grad-CAM on the frames it was given, as one sheet.
+
+Axes: T frames, C features, H rows, W columns, K classes; h, w of the last feature map.
+Source: Selvaraju et al., "Grad-CAM", ICCV 2017, arXiv:1610.02391, equations 1 and 2.
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from matplotlib import colormaps
+from PIL import Image, ImageDraw
+from torch import Tensor, nn
+
+from tsn_tsm_plugin.data.reader import VideoReader
+from tsn_tsm_plugin.engine.drawing import FAINT, INK, PAPER, clock, fit, font, percent
+from tsn_tsm_plugin.engine.trained import TrainedModel
+from tsn_tsm_plugin.engine.windows import FramePreparer, frame_features, normalizer
+from tsn_tsm_plugin.transforms import segment_indices
+
+_CELL = 224
+_GAP = 10
+_COLUMNS = 4
+
+
+def grad_cam(model: nn.Module, video_BCTHW: Tensor, label: int) -> Tensor:
+    """Return how much each place of each frame speaks for a class.
+
+    A feature map is weighted with the mean of the class score's gradient over it; the sum of the weighted
+    maps is kept where it is positive.
+
+    Args:
+        model: A TSN or TSM in eval mode.
+        video_BCTHW: One normalised clip, B = 1.
+        label: The class.
+
+    Returns:
+        (T', H, W) in [0, 1], with 1 at the place that speaks most; all zero where no place does. T' is T, or
+        half of it for a network that pools frames.
+    """
+    with torch.no_grad():
+        features = frame_features(model, video_BCTHW)
+    features = features.detach().requires_grad_()
+    with torch.enable_grad():
+        score = model.get_submodule("head")(features)[0, label]
+        (gradient,) = torch.autograd.grad(score, features)
+    weights = gradient.mean((3, 4), keepdim=True)
+    maps_Thw = F.relu((weights * features.detach()).sum(1))[0]
+    size = video_BCTHW.shape[-2:]
+    # Bicubic: bilinear interpolation of a map of few cells shows the cells. It may undershoot.
+    maps_THW = F.interpolate(maps_Thw[None].float(), size, mode="bicubic", align_corners=False)[0].clamp(
+        min=0
+    )
+    return maps_THW / maps_THW.max().clamp(min=1e-12)
+
+
+def explain_video(trained: TrainedModel, path: str, label: int | None = None) -> Image.Image:
+    """Return a sheet with the sampled frames of a video and, below each, where the network looked.
+
+    Args:
+        trained: The network. It is given the middle frame of each segment, cut to the centre.
+        path: The video.
+        label: The class to speak for; ``None`` is the likeliest.
+    """
+    with VideoReader(path) as reader:
+        indices = segment_indices(reader.num_frames, trained.cfg.DATA.NUM_FRAMES, mode="test").tolist()
+        frames_TCHW = reader.read(indices)
+        fps = reader.fps or 25.0
+    prepare = FramePreparer(trained)
+    clip_CTHW = torch.stack([prepare(frame.permute(1, 2, 0)) for frame in frames_TCHW], 1)
+    video = normalizer(trained)(clip_CTHW[None].to(trained.device))
+    with torch.no_grad():
+        probabilities = trained.model(video).softmax(1)[0].cpu()
+    label = int(probabilities.argmax()) if label is None else label
+    maps = grad_cam(trained.model, video, label).cpu().numpy()
+    step = len(indices) // len(maps)
+    images = clip_CTHW.permute(1, 2, 3, 0).numpy()[::step]
+    title = f"{trained.class_names[label]}  {percent(float(probabilities[label]))}"
+    times = [f"{clock(index / fps)}  frame {index}" for index in indices[::step]]
+    return contact_sheet(images, maps, title=title, subtitle=path, captions=times)
+
+
+def contact_sheet(
+    images_THWC: np.ndarray, maps_THW: np.ndarray, *, title: str, subtitle: str, captions: list[str]
+) -> Image.Image:
+    """Lay out frames in rows of four, each above itself under its heat map.
+
+    Args:
+        images_THWC: uint8 RGB.
+        maps_THW: In [0, 1].
+        title: First line.
+        subtitle: Second line.
+        captions: One for each frame.
+    """
+    columns = min(_COLUMNS, len(images_THWC))
+    rows = -(-len(images_THWC) // columns)
+    head, foot, margin = 84, 34, 24
+    width = max(2 * margin + columns * (_CELL + _GAP) - _GAP, 480)
+    block = 2 * _CELL + 2 + foot
+    sheet = Image.new("RGB", (width, head + rows * block + 26), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    draw.text((margin, 18), fit(title, width - 2 * margin, font(22, bold=True)), INK, font(22, bold=True))
+    draw.text((margin, 52), fit(subtitle, width - 2 * margin, font(13)), FAINT, font(13))
+    for place, (image, heat, caption) in enumerate(zip(images_THWC, maps_THW, captions, strict=True)):
+        left = margin + place % columns * (_CELL + _GAP)
+        top = head + place // columns * block
+        plain = Image.fromarray(image).resize((_CELL, _CELL), Image.Resampling.BICUBIC)
+        sheet.paste(plain, (left, top))
+        sheet.paste(heated(plain, heat), (left, top + _CELL + 2))
+        draw.text((left, top + 2 * _CELL + 8), caption, FAINT, font(12))
+    draw.text(
+        (width - margin, sheet.height - 14), "Grad-CAM of the last features", FAINT, font(11), anchor="rm"
+    )
+    return sheet
+
+
+def heated(image: Image.Image, heat_HW: np.ndarray) -> Image.Image:
+    """Return the image in grey, with colour where the heat is: the more, the brighter."""
+    heat = np.asarray(Image.fromarray((heat_HW * 255).astype(np.uint8)).resize(image.size)) / 255.0
+    grey = np.asarray(image.convert("L").convert("RGB"), np.float32) * 0.55
+    colour = np.asarray(colormaps["inferno"](heat)[..., :3], np.float32) * 255
+    alpha = (heat**0.8)[..., None] * 0.78
+    return Image.fromarray((grey * (1 - alpha) + colour * alpha).clip(0, 255).astype(np.uint8))

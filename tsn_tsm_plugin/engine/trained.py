@@ -1,0 +1,142 @@
+"""A trained model with everything that is needed to use it: its recipe and the names of its classes."""
+
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from iopath.common.file_io import g_pathmgr
+from torch import nn
+
+from tsn_tsm_plugin.config import CfgNode, get_cfg, keys_of, load_cfg
+from tsn_tsm_plugin.data.annotations import read_label_map
+from tsn_tsm_plugin.engine.checkpoint import list_checkpoints
+from tsn_tsm_plugin.engine.device import compute_device
+from tsn_tsm_plugin.errors import CheckpointError
+from tsn_tsm_plugin.log import get_logger
+from tsn_tsm_plugin.models import build_model, load_weights
+from tsn_tsm_plugin.models.checkpoint_file import Checkpoint, read_checkpoint
+
+logger = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A network that is ready to be used.
+
+    Attributes:
+        model: In eval mode, on ``device``; (B, 3, T, H, W) float -> (B, K) logits.
+        cfg: The recipe it was trained with.
+        class_names: K names.
+        weights: The file.
+        device: Where the model is.
+    """
+
+    model: nn.Module
+    cfg: CfgNode
+    class_names: list[str]
+    weights: str
+    device: torch.device
+
+    def top(self, probabilities: torch.Tensor, count: int = 5) -> list[tuple[str, float]]:
+        """Return the ``count`` likeliest classes of (K,) with their probabilities, likeliest first."""
+        values, indices = probabilities.topk(min(count, len(self.class_names)))
+        return [
+            (self.class_names[i], float(p)) for i, p in zip(indices.tolist(), values.tolist(), strict=True)
+        ]
+
+
+def load_trained(
+    weights: str | Path,
+    *,
+    recipe: str = "",
+    labels: str = "",
+    opts: Sequence[str] = (),
+    device: torch.device | None = None,
+) -> TrainedModel:
+    """Load a network from its weights alone, or, for a file of others, with a recipe.
+
+    Args:
+        weights: A checkpoint, a ``.safetensors`` file or a run folder; any path that iopath can open.
+        recipe: YAML file; empty takes the recipe that the checkpoint carries.
+        labels: File with one class name per line; empty takes the names that the checkpoint carries, or the
+            recipe's label map if it is at hand, or numbers.
+        opts: Overrides of the recipe.
+        device: ``None`` is the GPU where there is one.
+
+    Raises:
+        CheckpointError: If the weights cannot be read, carry no recipe although none is given, or do not fit.
+    """
+    path = _find(str(weights))
+    checkpoint = read_checkpoint(path)
+    cfg = load_cfg(recipe, opts) if recipe else _carried_cfg(checkpoint, opts)
+    model = build_model(cfg, with_backbone_weights=False)
+    load_weights(model, path)
+    device = device or compute_device()
+    names = _class_names(cfg, checkpoint, labels)
+    logger.info(f"{model.describe()}; weights: {weights}")
+    return TrainedModel(model.to(device).eval(), cfg, names, str(weights), device)
+
+
+def _find(weights: str) -> Path:
+    """Return the file of that name, or the best checkpoint of a run folder."""
+    path = Path(g_pathmgr.get_local_path(weights))
+    if not path.is_dir():
+        return path
+    folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path
+    found = [file for file in (folder / "best.pt", *list_checkpoints(folder)) if file.is_file()]
+    if not found:
+        raise CheckpointError(f"{weights} holds no checkpoint: give a file, or the folder of a run.")
+    return found[0]
+
+
+def _carried_cfg(checkpoint: Checkpoint, opts: Sequence[str]) -> CfgNode:
+    text = checkpoint.metadata.get("config", "")
+    if not text:
+        raise CheckpointError(
+            f"{checkpoint.path} does not say how it was trained: name the recipe with --cfg, e.g. "
+            "--cfg projects/tsm/k400_r50_8f.yaml."
+        )
+    tree = yaml.safe_load(text)
+    unknown = _drop_unknown(tree, set(keys_of(get_cfg())))
+    if unknown:
+        logger.warning(f"{checkpoint.path} has keys that this version does not know: {', '.join(unknown)}.")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "carried.yaml")
+        file.write_text(yaml.safe_dump(tree), encoding="utf-8")
+        return load_cfg(file, opts)
+
+
+def _drop_unknown(tree: dict[str, Any], known: set[str], prefix: str = "") -> list[str]:
+    """Remove keys that the schema has not, so that checkpoints of other versions can be used."""
+    unknown: list[str] = []
+    for name in list(tree):
+        key = f"{prefix}{name}"
+        if isinstance(tree[name], dict):
+            unknown += _drop_unknown(tree[name], known, f"{key}.")
+        elif key not in known:
+            unknown.append(key)
+            del tree[name]
+    return unknown
+
+
+def _class_names(cfg: CfgNode, checkpoint: Checkpoint, labels: str) -> list[str]:
+    carried = checkpoint.metadata.get("class_names", [])
+    names = json.loads(carried) if isinstance(carried, str) else list(carried)
+    recipe_map = Path(cfg.DATA.PATH_TO_DATA_DIR, cfg.DATA.LABEL_MAP)
+    if labels:
+        names = read_label_map(labels)
+    elif not names and cfg.DATA.LABEL_MAP and recipe_map.is_file():
+        names = read_label_map(recipe_map)
+    elif not names:
+        names = [str(label) for label in range(cfg.MODEL.NUM_CLASSES)]
+    if len(names) != cfg.MODEL.NUM_CLASSES:
+        raise CheckpointError(
+            f"The names must be those of MODEL.NUM_CLASSES = {cfg.MODEL.NUM_CLASSES} classes, got "
+            f"{len(names)} ({labels or recipe_map}). Give the right file with --labels."
+        )
+    return names
