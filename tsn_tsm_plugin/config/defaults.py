@@ -51,6 +51,17 @@ _C.TSM.TEMPORAL_POOL = False
 # Shift from the past only, so that the network can run on a stream, one frame at a time.
 _C.TSM.CAUSAL = False
 
+# Non-local blocks in a TSM.
+_C.NONLOCAL = CfgNode()
+# "" (none), "embedded_gaussian", "gaussian" or "dot_product".
+_C.NONLOCAL.INSTANTIATION = ""
+# Blocks of the backbone that one follows, by name, e.g. ["layer2.0", "layer3.4"]; empty: as in the paper.
+_C.NONLOCAL.LOCATION = []
+# Divide by the square root of the inner width before the softmax of the embedded Gaussian.
+_C.NONLOCAL.USE_SCALE = False
+# Pool keys and values over 2x2 pixels.
+_C.NONLOCAL.SUB_SAMPLE = True
+
 _C.DATA = CfgNode()
 # Folder of the dataset; lists, label map and videos are looked up below it.
 _C.DATA.PATH_TO_DATA_DIR = ""

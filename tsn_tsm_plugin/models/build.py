@@ -1,17 +1,17 @@
 """Build the model that a recipe describes."""
 
-from torch import nn
-
 from tsn_tsm_plugin.config import CfgNode
 from tsn_tsm_plugin.errors import ConfigError
-from tsn_tsm_plugin.models.recognizer import create_tsm, create_tsn
+from tsn_tsm_plugin.models.checkpoint_facts import dataset_of
+from tsn_tsm_plugin.models.non_local_sites import NonLocalOptions
+from tsn_tsm_plugin.models.recognizer import TSM, TSN, create_tsm, create_tsn
 
 
-def build_model(cfg: CfgNode, *, with_backbone_weights: bool = True) -> nn.Module:
+def build_model(cfg: CfgNode, *, with_backbone_weights: bool = True) -> TSN | TSM:
     """Build the TSN or TSM of a recipe: module (B, 3, T, H, W) float -> (B, K) scores.
 
     Args:
-        cfg: ``MODEL``, ``TSM`` and ``DATA.NUM_FRAMES`` are read.
+        cfg: ``MODEL``, ``TSM``, ``NONLOCAL``, ``DATA.NUM_FRAMES`` and ``DATA.PATH_TO_DATA_DIR`` are read.
         with_backbone_weights: Read ``MODEL.BACKBONE_WEIGHTS``. Not needed where a checkpoint follows.
 
     Raises:
@@ -26,13 +26,32 @@ def build_model(cfg: CfgNode, *, with_backbone_weights: bool = True) -> nn.Modul
         "weights": cfg.MODEL.BACKBONE_WEIGHTS if with_backbone_weights else "",
     }
     if cfg.MODEL.ARCH == "tsn":
-        return create_tsn(**common)
-    if cfg.MODEL.ARCH == "tsm":
-        return create_tsm(
-            **common,
-            shift_div=cfg.TSM.SHIFT_DIV,
-            shift_place=cfg.TSM.SHIFT_PLACE,
-            temporal_pool=cfg.TSM.TEMPORAL_POOL,
-            causal=cfg.TSM.CAUSAL,
-        )
-    raise ConfigError(f"MODEL.ARCH must be 'tsn' or 'tsm', got {cfg.MODEL.ARCH!r}.")
+        return _of_dataset(cfg, create_tsn(**common))
+    if cfg.MODEL.ARCH != "tsm":
+        raise ConfigError(f"MODEL.ARCH must be 'tsn' or 'tsm', got {cfg.MODEL.ARCH!r}.")
+    model = create_tsm(
+        **common,
+        shift_div=cfg.TSM.SHIFT_DIV,
+        shift_place=cfg.TSM.SHIFT_PLACE,
+        temporal_pool=cfg.TSM.TEMPORAL_POOL,
+        causal=cfg.TSM.CAUSAL,
+        non_local=_non_local(cfg),
+    )
+    return _of_dataset(cfg, model)
+
+
+def _non_local(cfg: CfgNode) -> NonLocalOptions | None:
+    if not cfg.NONLOCAL.INSTANTIATION:
+        return None
+    return NonLocalOptions(
+        kind=cfg.NONLOCAL.INSTANTIATION,
+        places=tuple(cfg.NONLOCAL.LOCATION),
+        use_scale=cfg.NONLOCAL.USE_SCALE,
+        sub_sample=cfg.NONLOCAL.SUB_SAMPLE,
+    )
+
+
+def _of_dataset(cfg: CfgNode, model: TSN | TSM) -> TSN | TSM:
+    # Something-Something V1 and V2 have the same number of classes: a checkpoint of the other is refused.
+    model.dataset = dataset_of(cfg.DATA.PATH_TO_DATA_DIR)
+    return model

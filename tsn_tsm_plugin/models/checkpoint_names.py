@@ -1,83 +1,76 @@
-"""Translate parameter names of the references into the names of this library's TSN and TSM.
-
-Own names are ``backbone.<torchvision name>`` with ``.net`` at shifted sites, and ``head.fc.weight``,
-``head.fc.bias``. A translation keeps every ``.net`` where it is: it tells which sites a checkpoint shifts.
-"""
+"""Tell where a state dict comes from, and translate its names into those of this library's TSN and TSM."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
+
+from tsn_tsm_plugin.models.checkpoint_renames import (
+    Rename,
+    mit_online_rename,
+    mit_rename,
+    mmaction2_rename,
+)
 
 OWN = "tsn_tsm_plugin"
 MMACTION2 = "MMAction2"
 MIT = "mit-han-lab"
+MIT_ONLINE = "mit-han-lab online"
 IMAGENET = "ImageNet classifier"
 
+_RENAMES: dict[str, Callable[[Collection[str]], Rename]] = {
+    MMACTION2: mmaction2_rename,
+    MIT: mit_rename,
+    MIT_ONLINE: mit_online_rename,
+}
+_PARALLEL = "module."
+_WRAPPER = re.compile(r"\.(net|block)(?=\.)")
 
-def detect_format(keys: Iterable[str]) -> str:
+
+def detect_format(keys: Collection[str]) -> str:
     """Tell from its names where a state dict comes from; the others are ImageNet classifiers."""
-    keys = [key.removeprefix("module.") for key in keys]
-    if any(key.startswith("cls_head.") for key in keys):
+    keys = [key.removeprefix(_PARALLEL) for key in keys]
+
+    def has(*prefixes: str) -> bool:
+        return any(key.startswith(prefixes) for key in keys)
+
+    if has("cls_head."):
         return MMACTION2
-    if any(key.startswith("base_model.") for key in keys):
+    if has("base_model."):
         return MIT
-    if any(key.startswith(("head.fc.", "blocks.0.")) for key in keys) and not any(
-        key.startswith("patch_embed.") for key in keys
-    ):
+    if has("backbone.") or is_pytorchvideo(keys):
         return OWN
+    if has("features.1.conv.3.") and has("classifier.weight"):
+        return MIT_ONLINE
     return IMAGENET
 
 
-def translate(keys: Iterable[str], *, source_format: str) -> dict[str, str]:
+def is_pytorchvideo(keys: Collection[str]) -> bool:
+    """Tell whether names are those of a network of ``create_resnet``."""
+    return any(key.startswith("blocks.1.res_blocks.") for key in keys)
+
+
+def translate(keys: Collection[str], *, source_format: str) -> dict[str, str]:
     """Return the own name of every name of a state dict of that format.
 
-    Two names of the file may not become one.
-
     Raises:
-        ValueError: If they do.
+        ValueError: If two names of the file become one.
     """
-    rename = _RENAMERS[source_format]
-    own_names: dict[str, str] = {}
+    bare = {key: key.removeprefix(_PARALLEL) for key in keys}
+    rename = _RENAMES[source_format](bare.values()) if source_format in _RENAMES else _unchanged
+    own_names = {key: rename(name) for key, name in bare.items()}
     taken: dict[str, str] = {}
-    for key in keys:
-        own_name = rename(key.removeprefix("module."))
+    for key, own_name in own_names.items():
         if own_name in taken:
             raise ValueError(f"{taken[own_name]} and {key} both mean {own_name}.")
         taken[own_name] = key
-        own_names[key] = own_name
     return own_names
 
 
-def _from_mmaction2(key: str) -> str:
-    """Rename MMAction2's ``convK.conv`` and ``convK.bn`` to torchvision's ``convK`` and ``bnK``."""
-    key = re.sub(r"^cls_head\.fc_cls\.", "head.fc.", key)
-    key = re.sub(r"\bconv(\d)\.conv\.", r"conv\1.", key)
-    key = re.sub(r"\bconv(\d)\.bn\.", r"bn\1.", key)
-    key = re.sub(r"\bdownsample\.conv\.", "downsample.0.", key)
-    return re.sub(r"\bdownsample\.bn\.", "downsample.1.", key)
-
-
-def _from_mit(key: str) -> str:
-    """Rename mit-han-lab's ``base_model`` and ``new_fc``; the ResNet inside is torchvision's."""
-    key = re.sub(r"^base_model\.", "backbone.", key)
-    return re.sub(r"^new_fc\.", "head.fc.", key)
-
-
-def _unchanged(key: str) -> str:
-    return key
-
-
-_RENAMERS: dict[str, Callable[[str], str]] = {
-    MMACTION2: _from_mmaction2,
-    MIT: _from_mit,
-    OWN: _unchanged,
-    IMAGENET: _unchanged,
-}
-
-_WRAPPER = re.compile(r"\.net(?=\.)")
+def _unchanged(name: str) -> str:
+    return name
 
 
 def without_wrappers(own_name: str) -> str:
-    """Drop every ``.net`` of a name: what the parameter is called in the bare 2D network."""
+    """Drop every ``.net`` and ``.block`` of a name: what the parameter is called in the bare 2D network."""
     return _WRAPPER.sub("", own_name)
 
 

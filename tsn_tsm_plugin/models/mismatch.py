@@ -1,9 +1,10 @@
 """Say in a sentence why a state dict does not fit a model, and what would."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from tsn_tsm_plugin.models.checkpoint_facts import Fact
 from tsn_tsm_plugin.models.checkpoint_names import without_wrappers
 
 _NUM_EXAMPLES = 3
@@ -26,10 +27,27 @@ def explain_mismatch(
     if not (missing or unexpected or reshaped):
         return ""
     return (
-        _explain_wrappers(missing, unexpected, given, target)
+        _explain_non_local(missing, unexpected)
+        or _explain_wrappers(missing, unexpected, given, target)
         or _explain_classes(missing, unexpected, reshaped, given, target)
         or _list_differences(missing, unexpected, reshaped, given, target)
     )
+
+
+def _explain_non_local(missing: list[str], unexpected: list[str]) -> str:
+    """Explain non-local blocks on one side only, or at other places."""
+    in_model, in_file = _non_local_places(missing), _non_local_places(unexpected)
+    if in_model == in_file:
+        return ""
+    return (
+        f"the file has further non-local blocks after {_examples(in_file) or 'none'} and the model after "
+        f"{_examples(in_model) or 'none'}. Build the model with the file's, create_tsm(non_local=...)."
+    )
+
+
+def _non_local_places(names: list[str]) -> list[str]:
+    places = {name.partition(".non_local.")[0] for name in names if ".non_local." in name}
+    return sorted(place.removeprefix("backbone.") for place in places)
 
 
 def _explain_wrappers(
@@ -106,3 +124,38 @@ def _list_differences(
 
 def _examples(names: list[str]) -> str:
     return ", ".join(names[:_NUM_EXAMPLES]) + (", ..." if len(names) > _NUM_EXAMPLES else "")
+
+
+def explain_conflict(facts: Mapping[str, Fact], model: nn.Module, *, ignored: Collection[str] = ()) -> str:
+    """Compare what a checkpoint says about its network with a model; return "" if they agree.
+
+    Args:
+        facts: Of :func:`~tsn_tsm_plugin.models.checkpoint_facts.find_facts`.
+        model: Its attributes ``num_segments``, ``shift_div``, ``causal``, ``non_local`` and ``dataset`` are
+            compared, as far as it has them.
+        ignored: Facts that may differ.
+    """
+    for name, in_model in _facts_of_model(model).items():
+        fact = facts.get(name)
+        if fact is None or name in ignored or fact.value == in_model:
+            continue
+        if name == "dataset" and fact.origin == "class count":
+            continue
+        return (
+            f"the file is for {name}={fact.value} (says its {fact.origin}), the model for {name}={in_model}. "
+            f"Build the model with {name}={fact.value}, or let it differ with ignore_facts=({name!r},)."
+        )
+    return ""
+
+
+def _facts_of_model(model: nn.Module) -> dict[str, object]:
+    facts: dict[str, object] = {}
+    if hasattr(model, "shift_div"):
+        facts = {name: getattr(model, name) for name in ("num_segments", "shift_div", "causal")}
+    non_local = getattr(model, "non_local", None)
+    if non_local is not None:
+        facts["non_local"] = non_local.kind
+        facts["non_local_sub_sample"] = non_local.sub_sample
+    if getattr(model, "dataset", ""):
+        facts["dataset"] = model.dataset
+    return facts

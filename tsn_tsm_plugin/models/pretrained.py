@@ -1,6 +1,8 @@
 """ImageNet weights of a backbone: by name, from torch.hub's cache or the network, or from a file."""
 
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlparse
 
 import torch
@@ -9,9 +11,12 @@ from torch import Tensor, nn
 
 from tsn_tsm_plugin.errors import CheckpointError
 from tsn_tsm_plugin.models.checkpoint_file import read_checkpoint
-
-# What classifiers are called in torchvision and timm; a backbone has none.
-_CLASSIFIERS = ("fc.", "classifier.", "head.", "heads.")
+from tsn_tsm_plugin.models.checkpoint_renames import (
+    CLASSIFIERS,
+    imagenet_rename,
+    is_derived,
+    mmaction2_rename,
+)
 
 
 def load_imagenet_weights(backbone: nn.Module, *, name: str, weights: str) -> None:
@@ -55,6 +60,37 @@ def fetch_torchvision_weights(name: str, weights: str) -> dict[str, Tensor]:
         ) from error
 
 
+def fetch_timm_weights(name: str, tag: str) -> dict[str, Tensor]:
+    """Return timm's state dict of that tag, without a classifier, from the local cache or the network.
+
+    Args:
+        name: Name of the network in timm.
+        tag: E.g. ``"fb_in1k"``, also with the name before it; ``"default"`` is timm's choice.
+
+    Raises:
+        CheckpointError: If timm knows no such weights, or they are neither cached nor reachable.
+    """
+    import timm
+
+    tag = tag.removeprefix(f"{name}.")
+    known = [full.partition(".")[2] for full in timm.list_pretrained(f"{name}.*")]
+    if tag != "default" and tag not in known:
+        raise CheckpointError(
+            f"Backbone weights must be a file, 'default' or one of {known} for timm's {name}, got {tag!r}."
+        )
+    full_name = name if tag == "default" else f"{name}.{tag}"
+    try:
+        return timm.create_model(full_name, pretrained=True, num_classes=0).state_dict()
+    except Exception as error:  # The hub's client fails in many ways without a network.
+        origin: Any = timm.get_pretrained_cfg(full_name)
+        address = f"https://huggingface.co/{origin.hf_hub_id}" if origin.hf_hub_id else origin.url
+        raise CheckpointError(
+            f"The {tag} weights of timm's {name} are not cached and could not be downloaded "
+            f"({type(error).__name__}): fetch the weights file of {address} on a machine with a network and "
+            "give its path as weights."
+        ) from error
+
+
 def load_backbone_state_dict(backbone: nn.Module, state_dict: dict[str, Tensor], *, source: str) -> None:
     """Load an image classifier's state dict into its backbone; the classifier is left out.
 
@@ -63,10 +99,9 @@ def load_backbone_state_dict(backbone: nn.Module, state_dict: dict[str, Tensor],
     """
     own = backbone.state_dict()
     given = {}
-    for key, value in state_dict.items():
-        plain = key.removeprefix("module.").removeprefix("backbone.")
-        if plain in own or not plain.startswith(_CLASSIFIERS):
-            given[plain] = value
+    for key, name in _backbone_names(state_dict).items():
+        if name in own or not (name.startswith(CLASSIFIERS) or is_derived(name)):
+            given[name] = state_dict[key]
     missing = [key for key in own if key not in given and not key.endswith("num_batches_tracked")]
     unexpected = [key for key in given if key not in own]
     reshaped = [key for key in given if key in own and given[key].shape != own[key].shape]
@@ -78,3 +113,15 @@ def load_backbone_state_dict(backbone: nn.Module, state_dict: dict[str, Tensor],
             "or load_weights() for a video checkpoint."
         )
     backbone.load_state_dict(given, strict=False)
+
+
+def _backbone_names(keys: Collection[str]) -> dict[str, str]:
+    """Return the names of torchvision and timm for those of an image classifier, MMPretrain's too."""
+    bare = {key: key.removeprefix("module.") for key in keys}
+    if any(name.startswith("backbone.") for name in bare.values()):
+        rename = mmaction2_rename(bare.values())
+        return {
+            key: rename(name).removeprefix("backbone.").removeprefix("trunk.") for key, name in bare.items()
+        }
+    rename = imagenet_rename(bare.values())
+    return {key: rename(name) for key, name in bare.items()}

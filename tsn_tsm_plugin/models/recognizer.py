@@ -4,14 +4,19 @@ Axes: B videos, C channels, T frames, H rows, W columns, K classes.
 Sources: Wang et al., "Temporal Segment Networks", arXiv:1608.00859; Lin et al., "TSM", arXiv:1811.08383.
 """
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
+from tsn_tsm_plugin.layers.non_local import NonLocal, NonLocalAfter
 from tsn_tsm_plugin.layers.replace import replace_submodule
 from tsn_tsm_plugin.layers.temporal_pool import TemporalPool, num_pooled_frames
 from tsn_tsm_plugin.layers.temporal_shift import install_temporal_shift
+from tsn_tsm_plugin.models.backbones import create_backbone
 from tsn_tsm_plugin.models.heads import TSMHead, TSNHead
-from tsn_tsm_plugin.registry import BACKBONES
+from tsn_tsm_plugin.models.non_local_sites import NonLocalOptions, find_non_local_sites
 
 
 class _FrameRecognizer(nn.Module):
@@ -25,6 +30,8 @@ class _FrameRecognizer(nn.Module):
     """
 
     head: TSNHead | TSMHead
+    # What it is trained for, e.g. "sthv2", where a recipe tells; checkpoints for another are refused.
+    dataset: str = ""
 
     def __init__(
         self, *, backbone: nn.Module, head: TSNHead | TSMHead, backbone_name: str, num_segments: int
@@ -89,10 +96,12 @@ class TSM(_FrameRecognizer):
         shift_place: ``"blockres"`` or ``"block"``.
         temporal_pool: Halve the number of frames before the second stage.
         causal: Shift from the past only.
+        non_local: Non-local blocks, or ``None``.
 
     Attributes:
         view_average: ``"probabilities"``: the softmax is taken per view and then averaged.
-        shift_sites: Names of the shifted submodules of the backbone.
+        shift_sites: Names of the shifted submodules of the backbone, before they were wrapped.
+        non_local_sites: Names of the blocks that a non-local block follows.
     """
 
     view_average = "probabilities"
@@ -108,18 +117,37 @@ class TSM(_FrameRecognizer):
         shift_place: str = "blockres",
         temporal_pool: bool = False,
         causal: bool = False,
+        non_local: NonLocalOptions | None = None,
     ) -> None:
         super().__init__(backbone=backbone, head=head, backbone_name=backbone_name, num_segments=num_segments)
         self.shift_div = shift_div
         self.shift_place = shift_place
         self.temporal_pool = temporal_pool
         self.causal = causal
+        self.non_local = non_local
         self.shift_sites = _shift_sites(backbone, backbone_name, shift_place)
+        non_local_sites = find_non_local_sites(backbone, non_local.places) if non_local else {}
         frames_at = {site: self._num_frames_at(site) for site in self.shift_sites}
         install_temporal_shift(backbone, frames_at, shift_div=shift_div, causal=causal)
+        for site, num_channels in non_local_sites.items():
+            self._add_non_local(site, num_channels)
+        self.non_local_sites = list(non_local_sites)
         if temporal_pool:
             pooled = TemporalPool(backbone.get_submodule(self._pool_site), num_segments=num_segments)
             replace_submodule(backbone, self._pool_site, pooled)
+
+    def _add_non_local(self, site: str, num_channels: int) -> None:
+        assert self.non_local is not None
+        block = NonLocal(
+            num_channels,
+            kind=self.non_local.kind,
+            use_scale=self.non_local.use_scale,
+            sub_sample=self.non_local.sub_sample,
+        )
+        followed = NonLocalAfter(
+            self.backbone.get_submodule(site), block, num_segments=self._num_frames_at(site)
+        )
+        replace_submodule(self.backbone, site, followed)
 
     @property
     def _pool_site(self) -> str:
@@ -150,9 +178,12 @@ class TSM(_FrameRecognizer):
         """Say in one line what this network is."""
         direction = ", causal (past to present only)" if self.causal else ""
         pool = ", temporal_pool before stage 2" if self.temporal_pool else ""
+        non_local = ""
+        if self.non_local:
+            non_local = f", {self.non_local.kind} non-local after {', '.join(self.non_local_sites)}"
         return (
             f"{super().describe()}, temporal shift at {len(self.shift_sites)} sites "
-            f"(shift_div={self.shift_div}, shift_place={self.shift_place}{direction}){pool}"
+            f"(shift_div={self.shift_div}, shift_place={self.shift_place}{direction}){pool}{non_local}"
         )
 
 
@@ -167,6 +198,16 @@ def _shift_sites(backbone: nn.Module, backbone_name: str, shift_place: str) -> l
     return sites
 
 
+def _num_features(backbone: nn.Module, backbone_name: str) -> int:
+    num_features = getattr(backbone, "num_features", None)
+    if not isinstance(num_features, int):
+        raise ValueError(
+            f"Backbone {backbone_name!r} must have an attribute num_features, the width of its feature map, "
+            f"got {num_features!r}."
+        )
+    return num_features
+
+
 def create_tsn(
     *,
     backbone: str = "resnet50",
@@ -179,16 +220,16 @@ def create_tsn(
     """Create a TSN, module (B, 3, T, H, W) -> (B, K).
 
     Args:
-        backbone: Name of a registered backbone.
+        backbone: Name of a registered backbone, ``"torchvision/NAME"`` or ``"timm/NAME"``.
         num_classes: K.
         num_segments: Frames that a view is trained with; the network takes any number.
         dropout_rate: Of the averaged features, in [0, 1).
         fc_init_std: Standard deviation of the classifier's initial weights.
         weights: ImageNet weights of the backbone, e.g. ``"IMAGENET1K_V1"`` or a file.
     """
-    network = BACKBONES.get(backbone)(weights=weights)
+    network = create_backbone(backbone, weights=weights)
     head = TSNHead(
-        in_features=network.num_features,
+        in_features=_num_features(network, backbone),
         num_classes=num_classes,
         dropout_rate=dropout_rate,
         fc_init_std=fc_init_std,
@@ -208,11 +249,12 @@ def create_tsm(
     shift_place: str = "blockres",
     temporal_pool: bool = False,
     causal: bool = False,
+    non_local: str | tuple[str, Sequence[str]] | Mapping[str, Any] | NonLocalOptions | None = None,
 ) -> TSM:
     """Create a TSM, module (B, 3, num_segments, H, W) -> (B, K).
 
     Args:
-        backbone: Name of a registered backbone that has residual blocks.
+        backbone: As for :func:`create_tsn`; its residual blocks must be known.
         num_classes: K.
         num_segments: Frames of a view.
         dropout_rate: Of the features of every frame, in [0, 1).
@@ -222,10 +264,13 @@ def create_tsm(
         shift_place: ``"blockres"``: the identity of a block is not shifted; ``"block"``: it is.
         temporal_pool: Halve the number of frames before the second stage.
         causal: Shift from the past only, for streams.
+        non_local: A kind of :class:`~tsn_tsm_plugin.layers.NonLocal`, placed as in the papers; or a pair of
+            kind and names of blocks such as ``("dot_product", ["layer2.0", "layer3.4"])``; or a mapping with
+            the keys ``kind``, ``places``, ``use_scale``, ``sub_sample``.
     """
-    network = BACKBONES.get(backbone)(weights=weights)
+    network = create_backbone(backbone, weights=weights)
     head = TSMHead(
-        in_features=network.num_features,
+        in_features=_num_features(network, backbone),
         num_classes=num_classes,
         dropout_rate=dropout_rate,
         fc_init_std=fc_init_std,
@@ -239,4 +284,5 @@ def create_tsm(
         shift_place=shift_place,
         temporal_pool=temporal_pool,
         causal=causal,
+        non_local=None if non_local is None else NonLocalOptions.parse(non_local),
     )

@@ -1,19 +1,21 @@
-"""ResNet backbones: torchvision's networks up to their last feature map, and where TSM shifts them.
+"""ResNet backbones: torchvision's networks up to their last feature map.
 
-Sources: He et al., "Deep Residual Learning for Image Recognition", arXiv:1512.03385; the sites of the shift
-are those of the TSM reference code, ``ops/temporal_shift.py``, function ``make_temporal_shift``.
+Sources: He et al., "Deep Residual Learning for Image Recognition", arXiv:1512.03385; Xie et al., "Aggregated
+Residual Transformations for Deep Neural Networks" (ResNeXt), arXiv:1611.05431.
 """
 
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
-from tsn_tsm_plugin.models.pretrained import load_imagenet_weights
-
-_STAGES = ("layer1", "layer2", "layer3", "layer4")
-# From this many blocks in stage 3 on (ResNet-101, ResNet-152), only every second block is shifted.
-_DEEP_STAGE3 = 23
+from tsn_tsm_plugin.models.pretrained import (
+    fetch_timm_weights,
+    load_backbone_state_dict,
+    load_imagenet_weights,
+)
+from tsn_tsm_plugin.models.shift_sites import find_shift_sites
 
 
 class ResNetBackbone(ResNet):
@@ -42,22 +44,8 @@ class ResNetBackbone(ResNet):
         return self.layer4(self.layer3(self.layer2(self.layer1(x_NCHW))))
 
     def temporal_shift_sites(self, shift_place: str) -> list[str]:
-        """Return the submodules that see shifted features.
-
-        Args:
-            shift_place: ``"blockres"``: the first convolution of a block, the identity is not shifted; in a
-                deep network of every second block only. ``"block"``: every block as a whole.
-
-        Raises:
-            ValueError: If ``shift_place`` is neither.
-        """
-        if shift_place not in ("blockres", "block"):
-            raise ValueError(f"shift_place must be 'blockres' or 'block', got {shift_place!r}.")
-        blocks = [(stage, index) for stage in _STAGES for index in range(len(getattr(self, stage)))]
-        if shift_place == "block":
-            return [f"{stage}.{index}" for stage, index in blocks]
-        period = 2 if len(self.layer3) >= _DEEP_STAGE3 else 1
-        return [f"{stage}.{index}.conv1" for stage, index in blocks if index % period == 0]
+        """See :func:`~tsn_tsm_plugin.models.shift_sites.find_shift_sites`."""
+        return find_shift_sites(self, shift_place)
 
 
 def _create(
@@ -91,3 +79,17 @@ def resnet101(*, weights: str = "") -> ResNetBackbone:
 def resnet152(*, weights: str = "") -> ResNetBackbone:
     """Create ResNet-152: 2048 features, 50 blocks, 26 of them shifted."""
     return _create("resnet152", Bottleneck, [3, 8, 36, 3], weights)
+
+
+def resnext101_32x4d(*, weights: str = "") -> ResNetBackbone:
+    """Create ResNeXt-101 32x4d: 2048 features, 33 blocks, 18 of them shifted.
+
+    torchvision has no weights of it: ``weights`` is a file, such as MMClassification's, or a tag of timm's.
+    """
+    backbone = ResNetBackbone(Bottleneck, [3, 4, 23, 3], groups=32, width_per_group=4)
+    if weights and not Path(weights).is_file():
+        state_dict = fetch_timm_weights("resnext101_32x4d", weights)
+        load_backbone_state_dict(backbone, state_dict, source=f"timm's resnext101_32x4d {weights}")
+    else:
+        load_imagenet_weights(backbone, name="resnext101_32x4d", weights=weights)
+    return backbone

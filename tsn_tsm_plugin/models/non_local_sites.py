@@ -1,0 +1,96 @@
+"""Where non-local blocks go, and what was asked for.
+
+Source: Wang et al., "Non-local Neural Networks", arXiv:1711.07971, section 4: five blocks in a ResNet-50,
+behind every second block of stages 2 and 3. The references number them 0, 2 and 0, 2, 4.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from tsn_tsm_plugin.layers.non_local import NON_LOCAL_KINDS
+
+# Blocks of the stages of a ResNet that a non-local block follows.
+_PAPER_PLACES = {"layer2": (0, 2), "layer3": (0, 2, 4)}
+
+
+@dataclass(frozen=True)
+class NonLocalOptions:
+    """A kind of non-local block and where it goes.
+
+    Attributes:
+        kind: See :class:`~tsn_tsm_plugin.layers.non_local.NonLocal`.
+        places: Dotted names of the blocks of the backbone that are followed by one; empty: as in the paper.
+        use_scale: See :class:`~tsn_tsm_plugin.layers.non_local.NonLocal`.
+        sub_sample: See :class:`~tsn_tsm_plugin.layers.non_local.NonLocal`.
+    """
+
+    kind: str
+    places: Sequence[str] = field(default=())
+    use_scale: bool = False
+    sub_sample: bool = True
+
+    def __post_init__(self) -> None:
+        if self.kind not in NON_LOCAL_KINDS:
+            raise ValueError(
+                f"The kind of non_local must be one of {', '.join(NON_LOCAL_KINDS)}, got {self.kind!r}."
+            )
+
+    @classmethod
+    def parse(
+        cls, non_local: "str | tuple[str, Sequence[str]] | Mapping[str, Any] | NonLocalOptions"
+    ) -> "NonLocalOptions":
+        """Read a kind, a pair of kind and places, or a mapping of the attributes."""
+        if isinstance(non_local, NonLocalOptions):
+            return non_local
+        if isinstance(non_local, str):
+            return cls(non_local)
+        if isinstance(non_local, Mapping):
+            unknown = set(non_local) - set(cls.__dataclass_fields__)
+            if unknown or "kind" not in non_local:
+                raise ValueError(
+                    "non_local must have the keys kind, places, use_scale and sub_sample, the last three if "
+                    f"they differ, got {sorted(non_local)}."
+                )
+            return cls(**non_local)
+        kind, places = non_local
+        return cls(kind, tuple(places))
+
+
+def find_non_local_sites(backbone: nn.Module, places: Sequence[str] = ()) -> dict[str, int]:
+    """Return the number of channels behind every block that a non-local block follows.
+
+    Args:
+        backbone: A 2D network.
+        places: Dotted names of blocks; empty: blocks 0 and 2 of ``layer2`` and 0, 2, 4 of ``layer3``, as far
+            as they exist.
+
+    Raises:
+        ValueError: If a block does not exist, or the backbone is no ResNet and no place is named.
+    """
+    modules = dict(backbone.named_modules())
+    if not places:
+        places = [
+            f"{prefix}{stage}.{index}"
+            for prefix in ("", "trunk.")
+            for stage, indices in _PAPER_PLACES.items()
+            for index in indices
+            if f"{prefix}{stage}.{index}" in modules
+        ]
+    unknown = [place for place in places if place not in modules]
+    if unknown or not places:
+        raise ValueError(
+            f"non_local needs names of blocks of {type(backbone).__name__}, got {unknown or 'none'}: give a "
+            "pair of kind and names such as ('dot_product', ['layer2.0']), see named_modules()."
+        )
+    return {place: _num_out_channels(modules[place], place) for place in places}
+
+
+def _num_out_channels(block: nn.Module, place: str) -> int:
+    convs = [module for module in block.modules() if isinstance(module, nn.Conv2d)]
+    if not convs:
+        raise ValueError(f"non_local must follow a block with convolutions, got {place!r}.")
+    # The last one ends the residual branch, or is the projection that is added to it.
+    return convs[-1].out_channels
