@@ -1,7 +1,8 @@
 """List files and label maps: what a dataset consists of, read strictly.
 
-A list file holds one ``path label`` per line, as MMAction2 and Kinetics tools write it. A label map holds one
-class name per line; the number of the line, from 0, is the label.
+A list file holds one ``path label`` per line, as MMAction2 and Kinetics tools write it, or one
+``folder number-of-frames label``, as MMAction2 and mit-han-lab's TSM do for extracted frames. A label map
+holds one class name per line; the number of the line, from 0, is the label.
 """
 
 import hashlib
@@ -9,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from tsn_tsm_plugin.data.paths import join, read_bytes
 from tsn_tsm_plugin.errors import AnnotationError
 from tsn_tsm_plugin.log import get_logger
 
@@ -19,87 +21,120 @@ _MAX_FAULTS = 10
 
 
 class VideoEntry(NamedTuple):
-    """One line of a list: the name as written there, where the file lies, and its label."""
+    """One line of a list.
+
+    Attributes:
+        name: As written there.
+        path: Where the file or folder lies.
+        label: Its class.
+        num_frames: How many frames the line promises; 0 where it does not say.
+    """
 
     name: str
     path: str
     label: int
+    num_frames: int = 0
 
 
-def _read_lines(path: Path) -> list[str]:
+class _ParsedLine(NamedTuple):
+    name: str
+    label: int
+    num_frames: int
+
+
+def _read_lines(path: str) -> list[str]:
     """Read a text file without byte order mark and line ends, or say what keeps it from being read."""
     try:
-        return path.read_text(encoding="utf-8-sig").split("\n")
+        text = read_bytes(path).decode("utf-8-sig")
+        return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     except UnicodeDecodeError as error:
         raise AnnotationError(
             f"{path}: must be UTF-8 text, got byte {error.object[error.start]:#04x} at offset {error.start}. "
             "Convert the file to UTF-8."
         ) from error
     except OSError as error:
-        raise AnnotationError(f"{path}: cannot be read ({error.strerror}). Check the path.") from error
+        raise AnnotationError(
+            f"{path}: cannot be read ({error.strerror or error}). Check the path."
+        ) from error
 
 
-def _parse_line(line: str, separator: str, num_classes: int) -> tuple[str, int]:
-    """Split one line at its last separator; raise ValueError with what is wrong with it."""
-    parts = line.rsplit(separator if separator.strip() else None, maxsplit=1)
-    if len(parts) != 2 or not parts[0].strip():
-        raise ValueError(f"must be 'path{separator}label', got {line!r}")
+def _whole_number(text: str, what: str) -> int:
     try:
-        label = int(parts[1])
+        number = int(text)
     except ValueError:
-        raise ValueError(f"label must be an integer, got {parts[1]!r}") from None
-    if label < 0:
-        raise ValueError(f"label must not be negative, got {label}")
+        raise ValueError(f"{what} must be an integer, got {text!r}") from None
+    if number < 0:
+        raise ValueError(f"{what} must not be negative, got {number}")
+    return number
+
+
+def _parse_line(line: str, separator: str, num_classes: int, has_frame_counts: bool) -> _ParsedLine:
+    """Split one line at its last separators; raise ValueError with what is wrong with it."""
+    fields = ["path", "frames", "label"] if has_frame_counts else ["path", "label"]
+    parts = line.rsplit(separator if separator.strip() else None, maxsplit=len(fields) - 1)
+    if len(parts) != len(fields) or not parts[0].strip():
+        raise ValueError(f"must be '{separator.join(fields)}', got {line!r}")
+    num_frames = _whole_number(parts[1], "number of frames") if has_frame_counts else 0
+    label = _whole_number(parts[-1], "label")
     if num_classes and label >= num_classes:
         raise ValueError(f"label must be below the number of classes, {num_classes}, got {label}")
-    return parts[0].strip(), label
+    return _ParsedLine(parts[0].strip(), label, num_frames)
 
 
-def _parse_lines(lines: Sequence[str], separator: str, num_classes: int) -> Iterator[tuple[str, int] | str]:
-    """Yield the name and label of each line that is not blank, or the fault found there."""
+def _parse_lines(
+    lines: Sequence[str], separator: str, num_classes: int, has_frame_counts: bool
+) -> Iterator[_ParsedLine | str]:
+    """Yield what each line that is not blank says, or the fault found there."""
     first_seen: dict[str, tuple[int, int]] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
-            name, label = _parse_line(line, separator, num_classes)
+            parsed = _parse_line(line, separator, num_classes, has_frame_counts)
         except ValueError as error:
             yield f"{number}: {error}"
             continue
+        name, label, _ = parsed
         first_number, first_label = first_seen.setdefault(name, (number, label))
         if label != first_label:
             yield f"{number}: {name!r} has label {label}, but label {first_label} on line {first_number}"
         else:
-            yield name, label
+            yield parsed
 
 
 def read_video_list(
-    path: str | Path, *, prefix: str | Path = "", separator: str = " ", num_classes: int = 0
+    path: str | Path,
+    *,
+    prefix: str | Path = "",
+    separator: str = " ",
+    num_classes: int = 0,
+    has_frame_counts: bool = False,
 ) -> list[VideoEntry]:
     """Read a list file.
 
-    The label stands after the last separator of a line, so names may hold spaces. Blank lines, Windows line
+    Numbers stand after the last separators of a line, so names may hold spaces. Blank lines, Windows line
     ends and a byte order mark are accepted. A name that stands there twice with one label is kept twice, and
     a warning says so.
 
     Args:
-        path: The list file, UTF-8.
-        prefix: Folder put before each relative path.
+        path: The list file, UTF-8, local or a URL.
+        prefix: Folder or URL put before each relative path.
         separator: What stands between path and label; white space means any run of it.
         num_classes: Labels must be in ``[0, num_classes)``; 0 leaves the upper end open.
+        has_frame_counts: Lines are ``path number-of-frames label``.
 
     Raises:
         AnnotationError: If the file cannot be read, holds no video, or has malformed lines; names each by
             ``path:line``, up to ten of them.
     """
-    path = Path(path)
+    path = str(path)
     entries, faults = [], []
-    for parsed in _parse_lines(_read_lines(path), separator, num_classes):
+    for parsed in _parse_lines(_read_lines(path), separator, num_classes, has_frame_counts):
         if isinstance(parsed, str):
             faults.append(f"{path}:{parsed}")
         else:
-            name, label = parsed
-            entries.append(VideoEntry(name, str(Path(prefix, name)), label))
+            name, label, num_frames = parsed
+            entries.append(VideoEntry(name, join(prefix, name), label, num_frames))
     if faults:
         hidden = len(faults) - _MAX_FAULTS
         more = f"\n... and {hidden} more" if hidden > 0 else ""
@@ -118,7 +153,7 @@ def read_label_map(path: str | Path) -> list[str]:
     Raises:
         AnnotationError: If the file cannot be read, is empty, or has a blank or repeated name.
     """
-    path = Path(path)
+    path = str(path)
     names = [line.strip() for line in _read_lines(path)]
     while names and not names[-1]:
         names.pop()

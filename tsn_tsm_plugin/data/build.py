@@ -1,5 +1,6 @@
 """Datasets and loaders from a config."""
 
+import functools
 from pathlib import Path
 
 import torch
@@ -9,8 +10,14 @@ from tsn_tsm_plugin.config import CfgNode
 from tsn_tsm_plugin.data.annotations import read_label_map, read_video_list
 from tsn_tsm_plugin.data.collate import collate_clips
 from tsn_tsm_plugin.data.motion import prepare_motion, usable_cpus
+from tsn_tsm_plugin.data.paths import is_url, join
 from tsn_tsm_plugin.data.samplers import EvalBatchSampler, ShardedBatchSampler, TrainBatchSampler
-from tsn_tsm_plugin.data.video_dataset import VideoListDataset
+from tsn_tsm_plugin.data.video_dataset import (
+    OpenVideo,
+    VideoListDataset,
+    open_frame_folder,
+    open_video_file,
+)
 from tsn_tsm_plugin.errors import ConfigError
 from tsn_tsm_plugin.transforms.build import build_clip_transform, build_index_sampler
 
@@ -29,21 +36,21 @@ def _list_file(cfg: CfgNode, split: str) -> str:
     return lists[split]
 
 
-def ensure_data_dir(cfg: CfgNode) -> Path:
-    """Return the dataset's folder, made first if it is missing and ``DATA.PREPARE`` names how.
+def ensure_data_dir(cfg: CfgNode) -> str:
+    """Return the dataset's folder or URL, made first if it is missing and ``DATA.PREPARE`` names how.
 
     Any number of ranks and processes may call this together: one of them makes the folder, the others wait.
 
     Raises:
         ConfigError: If the folder does not exist and nothing says how to make it.
     """
-    data_dir = Path(cfg.DATA.PATH_TO_DATA_DIR)
-    if data_dir.is_dir():
+    data_dir = cfg.DATA.PATH_TO_DATA_DIR
+    if is_url(data_dir) or Path(data_dir).is_dir():
         return data_dir
     if cfg.DATA.PREPARE == "motion":
-        return prepare_motion(data_dir, num_workers=usable_cpus())
+        return str(prepare_motion(data_dir, num_workers=usable_cpus()))
     raise ConfigError(
-        f"DATA.PATH_TO_DATA_DIR must be an existing folder, got {str(data_dir)!r}. Set it to where the "
+        f"DATA.PATH_TO_DATA_DIR must be an existing folder, got {data_dir!r}. Set it to where the "
         f"dataset lies, or make the embedded one: {_PREPARE_COMMAND} motion --out {data_dir}"
     )
 
@@ -57,7 +64,7 @@ def read_class_names(cfg: CfgNode) -> list[str]:
     num_classes = cfg.MODEL.NUM_CLASSES
     if not cfg.DATA.LABEL_MAP:
         return [str(label) for label in range(num_classes)]
-    path = ensure_data_dir(cfg) / cfg.DATA.LABEL_MAP
+    path = join(ensure_data_dir(cfg), cfg.DATA.LABEL_MAP)
     names = read_label_map(path)
     if len(names) != num_classes:
         raise ConfigError(
@@ -81,18 +88,27 @@ def build_dataset(cfg: CfgNode, split: str) -> VideoListDataset:
     list_file = _list_file(cfg, split)
     data_dir = ensure_data_dir(cfg)
     entries = read_video_list(
-        data_dir / list_file,
-        prefix=data_dir / cfg.DATA.PATH_PREFIX,
+        join(data_dir, list_file),
+        prefix=join(data_dir, cfg.DATA.PATH_PREFIX),
         separator=cfg.DATA.PATH_LABEL_SEPARATOR,
         num_classes=cfg.MODEL.NUM_CLASSES,
+        has_frame_counts=cfg.DATA.FORMAT == "frames",
     )
     return VideoListDataset(
         entries,
         index_sampler=build_index_sampler(cfg, split),
         clip_transform=build_clip_transform(cfg, split),
-        decoder=cfg.DATA.DECODING_BACKEND,
+        open_video=_build_opener(cfg),
         seed=cfg.RNG_SEED,
     )
+
+
+def _build_opener(cfg: CfgNode) -> OpenVideo:
+    if cfg.DATA.FORMAT == "frames":
+        return functools.partial(
+            open_frame_folder, template=cfg.DATA.FRAME_TEMPLATE, start_index=cfg.DATA.FRAME_START_INDEX
+        )
+    return functools.partial(open_video_file, decoder=cfg.DATA.DECODING_BACKEND)
 
 
 def _build_batch_sampler(

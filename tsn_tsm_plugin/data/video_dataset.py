@@ -2,6 +2,8 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import closing
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -9,12 +11,61 @@ from torch.utils.data import Dataset
 
 from tsn_tsm_plugin.data.annotations import VideoEntry
 from tsn_tsm_plugin.data.collate import BadVideo, ClipDict
+from tsn_tsm_plugin.data.frame_folder import FrameFolderReader
+from tsn_tsm_plugin.data.paths import local_path
 from tsn_tsm_plugin.data.reader import VideoReader
 from tsn_tsm_plugin.data.samplers import SampleKey
 from tsn_tsm_plugin.errors import VideoError
 
 IndexSampler = Callable[[int, torch.Generator | None], Tensor]
 ClipTransform = Callable[[ClipDict, torch.Generator | None], ClipDict]
+
+
+class FrameReader(Protocol):
+    """What the dataset asks of an opened video: `VideoReader` and `FrameFolderReader` have it."""
+
+    @property
+    def num_frames(self) -> int:
+        """How many frames there are."""
+
+    def read(self, indices: Tensor) -> Tensor:
+        """Return the frames at ``indices``, uint8 RGB (T, C, H, W)."""
+
+    def close(self) -> None:
+        """Let go of the video."""
+
+
+OpenVideo = Callable[[VideoEntry], FrameReader]
+
+
+def open_video_file(entry: VideoEntry, *, decoder: str = "auto") -> VideoReader:
+    """Open a video file, fetched first if its path is a URL.
+
+    Args:
+        entry: Line of the list.
+        decoder: ``"auto"`` or a registered decoder's name.
+
+    Raises:
+        VideoError: If it cannot be fetched or is no readable video.
+    """
+    try:
+        path = local_path(entry.path)
+    except OSError as error:
+        raise VideoError(
+            f"{entry.path}: cannot be fetched ({error}). Check the URL and its access."
+        ) from error
+    return VideoReader(path, decoder)
+
+
+def open_frame_folder(entry: VideoEntry, *, template: str, start_index: int) -> FrameFolderReader:
+    """Open a folder of frames; arguments as of `FrameFolderReader`.
+
+    Raises:
+        VideoError: If there is no such folder.
+    """
+    return FrameFolderReader(
+        entry.path, num_frames=entry.num_frames, template=template, start_index=start_index
+    )
 
 
 def sample_seed(seed: int, key: SampleKey) -> int:
@@ -34,7 +85,8 @@ class VideoListDataset(Dataset[ClipDict | BadVideo]):
         index_sampler: Maps a number of frames and a generator to the frames to read, LongTensor (T,).
         clip_transform: Maps a clip dictionary with ``video`` uint8 (C, T, H, W) and a generator to one whose
             videos agree in shape.
-        decoder: ``"auto"`` or a registered decoder's name.
+        open_video: Opens the video of an entry; raises VideoError for an unreadable one. Spawned workers need
+            one that can be pickled.
         seed: Seed of the run.
     """
 
@@ -44,13 +96,13 @@ class VideoListDataset(Dataset[ClipDict | BadVideo]):
         *,
         index_sampler: IndexSampler,
         clip_transform: ClipTransform,
-        decoder: str = "auto",
+        open_video: OpenVideo = open_video_file,
         seed: int = 0,
     ) -> None:
         self.entries = list(entries)
         self.index_sampler = index_sampler
         self.clip_transform = clip_transform
-        self.decoder = decoder
+        self.open_video = open_video
         self.seed = seed
 
     def __len__(self) -> int:
@@ -64,7 +116,7 @@ class VideoListDataset(Dataset[ClipDict | BadVideo]):
         entry = self.entries[key.video_index]
         generator = torch.Generator().manual_seed(sample_seed(self.seed, key))
         try:
-            with VideoReader(entry.path, self.decoder) as reader:
+            with closing(self.open_video(entry)) as reader:
                 frames_TCHW = reader.read(self.index_sampler(reader.num_frames, generator))
         except VideoError as error:
             return BadVideo(entry.path, key.video_index, str(error))

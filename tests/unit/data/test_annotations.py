@@ -19,10 +19,32 @@ def written(tmp_path):
 def test_each_line_is_a_name_and_a_label_and_the_prefix_makes_the_path(written):
     entries = read_video_list(written("a.mp4 0\nsub/b.mp4 12\n"), prefix="/data/videos")
 
-    assert [tuple(entry) for entry in entries] == [
+    assert [(entry.name, entry.path, entry.label) for entry in entries] == [
         ("a.mp4", "/data/videos/a.mp4", 0),
         ("sub/b.mp4", "/data/videos/sub/b.mp4", 12),
     ]
+
+
+def test_a_line_of_frames_is_a_folder_their_number_and_a_label(written):
+    (first, second) = read_video_list(written("a 12 0\nmy video 7 3\n"), prefix="/f", has_frame_counts=True)
+
+    assert first == ("a", "/f/a", 0, 12)
+    assert second == ("my video", "/f/my video", 3, 7)
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ("a 3", "must be 'path frames label', got 'a 3'"),
+        ("a many 3", "number of frames must be an integer, got 'many'"),
+        ("a -1 3", "number of frames must not be negative, got -1"),
+    ],
+)
+def test_a_faulty_line_of_frames_is_named_with_its_number(written, line, fault):
+    path = written(f"{line}\n")
+
+    with pytest.raises(AnnotationError, match=re.escape(f"{path}:1: {fault}")):
+        read_video_list(path, has_frame_counts=True)
 
 
 def test_an_absolute_name_ignores_the_prefix(written):

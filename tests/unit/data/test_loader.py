@@ -3,9 +3,11 @@
 import functools
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
+from support.frame_folders import write_frame_folder
 
 from tsn_tsm_plugin.config import get_cfg
 from tsn_tsm_plugin.data import build
@@ -294,3 +296,51 @@ def test_a_label_map_of_another_length_is_refused(cfg):
         ConfigError, match="must name MODEL.NUM_CLASSES = 9 classes, but .*labels.txt names 8"
     ):
         read_class_names(cfg)
+
+
+@pytest.fixture
+def frames_cfg(cfg, tmp_path):
+    """Folders of 12 frames, of the lists `path frames label`, in place of video files."""
+    for split, count in (("train", NUM_TRAIN), ("val", NUM_VAL)):
+        for index in range(count):
+            write_frame_folder(tmp_path / split / f"v{index}", 12, template="{:03}.jpg", start_index=0)
+        lines = [f"{split}/v{index} 12 {index % 8}" for index in range(count)]
+        (tmp_path / f"{split}.txt").write_text("\n".join(lines))
+    (tmp_path / "labels.txt").write_text("\n".join("abcdefgh"))
+    cfg.DATA.PATH_TO_DATA_DIR = str(tmp_path)
+    cfg.DATA.FORMAT = "frames"
+    cfg.DATA.FRAME_TEMPLATE = "{:03}.jpg"
+    cfg.DATA.FRAME_START_INDEX = 0
+    return cfg
+
+
+def test_a_recipe_chooses_frame_folders(frames_cfg):
+    frames_cfg.DATA.TEST_SHORT_SIDE = 0
+    clip = build_dataset(frames_cfg, "val")[1]
+
+    assert (clip["video_name"], clip["label"]) == ("val/v1", 1)
+    assert clip["video"].shape == (3, 4, 32, 32)
+
+
+@pytest.mark.parametrize("start_method", ["fork", "spawn"])
+def test_frame_folders_resume_within_an_epoch_as_videos_do(frames_cfg, start_method):
+    frames_cfg.TRAIN.BATCH_SIZE = 4
+    uninterrupted = build_loader(frames_cfg, "train")
+    uninterrupted.batch_sampler.set_epoch(2)
+    frames_cfg.DATA_LOADER.NUM_WORKERS = 1
+    frames_cfg.DATA_LOADER.START_METHOD = start_method
+
+    resumed = build_loader(frames_cfg, "train")
+    resumed.batch_sampler.set_epoch(2, start_batch=1)
+
+    assert_same_batches(list(resumed), list(uninterrupted)[1:])
+
+
+def test_a_folder_with_a_gap_is_a_bad_video_where_the_gap_is_wanted(frames_cfg):
+    folder = Path(frames_cfg.DATA.PATH_TO_DATA_DIR) / "val/v3"
+    (folder / "004.jpg").unlink()
+
+    bad = build_dataset(frames_cfg, "val")[3]
+
+    assert (bad.path, bad.video_index) == (str(folder), 3)
+    assert bad.reason.startswith(f"{folder}/004.jpg: no such frame, number 5 of 12.")

@@ -1,0 +1,31 @@
+"""Rules of the keys that say how videos are stored."""
+
+import re
+
+import pytest
+
+from tsn_tsm_plugin.config import load_cfg
+from tsn_tsm_plugin.errors import ConfigError
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("MODEL: {ARCH: tsm}\n")
+    return path
+
+
+@pytest.mark.parametrize("template", ["img_{:05}.jpg", "{:06d}.jpg", "{}.jpeg"])
+def test_a_template_with_a_field_for_the_number_passes(recipe, template):
+    assert load_cfg(recipe, [f"DATA.FRAME_TEMPLATE={template}"]).DATA.FRAME_TEMPLATE == template
+
+
+@pytest.mark.parametrize("template", ["img_%05d.jpg", "img.jpg", "{:05}/{:02}.jpg", "{name}.jpg", "{:x"])
+def test_a_template_without_one_is_refused(recipe, template):
+    with pytest.raises(ConfigError, match=re.escape("DATA.FRAME_TEMPLATE must hold one field for a number")):
+        load_cfg(recipe, [f"DATA.FRAME_TEMPLATE='{template}'"])
+
+
+def test_an_unknown_format_is_refused(recipe):
+    with pytest.raises(ConfigError, match="DATA.FORMAT must be one of 'videos', 'frames'"):
+        load_cfg(recipe, ["DATA.FORMAT=folder"])

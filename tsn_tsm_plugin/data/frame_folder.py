@@ -1,0 +1,174 @@
+"""Frames of a video that lies as a folder of JPEG images, behind the interface of `VideoReader`.
+
+Frame ``i``, from 0, is the file ``template.format(start_index + i)``: both references extract frames so, from
+``img_00001.jpg`` on. Axes: T frames, C channels, H rows, W columns.
+"""
+
+import operator
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tsn_tsm_plugin.data.jpeg import jpeg_size, read_jpeg
+from tsn_tsm_plugin.data.paths import is_url, join, read_bytes
+from tsn_tsm_plugin.errors import VideoError
+
+_CURE = "Extract the frames again, or remove the folder from the list."
+
+
+class FrameFolderReader:
+    """Reads exact frames of one folder.
+
+    Args:
+        path: The folder, local or a URL that iopath can open.
+        num_frames: How many frames the list promises; 0 counts those on the disk that follow each other
+            without a gap.
+        template: Name of a file, with one field for its number.
+        start_index: Number in the first frame's name.
+
+    Attributes:
+        fps: 0.0: a folder does not tell.
+
+    Raises:
+        VideoError: If there is no such folder, or frames are counted and there are none.
+        ValueError: If frames are to be counted behind a URL.
+    """
+
+    fps = 0.0
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        num_frames: int = 0,
+        template: str = "img_{:05}.jpg",
+        start_index: int = 1,
+    ) -> None:
+        self.path = os.fspath(path)
+        self.template = template
+        self.start_index = start_index
+        self._size: tuple[int, int] | None = None
+        if not is_url(self.path):
+            self._check_folder()
+        elif not num_frames:
+            raise ValueError(f"num_frames must be given for a URL, got 0 for {self.path}.")
+        self.num_frames = num_frames or self._count()
+
+    def _check_folder(self) -> None:
+        folder = Path(self.path)
+        if not folder.exists():
+            raise VideoError(
+                f"{self.path}: no such folder of frames. Check the path, its prefix and the mount."
+            )
+        if not folder.is_dir():
+            raise VideoError(
+                f"{self.path}: is a file, not a folder of frames. DATA.FORMAT videos reads files."
+            )
+
+    def _count(self) -> int:
+        number = 0
+        while Path(self.frame_path(number)).exists():
+            number += 1
+        if not number:
+            raise VideoError(f"{self.path}: holds no {self.template.format(self.start_index)}. {_CURE}")
+        return number
+
+    def frame_path(self, index: int) -> str:
+        """Return the file of frame ``index``, from 0."""
+        return join(self.path, self.template.format(self.start_index + index))
+
+    @property
+    def height(self) -> int:
+        """Rows of the first frame, in pixels."""
+        return self._first_size()[0]
+
+    @property
+    def width(self) -> int:
+        """Columns of the first frame, in pixels."""
+        return self._first_size()[1]
+
+    def _first_size(self) -> tuple[int, int]:
+        if self._size is None:
+            try:
+                self._size = jpeg_size(self._encoded(0))
+            except ValueError as error:
+                raise VideoError(f"{self.frame_path(0)}: {error}. {_CURE}") from error
+        return self._size
+
+    def read(self, indices: Sequence[int] | Tensor | np.ndarray) -> Tensor:
+        """Decode the frames at ``indices``, each once.
+
+        Args:
+            indices: Whole numbers in ``[0, num_frames)``, in any order, repeats allowed.
+
+        Returns:
+            uint8 RGB 0-255 (T, 3, H, W), ``T = len(indices)``.
+
+        Raises:
+            IndexError: If an index is outside the video.
+            VideoError: If a frame is missing or damaged, or frames differ in size; names the frame.
+        """
+        if isinstance(indices, (Tensor, np.ndarray)):
+            indices = indices.tolist()
+        wanted = [operator.index(index) for index in indices]
+        for index in wanted:
+            if not 0 <= index < self.num_frames:
+                raise IndexError(
+                    f"{self.path}: frame index must be in [0, num_frames={self.num_frames}), got {index}."
+                )
+        if not wanted:
+            return torch.empty((0, 3, self.height, self.width), dtype=torch.uint8)
+        frames = {index: self._decode(index) for index in dict.fromkeys(wanted)}
+        self._check_sizes(frames)
+        return torch.stack([frames[index] for index in wanted])
+
+    def _encoded(self, index: int) -> bytes:
+        path = self.frame_path(index)
+        try:
+            return read_bytes(path)
+        except FileNotFoundError as error:
+            raise VideoError(
+                f"{path}: no such frame, number {index + 1} of {self.num_frames}. {_CURE} If all are there, "
+                "DATA.FRAME_TEMPLATE or DATA.FRAME_START_INDEX is another."
+            ) from error
+        except OSError as error:
+            raise VideoError(f"{path}: cannot be read ({error.strerror or error}). {_CURE}") from error
+
+    def _decode(self, index: int) -> Tensor:
+        encoded = self._encoded(index)
+        try:
+            return read_jpeg(encoded)
+        except ValueError as error:
+            raise VideoError(f"{self.frame_path(index)}: {error}. {_CURE}") from error
+
+    def _check_sizes(self, frames: dict[int, Tensor]) -> None:
+        (first, height_width), *others = ((index, frame.shape[1:]) for index, frame in frames.items())
+        for index, other in others:
+            if other != height_width:
+                raise VideoError(
+                    f"{self.frame_path(index)}: is {other[1]}x{other[0]}, frame {self.frame_path(first)} is "
+                    f"{height_width[1]}x{height_width[0]}. Frames of one read must have one size: extract "
+                    "them again."
+                )
+
+    def close(self) -> None:
+        """Do nothing: no file stays open between reads."""
+
+    def __enter__(self) -> "FrameFolderReader":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return (
+            f"FrameFolderReader({self.path!r}, num_frames={self.num_frames}, template={self.template!r}, "
+            f"start_index={self.start_index})"
+        )

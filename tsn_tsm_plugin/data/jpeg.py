@@ -1,0 +1,59 @@
+"""One JPEG image to pixels, with the checks that keep a damaged one from doing harm.
+
+Decoded by torchvision's libjpeg-turbo, whose pixels are those of OpenCV, which the references decode with.
+Axes: C channels, H rows, W columns.
+"""
+
+import torch
+from torch import Tensor
+from torchvision.io import ImageReadMode, decode_jpeg
+
+from tsn_tsm_plugin.data.decoders.container import MAX_FRAME_PIXELS
+
+_START = b"\xff\xd8"
+# Frame headers SOF0 to SOF15; C4, C8 and CC between them are other segments.
+_FRAME_HEADERS = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD8)}
+
+
+def jpeg_size(data: bytes) -> tuple[int, int]:
+    """Return height and width of a JPEG image from its frame header (ITU-T T.81, B.2.2).
+
+    Raises:
+        ValueError: If the data is no JPEG image, or ends before its frame header.
+    """
+    if not data.startswith(_START):
+        raise ValueError("is empty" if not data else "is no JPEG image")
+    place = len(_START)
+    while place + 9 <= len(data):
+        marker = data[place + 1]
+        if data[place] != 0xFF:
+            break
+        if marker == 0xFF:  # Any number of fill bytes may stand before a marker.
+            place += 1
+        elif marker in _FRAME_HEADERS:
+            return int.from_bytes(data[place + 5 : place + 7]), int.from_bytes(data[place + 7 : place + 9])
+        elif marker in _WITHOUT_LENGTH:
+            place += 2
+        else:
+            place += 2 + int.from_bytes(data[place + 2 : place + 4])
+    raise ValueError("is a damaged JPEG image without a frame header")
+
+
+def read_jpeg(data: bytes) -> Tensor:
+    """Decode a JPEG image, grey ones too, to uint8 RGB (3, H, W).
+
+    Pixels are as coded: a rotation in the image's metadata is not applied.
+
+    Raises:
+        ValueError: If it is no JPEG image, damaged, cut short, or its header claims an absurd size.
+    """
+    height, width = jpeg_size(data)
+    if not 0 < height * width <= MAX_FRAME_PIXELS:
+        raise ValueError(f"claims {width}x{height} pixels, so it is damaged")
+    encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+    try:
+        return decode_jpeg(encoded, mode=ImageReadMode.RGB)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0].rpartition(", ")[2]
+        raise ValueError(f"is a damaged JPEG image ({reason})") from error
