@@ -4,6 +4,7 @@ from pathlib import Path
 
 import av
 from av.container import InputContainer
+from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from tsn_tsm_plugin.errors import VideoError
@@ -48,10 +49,11 @@ def _best_stream(path: str, container: InputContainer) -> VideoStream:
         or stream.disposition & _attached_picture()
     ):
         raise VideoError(f"{path}: holds no video stream. Remove it from the list.")
-    context = stream.codec_context
+    context: VideoCodecContext | None = stream.codec_context
     if context is None:
         raise VideoError(
-            f"{path}: FFmpeg has no decoder for its video codec. Re-encode it, for example as H.264."
+            f"{path}: FFmpeg knows no decoder for its video stream, or the file is damaged. Fetch it again, "
+            "or re-encode it, for example as H.264."
         )
     if not 0 < context.width * context.height <= MAX_FRAME_PIXELS:
         raise VideoError(

@@ -1,0 +1,104 @@
+"""The other decoders give the frames of a plain decode, or PyAV gives them instead and a warning says so."""
+
+import logging
+import sys
+
+import pytest
+import torch
+from support.videos import numbered_frames, sequential_frames, write_video
+
+from tsn_tsm_plugin.data.decoders import verified
+from tsn_tsm_plugin.data.reader import VideoReader
+from tsn_tsm_plugin.errors import UnknownComponentError
+
+X265 = "open-gop=1:log-level=none:pools=none"
+OWN = {
+    "h264.mp4": {},
+    "h264.mkv": {},
+    "vp9.webm": {"codec": "libvpx-vp9", "b_frames": 0, "options": {"cpu-used": "8"}},
+    "yuv444.mp4": {"pix_fmt": "yuv444p"},
+}
+DELEGATED = {
+    "mpeg4.avi": {"codec": "mpeg4"},
+    "mpeg4.mp4": {"codec": "mpeg4"},
+    "mpeg2.mpg": {"codec": "mpeg2video"},
+    "h264-open.mp4": {"options": {"x264-params": "open-gop=1"}},
+    "hevc-open.mp4": {"codec": "libx265", "options": {"x265-params": X265}},
+    "refresh.mp4": {"b_frames": 0, "options": {"x264-params": "intra-refresh=1"}},
+    "interlaced.mp4": {"options": {"flags": "+ilme+ildct"}},
+    "edited.mp4": {"pts": lambda number: number - 7},
+    "10bit.mp4": {"pix_fmt": "yuv420p10le"},
+    "odd.webm": {"frames": numbered_frames(20, height=35, width=51), "codec": "libvpx-vp9", "b_frames": 0},
+    "stream.ts": {"container": "mpegts"},
+}
+
+
+@pytest.fixture(params=["torchcodec", "decord"])
+def library(request):
+    """Name of an installed library; torchcodec may be installed without the FFmpeg that it loads."""
+    try:
+        __import__(f"{request.param}.decoders" if request.param == "torchcodec" else request.param)
+    except (ImportError, RuntimeError, OSError) as error:
+        pytest.skip(f"{request.param} does not load: {str(error).splitlines()[0]}")
+    return request.param
+
+
+@pytest.fixture(autouse=True)
+def _each_test_hears_its_warnings():
+    verified._warn_once.cache_clear()
+
+
+def assert_exact(path, library):
+    expected = sequential_frames(path)
+    generator = torch.Generator().manual_seed(0)
+    with VideoReader(path, library) as reader:
+        assert reader.num_frames == len(expected)
+        for _ in range(8):
+            wanted = torch.randint(len(expected), (4,), generator=generator)
+            assert torch.equal(reader.read(wanted), expected[wanted])
+        return reader._opened.is_delegated
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_library_reads_what_it_reads_exactly(tmp_path, library, name):
+    assert not assert_exact(write_video(tmp_path / name, **{"frames": 30} | OWN[name]), library)
+
+
+@pytest.mark.parametrize("name", DELEGATED)
+def test_what_a_library_reads_otherwise_is_read_with_pyav_and_said(
+    tmp_path, library, name, caplog, monkeypatch
+):
+    monkeypatch.setattr(logging.getLogger("tsn_tsm_plugin"), "propagate", True)
+    path = write_video(tmp_path / name, **{"frames": 30} | DELEGATED[name])
+    assert assert_exact(path, library)
+    assert f"{path}: read with decoder='pyav', not {library}" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "arm_wrestling.mp4",
+        "low_fps.mp4",
+        "mpeg4.avi",
+        "two_video_streams.mp4",
+        "h265_video.mp4",
+        "h264_10bits.mp4",
+        "av1_video.mkv",
+    ],
+)
+def test_real_videos_are_exact_with_every_library(shared_videos, library, name):
+    assert_exact(shared_videos / name, library)
+
+
+@pytest.mark.parametrize("name", ["torchcodec", "decord"])
+def test_a_library_that_is_not_installed_is_named_with_its_cure(tmp_path, monkeypatch, name):
+    path = write_video(tmp_path / "video.mp4", 4)
+    for module in (name, f"{name}.decoders"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ImportError, match=r"pip install 'tsn_tsm_plugin\[decoders\]', or use decoder='pyav'"):
+        VideoReader(path, name)
+
+
+def test_an_unknown_decoder_is_answered_with_the_known_ones(tmp_path):
+    with pytest.raises(UnknownComponentError, match="pyav"):
+        VideoReader(write_video(tmp_path / "video.mp4", 4), "pyaf")
