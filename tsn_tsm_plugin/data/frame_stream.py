@@ -1,0 +1,238 @@
+"""Frames one after the other, from a file, a camera or standard input, whatever happens to the source.
+
+Memory does not grow with the length of the source. What goes wrong is said, not raised: a corrupt frame is
+skipped, a changed size is passed on, and a source that stalls is waited for.
+"""
+
+import contextlib
+import queue
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import av
+import numpy as np
+
+from tsn_tsm_plugin.errors import VideoError
+
+Say = Callable[[str], None]
+"""Receives one sentence about something that happened to the source."""
+
+STANDARD_INPUT = "-"
+_Item = TypeVar("_Item")
+_CAMERAS = {
+    "linux": ("v4l2", "/dev/video{}"),
+    "darwin": ("avfoundation", "{}"),
+    "win32": ("dshow", "video={}"),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class StreamedFrame:
+    """A frame of a source.
+
+    Attributes:
+        index: How many frames came before it.
+        seconds: Its time since the first frame, as the source tells it; -1.0 where it does not.
+        rgb: uint8 RGB pixels (H, W, 3).
+    """
+
+    index: int
+    seconds: float
+    rgb: np.ndarray
+
+
+def is_camera(source: str) -> bool:
+    """Return whether ``source`` is the index of a camera: ``"0"``, ``"1"``."""
+    return source.isdecimal()
+
+
+def open_source(source: str) -> av.container.InputContainer:
+    """Open a file, a URL, a camera by its index, or standard input (``"-"``).
+
+    Raises:
+        VideoError: If it cannot be opened or holds no video.
+    """
+    try:
+        container = _open(source)
+    except (OSError, av.FFmpegError) as error:
+        raise VideoError(_why_not(source, error)) from error
+    if container.streams.best("video") is None:
+        container.close()
+        raise VideoError(f"{source}: holds no video stream.")
+    return container
+
+
+def _open(source: str) -> av.container.InputContainer:
+    if source == STANDARD_INPUT:
+        return av.open(sys.stdin.buffer, mode="r")
+    if is_camera(source):
+        kind, device = _CAMERAS[sys.platform if sys.platform in _CAMERAS else "linux"]
+        return av.open(device.format(source), mode="r", format=kind)
+    return av.open(source, mode="r")
+
+
+def _why_not(source: str, error: Exception) -> str:
+    if source == STANDARD_INPUT:
+        return (
+            f"-: standard input is not a video that can be read front to back ({error}). Send MPEG-TS, "
+            "Matroska or raw H.264, e.g. ffmpeg -i ... -f mpegts -."
+        )
+    if is_camera(source):
+        device = _CAMERAS.get(sys.platform, _CAMERAS["linux"])[1].format(source)
+        return f"camera {source}: {device} cannot be opened ({error}). Check that it is there and not in use."
+    return f"{source}: cannot be opened as a video ({error}). Check the path."
+
+
+def iterate_frames(container: av.container.InputContainer, say: Say) -> Iterator[StreamedFrame]:
+    """Decode the best video stream from where it is to its end.
+
+    Args:
+        container: From :func:`open_source`.
+        say: Told of corrupt frames and of changes of the frame size.
+    """
+    stream = container.streams.best("video")
+    assert stream is not None
+    first, size = None, None
+    for index, frame in enumerate(_decode(container, stream, say)):
+        rgb = frame.to_ndarray(format="rgb24")
+        if size not in (None, rgb.shape[:2]):
+            say(f"frame {index}: the size changed from {_by(size)} to {_by(rgb.shape[:2])} pixels")
+        size = rgb.shape[:2]
+        if first is None:
+            first = frame.time
+        seconds = -1.0 if frame.time is None or first is None else frame.time - first
+        yield StreamedFrame(index, seconds, rgb)
+
+
+def _by(size: tuple[int, ...] | None) -> str:
+    assert size is not None
+    return f"{size[1]} x {size[0]}"
+
+
+def _decode(container: Any, stream: Any, say: Say) -> Iterator[av.VideoFrame]:
+    """Yield what can be decoded, packet by packet, so that a broken one costs no other."""
+    # Threads over frames would hold frames back.
+    stream.codec_context.thread_type = "SLICE"
+    packets = container.demux(stream)
+    num_decoded = 0
+    while True:
+        try:
+            packet = next(packets)
+        except StopIteration:
+            return
+        except av.FFmpegError as error:
+            say(f"frame {num_decoded}: the source broke off ({error})")
+            return
+        try:
+            frames = packet.decode()
+        except av.FFmpegError as error:
+            say(f"frame {num_decoded}: corrupt, left out ({error})")
+            continue
+        for frame in frames:
+            if frame.is_corrupt:
+                say(f"frame {num_decoded}: corrupt, left out")
+                continue
+            yield frame
+            num_decoded += 1
+
+
+class FrameStream:
+    """Frames of a source, read by a thread, so that a source that stalls can be told of.
+
+    A camera's frames that come while the last one is still worked on are dropped, all but the newest.
+
+    Args:
+        source: A file, a URL, the index of a camera, or ``"-"`` for standard input.
+        say: Told of everything that happens to the source.
+        stall_seconds: Say so when nothing came for that long, and again after every doubling.
+        give_up_seconds: End the stream when nothing came for that long.
+
+    Attributes:
+        fps: Frames per second, as the source tells it; 0.0 where it does not.
+        num_dropped: Frames of a camera that were dropped.
+
+    Raises:
+        VideoError: If the source cannot be opened, or does not answer.
+    """
+
+    def __init__(
+        self, source: str, say: Say, *, stall_seconds: float = 2.0, give_up_seconds: float = 30.0
+    ) -> None:
+        self.source = source
+        self.num_dropped = 0
+        self._say = say
+        self._stall_seconds = stall_seconds
+        self._give_up_seconds = give_up_seconds
+        self._is_live = is_camera(source)
+        self._answer: queue.Queue[float | VideoError] = queue.Queue()
+        self._queue: queue.Queue[StreamedFrame | None] = queue.Queue(maxsize=1 if self._is_live else 4)
+        self._closed = threading.Event()
+        # A daemon: a read of a stalled source cannot be interrupted.
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+        answer = self._wait(self._answer)
+        if not isinstance(answer, float):
+            self._closed.set()
+            raise answer or VideoError(f"{source}: does not answer.")
+        self.fps = answer
+
+    def _read(self) -> None:
+        """Answer with the frame rate or the error of opening; then queue the frames, and at last ``None``."""
+        try:
+            container = open_source(self.source)
+        except VideoError as error:
+            self._answer.put(error)
+            return
+        with container:
+            stream = container.streams.best("video")
+            assert stream is not None
+            self._answer.put(float(stream.average_rate or stream.guessed_rate or 0))
+            for frame in iterate_frames(container, self._say):
+                if self._closed.is_set():
+                    return
+                self._put(frame)
+        self._put(None)
+
+    def _put(self, item: StreamedFrame | None) -> None:
+        if self._is_live and item is not None:
+            with contextlib.suppress(queue.Empty):
+                self._queue.get_nowait()
+                self.num_dropped += 1
+        while not self._closed.is_set():
+            with contextlib.suppress(queue.Full):
+                self._queue.put(item, timeout=0.1)
+                return
+
+    def __iter__(self) -> Iterator[StreamedFrame]:
+        """Yield frames until the source ends or is given up."""
+        while (frame := self._wait(self._queue)) is not None:
+            yield frame
+
+    def _wait(self, items: "queue.Queue[_Item]") -> "_Item | None":
+        """Wait for the next item, and say so if it takes long; ``None`` if it takes too long."""
+        waited, patience = 0.0, self._stall_seconds
+        while True:
+            until = min(patience, self._give_up_seconds)
+            try:
+                return items.get(timeout=max(until - waited, 0.001))
+            except queue.Empty:
+                waited = until
+            if waited >= self._give_up_seconds:
+                self._say(f"nothing came for {waited:g} s: given up")
+                return None
+            self._say(f"nothing came for {waited:g} s: waiting")
+            patience *= 2
+
+    def close(self) -> None:
+        """Let go of the source."""
+        self._closed.set()
+        self._thread.join(timeout=1.0)
+
+    def __enter__(self) -> "FrameStream":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
