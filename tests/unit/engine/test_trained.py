@@ -44,7 +44,8 @@ def test_an_empty_folder_is_refused(tmp_path):
 def test_a_safetensors_file_carries_recipe_and_names_in_its_metadata(checkpoint, tmp_path):
     content = torch.load(checkpoint, weights_only=True)
     metadata = {"config": content["config"], "class_names": json.dumps(CLASS_NAMES)}
-    save_file(content["model_state"], tmp_path / "w.safetensors", metadata=metadata)
+    state = {name: value.contiguous() for name, value in content["model_state"].items()}
+    save_file(state, tmp_path / "w.safetensors", metadata=metadata)
     assert load_trained(tmp_path / "w.safetensors").class_names == CLASS_NAMES
 
 
