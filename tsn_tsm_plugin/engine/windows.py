@@ -123,7 +123,7 @@ def _run(
     clips = torch.stack([torch.stack([kept[i] for i in indices], 1) for indices in looks])
     video = normalizer(trained)(clips.to(trained.device))
     features = frame_features(trained.model, video)
-    logits = trained.model.head(features).float().cpu()
+    logits = trained.model.get_submodule("head")(features).float().cpu()
     features_BTC = features.mean((3, 4)).transpose(1, 2).float().cpu()
     for (start, stop), indices, scores, vectors in zip(windows, looks, logits, features_BTC, strict=True):
         yield Window(start, stop, indices, scores, vectors)

@@ -31,7 +31,7 @@ def test_the_heat_is_where_the_evidence_is_in_space_and_time():
     heat = grad_cam(model, video, 0)
     assert heat.shape == (2, 32, 32)
     assert heat[0].max() == 0 and heat.max() == 1
-    assert heat[1, :8, :8].min() > 0.3 and heat[1, 16:, 16:].abs().max() < 0.05
+    assert heat[1, :8, :8].min() > 0.2 and heat[1, 16:, 16:].abs().max() < 0.05
 
 
 def test_evidence_against_a_class_gives_no_heat():

@@ -1,3 +1,4 @@
+import av
 import numpy as np
 import pytest
 from support.videos import sequential_frames, write_video
@@ -31,7 +32,7 @@ def test_a_name_that_is_too_long_ends_in_an_ellipsis_and_fits():
 def test_the_classes_that_peak_highest_get_the_colours():
     probabilities = np.zeros((3, 8))
     probabilities[0, 2], probabilities[1, 5], probabilities[2, 7] = 0.9, 0.8, 0.7
-    assert list(colours_of(probabilities).items())[:3] == list(zip([2, 5, 7], SERIES))
+    assert list(colours_of(probabilities).items())[:3] == [(2, SERIES[0]), (5, SERIES[1]), (7, SERIES[2])]
 
 
 def picture(
@@ -77,8 +78,6 @@ def test_an_annotated_video_has_the_frames_of_the_video_and_their_rate(tmp_path)
     assert done == list(range(9))
     frames = sequential_frames(out)
     assert len(frames) == 9 and frames.shape[-1] == 480
-    import av
-
     with av.open(str(out)) as container:
         assert float(container.streams.video[0].average_rate) == 12
 

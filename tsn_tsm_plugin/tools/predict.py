@@ -1,0 +1,101 @@
+"""Say what happens in videos.
+
+    python -m tsn_tsm_plugin.tools.predict --weights runs/tsm/motion_r18_8f a.mp4 more/ 'others/*.avi'
+    python -m tsn_tsm_plugin.tools.predict --weights W match.mp4 --annotate annotated.mp4
+    python -m tsn_tsm_plugin.tools.predict --weights W clip.mp4 --explain looked_at.png
+
+The recipe is read from the checkpoint. A video longer than ``--window`` seconds is annotated, and its
+features are taken, in windows of that length, one after the other, so that it may be hours long.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tsn_tsm_plugin.tools.command import run_command
+from tsn_tsm_plugin.tools.trained_command import add_weights_arguments, load_from_arguments
+
+if TYPE_CHECKING:
+    from tsn_tsm_plugin.engine.predict_videos import VideoPrediction
+    from tsn_tsm_plugin.engine.trained import TrainedModel
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return its exit code, 1 if a video could not be read."""
+    args = _parser().parse_intermixed_args(argv)
+    num_unread = 0
+
+    def work() -> None:
+        nonlocal num_unread
+        num_unread = _predict(args)
+
+    return run_command(work) or int(num_unread > 0)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="predict", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("videos", nargs="+", metavar="VIDEO", help="file, folder or pattern")
+    add_weights_arguments(parser)
+    parser.add_argument("--top", type=int, default=5, metavar="K", help="classes per video (default: 5)")
+    parser.add_argument("--format", default="table", choices=("table", "json", "csv"), help="of the output")
+    parser.add_argument("--annotate", default="", metavar="OUT.mp4", help="write the video with its scores")
+    parser.add_argument("--explain", default="", metavar="OUT.png", help="write where the network looked")
+    parser.add_argument("--features", default="", metavar="OUT.npy", help="write the features of the windows")
+    parser.add_argument(
+        "--features-of",
+        default="clip",
+        choices=("clip", "frame"),
+        help="clip: one row per window (W, C); frame: each frame looked at (W, T, C)",
+    )
+    parser.add_argument("--window", type=float, default=4.0, metavar="SECONDS", help="0: the whole video")
+    parser.add_argument("--stride", type=float, default=0.5, metavar="SECONDS", help="between two windows")
+    return parser
+
+
+def _predict(args: argparse.Namespace) -> int:
+    """Do what the arguments ask for, and return how many videos could not be read."""
+    # Imported after the arguments: --help and mistakes need not wait for torch.
+    from tsn_tsm_plugin.engine.predict_videos import VideoPredictor, find_videos
+    from tsn_tsm_plugin.engine.prediction_report import format_predictions
+    from tsn_tsm_plugin.engine.progress import with_bar
+    from tsn_tsm_plugin.log import setup_logging
+
+    setup_logging(rank=1)  # Warnings alone: standard output is for the results.
+    videos = find_videos(args.videos)
+    trained = load_from_arguments(args)
+    predict = VideoPredictor(trained)
+    predictions = [predict(path) for path in with_bar(videos, "predict", total=len(videos), shown=True)]
+    print(format_predictions(predictions, trained, count=args.top, form=args.format))
+    readable = [prediction for prediction in predictions if not prediction.error]
+    for prediction in readable:
+        _write_files(args, trained, prediction, is_only=len(readable) == 1)
+    return len(predictions) - len(readable)
+
+
+def _write_files(
+    args: argparse.Namespace, trained: "TrainedModel", prediction: "VideoPrediction", *, is_only: bool
+) -> None:
+    from tsn_tsm_plugin.engine.explain import explain_video
+    from tsn_tsm_plugin.engine.long_video import LongVideo
+
+    def out(name: str) -> Path:
+        """Return where a file goes: as named, or for several videos with the name of the video before."""
+        path = Path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path if is_only else path.with_name(f"{Path(prediction.path).stem}.{path.name}")
+
+    if args.explain:
+        explain_video(trained, prediction.path).save(out(args.explain))
+    if args.annotate or args.features:
+        video = LongVideo(trained, prediction.path, window=args.window, stride=args.stride)
+        course = video.score(features=out(args.features) if args.features else None, of=args.features_of)
+        if args.annotate:
+            video.annotate(course, out(args.annotate))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,40 @@
+"""What the commands that use a trained network share: the arguments that name it."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tsn_tsm_plugin.engine.trained import TrainedModel
+
+
+def add_weights_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add ``--weights``, ``--cfg``, ``--labels``, ``--set`` and ``--device``."""
+    parser.add_argument("--weights", required=True, metavar="W", help="checkpoint, or the folder of a run")
+    parser.add_argument("--cfg", default="", metavar="FILE", help="recipe; not needed for our checkpoints")
+    parser.add_argument("--labels", default="", metavar="FILE", help="class names, one per line")
+    parser.add_argument(
+        "--set",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("KEY", "VALUE"),
+        help="override of the recipe, such as TEST.NUM_SPATIAL_CROPS 1; may be repeated",
+    )
+    parser.add_argument(
+        "--device", default="", metavar="NAME", help="cpu, cuda, cuda:1; default: a GPU if any"
+    )
+
+
+def load_from_arguments(args: argparse.Namespace) -> "TrainedModel":
+    """Return the network that the arguments name."""
+    import torch
+
+    from tsn_tsm_plugin.engine.trained import load_trained
+
+    return load_trained(
+        args.weights,
+        recipe=args.cfg,
+        labels=args.labels,
+        opts=[word for pair in args.set for word in pair],
+        device=torch.device(args.device) if args.device else None,
+    )
