@@ -154,4 +154,4 @@ class LiveOverlay:
         kept = {label: colour for label, colour in self._colours.items() if label in shown}
         free = [colour for colour in SERIES if colour not in kept.values()]
         fresh = [label for label in shown if label not in kept]
-        self._colours = {**kept, **dict(zip(fresh, free, strict=True))} if fresh else kept
+        self._colours = {**kept, **dict(zip(fresh, free, strict=False))} if fresh else kept

@@ -1,0 +1,112 @@
+"""The commands that use a trained network, from their arguments to what they print and write."""
+
+import io
+import json
+import sys
+import types
+
+import numpy as np
+import pytest
+from PIL import Image
+from support.trained import CLASS_NAMES, write_checkpoint
+from support.videos import numbered_frames, sequential_frames, write_video
+
+from tsn_tsm_plugin.tools import predict, stream
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tools")
+    write_checkpoint(folder / "offline.pt")
+    write_checkpoint(folder / "online.pt", causal=True)
+    (folder / "clips").mkdir()
+    for name in ("a", "b"):
+        write_video(folder / "clips" / f"{name}.mp4", 30, fps=10)
+    return folder
+
+
+def test_predict_prints_the_classes_of_every_video_without_a_config(folder, capsys):
+    assert (
+        predict.main(["--weights", str(folder / "offline.pt"), str(folder / "clips"), "--format", "json"])
+        == 0
+    )
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["video"].rpartition("/")[2] for row in rows] == ["a.mp4", "b.mp4"]
+    assert {each["class"] for each in rows[0]["top"]} == set(CLASS_NAMES)
+
+
+def test_predict_goes_on_after_a_video_that_cannot_be_read_and_says_so_in_its_exit_code(
+    folder, tmp_path, capsys
+):
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    videos = [str(tmp_path / "broken.mp4"), str(folder / "clips" / "a.mp4")]
+    assert predict.main(["--weights", str(folder / "offline.pt"), *videos]) == 1
+    printed = capsys.readouterr().out
+    assert "not read" in printed and "a.mp4" in printed
+
+
+def test_predict_writes_pictures_features_and_an_annotated_video(folder, tmp_path):
+    options = ["--annotate", str(tmp_path / "a.mp4"), "--explain", str(tmp_path / "a.png")]
+    options += ["--features", str(tmp_path / "a.npy"), "--window", "1", "--stride", "0.5"]
+    assert (
+        predict.main(["--weights", str(folder / "offline.pt"), str(folder / "clips" / "a.mp4"), *options])
+        == 0
+    )
+    assert len(sequential_frames(tmp_path / "a.mp4")) == 30
+    assert np.load(tmp_path / "a.npy").shape == (5, 512)
+    assert Image.open(tmp_path / "a.png").size[0] > 480
+
+
+def test_predict_names_the_files_of_several_videos_after_them(folder, tmp_path):
+    options = ["--explain", str(tmp_path / "seen.png")]
+    assert predict.main(["--weights", str(folder / "offline.pt"), str(folder / "clips"), *options]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.seen.png", "b.seen.png"]
+
+
+def test_predict_names_what_is_missing(folder, capsys):
+    assert predict.main(["--weights", str(folder / "none.pt"), str(folder / "clips")]) == 2
+    assert "none.pt is not a file" in capsys.readouterr().err
+    assert predict.main(["--weights", str(folder / "offline.pt"), "nothing/*.mp4"]) == 2
+    assert "nothing/*.mp4: no video there" in capsys.readouterr().err
+
+
+def test_stream_prints_a_json_line_per_frame_and_what_happened(folder, capsys):
+    source = str(folder / "clips" / "a.mp4")
+    assert stream.main(["--weights", str(folder / "online.pt"), "--source", source, "--json"]) == 0
+    *rows, last = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["frame"] for row in rows] == list(range(30))
+    assert rows[10]["seconds"] == pytest.approx(1.0) and rows[0]["class"] in CLASS_NAMES
+    assert "30 frames scored" in last["event"]
+
+
+def test_stream_reads_standard_input_and_survives_a_change_of_size_and_an_early_end(
+    folder, tmp_path, capsys, monkeypatch
+):
+    parts = [
+        write_video(
+            tmp_path / f"{h}.h264", numbered_frames(6, height=h), container="h264", b_frames=0
+        ).read_bytes()
+        for h in (48, 64)
+    ]
+    content = parts[0] + parts[1][:-50]
+    monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=io.BytesIO(content)))
+    out = tmp_path / "out.mp4"
+    options = ["--source", "-", "--annotate", str(out), "--every", "0"]
+    assert stream.main(["--weights", str(folder / "online.pt"), *options]) == 0
+    printed = capsys.readouterr()
+    assert "the size changed from 64 x 48 to 64 x 64 pixels" in printed.err
+    assert "frames scored" in printed.err
+    assert len(printed.out.splitlines()) == len(sequential_frames(out)) >= 10
+
+
+def test_stream_says_why_a_network_cannot_run_on_a_stream(folder, capsys):
+    source = str(folder / "clips" / "a.mp4")
+    assert stream.main(["--weights", str(folder / "offline.pt"), "--source", source]) == 2
+    assert (
+        "shows a fold of channels of the next frame, which a stream has not seen" in capsys.readouterr().err
+    )
+
+
+def test_stream_names_a_camera_that_is_not_there(folder, capsys):
+    assert stream.main(["--weights", str(folder / "online.pt"), "--source", "97"]) == 2
+    assert "camera 97: " in capsys.readouterr().err

@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+import torch
+from support.trained import CLASS_NAMES, write_checkpoint
+
+from tsn_tsm_plugin.data.frame_stream import StreamedFrame
+from tsn_tsm_plugin.engine.live import LiveClassifier, LiveOverlay, LiveScores
+from tsn_tsm_plugin.engine.trained import load_trained
+from tsn_tsm_plugin.engine.windows import FramePreparer, normalizer
+from tsn_tsm_plugin.errors import CheckpointError
+from tsn_tsm_plugin.models import StreamingTSM
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    return load_trained(write_checkpoint(tmp_path_factory.mktemp("live") / "w.pt", causal=True))
+
+
+def frames(count: int, *, height: int = 40, width: int = 50) -> list[StreamedFrame]:
+    rng = np.random.default_rng(0)
+    return [
+        StreamedFrame(index, index / 25, rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+        for index in range(count)
+    ]
+
+
+def test_the_scores_are_those_of_the_stream_on_prepared_frames(trained):
+    classify = LiveClassifier(trained, average_frames=2, hold_frames=1)
+    stream, prepare = StreamingTSM(trained.model, average_frames=2), FramePreparer(trained)
+    for frame in frames(3):
+        pixels = prepare(torch.from_numpy(frame.rgb))
+        expected = stream(normalizer(trained)(pixels[None, :, None])[:, :, 0])[0].softmax(0)
+        scores = classify(frame)
+        torch.testing.assert_close(scores.probabilities, expected, atol=1e-5, rtol=1e-4)
+        assert scores.label == int(expected.argmax()) and scores.index == frame.index
+        assert scores.latency_ms > 0
+
+
+def test_frames_between_two_that_are_looked_at_are_passed_over(trained):
+    classify = LiveClassifier(trained, frame_interval=3)
+    assert [classify(frame) is not None for frame in frames(7)] == [True, False, False] * 2 + [True]
+    assert classify.num_scored == 3
+
+
+def test_a_frame_of_another_size_starts_the_stream_anew(trained):
+    classify, fresh = (LiveClassifier(trained, average_frames=4) for _ in range(2))
+    for frame in frames(3):
+        classify(frame)
+    other = frames(1, height=64)[0]
+    torch.testing.assert_close(classify(other).probabilities, fresh(other).probabilities, atol=0, rtol=0)
+
+
+def test_a_network_that_looks_ahead_is_refused_with_its_file(tmp_path):
+    weights = write_checkpoint(tmp_path / "w.pt")
+    with pytest.raises(CheckpointError, match="w.pt: A stream needs a causal TSM"):
+        LiveClassifier(load_trained(weights))
+
+
+def test_pictures_keep_the_size_of_the_first_and_classes_their_colours():
+    overlay = LiveOverlay(CLASS_NAMES, fps=25.0)
+    shown = [
+        overlay.draw(frame, LiveScores(frame.index, 0.0, 0, torch.tensor([0.2, 0.3, 0.5]), 4.0, 25.0))
+        for frame in [*frames(2), *frames(1, height=90)]
+    ]
+    assert len({picture.shape for picture in shown}) == 1
+    colours = dict(overlay._colours)
+    overlay.draw(frames(1)[0], LiveScores(3, 0.0, 0, torch.tensor([0.9, 0.05, 0.05]), 4.0, 25.0))
+    assert overlay._colours == colours

@@ -1,0 +1,168 @@
+"""Say what happens in front of a camera, or in any video, while it happens.
+
+    python -m tsn_tsm_plugin.tools.stream --weights runs/tsm/motion_r18_8f_online --source 0
+    ffmpeg -i rtsp://... -f mpegts - | python -m tsn_tsm_plugin.tools.stream --weights W --source - --json
+    python -m tsn_tsm_plugin.tools.stream --weights W --source match.mp4 --annotate annotated.mp4
+
+The weights must be of a network with the causal shift (TSM.CAUSAL True). Ctrl-C ends it.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tsn_tsm_plugin.tools.command import run_command
+from tsn_tsm_plugin.tools.trained_command import add_weights_arguments, load_from_arguments
+
+if TYPE_CHECKING:
+    from tsn_tsm_plugin.data.frame_stream import FrameStream
+    from tsn_tsm_plugin.engine.live import LiveClassifier, LiveScores
+    from tsn_tsm_plugin.engine.trained import TrainedModel
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return its exit code."""
+    args = _parser().parse_args(argv)
+    return run_command(lambda: _stream(args))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="stream", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_weights_arguments(parser)
+    parser.add_argument("--source", required=True, metavar="FILE|INDEX|-", help="file, camera, or stdin")
+    parser.add_argument("--json", action="store_true", help="one JSON object per line")
+    parser.add_argument("--annotate", default="", metavar="OUT.mp4", help="write the video with its scores")
+    parser.add_argument("--top", type=int, default=3, metavar="K", help="classes to show (default: 3)")
+    parser.add_argument(
+        "--frame-interval", type=int, default=1, metavar="N", help="look at every N-th frame (default: 1)"
+    )
+    parser.add_argument(
+        "--average-frames", type=int, default=8, metavar="N", help="mean of the last N scores (default: 8)"
+    )
+    parser.add_argument(
+        "--hold-frames", type=int, default=2, metavar="N", help="a class must lead N times (default: 2)"
+    )
+    parser.add_argument(
+        "--every", type=float, default=1.0, metavar="SECONDS", help="between two lines of text (default: 1)"
+    )
+    parser.add_argument(
+        "--give-up", type=float, default=30.0, metavar="SECONDS", help="end after no frame for so long"
+    )
+    return parser
+
+
+def _stream(args: argparse.Namespace) -> None:
+    # Imported after the arguments: --help and mistakes need not wait for torch.
+    from tsn_tsm_plugin.data.frame_stream import FrameStream
+    from tsn_tsm_plugin.engine.live import LiveClassifier
+    from tsn_tsm_plugin.log import setup_logging
+
+    setup_logging(rank=1)  # Warnings alone: standard output is for the results.
+    trained = load_from_arguments(args)
+    classify = LiveClassifier(
+        trained,
+        average_frames=args.average_frames,
+        hold_frames=args.hold_frames,
+        frame_interval=args.frame_interval,
+    )
+    report = _Reporter(trained, is_json=args.json, count=args.top, every=args.every)
+    with FrameStream(args.source, report.say, give_up_seconds=args.give_up) as source:
+        try:
+            _run(args, trained, source, classify, report)
+        except KeyboardInterrupt:
+            report.say("ended by Ctrl-C")
+        report.sum_up(classify, source)
+
+
+def _run(
+    args: argparse.Namespace,
+    trained: "TrainedModel",
+    source: "FrameStream",
+    classify: "LiveClassifier",
+    report: "_Reporter",
+) -> None:
+    from tsn_tsm_plugin.engine.live import LiveOverlay
+    from tsn_tsm_plugin.engine.video_writer import VideoWriter
+
+    writer = VideoWriter(args.annotate, fps=source.fps) if args.annotate else None
+    overlay = LiveOverlay(trained.class_names, fps=source.fps)
+    scores: LiveScores | None = None
+    try:
+        for frame in source:
+            fresh = classify(frame)
+            if fresh is not None:
+                scores = fresh
+                report.show(scores)
+            if writer is not None and scores is not None:
+                writer.write(overlay.draw(frame, scores))
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+class _Reporter:
+    """Writes scores to standard output, and in text mode everything else to standard error.
+
+    Args:
+        trained: For the names of its classes.
+        is_json: Write every frame's scores, and what happens to the source, as JSON lines.
+        count: Classes to show.
+        every: Seconds between two lines of text; a change of the class is written at once.
+    """
+
+    def __init__(self, trained: "TrainedModel", *, is_json: bool, count: int, every: float) -> None:
+        self._trained = trained
+        self._is_json = is_json
+        self._count = count
+        self._every = every
+        self._last_label = -1
+        self._last_time = 0.0
+
+    def say(self, text: str) -> None:
+        """Report what happened to the source."""
+        if self._is_json:
+            print(json.dumps({"event": text}), flush=True)
+        else:
+            print(f"stream: {text}", file=sys.stderr, flush=True)
+
+    def show(self, scores: "LiveScores") -> None:
+        """Report a frame's scores."""
+        name = self._trained.class_names[scores.label]
+        top = self._trained.top(scores.probabilities, self._count)
+        if self._is_json:
+            record = {
+                "frame": scores.index,
+                "seconds": round(scores.seconds, 3),
+                "class": name,
+                "top": [{"class": each, "probability": round(value, 6)} for each, value in top],
+                "latency_ms": round(scores.latency_ms, 2),
+                "fps": round(scores.fps, 1),
+            }
+            print(json.dumps(record, ensure_ascii=False), flush=True)
+            return
+        now = time.monotonic()
+        if scores.label == self._last_label and now - self._last_time < self._every:
+            return
+        self._last_label, self._last_time = scores.label, now
+        others = ", ".join(f"{each} {100 * value:.0f} %" for each, value in top)
+        speed = f"{scores.latency_ms:5.1f} ms {scores.fps:5.1f} fps"
+        print(f"{max(scores.seconds, 0.0):8.2f} s  {speed}  {name:<24} ({others})", flush=True)
+
+    def sum_up(self, classify: "LiveClassifier", source: "FrameStream") -> None:
+        """Report how it went."""
+        if not classify.num_scored:
+            self.say("the source ended before its first frame")
+            return
+        latency = statistics.median(classify.latencies_ms)
+        dropped = f", {source.num_dropped} dropped" if source.num_dropped else ""
+        self.say(f"ended; {classify.num_scored} frames scored{dropped}, median latency {latency:.1f} ms")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
