@@ -12,12 +12,12 @@ import time
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from submitit import JobEnvironment
 
 from launch import slurm
-from launch.errors import FAILED, USER_ERROR
+from launch.errors import FAILED, USER_ERROR, LaunchError
 from launch.outcome import (
     FINISHED,
     RAISED,
@@ -33,6 +33,17 @@ TERMINATED = 128 + signal.SIGTERM
 # SLURM kills KillWait seconds after its SIGTERM; the default is 30.
 _TERM_GRACE_SECONDS = 20.0
 _REQUEUE_WAIT_SECONDS = 60.0
+
+
+class _StoppedAsAsked(Exception):  # noqa: N818 - it is no error
+    """Training has left a checkpoint because a signal asked it to stop."""
+
+
+def _mistakes() -> tuple[type[Exception], ...]:
+    """Return the errors that starting again will not mend."""
+    from tsn_tsm_plugin import errors
+
+    return (errors.ConfigError, errors.AnnotationError, errors.CheckpointError, errors.UnknownComponentError)
 
 
 def restart_count() -> int:
@@ -60,9 +71,13 @@ class Job:
     signal_delay: float
     max_requeues: int
 
-    def __call__(self) -> dict[str, Any]:
-        """Run this rank; does not return unless the work is finished."""
-        place = JobEnvironment()
+    def __call__(self, place: JobEnvironment | None = None) -> dict[str, Any]:
+        """Run this rank; does not return unless the work is finished.
+
+        Args:
+            place: Which rank of which job this is; by default as submitit's environment variables say.
+        """
+        place = place or JobEnvironment()
         rank = place.global_rank
         folder = place.paths.folder
         forget_outcome(folder, rank)
@@ -77,17 +92,17 @@ class Job:
         )
         try:
             result = self._work(place, watch)
+        except _StoppedAsAsked as stopped:
+            watch.leave()
+            write_outcome(folder, rank, STOPPED)
+            print(f"launch: {stopped}", flush=True)
+            self._depart(watch, place, orderly=True)
         except BaseException as error:
-            if type(error).__name__ == "TrainingStopped":
-                watch.leave()
-                write_outcome(folder, rank, STOPPED)
-                print(f"launch: {error}", flush=True)
-                self._depart(watch, place, orderly=True)
             write_outcome(folder, rank, RAISED, error=traceback.format_exc())
             traceback.print_exc()
             sys.stderr.flush()
             # Neither the process group nor the interpreter is shut down: both can wait for a lost peer.
-            exit_at_once(USER_ERROR if type(error).__name__ == "ConfigError" else FAILED)
+            exit_at_once(USER_ERROR if isinstance(error, LaunchError) else FAILED)
         watch.leave()
         write_outcome(folder, rank, FINISHED)
         end_children()
@@ -102,13 +117,18 @@ class Job:
             restarts.begin(
                 restart_count(), max_requeues=self.max_requeues, must_progress=self.kind == "train"
             )
-        cfg = load_cfg(self.config_file)
         self._join(place)
-        if self.kind == "evaluate":
-            result = engine.evaluate(cfg)
-        else:
-            watch.grant(before_limit=max(self.signal_delay - 15.0, 5.0), after_term=_TERM_GRACE_SECONDS)
-            result = engine.train(cfg, stop_requested=watch.requested)
+        try:
+            cfg = load_cfg(self.config_file)
+            if self.kind == "evaluate":
+                result = engine.evaluate(cfg)
+            else:
+                watch.grant(before_limit=max(self.signal_delay - 15.0, 5.0), after_term=_TERM_GRACE_SECONDS)
+                result = engine.train(cfg, stop_requested=watch.requested)
+        except engine.TrainingStopped as stopped:
+            raise _StoppedAsAsked(str(stopped)) from None
+        except _mistakes() as error:
+            raise LaunchError(str(error)) from error
         # srun ends a job whose ranks leave far apart.
         distributed.barrier()
         # Left standing, gloo's threads abort the interpreter's exit now and then, and a finished job fails.
@@ -136,7 +156,7 @@ class Job:
         print(f"launch: rank {place.global_rank} of {place.num_tasks}, {line}", flush=True)
         distributed.init_process_group_from_env(timeout_seconds=self.collective_timeout, store=store)
 
-    def _depart(self, watch: StopWatch, place: JobEnvironment, *, orderly: bool) -> None:
+    def _depart(self, watch: StopWatch, place: JobEnvironment, *, orderly: bool) -> NoReturn:
         """Leave after a signal; rank 0 requeues the job where nobody else will. Does not return.
 
         After USR2 the launcher requeues. After SIGTERM SLURM requeues or cancels by itself; it does not when

@@ -1,8 +1,9 @@
 """From a command line to what will run: recipe, options, place, number of ranks, run folder."""
 
 import difflib
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from launch import slurm
@@ -11,6 +12,11 @@ from launch.options import Options
 from tsn_tsm_plugin.config import CfgNode, load_cfg
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+def is_inside_srun() -> bool:
+    """Tell whether srun started this process as one of several."""
+    return "SLURM_STEP_ID" in os.environ and int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,8 @@ def choose_place(options: Options) -> tuple[str, str]:
     Raises:
         LaunchError: If a cluster is asked for, by name or by what only a cluster has, and there is none here.
     """
+    if options.cluster == "auto" and is_inside_srun():
+        return "srun", "srun started this process as one of several"
     if options.cluster != "auto":
         if options.cluster == "slurm" or options.nodes == 1:
             return options.cluster, "asked for"
@@ -98,6 +106,10 @@ def make_plan(kind: str, recipe: str, cfg: CfgNode, options: Options) -> Plan:
     """Return the plan of a job; see :class:`Plan`."""
     where, why = choose_place(options)
     gpus = options.gpus_per_node
+    if where == "srun":
+        nodes = int(os.environ.get("SLURM_STEP_NUM_NODES", "1"))
+        tasks = int(os.environ["SLURM_STEP_NUM_TASKS"]) // nodes
+        return Plan(kind, recipe, cfg, replace(options, nodes=nodes), where, why, tasks, max(gpus, 0))
     if where == "debug":
         return Plan(kind, recipe, cfg, options, where, why, tasks_per_node=1, gpus_per_node=max(gpus, 0))
     if gpus < 0:

@@ -12,6 +12,7 @@ import json
 import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from launch.errors import LaunchError
 from launch.outcome import write_atomically
@@ -35,6 +36,7 @@ class Submission:
         command: The command line that submitted it.
         created: Seconds since 1970.
         options: Options of the job, for resubmission.
+        jobs_dir: Folder of an array's jobs, which its members share; empty: the record's own.
     """
 
     folder: str
@@ -47,7 +49,8 @@ class Submission:
     command: list[str]
     job_id: str = ""
     created: float = field(default_factory=time.time)
-    options: dict[str, object] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+    jobs_dir: str = ""
 
     @property
     def config_file(self) -> Path:
@@ -57,7 +60,7 @@ class Submission:
     @property
     def job_dir(self) -> Path:
         """Folder of the job's logs and outcomes."""
-        return Path(self.folder) / self.job_id
+        return Path(self.jobs_dir or self.folder) / self.job_id
 
     def log_file(self, rank: int = 0) -> Path:
         """Return the log of a rank; rank 0's also holds what SLURM says."""
@@ -114,7 +117,8 @@ def find_submission(target: str, root: Path) -> list[Submission]:
     """Return the submissions that a user means.
 
     Args:
-        target: A job id, an array's id, a run folder (its newest submission) or a folder of run folders.
+        target: A job id, an array's id, a run folder (its newest training and evaluation) or a folder of
+            run folders.
         root: Where run folders are looked for when ``target`` is an id.
 
     Raises:
@@ -123,7 +127,7 @@ def find_submission(target: str, root: Path) -> list[Submission]:
     folder = Path(target)
     if folder.is_dir():
         own = submissions_of(folder)
-        found = own[-1:] if own else _newest_of_each_run(submissions_below(folder))
+        found = _newest(own or submissions_below(folder))
         missing = f"{target} holds no submission: it is not a run folder of this launcher."
     else:
         found = [s for s in submissions_below(root) if target in (s.job_id, s.job_id.split("_")[0])]
@@ -133,5 +137,6 @@ def find_submission(target: str, root: Path) -> list[Submission]:
     return found
 
 
-def _newest_of_each_run(records: list[Submission]) -> list[Submission]:
-    return list({record.run_dir: record for record in records}.values())
+def _newest(records: list[Submission]) -> list[Submission]:
+    """Return the newest submission of each kind in each run folder."""
+    return list({(record.run_dir, record.kind): record for record in records}.values())

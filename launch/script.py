@@ -59,7 +59,7 @@ def build_executor(plan: Plan, *, folder: Path, code: Path, **more: Any) -> Scri
         plan: What to run.
         folder: Folder of the submission; the job's own lies in it.
         code: Root of the code that the ranks run.
-        more: Parameters of submitit beyond those of the plan, such as ``dependency``.
+        more: Parameters of submitit beyond those of the plan, such as ``array_parallelism``.
     """
     executor = ScriptExecutor(folder / "%j", python=start_command(code))
     executor.update_parameters(**{**_parameters(plan, folder, code), **more})

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import yaml
 from submitit.core.utils import FailedJobError, FailedSubmissionError
@@ -19,12 +18,11 @@ from launch.snapshot import take_snapshot
 from launch.submission import job_of, write_submission
 
 
-def submit_slurm(plan: Plan, **more: Any) -> Submission:
+def submit_slurm(plan: Plan) -> Submission:
     """Submit a plan and return its record; a submission that fails leaves nothing behind.
 
     Args:
         plan: What to run; it has been checked.
-        more: Parameters of submitit beyond those of the plan, such as ``dependency``.
 
     Raises:
         LaunchError: If SLURM refuses the job.
@@ -33,7 +31,7 @@ def submit_slurm(plan: Plan, **more: Any) -> Submission:
     folder = Path(submission.folder)
     with discarded_on_failure(folder):
         code = prepare_code(plan, folder)
-        executor = build_executor(plan, folder=folder, code=code, **more)
+        executor = build_executor(plan, folder=folder, code=code)
         with submitting_environment():
             job = executor.submit(job_of(plan, submission))
         return submission.with_job(job.job_id)

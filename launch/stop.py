@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 from multiprocessing import active_children, resource_tracker
+from typing import NoReturn
 
 SIGNALS = {signal.SIGUSR2, signal.SIGTERM}
 _POLL_SECONDS = 0.2
@@ -97,7 +98,7 @@ def end_children() -> None:
         child.kill()
 
 
-def exit_at_once(status: int) -> None:
+def exit_at_once(status: int) -> NoReturn:
     """End this process without the interpreter's exit: no handlers, no waiting for threads or workers."""
     end_children()
     os._exit(status)

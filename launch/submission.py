@@ -1,18 +1,34 @@
 """A plan on disk: its record, its config and the object that the ranks will run."""
 
+import shutil
 import sys
 from dataclasses import asdict
+from pathlib import Path
 
 from launch.job import Job
 from launch.plan import Plan
 from launch.records import Submission, new_submission_folder
 
 
-def write_submission(plan: Plan) -> Submission:
-    """Create a submission's folder with the record and the resolved config; return the record."""
+def write_submission(plan: Plan, *, jobs_dir: Path | None = None) -> Submission:
+    """Create a submission's folder with the record, the recipe and the resolved config; return the record.
+
+    Args:
+        plan: What is submitted.
+        jobs_dir: Folder of the array that the job is a task of.
+    """
     folder = new_submission_folder(plan.run_dir)
     (folder / "config.yaml").write_text(plan.cfg.dump(), encoding="utf-8")
-    submission = Submission(
+    if Path(plan.recipe).is_file():
+        shutil.copyfile(plan.recipe, folder / "recipe.yaml")
+    submission = record_of(plan, folder, jobs_dir=jobs_dir)
+    submission.write()
+    return submission
+
+
+def record_of(plan: Plan, folder: Path, *, jobs_dir: Path | None = None) -> Submission:
+    """Return the record of a plan that is submitted from ``folder``, without its job's id."""
+    return Submission(
         folder=str(folder),
         kind=plan.kind,
         name=plan.name,
@@ -22,9 +38,8 @@ def write_submission(plan: Plan) -> Submission:
         num_ranks=plan.num_ranks,
         command=[sys.executable, *sys.argv],
         options=asdict(plan.options),
+        jobs_dir=str(jobs_dir or ""),
     )
-    submission.write()
-    return submission
 
 
 def job_of(plan: Plan, submission: Submission) -> Job:

@@ -1,34 +1,73 @@
-"""The commands that run one job: ``submit.py --cfg RECIPE``."""
+"""``submit.py --cfg RECIPE``: one training, one with an evaluation after it, or a sweep of them."""
 
 import argparse
 import dataclasses
-import sys
+from pathlib import Path
 
+from launch.arrays import check_all, run_all
 from launch.checks import check
-from launch.errors import OK
+from launch.errors import OK, LaunchError
 from launch.local_run import run_debug, run_local
 from launch.options import Options, resolve_options
 from launch.plan import CHECKOUT, Plan, load_recipe, make_plan
 from launch.script import build_executor
 from launch.slurm_run import announce, submit_slurm
-from launch.wait import wait_for
+from launch.srun_rank import run_rank
+from launch.status import state_of
+from launch.sweep import sweep_configs
+from launch.wait import say, wait_for
 
 
 def train(args: argparse.Namespace) -> int:
     """Train the recipe; return the exit code of the command."""
     options = options_of(args)
-    cfg = load_recipe(args.cfg, args.opts)
-    plan = make_plan("train", args.cfg, cfg, options)
+    if args.sweep:
+        return _sweep(args, options)
+    plan = make_plan("train", args.cfg, load_recipe(args.cfg, args.opts), options)
+    if args.then_evaluate and plan.where != "slurm":
+        raise LaunchError("--then-evaluate is for SLURM; elsewhere a training ends with its evaluation.")
+    if plan.where == "srun":
+        return run_rank(plan)
     check(plan, is_dry_run=args.dry_run)
     if args.dry_run:
         print(describe(plan))
         return OK
     if plan.where == "slurm":
-        submission = submit_slurm(plan)
-        announce(submission)
-        return wait_for(submission) if args.wait else OK
-    print(f"launch: runs here ({plan.why}); run folder {plan.run_dir}", file=sys.stderr, flush=True)
+        return _submit(plan, is_waited_for=args.wait, is_evaluated=args.then_evaluate)
+    say(f"runs here ({plan.why}); run folder {plan.run_dir}")
     return run_debug(plan) if plan.where == "debug" else run_local(plan)
+
+
+def _submit(plan: Plan, *, is_waited_for: bool, is_evaluated: bool) -> int:
+    training = submit_slurm(plan)
+    announce(training)
+    if not is_evaluated:
+        return wait_for(training) if is_waited_for else OK
+    # Without kill-on-invalid-dep the evaluation of a failed training would wait for ever.
+    after = [f"dependency=afterok:{training.job_id}", "kill-on-invalid-dep=yes"]
+    options = dataclasses.replace(plan.options, sbatch=[*plan.options.sbatch, *after])
+    evaluation = submit_slurm(dataclasses.replace(plan, kind="evaluate", options=options))
+    say(f"job {evaluation.job_id} evaluates after job {training.job_id}; if that fails, it is cancelled")
+    if not is_waited_for:
+        return OK
+    code = wait_for(training)
+    if code == OK:
+        return wait_for(evaluation)
+    say(f"job {evaluation.job_id}, the evaluation, is {state_of(evaluation).state} because training failed")
+    return code
+
+
+def _sweep(args: argparse.Namespace, options: Options) -> int:
+    plans = [
+        make_plan("train", args.cfg, cfg, options) for cfg in sweep_configs(args.cfg, args.opts, args.sweep)
+    ]
+    if args.dry_run:
+        print("\n\n".join(describe(plan) for plan in plans))
+        return OK
+    check_all(plans)
+    root = Path(load_recipe(args.cfg, args.opts).OUTPUT_DIR) / "sweep"
+    say(f"compare with: python launch/submit.py summarize {root}")
+    return run_all(plans, root, parallelism=args.array_parallelism, is_waited_for=args.wait)
 
 
 def options_of(args: argparse.Namespace) -> Options:
@@ -39,7 +78,7 @@ def options_of(args: argparse.Namespace) -> Options:
 
 def describe(plan: Plan) -> str:
     """Return what a plan would run, for ``--dry-run``."""
-    batch = plan.cfg.TRAIN.BATCH_SIZE
+    batch = plan.cfg.TRAIN.BATCH_SIZE if plan.kind == "train" else plan.cfg.TEST.BATCH_SIZE
     shape = f"{plan.num_ranks} = {plan.options.nodes} nodes x {plan.tasks_per_node} processes"
     script = _script(plan) if plan.where == "slurm" else []
     return "\n".join(

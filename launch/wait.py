@@ -8,7 +8,7 @@ import contextlib
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from launch import slurm
 from launch.aftermath import since_last_start
@@ -16,7 +16,7 @@ from launch.errors import CANCELLED, DETACHED, FAILED, OK
 from launch.follow import LogFollower
 from launch.outcome import describe, first_failure
 from launch.records import Submission
-from launch.status import State, all_finished, state_of
+from launch.status import State, all_finished, state_of, states_of
 
 _LOG_SECONDS = 0.5
 _FIRST_STATE_SECONDS, _LAST_STATE_SECONDS = 1.0, 15.0
@@ -44,6 +44,25 @@ def wait_for(submission: Submission) -> int:
         say(f"detached; job {submission.job_id} goes on")
         return DETACHED
     return _verdict(submission, watch.state)
+
+
+def wait_for_all(submissions: Sequence[Submission]) -> int:
+    """Wait for the tasks of arrays, telling how many have ended; return the exit code of the command."""
+    pause, told = _FIRST_STATE_SECONDS, ""
+    while True:
+        states = states_of(submissions)
+        alive = sum(state.is_alive for state in states)
+        failed = sum(state.has_failed for state in states)
+        line = f"{len(states) - alive} of {len(states)} jobs have ended, {failed} failed"
+        if line != told:
+            say(line)
+            told, pause = line, _FIRST_STATE_SECONDS
+        if not alive:
+            break
+        time.sleep(pause)
+        pause = min(pause * 1.3, _LAST_STATE_SECONDS)
+    codes = [_verdict(s, state) for s, state in zip(submissions, states, strict=True) if state.has_failed]
+    return max((code for code in codes if code != CANCELLED), default=max(codes, default=OK))
 
 
 class _Watch:

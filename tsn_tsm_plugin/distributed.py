@@ -7,6 +7,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from tsn_tsm_plugin.errors import ConfigError
+
 
 def is_initialized() -> bool:
     """Tell whether this process belongs to a process group."""
@@ -43,7 +45,13 @@ def init_process_group_from_env(*, timeout_seconds: float = 600.0, store: dist.S
     Returns:
         Whether this call initialised the group. ``False`` when ``WORLD_SIZE`` is absent or 1, or when a group
         exists already.
+
+    Raises:
+        ConfigError: If srun started several processes and none of them was told of the others: each would
+            train alone and write into the same run folder.
     """
+    if not is_initialized() and "WORLD_SIZE" not in os.environ:
+        _refuse_to_be_one_of_many()
     if is_initialized() or int(os.environ.get("WORLD_SIZE", "1")) <= 1:
         return False
     use_cuda = torch.cuda.is_available()
@@ -57,6 +65,15 @@ def init_process_group_from_env(*, timeout_seconds: float = 600.0, store: dist.S
         world_size=int(os.environ["WORLD_SIZE"]) if store is not None else -1,
     )
     return True
+
+
+def _refuse_to_be_one_of_many() -> None:
+    num_tasks = os.environ.get("SLURM_STEP_NUM_TASKS", "1")
+    if num_tasks != "1":
+        raise ConfigError(
+            f"srun started {num_tasks} processes, but WORLD_SIZE is not set: each would run alone. "
+            "Use `srun ... python launch/submit.py --cfg RECIPE`, or torchrun."
+        )
 
 
 def barrier() -> None:

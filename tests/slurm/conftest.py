@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.jobs import job_environment, write_job
 from support.local_slurm import LocalSlurm, can_account, queued, until, why_unavailable
 from support.slurm_config import SlurmShape
+from support.slurm_jobs import SlurmJobs
 
 _FOREIGN = ("SLURM_", "SBATCH_", "SUBMITIT_")
 
@@ -71,3 +73,28 @@ def no_sacct(slurm: LocalSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     sacct.chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
     return slurm
+
+
+@pytest.fixture(scope="session")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve steps an epoch, three epochs, validated and saved after each."""
+    path = write_job(tmp_path_factory.mktemp("recipe"), num_train=48)
+    text = path.read_text().replace("BACKBONE: tiny", "BACKBONE: slow")
+    path.write_text(text.replace("MAX_EPOCH: 2", "MAX_EPOCH: 3"))
+    return path
+
+
+@pytest.fixture
+def jobs(
+    slurm: LocalSlurm,
+    recipe: Path,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> SlurmJobs:
+    """Submits the recipe; run folders lie below a path with a space."""
+    for name, value in job_environment(tmp_path_factory.mktemp("plugin")).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("TOY_STEP_SECONDS", "0.2")
+    return SlurmJobs(recipe, tmp_path / "runs of a test", capsys)

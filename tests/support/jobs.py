@@ -20,7 +20,9 @@ def job_environment(folder: Path) -> dict[str, str]:
     metadata.mkdir(parents=True, exist_ok=True)
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: tiny-backbone\nVersion: 1.0\n")
     (metadata / "entry_points.txt").write_text(
-        "[tsn_tsm_plugin.backbones]\ntiny = support.runs:tiny_backbone\n"
+        "[tsn_tsm_plugin.backbones]\n"
+        "tiny = support.runs:tiny_backbone\n"
+        "slow = support.slow_backbone:slow_backbone\n"
     )
     return {"PYTHONPATH": os.pathsep.join((str(folder), str(TESTS))), "OMP_NUM_THREADS": "1"}
 

@@ -1,0 +1,129 @@
+"""``submit.py summarize``: runs as one table, measured beside published, on the terminal and as files."""
+
+import argparse
+import csv
+import json
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from launch.errors import OK, LaunchError
+from launch.outcome import write_atomically
+from launch.records import Submission, find_submission
+from launch.status import State, states_of
+
+COLUMNS = (
+    "run",
+    "state",
+    "top-1",
+    "published",
+    "top-5",
+    "published",
+    "mean class",
+    "videos",
+    "params",
+    "GFLOPs",
+)
+_PUBLISHED = re.compile(r"^# published: top-1 ([\d.]+)[^,]*, top-5 ([\d.]+)", re.MULTILINE)
+
+
+def summarize(args: argparse.Namespace) -> int:
+    """Print the table of the runs below some folders, and write it where asked."""
+    found: dict[str, Submission] = {}
+    for target in args.targets:
+        found |= {record.run_dir: record for record in find_submission(target, Path(args.runs))}
+    if not found:
+        raise LaunchError("nothing to summarize.")
+    rows = rows_of(list(found.values()))
+    print(as_text([COLUMNS, *rows]))
+    if args.csv:
+        _write_csv(Path(args.csv), rows)
+    if args.markdown:
+        write_atomically(Path(args.markdown), as_markdown(rows))
+    return OK
+
+
+def rows_of(records: Sequence[Submission]) -> list[tuple[str, ...]]:
+    """Return one row for each run, in the order of their names."""
+    common = _common_folder(records)
+    pairs = zip(records, states_of(records), strict=True)
+    return sorted(_row(record, state, common) for record, state in pairs)
+
+
+def _row(record: Submission, state: State, common: Path) -> tuple[str, ...]:
+    run_dir = Path(record.run_dir)
+    name = str(run_dir.relative_to(common)) if run_dir != common else run_dir.name
+    top1, top5 = _published(record)
+    params, operations = _complexity(record)
+    file = run_dir / "results.json"
+    if not file.exists():
+        word = state.state if state.has_failed or state.is_alive else "MISSING"
+        return (name, word, "-", top1, "-", top5, "-", "-", params, operations)
+    results: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    word = "ok" if state.state in ("COMPLETED", "UNKNOWN") else state.state
+    scores = [f"{results[key]:.2f}" for key in ("top1", "top5", "mean_class")]
+    return (
+        name,
+        word,
+        scores[0],
+        top1,
+        scores[1],
+        top5,
+        scores[2],
+        str(results["num_videos"]),
+        params,
+        operations,
+    )
+
+
+def _published(record: Submission) -> tuple[str, str]:
+    recipe = Path(record.folder) / "recipe.yaml"
+    match = _PUBLISHED.search(recipe.read_text(encoding="utf-8")) if recipe.exists() else None
+    return (match[1], match[2]) if match else ("-", "-")
+
+
+def _complexity(record: Submission) -> tuple[str, str]:
+    """Return parameters and operations of one view, counted on the network without computing anything."""
+    import torch
+
+    from tsn_tsm_plugin.config import load_cfg
+    from tsn_tsm_plugin.models import build_model
+    from tsn_tsm_plugin.models.complexity import measure_complexity
+
+    cfg = load_cfg(record.config_file, ["MODEL.BACKBONE_WEIGHTS="])
+    with torch.device("meta"):
+        model = build_model(cfg)
+    measured = measure_complexity(
+        model, num_frames=cfg.TEST.NUM_FRAMES or cfg.DATA.NUM_FRAMES, size=cfg.DATA.TEST_CROP_SIZE
+    )
+    return f"{measured.num_parameters:,}", f"{measured.num_operations / 1e9:.2f}"
+
+
+def as_text(rows: Iterable[Sequence[str]]) -> str:
+    """Return rows with aligned columns."""
+    table = list(rows)
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+    return "\n".join(
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in table
+    )
+
+
+def as_markdown(rows: Iterable[Sequence[str]]) -> str:
+    """Return rows as a Markdown table."""
+    table = [COLUMNS, ("---",) * len(COLUMNS), *rows]
+    return "".join("| " + " | ".join(row) + " |\n" for row in table)
+
+
+def _write_csv(path: Path, rows: Iterable[Sequence[str]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([COLUMNS, *rows])
+
+
+def _common_folder(records: Sequence[Submission]) -> Path:
+    folders = [Path(record.run_dir) for record in records]
+    common = folders[0]
+    while not all(folder.is_relative_to(common) for folder in folders):
+        common = common.parent
+    return common

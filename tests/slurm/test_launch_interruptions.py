@@ -1,0 +1,170 @@
+"""A job that is interrupted within an epoch ends with the curve and the weights of one that was not."""
+
+import json
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from support.jobs import final_state, largest_difference
+from support.local_slurm import until
+from support.slurm_jobs import log_of, losses, shown, wait_for_end, wait_for_state, wait_for_step
+
+_STEPS_PER_EPOCH = 12
+
+
+@pytest.fixture(scope="module")
+def uninterrupted() -> dict[str, Path]:
+    """Run folders of this module's uninterrupted runs, by shape."""
+    return {}
+
+
+@pytest.fixture
+def reference(jobs, uninterrupted, tmp_path_factory, monkeypatch):
+    """The run folder of a run on two nodes that nothing happened to."""
+    if "2x1" not in uninterrupted:
+        run_dir = tmp_path_factory.mktemp("uninterrupted") / "run"
+        with monkeypatch.context() as patch:
+            patch.setenv("TOY_STEP_SECONDS", "0")
+            job = jobs.train("reference", "--nodes", 2)
+            assert wait_for_end(job)["JobState"] == "COMPLETED", log_of(job)
+        Path(job.run_dir).rename(run_dir)
+        uninterrupted["2x1"] = run_dir
+    return uninterrupted["2x1"]
+
+
+def assert_went_on_as_if_nothing_had_happened(job, reference, *, restarts=1):
+    ended = wait_for_end(job)
+    assert (ended["JobState"], ended["Restarts"]) == ("COMPLETED", str(restarts)), log_of(job)
+    run_dir = Path(job.run_dir)
+    assert losses(run_dir) == losses(reference)
+    assert largest_difference(final_state(run_dir), final_state(reference)) == 0.0
+
+
+def steps_of_starts(job) -> list[int]:
+    return [json.loads(line)["step"] for line in (job.job_dir / "restarts.jsonl").read_text().splitlines()]
+
+
+def signal_usr2(slurm, job):
+    subprocess.run(["scancel", "--signal=USR2", job.job_id], check=True)
+
+
+def requeue_from_outside(slurm, job):
+    subprocess.run(["scontrol", "requeue", job.job_id], check=True)
+
+
+def signal_term_alone(slurm, job):
+    subprocess.run(["scancel", "--signal=TERM", job.job_id], check=True)
+
+
+def preempt(slurm, job):
+    script = ["sbatch", "-p", "urgent", "-N", "4", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 3"]
+    subprocess.run(script, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("interrupt", [signal_usr2, requeue_from_outside, signal_term_alone, preempt])
+def test_a_job_goes_on_in_the_middle_of_an_epoch(slurm, jobs, reference, interrupt):
+    job = jobs.train("run", "--nodes", 2)
+    wait_for_step(job, _STEPS_PER_EPOCH + 3)
+
+    interrupt(slurm, job)
+
+    assert_went_on_as_if_nothing_had_happened(job, reference)
+    first, second = steps_of_starts(job)
+    assert first == 0
+    assert second > _STEPS_PER_EPOCH + 2
+    assert second % _STEPS_PER_EPOCH != 0
+
+
+@pytest.mark.parametrize("start_method", ["fork", "spawn", "forkserver"])
+def test_loader_workers_survive_the_signal(slurm, jobs, reference, start_method):
+    workers = ["DATA_LOADER.NUM_WORKERS=1", f"DATA_LOADER.START_METHOD={start_method}"]
+    job = jobs.train("run", "--nodes", 2, *workers)
+    wait_for_step(job, 3)
+
+    signal_usr2(slurm, job)
+
+    assert_went_on_as_if_nothing_had_happened(job, reference)
+    assert "killed by signal" not in log_of(job)
+
+
+def test_a_real_time_limit_ends_nothing(slurm, jobs, reference, monkeypatch):
+    # 36 steps of 1.5 s do not fit into the minute that SLURM counts in.
+    monkeypatch.setenv("TOY_STEP_SECONDS", "1.5")
+    job = jobs.train("run", "--nodes", 2, "--time", 1, "--signal-delay", 30)
+
+    restarts = int(wait_for_end(job, seconds=400)["Restarts"])
+
+    assert restarts >= 1
+    assert_went_on_as_if_nothing_had_happened(job, reference, restarts=restarts)
+
+
+def test_two_interruptions_are_as_good_as_none(slurm, jobs, reference):
+    job = jobs.train("run", "--nodes", 2)
+    wait_for_step(job, 3)
+    signal_usr2(slurm, job)
+    until(lambda: len(steps_of_starts(job)) == 2, 120, "the second start")
+    wait_for_step(job, 20)
+    signal_usr2(slurm, job)
+
+    assert_went_on_as_if_nothing_had_happened(job, reference, restarts=2)
+
+
+def test_a_signal_during_the_imports_is_not_lost(slurm, jobs, reference, monkeypatch):
+    monkeypatch.setenv("TOY_IMPORT_SECONDS", "3")
+    job = jobs.train("run", "--nodes", 2)
+    wait_for_state(job, "RUNNING")
+    time.sleep(1)
+
+    signal_usr2(slurm, job)
+
+    assert_went_on_as_if_nothing_had_happened(job, reference)
+
+
+def test_a_hang_in_a_collective_is_left_by_the_last_checkpoint(slurm, jobs, reference, monkeypatch):
+    monkeypatch.setenv("TOY_FAULT", "1:15:hang")
+    job = jobs.train("run", "--nodes", 2, "--signal-delay", 20)
+    wait_for_step(job, 14)
+    time.sleep(1)
+
+    signal_usr2(slurm, job)
+
+    assert_went_on_as_if_nothing_had_happened(job, reference)
+    assert steps_of_starts(job) == [0, _STEPS_PER_EPOCH]
+
+
+def test_a_job_that_was_requeued_too_often_is_given_up_and_says_so(slurm, jobs):
+    job = jobs.train("run", "--nodes", 2, "--max-requeues", 0)
+    wait_for_step(job, 2)
+
+    signal_usr2(slurm, job)
+
+    assert wait_for_end(job)["JobState"] == "FAILED"
+    assert "requeued 0 times already (--max-requeues 0); given up" in log_of(job)
+
+
+def test_a_job_that_makes_no_progress_is_given_up_and_says_so(slurm, jobs, monkeypatch):
+    monkeypatch.setenv("TOY_STEP_SECONDS", "1000")
+    job = jobs.train("run", "--nodes", 2, "--signal-delay", 6)
+    for restarts in (0, 1):
+        until(lambda: len(steps_of_starts(job)) == restarts + 1, 120, f"start {restarts}")  # noqa: B023
+        time.sleep(5)
+        signal_usr2(slurm, job)
+
+    assert wait_for_end(job)["JobState"] == "FAILED"
+    assert "no progress since the last restart: both began at step 0" in log_of(job)
+
+
+def test_cancelling_is_prompt_and_leaves_a_checkpoint(slurm, jobs):
+    job = jobs.train("run", "--nodes", 2)
+    wait_for_step(job, 5)
+
+    subprocess.run(["scancel", job.job_id], check=True)
+
+    wait_for_state(job, "CANCELLED")
+    until(
+        lambda: not shown(job.job_id) or bool(list(Path(job.run_dir).glob("checkpoints/step_*.pt"))),
+        20,
+        "a file",
+    )
+    assert list(Path(job.run_dir).glob("checkpoints/step_*.pt"))
