@@ -91,6 +91,25 @@ def test_cutmixs_boxes_have_the_references_distribution(alpha):
     assert kolmogorov_smirnov(*area) < 1
 
 
+@pytest.mark.parametrize("height, width, half_height, half_width", [(8, 12, 2, 3), (7, 9, 1, 2)])
+def test_cutmixs_box_stands_around_every_pixel_and_loses_the_odd_one(
+    monkeypatch, height, width, half_height, half_width
+):
+    monkeypatch.setattr("tsn_tsm_plugin.transforms.mix._draw_beta", lambda *_: 0.75)  # sides are halved
+    mix, source = CutMix(NUM_CLASSES), generator()
+    drawn = {mix.draw(height, width, source).box for _ in range(2000)}
+    assert drawn == {
+        (
+            max(y - half_height, 0),
+            max(x - half_width, 0),
+            min(y + half_height, height),
+            min(x + half_width, width),
+        )
+        for y in range(height)
+        for x in range(width)
+    }
+
+
 @pytest.mark.parametrize("create", MIXES)
 def test_every_clip_meets_every_other_with_equal_chance(create):
     video, labels = clips(3)
