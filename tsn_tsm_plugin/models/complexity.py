@@ -1,33 +1,44 @@
 """Parameters and operations of a network, counted as the published tables count them.
 
-A multiply-add is one operation, a batch normalisation two per output element; the classifier does not count.
-That is the convention of MMAction2's tables (mmengine's counter on the backbone), by which ResNet-50 takes
-4,109,364,224 operations for a frame of 224 x 224.
+A multiply-add is one operation, a batch normalisation two per element, a layer normalisation five; the
+classifier does not count. That is the convention of MMAction2's tables (mmengine's counter on the backbone),
+by which ResNet-50 takes 4,109,364,224 operations for a frame of 224 x 224. Non-local blocks are counted by
+their definition, every query with every key, however they are computed.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
+
+from tsn_tsm_plugin.layers.non_local import NonLocal
 
 # torch counts a multiply-add as two, so that everything here is counted twice and halved at the end.
 _PER_MULTIPLY_ADD = 2
-_PER_NORMALISED_ELEMENT = 2
-
-
-def _normalisation(x_shape: torch.Size, *_: Any, **__: Any) -> int:
-    return _PER_MULTIPLY_ADD * _PER_NORMALISED_ELEMENT * math.prod(x_shape)
-
-
-_NORMALISATIONS = (
-    torch.ops.aten.batch_norm,
-    torch.ops.aten.native_batch_norm,
-    torch.ops.aten.cudnn_batch_norm,
-    torch.ops.aten._native_batch_norm_legit_no_training,
+_aten = torch.ops.aten
+_BATCH_NORMS = (
+    _aten.batch_norm,
+    _aten.native_batch_norm,
+    _aten.cudnn_batch_norm,
+    _aten._native_batch_norm_legit_no_training,
 )
+_CONVOLUTIONS = (_aten.convolution, _aten._convolution)
+
+
+def _per_element(operations: int) -> Callable[..., int]:
+    def count(x_shape: torch.Size, *_: Any, **__: Any) -> int:
+        return _PER_MULTIPLY_ADD * operations * math.prod(x_shape)
+
+    return count
+
+
+_FORMULAS = {norm: _per_element(2) for norm in _BATCH_NORMS} | {
+    norm: _per_element(5) for norm in (_aten.layer_norm, _aten.native_layer_norm)
+}
 
 
 @dataclass(frozen=True)
@@ -53,13 +64,47 @@ def measure_complexity(model: nn.Module, *, num_frames: int, size: int) -> Compl
     """
     device = next(model.parameters()).device
     frames = torch.empty(num_frames, 3, size, size, device=device)
-    counter = FlopCounterMode(display=False, custom_mapping=dict.fromkeys(_NORMALISATIONS, _normalisation))
+    counter = FlopCounterMode(display=False, custom_mapping=_FORMULAS)
+    attention = _AttentionByDefinition(model.backbone)
     was_training = model.training
     model.eval()
     with torch.inference_mode(), counter:
         model.backbone(frames)
     model.train(was_training)
+    attention.close()
     return Complexity(
         num_parameters=sum(parameter.numel() for parameter in model.parameters()),
-        num_operations=counter.get_total_flops() // _PER_MULTIPLY_ADD,
+        num_operations=counter.get_total_flops() // _PER_MULTIPLY_ADD + attention.correction(counter),
     )
+
+
+class _AttentionByDefinition:
+    """Counts the products of queries, keys and values in a network's non-local blocks."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self._root = type(network).__name__
+        self._names = [name for name, module in network.named_modules() if isinstance(module, NonLocal)]
+        self._num_operations = 0
+        self._handles = [network.get_submodule(n).register_forward_hook(self._count) for n in self._names]
+
+    def _count(self, block: nn.Module, inputs: tuple[Tensor, ...], _: Tensor) -> None:
+        batch, dim, frames, height, width = inputs[0].shape
+        num_queries = frames * height * width
+        num_keys = frames * (height // 2) * (width // 2) if block.sub_sample else num_queries
+        query_width = dim if block.kind == "gaussian" else dim // 2
+        self._num_operations += batch * num_queries * num_keys * (query_width + dim // 2)
+
+    def correction(self, counter: FlopCounterMode) -> int:
+        """Return the products by definition, less those that were really computed."""
+        computed = 0
+        for name in self._names:
+            counts = counter.get_flop_counts()[f"{self._root}.{name}"]
+            computed += sum(
+                count for op, count in counts.items() if op not in (*_CONVOLUTIONS, *_BATCH_NORMS)
+            )
+        return self._num_operations - computed // _PER_MULTIPLY_ADD
+
+    def close(self) -> None:
+        """Leave the network as it was."""
+        for handle in self._handles:
+            handle.remove()
