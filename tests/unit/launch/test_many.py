@@ -1,0 +1,89 @@
+import argparse
+import re
+
+import pytest
+from support.cli import submit
+from support.runs import write_recipe
+
+from launch.errors import LaunchError
+from launch.evaluate import pairs_of
+from launch.sweep import combinations
+
+
+def asked(**words):
+    return argparse.Namespace(**{"cfg": None, "weights": None, "table": None, **words})
+
+
+def test_a_sweep_is_every_combination_of_its_values():
+    assert combinations([["A", "1", "2"], ["B", "x", "y"]]) == [
+        ["A=1", "B=x"], ["A=1", "B=y"], ["A=2", "B=x"], ["A=2", "B=y"]
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("sweeps", "message"),
+    [
+        ([["A"]], "--sweep must be KEY VALUE [VALUE ...], got A."),
+        ([["A", "1"], ["A", "2"]], "--sweep must name each key once, got A, A."),
+    ],
+)
+def test_a_sweep_that_means_nothing_is_refused(sweeps, message):
+    with pytest.raises(LaunchError, match=re.escape(message)):
+        combinations(sweeps)
+
+
+def test_recipes_and_weights_are_paired_or_one_serves_all(tmp_path):
+    one, two = str(tmp_path / "1.pt"), str(tmp_path / "2.pt")
+    for path in (one, two):
+        open(path, "w").close()  # noqa: PTH123
+
+    assert pairs_of(asked(cfg=["a", "b"], weights=[one, two])) == [("a", one), ("b", two)]
+    assert pairs_of(asked(cfg=["a"], weights=[one, two])) == [("a", one), ("a", two)]
+    assert pairs_of(asked(cfg=["a", "b"])) == [("a", ""), ("b", "")]
+
+
+def test_pairs_can_come_from_a_table_with_comments(tmp_path):
+    table = tmp_path / "pairs.txt"
+    table.write_text("# recipe weights\na.yaml a.pt\n\nb.yaml b.pt  # the good one\n")
+
+    assert pairs_of(asked(table=str(table))) == [("a.yaml", "a.pt"), ("b.yaml", "b.pt")]
+
+
+def test_a_malformed_line_of_a_table_is_named(tmp_path):
+    table = tmp_path / "pairs.txt"
+    table.write_text("a.yaml a.pt\nb.yaml\n")
+
+    with pytest.raises(LaunchError, match=re.escape(f"{table}:2: must be `RECIPE WEIGHTS`, got 'b.yaml'.")):
+        pairs_of(asked(table=str(table)))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({}, "evaluate needs --cfg RECIPE"),
+        ({"cfg": ["a"], "weights": ["nowhere.pt"]}, "--weights nowhere.pt: no such file."),
+        (
+            {"cfg": ["a", "b", "c"], "weights": ["1", "2"]},
+            "--weights must be one, or as many as --cfg, got 2 for 3",
+        ),
+    ],
+)
+def test_pairs_that_do_not_fit_are_refused(words, message):
+    with pytest.raises(LaunchError, match=re.escape(message)):
+        pairs_of(asked(**words))
+
+
+def test_a_sweep_shows_each_run_folder_before_it_runs(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("launch.slurm.is_available", lambda: False)
+    recipe = write_recipe(tmp_path, data=tmp_path)
+
+    shown = submit(
+        capsys, "--cfg", recipe, "--dry-run", "--cluster", "local", "OUTPUT_DIR=/runs/x",
+        "--sweep", "SOLVER.BASE_LR", "0.1", "0.2",
+    )  # fmt: skip
+
+    assert shown.code == 0
+    assert re.findall(r"# run folder +(\S+)", shown.out) == [
+        "/runs/x/sweep/SOLVER.BASE_LR=0.1",
+        "/runs/x/sweep/SOLVER.BASE_LR=0.2",
+    ]

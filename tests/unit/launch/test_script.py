@@ -1,0 +1,92 @@
+"""The sbatch script where SLURM is not installed."""
+
+import pytest
+from support.cli import submit
+from support.runs import write_recipe
+
+
+@pytest.fixture
+def dry_run(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("launch.slurm.is_available", lambda: False)
+    monkeypatch.setattr("launch.script.sys.executable", "/env/bin/python")
+    monkeypatch.setattr("launch.script.slurm.is_available", lambda: False)
+    recipe = write_recipe(tmp_path, data=tmp_path)
+
+    def run(*words):
+        shown = submit(
+            capsys, "--cfg", recipe, "--dry-run", "--cluster", "slurm", "OUTPUT_DIR=/runs/my run", *words
+        )
+        assert shown.code == 0, shown.err
+        return "#!/bin/bash" + shown.out.split("#!/bin/bash")[1]
+
+    return run
+
+
+def test_the_whole_script_of_a_plain_request(dry_run):
+    assert (
+        dry_run("--nodes", 2, "--signal-delay", 60).strip()
+        == """\
+#!/bin/bash
+
+# Parameters
+#SBATCH --cpus-per-task=1
+#SBATCH --job-name=tsm_tiny
+#SBATCH --nodes=2
+#SBATCH --ntasks-per-node=1
+#SBATCH --open-mode=append
+#SBATCH --output='/runs/my run/launch/TIME/%j/%j_0_log.out'
+#SBATCH --requeue
+#SBATCH --signal=USR2@60
+#SBATCH --time=1440
+
+# setup
+echo "=== launch: job ${SLURM_JOB_ID} start ${SLURM_RESTART_COUNT:-0} on ${SLURM_JOB_NODELIST} ==="
+export PYTHONFAULTHANDLER=1
+export SLURM_KILL_BAD_EXIT=1
+export OMP_NUM_THREADS=1
+
+# command
+export SUBMITIT_EXECUTOR=slurm
+srun --unbuffered --output '/runs/my run/launch/TIME/%j/%j_%t_log.out' --kill-on-bad-exit=1 --wait=60 \
+--cpus-per-task=1 /env/bin/python -u '/runs/my run/launch/TIME/code/launch/start.py' \
+-u -m submitit.core._submit '/runs/my run/launch/TIME/%j'
+
+
+# teardown
+status=$?
+if [ $status -ne 0 ]; then /env/bin/python '/runs/my run/launch/TIME/code/launch/aftermath.py' \
+'/runs/my run/launch/TIME' 0 "$status"; fi
+exit $status"""
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--partition", "gpu"], "#SBATCH --partition=gpu"),
+        (["--account", "vision"], "#SBATCH --account=vision"),
+        (["--qos", "high"], "#SBATCH --qos=high"),
+        (["--constraint", "a100|h100"], "#SBATCH --constraint='a100|h100'"),
+        (["--nodelist", "n[1-2]"], "#SBATCH --nodelist='n[1-2]'"),
+        (["--exclude", "n3"], "#SBATCH --exclude=n3"),
+        (["--reservation", "demo"], "#SBATCH --reservation=demo"),
+        (["--gpus-per-node", "4"], "#SBATCH --gpus-per-node=4"),
+        (["--gpus-per-node", "4"], "#SBATCH --ntasks-per-node=4"),
+        (["--tasks-per-node", "2"], "#SBATCH --ntasks-per-node=2"),
+        (["--cpus-per-task", "6"], "#SBATCH --cpus-per-task=6"),
+        (["--mem", "64G"], "#SBATCH --mem=64G"),
+        (["--time", "2-00:00:00"], "#SBATCH --time=2880"),
+        (["--exclusive"], "#SBATCH --exclusive"),
+        (["--name", "my job"], "#SBATCH --job-name='my job'"),
+        (["--comment", "costs $5"], "#SBATCH --comment='costs $5'"),
+        (["--nice", "10"], "#SBATCH --nice=10"),
+        (["--mail-type", "END,FAIL"], "#SBATCH --mail-type=END,FAIL"),
+        (["--mail-user", "me@example.org"], "#SBATCH --mail-user=me@example.org"),
+        (["--sbatch", "switches=1"], "#SBATCH --switches=1"),
+        (["--sbatch", "spread-job"], "#SBATCH --spread-job"),
+        (["--setup", "module load cuda"], "module load cuda"),
+        (["--env", "NCCL_DEBUG=a b"], "export NCCL_DEBUG='a b'"),
+    ],
+)
+def test_every_option_reaches_the_script(dry_run, words, line):
+    assert line in dry_run(*words).splitlines()
