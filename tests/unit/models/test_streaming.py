@@ -6,13 +6,21 @@ import torch
 from tsn_tsm_plugin.models import StreamingTSM, create_tsm, create_tsn
 from tsn_tsm_plugin.models.streaming import StreamingStep
 
-# Backbones of create_tsm(causal=True), each at a size that is quick.
-CAUSAL_BACKBONES = ["resnet18", "resnet34", "resnet50", "resnet101"]
+CAUSAL_BACKBONES = [
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "resnext101_32x4d",
+    "mobilenet_v2",
+    "mobileone_s4",
+    "timm/regnetx_002",
+]
 
 
 def causal_tsm(backbone: str = "resnet18", *, num_segments: int = 4, **options) -> torch.nn.Module:
     """A causal TSM whose every parameter and statistic is random, so that no path is silent."""
-    torch.manual_seed(0)
     model = create_tsm(
         backbone=backbone, num_classes=5, num_segments=num_segments, causal=True, **options
     ).eval()
@@ -22,7 +30,8 @@ def causal_tsm(backbone: str = "resnet18", *, num_segments: int = 4, **options) 
             value.uniform_(0.5, 1.0, generator=generator)
         elif name.endswith(("bias", "running_mean")):
             value.normal_(0, 0.1, generator=generator)
-    torch.nn.init.normal_(model.head.fc.weight, 0, 1, generator=generator)
+        elif value.ndim > 1:
+            value.normal_(0, value[0].numel() ** -0.5, generator=generator)
     return model
 
 
@@ -40,8 +49,14 @@ def batched_frame_scores(model: torch.nn.Module, frames: torch.Tensor) -> torch.
     return per_frame.unflatten(0, (batch, num_frames)).transpose(0, 1)
 
 
-@pytest.mark.parametrize("backbone", CAUSAL_BACKBONES)
-@pytest.mark.parametrize("shift_place", ["blockres", "block"])
+@pytest.mark.parametrize(
+    ("backbone", "shift_place"),
+    [
+        *((backbone, "blockres") for backbone in CAUSAL_BACKBONES),
+        ("resnet18", "block"),
+        ("resnet50", "block"),
+    ],
+)
 def test_a_stream_gives_frame_by_frame_what_the_causal_model_gives_for_the_clip(backbone, shift_place):
     model = causal_tsm(backbone, shift_place=shift_place)
     frames = frames_of(4, batch=2)
@@ -137,8 +152,14 @@ def test_the_state_is_one_fold_per_shifted_site_in_memory_of_its_own():
 
 @pytest.mark.parametrize(
     ("backbone", "num_values"),
-    # R18 to R101: the published rule counted by hand, in reference sheets of the original code.
-    [("resnet18", 116_032), ("resnet34", 194_432), ("resnet50", 702_464), ("resnet101", 639_744)],
+    # The published rule, one eighth of the input of each shifted convolution, counted by hand.
+    [
+        ("resnet18", 116_032),
+        ("resnet34", 194_432),
+        ("resnet50", 702_464),
+        ("resnet101", 639_744),
+        ("mobilenet_v2", 27_048),
+    ],
 )
 def test_the_state_at_224_has_the_size_that_the_rule_gives(backbone, num_values):
     shapes = StreamingTSM(create_tsm(backbone=backbone, causal=True)).state_shapes(224, 224)
@@ -201,6 +222,12 @@ def test_a_wrong_number_of_state_tensors_is_refused():
 def test_a_model_that_needs_the_next_frame_is_refused_with_the_reason(create, message):
     with pytest.raises(ValueError, match=message):
         StreamingTSM(create())
+
+
+def test_non_local_blocks_are_refused_by_name():
+    model = create_tsm(backbone="resnet50", causal=True, non_local="dot_product")
+    with pytest.raises(ValueError, match="layer2.0.*which see whole clips"):
+        StreamingTSM(model)
 
 
 def test_a_module_that_sees_whole_clips_is_refused_by_name():
