@@ -44,6 +44,7 @@ _AT_LEAST: dict[str, float] = {
     "MIXUP.CUTMIX_ALPHA": 0,
     "DATA_LOADER.NUM_WORKERS": 0,
     "TRAIN.BATCH_SIZE": 1,
+    "TRAIN.NUM_REPEATS": 1,
     "TRAIN.EVAL_PERIOD": 0,
     "TRAIN.MAX_CLIPS_PER_FORWARD": 0,
     "TRAIN.MAX_BAD_STEPS": 0,
@@ -113,6 +114,8 @@ def _storage(cfg: CfgNode) -> Iterator[Fault]:
             "DATA.FRAME_TEMPLATE",
             f"must hold one field for a number, such as 'img_{{:05}}.jpg', got {template!r}",
         )
+    if cfg.DATA.MULTI_LABEL and cfg.TRAIN.CLASS_BALANCED:
+        yield "TRAIN.CLASS_BALANCED", "must be off with DATA.MULTI_LABEL: a video there has no one class"
 
 
 def _sampling(cfg: CfgNode) -> Iterator[Fault]:

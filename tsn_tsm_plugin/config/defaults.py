@@ -77,6 +77,8 @@ _C.DATA.PATH_PREFIX = ""
 _C.DATA.TRAIN_LIST = "train.txt"
 _C.DATA.VAL_LIST = "val.txt"
 _C.DATA.TEST_LIST = ""
+# Whether lines may end with several labels, all of which the video has.
+_C.DATA.MULTI_LABEL = False
 # What stands between path and label.
 _C.DATA.PATH_LABEL_SEPARATOR = " "
 # One class name per line, relative to PATH_TO_DATA_DIR. Empty: classes are numbered.
@@ -150,6 +152,12 @@ _C.DATA_LOADER.START_METHOD = "fork"
 _C.TRAIN = CfgNode()
 # Clips in a step, over all processes.
 _C.TRAIN.BATCH_SIZE = 64
+# How often an epoch reads the list of videos.
+_C.TRAIN.NUM_REPEATS = 1
+# Draw every class equally often instead of every video once; an epoch has the same length.
+_C.TRAIN.CLASS_BALANCED = False
+# Drop the videos that do not fill an epoch's last step, instead of filling it with videos from its start.
+_C.TRAIN.DROP_LAST = False
 # Epochs between validations; 0 never validates.
 _C.TRAIN.EVAL_PERIOD = 5
 # Clips that a process puts through the model at once; a larger batch goes through in equal parts whose

@@ -6,9 +6,11 @@ holds one class name per line; the number of the line, from 0, is the label.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import json
+import operator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tsn_tsm_plugin.data.paths import join, read_bytes
 from tsn_tsm_plugin.errors import AnnotationError
@@ -20,26 +22,37 @@ logger = get_logger(__name__)
 _MAX_FAULTS = 10
 
 
+Label = int | tuple[int, ...]
+"""The class of a video, or all its classes where a list gives several."""
+
+
 class VideoEntry(NamedTuple):
     """One line of a list.
 
     Attributes:
         name: As written there.
         path: Where the file or folder lies.
-        label: Its class.
+        label: Its class, or its classes in ascending order.
         num_frames: How many frames the line promises; 0 where it does not say.
     """
 
     name: str
     path: str
-    label: int
+    label: Label
     num_frames: int = 0
 
 
-class _ParsedLine(NamedTuple):
-    name: str
-    label: int
-    num_frames: int
+class _Form(NamedTuple):
+    """What the lines of a list are made of."""
+
+    separator: str
+    num_classes: int
+    has_frame_counts: bool
+    multi_label: bool
+
+    def __str__(self) -> str:
+        fields = ["path", *["frames"] * self.has_frame_counts, "label", *["label ..."] * self.multi_label]
+        return self.separator.join(fields)
 
 
 def _read_lines(path: str) -> list[str]:
@@ -58,48 +71,87 @@ def _read_lines(path: str) -> list[str]:
         ) from error
 
 
-def _whole_number(text: str, what: str) -> int:
+def _whole_number(value: object, what: str) -> int:
     try:
-        number = int(text)
-    except ValueError:
-        raise ValueError(f"{what} must be an integer, got {text!r}") from None
+        number = int(value) if isinstance(value, str) else operator.index(value)  # type: ignore[arg-type]
+    except (ValueError, TypeError):
+        raise ValueError(f"{what} must be an integer, got {value!r}") from None
     if number < 0:
         raise ValueError(f"{what} must not be negative, got {number}")
     return number
 
 
-def _parse_line(line: str, separator: str, num_classes: int, has_frame_counts: bool) -> _ParsedLine:
-    """Split one line at its last separators; raise ValueError with what is wrong with it."""
-    fields = ["path", "frames", "label"] if has_frame_counts else ["path", "label"]
-    parts = line.rsplit(separator if separator.strip() else None, maxsplit=len(fields) - 1)
-    if len(parts) != len(fields) or not parts[0].strip():
-        raise ValueError(f"must be '{separator.join(fields)}', got {line!r}")
-    num_frames = _whole_number(parts[1], "number of frames") if has_frame_counts else 0
-    label = _whole_number(parts[-1], "label")
-    if num_classes and label >= num_classes:
-        raise ValueError(f"label must be below the number of classes, {num_classes}, got {label}")
-    return _ParsedLine(parts[0].strip(), label, num_frames)
+def _entry(name: str, num_frames: object, labels: Sequence[object], form: _Form) -> VideoEntry:
+    """Check the fields of a line; the path is still the name."""
+    count = _whole_number(num_frames, "number of frames")
+    classes = [_whole_number(label, "label") for label in labels]
+    for label in classes:
+        if form.num_classes and label >= form.num_classes:
+            raise ValueError(f"label must be below the number of classes, {form.num_classes}, got {label}")
+    if form.multi_label:
+        return VideoEntry(name, name, tuple(sorted(set(classes))), count)
+    return VideoEntry(name, name, classes[0], count)
 
 
-def _parse_lines(
-    lines: Sequence[str], separator: str, num_classes: int, has_frame_counts: bool
-) -> Iterator[_ParsedLine | str]:
-    """Yield what each line that is not blank says, or the fault found there."""
-    first_seen: dict[str, tuple[int, int]] = {}
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
+def _parse_line(line: str, form: _Form) -> VideoEntry:
+    """Split one line; raise ValueError with what is wrong with it."""
+    separator = form.separator if form.separator.strip() else None
+    num_fields = 2 + form.has_frame_counts
+    parts = line.split(separator) if form.multi_label else line.rsplit(separator, maxsplit=num_fields - 1)
+    if len(parts) < num_fields or not parts[0].strip():
+        raise ValueError(f"must be '{form}', got {line!r}")
+    name, *numbers = parts
+    num_frames = numbers.pop(0) if form.has_frame_counts else 0
+    return _entry(name.strip(), num_frames, numbers, form)
+
+
+def _parse_record(record: object, form: _Form) -> VideoEntry:
+    """Read one element of MMAction2's JSON annotations; raise ValueError with what is wrong with it."""
+    if not isinstance(record, dict):
+        raise ValueError(f"must be an object, got {record!r}")
+    name = record.get("frame_dir", record.get("filename"))
+    labels = record.get("label")
+    labels = labels if isinstance(labels, list) else [labels]
+    if not isinstance(name, str) or not name or not labels or (len(labels) > 1 and not form.multi_label):
+        key = "'frame_dir', 'total_frames'" if form.has_frame_counts else "'filename'"
+        several = "labels" if form.multi_label else "one label"
+        raise ValueError(f"must have {key} and 'label' with {several}, got {record!r}")
+    return _entry(name, record.get("total_frames", 0) if form.has_frame_counts else 0, labels, form)
+
+
+def _read_records(path: str) -> list[object]:
+    try:
+        records = json.loads("\n".join(_read_lines(path)))
+    except json.JSONDecodeError as error:
+        raise AnnotationError(f"{path}:{error.lineno}: is no JSON ({error.msg}).") from error
+    if not isinstance(records, list):
+        raise AnnotationError(f"{path}: must hold a list of objects, got {type(records).__name__}.")
+    return records
+
+
+def _parse(path: str, form: _Form) -> Iterator[VideoEntry | str]:
+    """Yield what each line or JSON element says, or the fault found there with its place."""
+    is_json = path.endswith(".json")
+    items: Sequence[Any] = _read_records(path) if is_json else _read_lines(path)
+    parse: Callable[[Any, _Form], VideoEntry] = _parse_record if is_json else _parse_line
+    place = "element" if is_json else "line"
+    first_seen: dict[str, tuple[int, Label]] = {}
+    for number, item in enumerate(items, start=0 if is_json else 1):
+        if isinstance(item, str) and not item.strip():
             continue
         try:
-            parsed = _parse_line(line, separator, num_classes, has_frame_counts)
+            entry = parse(item, form)
         except ValueError as error:
-            yield f"{number}: {error}"
+            yield f"{path}:{number}: {error}"
             continue
-        name, label, _ = parsed
-        first_number, first_label = first_seen.setdefault(name, (number, label))
-        if label != first_label:
-            yield f"{number}: {name!r} has label {label}, but label {first_label} on line {first_number}"
+        first_number, first_label = first_seen.setdefault(entry.name, (number, entry.label))
+        if entry.label != first_label:
+            yield (
+                f"{path}:{number}: {entry.name!r} has label {entry.label}, but label {first_label} on "
+                f"{place} {first_number}"
+            )
         else:
-            yield parsed
+            yield entry
 
 
 def read_video_list(
@@ -109,11 +161,13 @@ def read_video_list(
     separator: str = " ",
     num_classes: int = 0,
     has_frame_counts: bool = False,
+    multi_label: bool = False,
 ) -> list[VideoEntry]:
-    """Read a list file.
+    """Read a list file, or MMAction2's JSON annotations if its name ends with ``.json``.
 
-    Numbers stand after the last separators of a line, so names may hold spaces. Blank lines, Windows line
-    ends and a byte order mark are accepted. A name that stands there twice with one label is kept twice, and
+    Numbers stand after the last separators of a line, so names may hold spaces, except in lists with several
+    labels, where the name ends at the first. Blank lines, Windows line ends and a byte order mark are
+    accepted. A name that stands there twice with one label is kept twice, and
     a warning says so.
 
     Args:
@@ -122,19 +176,20 @@ def read_video_list(
         separator: What stands between path and label; white space means any run of it.
         num_classes: Labels must be in ``[0, num_classes)``; 0 leaves the upper end open.
         has_frame_counts: Lines are ``path number-of-frames label``.
+        multi_label: Lines may end with several labels.
 
     Raises:
         AnnotationError: If the file cannot be read, holds no video, or has malformed lines; names each by
-            ``path:line``, up to ten of them.
+            ``path:line``, or in JSON the element's number from 0, up to ten of them.
     """
     path = str(path)
+    form = _Form(separator, num_classes, has_frame_counts, multi_label)
     entries, faults = [], []
-    for parsed in _parse_lines(_read_lines(path), separator, num_classes, has_frame_counts):
+    for parsed in _parse(path, form):
         if isinstance(parsed, str):
-            faults.append(f"{path}:{parsed}")
+            faults.append(parsed)
         else:
-            name, label, num_frames = parsed
-            entries.append(VideoEntry(name, join(prefix, name), label, num_frames))
+            entries.append(parsed._replace(path=join(prefix, parsed.name)))
     if faults:
         hidden = len(faults) - _MAX_FAULTS
         more = f"\n... and {hidden} more" if hidden > 0 else ""

@@ -1,13 +1,14 @@
 """Datasets and loaders from a config."""
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch.utils.data import DataLoader
 
 from tsn_tsm_plugin.config import CfgNode
-from tsn_tsm_plugin.data.annotations import read_label_map, read_video_list
+from tsn_tsm_plugin.data.annotations import VideoEntry, read_label_map, read_video_list
 from tsn_tsm_plugin.data.collate import collate_clips
 from tsn_tsm_plugin.data.motion import prepare_motion, usable_cpus
 from tsn_tsm_plugin.data.paths import is_url, join
@@ -93,6 +94,7 @@ def build_dataset(cfg: CfgNode, split: str) -> VideoListDataset:
         separator=cfg.DATA.PATH_LABEL_SEPARATOR,
         num_classes=cfg.MODEL.NUM_CLASSES,
         has_frame_counts=cfg.DATA.FORMAT == "frames",
+        multi_label=cfg.DATA.MULTI_LABEL,
     )
     return VideoListDataset(
         entries,
@@ -111,19 +113,29 @@ def _build_opener(cfg: CfgNode) -> OpenVideo:
     return functools.partial(open_video_file, decoder=cfg.DATA.DECODING_BACKEND)
 
 
+def _classes(entries: Sequence[VideoEntry]) -> list[int]:
+    return [entry.label for entry in entries if isinstance(entry.label, int)]
+
+
 def _build_batch_sampler(
-    cfg: CfgNode, split: str, *, num_videos: int, world_size: int, rank: int
+    cfg: CfgNode, split: str, *, entries: Sequence[VideoEntry], world_size: int, rank: int
 ) -> ShardedBatchSampler:
     if split == "train":
-        return TrainBatchSampler(
-            num_videos,
-            batch_size=cfg.TRAIN.BATCH_SIZE // world_size,
-            world_size=world_size,
-            rank=rank,
-            seed=cfg.RNG_SEED,
-        )
+        try:
+            return TrainBatchSampler(
+                len(entries),
+                batch_size=cfg.TRAIN.BATCH_SIZE // world_size,
+                world_size=world_size,
+                rank=rank,
+                seed=cfg.RNG_SEED,
+                num_repeats=cfg.TRAIN.NUM_REPEATS,
+                balanced_labels=_classes(entries) if cfg.TRAIN.CLASS_BALANCED else None,
+                drop_last=cfg.TRAIN.DROP_LAST,
+            )
+        except ValueError as error:
+            raise ConfigError(f"TRAIN.BATCH_SIZE {cfg.TRAIN.BATCH_SIZE}: {error}") from error
     batch_size = max(1, cfg.TEST.BATCH_SIZE // world_size)
-    return EvalBatchSampler(num_videos, batch_size=batch_size, world_size=world_size, rank=rank)
+    return EvalBatchSampler(len(entries), batch_size=batch_size, world_size=world_size, rank=rank)
 
 
 def build_loader(cfg: CfgNode, split: str, *, world_size: int = 1, rank: int = 0) -> DataLoader:
@@ -148,9 +160,11 @@ def build_loader(cfg: CfgNode, split: str, *, world_size: int = 1, rank: int = 0
     return DataLoader(
         dataset,
         batch_sampler=_build_batch_sampler(
-            cfg, split, num_videos=len(dataset), world_size=world_size, rank=rank
+            cfg, split, entries=dataset.entries, world_size=world_size, rank=rank
         ),
-        collate_fn=collate_clips,
+        collate_fn=functools.partial(
+            collate_clips, multi_label_classes=cfg.MODEL.NUM_CLASSES if cfg.DATA.MULTI_LABEL else 0
+        ),
         num_workers=num_workers,
         multiprocessing_context=cfg.DATA_LOADER.START_METHOD if num_workers else None,
         # Training comes back every epoch; validation would hold its workers' memory in between.

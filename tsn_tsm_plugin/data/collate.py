@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 ClipDict = dict[str, Any]
 
@@ -18,23 +19,39 @@ class BadVideo(NamedTuple):
     reason: str
 
 
-def collate_clips(samples: Sequence[ClipDict | BadVideo]) -> dict[str, Any]:
+def multi_hot(labels: Sequence[Sequence[int]], *, num_classes: int) -> Tensor:
+    """Return float32 (B, K), 1 where a clip has the label and 0 elsewhere."""
+    rows_BK = torch.zeros(len(labels), num_classes)
+    for row_K, of_clip in zip(rows_BK, labels, strict=True):
+        row_K[list(of_clip)] = 1.0
+    return rows_BK
+
+
+def collate_clips(samples: Sequence[ClipDict | BadVideo], *, multi_label_classes: int = 0) -> dict[str, Any]:
     """Join clip dictionaries to a batch.
 
     Unreadable videos are not replaced: the batch is smaller by their number, and may be empty.
 
     Args:
         samples: Clip dictionaries, whose videos agree in shape and dtype, and ``BadVideo`` in between.
+        multi_label_classes: Number of classes K where a clip's ``label`` is a tuple of several; 0 where it
+            is one.
 
     Returns:
         ``video`` (B, C, T, H, W) of the clips' dtype, ``label`` and ``video_index`` (B,) int64,
-        ``video_name`` a list of B strings, ``bad_videos`` the list of unreadable ones. If all were
+        ``video_name`` a list of B strings, ``bad_videos`` the list of unreadable ones. Several labels
+        become a row of ``label`` (B, K) float32, 1 for those of the clip and 0 for all others. If all were
         unreadable, B is 0 and ``video`` has shape (0, 3, 0, 0, 0).
     """
     clips = [sample for sample in samples if not isinstance(sample, BadVideo)]
+    labels = [clip["label"] for clip in clips]
     return {
         "video": torch.stack([clip["video"] for clip in clips]) if clips else _NO_VIDEO,
-        "label": torch.tensor([clip["label"] for clip in clips], dtype=torch.int64),
+        "label": (
+            multi_hot(labels, num_classes=multi_label_classes)
+            if multi_label_classes
+            else torch.tensor(labels, dtype=torch.int64)
+        ),
         "video_name": [clip["video_name"] for clip in clips],
         "video_index": torch.tensor([clip["video_index"] for clip in clips], dtype=torch.int64),
         "bad_videos": [sample for sample in samples if isinstance(sample, BadVideo)],

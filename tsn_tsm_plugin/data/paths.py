@@ -21,7 +21,7 @@ def join(folder: str | os.PathLike[str], name: str | os.PathLike[str]) -> str:
     if is_url(name) or name.startswith("/"):
         return name
     if is_url(folder):
-        return f"{folder.rstrip('/')}/{name}".rstrip("/")
+        return folder if not name else folder + "/" * (not folder.endswith("/")) + name
     return str(Path(folder, name))
 
 

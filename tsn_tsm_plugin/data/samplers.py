@@ -1,4 +1,4 @@
-"""Which videos a rank reads, in which order: shuffled and padded for training, exact for evaluation.
+"""Which videos a rank reads, in which order: shuffled, in full batches for training, exact for evaluation.
 
 Both samplers are made for ``DataLoader(batch_sampler=...)``. They yield ``SampleKey``, so that a dataset can
 derive its random numbers from the epoch and the video alone: what a clip looks like depends neither on the
@@ -6,10 +6,12 @@ worker or rank that reads it nor on where a run was resumed.
 """
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 from torch.utils.data import Sampler
 
 from tsn_tsm_plugin.log import get_logger
@@ -18,10 +20,17 @@ logger = get_logger(__name__)
 
 
 class SampleKey(NamedTuple):
-    """One reading of one video: the epoch, from 0, and the position in the list, from 0."""
+    """One reading of one video.
+
+    Attributes:
+        epoch: From 0.
+        video_index: Position in the list, from 0.
+        reading: How often the epoch has read the video before; each reading draws its own augmentation.
+    """
 
     epoch: int
     video_index: int
+    reading: int = 0
 
 
 class ShardedBatchSampler(Sampler[list[SampleKey]]):
@@ -57,26 +66,67 @@ class ShardedBatchSampler(Sampler[list[SampleKey]]):
         self.start_batch = start_batch
 
     @abstractmethod
-    def indices(self) -> list[int]:
-        """Return this rank's videos in the order in which the whole epoch reads them."""
+    def order(self) -> Sequence[int]:
+        """Return the videos that all ranks together read in the epoch; rank ``r`` takes every r-th."""
+
+    @property
+    @abstractmethod
+    def num_read(self) -> int:
+        """How many videos all ranks together read in an epoch."""
 
     def __len__(self) -> int:
         """Return the number of this rank's batches in a whole epoch, those left out included."""
-        return (len(self.indices()) + self.batch_size - 1) // self.batch_size
+        return -(-len(range(self.rank, self.num_read, self.world_size)) // self.batch_size)
+
+    def _keys(self) -> Iterator[SampleKey]:
+        readings: Counter[int] = Counter()
+        for index in self.order():
+            yield SampleKey(self.epoch, index, readings[index])
+            readings[index] += 1
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
-        keys = [SampleKey(self.epoch, index) for index in self.indices()]
+        keys = list(self._keys())[self.rank :: self.world_size]
         for start in range(self.start_batch * self.batch_size, len(keys), self.batch_size):
             yield keys[start : start + self.batch_size]
+
+
+def balanced_order(labels: Sequence[int], num_drawn: int, generator: torch.Generator) -> Tensor:
+    """Draw videos so that every class comes equally often, in random order.
+
+    A class's videos come in random order, all of them before any comes again. Classes differ by one video at
+    most, and which ones have it more is random.
+
+    Args:
+        labels: Class of each video.
+        num_drawn: How many to draw.
+        generator: Source of randomness.
+
+    Returns:
+        Positions in ``labels``, int64, (num_drawn,).
+    """
+    members: defaultdict[int, list[int]] = defaultdict(list)
+    for index, label in enumerate(labels):
+        members[label].append(index)
+    share, num_left = divmod(num_drawn, len(members))
+    has_one_more = torch.randperm(len(members), generator=generator) < num_left
+    drawn: list[int] = []
+    for videos, one_more in zip(members.values(), has_one_more.tolist(), strict=True):
+        num_wanted = share + one_more
+        num_passes = -(-num_wanted // len(videos))
+        passes = [torch.randperm(len(videos), generator=generator) for _ in range(num_passes)]
+        in_turn = [videos[place] for one_pass in passes for place in one_pass.tolist()]
+        drawn += in_turn[:num_wanted]
+    order = torch.tensor(drawn)
+    return order[torch.randperm(num_drawn, generator=generator)]
 
 
 class TrainBatchSampler(ShardedBatchSampler):
     """Yield every video once per epoch in an order that depends on seed and epoch, in full batches.
 
     All ranks draw the same permutation. The epoch is padded with videos from its own start to a multiple of
-    the global batch, ``batch_size * world_size``: ranks take equally many steps and no step is smaller than
-    another. Step ``k`` of all ranks together holds the same videos whatever the number of ranks, as long as
-    the global batch stays the same.
+    the global batch, ``batch_size * world_size``, or cut to one: ranks take equally many steps and no step is
+    smaller than another. Step ``k`` of all ranks together holds the same videos whatever the number of ranks,
+    as long as the global batch stays the same.
 
     Args:
         num_videos: Length of the list.
@@ -84,28 +134,73 @@ class TrainBatchSampler(ShardedBatchSampler):
         world_size: Number of ranks.
         rank: This rank.
         seed: Seed of the order; the same on all ranks.
+        num_repeats: How often an epoch reads the list, each time in another order.
+        balanced_labels: Class of each video, to draw every class equally often instead of every video once;
+            an epoch has the same length.
+        drop_last: Cut the epoch instead of padding it; other videos are left out in another epoch.
     """
 
     def __init__(
-        self, num_videos: int, *, batch_size: int, world_size: int = 1, rank: int = 0, seed: int = 0
+        self,
+        num_videos: int,
+        *,
+        batch_size: int,
+        world_size: int = 1,
+        rank: int = 0,
+        seed: int = 0,
+        num_repeats: int = 1,
+        balanced_labels: Sequence[int] | None = None,
+        drop_last: bool = False,
     ) -> None:
         super().__init__(num_videos, batch_size=batch_size, world_size=world_size, rank=rank)
-        self.seed = seed
-        global_batch = batch_size * world_size
-        self.num_padded = -num_videos % global_batch
-        if self.num_padded and rank == 0:
-            num_steps = (num_videos + self.num_padded) // global_batch
-            logger.info(
-                f"{num_videos} videos are padded by {self.num_padded} to {num_steps} steps of {global_batch}."
+        if num_repeats < 1:
+            raise ValueError(f"num_repeats must be positive, got {num_repeats}.")
+        if balanced_labels is not None and len(balanced_labels) != num_videos:
+            raise ValueError(
+                f"balanced_labels must be num_videos = {num_videos} labels, got {len(balanced_labels)}."
             )
+        self.seed = seed
+        self.num_repeats = num_repeats
+        self.balanced_labels = balanced_labels
+        self._num_ordered = num_videos * num_repeats
+        global_batch = batch_size * world_size
+        num_steps = self._num_ordered // global_batch if drop_last else -(-self._num_ordered // global_batch)
+        if not num_steps:
+            raise ValueError(
+                f"An epoch of {self._num_ordered} videos must fill one step of {global_batch} where the rest "
+                "is dropped. Pad it, or lower the batch size."
+            )
+        self._num_read = num_steps * global_batch
+        if rank == 0:
+            self._log_length(num_steps, global_batch)
 
-    def indices(self) -> list[int]:
-        """Return this rank's videos of the epoch, padding included."""
+    def _log_length(self, num_steps: int, global_batch: int) -> None:
+        listed = f"{self._num_ordered} videos"
+        if self.balanced_labels is not None:
+            logger.info(f"An epoch draws {listed}, equally many of each class.")
+        elif self.num_repeats > 1:
+            logger.info(f"An epoch reads {self.num_videos} videos {self.num_repeats} times.")
+        num_padded = self._num_read - self._num_ordered
+        steps = f"{num_steps} steps of {global_batch}"
+        if num_padded > 0:
+            logger.info(f"{listed} are padded by {num_padded} to {steps}.")
+        elif num_padded < 0:
+            logger.info(f"{listed} make {steps}; {-num_padded} are dropped, others in every epoch.")
+
+    @property
+    def num_read(self) -> int:
+        """How many videos all ranks together read in an epoch, padding included."""
+        return self._num_read
+
+    def order(self) -> list[int]:
+        """Return the videos of the epoch, padding included."""
         generator = torch.Generator().manual_seed(self.seed + self.epoch)
-        order = torch.randperm(self.num_videos, generator=generator)
-        num_total = self.num_videos + self.num_padded
-        padded = order.repeat(num_total // self.num_videos + 1)[:num_total]
-        return padded[self.rank :: self.world_size].tolist()
+        if self.balanced_labels is not None:
+            order = balanced_order(self.balanced_labels, self._num_ordered, generator)
+        else:
+            passes = [torch.randperm(self.num_videos, generator=generator) for _ in range(self.num_repeats)]
+            order = torch.cat(passes)
+        return order.repeat(self._num_read // len(order) + 1)[: self._num_read].tolist()
 
 
 class EvalBatchSampler(ShardedBatchSampler):
@@ -115,6 +210,11 @@ class EvalBatchSampler(ShardedBatchSampler):
     gather their results, do not let them step together. The last batch may be smaller.
     """
 
-    def indices(self) -> list[int]:
-        """Return this rank's videos in list order."""
-        return list(range(self.rank, self.num_videos, self.world_size))
+    @property
+    def num_read(self) -> int:
+        """How many videos all ranks together read: all."""
+        return self.num_videos
+
+    def order(self) -> range:
+        """Return all videos in list order."""
+        return range(self.num_videos)

@@ -69,16 +69,18 @@ def open_frame_folder(entry: VideoEntry, *, template: str, start_index: int) -> 
 
 
 def sample_seed(seed: int, key: SampleKey) -> int:
-    """Mix the run's seed, the epoch and the video into one 63-bit seed; neighbours give unrelated streams."""
-    digest = hashlib.blake2b(f"{seed}/{key.epoch}/{key.video_index}".encode(), digest_size=8).digest()
+    """Mix the run's seed and the key into one 63-bit seed; neighbours give unrelated streams."""
+    text = f"{seed}/{key.epoch}/{key.video_index}" + (f"/{key.reading}" if key.reading else "")
+    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
 
 class VideoListDataset(Dataset[ClipDict | BadVideo]):
     """Read the frames of one clip per video.
 
-    Every random number of a clip comes from one generator, seeded with the run's seed, the epoch and the
-    position in the list. A video that cannot be read becomes a ``BadVideo``, never another video.
+    Every random number of a clip comes from one generator, seeded with the run's seed, the epoch, the
+    position in the list and how often the epoch has read it before. A video that cannot be read becomes a
+    ``BadVideo``, never another video.
 
     Args:
         entries: The videos, as ``read_video_list`` returns them.

@@ -6,6 +6,8 @@ from typing import overload
 import torch
 from torch import Tensor, nn
 
+Label = int | tuple[int, ...]
+
 
 class RandomHorizontalFlip(nn.Module):
     """Mirror a clip left to right, and swap labels that a mirror turns into each other.
@@ -31,16 +33,16 @@ class RandomHorizontalFlip(nn.Module):
     ) -> Tensor: ...
     @overload
     def forward(
-        self, video: Tensor, label: int, *, generator: torch.Generator | None = ...
-    ) -> tuple[Tensor, int]: ...
+        self, video: Tensor, label: Label, *, generator: torch.Generator | None = ...
+    ) -> tuple[Tensor, Label]: ...
     def forward(
-        self, video: Tensor, label: int | None = None, *, generator: torch.Generator | None = None
-    ) -> Tensor | tuple[Tensor, int]:
+        self, video: Tensor, label: Label | None = None, *, generator: torch.Generator | None = None
+    ) -> Tensor | tuple[Tensor, Label]:
         """Mirror (C, T, H, W) with probability ``p``.
 
         Args:
             video: Frames of any dtype.
-            label: Class of the clip; needed where ``label_pairs`` are set.
+            label: Class of the clip, or a tuple of its classes; needed where ``label_pairs`` are set.
             generator: Source of randomness; ``None`` is torch's global one.
 
         Returns:
@@ -53,8 +55,13 @@ class RandomHorizontalFlip(nn.Module):
             raise ValueError("RandomHorizontalFlip with label_pairs needs the clip's label, got none.")
         if float(torch.rand((), generator=generator)) < self.p:
             video = video.flip(-1)
-            label = label if label is None else self._mirrored.get(label, label)
+            label = label if label is None else self._mirror(label)
         return video if label is None else (video, label)
+
+    def _mirror(self, label: Label) -> Label:
+        if isinstance(label, tuple):
+            return tuple(sorted(self._mirrored.get(one, one) for one in label))
+        return self._mirrored.get(label, label)
 
     def extra_repr(self) -> str:
         """Name the settings in the module's repr."""

@@ -47,6 +47,69 @@ def test_a_faulty_line_of_frames_is_named_with_its_number(written, line, fault):
         read_video_list(path, has_frame_counts=True)
 
 
+def test_a_line_may_end_with_several_labels(written):
+    entries = read_video_list(written("a.mp4 5 1 5\nb.mp4 0\n"), num_classes=6, multi_label=True)
+    of_frames = read_video_list(written("a 30 5 1\n"), multi_label=True, has_frame_counts=True)
+
+    assert [(entry.name, entry.label) for entry in entries] == [("a.mp4", (1, 5)), ("b.mp4", (0,))]
+    assert of_frames == [("a", "a", (1, 5), 30)]
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ("b.mp4", "must be 'path label label ...', got 'b.mp4'"),
+        ("my b.mp4 1", "label must be an integer, got 'b.mp4'"),
+        ("b.mp4 1 9", "label must be below the number of classes, 6, got 9"),
+        ("a.mp4 1 2", "'a.mp4' has label (1, 2), but label (1,) on line 1"),
+    ],
+)
+def test_a_faulty_line_with_several_labels_is_named(written, line, fault):
+    path = written(f"a.mp4 1\n{line}\n")
+
+    with pytest.raises(AnnotationError, match=re.escape(f"{path}:2: {fault}")):
+        read_video_list(path, num_classes=6, multi_label=True)
+
+
+def test_json_annotations_of_mmaction2_are_read(written):
+    path = written(
+        '[{"frame_dir": "a b", "total_frames": 7, "label": 3},'
+        ' {"filename": "c", "total_frames": 2, "label": [1]}]',
+        name="list.json",
+    )
+
+    assert read_video_list(path, prefix="/f", has_frame_counts=True) == [
+        ("a b", "/f/a b", 3, 7),
+        ("c", "/f/c", 1, 2),
+    ]
+    assert [entry.num_frames for entry in read_video_list(path)] == [0, 0]
+    assert [entry.label for entry in read_video_list(path, multi_label=True)] == [(3,), (1,)]
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        ("[{]", ":1: is no JSON (Expecting property name"),
+        ('{"a": 1}', ": must hold a list of objects, got dict."),
+        ("[]", ": must list at least one video"),
+        ('[{"frame_dir": "a", "total_frames": 3, "label": 0}, 7]', ":1: must be an object, got 7"),
+        (
+            '[{"total_frames": 3, "label": 0}]',
+            ":0: must have 'frame_dir', 'total_frames' and 'label' with one",
+        ),
+        ('[{"frame_dir": "a", "total_frames": 3, "label": [0, 1]}]', ":0: must have 'frame_dir', 'total"),
+        ('[{"frame_dir": "a", "total_frames": "x", "label": 0}]', ":0: number of frames must be an integer"),
+        ('[{"frame_dir": "a", "total_frames": 3}]', ":0: label must be an integer, got None"),
+        ('[{"frame_dir": "a", "total_frames": 3, "label": 1.5}]', ":0: label must be an integer, got 1.5"),
+    ],
+)
+def test_faulty_json_annotations_are_named_with_their_element(written, content, fault):
+    path = written(content, name="list.json")
+
+    with pytest.raises(AnnotationError, match=re.escape(f"{path}{fault}")):
+        read_video_list(path, has_frame_counts=True)
+
+
 def test_an_absolute_name_ignores_the_prefix(written):
     (entry,) = read_video_list(written("/elsewhere/a.mp4 3\n"), prefix="/data")
 

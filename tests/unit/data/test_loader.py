@@ -1,12 +1,14 @@
 """From list files to batches, on small files of the motion dataset."""
 
 import functools
+import pickle
 import re
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from iopath.common.file_io import PathHandler, g_pathmgr
 from support.frame_folders import write_frame_folder
 
 from tsn_tsm_plugin.config import get_cfg
@@ -322,18 +324,24 @@ def test_a_recipe_chooses_frame_folders(frames_cfg):
     assert clip["video"].shape == (3, 4, 32, 32)
 
 
-@pytest.mark.parametrize("start_method", ["fork", "spawn"])
-def test_frame_folders_resume_within_an_epoch_as_videos_do(frames_cfg, start_method):
+def test_frame_folders_resume_within_an_epoch_as_videos_do(frames_cfg):
     frames_cfg.TRAIN.BATCH_SIZE = 4
     uninterrupted = build_loader(frames_cfg, "train")
     uninterrupted.batch_sampler.set_epoch(2)
-    frames_cfg.DATA_LOADER.NUM_WORKERS = 1
-    frames_cfg.DATA_LOADER.START_METHOD = start_method
+    frames_cfg.DATA_LOADER.NUM_WORKERS = 2
 
     resumed = build_loader(frames_cfg, "train")
     resumed.batch_sampler.set_epoch(2, start_batch=1)
 
     assert_same_batches(list(resumed), list(uninterrupted)[1:])
+
+
+def test_a_dataset_of_frame_folders_travels_to_spawned_workers(frames_cfg):
+    dataset = build_dataset(frames_cfg, "train")
+
+    travelled = pickle.loads(pickle.dumps(dataset))
+
+    assert torch.equal(travelled[5]["video"], dataset[5]["video"])
 
 
 def test_a_folder_with_a_gap_is_a_bad_video_where_the_gap_is_wanted(frames_cfg):
@@ -344,3 +352,116 @@ def test_a_folder_with_a_gap_is_a_bad_video_where_the_gap_is_wanted(frames_cfg):
 
     assert (bad.path, bad.video_index) == (str(folder), 3)
     assert bad.reason.startswith(f"{folder}/004.jpg: no such frame, number 5 of 12.")
+
+
+def test_a_repeated_video_is_augmented_anew(cfg):
+    cfg.TRAIN.NUM_REPEATS = 2
+
+    batches = list(build_loader(cfg, "train"))
+
+    first, second = clips_by_index(batches[:2]), clips_by_index(batches[2:])
+    assert first.keys() == second.keys() == set(range(NUM_TRAIN))
+    assert sum(not torch.equal(first[index], second[index]) for index in first) > NUM_TRAIN / 2
+
+
+def test_the_recipe_chooses_balanced_classes_and_what_becomes_of_the_rest(cfg, tmp_path, motion):
+    lines = (motion / "train.txt").read_text().splitlines()
+    common, rare = ([line for line in lines if line.endswith(end)] for end in (" 0", " 1"))
+    (tmp_path / "train.txt").write_text("\n".join([*common, *common, *common, *rare][:7]))
+    cfg.DATA.TRAIN_LIST = str(tmp_path / "train.txt")
+    cfg.TRAIN.CLASS_BALANCED = True
+    cfg.TRAIN.DROP_LAST = True
+
+    (batch,) = build_loader(cfg, "train")
+
+    assert sorted(batch["label"].tolist()) in ([0, 0, 0, 1, 1, 1], [0, 0, 0, 0, 1, 1], [0, 0, 1, 1, 1, 1])
+
+
+def test_an_epoch_that_fills_no_step_is_an_error_of_the_recipe(cfg):
+    cfg.TRAIN.BATCH_SIZE = 100
+    cfg.TRAIN.DROP_LAST = True
+
+    with pytest.raises(ConfigError, match="TRAIN.BATCH_SIZE 100: An epoch of 12 videos must fill one step"):
+        build_loader(cfg, "train")
+
+
+def test_several_labels_become_rows_of_ones_and_mirrored_classes_swap(cfg, motion, tmp_path):
+    names = [line.split()[0] for line in (motion / "train.txt").read_text().splitlines()]
+    (tmp_path / "train.txt").write_text("".join(f"{name} 7 0\n" for name in names))
+    cfg.DATA.TRAIN_LIST = str(tmp_path / "train.txt")
+    cfg.DATA.MULTI_LABEL = True
+    cfg.DATA.FLIP_LABEL_PAIRS = [[0, 1]]
+
+    label = torch.cat([batch["label"] for batch in build_loader(cfg, "train")])
+
+    assert label.shape == (NUM_TRAIN, 8)
+    assert {tuple(row.nonzero().flatten().tolist()) for row in label} == {(0, 7), (1, 7)}
+
+
+class InMemory(PathHandler):
+    """Serves files of a folder as `memory://...`, as cloud storage would."""
+
+    def __init__(self, folder):
+        super().__init__()
+        self.folder = folder
+        self.fetched = []
+
+    def _get_supported_prefixes(self):
+        return ["memory://"]
+
+    def _get_local_path(self, path, force=False, **_):
+        self.fetched.append(path)
+        return str(self.folder / path.removeprefix("memory://"))
+
+    def _open(self, path, mode="r", buffering=-1, **_):
+        return (self.folder / path.removeprefix("memory://")).open(mode)
+
+
+@pytest.fixture
+def memory(request):
+    handlers = []
+
+    def serve(folder):
+        handlers.append(InMemory(folder))
+        g_pathmgr.register_handler(handlers[0], allow_override=True)
+        return handlers[0]
+
+    yield serve
+    g_pathmgr._path_handlers.pop("memory://", None)
+
+
+def test_lists_and_videos_may_lie_behind_a_url(cfg, motion, memory):
+    local = build_dataset(cfg, "val")[2]
+    handler = memory(motion)
+    cfg.DATA.PATH_TO_DATA_DIR = "memory://"
+
+    clip = build_dataset(cfg, "val")[2]
+
+    assert torch.equal(clip["video"], local["video"])
+    assert handler.fetched == [f"memory://{clip['video_name']}"]
+    assert read_class_names(cfg)[0] == "move_left"
+
+
+def test_frame_folders_may_lie_behind_a_url(frames_cfg, memory):
+    local = build_dataset(frames_cfg, "val")[2]
+    folder = Path(frames_cfg.DATA.PATH_TO_DATA_DIR)
+    memory(folder)
+    frames_cfg.DATA.PATH_TO_DATA_DIR = "memory://"
+
+    assert torch.equal(build_dataset(frames_cfg, "val")[2]["video"], local["video"])
+    (folder / "val/v2/004.jpg").unlink()
+    assert build_dataset(frames_cfg, "val")[2].reason.startswith("memory://val/v2/004.jpg: no such frame")
+
+
+def test_what_cannot_be_fetched_is_a_bad_video(cfg, motion, memory, monkeypatch):
+    handler = memory(motion)
+    cfg.DATA.PATH_PREFIX = "memory://"
+
+    def refuse(path, force=False, **_):
+        raise RuntimeError("no credentials")
+
+    monkeypatch.setattr(handler, "_get_local_path", refuse)
+
+    bad = build_dataset(cfg, "val")[0]
+
+    assert "cannot be fetched" in bad.reason and "no credentials" in bad.reason

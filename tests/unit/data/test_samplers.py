@@ -1,8 +1,10 @@
 import re
+from collections import Counter
 
 import pytest
+import torch
 
-from tsn_tsm_plugin.data.samplers import EvalBatchSampler, SampleKey, TrainBatchSampler
+from tsn_tsm_plugin.data.samplers import EvalBatchSampler, SampleKey, TrainBatchSampler, balanced_order
 
 
 def videos_of(sampler):
@@ -116,3 +118,113 @@ def test_padding_is_said_once_by_the_first_rank(caplog):
 def test_an_impossible_share_is_refused(arguments, fault):
     with pytest.raises(ValueError, match=re.escape(fault)):
         EvalBatchSampler(**arguments)
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_dropping_the_rest_gives_full_steps_and_reads_no_video_twice(world_size, caplog):
+    caplog.set_level("INFO")
+    ranks = [
+        TrainBatchSampler(25, batch_size=2, world_size=world_size, rank=rank, drop_last=True)
+        for rank in range(world_size)
+    ]
+
+    batches = [list(sampler) for sampler in ranks]
+    read = [key.video_index for of_rank in batches for batch in of_rank for key in batch]
+
+    num_steps, num_dropped = divmod(25, 2 * world_size)
+    assert {len(of_rank) for of_rank in batches} == {len(sampler) for sampler in ranks} == {num_steps}
+    assert len(read) == len(set(read)) == 25 - num_dropped
+    assert caplog.messages == [
+        f"25 videos make {num_steps} steps of {2 * world_size}; {num_dropped} are dropped, others in every "
+        "epoch."
+    ]
+
+
+def test_other_videos_are_dropped_in_another_epoch():
+    sampler = TrainBatchSampler(25, batch_size=8, drop_last=True)
+    read = set()
+    for epoch in range(12):
+        sampler.set_epoch(epoch)
+        read |= set(videos_of(sampler))
+
+    assert read == set(range(25))
+
+
+def test_an_epoch_without_a_step_is_refused():
+    with pytest.raises(
+        ValueError, match="An epoch of 3 videos must fill one step of 8 where the rest is dropped"
+    ):
+        TrainBatchSampler(3, batch_size=4, world_size=2, drop_last=True)
+
+
+def test_repeats_read_the_whole_list_again_in_another_order():
+    sampler = TrainBatchSampler(6, batch_size=3, num_repeats=4)
+
+    keys = [key for batch in sampler for key in batch]
+
+    passes = [keys[start : start + 6] for start in range(0, 24, 6)]
+    for reading, keys_of_pass in enumerate(passes):
+        assert sorted(keys_of_pass) == [SampleKey(0, index, reading) for index in range(6)]
+    assert len({tuple(key.video_index for key in keys_of_pass) for keys_of_pass in passes}) > 1
+
+
+@pytest.mark.parametrize("arguments", [{}, {"num_repeats": 3}, {"balanced_labels": [0, 0, 0, 0, 1, 1, 2]}])
+def test_no_two_readings_of_an_epoch_have_one_key_so_that_each_is_augmented_anew(arguments):
+    ranks = [TrainBatchSampler(7, batch_size=2, world_size=2, rank=rank, **arguments) for rank in range(2)]
+
+    keys = [key for sampler in ranks for batch in sampler for key in batch]
+
+    assert len(keys) == len(set(keys)) > 7
+
+
+def test_balanced_classes_come_equally_often_and_use_all_their_videos():
+    labels = [0] * 20 + [1] * 5 + [2] * 3 + [3]
+    order = balanced_order(labels, 29, torch.Generator().manual_seed(0)).tolist()
+
+    classes = Counter(labels[index] for index in order)
+    assert sorted(classes.values()) == [7, 7, 7, 8]
+    times = Counter(order)
+    assert max(times[index] for index in range(20)) == 1
+    assert {times[index] for index in range(20, 25)} <= {1, 2}
+    assert {times[index] for index in range(25, 28)} <= {2, 3}
+    assert [labels[index] for index in order] != sorted(labels[index] for index in order)
+
+
+def test_a_balanced_epoch_is_the_same_for_the_same_seed_and_shared_by_the_ranks():
+    labels = [0] * 9 + [1] * 3
+
+    def read(world_size, seed=0):
+        ranks = [
+            TrainBatchSampler(
+                12,
+                batch_size=12 // world_size,
+                world_size=world_size,
+                rank=rank,
+                seed=seed,
+                balanced_labels=labels,
+            )
+            for rank in range(world_size)
+        ]
+        return sorted(index for sampler in ranks for index in videos_of(sampler))
+
+    assert read(1) == read(2) == read(4)
+    assert read(1) != read(1, seed=1)
+    assert Counter(labels[index] for index in read(1)) == {0: 6, 1: 6}
+
+
+def test_fewer_draws_than_classes_are_possible():
+    order = balanced_order(range(10), 3, torch.Generator().manual_seed(0))
+
+    assert len(set(order.tolist())) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        ({"num_repeats": 0}, "num_repeats must be positive, got 0"),
+        ({"balanced_labels": [1]}, "balanced_labels must be num_videos = 4 labels, got 1"),
+    ],
+)
+def test_an_impossible_epoch_is_refused(arguments, fault):
+    with pytest.raises(ValueError, match=re.escape(fault)):
+        TrainBatchSampler(4, batch_size=2, **arguments)
