@@ -21,6 +21,7 @@ _CHOICES: dict[str, tuple[object, ...]] = {
     "DATA_LOADER.START_METHOD": ("fork", "spawn", "forkserver"),
     "TEST.NUM_SPATIAL_CROPS": (1, 3, 10),
     "TEST.VIEW_AVERAGE": ("auto", "logits", "probabilities"),
+    "BN.NORM_TYPE": ("batchnorm", "sync_batchnorm"),
     "TRAIN.MIXED_PRECISION": ("off", "bf16", "fp16"),
     "SOLVER.OPTIMIZING_METHOD": ("sgd", "adamw", "lars"),
     "SOLVER.PARAM_GROUPS": ("tsn", "tsm"),
@@ -30,6 +31,7 @@ _AT_LEAST: dict[str, float] = {
     "LOG_PERIOD": 1,
     "MODEL.NUM_CLASSES": 1,
     "MODEL.FC_INIT_STD": 0,
+    "BN.NUM_BATCHES_PRECISE": 1,
     "TSN.SAMPLE_RANGE": 1,
     "TSM.SHIFT_DIV": 2,
     "DATA.NUM_FRAMES": 1,
@@ -64,7 +66,7 @@ _AT_LEAST: dict[str, float] = {
     "SOLVER.CLIP_GRAD_L2NORM": 0,
 }
 _PROBABILITIES = ("AUG.RE_PROB", "MIXUP.PROB", "MIXUP.SWITCH_PROB")
-_SHARES = ("MODEL.DROPOUT_RATE", "SOLVER.LABEL_SMOOTHING", "MIXUP.LABEL_SMOOTH_VALUE")
+_SHARES = ("MODEL.DROPOUT_RATE", "EMA.DECAY", "SOLVER.LABEL_SMOOTHING", "MIXUP.LABEL_SMOOTH_VALUE")
 _AA_TYPE = re.compile(
     r"|imgaug_default|rand(-(m(max)?\d+|n[1-9]\d*|(p|mstd)(\d+\.?\d*|inf)|inc[01]|t(weights|3aw?)))*"
 )

@@ -29,6 +29,25 @@ _C.MODEL.NUM_CLASSES = 400
 _C.MODEL.DROPOUT_RATE = 0.5
 # Standard deviation of the classifier's initial weights.
 _C.MODEL.FC_INIT_STD = 0.001
+# Submodules whose weights and statistics stay as they are, e.g. ["backbone.conv1", "backbone.bn1"].
+_C.MODEL.FROZEN_MODULES = []
+# Freeze every batch norm but the first, as the TSN paper does for small datasets.
+_C.MODEL.PARTIAL_BN = False
+# Keep the inputs of blocks only and compute the rest again in the backward pass: less memory, more time.
+_C.MODEL.ACT_CHECKPOINT = False
+
+_C.BN = CfgNode()
+# "batchnorm" (statistics of the clips of one process) or "sync_batchnorm" (of all processes).
+_C.BN.NORM_TYPE = "batchnorm"
+# After each epoch, replace running statistics by those of NUM_BATCHES_PRECISE batches of each process.
+_C.BN.USE_PRECISE_STATS = False
+_C.BN.NUM_BATCHES_PRECISE = 200
+
+# Exponential moving average of the weights, which is tested and saved in place of the weights.
+_C.EMA = CfgNode()
+_C.EMA.ENABLE = False
+# Share of the average that a step leaves as it is, in [0, 1).
+_C.EMA.DECAY = 0.999
 
 _C.TSN = CfgNode()
 # How frames are chosen: "uniform" (one per segment) or "dense" (a window of SAMPLE_RANGE frames).
@@ -165,6 +184,8 @@ _C.TRAIN.EVAL_PERIOD = 5
 _C.TRAIN.MAX_CLIPS_PER_FORWARD = 0
 # Precision of the forward pass: "off" (float32), "bf16", or "fp16" with a scaled loss.
 _C.TRAIN.MIXED_PRECISION = "off"
+# Compile the network with torch.compile; where that fails, the run goes on without.
+_C.TRAIN.COMPILE = False
 # Steps in a row whose gradients may be infinite or not a number, left out, before the run stops.
 _C.TRAIN.MAX_BAD_STEPS = 3
 # Epochs between checkpoints; besides these, one every CHECKPOINT_MINUTES within an epoch (0: none).

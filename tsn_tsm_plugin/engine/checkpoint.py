@@ -6,10 +6,12 @@ reads it. ``load_weights`` finds the network under ``model_state``, as in PyTorc
 
 import contextlib
 import io
+import json
 import os
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
 
 from tsn_tsm_plugin.engine.atomic import write_atomically
@@ -47,6 +49,26 @@ def save_checkpoint(state: dict[str, Any], path: Path) -> None:
     torch.save({"format": _FORMAT, **state}, buffer)
     with write_atomically(path, binary=True) as file:
         file.write(buffer.getbuffer())
+
+
+def export_weights(
+    model_state: dict[str, torch.Tensor], path: Path, *, config: str, class_names: list[str]
+) -> None:
+    """Write weights as a safetensors file that carries the recipe and the class names, atomically.
+
+    Args:
+        model_state: Tensors by name.
+        path: The file; its folder must exist.
+        config: The recipe, YAML.
+        class_names: Of the label map.
+
+    Raises:
+        RunFolderError: If the disk is full or the folder cannot be written.
+    """
+    metadata = {"format": "pt", "config": config, "class_names": json.dumps(class_names)}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model_state.items()}
+    with write_atomically(path, binary=True) as file:
+        file.write(safetensors.torch.save(tensors, metadata=metadata))
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

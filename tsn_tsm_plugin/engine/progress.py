@@ -18,6 +18,8 @@ logger = get_logger(__name__)
 _Item = TypeVar("_Item")
 # Share of the time spent waiting for data above which an epoch ends with a warning.
 _DATA_BOUND = 0.3
+# ... unless it waited for fewer seconds than this.
+_LEAST_WAITED = 5.0
 
 
 @dataclass
@@ -162,7 +164,8 @@ class Progress:
             f"epoch {epoch + 1} done: loss {values['loss']:.4f}, top-1 {values['top1']:.1f} %, "
             f"{totals.clips} clips in {clock(totals.seconds)}, {values['clips_per_second']:.1f} clips/s"
         )
-        if totals.data_seconds > _DATA_BOUND * totals.seconds and self._ranks.is_main:
+        is_bound = totals.data_seconds > max(_DATA_BOUND * totals.seconds, _LEAST_WAITED)
+        if is_bound and self._ranks.is_main:
             logger.warning(
                 f"Data loading is the bottleneck: {totals.data_seconds:.0f} of {totals.seconds:.0f} s of "
                 f"this epoch ({values['data_time_percent']:.0f} %) were spent waiting for clips. More "

@@ -8,6 +8,7 @@ import torch.distributed as dist
 import yaml
 from torch import nn
 from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel
 
 from tsn_tsm_plugin.config import CfgNode, keys_of
 from tsn_tsm_plugin.data.annotations import label_map_hash
@@ -24,10 +25,15 @@ _FIXED = (
     "MODEL.ARCH",
     "MODEL.BACKBONE",
     "MODEL.NUM_CLASSES",
+    "MODEL.FROZEN_MODULES",
+    "MODEL.PARTIAL_BN",
     "TSM.SHIFT_DIV",
     "TSM.SHIFT_PLACE",
     "TSM.TEMPORAL_POOL",
     "TSM.CAUSAL",
+    "NONLOCAL.INSTANTIATION",
+    "NONLOCAL.LOCATION",
+    "EMA.ENABLE",
     "SOLVER.OPTIMIZING_METHOD",
     "SOLVER.PARAM_GROUPS",
     "SOLVER.FC_LR5",
@@ -63,21 +69,34 @@ class TrainingState:
         optimizer: Over its parameters.
         scaler: Of the loss in fp16; disabled otherwise.
         ranks: All of them call the methods together.
+        averaged: The moving average of the network, if the run keeps one.
     """
 
     def __init__(
-        self, model: nn.Module, optimizer: Optimizer, *, scaler: torch.amp.GradScaler, ranks: Ranks
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        *,
+        scaler: torch.amp.GradScaler,
+        ranks: Ranks,
+        averaged: AveragedModel | None = None,
     ) -> None:
         self.model = model
         self.optimizer = optimizer
         self.scaler = scaler
         self.ranks = ranks
+        self.averaged = averaged
         self.position = Position()
+
+    @property
+    def tested_model(self) -> nn.Module:
+        """The network that is tested and used: the moving average where there is one."""
+        return self.averaged.module if self.averaged is not None else self.model
 
     def share_buffers(self) -> None:
         """Give every rank the running statistics of rank 0, so that all test the model that is saved."""
         if self.ranks.world_size > 1:
-            for buffer in self.model.buffers():
+            for buffer in self.tested_model.buffers():
                 dist.broadcast(buffer, 0)
 
     def snapshot(
@@ -94,8 +113,12 @@ class TrainingState:
         """
         randomness = self.ranks.gather(random_state())
         position = self.position
+        averaging: dict[str, Any] = {}
+        if self.averaged is not None:
+            averaging = {"trained_state": self.model.state_dict(), "num_averaged": self.averaged.n_averaged}
         return {
-            "model_state": self.model.state_dict(),
+            "model_state": self.tested_model.state_dict(),
+            **averaging,
             "optimizer_state": self.optimizer.state_dict(),
             "scaler_state": self.scaler.state_dict(),
             "epoch": position.epoch,
@@ -143,7 +166,10 @@ class TrainingState:
                 f"{steps_per_epoch}: the list of videos has changed. Restore it, or start in a new "
                 "OUTPUT_DIR."
             )
-        self.model.load_state_dict(state["model_state"])
+        self.model.load_state_dict(state.get("trained_state", state["model_state"]))
+        if self.averaged is not None:
+            self.averaged.module.load_state_dict(state["model_state"])
+            self.averaged.n_averaged.copy_(state["num_averaged"])
         self.optimizer.load_state_dict(state["optimizer_state"])
         if self.scaler.is_enabled() and state["scaler_state"]:
             self.scaler.load_state_dict(state["scaler_state"])

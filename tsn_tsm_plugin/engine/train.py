@@ -12,14 +12,17 @@ from torch.utils.data import DataLoader
 from tsn_tsm_plugin import distributed
 from tsn_tsm_plugin.config import CfgNode
 from tsn_tsm_plugin.data.build import build_loader, read_class_names
+from tsn_tsm_plugin.engine.activation_checkpoint import checkpoint_activations
 from tsn_tsm_plugin.engine.checkpoint import (
     checkpoint_path,
+    export_weights,
     list_checkpoints,
     load_checkpoint,
     load_newest_checkpoint,
     remove_unfinished,
 )
 from tsn_tsm_plugin.engine.device import compute_device
+from tsn_tsm_plugin.engine.ema import average_weights
 from tsn_tsm_plugin.engine.evaluate import test_model
 from tsn_tsm_plugin.engine.metrics_log import MetricsLog, read_metrics
 from tsn_tsm_plugin.engine.plots import plot_curves
@@ -30,13 +33,19 @@ from tsn_tsm_plugin.engine.results import format_results
 from tsn_tsm_plugin.engine.run_folder import RunFolder, describe_environment
 from tsn_tsm_plugin.engine.state import TrainingState
 from tsn_tsm_plugin.engine.stop import EvaluationStopped, StopRequested, TrainingStopped, catch_stop_signals
+from tsn_tsm_plugin.engine.sync_batch_norm import synchronize_batch_norm
+from tsn_tsm_plugin.engine.train_mode import TrainMode
 from tsn_tsm_plugin.engine.trainer import Trainer
 from tsn_tsm_plugin.engine.update import Updater
 from tsn_tsm_plugin.errors import ConfigError, RunFolderError
 from tsn_tsm_plugin.log import get_logger, setup_logging
 from tsn_tsm_plugin.models import build_model, load_weights
 from tsn_tsm_plugin.solver import build_lr_schedule, build_optimizer, format_param_groups, scaled_base_lr
-from tsn_tsm_plugin.transforms.build import build_batch_transform
+from tsn_tsm_plugin.transforms.build import (
+    build_batch_transform,
+    build_clip_transform,
+    build_index_sampler,
+)
 from tsn_tsm_plugin.transforms.normalize import Normalize
 
 logger = get_logger(__name__)
@@ -95,9 +104,13 @@ def _train(cfg: CfgNode, folder: RunFolder, ranks: Ranks, stop_requested: StopRe
     device = compute_device()
     loader = build_loader(cfg, "train", world_size=ranks.world_size, rank=ranks.rank)
     class_names = read_class_names(cfg)
-    model = _initial_model(cfg, is_resumed=checkpoint is not None).to(device)
+    model = _initial_model(cfg, device, is_resumed=checkpoint is not None)
+    train_mode = TrainMode(
+        model, frozen_modules=tuple(cfg.MODEL.FROZEN_MODULES), partial_bn=cfg.MODEL.PARTIAL_BN
+    )
+    averaged = average_weights(model, decay=cfg.EMA.DECAY) if cfg.EMA.ENABLE else None
     updater = _build_updater(cfg, model, device, ranks)
-    state = TrainingState(model, updater.optimizer, scaler=updater.scaler, ranks=ranks)
+    state = TrainingState(model, updater.optimizer, scaler=updater.scaler, ranks=ranks, averaged=averaged)
     random_state = None
     if checkpoint is not None:
         content = load_checkpoint(checkpoint)
@@ -110,6 +123,7 @@ def _train(cfg: CfgNode, folder: RunFolder, ranks: Ranks, stop_requested: StopRe
         cfg,
         folder=folder,
         state=state,
+        train_mode=train_mode,
         updater=updater,
         loader=loader,
         schedule=build_lr_schedule(cfg, steps_per_epoch=len(loader)),
@@ -143,7 +157,7 @@ def _newest_checkpoint(cfg: CfgNode, folder: RunFolder) -> Path | None:
     return None
 
 
-def _initial_model(cfg: CfgNode, *, is_resumed: bool) -> nn.Module:
+def _initial_model(cfg: CfgNode, device: torch.device, *, is_resumed: bool) -> nn.Module:
     """Build the model with the weights that a run starts from; a resumed one gets its own later."""
     model = build_model(cfg, with_backbone_weights=not is_resumed)
     if cfg.TRAIN.CHECKPOINT_FILE_PATH and not is_resumed:
@@ -151,7 +165,11 @@ def _initial_model(cfg: CfgNode, *, is_resumed: bool) -> nn.Module:
             model, cfg.TRAIN.CHECKPOINT_FILE_PATH, ignore_head=cfg.TRAIN.CHECKPOINT_IGNORE_HEAD
         )
         logger.info(f"Weights to start from: {report}")
-    return model
+    if cfg.BN.NORM_TYPE == "sync_batchnorm":
+        model = synchronize_batch_norm(model, device=device)
+    if cfg.MODEL.ACT_CHECKPOINT and not checkpoint_activations(model.backbone):
+        logger.warning(f"MODEL.ACT_CHECKPOINT is ignored: {cfg.MODEL.BACKBONE} has no blocks to checkpoint.")
+    return model.to(device)
 
 
 def _build_updater(cfg: CfgNode, model: nn.Module, device: torch.device, ranks: Ranks) -> Updater:
@@ -171,6 +189,7 @@ def _build_updater(cfg: CfgNode, model: nn.Module, device: torch.device, ranks: 
         max_clips_per_forward=cfg.TRAIN.MAX_CLIPS_PER_FORWARD,
         label_smoothing=cfg.SOLVER.LABEL_SMOOTHING,
         batch_transform=build_batch_transform(cfg),
+        compile_model=cfg.TRAIN.COMPILE,
     )
 
 
@@ -205,13 +224,13 @@ def _log_run(cfg: CfgNode, state: TrainingState, loader: DataLoader, device: tor
 
 def _test_is_validation(cfg: CfgNode) -> bool:
     """Tell whether the final test asks what a validation asks, so that one of them is enough."""
-    data, test = cfg.DATA, cfg.TEST
-    return (
-        data.TEST_LIST in ("", data.VAL_LIST)
-        and data.TEST_CROP_SIZE == data.TRAIN_CROP_SIZE
-        and test.NUM_FRAMES in (0, data.NUM_FRAMES)
-        and test.NUM_SPATIAL_CROPS == 1
-        and (test.NUM_ENSEMBLE_VIEWS == 1 or cfg.TSN.SAMPLING == "dense")
+    if cfg.DATA.TEST_LIST not in ("", cfg.DATA.VAL_LIST):
+        return False
+    transforms = [repr(build_clip_transform(cfg, split)) for split in ("val", "test")]
+    val_frames, test_frames = (build_index_sampler(cfg, split) for split in ("val", "test"))
+    lengths = (1, 10, 97, 300)
+    return transforms[0] == transforms[1] and all(
+        torch.equal(val_frames(length, None), test_frames(length, None)) for length in lengths
     )
 
 
@@ -228,7 +247,7 @@ def _finish(
     about = {"weights": str(checkpoint_path(folder.checkpoints, step=trainer.step)), "step": trainer.step}
     try:
         results = test_model(
-            cfg, state.model, folder, state.ranks, about=about, stop_requested=stop_requested
+            cfg, state.tested_model, folder, state.ranks, about=about, stop_requested=stop_requested
         )
     except EvaluationStopped as error:
         raise TrainingStopped(trainer.step) from error
@@ -236,6 +255,12 @@ def _finish(
         trainer.note_validation(state.position.epoch, results)
     trainer.close()
     if state.ranks.is_main:
+        export_weights(
+            state.tested_model.state_dict(),
+            folder.weights,
+            config=cfg.dump(),
+            class_names=read_class_names(cfg),
+        )
         plot_curves(read_metrics(folder.metrics), folder.plots / "curves.png")
     logger.info(f"Results of the final weights:\n{format_results(results)}")
     logger.info(f"Done in {clock(watch.lap())}. Checkpoints, metrics, plots and results are in {folder.path}")

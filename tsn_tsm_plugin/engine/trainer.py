@@ -11,6 +11,7 @@ from tsn_tsm_plugin.config import CfgNode
 from tsn_tsm_plugin.engine.bad_videos import BadVideos
 from tsn_tsm_plugin.engine.checkpoint import checkpoint_path, keep_newest, mark_best, save_checkpoint
 from tsn_tsm_plugin.engine.metrics_log import MetricsLog
+from tsn_tsm_plugin.engine.precise_batch_norm import set_precise_statistics
 from tsn_tsm_plugin.engine.predict import run_model, view_average_of
 from tsn_tsm_plugin.engine.progress import Progress, Stopwatch, Totals
 from tsn_tsm_plugin.engine.randomness import seed_all, set_random_state
@@ -18,6 +19,7 @@ from tsn_tsm_plugin.engine.results import accuracies
 from tsn_tsm_plugin.engine.run_folder import RunFolder
 from tsn_tsm_plugin.engine.state import Position, TrainingState
 from tsn_tsm_plugin.engine.stop import EvaluationStopped, StopRequested, TrainingStopped, signals_held_back
+from tsn_tsm_plugin.engine.train_mode import TrainMode
 from tsn_tsm_plugin.engine.update import Updater, UpdateResult
 from tsn_tsm_plugin.errors import DivergedError, VideoError
 from tsn_tsm_plugin.log import get_logger
@@ -44,6 +46,7 @@ class Trainer:
         cfg: The recipe.
         folder: The run folder.
         state: Network, optimiser and position.
+        train_mode: Of that network.
         updater: Turns batches into updates of that network.
         loader: Training batches of this rank.
         schedule: Learning rates.
@@ -58,6 +61,7 @@ class Trainer:
         *,
         folder: RunFolder,
         state: TrainingState,
+        train_mode: TrainMode,
         updater: Updater,
         loader: DataLoader,
         schedule: LrSchedule,
@@ -68,6 +72,7 @@ class Trainer:
         self._cfg = cfg
         self._folder = folder
         self._state = state
+        self._train_mode = train_mode
         self._ranks = state.ranks
         self._updater = updater
         self._loader = loader
@@ -142,7 +147,7 @@ class Trainer:
             set_random_state(random_state)
         self._bad_videos.start_epoch()
         self._progress.start_epoch(epoch, batch=position.batch, totals=position.totals)
-        self._state.model.train()
+        self._train_mode.set()
         watch = Stopwatch()
         while position.batch < self._steps_per_epoch:
             batch = self._next(batches)
@@ -166,6 +171,19 @@ class Trainer:
                 f"Epoch {epoch + 1} is empty: none of its videos could be read. See "
                 f"{self._folder.bad_videos}."
             )
+        if self._cfg.BN.USE_PRECISE_STATS:
+            self._set_precise_statistics(epoch)
+
+    def _set_precise_statistics(self, epoch: int) -> None:
+        self._loader.batch_sampler.set_epoch(epoch)  # type: ignore[union-attr]
+        set_precise_statistics(
+            self._state.model,
+            self._loader,
+            normalize=self._updater.normalize,
+            device=self._updater.device,
+            num_batches=self._cfg.BN.NUM_BATCHES_PRECISE,
+            ranks=self._ranks,
+        )
 
     def _next(self, batches: Iterator[dict[str, Any]]) -> dict[str, Any]:
         """Return the next batch; an empty one if the workers were ended by the signal that ends this run."""
@@ -193,6 +211,8 @@ class Trainer:
             self._count_bad_step(batch, result)
             return Totals(steps=1)
         self._bad_steps = 0
+        if self._state.averaged is not None:
+            self._state.averaged.update_parameters(self._state.model)
         return Totals(
             steps=1,
             clips=len(batch["video_name"]),
@@ -248,7 +268,7 @@ class Trainer:
         try:
             predictions, _ = run_model(
                 self._cfg,
-                self._state.model,
+                self._state.tested_model,
                 "val",
                 self._folder,
                 self._ranks,
@@ -256,7 +276,7 @@ class Trainer:
             )
         except EvaluationStopped:
             self._stop()
-        values = accuracies(predictions, view_average=view_average_of(self._cfg, self._state.model))
+        values = accuracies(predictions, view_average=view_average_of(self._cfg, self._state.tested_model))
         self.note_validation(epoch, values)
 
     def note_validation(self, epoch: int, results: dict[str, Any]) -> None:

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
+from tsn_tsm_plugin.engine.compiled import Compiled
+
 _PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -54,6 +56,7 @@ class Updater:
         label_smoothing: Share of the target that is spread over all classes, in [0, 1).
         batch_transform: From a normalised video (B, C, T, H, W) and labels (B,) to such with labels (B, K),
             such as MixUp; of the whole batch, so that its parts still add up to it.
+        compile_model: Whether to try ``torch.compile``.
     """
 
     def __init__(
@@ -68,11 +71,13 @@ class Updater:
         max_clips_per_forward: int = 0,
         label_smoothing: float = 0.0,
         batch_transform: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
+        compile_model: bool = False,
     ) -> None:
         self._model = model
+        self._forward = Compiled(model) if compile_model else model
         self.optimizer = optimizer
-        self._normalize = normalize
-        self._device = device
+        self.normalize = normalize
+        self.device = device
         self._max_norm = clip_grad_l2norm or math.inf
         self._precision = mixed_precision
         self._max_clips = max_clips_per_forward
@@ -91,18 +96,18 @@ class Updater:
             num_clips: Clips of all ranks in this step.
             world_size: Number of ranks, over which the gradients are averaged.
         """
-        video = batch["video"].to(self._device, non_blocking=True)
-        label = batch["label"].to(self._device, non_blocking=True)
+        video = batch["video"].to(self.device, non_blocking=True)
+        label = batch["label"].to(self.device, non_blocking=True)
         self.optimizer.zero_grad(set_to_none=True)
         self._copy(self._buffers, self._buffers_before)
         # Ranks average gradients; the mean over all clips needs their sum over num_clips.
         weight = world_size / num_clips
-        loss = torch.zeros((), device=self._device, dtype=torch.float64)
-        num_right = torch.zeros((), device=self._device, dtype=torch.float64)
+        loss = torch.zeros((), device=self.device, dtype=torch.float64)
+        num_right = torch.zeros((), device=self.device, dtype=torch.float64)
         for part, target, is_last in self._parts(video, label):
             with self._reduction(is_last):
                 with self._autocast():
-                    logits_BK = self._model(part)
+                    logits_BK = self._forward(part)
                 part_loss = self._loss(logits_BK, target)
                 self.scaler.scale(part_loss * weight).backward()
             loss += part_loss.detach()
@@ -111,11 +116,11 @@ class Updater:
 
     def _parts(self, video: Tensor, label: Tensor) -> Iterator[tuple[Tensor, Tensor, bool]]:
         if self._batch_transform is not None:
-            video, label = self._batch_transform(self._normalize(video), label)
+            video, label = self._batch_transform(self.normalize(video), label)
         num_parts = math.ceil(len(video) / self._max_clips) if self._max_clips else 1
         parts = list(zip(video.tensor_split(num_parts), label.tensor_split(num_parts), strict=True))
         for number, (part, target) in enumerate(parts, start=1):
-            normalized = part if self._batch_transform is not None else self._normalize(part)
+            normalized = part if self._batch_transform is not None else self.normalize(part)
             yield normalized, target, number == num_parts
 
     def _reduction(self, is_last: bool) -> contextlib.AbstractContextManager[None]:
@@ -127,7 +132,7 @@ class Updater:
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         if self._precision == "off":
             return contextlib.nullcontext()
-        return torch.autocast(self._device.type, dtype=_PRECISIONS[self._precision])
+        return torch.autocast(self.device.type, dtype=_PRECISIONS[self._precision])
 
     def _loss(self, logits_BK: Tensor, target: Tensor) -> Tensor:
         at_least_float32 = torch.promote_types(logits_BK.dtype, torch.float32)

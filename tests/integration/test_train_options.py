@@ -1,0 +1,190 @@
+"""Options of training, each in a whole run: it ends, it resumes to the same bits, and it says what it did."""
+
+import itertools
+import os
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+from support.runs import tiny_cfg, write_dataset
+
+from tsn_tsm_plugin import engine
+from tsn_tsm_plugin.engine.checkpoint import list_checkpoints, load_checkpoint
+from tsn_tsm_plugin.errors import CheckpointError, ConfigError, DivergedError, RunFolderError
+from tsn_tsm_plugin.models import build_model, load_weights
+
+OPTIONS = {
+    "EMA": {"EMA__ENABLE": True, "EMA__DECAY": 0.5},
+    "precise batch norm": {"BN__USE_PRECISE_STATS": True},
+    "partial batch norm": {"MODEL__PARTIAL_BN": True},
+    "frozen stem": {"MODEL__FROZEN_MODULES": "[backbone.stem]"},
+    "synchronised batch norm": {"BN__NORM_TYPE": "sync_batchnorm"},
+    "activation checkpointing": {"MODEL__ACT_CHECKPOINT": True},
+    "AdamW": {"SOLVER__OPTIMIZING_METHOD": "adamw", "SOLVER__BASE_LR": 0.001},
+    "LARS": {"SOLVER__OPTIMIZING_METHOD": "lars"},
+    "bf16": {"TRAIN__MIXED_PRECISION": "bf16"},
+    "fp16": {"TRAIN__MIXED_PRECISION": "fp16"},
+    "accumulation": {"TRAIN__MAX_CLIPS_PER_FORWARD": 1},
+    "deterministic": {"DETERMINISTIC": True},
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_dataset(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(autouse=True)
+def _algorithms_as_before():
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+def final_state(folder, out="run"):
+    return load_checkpoint(list_checkpoints(folder / out / "checkpoints")[0])
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS.keys())
+def test_with_every_option_a_stopped_run_ends_with_the_same_bits(tmp_path, data, options):
+    engine.train(tiny_cfg(tmp_path, data=data, out="whole", **options))
+    cfg = tiny_cfg(tmp_path, data=data, **options)
+    polls = itertools.count()
+    with pytest.raises(engine.TrainingStopped):
+        engine.train(cfg, stop_requested=lambda: next(polls) >= 2)
+    engine.train(cfg)
+    mine, theirs = final_state(tmp_path), final_state(tmp_path, "whole")
+
+    assert mine["step"] == theirs["step"]
+    for key in ("model_state", "trained_state"):
+        for name, tensor in theirs.get(key, {}).items():
+            assert torch.equal(mine[key][name], tensor), name
+
+
+def test_the_moving_average_is_what_is_tested_and_loaded(tmp_path, data):
+    cfg = tiny_cfg(tmp_path, data=data, EMA__ENABLE=True, EMA__DECAY=0.9)
+    results = engine.train(cfg)
+    state = final_state(tmp_path)
+    model = build_model(cfg)
+    load_weights(model, state["model_state"])
+
+    assert not torch.equal(state["model_state"]["head.fc.weight"], state["trained_state"]["head.fc.weight"])
+    assert torch.equal(model.head.fc.weight, state["model_state"]["head.fc.weight"])
+    assert engine.evaluate(cfg)["loss"] == results["loss"]
+
+
+def test_precise_statistics_are_those_of_the_epoch_under_the_last_weights(tmp_path, data):
+    cfg = tiny_cfg(
+        tmp_path, data=data, BN__USE_PRECISE_STATS=True, SOLVER__MAX_EPOCH=1, MODEL__DROPOUT_RATE=0
+    )
+    engine.train(cfg)
+    engine.train(tiny_cfg(tmp_path, data=data, out="plain", SOLVER__MAX_EPOCH=1, MODEL__DROPOUT_RATE=0))
+    precise, plain = final_state(tmp_path)["model_state"], final_state(tmp_path, "plain")["model_state"]
+
+    assert torch.equal(precise["head.fc.weight"], plain["head.fc.weight"])
+    assert not torch.equal(precise["backbone.norm.running_mean"], plain["backbone.norm.running_mean"])
+
+
+def test_a_loss_that_is_not_a_number_stops_the_run_and_names_the_videos(tmp_path, data):
+    cfg = tiny_cfg(
+        tmp_path, data=data, SOLVER__MAX_EPOCH=3, SOLVER__CLIP_GRAD_L2NORM=0, TRAIN__MAX_BAD_STEPS=1
+    )
+    engine.train(tiny_cfg(tmp_path, data=data, SOLVER__MAX_EPOCH=1))
+    good = final_state(tmp_path)["step"]
+    poisoned = load_checkpoint(list_checkpoints(tmp_path / "run" / "checkpoints")[0])
+    poisoned["model_state"]["head.fc.bias"].fill_(float("nan"))
+    torch.save(poisoned, list_checkpoints(tmp_path / "run" / "checkpoints")[0])
+
+    with pytest.raises(DivergedError, match=r"not finite for 2 steps in a row, up to step 5.*train_\d\.mp4"):
+        engine.train(cfg)
+    assert final_state(tmp_path)["step"] == good
+
+
+def test_the_same_recipe_twice_gives_the_same_bits(tmp_path, data):
+    for out in ("one", "two"):
+        engine.train(tiny_cfg(tmp_path, data=data, out=out, DETERMINISTIC=True, SOLVER__MAX_EPOCH=1))
+    one, two = (load_file(tmp_path / out / "weights.safetensors") for out in ("one", "two"))
+
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_the_exported_weights_carry_what_is_needed_to_use_them(tmp_path, data):
+    cfg = tiny_cfg(tmp_path, data=data, SOLVER__MAX_EPOCH=1)
+    engine.train(cfg)
+    with safe_open(tmp_path / "run" / "weights.safetensors", "pt") as file:
+        metadata = file.metadata()
+    assert metadata["class_names"] == '["still", "slow", "fast"]'
+    assert "BACKBONE: tiny" in metadata["config"]
+    weights = str(tmp_path / "run" / "weights.safetensors")
+    again = engine.evaluate(tiny_cfg(tmp_path, data=data, out="again", TEST__CHECKPOINT_FILE_PATH=weights))
+    assert again["confusion_matrix"] == engine.evaluate(cfg)["confusion_matrix"]
+
+
+@pytest.mark.parametrize("frames", [1, 2, 5, 1000])
+def test_chunks_of_views_change_no_result(tmp_path_factory, data, frames):
+    folder = tmp_path_factory.mktemp("chunks")
+    views = {
+        "DATA__TEST_SHORT_SIDE": 32,
+        "TEST__NUM_ENSEMBLE_VIEWS": 2,
+        "TEST__NUM_SPATIAL_CROPS": 3,
+        "SOLVER__MAX_EPOCH": 1,
+    }
+    whole = engine.train(tiny_cfg(folder, data=data, **views))
+    chunks = engine.evaluate(tiny_cfg(folder, data=data, **views, TEST__MAX_FRAMES_PER_FORWARD=frames))
+
+    assert chunks["views_per_video"] == whole["views_per_video"] == 6
+    assert chunks["confusion_matrix"] == whole["confusion_matrix"]
+    assert chunks["loss"] == pytest.approx(whole["loss"], rel=1e-5)
+
+
+def test_a_full_disk_ends_the_run_with_the_last_checkpoint_kept(tmp_path, data, monkeypatch):
+    cfg = tiny_cfg(tmp_path, data=data)
+    engine.train(tiny_cfg(tmp_path, data=data, SOLVER__MAX_EPOCH=1))
+    monkeypatch.setattr("os.fsync", lambda fd: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(RunFolderError, match=r"could not be written: No space left on device"):
+        engine.train(cfg)
+    monkeypatch.undo()
+
+    assert [p.name for p in list_checkpoints(tmp_path / "run" / "checkpoints")] == ["step_00000003.pt"]
+    assert engine.train(cfg)["step"] == 6
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is read-only to root")
+def test_a_read_only_folder_is_refused_in_one_sentence(tmp_path, data):
+    (tmp_path / "run").mkdir(mode=0o500)
+    with pytest.raises(RunFolderError, match="OUTPUT_DIR"):
+        engine.train(tiny_cfg(tmp_path, data=data))
+
+
+def test_a_run_folder_that_is_a_file_is_refused_in_one_sentence(tmp_path, data):
+    (tmp_path / "run").write_text("")
+    with pytest.raises(RunFolderError, match=r"could not be written: .*Set OUTPUT_DIR|set OUTPUT_DIR"):
+        engine.train(tiny_cfg(tmp_path, data=data))
+
+
+def test_another_label_map_is_refused(tmp_path, data):
+    engine.train(tiny_cfg(tmp_path, data=data, SOLVER__MAX_EPOCH=1))
+    (data / "others.txt").write_text("a\nb\nc\n")
+    with pytest.raises(CheckpointError, match=r"label map differs.*'still'"):
+        engine.train(tiny_cfg(tmp_path, data=data, DATA__LABEL_MAP="others.txt"))
+
+
+def test_fine_tuning_starts_from_weights_with_a_fresh_classifier(tmp_path, data):
+    engine.train(tiny_cfg(tmp_path, data=data, SOLVER__MAX_EPOCH=1))
+    weights = str(tmp_path / "run" / "checkpoints" / "best.pt")
+    cfg = tiny_cfg(
+        tmp_path,
+        data=data,
+        out="tuned",
+        TRAIN__CHECKPOINT_FILE_PATH=weights,
+        TRAIN__CHECKPOINT_IGNORE_HEAD=True,
+    )
+    engine.train(cfg)
+
+    assert "Weights to start from" in (tmp_path / "tuned" / "log.txt").read_text()
+
+
+def test_a_frozen_module_that_does_not_exist_is_a_config_error(tmp_path, data):
+    with pytest.raises(ConfigError, match=r"FROZEN_MODULES .*backbone\.stem"):
+        engine.train(tiny_cfg(tmp_path, data=data, MODEL__FROZEN_MODULES="[backbone.stern]"))

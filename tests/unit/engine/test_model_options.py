@@ -1,0 +1,136 @@
+"""Options of the papers that change how a network trains, each against what it must equal."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from tsn_tsm_plugin.engine.activation_checkpoint import checkpoint_activations
+from tsn_tsm_plugin.engine.compiled import Compiled
+from tsn_tsm_plugin.engine.ema import average_weights
+from tsn_tsm_plugin.engine.sync_batch_norm import SyncBatchNorm, synchronize_batch_norm
+from tsn_tsm_plugin.engine.train_mode import TrainMode
+from tsn_tsm_plugin.errors import ConfigError
+from tsn_tsm_plugin.models import create_tsm
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return create_tsm(backbone="resnet18", num_classes=3, num_segments=2, dropout_rate=0.0)
+
+
+def clips(num_clips: int = 2) -> torch.Tensor:
+    return torch.randn(num_clips, 3, 2, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+def test_frozen_modules_get_no_gradient_and_keep_their_statistics(model):
+    mode = TrainMode(model, frozen_modules=("backbone.conv1", "backbone.bn1", "backbone.layer1"))
+    before = copy.deepcopy(model.state_dict())
+    mode.set()
+    model(clips()).sum().backward()
+
+    assert all(p.grad is None for p in model.backbone.layer1.parameters())
+    assert model.backbone.layer2[0].conv2.weight.grad is not None
+    after = model.state_dict()
+    assert torch.equal(after["backbone.bn1.running_mean"], before["backbone.bn1.running_mean"])
+    assert not torch.equal(
+        after["backbone.layer2.0.bn1.running_mean"], before["backbone.layer2.0.bn1.running_mean"]
+    )
+
+
+def test_partial_batch_norm_trains_the_first_only(model):
+    TrainMode(model, partial_bn=True).set()
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+
+    assert norms[0].training and norms[0].weight.requires_grad
+    assert not any(m.training or m.weight.requires_grad or m.bias.requires_grad for m in norms[1:])
+    assert model.backbone.conv1.weight.requires_grad
+
+
+def test_a_module_that_does_not_exist_is_refused_with_the_nearest(model):
+    with pytest.raises(
+        ConfigError, match=r"FROZEN_MODULES must name modules .* got 'backbone\.layer9'.*backbone\.layer"
+    ):
+        TrainMode(model, frozen_modules=("backbone.layer9",))
+
+
+def test_activation_checkpointing_changes_neither_gradients_nor_statistics(model):
+    plain, saving = copy.deepcopy(model).train(), copy.deepcopy(model).train()
+    assert checkpoint_activations(saving.backbone) == 8
+    for network in (plain, saving):
+        network(clips()).square().sum().backward()
+
+    for mine, theirs in zip(saving.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, theirs.grad)
+    for name, tensor in plain.state_dict().items():
+        torch.testing.assert_close(saving.state_dict()[name], tensor, msg=name)
+
+
+def test_activation_checkpointing_keeps_fewer_activations(model):
+    def kept_bytes(network):
+        sizes = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: sizes.append(t.nbytes) or t, lambda t: t):
+            network(clips())
+        return sum(sizes)
+
+    plain = kept_bytes(model.train())
+    checkpoint_activations(model.backbone)
+
+    assert kept_bytes(model) < plain / 2
+
+
+def test_the_moving_average_follows_by_its_formula():
+    network = nn.Linear(1, 1)
+    nn.init.zeros_(network.weight)
+    averaged = average_weights(network, decay=0.9)
+    averaged.update_parameters(network)  # the first call copies
+    nn.init.ones_(network.weight)
+    averaged.update_parameters(network)
+
+    assert averaged.module.weight.item() == pytest.approx(0.1)
+    assert not averaged.module.weight.requires_grad
+
+
+def test_running_statistics_are_averaged_too():
+    norm = nn.BatchNorm2d(1)
+    averaged = average_weights(norm, decay=0.9)
+    averaged.update_parameters(norm)
+    norm.running_mean.fill_(1.0)
+    averaged.update_parameters(norm)
+
+    assert averaged.module.running_mean.item() == pytest.approx(0.1)
+
+
+def test_synchronized_batch_norm_is_plain_batch_norm_in_one_process(model):
+    synchronized = synchronize_batch_norm(copy.deepcopy(model), device=torch.device("cpu"))
+
+    assert sum(isinstance(m, SyncBatchNorm) for m in synchronized.modules()) == 20
+    assert synchronized.state_dict().keys() == model.state_dict().keys()
+    assert torch.equal(synchronized.train()(clips()), model.train()(clips()))
+
+
+def test_a_compiler_that_fails_is_left_out_with_a_warning(model, monkeypatch, caplog):
+    def broken(network):
+        def call(video):
+            raise RuntimeError("no compiler\nhere")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", broken)
+    compiled = Compiled(model.eval())
+    with caplog.at_level("WARNING", logger="tsn_tsm_plugin"):
+        first = compiled(clips())
+
+    assert torch.equal(first, model(clips()))
+    assert torch.equal(compiled(clips()), first)
+
+
+def test_the_fall_back_says_why(model, monkeypatch):
+    said = []
+    monkeypatch.setattr("tsn_tsm_plugin.engine.compiled.logger.warning", said.append)
+    monkeypatch.setattr(torch, "compile", lambda network: (_ for _ in ()).throw(OSError("no g++")))
+    Compiled(model)
+
+    assert "torch.compile does not work here (OSError: no g++)" in said[0]

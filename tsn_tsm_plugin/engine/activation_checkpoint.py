@@ -1,0 +1,62 @@
+"""Activation checkpointing: blocks forget their activations and compute them again in the backward pass.
+
+Source: Chen et al., "Training Deep Nets with Sublinear Memory Cost", arXiv:1604.06174.
+"""
+
+import contextlib
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+
+def checkpoint_activations(backbone: nn.Module) -> int:
+    """Let every block of a backbone keep its input only.
+
+    A block is an entry of an outermost ``nn.Sequential`` or ``nn.ModuleList``: the residual blocks of a
+    ResNet, the stages of a Swin. Gradients and running statistics are those without checkpointing.
+
+    Returns:
+        The number of blocks; 0 if the backbone is not made of such containers.
+    """
+    blocks = list(_blocks(backbone))
+    for block in blocks:
+        block.forward = functools.partial(_forward, block, block.forward)  # type: ignore[method-assign]
+    return len(blocks)
+
+
+def _blocks(module: nn.Module) -> Iterator[nn.Module]:
+    for child in module.children():
+        if isinstance(child, nn.Sequential | nn.ModuleList):
+            yield from (block for block in child if any(True for _ in block.parameters()))
+        else:
+            yield from _blocks(child)
+
+
+def _forward(block: nn.Module, forward: Any, *args: Any) -> Any:
+    if not block.training:
+        return forward(*args)
+    norms = [m for m in block.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    contexts = functools.partial(_contexts, norms)
+    return checkpoint(forward, *args, use_reentrant=False, context_fn=contexts)
+
+
+def _contexts(norms: list[_BatchNorm]) -> tuple[Any, Any]:
+    return contextlib.nullcontext(), _without_tracking(norms)
+
+
+@contextlib.contextmanager
+def _without_tracking(norms: list[_BatchNorm]) -> Iterator[None]:
+    """Keep the second forward pass of a step out of the running statistics, which the first has updated."""
+    before = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, (momentum, num_batches_tracked) in zip(norms, before, strict=True):
+            norm.momentum = momentum
+            norm.num_batches_tracked.copy_(num_batches_tracked)

@@ -1,0 +1,56 @@
+"""Precise batch norm: running statistics as the plain mean over many batches of the weights as they are now.
+
+Source: Wu and Johnson, "Rethinking 'Batch' in BatchNorm", arXiv:2105.07576, section 3; fvcore's
+    implementation.
+"""
+
+from collections.abc import Iterator
+
+import torch
+import torch.distributed as dist
+from fvcore.nn.precise_bn import get_bn_modules, update_bn_stats
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from tsn_tsm_plugin.engine.ranks import Ranks
+
+
+def set_precise_statistics(
+    model: nn.Module,
+    loader: DataLoader,
+    *,
+    normalize: nn.Module,
+    device: torch.device,
+    num_batches: int,
+    ranks: Ranks,
+) -> None:
+    """Give every batch norm in train mode the mean of its statistics over batches of all ranks.
+
+    Args:
+        model: In train mode; its weights do not change.
+        loader: Batches of this rank, of the epoch that its sampler is set to.
+        normalize: From uint8 to float.
+        device: Where the model is.
+        num_batches: Batches of this rank to use; fewer if the loader ends before.
+        ranks: All of them call this.
+    """
+
+    def videos() -> Iterator[Tensor]:
+        while True:  # Batches without a readable video do not count.
+            for batch in loader:
+                if batch["video_name"]:
+                    yield normalize(batch["video"].to(device))
+
+    norms = get_bn_modules(model)
+    buffers = [
+        (norm, name, getattr(norm, name)) for norm in norms for name in ("running_mean", "running_var")
+    ]
+    update_bn_stats(model, videos(), num_iters=min(num_batches, len(loader)))
+    for norm, name, buffer in buffers:
+        statistic = getattr(norm, name)
+        if ranks.world_size > 1:
+            dist.all_reduce(statistic)
+            statistic /= ranks.world_size
+        # fvcore puts new tensors in place of the buffers, which others hold on to.
+        buffer.copy_(statistic)
+        setattr(norm, name, buffer)
