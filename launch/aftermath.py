@@ -15,8 +15,7 @@ _REQUEUE_WAIT_SECONDS = 60.0
 def main(folder: Path, retries: int, status: int) -> None:
     """Report the failure of the job that this process runs in."""
     from launch import slurm
-    from launch.errors import USER_ERROR
-    from launch.outcome import describe, first_failure
+    from launch.outcome import MISTAKEN, describe, first_failure
 
     job_id = slurm.own_job_id()
     job_dir = folder / job_id
@@ -27,7 +26,7 @@ def main(folder: Path, retries: int, status: int) -> None:
     print(f"launch: the job failed with status {status}; {known}", flush=True)
     attempts = job_dir / "retries"
     used = int(attempts.read_text()) if attempts.exists() else 0
-    if used >= retries or status == USER_ERROR:
+    if used >= retries or (failure and failure.ending == MISTAKEN):
         return
     attempts.write_text(str(used + 1))
     complaint = slurm.requeue(job_id)

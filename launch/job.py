@@ -19,7 +19,9 @@ from submitit import JobEnvironment
 from launch import slurm
 from launch.errors import FAILED, USER_ERROR, LaunchError
 from launch.outcome import (
+    FAILURES,
     FINISHED,
+    MISTAKEN,
     RAISED,
     STOPPED,
     forget_outcome,
@@ -44,6 +46,19 @@ def _mistakes() -> tuple[type[Exception], ...]:
     from tsn_tsm_plugin import errors
 
     return (errors.ConfigError, errors.AnnotationError, errors.CheckpointError, errors.UnknownComponentError)
+
+
+def _record_failure(folder: Path, rank: int, error: BaseException) -> None:
+    is_mistake = isinstance(error, LaunchError)
+    text = str(error) if is_mistake else traceback.format_exc()
+    write_outcome(folder, rank, MISTAKEN if is_mistake else RAISED, error=text)
+    print(text, file=sys.stderr, flush=True)
+
+
+def _is_left_to_us(job_id: str, *, is_orderly: bool) -> bool:
+    """Tell whether a job that got SIGTERM still runs and should run again."""
+    state = slurm.job_state(job_id)
+    return state.state == "RUNNING" and (is_orderly or state.is_preempted)
 
 
 def restart_count() -> int:
@@ -80,12 +95,13 @@ class Job:
         place = place or JobEnvironment()
         rank = place.global_rank
         folder = place.paths.folder
+        folder.mkdir(parents=True, exist_ok=True)
         forget_outcome(folder, rank)
         place.paths.result_pickle.unlink(missing_ok=True)
         started = time.time()
 
         def peer_failed() -> bool:
-            return any(o.ending == RAISED and o.time > started - 1 for o in read_outcomes(folder))
+            return any(o.ending in FAILURES and o.time > started - 1 for o in read_outcomes(folder))
 
         watch = StopWatch(
             on_overdue=lambda watch: self._depart(watch, place, orderly=False), is_hopeless=peer_failed
@@ -98,9 +114,7 @@ class Job:
             print(f"launch: {stopped}", flush=True)
             self._depart(watch, place, orderly=True)
         except BaseException as error:
-            write_outcome(folder, rank, RAISED, error=traceback.format_exc())
-            traceback.print_exc()
-            sys.stderr.flush()
+            _record_failure(folder, rank, error)
             # Neither the process group nor the interpreter is shut down: both can wait for a lost peer.
             exit_at_once(USER_ERROR if isinstance(error, LaunchError) else FAILED)
         watch.leave()
@@ -117,7 +131,7 @@ class Job:
             restarts.begin(
                 restart_count(), max_requeues=self.max_requeues, must_progress=self.kind == "train"
             )
-        self._join(place)
+        self._join(place, watch)
         try:
             cfg = load_cfg(self.config_file)
             if self.kind == "evaluate":
@@ -135,7 +149,7 @@ class Job:
         distributed.destroy()
         return result
 
-    def _join(self, place: JobEnvironment) -> None:
+    def _join(self, place: JobEnvironment, watch: StopWatch) -> None:
         if place.num_tasks == 1:
             return
         from launch.rendezvous import open_store
@@ -145,13 +159,13 @@ class Job:
             RANK=str(place.global_rank), WORLD_SIZE=str(place.num_tasks), LOCAL_RANK=str(place.local_rank)
         )
         local = place.cluster == "local"
-        attempt = os.environ.get("LAUNCH_ATTEMPT", str(restart_count()))
         store, line = open_store(
-            place.paths.folder / f"rendezvous_{attempt}.json",
+            place.paths.folder / f"rendezvous_{restart_count()}.json",
             rank=place.global_rank,
             world_size=place.num_tasks,
             hostname="localhost" if local else place.hostnames[0],
             timeout_seconds=self.collective_timeout,
+            is_hopeless=watch.is_hopeless,
         )
         print(f"launch: rank {place.global_rank} of {place.num_tasks}, {line}", flush=True)
         distributed.init_process_group_from_env(timeout_seconds=self.collective_timeout, store=store)
@@ -159,13 +173,14 @@ class Job:
     def _depart(self, watch: StopWatch, place: JobEnvironment, *, orderly: bool) -> NoReturn:
         """Leave after a signal; rank 0 requeues the job where nobody else will. Does not return.
 
-        After USR2 the launcher requeues. After SIGTERM SLURM requeues or cancels by itself; it does not when
-        all ranks stopped in an orderly way and the job is still running, as in a preemption with grace time.
+        After USR2 the launcher requeues. After SIGTERM SLURM requeues or cancels by itself, unless it leaves
+        the job a grace time, in which a job that ends is not requeued. A rank whose peer has died gets
+        SIGTERM, too: that job is to fail.
         """
         job_id = slurm.own_job_id() if place.cluster == "slurm" else ""
         requested = watch.received == signal.SIGUSR2
         is_main = place.global_rank == 0
-        if job_id and is_main and (requested or (orderly and slurm.job_state(job_id).state == "RUNNING")):
+        if job_id and is_main and (requested or _is_left_to_us(job_id, is_orderly=orderly)):
             self._requeue(job_id, place.paths.folder)
         if job_id and requested:
             # A rank that left now would end the job before the requeue does.
@@ -178,6 +193,6 @@ class Job:
             print(f"launch: {complaint or f'requeued job {job_id}'}", flush=True)
             return
         reason = f"requeued {restart_count()} times already (--max-requeues {self.max_requeues}); given up"
-        write_outcome(folder, 0, RAISED, error=reason)
+        write_outcome(folder, 0, MISTAKEN, error=reason)
         print(f"launch: {reason}", flush=True)
         exit_at_once(FAILED)

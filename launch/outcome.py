@@ -13,7 +13,8 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-FINISHED, STOPPED, RAISED = "finished", "stopped", "raised"
+FINISHED, STOPPED, RAISED, MISTAKEN = "finished", "stopped", "raised", "mistaken"
+FAILURES = (RAISED, MISTAKEN)
 # Exit status of a process ended by SIGTERM: what a rank gets when srun ends it because another one failed.
 _TERMINATED = 143
 _SRUN_LINE = re.compile(r"srun: error: (?P<node>\S+): tasks? (?P<ranks>[\d,\-]+): (?P<how>.+)")
@@ -26,8 +27,9 @@ class Outcome:
     Attributes:
         rank: Global rank.
         node: Name of the machine.
-        ending: ``FINISHED``, ``STOPPED`` (asked to, its checkpoint is written) or ``RAISED``.
-        error: Traceback of a rank that raised.
+        ending: ``FINISHED``, ``STOPPED`` (asked to, its checkpoint is written), ``RAISED``, or ``MISTAKEN``
+            where starting again would fail again.
+        error: What a rank raised, with the traceback unless it was a mistake.
         time: Seconds since 1970.
     """
 
@@ -100,8 +102,8 @@ def first_failure(folder: Path, log: str = "") -> Outcome | None:
     for rank, node, how in killed_ranks(log):
         if rank not in outcomes:
             return Outcome(rank, node, RAISED, f"{how}{_meaning(how)}")
-    raised = [outcome for outcome in outcomes.values() if outcome.ending == RAISED]
-    return min(raised, key=lambda outcome: outcome.time, default=None)
+    failed = [outcome for outcome in outcomes.values() if outcome.ending in FAILURES]
+    return min(failed, key=lambda outcome: outcome.time, default=None)
 
 
 def describe(outcome: Outcome, *, num_lines: int = 20) -> str:

@@ -5,6 +5,8 @@ import re
 import time
 from pathlib import Path
 
+from launch.errors import LaunchError
+
 _CHECKPOINT = re.compile(r"step_(\d+)\.pt")
 
 
@@ -14,8 +16,8 @@ def newest_step(run_dir: Path) -> int:
     return max((int(match[1]) for match in names if match), default=0)
 
 
-class NoProgressError(RuntimeError):
-    """A job was started again although its last start achieved nothing."""
+class NoProgressError(LaunchError):
+    """A job was started again although that is pointless."""
 
 
 class RestartLog:

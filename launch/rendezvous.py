@@ -11,6 +11,7 @@ import re
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch.distributed as dist
@@ -41,7 +42,13 @@ def master_address(hostname: str) -> tuple[str, str]:
 
 
 def open_store(
-    file: Path, *, rank: int, world_size: int, hostname: str, timeout_seconds: float
+    file: Path,
+    *,
+    rank: int,
+    world_size: int,
+    hostname: str,
+    timeout_seconds: float,
+    is_hopeless: Callable[[], bool],
 ) -> tuple[dist.TCPStore, str]:
     """Return the key-value store through which the process group is set up, and a line about it for the log.
 
@@ -51,9 +58,10 @@ def open_store(
         world_size: Number of ranks.
         hostname: Name of the node that rank 0 runs on.
         timeout_seconds: How long to wait for the other ranks.
+        is_hopeless: Tells that a rank has failed, so that waiting is in vain.
 
     Raises:
-        TimeoutError: If rank 0 publishes nothing in time.
+        TimeoutError: If rank 0 publishes nothing in time, or has failed.
     """
     timeout = datetime.timedelta(seconds=timeout_seconds)
     if rank == 0:
@@ -61,15 +69,15 @@ def open_store(
         store = dist.TCPStore(address, 0, world_size, is_master=True, timeout=timeout, wait_for_workers=False)
         write_atomically(file, json.dumps([address, store.port]))
         return store, f"rendezvous at {address}:{store.port} (address from {rule})"
-    address, port = _await_published(file, timeout_seconds)
+    address, port = _await_published(file, timeout_seconds, is_hopeless)
     store = dist.TCPStore(address, port, world_size, is_master=False, timeout=timeout)
     return store, f"rendezvous at {address}:{port}"
 
 
-def _await_published(file: Path, timeout_seconds: float) -> tuple[str, int]:
+def _await_published(file: Path, timeout_seconds: float, is_hopeless: Callable[[], bool]) -> tuple[str, int]:
     deadline = time.monotonic() + timeout_seconds
     while not file.exists():
-        if time.monotonic() > deadline:
+        if time.monotonic() > deadline or is_hopeless():
             raise TimeoutError(
                 f"rank 0 published no address in {file} within {timeout_seconds:.0f} s: it failed before, "
                 f"or this node does not see that folder."

@@ -34,17 +34,14 @@ class JobState:
         reason: Why it waits, or why it ended.
         exit_code: ``status:signal`` of the batch script.
         restarts: Times it was requeued.
+        is_preempted: Whether it is in the grace time of a preemption.
     """
 
     state: str = ""
     reason: str = ""
     exit_code: str = ""
     restarts: int = 0
-
-    @property
-    def ended(self) -> bool:
-        """Tell whether the job will not run again by itself."""
-        return self.state != "" and self.state not in ALIVE
+    is_preempted: bool = False
 
 
 def is_available() -> bool:
@@ -107,7 +104,9 @@ def _controlled(main_id: str) -> dict[str, JobState]:
     shown = ask("scontrol", "show", "job", main_id, "-o")
     found: dict[str, JobState] = {}
     for line in shown.stdout.splitlines() if shown.returncode == 0 else []:
-        fields = dict(re.findall(r"\b(ArrayTaskId|JobState|Reason|ExitCode|Restarts)=(\S+)", line))
+        fields = dict(
+            re.findall(r"\b(ArrayTaskId|JobState|Reason|ExitCode|Restarts|PreemptTime)=(\S+)", line)
+        )
         if "JobState" not in fields:
             continue
         state = JobState(
@@ -115,6 +114,7 @@ def _controlled(main_id: str) -> dict[str, JobState]:
             _reason(fields.get("Reason", "")),
             fields.get("ExitCode", ""),
             int(fields.get("Restarts", "0")),
+            fields.get("PreemptTime", "None") != "None",
         )
         found.update(dict.fromkeys(_task_ids(main_id, fields.get("ArrayTaskId", "")), state))
     return found

@@ -1,6 +1,7 @@
 """Submits a plan to SLURM: record, code snapshot, job id alone on stdout, everything else on stderr."""
 
 import contextlib
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator
@@ -69,14 +70,14 @@ def _discard(folder: Path) -> None:
 def announce(submission: Submission) -> None:
     """Print the job id alone on stdout, and on stderr where everything is and which commands follow."""
     print(submission.job_id, flush=True)
-    job_id, me = submission.job_id, "python launch/submit.py"
+    job_id, run_dir, me = submission.job_id, shlex.quote(submission.run_dir), "python launch/submit.py"
     lines = [
         f"submitted {submission.kind} {submission.name} as job {job_id}: "
         f"{submission.num_nodes} nodes, {submission.num_ranks} processes",
         f"  run folder  {submission.run_dir}",
         f"  log         {submission.log_file()}",
-        f"  follow      {me} tail {submission.run_dir}",
-        f"  see         {me} status {submission.run_dir}    or    squeue -j {job_id}",
-        f"  cancel      {me} cancel {submission.run_dir}    or    scancel {job_id}",
+        f"  follow      {me} tail {run_dir}",
+        f"  see         {me} status {run_dir}    or    squeue -j {job_id}",
+        f"  cancel      {me} cancel {run_dir}    or    scancel {job_id}",
     ]
     print("\n".join(lines), file=sys.stderr, flush=True)

@@ -21,6 +21,6 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
     from submitit.core.submission import submitit_main
 
-    logging.getLogger("submitit").setLevel(logging.WARNING)
+    logging.getLogger("submitit").setLevel(logging.ERROR)
     sys.argv = ["submitit", sys.argv[-1]]
     submitit_main()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launch import slurm
-from launch.outcome import FINISHED, RAISED, read_outcomes
+from launch.outcome import FAILURES, FINISHED, read_outcomes
 from launch.progress import newest_step
 from launch.records import Submission
 
@@ -68,7 +68,7 @@ def _state(submission: Submission, told: slurm.JobState) -> State:
     if all_finished(submission):
         return State(_ENDED_WELL)
     endings = {outcome.ending for outcome in read_outcomes(submission.job_dir)}
-    return State("FAILED" if RAISED in endings or submission.where == "local" else "UNKNOWN")
+    return State("FAILED" if endings & set(FAILURES) or submission.where == "local" else "UNKNOWN")
 
 
 def all_finished(submission: Submission) -> bool:

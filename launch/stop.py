@@ -34,8 +34,8 @@ class StopWatch:
 
     def __init__(self, *, on_overdue: Callable[[StopWatch], None], is_hopeless: Callable[[], bool]) -> None:
         self.received = 0
+        self.is_hopeless = is_hopeless
         self._on_overdue = on_overdue
-        self._is_hopeless = is_hopeless
         self._grace_seconds: dict[int, float] = dict.fromkeys(SIGNALS, 0.0)
         self._left = threading.Event()
         # Starting the tracker unblocks SIGTERM in the calling thread (Python 3.10 to 3.12): do it before.
@@ -86,7 +86,7 @@ class StopWatch:
             if later is not None:
                 self._note(later.si_signo)
                 deadline = min(deadline, time.monotonic() + self._grace_seconds[self.received])
-            if time.monotonic() > deadline or self._is_hopeless():
+            if time.monotonic() > deadline or self.is_hopeless():
                 self._on_overdue(self)
         while True:
             self._note(signal.sigwait(SIGNALS))

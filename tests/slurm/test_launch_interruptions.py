@@ -91,9 +91,9 @@ def test_loader_workers_survive_the_signal(slurm, jobs, reference, start_method)
 def test_a_real_time_limit_ends_nothing(slurm, jobs, reference, monkeypatch):
     # 36 steps of 1.5 s do not fit into the minute that SLURM counts in.
     monkeypatch.setenv("TOY_STEP_SECONDS", "1.5")
-    job = jobs.train("run", "--nodes", 2, "--time", 1, "--signal-delay", 30)
+    job = jobs.train("run", "--nodes", 2, "--time", 1, "--signal-delay", 20)
 
-    restarts = int(wait_for_end(job, seconds=400)["Restarts"])
+    restarts = int(wait_for_end(job, seconds=900)["Restarts"])
 
     assert restarts >= 1
     assert_went_on_as_if_nothing_had_happened(job, reference, restarts=restarts)

@@ -62,7 +62,9 @@ def test_all_faults_come_together(jobs):
     )
 
     assert ended.code == 2
-    assert "4 faults in this job:" in ended.err
+    assert "5 faults in this job:" in ended.err
+    for name in ("TRAIN.BATCH_SIZE", "--snapshot", "--nodes", "--gpus-per-node", "--cpus-per-task"):
+        assert f"\n  {name} " in ended.err
 
 
 def test_a_run_folder_in_use_is_refused(jobs, monkeypatch):
