@@ -69,6 +69,7 @@ def test_a_closed_reader_opens_the_file_again(video):
 def test_bad_paths_and_files_are_errors_that_say_what_to_do(tmp_path):
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "text.mp4").write_text("this is no video " * 100)
+    (tmp_path / "notes.txt").write_text("FFmpeg would draw this text as a film " * 100)
     (tmp_path / "dangling.mp4").symlink_to(tmp_path / "gone.mp4")
     os.mkfifo(tmp_path / "pipe.mp4")
     write_silence(tmp_path / "sound.m4a")
@@ -79,6 +80,7 @@ def test_bad_paths_and_files_are_errors_that_say_what_to_do(tmp_path):
         "text.mp4": "cannot be opened as a video",
         "dangling.mp4": "is a link to",
         "pipe.mp4": "is not a regular file",
+        "notes.txt": "holds no video stream",
         "sound.m4a": "holds no video stream",
     }
     for name, reason in cases.items():
@@ -95,3 +97,11 @@ def test_a_file_without_read_permission_is_an_error(video, monkeypatch):
 
 def test_every_frame_equals_plain_decoding(video):
     assert torch.equal(VideoReader(video).read(range(30)), sequential_frames(video))
+
+
+@pytest.mark.parametrize(
+    "name", ["with space.mp4", "http:colon.mp4", "100%03d.mp4", "concat:a|b.mp4", "é ü.mp4", "#?&.mp4"]
+)
+def test_a_file_name_is_only_a_name(tmp_path, video, name):
+    (tmp_path / name).write_bytes(video.read_bytes())
+    assert frame_number(VideoReader(tmp_path / name).read([9])[0]) == 9
