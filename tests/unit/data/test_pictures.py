@@ -19,7 +19,7 @@ def hevc(kind, *, sub_layer=0, payload=b"\x80\x80"):
 
 
 def hevc_scanner(num_sub_layers=1):
-    return HevcPictures(hevc(SEQUENCE_SET, payload=bytes([num_sub_layers - 1 << 1])))
+    return HevcPictures(hevc(SEQUENCE_SET, payload=bytes([num_sub_layers - 1 << 1 | 1])))
 
 
 def packets_of(path):
@@ -66,6 +66,7 @@ def test_leading_pictures_of_a_cra_that_opens_the_stream_are_lost_and_later_ones
         (hevc(SEQUENCE_SET, payload=b"\x7e") + hevc(IDR), "parameter sets change"),
         (hevc(17), "picture of type 17"),
     ],
+    ids=["two pictures", "end of sequence", "dropped pictures", "new parameters", "broken link"],
 )
 def test_what_is_no_plain_hevc_picture_is_refused(packet, reason):
     scanner = hevc_scanner()
