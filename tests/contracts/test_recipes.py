@@ -1,0 +1,92 @@
+"""Every recipe loads, says in its header what it stands for, and builds a network that trains and saves."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from tsn_tsm_plugin import build_model, load_cfg
+from tsn_tsm_plugin.config import CfgNode
+
+PROJECTS = Path(__file__).resolve().parents[2] / "projects"
+RECIPES = sorted([*PROJECTS.glob("tsn/*.yaml"), *PROJECTS.glob("tsm/*.yaml")])
+NAME = re.compile(r"[a-z0-9]+(_[a-z0-9]+)*_\d+f(_[a-z0-9_]+)?")
+
+
+def id_of(recipe: Path) -> str:
+    return f"{recipe.parent.name}/{recipe.stem}"
+
+
+def as_small(cfg: CfgNode) -> CfgNode:
+    """The same network for few classes, with random weights."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.BACKBONE_WEIGHTS = ""
+    cfg.MODEL.NUM_CLASSES = 5
+    cfg.MODEL.DROPOUT_RATE = 0.0
+    return cfg
+
+
+def distinct_networks() -> list[tuple[str, CfgNode]]:
+    found: dict[str, tuple[str, CfgNode]] = {}
+    for recipe in RECIPES:
+        cfg = as_small(load_cfg(recipe))
+        temporal = cfg.TSM if cfg.MODEL.ARCH == "tsm" else ""
+        key = f"{cfg.MODEL}{temporal}{cfg.get('NONLOCAL', '')}{cfg.DATA.NUM_FRAMES}"
+        found.setdefault(key, (id_of(recipe), cfg))
+    return list(found.values())
+
+
+NETWORKS = distinct_networks()
+
+
+def test_recipes_were_found():
+    assert len(RECIPES) >= 4
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=id_of)
+def test_a_recipe_lies_with_its_method_and_is_named_by_dataset_backbone_and_frames(recipe):
+    cfg = load_cfg(recipe)
+    assert NAME.fullmatch(recipe.stem)
+    assert cfg.MODEL.ARCH == recipe.parent.name
+    assert f"_{cfg.DATA.NUM_FRAMES}f" in recipe.stem
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=id_of)
+def test_a_recipe_opens_with_what_it_is_and_the_command_that_runs_it(recipe):
+    header = [line for line in recipe.read_text().split("_BASE_")[0].splitlines() if line.startswith("#")]
+    assert len(header) >= 3
+    relative = recipe.relative_to(PROJECTS.parent)
+    assert any(line.startswith(f"# run: python launch/submit.py --cfg {relative}") for line in header)
+
+
+@pytest.mark.parametrize("recipe", [r for r in RECIPES if "# published: top-1" in r.read_text()], ids=id_of)
+def test_a_zoo_recipe_states_the_published_accuracy_and_the_networks_size(recipe):
+    text = recipe.read_text()
+    assert re.search(
+        r"^# published: top-1 [\d. /]+, top-5 ([\d. /]+|not printed) \(.+\)$", text, re.MULTILINE
+    )
+    stated = re.search(r"^# model: ([\d,]+) parameters, ([\d.]+) GFLOPs", text, re.MULTILINE)
+    assert stated is not None
+    cfg = load_cfg(recipe).clone()
+    cfg.defrost()
+    cfg.MODEL.BACKBONE_WEIGHTS = ""
+    with torch.device("meta"):
+        model = build_model(cfg)
+    assert sum(p.numel() for p in model.parameters()) == int(stated.group(1).replace(",", ""))
+
+
+@pytest.mark.parametrize("cfg", [cfg for _, cfg in NETWORKS], ids=[name for name, _ in NETWORKS])
+def test_a_recipes_network_trains_saves_and_loads_as_itself(cfg, tmp_path):
+    torch.manual_seed(0)
+    size = 224 if "swin" in cfg.MODEL.BACKBONE else 64
+    model = build_model(cfg)
+    video = torch.randn(1, 3, cfg.DATA.NUM_FRAMES, size, size)
+    model.eval()(video).sum().backward()
+    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+    torch.save(model.state_dict(), tmp_path / "weights.pt")
+    again = build_model(cfg)
+    again.load_state_dict(torch.load(tmp_path / "weights.pt", weights_only=True))
+    with torch.inference_mode():
+        assert torch.equal(again.eval()(video), model(video))
