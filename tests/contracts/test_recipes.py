@@ -82,7 +82,8 @@ def test_a_recipes_network_trains_saves_and_loads_as_itself(cfg, tmp_path):
     torch.manual_seed(0)
     size = 224 if "swin" in cfg.MODEL.BACKBONE else 64
     model = build_model(cfg)
-    video = torch.randn(1, 3, cfg.DATA.NUM_FRAMES, size, size)
+    num_frames = 1 if cfg.MODEL.ARCH == "tsn" else cfg.DATA.NUM_FRAMES
+    video = torch.randn(1, 3, num_frames, size, size)
     model.eval()(video).sum().backward()
     assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
     torch.save(model.state_dict(), tmp_path / "weights.pt")
