@@ -244,7 +244,7 @@ class HevcPictures(_NalPictures):
         num_pictures = 0
         kinds, sub_layers = set(), set()
         for start, end in split_nal_units(packet, self._length_size):
-            header = int.from_bytes(packet[start : start + 3], "big")
+            header = int.from_bytes(packet[start : start + 3].ljust(3, b"\0"), "big")
             kind, layer, sub_layer = header >> 17 & 63, header >> 11 & 63, (header >> 8 & 7) - 1
             if layer:
                 continue
