@@ -69,6 +69,28 @@ def test_two_ranks_end_with_the_weights_of_one_process(tmp_path, data):
         torch.testing.assert_close(two[name], one[name], rtol=1e-4, atol=1e-6, msg=name)
 
 
+def test_synchronised_batch_norm_makes_ranks_equal_to_one_process(tmp_path, data):
+    options = {"BN__NORM_TYPE": "sync_batchnorm", "MODEL__DROPOUT_RATE": 0.0, "SOLVER__MAX_EPOCH": 1}
+    for world_size in (1, 2, 4):
+        cfg = tiny_cfg(tmp_path, data=data, out=f"of_{world_size}", **options)
+        spawn(world_size, tmp_path, partial(engine.train, cfg))
+    one, two, four = (final_state(tmp_path / f"of_{n}")["model_state"] for n in (1, 2, 4))
+
+    for name in one:  # float32 sums in another order
+        torch.testing.assert_close(two[name], one[name], rtol=1e-3, atol=1e-5, msg=name)
+        torch.testing.assert_close(four[name], one[name], rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_plain_batch_norm_sees_the_clips_of_its_own_rank(tmp_path, data):
+    for world_size in (1, 2):
+        out = f"of_{world_size}"
+        cfg = tiny_cfg(tmp_path, data=data, out=out, MODEL__DROPOUT_RATE=0.0, SOLVER__MAX_EPOCH=1)
+        spawn(world_size, tmp_path, partial(engine.train, cfg))
+    one, two = (final_state(tmp_path / name)["model_state"] for name in ("of_1", "of_2"))
+
+    assert not torch.allclose(two["backbone.stem.0.weight"], one["backbone.stem.0.weight"], rtol=1e-3)
+
+
 def test_two_ranks_stop_together_and_go_on_to_the_same_bits(tmp_path, data):
     cfg, parts_cfg = (tiny_cfg(tmp_path, data=data, out=out) for out in ("whole", "parts"))
     spawn(2, tmp_path, partial(engine.train, cfg))

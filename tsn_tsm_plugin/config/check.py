@@ -74,7 +74,7 @@ _AA_TYPE = re.compile(
 
 def faults_of(cfg: CfgNode) -> list[Fault]:
     """Return every broken rule as ``(key, what the rule is and what was given)``."""
-    rules = (_words, _ranges, _storage, _sampling, _pixels, _augmentation, _schedule)
+    rules = (_words, _ranges, _storage, _sampling, _pixels, _augmentation, _dump, _schedule)
     return [fault for rule in rules for fault in rule(cfg)]
 
 
@@ -198,6 +198,12 @@ def _augmentation(cfg: CfgNode) -> Iterator[Fault]:
             "must be 0 with MIXUP.ENABLE and its LABEL_SMOOTH_VALUE, which smooths already, got "
             f"{cfg.SOLVER.LABEL_SMOOTHING!r}",
         )
+
+
+def _dump(cfg: CfgNode) -> Iterator[Fault]:
+    path = cfg.TEST.SAVE_RESULTS_PATH
+    if path and not path.endswith((".pkl", ".json", ".csv")):
+        yield "TEST.SAVE_RESULTS_PATH", f"must end in .pkl, .json or .csv, got {path!r}"
 
 
 def _schedule(cfg: CfgNode) -> Iterator[Fault]:

@@ -216,6 +216,8 @@ _C.TEST.PROTOCOL = ""
 _C.TEST.NUM_ENSEMBLE_VIEWS = 1
 # Views in space: 1 (centre), 3 (along the longer side) or 10 (corners and centre, each mirrored).
 _C.TEST.NUM_SPATIAL_CROPS = 1
+# File that gets the scores of every video and view: .pkl, .json or .csv; "": none. Relative to OUTPUT_DIR.
+_C.TEST.SAVE_RESULTS_PATH = ""
 # Frames that go through the model at once, of all views of the videos in a step; at least one view does.
 # 0: no limit.
 _C.TEST.MAX_FRAMES_PER_FORWARD = 0

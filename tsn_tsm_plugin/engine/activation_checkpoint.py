@@ -51,12 +51,14 @@ def _contexts(norms: list[_BatchNorm]) -> tuple[Any, Any]:
 @contextlib.contextmanager
 def _without_tracking(norms: list[_BatchNorm]) -> Iterator[None]:
     """Keep the second forward pass of a step out of the running statistics, which the first has updated."""
-    before = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
+    counts = [norm.num_batches_tracked for norm in norms if norm.num_batches_tracked is not None]
+    before = [norm.momentum for norm in norms], [count.clone() for count in counts]
     for norm in norms:
         norm.momentum = 0.0
     try:
         yield
     finally:
-        for norm, (momentum, num_batches_tracked) in zip(norms, before, strict=True):
+        for norm, momentum in zip(norms, before[0], strict=True):
             norm.momentum = momentum
-            norm.num_batches_tracked.copy_(num_batches_tracked)
+        for count, value in zip(counts, before[1], strict=True):
+            count.copy_(value)

@@ -18,8 +18,9 @@ from tsn_tsm_plugin.engine.results import format_results, summarize
 from tsn_tsm_plugin.engine.run_folder import RunFolder, describe_environment
 from tsn_tsm_plugin.engine.stop import StopRequested, never
 from tsn_tsm_plugin.errors import CheckpointError
+from tsn_tsm_plugin.evaluation import write_dump
 from tsn_tsm_plugin.log import get_logger, setup_logging
-from tsn_tsm_plugin.models import build_model, load_weights
+from tsn_tsm_plugin.models import TSM, TSN, build_model, load_weights
 
 logger = get_logger(__name__)
 
@@ -78,7 +79,7 @@ def _load_tested_weights(cfg: CfgNode, model: nn.Module, folder: RunFolder) -> s
 
 def test_model(
     cfg: CfgNode,
-    model: nn.Module,
+    model: TSN | TSM,
     folder: RunFolder,
     ranks: Ranks,
     *,
@@ -120,7 +121,11 @@ def test_model(
     }
     if ranks.is_main:
         folder.write_json(folder.results, results)
-        plot_confusion_matrix(
-            torch.tensor(results["confusion_matrix"]), class_names, folder.plots / "confusion_matrix.png"
-        )
+        if cfg.TEST.SAVE_RESULTS_PATH:
+            dump = folder.path / cfg.TEST.SAVE_RESULTS_PATH
+            write_dump(predictions, dump, class_names=class_names, view_average=view_average)
+            logger.info(f"The scores of all videos and views are in {dump}")
+        if "confusion_matrix" in results:
+            confusion_KK = torch.tensor(results["confusion_matrix"])
+            plot_confusion_matrix(confusion_KK, class_names, folder.plots / "confusion_matrix.png")
     return results

@@ -17,6 +17,7 @@ from tsn_tsm_plugin.engine.run_folder import RunFolder
 from tsn_tsm_plugin.engine.stop import EvaluationStopped, StopRequested, never
 from tsn_tsm_plugin.errors import VideoError
 from tsn_tsm_plugin.evaluation import Predictions, average_views, gather_predictions, split_views
+from tsn_tsm_plugin.models import TSM, TSN
 from tsn_tsm_plugin.transforms.normalize import Normalize
 
 
@@ -69,14 +70,16 @@ class Predictor:
         return self._model(self._normalize(views.to(self._device, non_blocking=True))).float()
 
 
-def view_average_of(cfg: CfgNode, model: nn.Module) -> str:
+def view_average_of(cfg: CfgNode, model: TSN | TSM) -> str:
     """Return how views are averaged: ``TEST.VIEW_AVERAGE``, or what the method's reference does."""
+    if cfg.DATA.MULTI_LABEL:
+        return "sigmoids"
     return model.view_average if cfg.TEST.VIEW_AVERAGE == "auto" else cfg.TEST.VIEW_AVERAGE
 
 
 def run_model(
     cfg: CfgNode,
-    model: nn.Module,
+    model: TSN | TSM,
     split: str,
     folder: RunFolder,
     ranks: Ranks,

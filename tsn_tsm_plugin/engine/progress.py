@@ -164,6 +164,10 @@ class Progress:
             f"epoch {epoch + 1} done: loss {values['loss']:.4f}, top-1 {values['top1']:.1f} %, "
             f"{totals.clips} clips in {clock(totals.seconds)}, {values['clips_per_second']:.1f} clips/s"
         )
+        if self._metrics is not None:
+            record = {f"epoch/{name}": values[name] for name in ("loss", "top1", "clips_per_second")}
+            record |= {"epoch/seconds": totals.seconds, "epoch/data_seconds": totals.data_seconds}
+            self._metrics.write((epoch + 1) * self._steps_per_epoch, epoch + 1, record)
         is_bound = totals.data_seconds > max(_DATA_BOUND * totals.seconds, _LEAST_WAITED)
         if is_bound and self._ranks.is_main:
             logger.warning(

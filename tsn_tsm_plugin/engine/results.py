@@ -9,18 +9,32 @@ from torch import Tensor
 from tsn_tsm_plugin.data.annotations import label_map_hash
 from tsn_tsm_plugin.evaluation import (
     Predictions,
+    average_precisions,
     confusion_matrix,
+    mean_average_precision,
     mean_class_accuracy,
     per_class_accuracy,
     topk_accuracy,
 )
 
+# Titles of what is measured; the first that a result has decides which checkpoint is the best.
+METRICS = {"map": "mAP", "top1": "top-1", "top5": "top-5", "mean_class": "mean class", "loss": "loss"}
 # Classes shown at each end of the per-class table of the summary.
 _NUM_SHOWN = 5
 
 
 def accuracies(predictions: Predictions, *, view_average: str) -> dict[str, float]:
-    """Return what a validation logs: accuracies in percent and the mean negative log likelihood."""
+    """Return what a validation logs: accuracies in percent and the mean negative log likelihood.
+
+    The first is the one that decides which checkpoint is the best: top-1, or mAP with several labels.
+    """
+    if predictions.label.ndim == 2:
+        hit_B = predictions.label.gather(1, predictions.top1[:, None])
+        return {
+            "map": mean_average_precision(predictions.scores, predictions.label),
+            "top1": 100.0 * hit_B.double().mean().item(),
+            "loss": F.binary_cross_entropy(predictions.scores, predictions.label).item(),
+        }
     num_classes = predictions.scores.shape[1]
     confusion_KK = confusion_matrix(predictions.label, predictions.top1, num_classes=num_classes)
     return {
@@ -40,28 +54,41 @@ def _negative_log_likelihood(predictions: Predictions, *, view_average: str) -> 
 
 
 def summarize(predictions: Predictions, *, class_names: list[str], view_average: str) -> dict[str, Any]:
-    """Return :func:`accuracies`, one entry per class, and the confusion matrix (rows: true class)."""
-    confusion_KK = confusion_matrix(predictions.label, predictions.top1, num_classes=len(class_names))
-    recall_K = per_class_accuracy(confusion_KK).tolist()
-    count_K = confusion_KK.sum(dim=1).tolist()
-    return {
+    """Return :func:`accuracies`, one entry per class, and the confusion matrix (rows: true class).
+
+    With several labels per video the accuracy of a class is its average precision, and there is no matrix.
+    """
+    results: dict[str, Any] = {
         **accuracies(predictions, view_average=view_average),
         "num_videos": len(predictions),
         "label_map_hash": label_map_hash(class_names),
-        "classes": [
-            {"name": name, "num_videos": count, "accuracy": None if math.isnan(recall) else recall}
-            for name, count, recall in zip(class_names, count_K, recall_K, strict=True)
-        ],
-        "confusion_matrix": confusion_KK.tolist(),
     }
+    if predictions.label.ndim == 2:
+        accuracy_K = average_precisions(predictions.scores, predictions.label)
+        count_K = predictions.label.sum(dim=0).long().tolist()
+    else:
+        confusion_KK = confusion_matrix(predictions.label, predictions.top1, num_classes=len(class_names))
+        accuracy_K = per_class_accuracy(confusion_KK).tolist()
+        count_K = confusion_KK.sum(dim=1).tolist()
+        results["confusion_matrix"] = confusion_KK.tolist()
+    results["classes"] = [
+        {"name": name, "num_videos": count, "accuracy": None if math.isnan(accuracy) else accuracy}
+        for name, count, accuracy in zip(class_names, count_K, accuracy_K, strict=True)
+    ]
+    return results
+
+
+def format_accuracies(results: dict[str, Any]) -> str:
+    """Write the accuracies of a result in one line."""
+    names = [name for name in METRICS if name in results and name != "loss"]
+    return ", ".join(f"{METRICS[name]} {results[name]:6.2f} %" for name in names)
 
 
 def format_results(results: dict[str, Any]) -> str:
     """Lay a result out as a table: the accuracies, the speed, and the best and worst classes."""
-    rows = [
-        ("top-1", f"{results['top1']:.2f} %"),
-        ("top-5", f"{results['top5']:.2f} %"),
-        ("mean class", f"{results['mean_class']:.2f} %"),
+    accuracy_names = [name for name in METRICS if name in results and name != "loss"]
+    rows = [(METRICS[name], f"{results[name]:.2f} %") for name in accuracy_names]
+    rows += [
         ("videos", f"{results['num_videos']} ({results['num_bad_videos']} unreadable)"),
         ("views per video", f"{results['views_per_video']}, averaged as {results['view_average']}"),
         ("speed", f"{results['clips_per_second']:.1f} clips/s, {results['seconds']:.1f} s in all"),

@@ -1,12 +1,11 @@
 """What a training run is at a step boundary, to and from a checkpoint."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
 import yaml
-from torch import nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
@@ -17,6 +16,7 @@ from tsn_tsm_plugin.engine.randomness import random_state
 from tsn_tsm_plugin.engine.ranks import Ranks
 from tsn_tsm_plugin.errors import CheckpointError
 from tsn_tsm_plugin.log import get_logger
+from tsn_tsm_plugin.models import TSM, TSN
 
 logger = get_logger(__name__)
 
@@ -52,7 +52,7 @@ class Position:
         epoch: The epoch under way, from 0.
         batch: Steps of it that are done; all of them, when only its validation is left.
         totals: Sums over those steps.
-        best: Highest validation top-1 so far, in percent; negative before the first.
+        best: Highest validation accuracy so far, in percent; negative before the first.
     """
 
     epoch: int = 0
@@ -74,7 +74,7 @@ class TrainingState:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: TSN | TSM,
         optimizer: Optimizer,
         *,
         scaler: torch.amp.GradScaler,
@@ -89,9 +89,9 @@ class TrainingState:
         self.position = Position()
 
     @property
-    def tested_model(self) -> nn.Module:
+    def tested_model(self) -> TSN | TSM:
         """The network that is tested and used: the moving average where there is one."""
-        return self.averaged.module if self.averaged is not None else self.model
+        return cast(TSN | TSM, self.averaged.module) if self.averaged is not None else self.model
 
     def share_buffers(self) -> None:
         """Give every rank the running statistics of rank 0, so that all test the model that is saved."""
@@ -187,7 +187,7 @@ class TrainingState:
 
 def _compare_configs(saved: str, cfg: CfgNode, *, is_within_epoch: bool) -> None:
     """Say what changed since the checkpoint; refuse what cannot work."""
-    before, now = _flatten(yaml.safe_load(saved)), _flatten(yaml.safe_load(cfg.dump()))
+    before, now = flatten(yaml.safe_load(saved)), flatten(yaml.safe_load(cfg.dump()))
     changed = {
         key: f"{key}: {before.get(key)!r} -> {now[key]!r}"
         for key in keys_of(cfg)
@@ -205,11 +205,12 @@ def _compare_configs(saved: str, cfg: CfgNode, *, is_within_epoch: bool) -> None
         logger.warning("The recipe has changed since the checkpoint: " + "; ".join(changed.values()))
 
 
-def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the values of a recipe's tree by dotted key."""
     flat: dict[str, Any] = {}
     for name, value in tree.items():
         if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{name}.")
+            flat |= flatten(value, f"{prefix}{name}.")
         else:
             flat[f"{prefix}{name}"] = value
     return flat

@@ -37,14 +37,11 @@ class SyncBatchNorm(nn.BatchNorm2d):
         self.num_batches_tracked.add_(1)
 
 
-def synchronize_batch_norm(model: nn.Module, *, device: torch.device) -> nn.Module:
-    """Replace every batch norm of a network by one that sees all ranks; weights and names stay.
-
-    Returns:
-        The network, or its replacement if it is a batch norm itself.
-    """
+def synchronize_batch_norm(model: nn.Module, *, device: torch.device) -> None:
+    """Replace every batch norm below a network by one that sees all ranks; weights and names stay."""
     if device.type == "cuda":
-        return nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        return
     for name, child in model.named_children():
         if type(child) is nn.BatchNorm2d:
             synchronized = SyncBatchNorm(child.num_features, eps=child.eps, momentum=child.momentum or 0.1)
@@ -54,4 +51,3 @@ def synchronize_batch_norm(model: nn.Module, *, device: torch.device) -> nn.Modu
             setattr(model, name, synchronized)
         else:
             synchronize_batch_norm(child, device=device)
-    return model

@@ -39,7 +39,7 @@ from tsn_tsm_plugin.engine.trainer import Trainer
 from tsn_tsm_plugin.engine.update import Updater
 from tsn_tsm_plugin.errors import ConfigError, RunFolderError
 from tsn_tsm_plugin.log import get_logger, setup_logging
-from tsn_tsm_plugin.models import build_model, load_weights
+from tsn_tsm_plugin.models import TSM, TSN, build_model, load_weights
 from tsn_tsm_plugin.solver import build_lr_schedule, build_optimizer, format_param_groups, scaled_base_lr
 from tsn_tsm_plugin.transforms.build import (
     build_batch_transform,
@@ -157,7 +157,7 @@ def _newest_checkpoint(cfg: CfgNode, folder: RunFolder) -> Path | None:
     return None
 
 
-def _initial_model(cfg: CfgNode, device: torch.device, *, is_resumed: bool) -> nn.Module:
+def _initial_model(cfg: CfgNode, device: torch.device, *, is_resumed: bool) -> TSN | TSM:
     """Build the model with the weights that a run starts from; a resumed one gets its own later."""
     model = build_model(cfg, with_backbone_weights=not is_resumed)
     if cfg.TRAIN.CHECKPOINT_FILE_PATH and not is_resumed:
@@ -166,7 +166,7 @@ def _initial_model(cfg: CfgNode, device: torch.device, *, is_resumed: bool) -> n
         )
         logger.info(f"Weights to start from: {report}")
     if cfg.BN.NORM_TYPE == "sync_batchnorm":
-        model = synchronize_batch_norm(model, device=device)
+        synchronize_batch_norm(model, device=device)
     if cfg.MODEL.ACT_CHECKPOINT and not checkpoint_activations(model.backbone):
         logger.warning(f"MODEL.ACT_CHECKPOINT is ignored: {cfg.MODEL.BACKBONE} has no blocks to checkpoint.")
     return model.to(device)
@@ -189,6 +189,7 @@ def _build_updater(cfg: CfgNode, model: nn.Module, device: torch.device, ranks: 
         max_clips_per_forward=cfg.TRAIN.MAX_CLIPS_PER_FORWARD,
         label_smoothing=cfg.SOLVER.LABEL_SMOOTHING,
         batch_transform=build_batch_transform(cfg),
+        multi_label=cfg.DATA.MULTI_LABEL,
         compile_model=cfg.TRAIN.COMPILE,
     )
 
@@ -207,8 +208,9 @@ def _log_run(cfg: CfgNode, state: TrainingState, loader: DataLoader, device: tor
         torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
     )
     logger.info(f"{ranks.world_size} process(es), {device.type} ({name}), seed {cfg.RNG_SEED}")
+    num_videos = len(loader.dataset)  # type: ignore[arg-type]
     logger.info(
-        f"{len(loader.dataset)} training videos, {cfg.SOLVER.MAX_EPOCH} epochs of {len(loader)} steps, "
+        f"{num_videos} training videos, {cfg.SOLVER.MAX_EPOCH} epochs of {len(loader)} steps, "
         f"{batch} clips in a step ({batch // ranks.world_size} in each process)"
     )
     solver = cfg.SOLVER

@@ -15,7 +15,7 @@ from tsn_tsm_plugin.engine.precise_batch_norm import set_precise_statistics
 from tsn_tsm_plugin.engine.predict import run_model, view_average_of
 from tsn_tsm_plugin.engine.progress import Progress, Stopwatch, Totals
 from tsn_tsm_plugin.engine.randomness import seed_all, set_random_state
-from tsn_tsm_plugin.engine.results import accuracies
+from tsn_tsm_plugin.engine.results import METRICS, accuracies
 from tsn_tsm_plugin.engine.run_folder import RunFolder
 from tsn_tsm_plugin.engine.state import Position, TrainingState
 from tsn_tsm_plugin.engine.stop import EvaluationStopped, StopRequested, TrainingStopped, signals_held_back
@@ -284,17 +284,18 @@ class Trainer:
 
         Args:
             epoch: From 0.
-            results: With ``top1``, ``top5``, ``mean_class`` and ``loss``; others are not logged.
+            results: Begins with what ``accuracies`` returns; others are not logged.
         """
-        values = {name: results[name] for name in ("top1", "top5", "mean_class", "loss")}
-        logger.info(
-            f"epoch {epoch + 1} validation: top-1 {values['top1']:.2f} %, top-5 {values['top5']:.2f} %, "
-            f"mean class {values['mean_class']:.2f} %, loss {values['loss']:.4f}"
+        values = {name: results[name] for name in METRICS if name in results}
+        shown = ", ".join(
+            f"{METRICS[name]} {value:.2f} %" for name, value in values.items() if name != "loss"
         )
+        logger.info(f"epoch {epoch + 1} validation: {shown}, loss {values['loss']:.4f}")
         if self._metrics is not None:
             self._metrics.write(self.step, epoch + 1, {f"val/{name}": v for name, v in values.items()})
-        if values["top1"] > self._state.position.best:
-            self._state.position.best = values["top1"]
+        decisive = next(iter(values.values()))
+        if decisive > self._state.position.best:
+            self._state.position.best = decisive
             self._save()
             self._ranks.on_main(lambda: mark_best(checkpoint_path(self._folder.checkpoints, step=self.step)))
 

@@ -56,6 +56,7 @@ class Updater:
         label_smoothing: Share of the target that is spread over all classes, in [0, 1).
         batch_transform: From a normalised video (B, C, T, H, W) and labels (B,) to such with labels (B, K),
             such as MixUp; of the whole batch, so that its parts still add up to it.
+        multi_label: Whether labels are (B, K) of 0 and 1, each class decided on its own.
         compile_model: Whether to try ``torch.compile``.
     """
 
@@ -71,6 +72,7 @@ class Updater:
         max_clips_per_forward: int = 0,
         label_smoothing: float = 0.0,
         batch_transform: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
+        multi_label: bool = False,
         compile_model: bool = False,
     ) -> None:
         self._model = model
@@ -83,6 +85,7 @@ class Updater:
         self._max_clips = max_clips_per_forward
         self._label_smoothing = label_smoothing
         self._batch_transform = batch_transform
+        self._multi_label = multi_label
         self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self._buffers = [b for b in model.buffers() if b.is_floating_point()]
         self._buffers_before = [b.clone() for b in self._buffers]
@@ -111,7 +114,7 @@ class Updater:
                 part_loss = self._loss(logits_BK, target)
                 self.scaler.scale(part_loss * weight).backward()
             loss += part_loss.detach()
-            num_right += (logits_BK.argmax(dim=1) == _hard(target)).sum()
+            num_right += _num_right(logits_BK, target, multi_label=self._multi_label)
         return self._apply(loss, num_right)
 
     def _parts(self, video: Tensor, label: Tensor) -> Iterator[tuple[Tensor, Tensor, bool]]:
@@ -135,10 +138,11 @@ class Updater:
         return torch.autocast(self.device.type, dtype=_PRECISIONS[self._precision])
 
     def _loss(self, logits_BK: Tensor, target: Tensor) -> Tensor:
-        at_least_float32 = torch.promote_types(logits_BK.dtype, torch.float32)
-        return F.cross_entropy(
-            logits_BK.to(at_least_float32), target, reduction="sum", label_smoothing=self._label_smoothing
-        )
+        logits_BK = logits_BK.to(torch.promote_types(logits_BK.dtype, torch.float32))
+        if self._multi_label:
+            # Mean over classes, as in SlowFast's bce_logit.
+            return F.binary_cross_entropy_with_logits(logits_BK, target, reduction="none").mean(dim=1).sum()
+        return F.cross_entropy(logits_BK, target, reduction="sum", label_smoothing=self._label_smoothing)
 
     @staticmethod
     def _copy(source: list[Tensor], target: list[Tensor]) -> None:
@@ -161,6 +165,9 @@ class Updater:
         return UpdateResult(loss_value, int(right), norm, is_finite)
 
 
-def _hard(target: Tensor) -> Tensor:
-    """Return classes (B,) of classes (B,) or of shares (B, K)."""
-    return target if target.ndim == 1 else target.argmax(dim=1)
+def _num_right(logits_BK: Tensor, target: Tensor, *, multi_label: bool) -> Tensor:
+    """Count the clips whose highest logit is their class, their largest share, or one of several classes."""
+    top_B = logits_BK.argmax(dim=1)
+    if multi_label:
+        return target.gather(1, top_B[:, None]).sum()
+    return (top_B == (target if target.ndim == 1 else target.argmax(dim=1))).sum()

@@ -1,6 +1,9 @@
 """From the scores of views to the numbers of a table."""
 
+from tsn_tsm_plugin.evaluation.dump import read_dump, write_dump
+from tsn_tsm_plugin.evaluation.ensemble import combine
 from tsn_tsm_plugin.evaluation.metrics import (
+    average_precisions,
     confusion_matrix,
     mean_average_precision,
     mean_class_accuracy,
@@ -12,12 +15,16 @@ from tsn_tsm_plugin.evaluation.views import average_views, split_views
 
 __all__ = [
     "Predictions",
+    "average_precisions",
     "average_views",
+    "combine",
     "confusion_matrix",
     "gather_predictions",
     "mean_average_precision",
     "mean_class_accuracy",
     "per_class_accuracy",
+    "read_dump",
     "split_views",
     "topk_accuracy",
+    "write_dump",
 ]

@@ -48,21 +48,30 @@ def mean_class_accuracy(confusion_KK: Tensor) -> float:
     return per_class_accuracy(confusion_KK).nan_to_num(0.0)[occurs_K].mean().item()
 
 
-def mean_average_precision(scores_BK: Tensor, target_BK: Tensor) -> float:
-    """Return the mean over classes of the average precision, in percent, for videos with several labels.
+def average_precisions(scores_BK: Tensor, target_BK: Tensor) -> list[float]:
+    """Return the average precision of each class, in percent, for videos with several labels.
 
     The average precision of a class is the sum over the distinct scores, from high to low, of the precision
-    at that score times the recall it adds. Classes without a positive video are left out.
+    at that score times the recall it adds.
 
     Args:
         scores_BK: Scores of any kind that grow with the confidence.
         target_BK: 1 where the video has the label, else 0.
+
+    Returns:
+        K numbers in [0, 100]; ``nan`` for a class without a positive video.
     """
-    has_positive_K = target_BK.sum(dim=0) > 0
-    precisions = [
-        _average_precision(scores_BK[:, c], target_BK[:, c]) for c in has_positive_K.nonzero()[:, 0].tolist()
+    return [
+        100.0 * _average_precision(scores_BK[:, c], target_BK[:, c])
+        if target_BK[:, c].any()
+        else float("nan")
+        for c in range(target_BK.shape[1])
     ]
-    return 100.0 * sum(precisions) / len(precisions) if precisions else float("nan")
+
+
+def mean_average_precision(scores_BK: Tensor, target_BK: Tensor) -> float:
+    """Return the mean of :func:`average_precisions` over the classes with a positive video, in percent."""
+    return torch.tensor(average_precisions(scores_BK, target_BK), dtype=torch.float64).nanmean().item()
 
 
 def _average_precision(score_B: Tensor, target_B: Tensor) -> float:

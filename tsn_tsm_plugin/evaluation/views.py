@@ -29,9 +29,10 @@ def average_views(logits_BVK: Tensor, *, how: str) -> Tensor:
 
     Args:
         logits_BVK: Logits of each view.
-        how: ``"features"`` (TSN: the classifier is linear, so the mean of the logits of equal views is the
-            logits of the mean feature) and ``"logits"`` (the original TSM) give mean logits;
-            ``"probabilities"`` (TSM in MMAction2) gives the mean of each view's softmax.
+        how: ``"sigmoids"`` (several labels) gives the mean of each view's sigmoid; ``"features"`` (TSN: the
+            classifier is linear, so the mean of the logits of equal views is the logits of the mean feature)
+            and ``"logits"`` (the original TSM) give mean logits; ``"probabilities"`` (TSM in MMAction2)
+            gives the mean of each view's softmax.
 
     Raises:
         ValueError: On another word.
@@ -40,4 +41,6 @@ def average_views(logits_BVK: Tensor, *, how: str) -> Tensor:
         return logits_BVK.mean(dim=1)
     if how == "probabilities":
         return torch.softmax(logits_BVK, dim=-1).mean(dim=1)
-    raise ValueError(f"how must be one of features, logits, probabilities, got {how!r}.")
+    if how == "sigmoids":
+        return torch.sigmoid(logits_BVK).mean(dim=1)
+    raise ValueError(f"how must be one of features, logits, probabilities, sigmoids, got {how!r}.")

@@ -104,7 +104,8 @@ def test_running_statistics_are_averaged_too():
 
 
 def test_synchronized_batch_norm_is_plain_batch_norm_in_one_process(model):
-    synchronized = synchronize_batch_norm(copy.deepcopy(model), device=torch.device("cpu"))
+    synchronized = copy.deepcopy(model)
+    synchronize_batch_norm(synchronized, device=torch.device("cpu"))
 
     assert sum(isinstance(m, SyncBatchNorm) for m in synchronized.modules()) == 20
     assert synchronized.state_dict().keys() == model.state_dict().keys()

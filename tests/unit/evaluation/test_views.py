@@ -32,5 +32,5 @@ def test_logits_and_features_average_before_the_softmax_and_probabilities_after(
 
 
 def test_an_unknown_average_is_refused():
-    with pytest.raises(ValueError, match="features, logits, probabilities, got 'max'"):
+    with pytest.raises(ValueError, match="features, logits, probabilities, sigmoids, got 'max'"):
         average_views(torch.zeros(1, 1, 2), how="max")

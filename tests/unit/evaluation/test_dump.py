@@ -1,0 +1,63 @@
+"""Dumps come back as they were written, and never run code."""
+
+import csv
+import pickle
+
+import pytest
+import torch
+
+from tsn_tsm_plugin.errors import CheckpointError
+from tsn_tsm_plugin.evaluation import Predictions, read_dump, write_dump
+
+NAMES = ["still", "slow"]
+PREDICTIONS = Predictions(
+    torch.tensor([0, 4]),
+    ["a.mp4", "b.mp4"],
+    torch.tensor([1, 0]),
+    torch.tensor([[0.25, 0.75], [0.5, 0.5]]),
+    torch.tensor([[[0.0, 1.0], [2.0, 3.0]], [[4.0, 5.0], [6.0, 7.0]]]),
+)
+
+
+@pytest.mark.parametrize("suffix", [".pkl", ".json"])
+def test_pickle_and_json_come_back_as_they_were(tmp_path, suffix):
+    path = tmp_path / f"deep/er/dump{suffix}"
+    write_dump(PREDICTIONS, path, class_names=NAMES, view_average="logits")
+    predictions, names = read_dump(path)
+
+    assert names == NAMES
+    assert predictions.video_name == PREDICTIONS.video_name
+    for key in ("video_index", "label", "scores", "view_logits"):
+        assert torch.equal(getattr(predictions, key), getattr(PREDICTIONS, key)), key
+
+
+def test_csv_has_the_average_and_every_view_of_every_video(tmp_path):
+    write_dump(PREDICTIONS, tmp_path / "dump.csv", class_names=NAMES, view_average="logits")
+    rows = list(csv.reader((tmp_path / "dump.csv").open()))
+
+    assert rows[0] == ["video_index", "video_name", "label", "prediction", "view", "still", "slow"]
+    assert rows[1] == ["0", "a.mp4", "1", "1", "mean", "0.25", "0.75"]
+    assert [row[4] for row in rows[1:]] == ["mean", "0", "1"] * 2
+    assert rows[-1][5:] == ["6.0", "7.0"]
+
+
+def test_a_pickle_that_would_run_code_is_refused(tmp_path):
+    path = tmp_path / "dump.pkl"
+    path.write_bytes(pickle.dumps({"videos": print}))
+
+    with pytest.raises(CheckpointError, match=r"not a dump .*it asks for builtins\.print"):
+        read_dump(path)
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"videos": [{}], "class_names": []}'])
+def test_another_file_is_refused_by_name(tmp_path, content):
+    path = tmp_path / "dump.json"
+    path.write_text(content)
+
+    with pytest.raises(CheckpointError, match=r"dump\.json is not a dump of predictions"):
+        read_dump(path)
+
+
+def test_another_suffix_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"must end in one of \.pkl, \.json, \.csv, got 'dump\.txt'"):
+        write_dump(PREDICTIONS, tmp_path / "dump.txt", class_names=NAMES, view_average="logits")

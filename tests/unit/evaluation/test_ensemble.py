@@ -1,0 +1,53 @@
+"""Ensembles: weighted means by hand, videos matched by name."""
+
+import pytest
+import torch
+
+from tsn_tsm_plugin.evaluation import Predictions, combine
+
+
+def member(logits, names=("a", "b"), labels=(0, 1)):
+    logits_BVK = torch.tensor(logits)
+    return Predictions(
+        torch.arange(len(names)), list(names), torch.tensor(labels), logits_BVK.mean(1), logits_BVK
+    )
+
+
+ONE = member([[[2.0, 0.0]], [[0.0, 4.0]]])
+TWO = member([[[0.0, 6.0], [0.0, 2.0]], [[1.0, 0.0], [1.0, 0.0]]])
+
+
+def test_logits_are_averaged_over_views_and_then_by_weight():
+    ensemble = combine([ONE, TWO], weights=[3.0, 1.0], how="logits")
+
+    assert ensemble.scores.tolist() == [[1.5, 1.0], [0.25, 3.0]]
+
+
+def test_probabilities_are_taken_of_each_view():
+    ensemble = combine([ONE], weights=[5.0], how="probabilities")
+
+    torch.testing.assert_close(ensemble.scores, torch.softmax(ONE.view_logits[:, 0].double(), 1))
+
+
+def test_videos_are_matched_by_name():
+    swapped = member([[[0.0, 4.0]], [[2.0, 0.0]]], names=("b", "a"), labels=(1, 0))
+
+    assert torch.equal(combine([ONE, swapped], weights=[1, 1], how="logits").scores, ONE.scores.double())
+
+
+CLIP = [[0.0, 1.0]]
+
+
+@pytest.mark.parametrize(
+    ("other", "weights", "message"),
+    [
+        (member([CLIP, CLIP], names="ac"), [1, 1], r"lacks 1 of the first's and has 1 others \(b, c\)"),
+        (member([CLIP, CLIP], labels=(1, 1)), [1, 1], "labels; those of number 2 differ"),
+        (member([[[0.0, 1.0, 2.0]]] * 2), [1, 1], "the first has 2, number 2 has 3"),
+        (TWO, [1], "one weight for each of 2 dumps, got 1"),
+        (TWO, [1, -1], "add up to more than 0"),
+    ],
+)
+def test_members_that_do_not_fit_are_refused(other, weights, message):
+    with pytest.raises(ValueError, match=message):
+        combine([ONE, other], weights=weights, how="logits")

@@ -1,0 +1,116 @@
+"""Predictions as files that other programs read: pickle, JSON and CSV.
+
+Pickle and JSON hold one dictionary of plain Python values::
+
+    {"class_names": [...], "view_average": "probabilities",
+     "videos": [{"video_index", "video_name", "label", "prediction", "scores", "view_logits"}, ...]}
+
+where ``scores`` are K numbers and ``view_logits`` V rows of K.
+
+CSV holds one row per video and view, the first of each video being the average: ``video_index, video_name,
+label, prediction, view`` (``mean``, then 0, 1, ...), and a column for each class.
+"""
+
+import csv
+import json
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+
+from tsn_tsm_plugin.errors import CheckpointError
+from tsn_tsm_plugin.evaluation.predictions import Predictions
+
+FORMATS = (".pkl", ".json", ".csv")
+
+
+def write_dump(predictions: Predictions, path: Path, *, class_names: list[str], view_average: str) -> None:
+    """Write predictions; the suffix of the path, one of ``FORMATS``, says how.
+
+    Args:
+        predictions: Of a whole split.
+        path: The file; its folder is made if it is missing.
+        class_names: K names.
+        view_average: How the scores came from the views' logits.
+
+    Raises:
+        ValueError: On another suffix.
+    """
+    if path.suffix not in FORMATS:
+        raise ValueError(f"A dump must end in one of {', '.join(FORMATS)}, got {path.name!r}.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {
+        "class_names": list(class_names),
+        "view_average": view_average,
+        "videos": list(_rows(predictions)),
+    }
+    if path.suffix == ".pkl":
+        path.write_bytes(pickle.dumps(content))
+    elif path.suffix == ".json":
+        path.write_text(json.dumps(content), encoding="utf-8")
+    else:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            _write_csv(file, content)
+
+
+def _rows(predictions: Predictions) -> Iterator[dict[str, Any]]:
+    top_B = predictions.top1.tolist()
+    for i, name in enumerate(predictions.video_name):
+        yield {
+            "video_index": int(predictions.video_index[i]),
+            "video_name": name,
+            "label": predictions.label[i].tolist(),
+            "prediction": top_B[i],
+            "scores": predictions.scores[i].tolist(),
+            "view_logits": predictions.view_logits[i].tolist(),
+        }
+
+
+def _write_csv(file: IO[str], content: dict[str, Any]) -> None:
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["video_index", "video_name", "label", "prediction", "view", *content["class_names"]])
+    for video in content["videos"]:
+        label = video["label"]
+        several = [str(k) for k, has in enumerate(label) if has] if isinstance(label, list) else [str(label)]
+        start = [video["video_index"], video["video_name"], " ".join(several), video["prediction"]]
+        writer.writerow([*start, "mean", *video["scores"]])
+        writer.writerows([*start, view, *logits] for view, logits in enumerate(video["view_logits"]))
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Reads plain Python values; a file that names anything else could run code."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+
+
+def read_dump(path: Path) -> tuple[Predictions, list[str]]:
+    """Read a pickle or JSON file of :func:`write_dump`.
+
+    Returns:
+        The predictions and the class names.
+
+    Raises:
+        CheckpointError: If the file is missing, damaged, of another kind, or a pickle of more than plain
+            values.
+    """
+    try:
+        if path.suffix == ".pkl":
+            with path.open("rb") as file:
+                content = _PlainUnpickler(file).load()
+        else:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        videos, class_names = content["videos"], content["class_names"]
+        columns = {key: torch.tensor([video[key] for video in videos]) for key in _COLUMNS}
+        names = [video["video_name"] for video in videos]
+    except (OSError, ValueError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
+        raise CheckpointError(
+            f"{path} is not a dump of predictions, .pkl or .json ({type(error).__name__}: {error}). "
+            "tools.evaluate --dump FILE writes one."
+        ) from error
+    return Predictions(video_name=names, **columns), class_names
+
+
+_COLUMNS = ("video_index", "label", "scores", "view_logits")

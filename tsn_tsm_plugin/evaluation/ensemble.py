@@ -1,0 +1,59 @@
+"""Ensembles: the weighted mean of what several models, or two streams, said about the same videos."""
+
+from collections.abc import Sequence
+
+import torch
+
+from tsn_tsm_plugin.evaluation.predictions import Predictions
+from tsn_tsm_plugin.evaluation.views import average_views
+
+
+def combine(members: Sequence[Predictions], *, weights: Sequence[float], how: str) -> Predictions:
+    """Average the members' scores.
+
+    Args:
+        members: Predictions of the same videos, matched by name; the numbers of views may differ.
+        weights: One for each member; they need not add up to 1.
+        how: How each member's views are averaged before: ``"probabilities"``, ``"logits"`` or ``"sigmoids"``
+            (several labels). Members of different kinds only compare as probabilities.
+
+    Returns:
+        Predictions in the first member's order; the ensemble's score is their only view.
+
+    Raises:
+        ValueError: If the numbers of weights and members differ, or videos, labels or classes do.
+    """
+    if len(weights) != len(members):
+        raise ValueError(f"There must be one weight for each of {len(members)} dumps, got {len(weights)}.")
+    if sum(weights) <= 0:
+        raise ValueError(f"The weights must add up to more than 0, got {list(weights)}.")
+    first = members[0]
+    total = torch.zeros_like(first.scores, dtype=torch.float64)
+    for number, (member, weight) in enumerate(zip(members, weights, strict=True), start=1):
+        order = _order_as(first, member, number)
+        total += weight * average_views(member.view_logits.double(), how=how)[order]
+    scores = total / sum(weights)
+    return Predictions(first.video_index, first.video_name, first.label, scores, scores[:, None])
+
+
+def _order_as(first: Predictions, other: Predictions, number: int) -> list[int]:
+    """Return where each video of ``first`` stands in ``other``."""
+    if other.scores.shape[1] != first.scores.shape[1]:
+        raise ValueError(
+            f"All dumps must have the same classes: the first has {first.scores.shape[1]}, number {number} "
+            f"has {other.scores.shape[1]}."
+        )
+    places = {name: place for place, name in enumerate(other.video_name)}
+    missing = [name for name in first.video_name if name not in places]
+    if missing or len(places) != len(first):
+        extra = [name for name in places if name not in set(first.video_name)]
+        raise ValueError(
+            f"All dumps must be of the same videos: number {number} lacks {len(missing)} of the first's and "
+            f"has {len(extra)} others ({', '.join([*missing, *extra][:3])})."
+        )
+    order = [places[name] for name in first.video_name]
+    if not torch.equal(other.label[order], first.label):
+        raise ValueError(
+            f"All dumps must have the same labels; those of number {number} differ from the first's."
+        )
+    return order

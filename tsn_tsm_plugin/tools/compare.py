@@ -1,0 +1,24 @@
+"""Put runs side by side: ``python -m tsn_tsm_plugin.tools.compare RUN RUN ...``."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tsn_tsm_plugin.tools.command import run_command
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return its exit code."""
+    parser = argparse.ArgumentParser(prog="tsn-tsm-compare", description=__doc__)
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder")
+    args = parser.parse_args(argv)
+
+    # Imported after the arguments: --help and mistakes need not wait for torch.
+    from tsn_tsm_plugin.engine.compare import compare_runs
+
+    return run_command(lambda: print(compare_runs(args.runs)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

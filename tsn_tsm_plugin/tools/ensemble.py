@@ -1,0 +1,59 @@
+"""Combine predictions: ``python -m tsn_tsm_plugin.tools.ensemble DUMP DUMP ... [--weights W W ...]``.
+
+The dumps come from ``tools.evaluate --dump``: two streams, an 8-frame and a 16-frame model, or any others
+that scored the same videos.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tsn_tsm_plugin.tools.command import run_command
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="tsn-tsm-ensemble", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("dumps", nargs="+", type=Path, metavar="DUMP", help=".pkl or .json file")
+    parser.add_argument("--weights", nargs="+", type=float, metavar="W", help="one for each dump [1 each]")
+    parser.add_argument(
+        "--average",
+        choices=("probabilities", "logits", "sigmoids"),
+        default="probabilities",
+        help="what is averaged over views and dumps [probabilities]",
+    )
+    parser.add_argument(
+        "--dump", type=Path, metavar="FILE", help="write the ensemble's scores: .pkl, .json, .csv"
+    )
+    args = parser.parse_intermixed_args(argv)
+    return run_command(lambda: _combine(args))
+
+
+def _combine(args: argparse.Namespace) -> None:
+    # Imported after the arguments: --help and mistakes need not wait for torch.
+    from tsn_tsm_plugin.engine.results import format_accuracies, summarize
+    from tsn_tsm_plugin.errors import ConfigError
+    from tsn_tsm_plugin.evaluation import combine, read_dump, write_dump
+
+    read = [read_dump(path) for path in args.dumps]
+    class_names = read[0][1]
+    weights = args.weights or [1.0] * len(read)
+    try:
+        ensemble = combine([member for member, _ in read], weights=weights, how=args.average)
+        if args.dump:
+            write_dump(ensemble, args.dump, class_names=class_names, view_average=args.average)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    for path, (member, _), weight in zip(args.dumps, read, weights, strict=True):
+        alone = combine([member], weights=[1.0], how=args.average)
+        results = summarize(alone, class_names=class_names, view_average=args.average)
+        print(f"{format_accuracies(results)}   {path} x {weight:g}")
+    results = summarize(ensemble, class_names=class_names, view_average=args.average)
+    print(f"{format_accuracies(results)}   all together, {len(ensemble)} videos")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
