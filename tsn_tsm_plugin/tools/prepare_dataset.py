@@ -1,15 +1,24 @@
 """Make a dataset ready for training: its videos, list files and label map.
 
 python -m tsn_tsm_plugin.tools.prepare_dataset motion --out data/motion
+python -m tsn_tsm_plugin.tools.prepare_dataset sthv2 --annotations DIR --videos DIR --out data/sthv2
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tsn_tsm_plugin.log import setup_logging
+from tsn_tsm_plugin.log import get_logger, setup_logging
 from tsn_tsm_plugin.tools.command import run_command
+
+if TYPE_CHECKING:
+    from tsn_tsm_plugin.data.official.annotations import Annotations
+    from tsn_tsm_plugin.data.official.convert import Conversion
+    from tsn_tsm_plugin.data.official.catalog import Storage
+
+logger = get_logger(__name__)
 
 
 def _add_motion(datasets: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -29,10 +38,14 @@ def _add_motion(datasets: "argparse._SubParsersAction[argparse.ArgumentParser]")
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="the same seed gives the same files (default: 0)"
     )
+    _add_num_workers(parser)
+    parser.set_defaults(prepare=_prepare_motion)
+
+
+def _add_num_workers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--num-workers", type=int, metavar="N", help="processes, 0 for this one alone (default: one per core)"
     )
-    parser.set_defaults(prepare=_prepare_motion)
 
 
 def _prepare_motion(args: argparse.Namespace) -> None:
@@ -48,6 +61,122 @@ def _prepare_motion(args: argparse.Namespace) -> None:
     )
 
 
+def _add_official(datasets: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    from tsn_tsm_plugin.data.official.catalog import OFFICIAL_DATASETS
+
+    for name, dataset in OFFICIAL_DATASETS.items():
+        stored = "folders of JPEG frames" if dataset.storage.template else "video files"
+        parser = datasets.add_parser(
+            name,
+            help=f"{dataset.title}, {dataset.num_classes} classes",
+            description=f"Check the {stored} of {dataset.title} against its official annotations, and write "
+            "list files, label map, what a recipe sets, and a report of what is missing or unreadable.",
+        )
+        parser.add_argument(
+            "--annotations", type=Path, required=True, metavar="DIR", help="folder of the official files"
+        )
+        parser.add_argument(
+            "--videos", type=Path, required=True, metavar="DIR", help=f"folder of the {stored}"
+        )
+        if dataset.has_numbered_splits:
+            parser.add_argument(
+                "--split", type=int, choices=(1, 2, 3), default=1, help="official split (default: 1)"
+            )
+        _add_output(parser, can_convert=not dataset.storage.template)
+        parser.set_defaults(prepare=_prepare_official, dataset=name)
+
+
+def _add_folder(datasets: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = datasets.add_parser(
+        "folder",
+        help="your own videos, one folder for each class",
+        description="Read DIR/class/video, or DIR/train/class/video and DIR/val/class/video.",
+    )
+    parser.add_argument("--videos", type=Path, required=True, metavar="DIR", help="folder of the classes")
+    parser.add_argument(
+        "--val-share",
+        type=float,
+        default=0.2,
+        metavar="SHARE",
+        help="share of each class for validation, where DIR is not divided (default: %(default)s)",
+    )
+    _add_output(parser, can_convert=True)
+    parser.set_defaults(prepare=_prepare_folder)
+
+
+def _add_output(parser: argparse.ArgumentParser, *, can_convert: bool) -> None:
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of what is written")
+    _add_num_workers(parser)
+    parser.set_defaults(convert=None)
+    if not can_convert:
+        return
+    group = parser.add_argument_group("conversion into --out, so that reading few frames is cheap")
+    group.add_argument(
+        "--convert",
+        choices=("frames", "videos"),
+        help="extract JPEG frames, or encode anew as H.264; both go on where they were stopped",
+    )
+    size = group.add_mutually_exclusive_group()
+    size.add_argument("--short-side", type=int, default=0, metavar="PX", help="of the frames (default: kept)")
+    size.add_argument("--height", type=int, default=0, metavar="PX", help="of the frames (default: kept)")
+    group.add_argument("--quality", type=int, default=95, metavar="Q", help="of JPEG, 1-100 (default: 95)")
+    group.add_argument(
+        "--template", default="img_{:05}.jpg", help="name of a frame's file (default: %(default)s)"
+    )
+    group.add_argument(
+        "--keyframe-interval", type=int, default=16, metavar="N", help="frames of H.264 (default: 16)"
+    )
+    group.add_argument("--crf", type=int, default=20, metavar="Q", help="quality of H.264 (default: 20)")
+
+
+def _conversion(args: argparse.Namespace) -> "Conversion | None":
+    from tsn_tsm_plugin.data.official.convert import FrameExtraction, Resize, Transcoding
+
+    if args.convert is None:
+        return None
+    resize = Resize(short_side=args.short_side, height=args.height)
+    if args.convert == "frames":
+        return FrameExtraction(resize=resize, quality=args.quality, template=args.template)
+    return Transcoding(resize=resize, keyframe_interval=args.keyframe_interval, crf=args.crf)
+
+
+def _prepare_official(args: argparse.Namespace) -> None:
+    from tsn_tsm_plugin.data.official.catalog import OFFICIAL_DATASETS
+
+    dataset = OFFICIAL_DATASETS[args.dataset]
+    split = {"split": args.split} if dataset.has_numbered_splits else {}
+    annotations = dataset.read(args.annotations, **split)
+    if len(annotations.class_names) != dataset.num_classes:
+        logger.warning(
+            f"{dataset.title} has {dataset.num_classes} classes, but {args.annotations} has "
+            f"{len(annotations.class_names)}: labels are not those of published weights."
+        )
+    _prepare(dataset.title, annotations, dataset.storage, args)
+
+
+def _prepare_folder(args: argparse.Namespace) -> None:
+    from tsn_tsm_plugin.data.official.class_folders import read_class_folders
+    from tsn_tsm_plugin.data.official.catalog import Storage
+
+    annotations = read_class_folders(args.videos, val_share=args.val_share)
+    _prepare(args.videos.name, annotations, Storage(), args)
+
+
+def _prepare(title: str, annotations: "Annotations", storage: "Storage", args: argparse.Namespace) -> None:
+    from tsn_tsm_plugin.data.motion import usable_cpus
+    from tsn_tsm_plugin.data.official.prepare import prepare_dataset
+
+    prepare_dataset(
+        title,
+        annotations,
+        videos_dir=args.videos,
+        out_dir=args.out,
+        storage=storage,
+        conversion=_conversion(args),
+        num_workers=usable_cpus() if args.num_workers is None else args.num_workers,
+    )
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code: 130 after Ctrl-C, 2 after a mistake."""
     parser = argparse.ArgumentParser(
@@ -57,6 +186,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     datasets = parser.add_subparsers(metavar="DATASET", required=True)
     _add_motion(datasets)
+    _add_official(datasets)
+    _add_folder(datasets)
     args = parser.parse_args(argv)
     setup_logging()
     try:

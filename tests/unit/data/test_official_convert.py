@@ -1,0 +1,144 @@
+"""Frames extracted from videos and videos encoded anew: what is written is whole, and what was asked for."""
+
+import re
+
+import av
+import pytest
+import torch
+from PIL import Image
+from support.videos import frame_number, numbered_frames, sequential_frames, write_video
+
+from tsn_tsm_plugin.data.frame_folder import FrameFolderReader
+from tsn_tsm_plugin.data.official import convert
+from tsn_tsm_plugin.data.official.convert import FrameExtraction, Resize, Transcoding
+from tsn_tsm_plugin.data.reader import VideoReader
+from tsn_tsm_plugin.errors import VideoError
+
+NUM_FRAMES = 20
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    return write_video(tmp_path_factory.mktemp("source") / "a.mp4", NUM_FRAMES, gop_size=20)
+
+
+def test_extracted_frames_are_the_jpeg_images_of_the_decoded_ones(video, tmp_path):
+    FrameExtraction(quality=80).write(video, tmp_path / "a", NUM_FRAMES)
+
+    for number, frame_CHW in enumerate(sequential_frames(video), start=1):
+        Image.fromarray(frame_CHW.permute(1, 2, 0).numpy()).save(tmp_path / "frame.jpg", quality=80)
+        assert (tmp_path / f"a/img_{number:05}.jpg").read_bytes() == (tmp_path / "frame.jpg").read_bytes()
+    reader = FrameFolderReader(tmp_path / "a")
+    assert [frame_number(frame) for frame in reader.read(range(NUM_FRAMES))] == list(range(NUM_FRAMES))
+
+
+def test_template_start_index_and_height_are_those_asked_for(video, tmp_path):
+    extraction = FrameExtraction(resize=Resize(height=24), template="{:03}.jpg", start_index=0, quality=50)
+
+    extraction.write(video, tmp_path / "a", NUM_FRAMES)
+
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [
+        f"{i:03}.jpg" for i in range(NUM_FRAMES)
+    ]
+    reader = FrameFolderReader(tmp_path / "a", template="{:03}.jpg", start_index=0)
+    assert (reader.height, reader.width) == (24, 32)
+
+
+@pytest.mark.parametrize("interval", [1, 4])
+def test_a_new_encoding_has_the_same_frames_and_keyframes_often_enough(video, tmp_path, interval):
+    Transcoding(resize=Resize(short_side=36), keyframe_interval=interval).write(
+        video, tmp_path / "a.mp4", NUM_FRAMES
+    )
+
+    with VideoReader(tmp_path / "a.mp4") as reader:
+        assert (reader.height, reader.width, reader.fps) == (36, 48, 25.0)
+        assert [frame_number(frame) for frame in reader.read(range(NUM_FRAMES))] == list(range(NUM_FRAMES))
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        keyframes = [number for number, frame in enumerate(container.decode(video=0)) if frame.key_frame]
+    assert max(b - a for a, b in zip(keyframes, [*keyframes[1:], NUM_FRAMES], strict=True)) <= interval
+
+
+def test_odd_sizes_and_variable_rates_keep_every_frame(tmp_path):
+    frames = numbered_frames(9, height=45, width=61)
+    source = write_video(
+        tmp_path / "odd.mkv",
+        frames,
+        codec="ffv1",
+        pix_fmt="bgr0",
+        pts=lambda number: number * number + number,
+    )
+
+    Transcoding().write(source, tmp_path / "odd.mp4", 9)
+    FrameExtraction().write(source, tmp_path / "odd", 9)
+
+    with VideoReader(tmp_path / "odd.mp4") as reader:
+        assert (reader.num_frames, reader.height, reader.width) == (9, 44, 60)
+    assert torch.equal(
+        torch.tensor([frame_number(f) for f in FrameFolderReader(tmp_path / "odd").read(range(9))]),
+        torch.arange(9),
+    )
+
+
+@pytest.mark.parametrize(
+    ("resize", "size", "expected"),
+    [
+        (Resize(), (240, 320), (240, 320)),
+        (Resize(short_side=256), (480, 640), (256, 341)),
+        (Resize(short_side=256), (640, 480), (341, 256)),
+        (Resize(height=240), (480, 640), (240, 320)),
+        (Resize(height=240), (640, 480), (240, 180)),
+        (Resize(short_side=256), (240, 320), (240, 320)),
+    ],
+)
+def test_a_resize_keeps_the_ratio_and_never_enlarges(resize, size, expected):
+    assert resize.size(*size) == expected
+    assert all(
+        px % 2 == 0 and abs(px - e) <= 1
+        for px, e in zip(resize.size(*size, multiple=2), expected, strict=True)
+    )
+
+
+def test_a_resize_by_two_rules_is_refused():
+    with pytest.raises(ValueError, match="short_side must be 0 with a height, got 256 and 240"):
+        Resize(short_side=256, height=240)
+
+
+@pytest.mark.parametrize("conversion", [FrameExtraction(), Transcoding()])
+def test_what_cannot_be_verified_leaves_nothing_behind(video, tmp_path, conversion):
+    with pytest.raises(VideoError, match=re.escape("must hold 21 frames, holds 20")):
+        conversion.write(video, tmp_path / "out" / "a", NUM_FRAMES + 1)
+
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("conversion", [FrameExtraction(), Transcoding()])
+def test_an_interrupted_conversion_leaves_no_target_and_the_next_one_succeeds(
+    video, tmp_path, conversion, monkeypatch
+):
+    whole_decode = convert._decode
+
+    def stopped(source):
+        for number, frame in enumerate(whole_decode(source)):
+            if number == 7:
+                raise KeyboardInterrupt
+            yield frame
+
+    monkeypatch.setattr(convert, "_decode", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        conversion.write(video, tmp_path / "a", NUM_FRAMES)
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(convert, "_decode", whole_decode)
+    (tmp_path / ".a.partial").mkdir()  # What a killed process leaves.
+
+    conversion.write(video, tmp_path / "a", NUM_FRAMES)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    conversion.check(tmp_path / "a", NUM_FRAMES)
+
+
+def test_a_damaged_source_is_an_error_with_its_path(video, tmp_path):
+    damaged = tmp_path / "damaged.mp4"
+    damaged.write_bytes(video.read_bytes()[:-900])
+
+    with pytest.raises(VideoError, match=re.escape(f"{damaged}: ")):
+        Transcoding().write(damaged, tmp_path / "a.mp4", NUM_FRAMES)

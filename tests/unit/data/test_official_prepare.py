@@ -1,0 +1,290 @@
+"""Whole preparations of tiny datasets: lists, labels, recipe lines, report; stopped, resumed and repeated."""
+
+import json
+import shutil
+
+import pytest
+import yaml
+from support.official_files import (
+    KINETICS,
+    STHV2_LABELS,
+    sthv2_item,
+    write_clips,
+    write_files,
+    write_jester,
+    write_sthv2,
+)
+
+from tsn_tsm_plugin.config import load_cfg
+from tsn_tsm_plugin.data.annotations import label_map_hash
+from tsn_tsm_plugin.data.build import build_dataset, read_class_names
+from tsn_tsm_plugin.data.official import inspection as inspection_module
+from tsn_tsm_plugin.data.official import prepare as prepare_module
+from tsn_tsm_plugin.tools.prepare_dataset import main
+
+LEFT, RIGHT, CAMERA = (
+    "Pulling [something] from left to right",
+    "Pulling [something] from right to left",
+    "Approaching [something] with your camera",
+)
+
+
+@pytest.fixture(scope="module")
+def sthv2_sources(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sthv2")
+    write_sthv2(
+        folder / "labels",
+        train=[sthv2_item(1, LEFT), sthv2_item(2, RIGHT), sthv2_item(3, CAMERA), sthv2_item(4, CAMERA)],
+        val=[sthv2_item(5, LEFT), sthv2_item(6, RIGHT)],
+    )
+    write_clips(folder / "videos", {"1.webm": 9, "2.webm": 8, "4.webm": 7, "5.webm": 6})
+    (folder / "videos/6.webm").write_bytes(b"not a video")
+    return folder
+
+
+@pytest.fixture
+def sthv2(sthv2_sources, tmp_path):
+    return shutil.copytree(sthv2_sources, tmp_path / "sthv2")
+
+
+def run(name, *words):
+    return main([name, *map(str, words), "--num-workers", "0"])
+
+
+def prepare_sthv2(folder, *words, out="data"):
+    arguments = ("--annotations", folder / "labels", "--videos", folder / "videos", "--out", folder / out)
+    assert run("sthv2", *arguments, *words) == 0
+    return folder / out
+
+
+def snapshot(folder):
+    return {
+        str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes())
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_lists_hold_the_readable_videos_and_the_report_the_others(sthv2):
+    out = prepare_sthv2(sthv2)
+
+    assert (out / "train.txt").read_text() == "1.webm 1\n2.webm 2\n4.webm 0\n"
+    assert (out / "val.txt").read_text() == "5.webm 1\n"
+    assert (out / "labels.txt").read_text().splitlines() == list(STHV2_LABELS)
+    report = json.loads((out / "report.json").read_text())
+    assert report["label_map_hash"] == label_map_hash(list(STHV2_LABELS))
+    assert report["flip_label_pairs"] == [[1, 2], [4, 5]]
+    assert report["splits"]["train"] == {"annotated": 4, "readable": 3, "missing": ["3"], "unreadable": {}}
+    (reason,) = report["splits"]["val"]["unreadable"].values()
+    assert reason.startswith(f"{sthv2}/videos/6.webm: cannot be opened as a video")
+
+
+def test_what_a_recipe_sets_reads_the_dataset(sthv2, tmp_path):
+    out = prepare_sthv2(sthv2)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text((out / "dataset.yaml").read_text())
+
+    cfg = load_cfg(recipe, ["DATA.TEST_SHORT_SIDE=0", "DATA.TRAIN_CROP_SIZE=32"])
+
+    assert cfg.MODEL.NUM_CLASSES == 6
+    assert cfg.DATA.FLIP_LABEL_PAIRS == ((1, 2), (4, 5))
+    assert read_class_names(cfg) == list(STHV2_LABELS)
+    clip = build_dataset(cfg, "val")[0]
+    assert (clip["label"], clip["video"].shape) == (1, (3, 8, 32, 32))
+
+
+def test_running_it_again_changes_nothing_and_looks_at_no_video(sthv2, monkeypatch):
+    before = snapshot(prepare_sthv2(sthv2))
+    monkeypatch.setattr(inspection_module, "_count_file", None)
+
+    assert snapshot(prepare_sthv2(sthv2)) == before
+
+
+def test_a_stopped_run_goes_on_where_it_stopped(sthv2, monkeypatch):
+    looked_at = []
+    count = inspection_module._count_file
+
+    def stop_at_the_third(source):
+        if len(looked_at) == 2:
+            raise KeyboardInterrupt
+        looked_at.append(source.name)
+        return count(source)
+
+    monkeypatch.setattr(inspection_module, "_count_file", stop_at_the_third)
+    arguments = ("--annotations", sthv2 / "labels", "--videos", sthv2 / "videos", "--out", sthv2 / "data")
+    assert run("sthv2", *arguments) == 130
+    with (sthv2 / "data/checked.jsonl").open("a") as journal:
+        journal.write('{"name": "4.webm", "sta')  # A kill in the middle of a line.
+    monkeypatch.setattr(inspection_module, "_count_file", lambda s: looked_at.append(s.name) or count(s))
+
+    out = prepare_sthv2(sthv2)
+
+    assert looked_at == ["1.webm", "2.webm", "4.webm", "5.webm", "6.webm"]
+    assert (out / "train.txt").read_text() == "1.webm 1\n2.webm 2\n4.webm 0\n"
+    assert snapshot(prepare_sthv2(sthv2)) == snapshot(out)
+
+
+def test_a_mended_video_is_looked_at_again(sthv2):
+    prepare_sthv2(sthv2)
+    shutil.copy(sthv2 / "videos/5.webm", sthv2 / "videos/6.webm")
+    shutil.copy(sthv2 / "videos/5.webm", sthv2 / "videos/3.webm")
+
+    out = prepare_sthv2(sthv2)
+
+    assert (out / "val.txt").read_text() == "5.webm 1\n6.webm 2\n"
+    assert "3.webm 0" in (out / "train.txt").read_text()
+
+
+def test_workers_find_what_one_process_finds(sthv2):
+    alone = prepare_sthv2(sthv2)
+    arguments = ("--annotations", sthv2 / "labels", "--videos", sthv2 / "videos", "--out", sthv2 / "shared")
+
+    assert main(["sthv2", *map(str, arguments), "--num-workers", "2"]) == 0
+
+    for name in ("train.txt", "val.txt", "labels.txt", "report.json"):
+        assert (sthv2 / "shared" / name).read_text() == (alone / name).read_text()
+
+
+def test_extraction_writes_lists_of_frames_and_is_not_done_twice(sthv2, monkeypatch):
+    words = ("--convert", "frames", "--short-side", "32", "--quality", "80", "--template", "{:04}.jpg")
+    out = prepare_sthv2(sthv2, *words)
+
+    assert (out / "train.txt").read_text() == "1 9 1\n2 8 2\n4 7 0\n"
+    assert sorted(path.name for path in (out / "frames").iterdir()) == ["1", "2", "4", "5"]
+    data = yaml.safe_load((out / "dataset.yaml").read_text())["DATA"]
+    assert (data["FORMAT"], data["PATH_PREFIX"], data["FRAME_TEMPLATE"]) == ("frames", "frames", "{:04}.jpg")
+    before = snapshot(out)
+    monkeypatch.setattr(inspection_module, "_count_file", None)
+    assert snapshot(prepare_sthv2(sthv2, *words)) == before
+
+
+def test_an_extracted_folder_that_was_deleted_is_written_again(sthv2):
+    out = prepare_sthv2(sthv2, "--convert", "frames")
+    before = (out / "frames/2/img_00003.jpg").read_bytes()
+    shutil.rmtree(out / "frames/2")
+
+    prepare_sthv2(sthv2, "--convert", "frames")
+
+    assert (out / "frames/2/img_00003.jpg").read_bytes() == before
+
+
+def test_encoding_anew_writes_mp4_files_below_out(sthv2):
+    out = prepare_sthv2(sthv2, "--convert", "videos", "--short-side", "32", "--keyframe-interval", "2")
+
+    assert (out / "train.txt").read_text() == "1.mp4 1\n2.mp4 2\n4.mp4 0\n"
+    assert sorted(path.name for path in (out / "videos").iterdir()) == ["1.mp4", "2.mp4", "4.mp4", "5.mp4"]
+
+
+def test_writing_among_the_source_videos_is_refused(sthv2, capsys):
+    arguments = ("--annotations", sthv2 / "labels", "--videos", sthv2 / "videos", "--out", sthv2)
+
+    assert run("sthv2", *arguments, "--convert", "videos") == 2
+    assert "written and source videos would mix" in capsys.readouterr().err
+
+
+def test_frames_as_distributed_are_listed_with_their_number_and_a_gap_is_reported(tmp_path):
+    write_jester(tmp_path, train="10;Swiping Left\n11;No gesture\n12;No gesture\n", val="13;Swiping Right\n")
+    write_clips(tmp_path / "frames", {"10": 5, "11": 6, "12": 4, "13": 3})
+    (tmp_path / "frames/12/00002.jpg").unlink()
+
+    assert run("jester", "--annotations", tmp_path, "--videos", tmp_path / "frames", "--out", tmp_path) == 0
+
+    assert (tmp_path / "train.txt").read_text() == "10 5 0\n11 6 5\n"
+    assert (tmp_path / "val.txt").read_text() == "13 3 1\n"
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert "12/00002.jpg: a gap" in report["splits"]["train"]["unreadable"]["12"]
+    recipe = (tmp_path / "dataset.yaml").read_text()
+    assert "It also exchanges Turning Hand Clockwise / Turning Hand Counterclockwise ([3, 4])" in recipe
+    data = yaml.safe_load(recipe)["DATA"]
+    assert (data["PATH_PREFIX"], data["FRAME_TEMPLATE"], data["FRAME_START_INDEX"]) == (
+        "frames",
+        "{:05}.jpg",
+        1,
+    )
+
+
+def test_kinetics_is_found_in_folders_of_classes_or_of_splits(tmp_path):
+    write_files(tmp_path / "csv", {"train.csv": KINETICS.format(split="train")})
+    names = ["testifying/---QUuC4vJs_000084_000094.mp4", "air drumming/-0_3bxe_EmA_000003_000013.mp4"]
+    write_clips(tmp_path / "train", dict.fromkeys(names, 5))
+
+    arguments = ("--annotations", tmp_path / "csv", "--videos", tmp_path / "train", "--out", tmp_path / "out")
+    assert run("kinetics400", *arguments) == 0
+
+    assert (tmp_path / "out/train.txt").read_text().splitlines() == [f"{names[0]} 2", f"{names[1]} 0"]
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    assert report["splits"]["train"]["missing"] == ["-1q7jA3DXQM_000150_000160"]
+
+
+@pytest.mark.parametrize(
+    ("name", "files", "video"),
+    [
+        (
+            "ucf101",
+            {
+                "classInd.txt": "1 Run\n2 Sit\n",
+                "trainlist02.txt": "Sit/v_a.avi 2\n",
+                "testlist02.txt": "",
+            },
+            "Sit/v_a.mp4",
+        ),
+        ("hmdb51", {"run_test_split2.txt": "", "sit_test_split2.txt": "v_a.avi 1\n"}, "sit/v_a.mp4"),
+    ],
+)
+def test_a_numbered_split_is_chosen_and_another_suffix_does_not_matter(tmp_path, name, files, video):
+    write_files(tmp_path / "splits", files)
+    write_clips(tmp_path / "videos", {video: 4})
+
+    arguments = ("--annotations", tmp_path / "splits", "--videos", tmp_path / "videos", "--out", tmp_path)
+    assert run(name, *arguments, "--split", "2") == 0
+
+    assert (tmp_path / "train.txt").read_text() == f"{video} 1\n"
+
+
+def test_diving48_is_prepared(tmp_path):
+    write_files(
+        tmp_path,
+        {
+            "Diving48_vocab.json": [["Back", "15som"], ["Front", "25som"]],
+            "Diving48_V2_train.json": [{"vid_name": "x_00001", "label": 1, "start_frame": 0, "end_frame": 3}],
+            "Diving48_V2_test.json": [{"vid_name": "x_00002", "label": 0, "start_frame": 0, "end_frame": 3}],
+        },
+    )
+    write_clips(tmp_path / "rgb", {"x_00001.mp4": 4, "x_00002.mp4": 4})
+
+    assert run("diving48", "--annotations", tmp_path, "--videos", tmp_path / "rgb", "--out", tmp_path) == 0
+
+    assert (tmp_path / "val.txt").read_text() == "x_00002.mp4 0\n"
+    assert (tmp_path / "labels.txt").read_text() == "Back 15som\nFront 25som\n"
+
+
+def test_a_plain_folder_of_classes_needs_no_annotations(tmp_path):
+    write_clips(tmp_path / "mine", {"train/run/a b.mp4": 4, "train/sit/c.mp4": 4, "val/run/d.mp4": 4})
+
+    assert run("folder", "--videos", tmp_path / "mine", "--out", tmp_path / "out") == 0
+
+    assert (tmp_path / "out/train.txt").read_text() == "train/run/a b.mp4 0\ntrain/sit/c.mp4 1\n"
+    assert (tmp_path / "out/val.txt").read_text() == "val/run/d.mp4 0\n"
+
+
+def test_no_readable_video_at_all_is_an_error(sthv2, capsys):
+    empty = sthv2 / "empty"
+    empty.mkdir()
+    for folder, fault in (
+        (empty, "must hold the annotated videos, for example 1"),
+        (sthv2 / "none", "no such folder"),
+    ):
+        arguments = ("--annotations", sthv2 / "labels", "--videos", folder, "--out", sthv2 / "data")
+        assert run("sthv2", *arguments) == 2
+        assert f"error: {folder}: {fault}" in capsys.readouterr().err
+
+
+def test_a_written_file_appears_whole_and_an_equal_one_is_left_alone(tmp_path):
+    path = tmp_path / "a.txt"
+    prepare_module.write_if_changed(path, "one\n")
+    before = path.stat().st_mtime_ns
+    prepare_module.write_if_changed(path, "one\n")
+
+    assert path.stat().st_mtime_ns == before
+    prepare_module.write_if_changed(path, "two\n")
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("a.txt", "two\n")]

@@ -1,0 +1,1 @@
+"""The annotation files of the published datasets, read as they are distributed."""

@@ -1,0 +1,104 @@
+"""What annotation files say, whatever their form: classes, and the videos of each split with their labels."""
+
+import csv
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tsn_tsm_plugin.errors import AnnotationError
+
+
+class AnnotatedVideo(NamedTuple):
+    """A video that annotations name.
+
+    Attributes:
+        names: Under which it may lie below the folder of the videos, without suffix, the likeliest first.
+        label: Its class.
+    """
+
+    names: tuple[str, ...]
+    label: int
+
+
+class Annotations(NamedTuple):
+    """A dataset as its annotation files describe it.
+
+    Attributes:
+        class_names: Name of each label.
+        splits: ``"train"``, ``"val"`` and, where it has labels, ``"test"``.
+    """
+
+    class_names: list[str]
+    splits: dict[str, list[AnnotatedVideo]]
+
+
+ReadAnnotations = Callable[[Path], Annotations]
+
+
+def find_file(folder: Path, *names: str) -> Path:
+    """Return the first of ``names`` that lies in ``folder`` or in a folder below it.
+
+    Raises:
+        AnnotationError: If none does.
+    """
+    for name in names:
+        if found := sorted(folder.rglob(name)):
+            return found[0]
+    raise AnnotationError(
+        f"{folder}: must hold {' or '.join(names)}, as the dataset is distributed. Check --annotations."
+    )
+
+
+def read_text(path: Path) -> str:
+    """Read a text file, or say what keeps it from being read."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise AnnotationError(f"{path}: cannot be read ({error}). Fetch it again.") from error
+
+
+def read_lines(path: Path) -> list[tuple[int, str]]:
+    """Return the lines that are not blank, each with its number from 1."""
+    lines = enumerate(read_text(path).splitlines(), start=1)
+    return [(number, line.strip()) for number, line in lines if line.strip()]
+
+
+def read_json(path: Path, kind: type) -> Any:
+    """Return the content of a JSON file, a list or a dictionary as ``kind`` says."""
+    try:
+        content = json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise AnnotationError(f"{path}:{error.lineno}: is no JSON ({error.msg}). Fetch it again.") from error
+    if not isinstance(content, kind):
+        raise AnnotationError(f"{path}: must hold a {kind.__name__}, got {type(content).__name__}.")
+    return content
+
+
+def read_table(path: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
+    """Return the rows of a CSV file with a header, each with its line's number.
+
+    Raises:
+        AnnotationError: If a column is missing.
+    """
+    reader = csv.DictReader(read_text(path).splitlines())
+    missing = [column for column in columns if column not in (reader.fieldnames or ())]
+    if missing:
+        raise AnnotationError(f"{path}:1: must have the columns {', '.join(columns)}; {missing} are missing.")
+    return [(reader.line_num, {key: value or "" for key, value in row.items() if key}) for row in reader]
+
+
+def label_of(name: str, labels: dict[str, int], place: str) -> int:
+    """Return the label of a class name.
+
+    Raises:
+        AnnotationError: If there is no such class; starts with ``place``, the file and line.
+    """
+    if name not in labels:
+        raise AnnotationError(f"{place}: label {name!r} is not among the {len(labels)} classes.")
+    return labels[name]
+
+
+def numbered(names: Iterable[str]) -> dict[str, int]:
+    """Return the label of each name: its position."""
+    return {name: label for label, name in enumerate(names)}

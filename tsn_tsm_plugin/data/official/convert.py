@@ -1,0 +1,194 @@
+"""Videos made cheap to read sparsely: extracted to frames, or encoded anew with a short side and keyframes.
+
+Both write beside the target and rename when what was written has been read back, so that a target is whole or
+not there.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from PIL import Image
+
+from tsn_tsm_plugin.data.decoders.container import DEMUX_ERRORS, damaged, open_container
+from tsn_tsm_plugin.data.frame_folder import FrameFolderReader
+from tsn_tsm_plugin.data.reader import VideoReader
+from tsn_tsm_plugin.errors import VideoError
+
+
+@dataclass(frozen=True)
+class Resize:
+    """A size for frames; the ratio of the sides stays, and smaller frames keep their size.
+
+    Attributes:
+        short_side: Pixels of the shorter side; 0 leaves it.
+        height: Pixels of the height; 0 leaves it.
+    """
+
+    short_side: int = 0
+    height: int = 0
+
+    def __post_init__(self) -> None:
+        if self.short_side and self.height:
+            raise ValueError(f"short_side must be 0 with a height, got {self.short_side} and {self.height}.")
+        if min(self.short_side, self.height) < 0:
+            raise ValueError("short_side and height must not be negative.")
+
+    def size(self, height: int, width: int, *, multiple: int = 1) -> tuple[int, int]:
+        """Return height and width after resizing, rounded to a multiple."""
+        side = self.height or self.short_side
+        reference = height if self.height else min(height, width)
+        factor = min(side / reference, 1.0) if side else 1.0
+        return tuple(max(round(px * factor / multiple), 1) * multiple for px in (height, width))  # type: ignore[return-value]
+
+
+@dataclass(frozen=True)
+class FrameExtraction:
+    """Frames as JPEG images, ``folder/name/img_00001.jpg``.
+
+    Attributes:
+        resize: Size of the frames.
+        quality: Of JPEG, 1 to 100.
+        template: Name of a frame's file, with a field for its number.
+        start_index: Number of the first frame.
+    """
+
+    resize: Resize = Resize()
+    quality: int = 95
+    template: str = "img_{:05}.jpg"
+    start_index: int = 1
+
+    def target_name(self, name: str) -> str:
+        """Return the folder of frames of a video."""
+        return name.removesuffix(Path(name).suffix)
+
+    def write(self, source: Path, target: Path, num_frames: int) -> None:
+        """Extract every frame.
+
+        Raises:
+            VideoError: If the video is damaged or what was written is not what it holds.
+        """
+        _write_whole(target, lambda partial: self._write(source, partial, num_frames))
+
+    def _write(self, source: Path, partial: Path, num_frames: int) -> None:
+        partial.mkdir(parents=True)
+        for number, frame in enumerate(_decode(source)):
+            height, width = self.resize.size(frame.height, frame.width)
+            is_resized = (height, width) != (frame.height, frame.width)
+            # Unresized, the pixels are those that VideoReader gives.
+            how = "BICUBIC" if is_resized else None
+            rgb = frame.reformat(width, height, "rgb24", interpolation=how, threads=1)
+            path = partial / self.template.format(self.start_index + number)
+            Image.fromarray(rgb.to_ndarray()).save(path, "JPEG", quality=self.quality)
+        self.check(partial, num_frames)
+
+    def check(self, target: Path, num_frames: int) -> None:
+        """Read back the number of frames, and the first and the last of them.
+
+        Raises:
+            VideoError: If they are not what the video holds.
+        """
+        reader = FrameFolderReader(target, template=self.template, start_index=self.start_index)
+        num_files = sum(1 for _ in target.iterdir())
+        if not reader.num_frames == num_files == num_frames:
+            raise VideoError(f"{target}: must hold {num_frames} frames, holds {reader.num_frames}.")
+        reader.read([0, num_frames - 1])
+
+
+@dataclass(frozen=True)
+class Transcoding:
+    """H.264 in mp4 without sound, frame for frame, at the mean frame rate.
+
+    Attributes:
+        resize: Size of the frames, rounded to even numbers.
+        keyframe_interval: Most frames from one keyframe to the next; a sparse read decodes about half as many
+            for each frame it wants.
+        crf: Quality of x264, 0 (lossless) to 51.
+    """
+
+    resize: Resize = Resize()
+    keyframe_interval: int = 16
+    crf: int = 20
+
+    def target_name(self, name: str) -> str:
+        """Return the file of a video."""
+        return name.removesuffix(Path(name).suffix) + ".mp4"
+
+    def write(self, source: Path, target: Path, num_frames: int) -> None:
+        """Encode every frame.
+
+        Raises:
+            VideoError: If the video is damaged or what was written is not what it holds.
+        """
+        _write_whole(target, lambda partial: self._write(source, partial, num_frames))
+
+    def _write(self, source: Path, partial: Path, num_frames: int) -> None:
+        with VideoReader(source) as reader:
+            rate = Fraction(reader.fps or 25).limit_denominator(1001)
+        options = {"crf": str(self.crf), "x264-params": f"keyint={self.keyframe_interval}:threads=1"}
+        with av.open(str(partial), "w", format="mp4") as output:
+            stream = None
+            for number, frame in enumerate(_decode(source)):
+                if stream is None:
+                    stream = output.add_stream("libx264", rate=rate, options=options)
+                    stream.height, stream.width = self.resize.size(frame.height, frame.width, multiple=2)
+                    stream.pix_fmt = "yuv420p"
+                    stream.codec_context.time_base = 1 / rate
+                picture = frame.reformat(
+                    stream.width, stream.height, "yuv420p", interpolation="BICUBIC", threads=1
+                )
+                picture.pts, picture.time_base = number, 1 / rate
+                picture.pict_type = av.video.frame.PictureType.NONE  # Else the source's keyframes are kept.
+                output.mux(stream.encode(picture))
+            if stream is not None:
+                output.mux(stream.encode(None))
+        self.check(partial, num_frames)
+
+    def check(self, target: Path, num_frames: int) -> None:
+        """Read back the number of frames, and the first and the last of them.
+
+        Raises:
+            VideoError: If they are not what the video holds.
+        """
+        with VideoReader(target) as reader:
+            if reader.num_frames != num_frames:
+                raise VideoError(f"{target}: must hold {num_frames} frames, holds {reader.num_frames}.")
+            reader.read([0, num_frames - 1])
+
+
+Conversion = FrameExtraction | Transcoding
+
+
+def _decode(source: Path) -> Iterator[av.VideoFrame]:
+    """Decode all frames plainly, on one thread."""
+    container, stream = open_container(str(source))
+    with closing(container):
+        stream.codec_context.thread_count = 1
+        try:
+            yield from container.decode(stream)
+        except DEMUX_ERRORS as error:
+            raise damaged(str(source), error) from error
+
+
+def _write_whole(target: Path, write: Callable[[Path], None]) -> None:
+    """Let ``write`` make a hidden neighbour of the target, and rename it when it is whole."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.partial")
+    _remove(partial)
+    try:
+        write(partial)
+        _remove(target)
+        partial.rename(target)
+    finally:
+        _remove(partial)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
