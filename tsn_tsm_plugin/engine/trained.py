@@ -42,6 +42,12 @@ class TrainedModel:
     weights: str
     device: torch.device
 
+    @property
+    def description(self) -> str:
+        """What the network says of itself, in one line."""
+        describe = getattr(self.model, "describe", None)
+        return describe() if callable(describe) else type(self.model).__name__
+
     def top(self, probabilities: torch.Tensor, count: int = 5) -> list[tuple[str, float]]:
         """Return the ``count`` likeliest classes of (K,) with their probabilities, likeliest first."""
         values, indices = probabilities.topk(min(count, len(self.class_names)))

@@ -1,0 +1,108 @@
+"""Exported files against the trained network, in ONNX Runtime and torch.export."""
+
+import json
+
+import pytest
+import torch
+from support.exported import run_exported
+from support.trained import CLASS_NAMES, write_checkpoint
+from support.videos import write_video
+
+from tsn_tsm_plugin.engine.trained import load_trained
+from tsn_tsm_plugin.engine.windows import normalizer
+from tsn_tsm_plugin.models import StreamingTSM
+from tsn_tsm_plugin.tools import export
+
+
+def pixels(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("export")
+    return {
+        kind: write_checkpoint(folder / f"{kind}.pt", causal=kind == "online")
+        for kind in ("offline", "online")
+    }
+
+
+@pytest.fixture(params=["torch_export", pytest.param("onnx", marks=pytest.mark.extras)])
+def form(request):
+    if request.param == "onnx":
+        pytest.importorskip("onnxscript")
+        pytest.importorskip("onnxruntime")
+    return request.param
+
+
+def exported(weights, folder, form, *options: str):
+    out = folder / {"torch_export": "m.pt2", "onnx": "m.onnx"}[form]
+    assert export.main(["--weights", str(weights), "--format", form, "--out", str(out), *options]) == 0
+    return out, json.loads(out.with_suffix(".json").read_text())
+
+
+def test_a_clip_scores_alike_in_the_file_and_in_the_network(weights, tmp_path, form):
+    out, described = exported(weights["offline"], tmp_path, form, "--normalize")
+    trained = load_trained(weights["offline"], device=torch.device("cpu"))
+    for seed, batch in ((0, 1), (1, 2), (2, 5)):
+        video = pixels(batch, 3, 4, 32, 32, seed=seed)
+        (scores,) = run_exported(out, {"video": video})
+        with torch.no_grad():
+            expected = trained.model(normalizer(trained)(video))
+        torch.testing.assert_close(scores, expected, atol=1e-3, rtol=1e-3)
+    assert described["classes"] == CLASS_NAMES
+    assert described["inputs"] == {"video": {"shape": ["batch", 3, 4, 32, 32], "dtype": "uint8"}}
+    assert described["pixels"]["normalized_inside"] and described["pixels"]["mean"] == [
+        123.675,
+        116.28,
+        103.53,
+    ]
+    assert described["sampling"] == {"kind": "uniform", "frames": 4, "views_in_time": 1}
+
+
+def test_a_stream_goes_alike_in_the_file_and_in_the_network(weights, tmp_path, form):
+    out, described = exported(weights["online"], tmp_path, form, "--streaming", "--normalize")
+    trained = load_trained(weights["online"], device=torch.device("cpu"))
+    stream = StreamingTSM(trained.model)
+    names = [name for name in described["inputs"] if name != "frame"]
+    state = {name: torch.zeros(2, *described["inputs"][name]["shape"][1:]) for name in names}
+    for seed in range(3):
+        frame = pixels(2, 3, 32, 32, seed=seed)
+        scores, *following = run_exported(out, {"frame": frame, **state})
+        state = dict(zip(names, following, strict=True))
+        expected = stream(normalizer(trained)(frame[:, :, None])[:, :, 0])
+        torch.testing.assert_close(scores, expected, atol=1e-3, rtol=1e-3)
+    assert described["streaming"] and described["outputs"][1:] == [
+        n.replace("state.", "next.") for n in names
+    ]
+
+
+@pytest.mark.extras
+def test_int8_scores_nearly_as_the_network(weights, tmp_path):
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for index in range(4):
+        write_video(videos / f"{index}.mp4", 12 + index)
+    out, _ = exported(weights["offline"], tmp_path, "onnx", "--int8", "--calibrate", str(videos))
+    trained = load_trained(weights["offline"], device=torch.device("cpu"))
+    from tsn_tsm_plugin.engine.quantize import calibration_clips
+
+    small = out.with_suffix(".int8.onnx")
+    assert small.stat().st_size < 0.35 * out.stat().st_size
+    for clip in calibration_clips(trained, sorted(map(str, videos.iterdir())), normalize=False):
+        video = torch.from_numpy(clip)
+        (scores,), (exact,) = run_exported(small, {"video": video}), run_exported(out, {"video": video})
+        assert (scores - exact).abs().max() < 0.2 * exact.abs().max()
+
+
+def test_a_stream_of_a_network_that_looks_ahead_is_refused(weights, tmp_path, capsys):
+    options = ["--format", "torch_export", "--streaming", "--out", str(tmp_path / "m.pt2")]
+    assert export.main(["--weights", str(weights["offline"]), *options]) == 2
+    assert "A stream needs a causal TSM" in capsys.readouterr().err
+
+
+def test_int8_without_clips_to_measure_on_is_refused(weights, capsys):
+    assert export.main(["--weights", str(weights["offline"]), "--format", "onnx", "--int8"]) == 2
+    assert "--int8 needs --format onnx, no --streaming, and --calibrate" in capsys.readouterr().err

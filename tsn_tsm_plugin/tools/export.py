@@ -1,0 +1,93 @@
+"""Write a trained network to a file that runs without this library.
+
+    python -m tsn_tsm_plugin.tools.export --weights runs/tsm/motion_r18_8f --format onnx --out model.onnx
+    python -m tsn_tsm_plugin.tools.export --weights W --format torch_export --streaming --normalize
+    python -m tsn_tsm_plugin.tools.export --weights W --format onnx --int8 --calibrate data/motion/videos
+
+Beside the file, one of the same name with the suffix ``.json`` describes classes, sampling, layout, mean and
+std. The batch may have any size. ``--streaming`` exports one step of the online network, with its state as
+inputs and outputs.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tsn_tsm_plugin.errors import ConfigError
+from tsn_tsm_plugin.tools.command import run_command
+from tsn_tsm_plugin.tools.trained_command import add_weights_arguments, load_from_arguments
+
+if TYPE_CHECKING:
+    from tsn_tsm_plugin.engine.trained import TrainedModel
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return its exit code."""
+    args = _parser().parse_args(argv)
+    return run_command(lambda: _export(args))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_weights_arguments(parser)
+    parser.add_argument("--format", required=True, choices=("torch_export", "onnx"), help="of the file")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="default: model.pt2 or model.onnx")
+    parser.add_argument("--streaming", action="store_true", help="one step of the online network")
+    parser.add_argument("--normalize", action="store_true", help="take uint8 RGB and normalise inside")
+    parser.add_argument("--int8", action="store_true", help="also write FILE.int8.onnx, for CPUs")
+    parser.add_argument(
+        "--calibrate", nargs="+", default=[], metavar="VIDEO", help="videos whose activations give the ranges"
+    )
+    parser.add_argument(
+        "--num-calibrate", type=int, default=32, metavar="N", help="videos to take of them (default: 32)"
+    )
+    return parser
+
+
+def _export(args: argparse.Namespace) -> None:
+    if args.int8 and (args.format != "onnx" or args.streaming or not args.calibrate):
+        raise ConfigError("--int8 needs --format onnx, no --streaming, and --calibrate VIDEO...")
+    # Imported after the arguments: --help and mistakes need not wait for torch.
+    import torch
+
+    from tsn_tsm_plugin.engine.export_trained import SUFFIXES, export_trained, write_description
+    from tsn_tsm_plugin.log import setup_logging
+
+    setup_logging(rank=1)  # Warnings alone: standard output is for the result.
+    args.device = "cpu"
+    trained = load_from_arguments(args)
+    out = args.out or Path("model" + SUFFIXES[args.format])
+    options = {"form": args.format, "streaming": args.streaming, "normalize": args.normalize}
+    try:
+        plan = export_trained(trained, out, **options)
+        print(f"{out}: {', '.join(plan.inputs)} -> {', '.join(plan.outputs)}; {out.with_suffix('.json')}")
+        if args.int8:
+            with torch.no_grad():
+                quantized = _quantize(args, trained, out)
+            write_description(trained, plan, quantized, **options, int8=True)
+            print(f"{quantized}: the same in int8; {quantized.with_suffix('.json')}")
+    except (ValueError, ImportError) as error:
+        raise ConfigError(str(error)) from error
+
+
+def _quantize(args: argparse.Namespace, trained: "TrainedModel", source: Path) -> Path:
+    from tsn_tsm_plugin.engine.predict_videos import find_videos
+    from tsn_tsm_plugin.engine.progress import with_bar
+    from tsn_tsm_plugin.engine.quantize import calibration_clips, quantize_onnx
+
+    videos = find_videos(args.calibrate)
+    # Evenly over the list, which may be ordered by class.
+    step = max(1, len(videos) // args.num_calibrate)
+    videos = videos[::step][: args.num_calibrate]
+    out = source.with_suffix(".int8.onnx")
+    clips = calibration_clips(trained, videos, normalize=args.normalize)
+    quantize_onnx(source, out, iter(with_bar(clips, "calibrate", total=len(videos), shown=True)))
+    return out
+
+
+if __name__ == "__main__":
+    sys.exit(main())
