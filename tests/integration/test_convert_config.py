@@ -1,0 +1,162 @@
+"""MMAction2 configs as people have them, and the recipes that come of them."""
+
+import pytest
+
+from tsn_tsm_plugin import load_cfg
+from tsn_tsm_plugin.tools import convert_config
+
+BASE_0X = """
+model = dict(
+    type='Recognizer2D',
+    backbone=dict(type='ResNetTSM', pretrained='torchvision://resnet50', depth=50, norm_eval=False,
+        shift_div=8),
+    cls_head=dict(type='TSMHead', num_classes=400, in_channels=2048, spatial_type='avg',
+        consensus=dict(type='AvgConsensus', dim=1), dropout_ratio=0.5, init_std=0.001, is_shift=True),
+    train_cfg=None,
+    test_cfg=dict(average_clips='prob'))
+"""
+SCHEDULE_0X = """
+optimizer = dict(type='SGD', constructor='TSMOptimizerConstructor', paramwise_cfg=dict(fc_lr5=True),
+    lr=0.01, momentum=0.9, weight_decay=0.0001)
+optimizer_config = dict(grad_clip=dict(max_norm=20, norm_type=2))
+lr_config = dict(policy='step', step=[20, 40])
+total_epochs = 50
+"""
+LEAF_0X = """
+_base_ = ['model.py', 'schedule.py']
+model = dict(backbone=dict(num_segments=16,
+    non_local=((0, 0, 0), (1, 0, 1, 0), (1, 0, 1, 0, 1, 0), (0, 0, 0)),
+    non_local_cfg=dict(sub_sample=True, use_scale=False, mode='gaussian')), cls_head=dict(num_segments=16))
+dataset_type = 'RawframeDataset'
+data_root = 'data/sthv1/rawframes'
+ann_file_train = 'data/sthv1/train.txt'
+img_norm_cfg = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_bgr=False)
+flip_label_map = {2: 4, 4: 2, 30: 41, 41: 30}
+train_pipeline = [
+    dict(type='SampleFrames', clip_len=1, frame_interval=1, num_clips=16),
+    dict(type='RawFrameDecode'),
+    dict(type='Resize', scale=(-1, 256)),
+    dict(type='MultiScaleCrop', input_size=224, scales=(1, 0.875, 0.75, 0.66), random_crop=False,
+        max_wh_scale_gap=1, num_fixed_crops=13),
+    dict(type='Resize', scale=(224, 224), keep_ratio=False),
+    dict(type='Flip', flip_ratio=0.5, flip_label_map=flip_label_map),
+    dict(type='Imgaug', transforms='default'),
+    dict(type='GreenScreen', strength=3),
+    dict(type='Normalize', **img_norm_cfg),
+    dict(type='FormatShape', input_format='NCHW'),
+    dict(type='Collect', keys=['imgs', 'label'], meta_keys=[])]
+test_pipeline = [
+    dict(type='SampleFrames', clip_len=1, frame_interval=1, num_clips=16, twice_sample=True, test_mode=True),
+    dict(type='Resize', scale=(-1, 256)),
+    dict(type='ThreeCrop', crop_size=256),
+    dict(type='Normalize', **img_norm_cfg)]
+data = dict(videos_per_gpu=6, workers_per_gpu=4,
+    train=dict(type=dataset_type, ann_file=ann_file_train, filename_tmpl='{:05}.jpg',
+        pipeline=train_pipeline))
+evaluation = dict(interval=2, metrics=['top_k_accuracy'])
+optimizer = dict(lr=0.0075, weight_decay=0.0005)
+work_dir = './work_dirs/x/'
+my_own_thing = dict(depth=7)
+"""
+LEAF_1X = """
+model = dict(
+    type='Recognizer2D',
+    backbone=dict(type='ResNet', pretrained='https://download.pytorch.org/models/resnet50-11ad3fa6.pth',
+        depth=50, norm_eval=False),
+    cls_head=dict(type='TSNHead', num_classes=400, in_channels=2048, dropout_ratio=0.4, init_std=0.01,
+        average_clips='prob'),
+    data_preprocessor=dict(type='ActionDataPreprocessor', mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375], format_shape='NCHW',
+        blending=dict(type='MixupBlending', num_classes=400, alpha=.2)),
+    train_cfg=None, test_cfg=None)
+train_pipeline = [
+    dict(type='DecordInit'),
+    dict(type='DenseSampleFrames', clip_len=1, frame_interval=1, num_clips=5),
+    dict(type='RandomResizedCrop'),
+    dict(type='Resize', scale=(224, 224), keep_ratio=False),
+    dict(type='PackActionInputs')]
+test_pipeline = [
+    dict(type='SampleFrames', clip_len=1, frame_interval=1, num_clips=25, test_mode=True),
+    dict(type='Resize', scale=(-1, 256)),
+    dict(type='TenCrop', crop_size=224)]
+train_dataloader = dict(batch_size=32, num_workers=8, dataset=dict(type='VideoDataset', ann_file='train.txt'))
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=100, val_begin=1, val_interval=1)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.1, by_epoch=True, begin=0, end=5),
+    dict(type='MultiStepLR', begin=0, end=100, by_epoch=True, milestones=[40, 80], gamma=0.1)]
+optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=0.0001),
+    clip_grad=dict(max_norm=40, norm_type=2))
+auto_scale_lr = dict(enable=False, base_batch_size=256)
+default_hooks = dict(checkpoint=dict(interval=3, max_keep_ckpts=3))
+"""
+
+
+def convert(folder, files: dict[str, str], *options: str):
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    out = folder / "recipe.yaml"
+    assert convert_config.main([str(folder / "leaf.py"), "--out", str(out), *options]) == 0
+    return load_cfg(out), out.read_text()
+
+
+def test_a_tsm_config_of_0x_becomes_a_recipe_that_says_the_same(tmp_path):
+    files = {"model.py": BASE_0X, "schedule.py": SCHEDULE_0X, "leaf.py": LEAF_0X}
+    cfg, _ = convert(tmp_path, files)
+    assert (cfg.MODEL.ARCH, cfg.MODEL.BACKBONE, cfg.MODEL.BACKBONE_WEIGHTS) == (
+        "tsm",
+        "resnet50",
+        "IMAGENET1K_V1",
+    )
+    assert (cfg.DATA.NUM_FRAMES, cfg.MODEL.DROPOUT_RATE, cfg.TEST.VIEW_AVERAGE) == (16, 0.5, "probabilities")
+    assert cfg.NONLOCAL.INSTANTIATION == "gaussian"
+    assert list(cfg.NONLOCAL.LOCATION) == ["layer2.0", "layer2.2", "layer3.0", "layer3.2", "layer3.4"]
+    assert (cfg.DATA.FORMAT, cfg.DATA.FRAME_TEMPLATE) == ("frames", "{:05}.jpg")
+    assert (cfg.AUG.CROP, cfg.AUG.NUM_FIXED_CROPS, cfg.AUG.AA_TYPE) == ("multi_scale", 13, "imgaug_default")
+    assert cfg.DATA.RANDOM_FLIP and cfg.DATA.FLIP_LABEL_PAIRS == ((2, 4), (30, 41))
+    assert (cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS, cfg.DATA.TEST_CROP_SIZE) == (2, 3, 256)
+    assert (cfg.TRAIN.BATCH_SIZE, cfg.SOLVER.BASE_LR, cfg.SOLVER.WEIGHT_DECAY) == (48, 0.0075, 5e-4)
+    assert (cfg.SOLVER.PARAM_GROUPS, cfg.SOLVER.FC_LR5, cfg.SOLVER.CLIP_GRAD_L2NORM) == ("tsm", True, 20.0)
+    assert (cfg.SOLVER.STEPS, cfg.SOLVER.LRS, cfg.SOLVER.MAX_EPOCH) == ((0, 20, 40), (1.0, 0.1, 0.01), 50)
+    assert cfg.TRAIN.EVAL_PERIOD == 2
+
+
+def test_a_tsn_config_of_1x_becomes_a_recipe_that_says_the_same(tmp_path):
+    cfg, _ = convert(tmp_path, {"leaf.py": LEAF_1X}, "--num-gpus", "4")
+    assert (cfg.MODEL.ARCH, cfg.MODEL.BACKBONE_WEIGHTS, cfg.MODEL.FC_INIT_STD) == (
+        "tsn",
+        "IMAGENET1K_V2",
+        0.01,
+    )
+    assert (cfg.TSN.SAMPLING, cfg.TSN.TEST_SAMPLING, cfg.DATA.NUM_FRAMES) == ("dense", "uniform", 5)
+    assert (cfg.TEST.NUM_FRAMES, cfg.TEST.NUM_SPATIAL_CROPS) == (25, 10)
+    assert (cfg.AUG.CROP, cfg.DATA.RANDOM_FLIP) == ("random_resized", False)
+    assert (cfg.MIXUP.ENABLE, cfg.MIXUP.ALPHA, cfg.MIXUP.CUTMIX_ALPHA) == (True, 0.2, 0.0)
+    assert (cfg.TRAIN.BATCH_SIZE, cfg.SOLVER.BASE_BATCH_SIZE, cfg.SOLVER.AUTO_SCALE_LR) == (128, 256, False)
+    assert (cfg.SOLVER.WARMUP_EPOCHS, cfg.SOLVER.WARMUP_START_FACTOR) == (5.0, 0.1)
+    assert (cfg.SOLVER.STEPS, cfg.SOLVER.MAX_EPOCH, cfg.SOLVER.PARAM_GROUPS) == ((0, 40, 80), 100, "tsn")
+    assert cfg.SOLVER.CLIP_GRAD_L2NORM == 40.0 and cfg.TRAIN.EVAL_PERIOD == 1
+
+
+def test_what_was_not_carried_over_is_said_and_stands_on_top_of_the_recipe(tmp_path, capsys):
+    files = {"model.py": BASE_0X, "leaf.py": LEAF_0X}
+    _, text = convert(tmp_path, files)
+    said = capsys.readouterr().err
+    for place in (said, text.replace("\n# ", " ")):
+        assert "GreenScreen" in place and "my_own_thing.depth = 7" in place
+        assert "schedule.py is not there" in place and "8 GPUs with 6 videos each" in place
+    assert "work_dir" not in said
+    assert text.startswith("# Converted from leaf.py.\n")
+
+
+def test_a_recipe_that_still_has_faults_is_written_with_them_said(tmp_path, capsys):
+    (tmp_path / "leaf.py").write_text(LEAF_1X.replace("crop_size=224", "crop_size=320"))
+    assert convert_config.main([str(tmp_path / "leaf.py")]) == 0
+    printed = capsys.readouterr()
+    assert "TEST_CROP_SIZE: 320" in printed.out
+    assert "DATA.TEST_CROP_SIZE must be at most DATA.TEST_SHORT_SIDE" in printed.err
+
+
+@pytest.mark.parametrize("name", ["missing.py"])
+def test_a_missing_config_is_named(tmp_path, capsys, name):
+    assert convert_config.main([str(tmp_path / name)]) == 2
+    assert "missing.py: cannot be read" in capsys.readouterr().err

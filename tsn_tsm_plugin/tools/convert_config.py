@@ -1,0 +1,49 @@
+"""Turn an MMAction2 config of TSN or TSM into a recipe.
+
+    python -m tsn_tsm_plugin.tools.convert_config tsm_r50_1x1x8_50e_kinetics400_rgb.py > recipe.yaml
+
+The file is read, never run; its bases are found as the original finds them. What was not carried over, and
+what had to be assumed, is said on standard error and stands at the top of the recipe.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tsn_tsm_plugin.tools.command import run_command
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="convert_config", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("config", type=Path, help="the config file, .py")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="recipe to write; default: standard output")
+    parser.add_argument(
+        "--num-gpus", type=int, default=8, metavar="N", help="the config was meant for (default: 8)"
+    )
+    args = parser.parse_args(argv)
+    return run_command(lambda: _convert(args))
+
+
+def _convert(args: argparse.Namespace) -> None:
+    from tsn_tsm_plugin.config.mmaction_recipe import convert_settings
+    from tsn_tsm_plugin.config.python_literals import read_literals
+    from tsn_tsm_plugin.config.write import recipe_text
+
+    literals = read_literals(args.config)
+    recipe = convert_settings(literals.settings, num_gpus=args.num_gpus)
+    notes = [f"not read: {skipped}" for skipped in literals.skipped] + recipe.notes
+    text, faults = recipe_text(recipe.values, title=f"Converted from {args.config.name}.", notes=notes)
+    for line in [*notes, *faults]:
+        print(line, file=sys.stderr)
+    if args.out:
+        args.out.write_text(text, encoding="utf-8")
+    else:
+        print(text, end="")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
