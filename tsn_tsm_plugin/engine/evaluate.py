@@ -14,6 +14,7 @@ from tsn_tsm_plugin.engine.device import compute_device
 from tsn_tsm_plugin.engine.plots import plot_confusion_matrix
 from tsn_tsm_plugin.engine.predict import run_model, view_average_of
 from tsn_tsm_plugin.engine.ranks import Ranks
+from tsn_tsm_plugin.engine.report import write_report
 from tsn_tsm_plugin.engine.results import format_results, summarize
 from tsn_tsm_plugin.engine.run_folder import RunFolder, describe_environment
 from tsn_tsm_plugin.engine.stop import StopRequested, never
@@ -55,6 +56,8 @@ def evaluate(cfg: CfgNode) -> dict[str, Any]:
     logger.info(f"{model.describe()}; weights: {weights}")
     model.to(compute_device())
     results = test_model(cfg, model, folder, ranks, about={"weights": weights})
+    if ranks.is_main:
+        write_report(cfg, folder)
     logger.info(f"Results, also in {folder.results}:\n{format_results(results)}")
     if joined:
         distributed.destroy()

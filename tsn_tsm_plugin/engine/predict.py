@@ -70,11 +70,11 @@ class Predictor:
         return self._model(self._normalize(views.to(self._device, non_blocking=True))).float()
 
 
-def view_average_of(cfg: CfgNode, model: TSN | TSM) -> str:
+def view_average_of(cfg: CfgNode, model: nn.Module) -> str:
     """Return how views are averaged: ``TEST.VIEW_AVERAGE``, or what the method's reference does."""
     if cfg.DATA.MULTI_LABEL:
         return "sigmoids"
-    return model.view_average if cfg.TEST.VIEW_AVERAGE == "auto" else cfg.TEST.VIEW_AVERAGE
+    return str(model.view_average) if cfg.TEST.VIEW_AVERAGE == "auto" else cfg.TEST.VIEW_AVERAGE
 
 
 def run_model(

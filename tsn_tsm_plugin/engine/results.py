@@ -21,6 +21,8 @@ from tsn_tsm_plugin.evaluation import (
 METRICS = {"map": "mAP", "top1": "top-1", "top5": "top-5", "mean_class": "mean class", "loss": "loss"}
 # Classes shown at each end of the per-class table of the summary.
 _NUM_SHOWN = 5
+# Mistakes that a result names.
+_NUM_MISTAKES = 8
 
 
 def accuracies(predictions: Predictions, *, view_average: str) -> dict[str, float]:
@@ -71,11 +73,34 @@ def summarize(predictions: Predictions, *, class_names: list[str], view_average:
         accuracy_K = per_class_accuracy(confusion_KK).tolist()
         count_K = confusion_KK.sum(dim=1).tolist()
         results["confusion_matrix"] = confusion_KK.tolist()
+        results["worst_mistakes"] = _worst_mistakes(predictions, class_names, view_average=view_average)
     results["classes"] = [
         {"name": name, "num_videos": count, "accuracy": None if math.isnan(accuracy) else accuracy}
         for name, count, accuracy in zip(class_names, count_K, accuracy_K, strict=True)
     ]
     return results
+
+
+def _worst_mistakes(
+    predictions: Predictions, class_names: list[str], *, view_average: str
+) -> list[dict[str, Any]]:
+    """Return the wrong predictions that the model was surest of, surest first."""
+    scores_BK = predictions.scores.double()
+    shares_BK = scores_BK if view_average == "probabilities" else scores_BK.softmax(dim=1)
+    top_B, label_B = predictions.top1, predictions.label
+    wrong = (top_B != label_B).nonzero()[:, 0].tolist()
+    surest = sorted(wrong, key=lambda i: -shares_BK[i, top_B[i]].item())[:_NUM_MISTAKES]
+    return [
+        {
+            "video_index": int(predictions.video_index[i]),
+            "video_name": predictions.video_name[i],
+            "label": class_names[label_B[i]],
+            "label_percent": round(100 * shares_BK[i, label_B[i]].item(), 2),
+            "prediction": class_names[top_B[i]],
+            "prediction_percent": round(100 * shares_BK[i, top_B[i]].item(), 2),
+        }
+        for i in surest
+    ]
 
 
 def format_accuracies(results: dict[str, Any]) -> str:

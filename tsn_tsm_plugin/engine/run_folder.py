@@ -6,7 +6,8 @@
     environment.json   versions, machine, git        plots/         curves.png, confusion_matrix.png
     log.txt            what the terminal showed      tensorboard/   the same numbers as metrics.jsonl
     metrics.jsonl      one line per LOG_PERIOD       results.json   the final evaluation
-    bad_videos.txt     what could not be read       weights.safetensors   the final weights, to be used
+    report.html        all of it on one page         weights.safetensors   the final weights, to be used
+    bad_videos.txt     what could not be read
 """
 
 import contextlib
@@ -52,6 +53,7 @@ class RunFolder:
         self.metrics = self.path / "metrics.jsonl"
         self.results = self.path / "results.json"
         self.weights = self.path / "weights.safetensors"
+        self.report = self.path / "report.html"
         self.bad_videos = self.path / "bad_videos.txt"
         for folder in (self.path, self.checkpoints, self.plots):
             try:

@@ -29,6 +29,7 @@ from tsn_tsm_plugin.engine.plots import plot_curves
 from tsn_tsm_plugin.engine.progress import Stopwatch, clock
 from tsn_tsm_plugin.engine.randomness import make_deterministic, seed_all
 from tsn_tsm_plugin.engine.ranks import Ranks
+from tsn_tsm_plugin.engine.report import write_report
 from tsn_tsm_plugin.engine.results import format_results
 from tsn_tsm_plugin.engine.run_folder import RunFolder, describe_environment
 from tsn_tsm_plugin.engine.state import TrainingState
@@ -264,6 +265,9 @@ def _finish(
             class_names=read_class_names(cfg),
         )
         plot_curves(read_metrics(folder.metrics), folder.plots / "curves.png")
+        write_report(cfg, folder)
     logger.info(f"Results of the final weights:\n{format_results(results)}")
-    logger.info(f"Done in {clock(watch.lap())}. Checkpoints, metrics, plots and results are in {folder.path}")
+    logger.info(
+        f"Done in {clock(watch.lap())}. Checkpoints, plots, results and report.html are in {folder.path}"
+    )
     return results
