@@ -87,3 +87,13 @@ def test_time_stamps_that_cannot_be_trusted_are_refused(pts, reorder_depth, reas
 def test_a_frame_displayed_across_a_keyframe_is_refused():
     with pytest.raises(UnverifiedStreamError, match="across a keyframe"):
         build_frame_index([KEY, REFERENCE, KEY], [0, 2, 1], order="pts", reorder_depth=1)
+
+
+def test_time_stamps_that_contradict_the_bitstream_are_refused():
+    pictures = [KEY, REFERENCE, DROPPABLE]
+    counted = [
+        picture._replace(order_count=(1, count)) for picture, count in zip(pictures, [0, 4, 2], strict=True)
+    ]
+    assert build_frame_index(counted, [0, 2, 1], order="pts", reorder_depth=1).frames == [0, 2, 1]
+    with pytest.raises(UnverifiedStreamError, match="orders frames otherwise than the time stamps"):
+        build_frame_index(counted, [0, 1, 2], order="pts", reorder_depth=1)

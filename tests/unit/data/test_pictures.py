@@ -5,12 +5,14 @@ import pytest
 from support.videos import write_video
 
 from tsn_tsm_plugin.data.decoders.bits import BitReader
-from tsn_tsm_plugin.data.decoders.nal_units import H264Pictures, HevcPictures, split_nal_units
+from tsn_tsm_plugin.data.decoders.h264_pictures import H264Pictures
+from tsn_tsm_plugin.data.decoders.hevc_pictures import HevcPictures
+from tsn_tsm_plugin.data.decoders.nal_units import OrderCounter, split_nal_units
 from tsn_tsm_plugin.data.decoders.pictures import Picture, UnverifiedStreamError, scanner_for
 from tsn_tsm_plugin.data.decoders.vpx_av1_pictures import Vp8Pictures, Vp9Pictures
 
 START_CODE = b"\0\0\1"
-TRAIL_N, TRAIL_R, RASL_N, IDR, CRA, SEQUENCE_SET, END_OF_SEQUENCE = 0, 1, 8, 19, 21, 33, 36
+TRAIL_N, TRAIL_R, RASL_N, IDR, CRA, SEQUENCE_SET, PICTURE_SET, END_OF_SEQUENCE = 0, 1, 8, 19, 21, 33, 34, 36
 
 
 def hevc(kind, *, sub_layer=0, payload=b"\x80\x80"):
@@ -19,7 +21,13 @@ def hevc(kind, *, sub_layer=0, payload=b"\x80\x80"):
 
 
 def hevc_scanner(num_sub_layers=1):
-    return HevcPictures(hevc(SEQUENCE_SET, payload=bytes([num_sub_layers - 1 << 1 | 1])))
+    """A scanner that knows one sequence parameter set with 4 bits of order count, and one picture one."""
+    layers = bytes(2 if num_sub_layers > 1 else 0)
+    sequence_set = (
+        bytes([num_sub_layers - 1 << 1]) + b"\x55" * 12 + layers + bytes([0b1_010_1_1_0_1, 0b1_1_100000])
+    )
+    picture_set = bytes([0b1_1_0_0_000_1])
+    return HevcPictures(hevc(SEQUENCE_SET, payload=sequence_set) + hevc(PICTURE_SET, payload=picture_set))
 
 
 def packets_of(path):
@@ -41,6 +49,18 @@ def test_nal_units_are_split_by_lengths_or_by_start_codes():
     assert list(split_nal_units(b"\0\0\1ab\0\0\1c", 0)) == [(3, 5), (8, 9)]
     with pytest.raises(UnverifiedStreamError, match="do not fill the packet"):
         list(split_nal_units(b"\0\5ab", 2))
+
+
+def test_order_counts_are_completed_to_the_nearest_and_restart_with_their_period():
+    counter = OrderCounter()
+
+    def count(full, *, is_reset=False, is_anchor=True):
+        return counter.count(full % 16, 4, is_reset=is_reset, is_anchor=is_anchor)
+
+    assert count(0, is_reset=True) == (1, 0)
+    assert [count(full) for full in (6, 12, 20)] == [(1, 6), (1, 12), (1, 20)]
+    assert [count(full, is_anchor=False) for full in (16, 28, 18)] == [(1, 16), (1, 28), (1, 18)]
+    assert count(0, is_reset=True) == (2, 0)
 
 
 def test_an_hevc_picture_is_droppable_only_in_the_highest_sub_layer():
@@ -83,7 +103,7 @@ def test_a_stream_that_begins_midway_is_refused():
 def test_a_lost_h264_reference_picture_shows_in_the_next_one(tmp_path):
     extradata, packets = packets_of(write_video(tmp_path / "video.mp4", 12, b_frames=0))
     scanner = H264Pictures(extradata)
-    assert [scanner.scan(packet) for packet in packets[:4]] == [Picture(True), *[Picture(False)] * 3]
+    assert [scanner.scan(packet).is_start for packet in packets[:4]] == [True, False, False, False]
     with pytest.raises(UnverifiedStreamError, match="reference picture is missing"):
         scanner.scan(packets[5])
 

@@ -159,8 +159,8 @@ def test_odd_videos_are_exact(tmp_path, name, suffix):
     assert_reads_are_plain_decoding(write_video(tmp_path / f"video.{suffix}", **ODD[name]), num_reads=6)
 
 
-def copy_packets(source, target, *, shift_frames=0, skip_packets=0):
-    """Copy a stream without encoding it again, moved in time or without its first packets."""
+def copy_packets(source, target, *, shift_frames=0, skip_packets=0, display_as_decoded=False):
+    """Copy a stream without encoding it again: moved in time, without its first packets, with wrong times."""
     with (
         av.open(str(source)) as given,
         av.open(str(target), "w", options={"avoid_negative_ts": "disabled"}) as made,
@@ -172,6 +172,8 @@ def copy_packets(source, target, *, shift_frames=0, skip_packets=0):
             if packet.dts is None or number < skip_packets:
                 continue
             packet.pts, packet.dts, packet.stream = packet.pts + shift, packet.dts + shift, copied
+            if display_as_decoded:
+                packet.pts = packet.dts
             made.mux(packet)
     return target
 
@@ -182,6 +184,13 @@ def test_frames_hidden_by_an_edit_list_are_not_counted(tmp_path, shift_frames):
     path = copy_packets(source, tmp_path / "edited.mp4", shift_frames=shift_frames)
     decoder = assert_reads_are_plain_decoding(path)
     assert decoder.num_frames == 40 + shift_frames and decoder.is_sparse
+
+
+@pytest.mark.parametrize("name", ["h264.mp4", "h264.mkv", "hevc.mkv"])
+def test_wrong_time_stamps_do_not_change_the_order_of_frames(tmp_path, name):
+    source = write_case(tmp_path, REORDERING[name], gop_size=12)
+    path = copy_packets(source, tmp_path / f"wrong{source.suffix}", display_as_decoded=True)
+    assert not assert_reads_are_plain_decoding(path, num_reads=6).is_sparse
 
 
 @pytest.mark.parametrize("skip_packets", [3, 12, 13, 14])

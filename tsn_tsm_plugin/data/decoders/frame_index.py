@@ -11,6 +11,7 @@ before it, decoding starts at I0; for I4 it starts at I4.
 """
 
 import bisect
+import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -87,16 +88,22 @@ def _order_by_types(pictures: Sequence[Picture]) -> list[int]:
     return order if waiting is None else [*order, waiting]
 
 
-def _order_by_pts(pts: Sequence[int | None], reorder_depth: int) -> list[int]:
+def _order_by_pts(pictures: Sequence[Picture], pts: Sequence[int | None], reorder_depth: int) -> list[int]:
     known = [stamp for stamp in pts if stamp is not None]
     if len(set(known)) != len(pts):
         raise UnverifiedStreamError("time stamps are missing or repeated")
     depth = _reorder_depth(known)
     if depth > reorder_depth:
         raise UnverifiedStreamError(f"frames are reordered over {depth}, the decoder expects {reorder_depth}")
-    if depth == 0 and reorder_depth > 0:
-        raise UnverifiedStreamError("the stream reorders frames, its time stamps do not")
-    return sorted(range(len(known)), key=known.__getitem__)
+    order = sorted(range(len(known)), key=known.__getitem__)
+    counts = [pictures[packet].order_count for packet in order]
+    told = [count for count in counts if count is not None]
+    if len(told) != len(counts):
+        if depth == 0 and reorder_depth > 0:
+            raise UnverifiedStreamError("the stream reorders frames, its time stamps do not")
+    elif any(map(operator.ge, told, told[1:])):
+        raise UnverifiedStreamError("the bitstream orders frames otherwise than the time stamps")
+    return order
 
 
 def _reorder_depth(pts: Sequence[int]) -> int:
@@ -131,7 +138,7 @@ def build_frame_index(
         UnverifiedStreamError: If the order of display is not certain.
     """
     if order == "pts":
-        displayed = _order_by_pts(pts, reorder_depth)
+        displayed = _order_by_pts(pictures, pts, reorder_depth)
     elif order == "types":
         displayed = _order_by_types(pictures)
     else:

@@ -22,12 +22,14 @@ class Picture(NamedTuple):
         is_shown: Decoding it gives one frame; otherwise it only serves as a reference.
         is_bidirectional: An MPEG-1, -2 or -4 B picture, displayed before the reference picture that was
             decoded before it.
+        order_count: Grows in the order of display where the bitstream tells it.
     """
 
     is_start: bool
     is_droppable: bool = False
     is_shown: bool = True
     is_bidirectional: bool = False
+    order_count: tuple[int, int] | None = None
 
 
 class PictureScanner(Protocol):
@@ -89,8 +91,9 @@ def scanner_for(codec: str, extradata: bytes) -> PictureScanner:
     Raises:
         UnverifiedStreamError: If sparse decoding is not known to be exact for the codec.
     """
+    from tsn_tsm_plugin.data.decoders.h264_pictures import H264Pictures
+    from tsn_tsm_plugin.data.decoders.hevc_pictures import HevcPictures
     from tsn_tsm_plugin.data.decoders.mpeg_pictures import Mpeg4Pictures, MpegVideoPictures
-    from tsn_tsm_plugin.data.decoders.nal_units import H264Pictures, HevcPictures
     from tsn_tsm_plugin.data.decoders.vpx_av1_pictures import Av1Pictures, Vp8Pictures, Vp9Pictures
 
     scanners: dict[str, Callable[[bytes], PictureScanner]] = {
