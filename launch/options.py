@@ -113,6 +113,17 @@ def add_option_flags(parser: argparse.ArgumentParser) -> None:
         )
 
 
+def cluster_options(options: Options) -> list[str]:
+    """Return the flags of options that are set and that a run on this machine has no use for."""
+    used_here = {"cluster", "nodes", "gpus_per_node", "tasks_per_node", "name", "env", "collective_timeout"}
+    defaults = Options()
+    return [
+        "--" + field.name.replace("_", "-")
+        for field in dataclasses.fields(Options)
+        if field.name not in used_here and getattr(options, field.name) != getattr(defaults, field.name)
+    ]
+
+
 def resolve_options(flags: dict[str, Any]) -> Options:
     """Merge defaults, the cluster YAML and flags; a flag wins over the file.
 

@@ -2,13 +2,14 @@
 
 import argparse
 import dataclasses
+import time
 from pathlib import Path
 
 from launch.arrays import check_all, run_all
 from launch.checks import check
 from launch.errors import OK, LaunchError
 from launch.local_run import run_debug, run_local
-from launch.options import Options, resolve_options
+from launch.options import Options, cluster_options, resolve_options
 from launch.plan import CHECKOUT, Plan, load_recipe, make_plan
 from launch.script import build_executor
 from launch.slurm_run import announce, submit_slurm
@@ -16,6 +17,9 @@ from launch.srun_rank import run_rank
 from launch.status import state_of
 from launch.sweep import sweep_configs
 from launch.wait import say, wait_for
+
+# SLURM looks at dependencies now and then.
+_CANCELLED_SECONDS = 60.0
 
 
 def train(args: argparse.Namespace) -> int:
@@ -35,6 +39,9 @@ def train(args: argparse.Namespace) -> int:
     if plan.where == "slurm":
         return _submit(plan, is_waited_for=args.wait, is_evaluated=args.then_evaluate)
     say(f"runs here ({plan.why}); run folder {plan.run_dir}")
+    ignored = cluster_options(options)
+    if ignored:
+        say(f"only SLURM knows {', '.join(ignored)}: not used here")
     return run_debug(plan) if plan.where == "debug" else run_local(plan)
 
 
@@ -53,7 +60,10 @@ def _submit(plan: Plan, *, is_waited_for: bool, is_evaluated: bool) -> int:
     code = wait_for(training)
     if code == OK:
         return wait_for(evaluation)
-    say(f"job {evaluation.job_id}, the evaluation, is {state_of(evaluation).state} because training failed")
+    deadline = time.monotonic() + _CANCELLED_SECONDS
+    while (state := state_of(evaluation)).is_alive and time.monotonic() < deadline:
+        time.sleep(1.0)
+    say(f"job {evaluation.job_id}, the evaluation, is {state.state} because training failed")
     return code
 
 

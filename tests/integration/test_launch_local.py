@@ -72,3 +72,15 @@ def test_ctrl_c_leaves_a_checkpoint_that_the_same_command_goes_on_from(repositor
     assert running.returncode == 3, errors
     assert "the same command goes on from the newest checkpoint" in errors
     assert len(list((tmp_path / "run" / "checkpoints").glob("step_*.pt"))) == 1
+
+
+def test_torchrun_trains_without_the_launcher(recipe, tmp_path):
+    ended = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+         "-m", "tsn_tsm_plugin.tools.train", "--cfg", str(recipe), "SOLVER.MAX_EPOCH=1",
+         f"OUTPUT_DIR={tmp_path}"],
+        capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads((tmp_path / "environment.json").read_text())["world_size"] == 2

@@ -10,6 +10,8 @@ from support.local_slurm import LocalSlurm, can_account, queued, until, why_unav
 from support.slurm_config import SlurmShape
 from support.slurm_jobs import SlurmJobs
 
+from tsn_tsm_plugin import registry
+
 _FOREIGN = ("SLURM_", "SBATCH_", "SUBMITIT_")
 
 
@@ -29,6 +31,7 @@ def _cluster() -> Iterator[LocalSlurm]:
         pytest.skip(why)
     partitions = [
         "PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1",
+        "PartitionName=gentle Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=60",
         "PartitionName=short Nodes=n[1-2] MaxTime=10 State=UP PriorityTier=1",
         "PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=off",
     ]
@@ -92,9 +95,14 @@ def jobs(
     tmp_path_factory: pytest.TempPathFactory,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> SlurmJobs:
+) -> Iterator[SlurmJobs]:
     """Submits the recipe; run folders lie below a path with a space."""
-    for name, value in job_environment(tmp_path_factory.mktemp("plugin")).items():
+    plugin = tmp_path_factory.mktemp("plugin")
+    for name, value in job_environment(plugin).items():
         monkeypatch.setenv(name, value)
+    # The command line runs in this process, and a summary builds the network.
+    monkeypatch.syspath_prepend(plugin)
+    registry.rescan()
     monkeypatch.setenv("TOY_STEP_SECONDS", "0.2")
-    return SlurmJobs(recipe, tmp_path / "runs of a test", capsys)
+    yield SlurmJobs(recipe, tmp_path / "runs of a test", capsys)
+    registry.rescan()

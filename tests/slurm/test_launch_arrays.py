@@ -27,7 +27,7 @@ def weights(jobs, tmp_path) -> list[Path]:
     """Eight checkpoints, of which the sixth is cut off."""
     folder = tmp_path / "weights"
     folder.mkdir()
-    model = build_model(load_cfg(jobs.recipe))
+    model = build_model(load_cfg(jobs.recipe, ["MODEL.BACKBONE=tiny"]))
     files = []
     for number in range(8):
         file = checkpoint_path(folder, step=number)

@@ -42,7 +42,9 @@ def assert_went_on_as_if_nothing_had_happened(job, reference, *, restarts=1):
 
 
 def steps_of_starts(job) -> list[int]:
-    return [json.loads(line)["step"] for line in (job.job_dir / "restarts.jsonl").read_text().splitlines()]
+    file = job.job_dir / "restarts.jsonl"
+    lines = file.read_text().splitlines() if file.exists() else []
+    return [json.loads(line)["step"] for line in lines]
 
 
 def signal_usr2(slurm, job):
@@ -76,6 +78,16 @@ def test_a_job_goes_on_in_the_middle_of_an_epoch(slurm, jobs, reference, interru
     assert second % _STEPS_PER_EPOCH != 0
 
 
+def test_a_job_that_is_given_a_grace_time_leaves_early_and_comes_back(slurm, jobs, reference):
+    job = jobs.train("run", "--nodes", 2, "--partition", "gentle")
+    wait_for_step(job, _STEPS_PER_EPOCH + 3)
+
+    preempt(slurm, job)
+
+    assert_went_on_as_if_nothing_had_happened(job, reference)
+    assert steps_of_starts(job)[1] % _STEPS_PER_EPOCH != 0
+
+
 @pytest.mark.parametrize("start_method", ["fork", "spawn", "forkserver"])
 def test_loader_workers_survive_the_signal(slurm, jobs, reference, start_method):
     workers = ["DATA_LOADER.NUM_WORKERS=1", f"DATA_LOADER.START_METHOD={start_method}"]
@@ -89,9 +101,9 @@ def test_loader_workers_survive_the_signal(slurm, jobs, reference, start_method)
 
 
 def test_a_real_time_limit_ends_nothing(slurm, jobs, reference, monkeypatch):
-    # 36 steps of 1.5 s do not fit into the minute that SLURM counts in.
-    monkeypatch.setenv("TOY_STEP_SECONDS", "1.5")
-    job = jobs.train("run", "--nodes", 2, "--time", 1, "--signal-delay", 20)
+    # 36 steps of 2 s do not fit into the minute that SLURM counts in.
+    monkeypatch.setenv("TOY_STEP_SECONDS", "2")
+    job = jobs.train("run", "--nodes", 2, "--time", 1, "--signal-delay", 10)
 
     restarts = int(wait_for_end(job, seconds=900)["Restarts"])
 
@@ -103,7 +115,7 @@ def test_two_interruptions_are_as_good_as_none(slurm, jobs, reference):
     job = jobs.train("run", "--nodes", 2)
     wait_for_step(job, 3)
     signal_usr2(slurm, job)
-    until(lambda: len(steps_of_starts(job)) == 2, 120, "the second start")
+    until(lambda: len(steps_of_starts(job)) == 2, 180, "the second start")
     wait_for_step(job, 20)
     signal_usr2(slurm, job)
 
@@ -147,7 +159,7 @@ def test_a_job_that_makes_no_progress_is_given_up_and_says_so(slurm, jobs, monke
     monkeypatch.setenv("TOY_STEP_SECONDS", "1000")
     job = jobs.train("run", "--nodes", 2, "--signal-delay", 6)
     for restarts in (0, 1):
-        until(lambda: len(steps_of_starts(job)) == restarts + 1, 120, f"start {restarts}")  # noqa: B023
+        until(lambda: len(steps_of_starts(job)) == restarts + 1, 180, f"start {restarts}")  # noqa: B023
         time.sleep(5)
         signal_usr2(slurm, job)
 

@@ -24,7 +24,7 @@ def quick_steps(jobs, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--partition", "nosuch"], "--partition must be one of debug, short, urgent, got 'nosuch'."),
+        (["--partition", "nosuch"], "--partition must be one of debug, gentle, short, urgent, got 'nosuch'."),
         (["--nodes", 8, "TRAIN.BATCH_SIZE=8"], "--nodes must be at most 4 in partition debug, got 8."),
         (
             ["--partition", "short", "--time", "1:00:00"],

@@ -37,9 +37,7 @@ class SlurmJobs:
         )  # fmt: skip
         assert ended.code == 0, ended.err
         assert re.fullmatch(r"\d+\n", ended.out), f"stdout must be the job id alone, got {ended.out!r}"
-        record = submissions_of(run_dir)[-1]
-        assert record.job_id == ended.out.strip()
-        return record
+        return next(record for record in submissions_of(run_dir) if record.job_id == ended.out.strip())
 
 
 def shown(job_id: str) -> dict[str, str]:

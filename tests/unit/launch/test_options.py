@@ -3,7 +3,7 @@ import re
 import pytest
 
 from launch.errors import LaunchError
-from launch.options import Options, minutes_of, resolve_options
+from launch.options import Options, cluster_options, minutes_of, resolve_options
 
 
 def write_cluster(folder, text):
@@ -80,3 +80,10 @@ def test_every_option_of_the_example_cluster_is_known_and_no_site_is_named():
     options = resolve_options({"cluster": "example"})
 
     assert options.partition == Options().partition
+
+
+def test_what_only_slurm_knows_is_told_where_it_is_not_used():
+    assert cluster_options(Options(partition="gpu", setup=["module load cuda"], tasks_per_node=2)) == [
+        "--partition",
+        "--setup",
+    ]
