@@ -13,7 +13,7 @@ _CHOICES: dict[str, tuple[object, ...]] = {
     "TSN.TEST_SAMPLING": ("", "uniform", "dense"),
     "TEST.PROTOCOL": ("", "efficient", "accurate"),
     "TSM.SHIFT_PLACE": ("blockres", "block"),
-    "DATA.FORMAT": ("videos", "frames"),
+    "DATA.FORMAT": ("videos", "frames", "shards"),
     "DATA.PREPARE": ("", "motion"),
     "AUG.CROP": ("multi_scale", "random_resized", "center"),
     "AUG.NUM_FIXED_CROPS": (5, 13),

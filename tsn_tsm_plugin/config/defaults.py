@@ -84,7 +84,8 @@ _C.NONLOCAL.SUB_SAMPLE = True
 _C.DATA = CfgNode()
 # Folder of the dataset; lists, label map and videos are looked up below it.
 _C.DATA.PATH_TO_DATA_DIR = ""
-# How a video is stored: "videos" (one file each) or "frames" (a folder of JPEG images each).
+# How videos are stored: "videos" (one file each), "frames" (a folder of JPEG images each) or "shards" (many in
+# one tar file).
 _C.DATA.FORMAT = "videos"
 # Name of a frame's file within its folder, with one field for its number, and the number of the first.
 _C.DATA.FRAME_TEMPLATE = "img_{:05}.jpg"
@@ -92,7 +93,7 @@ _C.DATA.FRAME_START_INDEX = 1
 # Put before every path of a list; relative to PATH_TO_DATA_DIR.
 _C.DATA.PATH_PREFIX = ""
 # List files, relative to PATH_TO_DATA_DIR, one line for each video: `path label`, or for frames
-# `path number-of-frames label`. Empty TEST_LIST: VAL_LIST.
+# `path number-of-frames label`; for shards one line for each tar file, its path. Empty TEST_LIST: VAL_LIST.
 _C.DATA.TRAIN_LIST = "train.txt"
 _C.DATA.VAL_LIST = "val.txt"
 _C.DATA.TEST_LIST = ""

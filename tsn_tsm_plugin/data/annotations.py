@@ -55,7 +55,7 @@ class _Form(NamedTuple):
         return self.separator.join(fields)
 
 
-def _read_lines(path: str) -> list[str]:
+def read_text_lines(path: str) -> list[str]:
     """Read a text file without byte order mark and line ends, or say what keeps it from being read."""
     try:
         text = read_bytes(path).decode("utf-8-sig")
@@ -121,7 +121,7 @@ def _parse_record(record: object, form: _Form) -> VideoEntry:
 
 def _read_records(path: str) -> list[object]:
     try:
-        records = json.loads("\n".join(_read_lines(path)))
+        records = json.loads("\n".join(read_text_lines(path)))
     except json.JSONDecodeError as error:
         raise AnnotationError(f"{path}:{error.lineno}: is no JSON ({error.msg}).") from error
     if not isinstance(records, list):
@@ -132,7 +132,7 @@ def _read_records(path: str) -> list[object]:
 def _parse(path: str, form: _Form) -> Iterator[VideoEntry | str]:
     """Yield what each line or JSON element says, or the fault found there with its place."""
     is_json = path.endswith(".json")
-    items: Sequence[Any] = _read_records(path) if is_json else _read_lines(path)
+    items: Sequence[Any] = _read_records(path) if is_json else read_text_lines(path)
     parse: Callable[[Any, _Form], VideoEntry] = _parse_record if is_json else _parse_line
     place = "element" if is_json else "line"
     first_seen: dict[str, tuple[int, Label]] = {}
@@ -209,7 +209,7 @@ def read_label_map(path: str | Path) -> list[str]:
         AnnotationError: If the file cannot be read, is empty, or has a blank or repeated name.
     """
     path = str(path)
-    names = [line.strip() for line in _read_lines(path)]
+    names = [line.strip() for line in read_text_lines(path)]
     while names and not names[-1]:
         names.pop()
     if not names:

@@ -8,12 +8,14 @@ import torch
 from torch.utils.data import DataLoader
 
 from tsn_tsm_plugin.config import CfgNode
-from tsn_tsm_plugin.data.annotations import VideoEntry, read_label_map, read_video_list
+from tsn_tsm_plugin.data.annotations import read_label_map, read_video_list
 from tsn_tsm_plugin.data.collate import collate_clips
 from tsn_tsm_plugin.data.motion import prepare_motion, usable_cpus
 from tsn_tsm_plugin.data.paths import is_url, join
 from tsn_tsm_plugin.data.samplers import EvalBatchSampler, ShardedBatchSampler, TrainBatchSampler
+from tsn_tsm_plugin.data.shards import ShardedVideoReader, read_shard_list
 from tsn_tsm_plugin.data.video_dataset import (
+    ListedVideo,
     OpenVideo,
     VideoListDataset,
     open_frame_folder,
@@ -88,14 +90,7 @@ def build_dataset(cfg: CfgNode, split: str) -> VideoListDataset:
     """
     list_file = _list_file(cfg, split)
     data_dir = ensure_data_dir(cfg)
-    entries = read_video_list(
-        join(data_dir, list_file),
-        prefix=join(data_dir, cfg.DATA.PATH_PREFIX),
-        separator=cfg.DATA.PATH_LABEL_SEPARATOR,
-        num_classes=cfg.MODEL.NUM_CLASSES,
-        has_frame_counts=cfg.DATA.FORMAT == "frames",
-        multi_label=cfg.DATA.MULTI_LABEL,
-    )
+    entries = _read_entries(cfg, join(data_dir, list_file), prefix=join(data_dir, cfg.DATA.PATH_PREFIX))
     return VideoListDataset(
         entries,
         index_sampler=build_index_sampler(cfg, split),
@@ -105,20 +100,37 @@ def build_dataset(cfg: CfgNode, split: str) -> VideoListDataset:
     )
 
 
+def _read_entries(cfg: CfgNode, list_file: str, *, prefix: str) -> Sequence[ListedVideo]:
+    if cfg.DATA.FORMAT == "shards":
+        return read_shard_list(
+            list_file, prefix=prefix, num_classes=cfg.MODEL.NUM_CLASSES, multi_label=cfg.DATA.MULTI_LABEL
+        )
+    return read_video_list(
+        list_file,
+        prefix=prefix,
+        separator=cfg.DATA.PATH_LABEL_SEPARATOR,
+        num_classes=cfg.MODEL.NUM_CLASSES,
+        has_frame_counts=cfg.DATA.FORMAT == "frames",
+        multi_label=cfg.DATA.MULTI_LABEL,
+    )
+
+
 def _build_opener(cfg: CfgNode) -> OpenVideo:
     if cfg.DATA.FORMAT == "frames":
         return functools.partial(
             open_frame_folder, template=cfg.DATA.FRAME_TEMPLATE, start_index=cfg.DATA.FRAME_START_INDEX
         )
+    if cfg.DATA.FORMAT == "shards":
+        return functools.partial(ShardedVideoReader, decoder=cfg.DATA.DECODING_BACKEND)
     return functools.partial(open_video_file, decoder=cfg.DATA.DECODING_BACKEND)
 
 
-def _classes(entries: Sequence[VideoEntry]) -> list[int]:
+def _classes(entries: Sequence[ListedVideo]) -> list[int]:
     return [entry.label for entry in entries if isinstance(entry.label, int)]
 
 
 def _build_batch_sampler(
-    cfg: CfgNode, split: str, *, entries: Sequence[VideoEntry], world_size: int, rank: int
+    cfg: CfgNode, split: str, *, entries: Sequence[ListedVideo], world_size: int, rank: int
 ) -> ShardedBatchSampler:
     if split == "train":
         try:

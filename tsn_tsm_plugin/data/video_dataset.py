@@ -3,13 +3,13 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from tsn_tsm_plugin.data.annotations import VideoEntry
+from tsn_tsm_plugin.data.annotations import Label, VideoEntry
 from tsn_tsm_plugin.data.collate import BadVideo, ClipDict
 from tsn_tsm_plugin.data.frame_folder import FrameFolderReader
 from tsn_tsm_plugin.data.paths import local_path
@@ -35,7 +35,24 @@ class FrameReader(Protocol):
         """Let go of the video."""
 
 
-OpenVideo = Callable[[VideoEntry], FrameReader]
+class ListedVideo(Protocol):
+    """What the dataset asks of a line of a list: `VideoEntry` and `ShardedVideo` have it."""
+
+    @property
+    def name(self) -> str:
+        """As the list has it."""
+
+    @property
+    def path(self) -> str:
+        """Where it lies, for messages."""
+
+    @property
+    def label(self) -> Label:
+        """Its class or classes."""
+
+
+OpenVideo = Callable[[Any], FrameReader]
+"""From an element of the list to its opened video."""
 
 
 def open_video_file(entry: VideoEntry, *, decoder: str = "auto") -> VideoReader:
@@ -83,7 +100,7 @@ class VideoListDataset(Dataset[ClipDict | BadVideo]):
     ``BadVideo``, never another video.
 
     Args:
-        entries: The videos, as ``read_video_list`` returns them.
+        entries: The videos, as ``read_video_list`` or ``read_shard_list`` returns them.
         index_sampler: Maps a number of frames and a generator to the frames to read, LongTensor (T,).
         clip_transform: Maps a clip dictionary with ``video`` uint8 (C, T, H, W) and a generator to one whose
             videos agree in shape.
@@ -94,7 +111,7 @@ class VideoListDataset(Dataset[ClipDict | BadVideo]):
 
     def __init__(
         self,
-        entries: Sequence[VideoEntry],
+        entries: Sequence[ListedVideo],
         *,
         index_sampler: IndexSampler,
         clip_transform: ClipTransform,

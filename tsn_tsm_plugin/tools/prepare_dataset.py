@@ -15,8 +15,8 @@ from tsn_tsm_plugin.tools.command import run_command
 
 if TYPE_CHECKING:
     from tsn_tsm_plugin.data.official.annotations import Annotations
-    from tsn_tsm_plugin.data.official.convert import Conversion
     from tsn_tsm_plugin.data.official.catalog import Storage
+    from tsn_tsm_plugin.data.official.convert import Conversion
 
 logger = get_logger(__name__)
 
@@ -104,6 +104,33 @@ def _add_folder(datasets: "argparse._SubParsersAction[argparse.ArgumentParser]")
     parser.set_defaults(prepare=_prepare_folder)
 
 
+def _add_shards(datasets: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = datasets.add_parser(
+        "shards",
+        help="the videos of a list in tar files, for file systems that hate small files",
+        description="Write the videos of a list into tar files of webdataset's layout, which "
+        "DATA.FORMAT shards reads.",
+    )
+    parser.add_argument("--list", type=Path, required=True, metavar="FILE", help="lines `path label`")
+    parser.add_argument("--videos", type=Path, required=True, metavar="DIR", help="folder of the paths")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of what is written")
+    parser.add_argument(
+        "--shard-mib", type=int, default=1024, metavar="N", help="size of a tar file, in MiB (default: 1024)"
+    )
+    parser.add_argument("--multi-label", action="store_true", help="lines end with several labels")
+    parser.set_defaults(prepare=_prepare_shards)
+
+
+def _prepare_shards(args: argparse.Namespace) -> None:
+    from tsn_tsm_plugin.data.annotations import read_video_list
+    from tsn_tsm_plugin.data.shard_writer import write_shards
+
+    if (args.out / f"{args.list.stem}.txt").resolve() == args.list.resolve():
+        raise ValueError(f"--out must be another folder than that of --list, got {args.out} for both.")
+    entries = read_video_list(args.list, prefix=args.videos, multi_label=args.multi_label)
+    write_shards(entries, args.out, name=args.list.stem, max_shard_bytes=args.shard_mib << 20)
+
+
 def _add_output(parser: argparse.ArgumentParser, *, can_convert: bool) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of what is written")
     _add_num_workers(parser)
@@ -155,8 +182,8 @@ def _prepare_official(args: argparse.Namespace) -> None:
 
 
 def _prepare_folder(args: argparse.Namespace) -> None:
-    from tsn_tsm_plugin.data.official.class_folders import read_class_folders
     from tsn_tsm_plugin.data.official.catalog import Storage
+    from tsn_tsm_plugin.data.official.class_folders import read_class_folders
 
     annotations = read_class_folders(args.videos, val_share=args.val_share)
     _prepare(args.videos.name, annotations, Storage(), args)
@@ -188,6 +215,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _add_motion(datasets)
     _add_official(datasets)
     _add_folder(datasets)
+    _add_shards(datasets)
     args = parser.parse_args(argv)
     setup_logging()
     try:

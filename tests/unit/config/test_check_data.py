@@ -27,5 +27,5 @@ def test_a_template_without_one_is_refused(recipe, template):
 
 
 def test_an_unknown_format_is_refused(recipe):
-    with pytest.raises(ConfigError, match="DATA.FORMAT must be one of 'videos', 'frames'"):
+    with pytest.raises(ConfigError, match="DATA.FORMAT must be one of 'videos', 'frames', 'shards'"):
         load_cfg(recipe, ["DATA.FORMAT=folder"])

@@ -1,0 +1,132 @@
+"""Writing the videos of a list into shards; their layout is told in `tsn_tsm_plugin.data.shards`."""
+
+import io
+import tarfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from tsn_tsm_plugin.data.annotations import VideoEntry
+from tsn_tsm_plugin.data.shards import INDEX_SUFFIX, LABEL_SUFFIX, index_text, scan_shard
+from tsn_tsm_plugin.errors import AnnotationError
+from tsn_tsm_plugin.log import get_logger
+
+logger = get_logger(__name__)
+
+
+def write_shards(
+    entries: Sequence[VideoEntry], out_dir: Path, *, name: str, max_shard_bytes: int = 1 << 30
+) -> Path:
+    """Write ``NAME-000000.tar``, their indices, and ``NAME.txt``, the list of them.
+
+    The same videos give the same bytes. A shard that is whole already is left as it is, so that the work goes
+    on where it stopped.
+
+    Args:
+        entries: The videos, in the order in which they are written.
+        out_dir: Folder of what is written.
+        name: Of the list and its shards.
+        max_shard_bytes: A shard is closed before it grows past this, but holds one video at least.
+
+    Returns:
+        The list file.
+
+    Raises:
+        AnnotationError: If two videos would have one key.
+        OSError: If a video cannot be read, or a shard not be written.
+    """
+    out_dir.mkdir(parents=True, exist_ok=True)
+    _check_keys(entries)
+    names = []
+    with tqdm(total=len(entries), desc="shards", unit="video") as progress:
+        for number, part in enumerate(_parts(entries, max_shard_bytes)):
+            shard = out_dir / f"{name}-{number:06d}.tar"
+            names.append(shard.name)
+            if not _is_whole(shard, part):
+                _write_shard(shard, part)
+            progress.update(len(part))
+    list_file = out_dir / f"{name}.txt"
+    text = "".join(f"{shard}\n" for shard in names)
+    if not list_file.exists() or list_file.read_text() != text:
+        list_file.write_text(text)
+    logger.info(f"{len(entries)} videos are in {len(names)} shards, listed in {list_file}.")
+    return list_file
+
+
+def member_name(entry: VideoEntry) -> str:
+    """Return the name of a video in its shard; dots end a key, so those before become underscores."""
+    suffix = Path(entry.name).suffix
+    return entry.name.removesuffix(suffix).lstrip("/").replace(".", "_") + suffix
+
+
+def _check_keys(entries: Sequence[VideoEntry]) -> None:
+    seen: dict[str, str] = {}
+    for entry in entries:
+        key = member_name(entry).rpartition(".")[0]
+        if not key:
+            raise AnnotationError(f"{entry.name}: must have a suffix, such as .mp4, to lie in a shard.")
+        if key in seen:
+            raise AnnotationError(
+                f"{seen[key]} and {entry.name} would have one key, {key}. Rename one of them."
+            )
+        seen[key] = entry.name
+
+
+def _parts(entries: Sequence[VideoEntry], max_shard_bytes: int) -> Iterator[list[VideoEntry]]:
+    part: list[VideoEntry] = []
+    total = 0
+    for entry in entries:
+        size = Path(entry.path).stat().st_size
+        if part and total + size > max_shard_bytes:
+            yield part
+            part, total = [], 0
+        part.append(entry)
+        total += size
+    if part:
+        yield part
+
+
+def _is_whole(shard: Path, part: Sequence[VideoEntry]) -> bool:
+    """Tell whether a shard and its index hold exactly these videos."""
+    try:
+        found = scan_shard(str(shard))
+        if _index_path(shard).read_text() != index_text(shard, found):
+            return False
+    except (OSError, AnnotationError):
+        return False
+    wanted = [(member_name(entry), Path(entry.path).stat().st_size, _labels(entry)) for entry in part]
+    return [(video.name, video.size, video.labels) for video in found] == wanted
+
+
+def _labels(entry: VideoEntry) -> tuple[int, ...]:
+    return entry.label if isinstance(entry.label, tuple) else (entry.label,)
+
+
+def _write_shard(shard: Path, part: Sequence[VideoEntry]) -> None:
+    partial = shard.with_name(f".{shard.name}.partial")
+    try:
+        with tarfile.open(partial, "w:", format=tarfile.GNU_FORMAT) as tar:
+            for entry in part:
+                video = member_name(entry)
+                with Path(entry.path).open("rb") as file:
+                    tar.addfile(_member(video, Path(entry.path).stat().st_size), file)
+                text = " ".join(map(str, _labels(entry))).encode()
+                label_name = f"{video.rpartition('.')[0]}.{LABEL_SUFFIX}"
+                tar.addfile(_member(label_name, len(text)), io.BytesIO(text))
+        index = index_text(partial, scan_shard(str(partial)))
+        _index_path(shard).unlink(missing_ok=True)
+        partial.rename(shard)
+        _index_path(shard).write_text(index)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _member(name: str, size: int) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.size = size
+    return member
+
+
+def _index_path(shard: Path) -> Path:
+    return shard.with_name(shard.name + INDEX_SUFFIX)

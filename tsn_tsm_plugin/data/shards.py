@@ -1,0 +1,242 @@
+"""Videos in tar files, for file systems that hate small files: webdataset's layout, read at any place.
+
+A shard is an uncompressed tar file that holds, for each video, ``key.mp4`` (or another suffix) and
+``key.cls`` with its label. The key ends at the first dot. Beside it lies its index, ``NAME.tar.index``, which
+says where in the shard each video is; without one the shard is scanned. Because every video can be read on
+its own, shards are shuffled, shared by ranks and workers, and resumed exactly as files are.
+"""
+
+import json
+import re
+import tarfile
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from torch import Tensor
+
+from tsn_tsm_plugin.data.annotations import Label, read_text_lines
+from tsn_tsm_plugin.data.paths import is_url, join, local_path, read_bytes
+from tsn_tsm_plugin.data.reader import VideoReader
+from tsn_tsm_plugin.errors import AnnotationError, VideoError
+from tsn_tsm_plugin.log import get_logger
+
+logger = get_logger(__name__)
+
+INDEX_SUFFIX = ".index"
+LABEL_SUFFIX = "cls"
+# Metadata that webdataset tools put beside a sample.
+_OTHER_SUFFIXES = frozenset(("json", "txt", "key", "index"))
+_KEY_AND_SUFFIX = re.compile(r"((?:.*/)?[^./]+)\.([^/]*)")
+
+
+class IndexedVideo(NamedTuple):
+    """Where a video is within its shard: first byte and number of bytes."""
+
+    name: str
+    offset: int
+    size: int
+    labels: tuple[int, ...]
+
+
+class ShardedVideo(NamedTuple):
+    """A video of a list of shards.
+
+    Attributes:
+        name: Of the file in the shard.
+        path: Shard and name, for messages.
+        label: Its class, or its classes in ascending order.
+        shard: Path of the tar file.
+        offset: First byte in the shard.
+        size: Number of bytes.
+    """
+
+    name: str
+    path: str
+    label: Label
+    shard: str
+    offset: int
+    size: int
+
+
+def read_shard_list(
+    path: str, *, prefix: str = "", num_classes: int = 0, multi_label: bool = False
+) -> list[ShardedVideo]:
+    """Read a list of shards, one path in each line, and where the videos are in them.
+
+    Args:
+        path: The list file.
+        prefix: Folder or URL put before each relative path.
+        num_classes: Labels must be in ``[0, num_classes)``; 0 leaves the upper end open.
+        multi_label: Whether ``.cls`` files may hold several labels, between spaces.
+
+    Raises:
+        AnnotationError: If the list or a shard cannot be read, or a video has no label that is legal.
+    """
+    shards = [join(prefix, line.strip()) for line in read_text_lines(path) if line.strip()]
+    if not shards:
+        raise AnnotationError(f"{path}: must list at least one shard, got an empty list.")
+    if len(set(shards)) < len(shards):
+        repeated = next(shard for shard in shards if shards.count(shard) > 1)
+        raise AnnotationError(f"{path}: must list each shard once, got {repeated} twice.")
+    videos = []
+    for shard in shards:
+        for name, offset, size, labels in read_index(shard):
+            path = f"{shard}/{name}"
+            _check_labels(path, labels, num_classes=num_classes, multi_label=multi_label)
+            label = labels if multi_label else labels[0]
+            videos.append(ShardedVideo(name, path, label, shard, offset, size))
+    return videos
+
+
+def _check_labels(path: str, labels: tuple[int, ...], *, num_classes: int, multi_label: bool) -> None:
+    if len(labels) > 1 and not multi_label:
+        raise AnnotationError(f"{path}: must have one label, got {labels}.")
+    for label in labels:
+        if label < 0 or (num_classes and label >= num_classes):
+            raise AnnotationError(
+                f"{path}: label must be below the number of classes, {num_classes}, got {label}."
+            )
+
+
+def read_index(shard: str) -> list[IndexedVideo]:
+    """Return the videos of a shard, from its index where there is one.
+
+    Raises:
+        AnnotationError: If the index is malformed or belongs to another shard, or there is none and the shard
+            is no such tar file.
+    """
+    path = shard + INDEX_SUFFIX
+    try:
+        content = json.loads(read_bytes(path))
+        num_bytes = content["bytes"]
+        videos = [IndexedVideo(name, at, size, tuple(labels)) for name, at, size, labels in content["videos"]]
+    except FileNotFoundError:
+        logger.info(f"{shard} has no index and is scanned; prepare_dataset shards writes one.")
+        return scan_shard(local_path(shard))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise AnnotationError(f"{path}: is no index ({error!r}). Remove it: the shard is scanned.") from error
+    if not is_url(shard) and Path(shard).exists():
+        size = Path(shard).stat().st_size
+        if size != num_bytes:
+            raise AnnotationError(
+                f"{path}: is the index of a shard of {num_bytes} bytes, but {shard} has {size}. Fetch both "
+                "again, or remove the index: the shard is scanned."
+            )
+    return videos
+
+
+def index_text(shard: Path, videos: Sequence[IndexedVideo]) -> str:
+    """Return the content of the index of a shard."""
+    return json.dumps({"bytes": shard.stat().st_size, "videos": videos})
+
+
+def scan_shard(shard: str) -> list[IndexedVideo]:
+    """Return the videos of a shard from the headers of its members, in the order of the videos.
+
+    Raises:
+        AnnotationError: If it is missing, compressed, cut short or no tar file, or a video has no label.
+    """
+    places: dict[str, tarfile.TarInfo] = {}
+    labels: dict[str, tuple[int, ...]] = {}
+    try:
+        with tarfile.open(shard, "r:") as tar:
+            for key, suffix, member in _samples(tar):
+                if suffix == LABEL_SUFFIX:
+                    file = tar.extractfile(member)
+                    assert file is not None
+                    labels[key] = _parse_labels(f"{shard}/{member.name}", file.read())
+                elif suffix in _OTHER_SUFFIXES:
+                    continue
+                elif key in places:
+                    two = f"{places[key].name} and {member.name}"
+                    raise AnnotationError(f"{shard}: must hold one video for each key, got {two}.")
+                else:
+                    places[key] = member
+    except (OSError, tarfile.TarError) as error:
+        raise AnnotationError(
+            f"{shard}: cannot be read as an uncompressed tar file ({error}). Fetch it again, or take it off "
+            "the list."
+        ) from error
+    unlabelled = [member.name for key, member in places.items() if key not in labels]
+    if unlabelled or not places:
+        what = f"{unlabelled[0]} has none" if unlabelled else "it holds no video"
+        raise AnnotationError(f"{shard}: must hold videos with labels ({LABEL_SUFFIX} files), but {what}.")
+    return [IndexedVideo(m.name, m.offset_data, m.size, labels[key]) for key, m in places.items()]
+
+
+def _samples(tar: tarfile.TarFile) -> Iterator[tuple[str, str, tarfile.TarInfo]]:
+    for member in tar:
+        match = _KEY_AND_SUFFIX.fullmatch(member.name)
+        if member.isfile() and match:
+            yield match[1], match[2].lower(), member
+
+
+def _parse_labels(place: str, content: bytes) -> tuple[int, ...]:
+    try:
+        labels = tuple(sorted({int(word) for word in content.split()}))
+    except ValueError:
+        labels = ()
+    if not labels or labels[0] < 0:
+        raise AnnotationError(f"{place}: must hold a label, a number from 0, got {content[:40]!r}.")
+    return labels
+
+
+class ShardedVideoReader:
+    """Reads exact frames of a video in a shard, through a temporary copy of it alone.
+
+    Args:
+        video: Where it is.
+        decoder: ``"auto"`` or a registered decoder's name.
+
+    Raises:
+        VideoError: If the shard cannot be fetched or is cut short, or it is no readable video; starts with
+            the shard and the name.
+    """
+
+    def __init__(self, video: ShardedVideo, *, decoder: str = "auto") -> None:
+        self._video = video
+        self._copy: IO[bytes] = tempfile.NamedTemporaryFile(suffix=Path(video.name).suffix)  # noqa: SIM115
+        try:
+            self._copy.write(_read_slice(video))
+            self._copy.flush()
+            self._reader = VideoReader(self._copy.name, decoder)
+        except VideoError as error:
+            self._copy.close()
+            raise self._named(error) from error
+
+    def _named(self, error: VideoError) -> VideoError:
+        return VideoError(str(error).replace(self._copy.name, self._video.path))
+
+    @property
+    def num_frames(self) -> int:
+        """How many frames a decode of the whole video gives."""
+        return self._reader.num_frames
+
+    def read(self, indices: Sequence[int] | Tensor) -> Tensor:
+        """Decode the frames at ``indices``, uint8 RGB 0-255 (T, 3, H, W), as `VideoReader.read` does."""
+        try:
+            return self._reader.read(indices)
+        except VideoError as error:
+            raise self._named(error) from error
+
+    def close(self) -> None:
+        """Release the decoder and delete the copy."""
+        self._reader.close()
+        self._copy.close()
+
+
+def _read_slice(video: ShardedVideo) -> bytes:
+    try:
+        with Path(local_path(video.shard)).open("rb") as file:
+            file.seek(video.offset)
+            content = file.read(video.size)
+    except OSError as error:
+        raise VideoError(f"{video.path}: its shard cannot be read ({error.strerror or error}).") from error
+    if len(content) < video.size:
+        raise VideoError(
+            f"{video.path}: its shard is cut short ({len(content)} of {video.size} bytes at {video.offset}). "
+            "Fetch the shard again."
+        )
+    return content
