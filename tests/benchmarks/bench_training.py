@@ -1,0 +1,116 @@
+"""What a training step costs, in time and in memory, and what each option does to it.
+
+    python tests/benchmarks/bench_training.py [--backbone resnet50] [--size 224] [--batch 16] [--threads 2]
+    [--write]
+
+Each variant runs in a process of its own, so that its peak of memory is its own: on a GPU what PyTorch
+allocated, on a CPU the resident set above that of the process before the first step. Time is the median of
+the steps after the first two.
+"""
+
+import argparse
+import multiprocessing
+import platform
+import resource
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tsn_tsm_plugin import create_tsm
+from tsn_tsm_plugin.engine.activation_checkpoint import checkpoint_activations
+from tsn_tsm_plugin.engine.update import Updater
+from tsn_tsm_plugin.solver import tsm_param_groups
+from tsn_tsm_plugin.transforms.normalize import Normalize
+
+NUM_SEGMENTS = 8
+VARIANTS: dict[str, dict[str, Any]] = {
+    "float32": {},
+    "accumulation in 4 parts": {"parts": 4},
+    "bf16": {"mixed_precision": "bf16"},
+    "checkpointed activations": {"checkpointed": True},
+    "bf16, checkpointed": {"mixed_precision": "bf16", "checkpointed": True},
+}
+
+
+def measure(args: argparse.Namespace, variant: dict[str, Any], results: Any) -> None:
+    """Put seconds per step and MiB of peak memory of a variant into the queue ``results``."""
+    torch.set_num_threads(args.threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.manual_seed(0)
+    model = create_tsm(backbone=args.backbone, num_segments=NUM_SEGMENTS).to(device).train()
+    if variant.get("checkpointed"):
+        checkpoint_activations(model.backbone)
+    updater = Updater(
+        model,
+        torch.optim.SGD(tsm_param_groups(model, weight_decay=1e-4), lr=1e-3, momentum=0.9),
+        normalize=Normalize([123.675, 116.28, 103.53], [58.395, 57.12, 57.375]).to(device),
+        device=device,
+        clip_grad_l2norm=20.0,
+        mixed_precision=variant.get("mixed_precision", "off"),
+        max_clips_per_forward=-(-args.batch // variant.get("parts", 1)),
+    )
+    shape = (args.batch, 3, NUM_SEGMENTS, args.size, args.size)
+    batch = {
+        "video": torch.randint(0, 256, shape, dtype=torch.uint8),
+        "label": torch.zeros(args.batch).long(),
+    }
+    before = peak_mib(device)
+    seconds = []
+    for _ in range(args.steps + 2):
+        begun = time.perf_counter()
+        updater(batch, num_clips=args.batch)
+        seconds.append(time.perf_counter() - begun)
+    results.put((statistics.median(seconds[2:]), peak_mib(device) - before * (device.type == "cpu")))
+
+
+def peak_mib(device: torch.device) -> float:
+    """Return the peak of memory so far."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+def table(args: argparse.Namespace) -> str:
+    """Measure every variant and return the figures with what they were measured on."""
+    lines = [
+        f"TSM {args.backbone}, {NUM_SEGMENTS} frames, {args.size} px, {args.batch} clips in a step, "
+        f"{args.threads} threads, torch {torch.__version__}, {platform.machine()}, "
+        f"{time.strftime('%Y-%m-%d')}",
+        "",
+        f"{'variant':<26}{'s/step':>8}{'clips/s':>9}{'peak MiB':>10}",
+    ]
+    context = multiprocessing.get_context("spawn")
+    for name, variant in VARIANTS.items():
+        results = context.SimpleQueue()
+        process = context.Process(target=measure, args=(args, variant, results))
+        process.start()
+        seconds, mib = results.get()
+        process.join()
+        lines.append(f"{name:<26}{seconds:>8.2f}{args.batch / seconds:>9.1f}{mib:>10.0f}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--backbone", default="resnet50")
+    parser.add_argument("--size", type=int, default=224, help="pixels")
+    parser.add_argument("--batch", type=int, default=16, help="clips in a step")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=5, help="timed steps")
+    parser.add_argument("--write", action="store_true", help="keep the table beside this file")
+    args = parser.parse_args()
+    text = table(args)
+    print(text)
+    if args.write:
+        device = "gpu" if torch.cuda.is_available() else f"cpu{args.threads}"
+        name = f"training_{args.backbone}_{device}_{time.strftime('%Y%m')}.md"
+        Path(__file__).with_name(name).write_text(f"```\n{text}\n```\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
