@@ -26,11 +26,14 @@ def check_all(plans: Sequence[Plan]) -> None:
         LaunchError: If a plan has a fault, or two share a run folder.
     """
     faults: list[str] = []
+    asked: set[tuple[int, ...]] = set()
     for plan in plans:
+        shape = _shape_of(plan)
         try:
-            check(plan)
+            check(plan, is_request_known=shape in asked)
         except (LaunchError, ConfigError) as error:
             faults.append(f"{plan.name}: {error}")
+        asked.add(shape)
     folders = [plan.run_dir for plan in plans]
     faults += [f"two jobs would write into {folder}." for folder in set(folders) if folders.count(folder) > 1]
     if faults:
@@ -59,8 +62,7 @@ def submit_arrays(plans: Sequence[Plan], root: Path, *, parallelism: int) -> lis
     """Submit plans to SLURM, one array for each shape; print each array's id on stdout."""
     shapes: dict[tuple[int, ...], list[Plan]] = {}
     for plan in plans:
-        shape = (plan.options.nodes, plan.tasks_per_node, plan.gpus_per_node, cpus_per_task(plan))
-        shapes.setdefault(shape, []).append(plan)
+        shapes.setdefault(_shape_of(plan), []).append(plan)
     submitted: list[Submission] = []
     for alike in shapes.values():
         array = _submit_array(alike, root, parallelism=parallelism)
@@ -71,6 +73,11 @@ def submit_arrays(plans: Sequence[Plan], root: Path, *, parallelism: int) -> lis
         submitted += array
     say(f"python launch/submit.py status {root}    or    squeue -r -j {submitted[0].job_id.split('_')[0]}")
     return submitted
+
+
+def _shape_of(plan: Plan) -> tuple[int, ...]:
+    """Return what the tasks of one array must have in common."""
+    return plan.options.nodes, plan.tasks_per_node, plan.gpus_per_node, cpus_per_task(plan)
 
 
 def _submit_array(plans: Sequence[Plan], root: Path, *, parallelism: int) -> list[Submission]:

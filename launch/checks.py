@@ -20,18 +20,19 @@ _PRIVATE_ROOTS = ("/tmp", "/var/tmp", "/dev/shm", "/run")
 _SNAPSHOTS = ("git", "none")
 
 
-def check(plan: Plan, *, is_dry_run: bool = False) -> None:
+def check(plan: Plan, *, is_dry_run: bool = False, is_request_known: bool = False) -> None:
     """Raise one error with everything that is wrong with a plan.
 
     Args:
         plan: What is about to be submitted.
         is_dry_run: Whether it is only shown, which also works where SLURM is not installed.
+        is_request_known: Whether the same has been asked of SLURM for another plan already.
 
     Raises:
         LaunchError: If anything is.
     """
     faults = [*_faults_of_shape(plan), *_faults_of_run_folder(plan)]
-    if plan.where == "slurm":
+    if plan.where == "slurm" and not is_request_known:
         if slurm.is_available():
             faults += _faults_of_request(plan)
             faults = faults or list(_verdict_of_slurm(plan))

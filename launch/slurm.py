@@ -1,5 +1,6 @@
 """Asks SLURM: every call is bounded in time, and what it says is turned into plain data."""
 
+import functools
 import os
 import re
 import shutil
@@ -183,8 +184,9 @@ class Partition:
     gpus_per_node: int
 
 
+@functools.cache
 def partitions() -> dict[str, Partition]:
-    """Return the partitions that this user sees, by name; empty where SLURM does not answer."""
+    """Return the partitions that this user sees, by name; empty where SLURM does not answer. Asked once."""
     shown = ask("sinfo", "-h", "-e", "-o", "%P|%l|%D|%c|%G")
     found: dict[str, Partition] = {}
     for line in shown.stdout.splitlines() if shown.returncode == 0 else []:

@@ -1,6 +1,6 @@
 """In what state a submission is, from SLURM where it answers, else from what the ranks left behind."""
 
-import os
+import subprocess
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -63,7 +63,7 @@ def _state(submission: Submission, told: slurm.JobState) -> State:
         state = "FAILED" if ended_early else told.state
         reason = "not every rank left a result" if ended_early else told.reason
         return State(state, reason, told.restarts, told.exit_code)
-    if submission.where == "local" and _is_running(int(submission.job_id)):
+    if submission.where == "local" and _is_running(submission):
         return State("RUNNING")
     if all_finished(submission):
         return State(_ENDED_WELL)
@@ -107,18 +107,12 @@ def age_of_output(submission: Submission) -> str:
     return f"{seconds:.0f} s ago" if seconds < 120 else f"{seconds / 60:.0f} min ago"
 
 
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return False
-    return not _is_zombie(pid)
-
-
-def _is_zombie(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
-    except OSError:
-        return False
+def _is_running(submission: Submission) -> bool:
+    """Tell whether a local job's controller lives; its process id alone may belong to another by now."""
+    if Path("/proc/self").exists():
+        file = Path(f"/proc/{submission.job_id}/cmdline")
+        command = file.read_text(errors="replace") if file.exists() else ""
+    else:
+        listed = ["ps", "-ww", "-o", "command=", "-p", submission.job_id]
+        command = subprocess.run(listed, capture_output=True, text=True).stdout
+    return submission.folder in command

@@ -98,6 +98,7 @@ def test_what_another_job_left_in_the_environment_is_hidden_but_not_where_slurm_
 @pytest.fixture
 def fake(tmp_path, monkeypatch):
     """Put commands on PATH that answer as told."""
+    slurm.partitions.cache_clear()
 
     def install(name, script):
         file = tmp_path / name
@@ -105,7 +106,8 @@ def fake(tmp_path, monkeypatch):
         file.chmod(0o755)
         monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
 
-    return install
+    yield install
+    slurm.partitions.cache_clear()
 
 
 def test_a_controller_that_does_not_answer_is_an_error_in_time(fake):
