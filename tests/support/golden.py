@@ -36,6 +36,10 @@ class GoldenModel:
         """Make the checkpoint that the reference was given."""
         return {name: formula_value(name, shape) for name, shape in self.shapes.items()}
 
+    def shapes_only(self) -> dict[str, Tensor]:
+        """Make the checkpoint without values, to be loaded into a model on the meta device."""
+        return {name: torch.empty(shape, device="meta") for name, shape in self.shapes.items()}
+
     def video(self) -> Tensor:
         """Make the input, (B, C, T, H, W)."""
         values = np.random.RandomState(1234).standard_normal(self.input_shape)

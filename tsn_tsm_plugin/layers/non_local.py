@@ -84,7 +84,10 @@ class NonLocal(nn.Module):
         return x_BCTHW + self.norm(self.conv_out(found_BDTHW))
 
     def _sub_sample(self, x_BCTHW: Tensor) -> Tensor:
-        return F.max_pool3d(x_BCTHW, (1, 2, 2)) if self.sub_sample else x_BCTHW
+        if not self.sub_sample:
+            return x_BCTHW
+        # A map of one pixel is left as it is.
+        return F.max_pool3d(x_BCTHW, (1, min(2, x_BCTHW.shape[3]), min(2, x_BCTHW.shape[4])))
 
     def _attend(self, queries_BND: Tensor, keys_BMD: Tensor, values_BMD: Tensor) -> Tensor:
         width, value_width = queries_BND.shape[2], values_BMD.shape[2]
@@ -102,7 +105,8 @@ class NonLocal(nn.Module):
 
 
 def _tokens(x_BCTHW: Tensor) -> Tensor:
-    return x_BCTHW.flatten(2).transpose(1, 2)
+    # Channels last in memory too: attention without an (N, M) matrix asks for that.
+    return x_BCTHW.permute(0, 2, 3, 4, 1).contiguous().flatten(1, 3)
 
 
 class NonLocalAfter(nn.Module):

@@ -4,6 +4,7 @@ A state dict alone does not tell the number of segments, nor Something-Something
 classes). Training configurations inside the file do, and so do the references' file names.
 """
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -121,6 +122,8 @@ def _config_text(metadata: Mapping[str, Any]) -> str:
 def _facts_of_metadata(metadata: Mapping[str, Any]) -> Iterator[tuple[str, Fact]]:
     """Read the facts that ``convert_checkpoint`` wrote."""
     stored = metadata.get("facts")
+    if isinstance(stored, str):  # The metadata of .safetensors files are strings.
+        stored = json.loads(stored)
     if isinstance(stored, Mapping):
         for name, value in stored.items():
             yield name, Fact(value, "converted file")
@@ -158,6 +161,8 @@ def _facts_of_source(keys: Iterable[str], source_format: str) -> Iterator[tuple[
     # Neither reference trains the causal shift under these names.
     yield "causal", Fact(False, "names")
     values = [key for key in keys if re.search(r"\.(non_local_block|nl)\.g\.", key)]
+    if values and source_format == MIT:
+        yield "non_local", Fact("embedded_gaussian", "names")
     if values:
         yield "non_local_sub_sample", Fact(".g.0." in values[0], "names")
 

@@ -1,0 +1,220 @@
+"""What files say about their networks, and that a contradiction is refused."""
+
+import pytest
+import torch
+from support.golden import GoldenModel
+
+from tsn_tsm_plugin import get_cfg
+from tsn_tsm_plugin.errors import CheckpointError
+from tsn_tsm_plugin.models import build_model, create_tsm, create_tsn, load_weights
+from tsn_tsm_plugin.models.checkpoint_facts import dataset_of, find_facts
+from tsn_tsm_plugin.models.checkpoint_file import Checkpoint
+from tsn_tsm_plugin.models.identify import create_identified, identify
+from tsn_tsm_plugin.models.translation import translate_checkpoint
+
+MMACTION_0X = """
+model = dict(type='Recognizer2D',
+    backbone=dict(type='ResNetTSM', depth=50, num_segments=16, shift_div=8),
+    cls_head=dict(type='TSMHead', num_classes=174))
+data_root = 'data/sthv1/rawframes'
+"""
+NAMES_OF_MIT = "TSM_somethingv2_RGB_resnet50_shift8_blockres_avg_segment16_e45.pth"
+
+
+def small_tsm(**options):
+    return create_tsm(**{"backbone": "resnet18", "num_classes": 5, **options})
+
+
+def facts_of(golden_name: str, *, path: str = "", metadata: dict | None = None) -> dict[str, object]:
+    checkpoint = Checkpoint(GoldenModel.read(golden_name).shapes_only(), metadata or {}, path)
+    translation = translate_checkpoint(checkpoint)
+    return {n: f.value for n, f in find_facts(checkpoint, translation.tensors, translation.format).items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("state_dicts/mit_tsn_r50_8f", {"method": "tsn", "num_classes": 400, "dataset": "kinetics400"}),
+        ("models/tsm_r101_8f_sthv2", {"method": "tsm", "num_classes": 174, "dataset": "sthv1 or sthv2"}),
+        ("state_dicts/tsm_r50_8f_temporal_pool", {"temporal_pool": True, "shift_place": "blockres"}),
+        ("state_dicts/tsm_r50_nl_gaussian_8f", {"non_local": "gaussian", "non_local_sub_sample": True}),
+        ("models/mit_tsm_r50_nl_8f", {"non_local": "embedded_gaussian"}),
+        ("models/mit_online_mobilenetv2", {"method": "tsm", "causal": True, "dataset": "jester"}),
+    ],
+)
+def test_names_and_shapes_tell_the_kind_of_network(name, expected):
+    assert expected.items() <= facts_of(name).items()
+
+
+def test_the_configuration_in_a_file_tells_segments_and_dataset():
+    facts = facts_of("state_dicts/tsm_r50_16f", metadata={"meta": {"config": MMACTION_0X}})
+
+    assert (facts["num_segments"], facts["shift_div"], facts["dataset"]) == (16, 8, "sthv1")
+
+
+def test_the_file_name_tells_what_nothing_else_does_and_folders_do_not():
+    facts = facts_of("state_dicts/tsm_r50_16f", path=f"/downloads/1x1x8_sthv1/{NAMES_OF_MIT}")
+
+    assert (facts["num_segments"], facts["dataset"]) == (16, "sthv2")
+
+
+@pytest.mark.parametrize(
+    ("text", "dataset"),
+    [
+        ("tsm_r50_1x1x8_50e_sthv1_rgb_20210203-01dce462.pth", "sthv1"),
+        ("TSM_something_RGB_resnet50_shift8_blockres_avg_segment8_e45.pth", "sthv1"),
+        ("TSM_somethingv2_RGB_resnet50_shift8_blockres_avg_segment8_e45.pth", "sthv2"),
+        ("tsn_imagenet-pretrained-r50_8xb32-1x1x3-100e_kinetics400-rgb.pth", "kinetics400"),
+        ("data/k400", "kinetics400"),
+        ("data/k600", "kinetics600"),
+        ("tsm_r50_video_1x1x8_50e_diving48_rgb.pth", "diving48"),
+        ("my_gestures.pth", ""),
+    ],
+)
+def test_a_dataset_is_known_by_the_words_of_the_references(text, dataset):
+    assert dataset_of(text) == dataset
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"), [({"mmengine_version": "0.8"}, "1.x"), ({"mmaction_version": "0.15"}, "0.x")]
+)
+def test_the_version_of_mmaction2_is_told_by_its_file(version, expected):
+    checkpoint = Checkpoint(GoldenModel.read("models/tsm_r50_8f").shapes_only(), {"meta": version})
+
+    assert str(translate_checkpoint(checkpoint)) == f"MMAction2 {expected}"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("models/tsm_mobilenetv2_8f", "mobilenet_v2"),
+        ("models/tsn_densenet161_3f", "densenet161"),
+        ("models/mit_online_mobilenetv2", "mobilenet_v2"),
+        ("state_dicts/mit_tsm_r18_8f", "resnet18"),
+        ("state_dicts/tsm_mobileone_s4_16f", "mobileone_s4"),
+        ("state_dicts/tsm_r50_nl_dot_product_8f", "resnet50"),
+        ("state_dicts/tsn_resnext101_32x4d_3f", "resnext101_32x4d"),
+        ("state_dicts/tsn_swin_base_3f", "swin_base_patch4_window7_224"),
+    ],
+)
+def test_the_network_of_a_checkpoint_is_found_and_built(name, expected):
+    shapes = GoldenModel.read(name).shapes_only()
+
+    identity = identify(Checkpoint(shapes))
+    with torch.device("meta"):
+        model = create_identified(identity)
+
+    assert identity.value("backbone") == expected
+    assert load_weights(model, shapes).missing == []
+
+
+def test_an_image_classifier_belongs_to_no_video_network():
+    with pytest.raises(CheckpointError, match="is no checkpoint of a TSN or TSM"):
+        identify(Checkpoint(torch.nn.Linear(2, 2).state_dict()))
+
+
+def test_a_network_that_nobody_registered_is_said_to_be_unknown():
+    strange = {"backbone.a.weight": torch.zeros(1), "head.fc.weight": torch.zeros(2, 2)}
+
+    with pytest.raises(CheckpointError, match="belongs to no registered backbone .*resnet50"):
+        identify(Checkpoint(strange))
+
+
+def save(model, path, **content):
+    torch.save({"model_state": model.state_dict(), **content}, path)
+    return path
+
+
+def test_a_file_for_16_segments_is_refused_with_8_unless_that_is_wanted(tmp_path):
+    path = save(small_tsm(num_segments=16), tmp_path / "a.pth", config="DATA:\n  NUM_FRAMES: 16\n")
+
+    with pytest.raises(CheckpointError, match=r"num_segments=16 \(says its configuration\), the model .*=8"):
+        load_weights(small_tsm(), path)
+
+    assert load_weights(small_tsm(), path, ignore_facts=["num_segments"]).missing == []
+    assert load_weights(small_tsm(num_segments=16), path).missing == []
+
+
+def test_the_frames_of_a_tsn_may_differ(tmp_path):
+    model = create_tsn(backbone="resnet18", num_classes=5)
+    path = save(model, tmp_path / "a.pth", config="DATA:\n  NUM_FRAMES: 3\n")
+
+    assert load_weights(model, path).missing == []
+
+
+def test_another_share_of_shifted_channels_is_refused(tmp_path):
+    path = save(small_tsm(shift_div=4), tmp_path / "a.pth", config="TSM:\n  SHIFT_DIV: 4\n")
+
+    with pytest.raises(CheckpointError, match="shift_div=4"):
+        load_weights(small_tsm(), path)
+
+
+def recipe_for(folder: str):
+    cfg = get_cfg()
+    cfg.MODEL.BACKBONE = "resnet18"
+    cfg.MODEL.NUM_CLASSES = 174
+    cfg.DATA.PATH_TO_DATA_DIR = folder
+    return cfg
+
+
+def test_something_v1_is_refused_by_a_recipe_for_v2_if_the_name_tells(tmp_path):
+    path = save(small_tsm(num_classes=174), tmp_path / "tsm_r18_1x1x8_50e_sthv1_rgb.pth")
+
+    with pytest.raises(
+        CheckpointError, match=r"dataset=sthv1 \(says its file name\), the model for dataset=sthv2"
+    ):
+        load_weights(build_model(recipe_for("data/sthv2")), path)
+
+    load_weights(build_model(recipe_for("data/sthv1")), path)
+    load_weights(build_model(recipe_for("data/sthv2")), path, ignore_head=True)  # fine-tuning
+
+
+def test_a_bidirectional_file_is_refused_by_a_causal_model():
+    golden = GoldenModel.read("state_dicts/mit_tsm_r18_8f")
+
+    with pytest.raises(CheckpointError, match=r"causal=False .*, the model for causal=True"):
+        load_weights(small_tsm(num_classes=400, causal=True), golden.state_dict())
+
+
+def test_the_online_file_is_refused_by_a_bidirectional_model():
+    golden = GoldenModel.read("models/mit_online_mobilenetv2")
+    model = create_tsm(backbone="mobilenet_v2", num_classes=27)
+
+    with pytest.raises(CheckpointError, match="causal=True"):
+        load_weights(model, golden.state_dict())
+
+
+def test_dot_product_and_embedded_gaussian_have_the_same_names_but_a_file_name_tells(tmp_path):
+    path = save(small_tsm(non_local="dot_product"), tmp_path / "tsm_nl_dot_product_r18.pth")
+
+    with pytest.raises(CheckpointError, match="non_local=dot_product"):
+        load_weights(small_tsm(non_local="embedded_gaussian"), path)
+
+
+def test_non_local_blocks_that_the_model_lacks_are_refused():
+    saved = small_tsm(non_local="gaussian").state_dict()
+
+    with pytest.raises(
+        CheckpointError, match="further non-local blocks after layer2.0, layer3.0 and the model"
+    ):
+        load_weights(small_tsm(), saved)
+
+
+def test_swin_of_timm_0_6_loads_with_its_tables_derived():
+    golden = GoldenModel.read("state_dicts/tsn_swin_base_3f")
+    old = {}
+    for name, value in golden.shapes_only().items():
+        parts = name.split(".")
+        if "downsample" in parts:
+            parts[2] = str(int(parts[2]) - 1)
+        old[".".join(parts)] = value
+    old["backbone.layers.0.blocks.0.attn.relative_position_index"] = torch.empty(49, 49, device="meta")
+    old["backbone.layers.0.blocks.1.attn_mask"] = torch.empty(64, 49, 49, device="meta")
+    with torch.device("meta"):
+        model = create_tsn(backbone="swin_base_patch4_window7_224")
+
+    report = load_weights(model, old)
+
+    assert "backbone.layers.0.downsample.reduction.weight" in old
+    assert (report.missing, report.unexpected, report.num_mapped) == ([], [], 329)
+    assert len(report.derived) == 2

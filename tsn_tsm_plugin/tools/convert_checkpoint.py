@@ -1,0 +1,160 @@
+"""Convert a checkpoint of MMAction2 or mit-han-lab into this library's format, and say what it is.
+
+    python -m tsn_tsm_plugin.tools.convert_checkpoint tsm_r50_1x1x8_50e_kinetics400_rgb.pth tsm.safetensors
+
+The file is loaded into the network that it belongs to, so that what is written is known to fit.
+"""
+
+import argparse
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from tsn_tsm_plugin.errors import CheckpointError
+from tsn_tsm_plugin.models.checkpoint_facts import Fact
+from tsn_tsm_plugin.models.checkpoint_file import read_checkpoint
+from tsn_tsm_plugin.models.identify import Identity, create_identified, identify
+from tsn_tsm_plugin.models.reparameterize import reparameterize
+from tsn_tsm_plugin.models.weights import load_weights
+from tsn_tsm_plugin.tools.command import run_command
+
+_SHOWN = (
+    ("method", ("method",)),
+    ("backbone", ("backbone",)),
+    ("segments", ("num_segments",)),
+    ("shift", ("shift_div", "shift_place", "temporal_pool", "causal")),
+    ("non-local", ("non_local", "non_local_places", "non_local_sub_sample")),
+    ("classes", ("num_classes",)),
+    ("dataset", ("dataset",)),
+)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; return its exit code."""
+    arguments = _parser().parse_args(argv)
+    return run_command(
+        lambda: convert(
+            arguments.source,
+            arguments.destination,
+            fold=arguments.reparameterize,
+            overrides={"dataset": arguments.dataset, "num_segments": arguments.num_segments},
+            allow_globals=tuple(arguments.allow_global),
+        )
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tsn_tsm_plugin.tools.convert_checkpoint", description=__doc__
+    )
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument(
+        "source", type=Path, metavar="SRC", help="checkpoint to read, in any format that is known"
+    )
+    parser.add_argument("destination", type=Path, metavar="DST", help="file to write; .safetensors or .pth")
+    parser.add_argument(
+        "--reparameterize",
+        action="store_true",
+        help="fold the branches of a MobileOne into single convolutions, for evaluation only",
+    )
+    parser.add_argument(
+        "--dataset", help="what the network was trained on, where the file does not tell: sthv2"
+    )
+    parser.add_argument(
+        "--num-segments", type=int, metavar="N", help="its frames, where the file does not tell"
+    )
+    parser.add_argument(
+        "--allow-global",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="let a trusted file use this Python global, e.g. numpy.core.multiarray.scalar; may be repeated",
+    )
+    return parser
+
+
+def convert(
+    source: Path,
+    destination: Path,
+    *,
+    fold: bool = False,
+    overrides: dict[str, Any] | None = None,
+    allow_globals: tuple[str, ...] = (),
+) -> Identity:
+    """Convert a checkpoint and print what it is.
+
+    Args:
+        source: Checkpoint in any format that ``load_weights`` reads.
+        destination: Its suffix chooses the format; a file of that name is replaced.
+        fold: Re-parameterise before writing.
+        overrides: Facts that the owner knows; ``None`` values are passed over.
+        allow_globals: See :func:`~tsn_tsm_plugin.models.checkpoint_file.read_checkpoint`.
+
+    Raises:
+        CheckpointError: If the source is no checkpoint of a TSN or TSM, or contradicts ``overrides``.
+    """
+    identity = identify(read_checkpoint(source, allow_globals=allow_globals))
+    _apply_overrides(identity, overrides or {}, source)
+    model: nn.Module = create_identified(identity).eval()
+    report = load_weights(model, source, allow_globals=allow_globals)
+    if fold:
+        model = _fold(model, source)
+        identity.facts["reparameterized"] = Fact(True, "command line")
+    _print_identity(identity)
+    if report.missing or report.derived:
+        print(f"{'note':<12}{report}")
+    state_dict = {name: value.contiguous() for name, value in model.state_dict().items()}
+    _write(state_dict, {name: fact.value for name, fact in identity.facts.items()}, destination)
+    megabytes = destination.stat().st_size / 2**20
+    print(f"{'written':<12}{destination}, {len(state_dict)} tensors, {megabytes:.1f} MiB")
+    return identity
+
+
+def _fold(model: nn.Module, source: Path) -> nn.Module:
+    try:
+        return reparameterize(model)
+    except ValueError as error:
+        raise CheckpointError(f"{source}: {error} Leave --reparameterize out.") from error
+
+
+def _apply_overrides(identity: Identity, overrides: dict[str, Any], source: Path) -> None:
+    for name, value in overrides.items():
+        if value is None:
+            continue
+        fact = identity.facts.get(name)
+        if fact is not None and fact.value != value and fact.origin not in ("class count", "file name"):
+            raise CheckpointError(f"{source} says {name} is {fact}, not {value}: leave the option out.")
+        identity.facts[name] = Fact(value, "command line")
+        identity.assumed.pop(name, None)
+
+
+def _print_identity(identity: Identity) -> None:
+    print(f"{'format':<12}{identity.format}")
+    for title, names in _SHOWN:
+        shown = {name: f"{identity.facts[name]}" for name in names if name in identity.facts}
+        shown |= {name: f"{identity.assumed[name]} (assumed)" for name in names if name in identity.assumed}
+        parts = [text if len(names) == 1 else f"{name} {text}" for name, text in shown.items()]
+        print(f"{title:<12}{', '.join(parts) or ('unknown' if title == 'dataset' else 'none')}")
+
+
+def _write(state_dict: dict[str, Tensor], facts: dict[str, Any], destination: Path) -> None:
+    """Write a temporary file beside the destination and rename it, so that no half file has its name."""
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    temporary = destination.with_name(f".{destination.name}.{os.getpid()}.tmp")
+    try:
+        if destination.suffix == ".safetensors":
+            save_file(state_dict, temporary, metadata={"format": "pt", "facts": json.dumps(facts)})
+        else:
+            torch.save({"model_state": state_dict, "facts": facts}, temporary)
+        temporary.replace(destination)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
