@@ -8,9 +8,10 @@ import torch
 
 from tsn_tsm_plugin import build_model, load_cfg
 from tsn_tsm_plugin.config import CfgNode
+from tsn_tsm_plugin.tools.summarize import find_recipes, summarize, write_markdown
 
 PROJECTS = Path(__file__).resolve().parents[2] / "projects"
-RECIPES = sorted([*PROJECTS.glob("tsn/*.yaml"), *PROJECTS.glob("tsm/*.yaml")])
+RECIPES = find_recipes([str(PROJECTS)])
 NAME = re.compile(r"[a-z0-9]+(_[a-z0-9]+)*_\d+f(_[a-z0-9_]+)?")
 
 
@@ -42,7 +43,7 @@ NETWORKS = distinct_networks()
 
 
 def test_recipes_were_found():
-    assert len(RECIPES) >= 4
+    assert len(RECIPES) >= 42
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=id_of)
@@ -62,19 +63,32 @@ def test_a_recipe_opens_with_what_it_is_and_the_command_that_runs_it(recipe):
 
 
 @pytest.mark.parametrize("recipe", [r for r in RECIPES if "# published: top-1" in r.read_text()], ids=id_of)
-def test_a_zoo_recipe_states_the_published_accuracy_and_the_networks_size(recipe):
+def test_a_zoo_recipe_states_its_row_and_the_published_accuracy(recipe):
     text = recipe.read_text()
     assert re.search(
         r"^# published: top-1 [\d. /]+, top-5 ([\d. /]+|not printed) \(.+\)$", text, re.MULTILINE
     )
-    stated = re.search(r"^# model: ([\d,]+) parameters, ([\d.]+) GFLOPs", text, re.MULTILINE)
-    assert stated is not None
-    cfg = load_cfg(recipe).clone()
-    cfg.defrost()
-    cfg.MODEL.BACKBONE_WEIGHTS = ""
-    with torch.device("meta"):
-        model = build_model(cfg)
-    assert sum(p.numel() for p in model.parameters()) == int(stated.group(1).replace(",", ""))
+    assert re.search(r"^# zoo: TS[NM], ", text, re.MULTILINE)
+
+
+def test_the_table_of_all_recipes_is_what_the_tool_writes_and_agrees_with_the_published_sizes_and_costs(
+    tmp_path,
+):
+    page = tmp_path / "README.md"
+    page.write_text((PROJECTS / "README.md").read_text())
+    rows = summarize(RECIPES)
+    write_markdown(page, rows)
+    assert page.read_text() == (PROJECTS / "README.md").read_text()
+    published = 0
+    for recipe, row in zip(RECIPES, rows, strict=True):
+        stated = re.search(
+            r"^# model: ([\d,]+) parameters, ([\d.]+) GFLOPs \(", recipe.read_text(), re.MULTILINE
+        )
+        if stated is not None:
+            published += 1
+            assert row[4] == stated.group(1), recipe
+            assert float(row[5]) == pytest.approx(float(stated.group(2)), rel=1e-3), recipe
+    assert published == 40
 
 
 @pytest.mark.parametrize("cfg", [cfg for _, cfg in NETWORKS], ids=[name for name, _ in NETWORKS])
