@@ -45,8 +45,18 @@ class StreamingShift(nn.Module):
                 "the change."
             )
         # A slice would keep all channels alive.
-        self.previous = first.clone(memory_format=torch.contiguous_format)
-        return self.net(torch.cat([previous, x_BCHW.narrow(1, fold, num_channels - fold)], 1))
+        self.previous = current = first.clone()
+        if not _may_borrow(x_BCHW):
+            return self.net(torch.cat([previous, x_BCHW.narrow(1, fold, num_channels - fold)], 1))
+        # Lend the fold to the last frame: a copy of all channels would cost a CPU a sixth of its time for a
+        # ResNet-50, this one twenty-fifth.
+        try:
+            first.copy_(previous)
+            out: Tensor = self.net(x_BCHW)
+            shares_memory = out.untyped_storage().data_ptr() == x_BCHW.untyped_storage().data_ptr()
+            return out.clone() if shares_memory else out
+        finally:
+            first.copy_(current)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         # The size of the frames is known from the saved state, not from this module.
@@ -58,3 +68,10 @@ class StreamingShift(nn.Module):
     def extra_repr(self) -> str:
         """Name the settings of the shift."""
         return f"shift_div={self.shift_div}"
+
+
+def _may_borrow(x: Tensor) -> bool:
+    """Return whether x may be changed for a moment: eagerly, on a CPU, and with nobody who would notice."""
+    is_frozen = x.is_inference() and not torch.is_inference_mode_enabled()
+    is_recorded = torch.is_grad_enabled() or torch.compiler.is_compiling()
+    return x.device.type == "cpu" and not is_frozen and not is_recorded

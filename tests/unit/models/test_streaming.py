@@ -2,9 +2,11 @@ import re
 
 import pytest
 import torch
+from torch import nn
 
 from tsn_tsm_plugin.models import StreamingTSM, create_tsm, create_tsn
 from tsn_tsm_plugin.models.streaming import StreamingStep
+from tsn_tsm_plugin.models.streaming_shift import StreamingShift
 
 CAUSAL_BACKBONES = [
     "resnet18",
@@ -180,6 +182,43 @@ def test_the_model_given_is_left_as_it_is():
     model.train()
     StreamingTSM(model)(frames_of(1)[0])
     assert list(model.state_dict()) == names and model.training
+
+
+@pytest.mark.parametrize("net", [nn.Identity(), nn.Conv2d(16, 16, 1), nn.ReLU()])
+def test_the_features_that_a_shift_was_given_are_left_as_they_are(net):
+    eager, recorded = StreamingShift(net, shift_div=8), StreamingShift(net, shift_div=8)
+    for seed in range(3):
+        features = torch.randn(2, 16, 4, 4, generator=torch.Generator().manual_seed(seed))
+        given = features.clone()
+        with torch.no_grad():
+            shown = eager(features)
+        assert torch.equal(features, given)
+        # With gradients on, the shift copies instead of lending.
+        assert torch.equal(shown, recorded(features)) and torch.equal(eager.previous, recorded.previous)
+
+
+def test_features_are_whole_again_after_an_error_in_the_network():
+    class Failing(nn.Module):
+        def forward(self, x):
+            raise RuntimeError("out of luck")
+
+    features = torch.arange(16.0).view(1, 16, 1, 1)
+    with torch.no_grad(), pytest.raises(RuntimeError, match="out of luck"):
+        StreamingShift(Failing(), shift_div=8)(features)
+    assert features.flatten().tolist() == list(range(16))
+
+
+def test_a_stream_takes_frames_from_inference_mode():
+    model = causal_tsm()
+    with torch.inference_mode():
+        frame = frames_of(1)[0] * 1
+    shift = StreamingShift(nn.Identity(), shift_div=8)
+    with torch.no_grad():
+        shift(torch.zeros(1, 8, 2, 2)), StreamingTSM(model)(frame)
+    with torch.inference_mode():
+        features = torch.ones(1, 8, 2, 2)
+    with torch.no_grad():
+        assert shift(features)[0, :, 0, 0].tolist() == [0.0] + [1.0] * 7
 
 
 def test_a_stream_stays_in_eval_mode():
