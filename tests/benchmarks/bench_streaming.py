@@ -1,0 +1,146 @@
+"""What a frame of a stream costs: online TSM against the plain 2D network and against a window computed anew.
+
+    python tests/benchmarks/bench_streaming.py [--backbones resnet50 mobilenet_v2] [--threads 2] [--write]
+
+The runs are interleaved, so that other load hits all alike; medians, and ratios of neighbouring runs. On a
+CPU the process's own time is taken, which waiting for other processes does not lengthen. First the scores of
+the stream are compared with those of the batched network.
+"""
+
+import argparse
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from tsn_tsm_plugin import StreamingTSM, create_tsm, create_tsn
+
+NUM_SEGMENTS = 8
+SIZE = 224
+
+
+def bench(backbone: str, *, num_runs: int, device: torch.device) -> dict[str, float]:
+    """Return milliseconds per frame, ratios and memory of one backbone."""
+    torch.manual_seed(0)
+    model = create_tsm(backbone=backbone, num_segments=NUM_SEGMENTS, causal=True).eval().to(device)
+    plain = create_tsn(backbone=backbone).eval().to(device)
+    stream = StreamingTSM(model)
+    frame = torch.randn(1, 3, SIZE, SIZE, device=device)
+    window = torch.randn(1, 3, NUM_SEGMENTS, SIZE, SIZE, device=device)
+    check(model, stream, window)
+    ways: dict[str, Callable[[], object]] = {
+        "plain": lambda: plain(frame[:, :, None]),
+        "stream": lambda: stream(frame),
+        "window": lambda: model(window),
+    }
+    times = interleave(ways, num_runs=num_runs, device=device)
+    state = sum(value.numel() * value.element_size() for value in stream.state.values())
+    ratios = {way: [a / b for a, b in zip(times["stream"], times[way], strict=True)] for way in ways}
+    return {
+        **{f"{way}_ms": 1000 * statistics.median(values) for way, values in times.items()},
+        "stream_to_plain": statistics.median(ratios["plain"]),
+        "window_to_stream": 1 / statistics.median(ratios["window"]),
+        "fastest_stream_to_plain": min(times["stream"]) / min(times["plain"]),
+        "state_kib": state / 1024,
+        "window_kib": window.numel() * window.element_size() / 1024,
+    }
+
+
+def check(model: torch.nn.Module, stream: StreamingTSM, window: torch.Tensor) -> None:
+    """Refuse to time what does not compute the same."""
+    with torch.no_grad():
+        expected = model(window)
+    scores = torch.stack([stream(window[:, :, t]) for t in range(window.shape[2])]).mean(0)
+    deviation = float((scores - expected).abs().max() / expected.std())
+    if deviation > 1e-3:
+        raise SystemExit(f"the stream differs from the network by {deviation:.1e} of its scores' deviation")
+    stream.reset()
+
+
+@torch.no_grad()
+def interleave(
+    ways: dict[str, Callable[[], object]], *, num_runs: int, device: torch.device, num_warm: int = 3
+) -> dict[str, list[float]]:
+    """Return seconds of every run of every way, one way after the other in every round."""
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for round_number in range(num_warm + num_runs):
+        for name, run in ways.items():
+            synchronize(device)
+            clock = time.perf_counter if device.type == "cuda" else time.process_time
+            begun = clock()
+            run()
+            synchronize(device)
+            if round_number >= num_warm:
+                times[name].append(clock() - begun)
+    return times
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def report(results: dict[str, dict[str, float]], device: torch.device) -> str:
+    """Return the results as a Markdown note."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
+    clock = "wall time" if device.type == "cuda" else "CPU time"
+    lines = [
+        f"# Streaming, {name}",
+        "",
+        f"{time.strftime('%Y-%m-%d')}, torch {torch.__version__}, float32, batch 1, {SIZE} x {SIZE}, "
+        f"{torch.get_num_threads()} threads; `python {' '.join(sys.argv)}`",
+        "",
+        f"One frame of a stream, in milliseconds of {clock} (medians of interleaved runs). *plain*: the 2D "
+        f"network without a shift. *window*: the causal TSM on the last {NUM_SEGMENTS} frames. Ratios are "
+        "medians over neighbouring runs; *best* compares the fastest runs.",
+        "",
+        "| backbone | plain | stream | window | stream / plain | best | window / stream | state | window |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for backbone, row in results.items():
+        lines.append(
+            f"| {backbone} | {row['plain_ms']:.1f} | {row['stream_ms']:.1f} | {row['window_ms']:.1f} | "
+            f"{row['stream_to_plain']:.3f} | {row['fastest_stream_to_plain']:.3f} | "
+            f"{row['window_to_stream']:.2f} | {row['state_kib']:.0f} KiB | {row['window_kib']:.0f} KiB |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def cpu_name() -> str:
+    """Return what the system calls its processor."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--backbones", nargs="+", default=["resnet50", "mobilenet_v2"])
+    parser.add_argument("--runs", type=int, default=30)
+    parser.add_argument("--threads", type=int, default=0, help="0: as torch chooses")
+    parser.add_argument("--write", action="store_true", help="also write a note into results/")
+    args = parser.parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    results = {name: bench(name, num_runs=args.runs, device=device) for name in args.backbones}
+    note = report(results, device)
+    print(note, end="")
+    if args.write:
+        hardware = "cuda" if device.type == "cuda" else f"cpu{torch.get_num_threads()}"
+        out = Path(__file__).parent / "results" / f"streaming_{hardware}_{time.strftime('%Y%m')}.md"
+        out.parent.mkdir(exist_ok=True)
+        out.write_text(note)
+
+
+if __name__ == "__main__":
+    main()
