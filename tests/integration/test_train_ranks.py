@@ -59,14 +59,16 @@ def final_state(run: Path) -> dict:
     return load_checkpoint(list_checkpoints(run / "checkpoints")[0])
 
 
-def test_two_ranks_end_with_the_weights_of_one_process(tmp_path, data):
-    for world_size in (1, 2):
-        cfg = tiny_cfg(tmp_path, data=data, out=f"of_{world_size}", MODEL__DROPOUT_RATE=0.0)
+def test_two_ranks_with_and_without_accumulation_end_with_the_weights_of_one_process(tmp_path, data):
+    for world_size, at_once, out in ((1, 0, "one"), (2, 0, "two"), (2, 1, "parts")):
+        options = {"MODEL__DROPOUT_RATE": 0.0, "TRAIN__MAX_CLIPS_PER_FORWARD": at_once}
+        cfg = tiny_cfg(tmp_path, data=data, out=out, **options)
         spawn(world_size, tmp_path, partial(train_without_batch_norm, cfg))
-    one, two = (final_state(tmp_path / name)["model_state"] for name in ("of_1", "of_2"))
+    one, two, parts = (final_state(tmp_path / name)["model_state"] for name in ("one", "two", "parts"))
 
     for name in one:
         torch.testing.assert_close(two[name], one[name], rtol=1e-4, atol=1e-6, msg=name)
+        torch.testing.assert_close(parts[name], one[name], rtol=1e-4, atol=1e-6, msg=name)
 
 
 def test_synchronised_batch_norm_makes_ranks_equal_to_one_process(tmp_path, data):

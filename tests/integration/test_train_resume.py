@@ -106,6 +106,26 @@ def test_a_run_stopped_anywhere_ends_with_the_same_bits(tmp_path, data, whole_ru
     assert [r["step"] for r in records if "train/loss" in r] == [1, 2, 3, 4, 5, 6]
 
 
+def test_a_run_stopped_while_it_validates_validates_again(tmp_path, data, whole_run):
+    cfg = tiny_cfg(tmp_path, data=data)
+    with pytest.raises(engine.TrainingStopped, match="after step 3;"):
+        engine.train(cfg, stop_requested=stop_after(3))
+    engine.train(cfg)
+
+    assert_same_end(tmp_path / "run", whole_run[0])
+    records = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    assert [r["step"] for r in records if "val/top1" in r] == [3, 6]
+
+
+def test_a_run_stopped_while_it_is_tested_is_tested_again(tmp_path, data, whole_run):
+    cfg = tiny_cfg(tmp_path, data=data)
+    with pytest.raises(engine.TrainingStopped, match="after step 6;"):
+        engine.train(cfg, stop_requested=stop_after(8))
+
+    assert not (tmp_path / "run" / "results.json").exists()
+    assert engine.train(cfg)["confusion_matrix"] == whole_run[1]["confusion_matrix"]
+
+
 def test_workers_change_nothing(tmp_path, data, whole_run):
     engine.train(tiny_cfg(tmp_path, data=data, DATA_LOADER__NUM_WORKERS=2))
 

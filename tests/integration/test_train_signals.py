@@ -19,8 +19,14 @@ def data(tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("number", "to_group", "workers"),
-    [(signal.SIGINT, True, 2), (signal.SIGTERM, False, 0), (signal.SIGTERM, True, 2)],
-    ids=["Ctrl-C in a terminal, with workers", "SIGTERM", "SIGTERM to all, with workers"],
+    [
+        (signal.SIGINT, True, 2),
+        (signal.SIGTERM, False, 0),
+        (signal.SIGTERM, True, 2),
+        (signal.SIGUSR1, True, 2),
+        (signal.SIGUSR2, False, 0),
+    ],
+    ids=["Ctrl-C with workers", "SIGTERM", "SIGTERM to all", "SIGUSR1 to all", "SIGUSR2"],
 )
 def test_a_signal_leaves_a_checkpoint_from_which_the_same_command_goes_on(
     tmp_path, data, number, to_group, workers

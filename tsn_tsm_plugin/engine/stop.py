@@ -63,7 +63,10 @@ class StopSignals:
 
 @contextlib.contextmanager
 def catch_stop_signals() -> Iterator[StopSignals]:
-    """Turn Ctrl-C and SIGTERM into a request to stop; the handlers before are put back at the end.
+    """Turn Ctrl-C, SIGTERM and the user signals into a request to stop.
+
+    The handlers before are put back at the end. Schedulers announce a time limit or a preemption by one of
+    these.
 
     Outside the main thread, where Python handles no signals, the request never comes.
     """
@@ -71,7 +74,7 @@ def catch_stop_signals() -> Iterator[StopSignals]:
     if threading.current_thread() is not threading.main_thread():
         yield signals
         return
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
     before = {number: signal.signal(number, signals._handle) for number in numbers}
     try:
         yield signals

@@ -60,7 +60,7 @@ def train(cfg: CfgNode, *, stop_requested: StopRequested | None = None) -> dict[
     Args:
         cfg: The recipe.
         stop_requested: Polled at every step; when it says yes on any rank, all leave after the same step.
-            By default Ctrl-C and SIGTERM ask for it.
+            By default Ctrl-C, SIGTERM, SIGUSR1 and SIGUSR2 ask for it.
 
     Returns:
         What ``results.json`` holds; the same on every rank.

@@ -1,7 +1,7 @@
 """Train a recipe: ``python -m tsn_tsm_plugin.tools.train --cfg FILE [KEY VALUE ...]``.
 
-Ctrl-C and SIGTERM write a checkpoint and end the run; the same command goes on from there. On several
-devices: ``torchrun --nproc-per-node N -m tsn_tsm_plugin.tools.train --cfg FILE``.
+Ctrl-C, SIGTERM, SIGUSR1 and SIGUSR2 write a checkpoint and end the run; the same command goes on from there.
+On several devices: ``torchrun --nproc-per-node N -m tsn_tsm_plugin.tools.train --cfg FILE``.
 """
 
 import argparse
@@ -12,7 +12,7 @@ from tsn_tsm_plugin.tools.command import add_recipe_arguments, read_recipe, run_
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; return its exit code: 130 after Ctrl-C, 143 after SIGTERM, 2 after a mistake."""
+    """Run the command line; return its exit code: 2 after a mistake, 128 + its number after a signal."""
     parser = argparse.ArgumentParser(
         prog="tsn-tsm-train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
