@@ -1,0 +1,28 @@
+"""The page for people who come from elsewhere names only keys and commands that exist."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+from tsn_tsm_plugin.config import get_cfg, keys_of
+
+PAGE = (Path(__file__).resolve().parents[2] / "projects" / "coming_from.md").read_text()
+
+
+def our_column() -> str:
+    rows = [line.strip("|").split("|") for line in PAGE.splitlines() if line.startswith("| ")]
+    return "\n".join(row[-1] for row in rows if len(row) == 5)
+
+
+def test_every_key_of_ours_is_in_the_schema():
+    keys = set(keys_of(get_cfg()))
+    named = set(re.findall(r"`([A-Z]+\.[A-Z0-9_]+)[ `]", our_column()))
+    assert len(named) > 20
+    assert named <= keys
+
+
+def test_every_command_of_ours_exists():
+    named = set(re.findall(r"tsn_tsm_plugin\.tools\.(\w+)", PAGE))
+    assert {"predict", "stream", "export", "share", "convert_config", "evaluate"} <= named
+    for name in named:
+        assert importlib.util.find_spec(f"tsn_tsm_plugin.tools.{name}") is not None

@@ -1,0 +1,31 @@
+"""`torch.hub.load` on a local checkout."""
+
+import pytest
+import torch
+from support.trained import write_checkpoint
+
+
+def load(repository, name: str, *args, **options):
+    return torch.hub.load(str(repository / "projects"), name, *args, source="local", **options)
+
+
+@pytest.mark.parametrize("name", ["tsn_r50", "tsm_r50", "tsm_mobilenet_v2", "trained"])
+def test_every_name_has_help(repository, name):
+    assert torch.hub.help(str(repository / "projects"), name, source="local")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("tsn_r50", "TSN: backbone=resnet50"), ("tsm_mobilenet_v2", "TSM: backbone=mobilenet_v2")],
+)
+def test_a_network_is_created_by_name(repository, name, said):
+    assert load(repository, name, num_classes=5).describe().startswith(said)
+
+
+def test_a_trained_network_is_loaded_from_its_file(repository, tmp_path):
+    weights = write_checkpoint(tmp_path / "w.pt")
+    model = load(repository, "trained", str(weights))
+    assert not model.training
+    assert torch.equal(
+        model.head.fc.weight.cpu(), torch.load(weights, weights_only=True)["model_state"]["head.fc.weight"]
+    )
