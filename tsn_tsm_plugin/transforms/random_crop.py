@@ -58,7 +58,7 @@ class MultiScaleCrop(nn.Module):
 
     def draw(self, height: int, width: int, generator: torch.Generator | None = None) -> Window:
         """Draw a window ``(top, left, height, width)`` within a frame, in pixels."""
-        sides = [int(min(height, width) * scale) for scale in self.scales]
+        sides = [max(int(min(height, width) * scale), 1) for scale in self.scales]
         sides = [self.size if abs(side - self.size) < _SNAP_PX else side for side in sides]
         pairs = [
             (sides[i], sides[j]) for i, j in itertools.product(range(len(sides)), repeat=2) if abs(i - j) <= 1
@@ -119,7 +119,7 @@ class RandomResizedCrop(nn.Module):
         widths = torch.sqrt(areas * ratios).round().long().tolist()
         heights = torch.sqrt(areas / ratios).round().long().tolist()
         for crop_height, crop_width in zip(heights, widths, strict=True):
-            if crop_height <= height and crop_width <= width:
+            if 0 < crop_height <= height and 0 < crop_width <= width:
                 left = _draw(width - crop_width + 1, generator)
                 top = _draw(height - crop_height + 1, generator)
                 return top, left, crop_height, crop_width

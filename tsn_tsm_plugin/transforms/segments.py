@@ -9,6 +9,7 @@ published numbers depend on it.
 """
 
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
@@ -165,44 +166,27 @@ def dense_sampler(
     return _DenseSampler(num_segments, mode, num_views, sample_range)
 
 
+# Classes, not closures, so that spawned workers can unpickle them.
+@dataclass(frozen=True)
 class _UniformSampler:
-    """A class, not a closure, so that spawned workers can unpickle it."""
-
-    def __init__(self, num_segments: int, mode: str, twice_sample: bool, keep_tail_frames: bool) -> None:
-        self.num_segments = num_segments
-        self.mode = mode
-        self.twice_sample = twice_sample
-        self.keep_tail_frames = keep_tail_frames
+    num_segments: int
+    mode: str
+    twice_sample: bool
+    keep_tail_frames: bool
 
     def __call__(self, num_frames: int, generator: torch.Generator | None = None) -> Tensor:
-        return segment_indices(
-            num_frames,
-            self.num_segments,
-            mode=self.mode,
-            twice_sample=self.twice_sample,
-            keep_tail_frames=self.keep_tail_frames,
-            generator=generator,
-        )
+        return segment_indices(num_frames, generator=generator, **asdict(self))
 
 
+@dataclass(frozen=True)
 class _DenseSampler:
-    """A class, not a closure, so that spawned workers can unpickle it."""
-
-    def __init__(self, num_segments: int, mode: str, num_views: int, sample_range: int) -> None:
-        self.num_segments = num_segments
-        self.mode = mode
-        self.num_views = num_views
-        self.sample_range = sample_range
+    num_segments: int
+    mode: str
+    num_positions: int
+    sample_range: int
 
     def __call__(self, num_frames: int, generator: torch.Generator | None = None) -> Tensor:
-        return dense_indices(
-            num_frames,
-            self.num_segments,
-            mode=self.mode,
-            sample_range=self.sample_range,
-            num_positions=self.num_views,
-            generator=generator,
-        )
+        return dense_indices(num_frames, generator=generator, **asdict(self))
 
 
 class SampleFrames(nn.Module):

@@ -7,28 +7,30 @@ import torch
 from torch import Tensor, nn
 
 
-class CenterCrop(nn.Module):
-    """Cut the square in the middle of every frame.
-
-    Args:
-        size: Side of the square, in pixels.
-    """
-
+class _SquareCrop(nn.Module):
     def __init__(self, size: int) -> None:
         super().__init__()
         self.size = size
-
-    def forward(self, video: Tensor) -> Tensor:
-        """Map (C, T, H, W) to (C, T, size, size)."""
-        height, width = _check(video, self.size)
-        return _crop(video, (height - self.size) // 2, (width - self.size) // 2, self.size)
 
     def extra_repr(self) -> str:
         """Name the setting in the module's repr."""
         return f"size={self.size}"
 
 
-class ThreeCrop(nn.Module):
+class CenterCrop(_SquareCrop):
+    """Cut the square in the middle of every frame.
+
+    Args:
+        size: Side of the square, in pixels.
+    """
+
+    def forward(self, video: Tensor) -> Tensor:
+        """Map (C, T, H, W) to (C, T, size, size)."""
+        height, width = _check(video, self.size)
+        return _crop(video, (height - self.size) // 2, (width - self.size) // 2, self.size)
+
+
+class ThreeCrop(_SquareCrop):
     """Cut three squares along the longer side: first, last, middle, in this order.
 
     The frame's short side must be ``size``, so that the three together see the whole frame.
@@ -36,10 +38,6 @@ class ThreeCrop(nn.Module):
     Args:
         size: Side of the squares, in pixels.
     """
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.size = size
 
     def forward(self, video: Tensor) -> Tensor:
         """Map (C, T, H, W) to (C, 3 * T, size, size), crop-major."""
@@ -52,12 +50,8 @@ class ThreeCrop(nn.Module):
         step_x, step_y = (width - self.size) // 2, (height - self.size) // 2
         return torch.cat([_crop(video, n * step_y, n * step_x, self.size) for n in (0, 2, 1)], dim=1)
 
-    def extra_repr(self) -> str:
-        """Name the setting in the module's repr."""
-        return f"size={self.size}"
 
-
-class TenCrop(nn.Module):
+class TenCrop(_SquareCrop):
     """Cut the four corners and the centre, each followed by its mirror image.
 
     Order: upper left, upper right, lower left, lower right, centre. Corners lie on a grid of quarters of the
@@ -66,10 +60,6 @@ class TenCrop(nn.Module):
     Args:
         size: Side of the squares, in pixels.
     """
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.size = size
 
     def forward(self, video: Tensor) -> Tensor:
         """Map (C, T, H, W) to (C, 10 * T, size, size), crop-major."""
@@ -80,10 +70,6 @@ class TenCrop(nn.Module):
             crop = _crop(video, y * quarter_y, x * quarter_x, self.size)
             crops += [crop, crop.flip(-1)]
         return torch.cat(crops, dim=1)
-
-    def extra_repr(self) -> str:
-        """Name the setting in the module's repr."""
-        return f"size={self.size}"
 
 
 def _check(video: Tensor, size: int) -> tuple[int, int]:
