@@ -21,13 +21,14 @@ _RENAMES: dict[str, Callable[[Collection[str]], Rename]] = {
     MIT: mit_rename,
     MIT_ONLINE: mit_online_rename,
 }
-_PARALLEL = "module."
+# What DistributedDataParallel and torch.compile put before every name.
+_OUTER = re.compile(r"^(module\.|_orig_mod\.)+")
 _WRAPPER = re.compile(r"\.(net|block)(?=\.)")
 
 
 def detect_format(keys: Collection[str]) -> str:
     """Tell from its names where a state dict comes from; the others are ImageNet classifiers."""
-    keys = [key.removeprefix(_PARALLEL) for key in keys]
+    keys = [_OUTER.sub("", key) for key in keys]
 
     def has(*prefixes: str) -> bool:
         return any(key.startswith(prefixes) for key in keys)
@@ -54,7 +55,7 @@ def translate(keys: Collection[str], *, source_format: str) -> dict[str, str]:
     Raises:
         ValueError: If two names of the file become one.
     """
-    bare = {key: key.removeprefix(_PARALLEL) for key in keys}
+    bare = {key: _OUTER.sub("", key) for key in keys}
     rename = _RENAMES[source_format](bare.values()) if source_format in _RENAMES else _unchanged
     own_names = {key: rename(name) for key, name in bare.items()}
     taken: dict[str, str] = {}

@@ -116,8 +116,9 @@ def is_derived(name: str) -> bool:
 
 
 _MIT_RESNET = (
+    # Trained without dropout, the network keeps its own last layer.
+    (r"^(base_model\.fc|new_fc)\.", "head.fc."),
     (r"^base_model\.", "backbone."),
-    (r"^new_fc\.", "head.fc."),
     (r"\.nl\.(g|phi)(\.0)?\.", r".non_local.\1."),
     (r"\.nl\.theta\.", ".non_local.theta."),
     (r"\.nl\.W\.0\.", ".non_local.conv_out."),

@@ -87,6 +87,17 @@ def test_no_matrix_of_all_pairs_is_kept(kind):
     assert largest.num_elements < num_queries * num_keys / 16
 
 
+@pytest.mark.parametrize("kind", NON_LOCAL_KINDS)
+def test_half_precision_comes_close(kind):
+    block = trained(8, kind=kind)
+    x = torch.randn(1, 8, 2, 4, 4) / 4
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = block(x)
+
+    torch.testing.assert_close(half.float(), block(x), rtol=0.05, atol=0.05)
+
+
 @pytest.mark.parametrize("sub_sample", [False, True])
 def test_every_position_can_see_every_frame(sub_sample):
     block = trained(8, sub_sample=sub_sample)

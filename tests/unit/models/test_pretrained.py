@@ -2,11 +2,13 @@ import re
 from urllib.error import URLError
 
 import pytest
+import timm
 import torch
 import torchvision
 
 from tsn_tsm_plugin.errors import CheckpointError
 from tsn_tsm_plugin.models import pretrained
+from tsn_tsm_plugin.models.backbones import create_backbone
 from tsn_tsm_plugin.models.resnet import resnet18
 
 
@@ -59,3 +61,69 @@ def test_weights_of_another_network_are_refused_before_anything_is_loaded():
         )
 
     assert torch.equal(backbone.conv1.weight, before)
+
+
+def test_a_densenet_file_from_before_its_layers_had_names_is_read(tmp_path):
+    classifier = torchvision.models.densenet161()
+    old = {
+        re.sub(r"(denselayer\d+\.(?:norm|conv))(\d)", r"\1.\2", name): value
+        for name, value in classifier.state_dict().items()
+    }
+    torch.save(old, tmp_path / "densenet161.pth")
+
+    backbone = create_backbone("densenet161", weights=str(tmp_path / "densenet161.pth"))
+
+    assert "features.denseblock1.denselayer1.norm.1.weight" in old
+    expected = classifier.features.denseblock4.denselayer1.conv2.weight
+    assert torch.equal(backbone.features.denseblock4.denselayer1.conv2.weight, expected)
+
+
+def test_the_names_of_mmpretrain_are_understood_and_a_partial_file_refused(tmp_path):
+    own = create_backbone("mobilenet_v2").state_dict()
+    named_there = {
+        "backbone.conv1.conv.weight": own["features.0.0.weight"] + 1,
+        **{
+            f"backbone.conv1.bn.{name}": own[f"features.0.1.{name}"]
+            for name in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+        },
+        "backbone.conv2.conv.weight": own["features.18.0.weight"],
+        "head.fc.weight": torch.zeros(1000, 1280),
+    }
+    torch.save({"state_dict": named_there}, tmp_path / "mobilenet_v2.pth")
+
+    with pytest.raises(CheckpointError, match=r"\d+ keys are missing .*, 0 unexpected"):
+        create_backbone("mobilenet_v2", weights=str(tmp_path / "mobilenet_v2.pth"))
+
+
+@pytest.mark.parametrize("name", ["timm/resnet10t", "torchvision/resnet18"])
+def test_any_backbone_reads_a_file_of_its_library(tmp_path, name):
+    library, _, network = name.partition("/")
+    create = timm.create_model if library == "timm" else torchvision.models.get_model
+    classifier = create(network)
+    torch.save(classifier.state_dict(), tmp_path / "weights.pth")
+
+    backbone = create_backbone(name, weights=str(tmp_path / "weights.pth"))
+
+    assert torch.equal(backbone.trunk.layer4[0].conv2.weight, classifier.layer4[0].conv2.weight)
+
+
+@pytest.mark.parametrize("tag", ["c3_in1k", "resnet10t.c3_in1k", "default"])
+def test_weights_of_timm_that_cannot_be_had_are_named_with_their_address(monkeypatch, tag):
+    create_model = timm.create_model
+
+    def unreachable(name, pretrained=False, **options):
+        if pretrained:
+            raise OSError("no network")
+        return create_model(name, **options)
+
+    monkeypatch.setattr(timm, "create_model", unreachable)
+
+    with pytest.raises(
+        CheckpointError, match="fetch the weights file of https://huggingface.co/timm/resnet10t"
+    ):
+        create_backbone("timm/resnet10t", weights=tag)
+
+
+def test_an_unknown_tag_of_timm_is_answered_with_the_known_ones():
+    with pytest.raises(CheckpointError, match=re.escape("one of ['c3_in1k'] for timm's resnet10t, got 'v9'")):
+        create_backbone("timm/resnet10t", weights="v9")

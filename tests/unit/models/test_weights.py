@@ -48,10 +48,11 @@ def test_an_own_file_comes_back_as_it_was(tmp_path, create, suffix):
     assert str(path) in str(report)
 
 
-def test_the_prefix_of_parallel_training_is_dropped():
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
+def test_the_prefixes_of_parallel_and_compiled_training_are_dropped(prefix):
     saved, loaded = tsm(), tsm()
 
-    load_weights(loaded, {f"module.{name}": value for name, value in saved.state_dict().items()})
+    load_weights(loaded, {f"{prefix}{name}": value for name, value in saved.state_dict().items()})
 
     assert same_weights(saved, loaded)
 
@@ -63,6 +64,13 @@ def test_mit_resnet18_loads_whole():
 
     assert (report.format, report.num_mapped) == ("mit-han-lab", 122)
     assert (report.missing, report.unexpected) == ([], [])
+
+
+def test_a_mit_file_trained_without_dropout_has_its_classifier_in_the_network():
+    saved = GoldenModel.read("state_dicts/mit_tsm_r18_8f").state_dict()
+    saved = {name.replace("new_fc", "base_model.fc"): value for name, value in saved.items()}
+
+    assert load_weights(tsm(num_classes=400), saved).missing == []
 
 
 @pytest.mark.parametrize("create", [tsn, tsm])
