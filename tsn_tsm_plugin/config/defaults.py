@@ -189,9 +189,10 @@ _C.TRAIN.MIXED_PRECISION = "off"
 _C.TRAIN.COMPILE = False
 # Steps in a row whose gradients may be infinite or not a number, left out, before the run stops.
 _C.TRAIN.MAX_BAD_STEPS = 3
-# Epochs between checkpoints; besides these, one every CHECKPOINT_MINUTES within an epoch (0: none).
+# Epochs between checkpoints; besides these, one every so many minutes and steps within an epoch (0: none).
 _C.TRAIN.CHECKPOINT_PERIOD = 1
 _C.TRAIN.CHECKPOINT_MINUTES = 30.0
+_C.TRAIN.CHECKPOINT_STEPS = 0
 # Newest checkpoints to keep, besides the best; a second one stands in for a damaged newest.
 _C.TRAIN.KEEP_CHECKPOINTS = 2
 # Go on from the newest checkpoint of the run folder.

@@ -47,9 +47,8 @@ def evaluate(cfg: CfgNode) -> dict[str, Any]:
     ranks = Ranks()
     folder = ranks.on_main(lambda: RunFolder(cfg.OUTPUT_DIR))
     setup_logging(folder.log, rank=ranks.rank)
-    if ranks.is_main:
-        if not folder.config.exists():
-            folder.write_text(folder.config, cfg.dump())
+    if ranks.is_main and not folder.config.exists():
+        folder.write_text(folder.config, cfg.dump())
         folder.write_json(folder.environment, describe_environment(world_size=ranks.world_size))
     model = build_model(cfg, with_backbone_weights=False)
     weights = _load_tested_weights(cfg, model, folder)

@@ -196,8 +196,10 @@ class Trainer:
 
     def _agree(self, batch: dict[str, Any]) -> _Agreement:
         num_clips = len(batch["video_name"])
-        minutes = self._cfg.TRAIN.CHECKPOINT_MINUTES
-        is_save_due = minutes > 0 and self._ranks.is_main and time.monotonic() - self._saved_at > 60 * minutes
+        minutes, steps = self._cfg.TRAIN.CHECKPOINT_MINUTES, self._cfg.TRAIN.CHECKPOINT_STEPS
+        # Clocks differ between ranks: that of rank 0 counts.
+        is_time = minutes > 0 and self._ranks.is_main and time.monotonic() - self._saved_at > 60 * minutes
+        is_save_due = is_time or (steps > 0 and (self.step + 1) % steps == 0)
         flags = (num_clips == 0, bool(batch["bad_videos"]), self._stop_requested(), is_save_due)
         total, *votes = self._ranks.sum([num_clips, *flags])
         return _Agreement(int(total), *(vote > 0 for vote in votes))

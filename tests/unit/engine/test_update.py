@@ -6,10 +6,11 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from support.golden import GoldenModel
 from torch import nn
 
 from tsn_tsm_plugin.engine.update import Updater
-from tsn_tsm_plugin.models import create_tsm
+from tsn_tsm_plugin.models import create_tsm, load_weights
 from tsn_tsm_plugin.solver import tsm_param_groups
 
 LR, MOMENTUM, DECAY, MAX_NORM = 0.05, 0.9, 0.01, 0.3
@@ -28,9 +29,9 @@ def model():
     ).double()
 
 
-def batch_of(num_clips: int) -> dict:
+def batch_of(num_clips: int, *, num_frames: int = 2) -> dict:
     generator = torch.Generator().manual_seed(1)
-    video = torch.randint(0, 256, (num_clips, 3, 2, 32, 32), generator=generator, dtype=torch.uint8)
+    video = torch.randint(0, 256, (num_clips, 3, num_frames, 32, 32), generator=generator, dtype=torch.uint8)
     return {"video": video, "label": torch.arange(num_clips) % 3}
 
 
@@ -81,6 +82,21 @@ def test_two_steps_equal_the_formulas_to_1e_6(model):
     assert norm > MAX_NORM  # so that clipping is seen
     for (name, mine), theirs in zip(model.named_parameters(), by_hand.parameters(), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-12, msg=name)
+
+
+def test_a_step_from_the_golden_weights_equals_the_formulas_to_1e_6():
+    model = create_tsm(backbone="resnet50", num_segments=8, dropout_rate=0.0)
+    load_weights(model, GoldenModel.read("models/tsm_r50_8f").state_dict())
+    model = model.double().train()
+    by_hand = copy.deepcopy(model)
+    batch = batch_of(2, num_frames=8)
+    result = updater_of(model)(batch, num_clips=2)
+    loss, norm = update_by_hand(by_hand, batch, steps=1)
+
+    assert result.loss / 2 == pytest.approx(loss, rel=1e-6)
+    assert result.grad_norm == pytest.approx(norm, rel=1e-6)
+    for (name, mine), theirs in zip(model.named_parameters(), by_hand.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-6, atol=1e-9, msg=name)
 
 
 @pytest.mark.parametrize(("num_clips", "at_once"), [(4, 2), (5, 2), (3, 1)])
