@@ -83,6 +83,8 @@ def _whole_number(value: object, what: str) -> int:
 
 def _entry(name: str, num_frames: object, labels: Sequence[object], form: _Form) -> VideoEntry:
     """Check the fields of a line; the path is still the name."""
+    if "\0" in name:
+        raise ValueError("path must not hold a NUL character")
     count = _whole_number(num_frames, "number of frames")
     classes = [_whole_number(label, "label") for label in labels]
     for label in classes:
@@ -167,8 +169,7 @@ def read_video_list(
 
     Numbers stand after the last separators of a line, so names may hold spaces, except in lists with several
     labels, where the name ends at the first. Blank lines, Windows line ends and a byte order mark are
-    accepted. A name that stands there twice with one label is kept twice, and
-    a warning says so.
+    accepted. A name that stands there twice with one label is kept twice, and a warning says so.
 
     Args:
         path: The list file, UTF-8, local or a URL.

@@ -60,12 +60,12 @@ class FrameFolderReader:
         self.num_frames = num_frames or self._count()
 
     def _check_folder(self) -> None:
-        folder = Path(self.path)
-        if not folder.exists():
+        # Unlike Path.exists this is false, and no error, for a name that is too long.
+        if not os.path.exists(self.path):  # noqa: PTH110
             raise VideoError(
                 f"{self.path}: no such folder of frames. Check the path, its prefix and the mount."
             )
-        if not folder.is_dir():
+        if not Path(self.path).is_dir():
             raise VideoError(
                 f"{self.path}: is a file, not a folder of frames. DATA.FORMAT videos reads files."
             )

@@ -66,7 +66,11 @@ class VideoReader:
             from tsn_tsm_plugin.registry import DECODERS
 
             decoder_class = DECODERS.get(self.decoder)
-            _check_file(self.path)
+            try:
+                _check_file(self.path)
+            except OSError as error:  # Such as a name that is too long.
+                reason = f"{self.path}: cannot be found ({error.strerror}). Check the path."
+                raise VideoError(reason) from error
             self._opened = decoder_class(self.path, num_threads=self.num_threads)
         return self._opened
 

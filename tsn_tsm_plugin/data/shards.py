@@ -228,15 +228,18 @@ class ShardedVideoReader:
 
 
 def _read_slice(video: ShardedVideo) -> bytes:
+    end = video.offset + video.size
     try:
-        with Path(local_path(video.shard)).open("rb") as file:
+        path = Path(local_path(video.shard))
+        num_bytes = path.stat().st_size
+        # Asked before memory is: an index may claim any size.
+        if not 0 <= video.offset <= end <= num_bytes:
+            raise VideoError(
+                f"{video.path}: its shard is cut short: it should be at bytes {video.offset} to {end} of "
+                f"{num_bytes}. Fetch the shard again."
+            )
+        with path.open("rb") as file:
             file.seek(video.offset)
-            content = file.read(video.size)
+            return file.read(video.size)
     except OSError as error:
         raise VideoError(f"{video.path}: its shard cannot be read ({error.strerror or error}).") from error
-    if len(content) < video.size:
-        raise VideoError(
-            f"{video.path}: its shard is cut short ({len(content)} of {video.size} bytes at {video.offset}). "
-            "Fetch the shard again."
-        )
-    return content

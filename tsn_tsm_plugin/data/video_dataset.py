@@ -17,6 +17,9 @@ from tsn_tsm_plugin.data.reader import VideoReader
 from tsn_tsm_plugin.data.samplers import SampleKey
 from tsn_tsm_plugin.errors import VideoError
 
+MAX_SIDE_RATIO = 50
+"""Wider or higher frames are refused."""
+
 IndexSampler = Callable[[int, torch.Generator | None], Tensor]
 ClipTransform = Callable[[ClipDict, torch.Generator | None], ClipDict]
 
@@ -92,6 +95,14 @@ def sample_seed(seed: int, key: SampleKey) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
+def _check_shape(path: str, height: int, width: int) -> None:
+    if max(height, width) > MAX_SIDE_RATIO * min(height, width):
+        raise VideoError(
+            f"{path}: has frames of {width}x{height} pixels; one side must be at most {MAX_SIDE_RATIO} times "
+            "the other, or scaling the short side would take any amount of memory. Remove it from the list."
+        )
+
+
 class VideoListDataset(Dataset[ClipDict | BadVideo]):
     """Read the frames of one clip per video.
 
@@ -137,6 +148,7 @@ class VideoListDataset(Dataset[ClipDict | BadVideo]):
         try:
             with closing(self.open_video(entry)) as reader:
                 frames_TCHW = reader.read(self.index_sampler(reader.num_frames, generator))
+            _check_shape(entry.path, *frames_TCHW.shape[-2:])
         except VideoError as error:
             return BadVideo(entry.path, key.video_index, str(error))
         clip = {
@@ -147,4 +159,7 @@ class VideoListDataset(Dataset[ClipDict | BadVideo]):
             "clip_index": 0,
             "aug_index": 0,
         }
-        return self.clip_transform(clip, generator)
+        try:
+            return self.clip_transform(clip, generator)
+        except ValueError as error:  # Such as a frame that is smaller than the crop.
+            return BadVideo(entry.path, key.video_index, f"{entry.path}: {error}")

@@ -178,3 +178,8 @@ def test_the_size_of_an_image_is_read_past_fill_bytes_and_other_segments(own_fol
 
     assert jpeg_size(whole) == (48, 64)
     assert jpeg_size(whole[:2] + comment + b"\xff\xff" + whole[2:]) == (48, 64)
+
+
+def test_a_name_too_long_for_the_file_system_is_no_such_folder(tmp_path):
+    with pytest.raises(VideoError, match="no such folder of frames"):
+        FrameFolderReader(tmp_path / ("long" * 80))

@@ -304,13 +304,20 @@ def test_a_video_damaged_within_its_shard_is_a_bad_video_named_by_shard_and_name
 
 def test_a_shard_that_shrinks_or_vanishes_while_reading_is_told(shards):
     video = read_shard_list(str(shards), prefix=str(shards.parent))[-1]
+    end = video.offset + 10
     with Path(video.shard).open("r+b") as file:
-        file.truncate(video.offset + 10)
+        file.truncate(end)
 
-    with pytest.raises(
-        VideoError, match=re.escape(f"{video.path}: its shard is cut short (10 of {video.size} bytes")
-    ):
+    with pytest.raises(VideoError, match=re.escape(f"{video.path}: its shard is cut short: it should be at")):
         ShardedVideoReader(video)
     Path(video.shard).unlink()
     with pytest.raises(VideoError, match=re.escape(f"{video.path}: its shard cannot be read (No such file")):
         ShardedVideoReader(video)
+
+
+def test_an_absurd_place_in_an_index_is_refused_before_memory_is_asked_for(shards):
+    video = read_shard_list(str(shards), prefix=str(shards.parent))[0]
+
+    for place in ({"size": 1 << 60}, {"offset": -5}, {"offset": 1 << 70}, {"size": -1}):
+        with pytest.raises(VideoError, match="its shard is cut short"):
+            ShardedVideoReader(video._replace(**place))
