@@ -60,14 +60,14 @@ def test_ctrl_c_leaves_a_checkpoint_that_the_same_command_goes_on_from(repositor
         command(repository, *words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     metrics = tmp_path / "run" / "metrics.jsonl"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 200
     while not (metrics.exists() and metrics.stat().st_size):
         assert time.monotonic() < deadline
         assert running.poll() is None, running.communicate()
         time.sleep(0.1)
 
     running.send_signal(signal.SIGINT)
-    _, errors = running.communicate(timeout=60)
+    _, errors = running.communicate(timeout=120)
 
     assert running.returncode == 3, errors
     assert "the same command goes on from the newest checkpoint" in errors
