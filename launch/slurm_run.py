@@ -51,11 +51,17 @@ def discarded_on_failure(folder: Path) -> Iterator[None]:
     """Remove a submission's folder, and the then empty ones above it, if nothing was submitted."""
     try:
         yield
-    except (FailedJobError, FailedSubmissionError) as error:
+    except FailedJobError as error:
         _discard(folder)
         said = str(error).strip().replace("sbatch: error: ", "")
         raise LaunchError(f"SLURM did not take the job: {said}") from error
-    except BaseException:
+    except FailedSubmissionError as error:
+        said = str(error).splitlines()[0]
+        raise LaunchError(
+            f"SLURM may have taken the job, but its answer names none ({said}). Look for it with "
+            f"`squeue --me`; its files are in {folder}."
+        ) from error
+    except Exception:
         _discard(folder)
         raise
 

@@ -1,0 +1,70 @@
+"""Submitting, with commands on PATH that play SLURM."""
+
+import json
+
+import pytest
+from support.cli import submit
+from support.runs import write_recipe
+
+from launch import slurm
+
+
+@pytest.fixture
+def played(tmp_path, monkeypatch):
+    """Put an sbatch with a given answer on PATH, and what else the launcher asks."""
+    commands = {
+        "srun": "exit 1",
+        "sinfo": "echo 'cpu*|infinite|4|16|(null)'",
+        "scontrol": "echo NodeHostName=$(hostname | cut -d. -f1)",
+    }
+    folder = tmp_path / "played"
+    folder.mkdir()
+
+    def install(sbatch):
+        for name, script in {**commands, "sbatch": f'[ "$1" = --test-only ] && exit 0\n{sbatch}'}.items():
+            (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+            (folder / name).chmod(0o755)
+
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    slurm.partitions.cache_clear()
+    yield install
+    slurm.partitions.cache_clear()
+
+
+@pytest.fixture
+def words(tmp_path):
+    recipe = write_recipe(tmp_path, data=tmp_path)
+    return ["--cfg", recipe, "--nodes", 2, f"OUTPUT_DIR={tmp_path / 'runs' / 'my run'}"]
+
+
+def test_the_job_id_stands_alone_on_stdout_and_the_rest_on_stderr(capsys, played, words, tmp_path):
+    played("echo Submitted batch job 42")
+
+    ended = submit(capsys, *words)
+
+    assert (ended.code, ended.out) == (0, "42\n")
+    assert f"status '{tmp_path}/runs/my run'" in ended.err
+    [record] = (tmp_path / "runs" / "my run" / "launch").glob("*/submission.json")
+    assert json.loads(record.read_text())["job_id"] == "42"
+    kept = {file.name for file in record.parent.iterdir()}
+    assert kept >= {"42", "cluster.yaml", "code", "code.json", "config.yaml", "recipe.yaml"}
+
+
+def test_a_refusal_is_passed_on_and_leaves_nothing(capsys, played, words, tmp_path):
+    played("echo 'sbatch: error: Batch job submission failed: Access denied' >&2; exit 1")
+
+    ended = submit(capsys, *words)
+
+    assert ended.code == 2
+    assert "SLURM did not take the job: Batch job submission failed: Access denied" in ended.err
+    assert not (tmp_path / "runs" / "my run").exists()
+
+
+def test_an_answer_without_a_job_id_keeps_what_a_job_may_need(capsys, played, words, tmp_path):
+    played("echo Welcome to the cluster")
+
+    ended = submit(capsys, *words)
+
+    assert ended.code == 2
+    assert "SLURM may have taken the job, but its answer names none" in ended.err
+    assert list((tmp_path / "runs" / "my run" / "launch").glob("*/config.yaml"))
