@@ -18,6 +18,7 @@ from tsn_tsm_plugin.data.official.catalog import OFFICIAL_DATASETS
 from tsn_tsm_plugin.data.official.class_folders import read_class_folders
 from tsn_tsm_plugin.data.official.diving48 import read_diving48
 from tsn_tsm_plugin.data.official.kinetics import read_kinetics
+from tsn_tsm_plugin.data.official.locate import VideoFiles
 from tsn_tsm_plugin.data.official.mirror import mirror_pairs, turn_pairs
 from tsn_tsm_plugin.data.official.something import read_jester, read_sthv1, read_sthv2
 from tsn_tsm_plugin.data.official.splits import read_hmdb51, read_ucf101
@@ -260,3 +261,34 @@ def test_classes_that_differ_by_left_and_right_are_mirror_images():
 
 def test_classes_that_differ_by_the_sense_of_a_turn_are_told_apart_from_them():
     assert turn_pairs(JESTER_LABELS.splitlines()) == [(3, 4)]
+
+
+def test_links_to_folders_are_followed_each_folder_once(tmp_path):
+    touch(tmp_path, "store/sit/a.mp4", "mine/run/b.mp4")
+    (tmp_path / "mine/sit").symlink_to(tmp_path / "store/sit")
+    (tmp_path / "mine/run/loop").symlink_to(tmp_path / "mine")
+
+    assert read_class_folders(tmp_path / "mine", val_share=0.0).splits["train"] == [
+        AnnotatedVideo(("run/b",), 0),
+        AnnotatedVideo(("run/loop/sit/a",), 0),
+        AnnotatedVideo(("sit/a",), 1),
+    ]
+    assert VideoFiles(tmp_path / "mine").find(["sit/a", "a"]) is not None
+
+
+def test_a_video_is_found_by_its_folder_or_by_its_name_where_that_is_the_only_one(tmp_path):
+    touch(tmp_path, "x/a.mp4", "y/a.webm", "y/b.mkv")
+    files = VideoFiles(tmp_path)
+
+    assert files.find(["x/a"]) == "x/a.mp4"
+    assert files.find(["z/b", "b"]) == "y/b.mkv"
+    assert files.find(["a"]) is None
+
+
+def test_two_videos_that_differ_by_their_suffix_only_are_refused(tmp_path):
+    touch(tmp_path, "run/a.avi", "run/a.mp4")
+
+    with pytest.raises(
+        AnnotationError, match=re.escape("a.mp4: must differ from") + ".*by more than its suffix"
+    ):
+        read_class_folders(tmp_path)

@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 
 from tsn_tsm_plugin.data.official.annotations import AnnotatedVideo, Annotations, numbered
-from tsn_tsm_plugin.data.official.locate import is_video
+from tsn_tsm_plugin.data.official.locate import walk_videos
 from tsn_tsm_plugin.errors import AnnotationError
 
 _SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation", "test")}
@@ -62,9 +62,21 @@ def _first_folder(folder: Path, names: tuple[str, ...]) -> Path | None:
 def _videos_by_class(folder: Path) -> dict[str, list[Path]]:
     classes = {}
     for path in sorted(folder.iterdir()):
-        if path.is_dir() and (videos := sorted(p for p in path.rglob("*") if is_video(p))):
+        if path.is_dir() and (videos := sorted(walk_videos(path))):
+            _check_names(videos)
             classes[path.name] = videos
     return classes
+
+
+def _check_names(videos: list[Path]) -> None:
+    """Refuse two videos that differ by their suffix only: lists and conversions name them without it."""
+    seen: dict[Path, Path] = {}
+    for video in videos:
+        other = seen.setdefault(video.with_suffix(""), video)
+        if other != video:
+            raise AnnotationError(
+                f"{video}: must differ from {other} by more than its suffix. Remove one of them."
+            )
 
 
 def _annotated(video: Path, folder: Path, label: int) -> AnnotatedVideo:

@@ -1,7 +1,7 @@
 """Where the videos that annotations name lie on the disk."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 # fmt: off
@@ -17,6 +17,16 @@ def is_video(path: str | os.PathLike[str]) -> bool:
     return Path(path).suffix.lower() in _SUFFIXES
 
 
+def walk_videos(folder: Path) -> Iterator[Path]:
+    """Yield the video files below a folder, sorted; links to folders are followed, each folder once."""
+    seen = set()
+    for root, folders, files in os.walk(folder, followlinks=True):
+        here = os.path.realpath(root)
+        folders[:] = [] if here in seen else sorted(folders)
+        yield from (Path(root, file) for file in sorted(files) if here not in seen and is_video(file))
+        seen.add(here)
+
+
 class VideoFiles:
     """Finds video files below a folder by their names without suffix, whatever folders are in between.
 
@@ -27,13 +37,11 @@ class VideoFiles:
     def __init__(self, folder: Path) -> None:
         self._by_path: dict[str, str] = {}
         self._by_stem: dict[str, str | None] = {}
-        for root, folders, files in os.walk(folder):
-            folders.sort()
-            for file in sorted(filter(is_video, files)):
-                path = Path(root, file).relative_to(folder)
-                self._by_path.setdefault(path.with_suffix("").as_posix(), path.as_posix())
-                # Two files of one name in different folders are told apart by their folders only.
-                self._by_stem[path.stem] = None if path.stem in self._by_stem else path.as_posix()
+        for video in walk_videos(folder):
+            path = video.relative_to(folder)
+            self._by_path.setdefault(path.with_suffix("").as_posix(), path.as_posix())
+            # Two files of one name in different folders are told apart by their folders only.
+            self._by_stem[path.stem] = None if path.stem in self._by_stem else path.as_posix()
 
     def find(self, names: Iterable[str]) -> str | None:
         """Return the path, below the folder, of the first name that is there."""
