@@ -66,7 +66,9 @@ def annotate_video(
                 overlay = ScoreOverlay(names, width=width, height=height)
                 strip = overlay.timeline(drawn / fps, course.at(drawn), colours, begin=0.0, end=last / fps)
             now = frame.index / fps
-            shown = overlay.with_playhead(strip, overlay.x_of(now, 0.0, last / fps), label=clock(now))
+            shown = overlay.with_playhead(
+                strip, overlay.x_of(now, 0.0, last / fps), label=clock(now, length=last / fps)
+            )
             probabilities = course.at(np.array([float(frame.index)]))[0]
             writer.write(overlay.draw(frame.rgb, probabilities, colours, shown))
             yield frame.index

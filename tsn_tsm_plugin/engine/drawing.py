@@ -46,11 +46,18 @@ def percent(probability: float) -> str:
     return f"{100 * probability:.0f} %"
 
 
-def clock(seconds: float) -> str:
-    """Write a time in a video as ``m:ss``, or ``h:mm:ss``."""
+def clock(seconds: float, *, length: float = 60.0) -> str:
+    """Write a time in a video as ``m:ss`` or ``h:mm:ss``; in one of less than 20 seconds as ``s.t s``.
+
+    Args:
+        seconds: The time.
+        length: Of the video or the stretch of it that is shown, in seconds.
+    """
+    if length < 20:
+        return f"{seconds:.1f} s"
     whole = int(seconds)
-    minutes = f"{whole // 60 % 60}:{whole % 60:02}"
-    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}" if whole >= 3600 else minutes
+    hours, minutes = divmod(whole // 60, 60)
+    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
 
 
 def darken(image: Image.Image, box: tuple[int, int, int, int], *, radius: int, opacity: int = 168) -> None:

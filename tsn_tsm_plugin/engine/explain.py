@@ -65,6 +65,7 @@ def explain_video(trained: TrainedModel, path: str, label: int | None = None) ->
         indices = segment_indices(reader.num_frames, trained.cfg.DATA.NUM_FRAMES, mode="test").tolist()
         frames_TCHW = reader.read(indices)
         fps = reader.fps or 25.0
+        length = reader.num_frames / fps
     prepare = FramePreparer(trained)
     clip_CTHW = torch.stack([prepare(frame.permute(1, 2, 0)) for frame in frames_TCHW], 1)
     video = normalizer(trained)(clip_CTHW[None].to(trained.device))
@@ -75,7 +76,7 @@ def explain_video(trained: TrainedModel, path: str, label: int | None = None) ->
     step = len(indices) // len(maps)
     images = clip_CTHW.permute(1, 2, 3, 0).numpy()[::step]
     title = f"{trained.class_names[label]}  {percent(float(probabilities[label]))}"
-    times = [f"{clock(index / fps)}  frame {index}" for index in indices[::step]]
+    times = [f"{clock(index / fps, length=length)}  frame {index}" for index in indices[::step]]
     return contact_sheet(images, maps, title=title, subtitle=path, captions=times)
 
 
@@ -116,7 +117,7 @@ def contact_sheet(
 def heated(image: Image.Image, heat_HW: np.ndarray) -> Image.Image:
     """Return the image in grey, with colour where the heat is: the more, the brighter."""
     heat = np.asarray(Image.fromarray((heat_HW * 255).astype(np.uint8)).resize(image.size)) / 255.0
-    grey = np.asarray(image.convert("L").convert("RGB"), np.float32) * 0.55
+    grey = np.asarray(image.convert("L").convert("RGB"), np.float32) * 0.7
     colour = np.asarray(colormaps["inferno"](heat)[..., :3], np.float32) * 255
-    alpha = (heat**0.8)[..., None] * 0.78
+    alpha = heat[..., None] * 0.6
     return Image.fromarray((grey * (1 - alpha) + colour * alpha).clip(0, 255).astype(np.uint8))

@@ -77,13 +77,16 @@ class ScoreOverlay:
     def _panel(self, canvas: Image.Image, probabilities: np.ndarray, colours: dict[int, Colour]) -> None:
         unit = self.unit
         count = min(_NUM_ROWS_OF_PANEL, len(self.class_names))
-        width = min(self.width - 2 * unit, max(19 * unit, round(0.4 * self.width)))
+        # Within the frame, which may be narrower than the picture.
+        frame_left, frame_width = (self.width - self._frame_width) // 2, self._frame_width
+        width = min(max(frame_width - 2 * unit, 12 * unit), max(20 * unit, round(0.4 * frame_width)))
         row = round(1.75 * unit)
         height = count * row + unit
-        left, top = unit, self.height - height - unit
+        left = min(max(frame_left + unit, 0), self.width - width)
+        top = self.height - height - unit
         darken(canvas, (left, top, left + width, top + height), radius=unit // 2)
         draw = ImageDraw.Draw(canvas)
-        number_width = round(3.2 * unit)
+        number_width = round(3.8 * unit)
         for place, label in enumerate(np.argsort(-probabilities, kind="stable")[:count].tolist()):
             y = top + unit // 2 + place * row
             probability = float(probabilities[label])
@@ -147,8 +150,10 @@ class ScoreOverlay:
             where = (self._x0 - self.unit // 3, self._y(level))
             draw.text(where, f"{level:.0f}", FAINT, typeface, anchor="rm")
         bottom = self.strip_height - round(0.35 * self.unit)
-        draw.text((self._x0, bottom), clock(max(begin, 0.0)), FAINT, typeface, anchor="ls")
-        draw.text((self._x1, bottom), clock(end), FAINT, typeface, anchor="rs")
+        draw.text(
+            (self._x0, bottom), clock(max(begin, 0.0), length=end - begin), FAINT, typeface, anchor="ls"
+        )
+        draw.text((self._x1, bottom), clock(end, length=end - begin), FAINT, typeface, anchor="rs")
         return strip
 
     def with_playhead(self, strip: Image.Image, x: float, *, label: str) -> Image.Image:

@@ -20,6 +20,7 @@ def test_a_probability_is_never_rounded_to_certainty(value, text):
 
 def test_times_are_written_as_players_do():
     assert [clock(7.9), clock(61), clock(3723)] == ["0:07", "1:01", "1:02:03"]
+    assert clock(0.44, length=2.0) == "0.4 s"
 
 
 def test_a_name_that_is_too_long_ends_in_an_ellipsis_and_fits():
