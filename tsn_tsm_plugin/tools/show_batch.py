@@ -17,6 +17,7 @@ from tsn_tsm_plugin.tools.command import add_recipe_arguments, read_recipe, run_
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from tsn_tsm_plugin.data.annotations import Label
     from tsn_tsm_plugin.data.collate import BadVideo, ClipDict
     from tsn_tsm_plugin.tools.contact_sheet import SheetClip
 
@@ -79,7 +80,7 @@ def _sheet_clips(
     cfg: CfgNode,
     split: str,
     samples: "Sequence[ClipDict | BadVideo]",
-    listed: Sequence[int],
+    listed: "Sequence[Label]",
     class_names: Sequence[str],
     *,
     epoch: int,
@@ -103,7 +104,9 @@ def _sheet_clips(
     return clips
 
 
-def _caption(label: int, class_names: Sequence[str]) -> str:
+def _caption(label: "Label", class_names: Sequence[str]) -> str:
+    if isinstance(label, tuple):
+        return " + ".join(_caption(one, class_names) for one in label)
     name = class_names[label]
     return name if name == str(label) else f"{label} {name}"
 
@@ -114,6 +117,7 @@ def _mix(
     """Return the mixed videos, as pixels again, and their labels with shares."""
     import torch
 
+    from tsn_tsm_plugin.data.collate import multi_hot
     from tsn_tsm_plugin.transforms import Normalize
     from tsn_tsm_plugin.transforms.build import build_batch_transform
 
@@ -121,9 +125,10 @@ def _mix(
     assert mix is not None, "called where MIXUP is enabled"
     normalize = Normalize(cfg.DATA.MEAN, cfg.DATA.STD)
     mean, std = (values.view(3, 1, 1, 1) for values in (normalize.mean, normalize.std))
+    labels = [clip["label"] for clip in clips]
     video, shares_BK = mix(
         normalize(torch.stack([clip["video"] for clip in clips])),
-        torch.tensor([clip["label"] for clip in clips]),
+        multi_hot(labels, num_classes=mix.num_classes) if cfg.DATA.MULTI_LABEL else torch.tensor(labels),
         generator=torch.Generator().manual_seed(cfg.RNG_SEED + epoch),
     )
     pixels = (video * std + mean).round().clamp(0, 255).to(torch.uint8)

@@ -65,6 +65,17 @@ def test_a_training_sheet_names_labels_files_mirrors_and_unreadable_videos(recip
     assert "MultiScaleCrop" in drawn[0][1]["details"]
 
 
+def test_several_labels_are_named_each_and_mixed_too(recipe, drawn, tmp_path):
+    (tmp_path / "list.txt").write_text("a.mp4 0 2\nb.mp4 1 2\n")
+    cfg = load_cfg(recipe, ["DATA.MULTI_LABEL=true", "DATA.RANDOM_FLIP=false"])
+    tool.show_batch(cfg, "val", tmp_path / "sheet.png")
+    assert [clip.caption for clip in drawn[-1][0]] == ["0 to the left + 2 still", "1 to the right + 2 still"]
+
+    mixed = ["DATA.MULTI_LABEL=true", "MIXUP.ENABLE=true", "MIXUP.ALPHA=1.0", "MIXUP.CUTMIX_ALPHA=0.0"]
+    tool.show_batch(load_cfg(recipe, [*mixed, "DATA.RANDOM_FLIP=false"]), "train", tmp_path / "sheet.png")
+    assert all("100% 2 still" in clip.caption for clip in drawn[-1][0])
+
+
 def test_a_training_sheet_shows_what_the_dataset_gives(recipe, drawn, tmp_path):
     from tsn_tsm_plugin.data.build import build_dataset
     from tsn_tsm_plugin.data.samplers import SampleKey
