@@ -15,12 +15,12 @@ def played(tmp_path, monkeypatch):
     commands = {
         "srun": "exit 1",
         "sinfo": "echo 'cpu*|infinite|4|16|(null)'",
-        "scontrol": "echo NodeHostName=$(hostname | cut -d. -f1)",
     }
     folder = tmp_path / "played"
     folder.mkdir()
 
-    def install(sbatch):
+    def install(sbatch, node="$(hostname | cut -d. -f1)"):
+        commands["scontrol"] = f"echo NodeHostName={node}"
         for name, script in {**commands, "sbatch": f'[ "$1" = --test-only ] && exit 0\n{sbatch}'}.items():
             (folder / name).write_text(f"#!/bin/sh\n{script}\n")
             (folder / name).chmod(0o755)
@@ -68,3 +68,12 @@ def test_an_answer_without_a_job_id_keeps_what_a_job_may_need(capsys, played, wo
     assert ended.code == 2
     assert "SLURM may have taken the job, but its answer names none" in ended.err
     assert list((tmp_path / "runs" / "my run" / "launch").glob("*/config.yaml"))
+
+
+def test_a_run_folder_that_the_nodes_cannot_see_is_refused(capsys, played, words):
+    played("echo Submitted batch job 42", node="node17")
+
+    ended = submit(capsys, *words, "OUTPUT_DIR=/tmp/runs")
+
+    assert ended.code == 2
+    assert "OUTPUT_DIR /tmp/runs lies in /tmp, which every node has for itself." in ended.err
