@@ -33,7 +33,7 @@ DELEGATED = {
 }
 
 
-@pytest.fixture(params=["torchcodec", "decord"])
+@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.extras) for name in ("torchcodec", "decord")])
 def library(request):
     """Name of an installed library; torchcodec may be installed without the FFmpeg that it loads."""
     try:
