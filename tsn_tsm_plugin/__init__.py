@@ -19,6 +19,7 @@ _HOME = {
     "create_tsn": "models",
     "create_tsm": "models",
     "load_weights": "models.weights",
+    "optimize_for_inference": "models.inference",
     "StreamingTSM": "models.streaming",
     "VideoReader": "data.reader",
     "segment_indices": "transforms",
@@ -49,6 +50,7 @@ __all__ = [
     "load_cfg",
     "load_weights",
     "models",
+    "optimize_for_inference",
     "segment_indices",
     "solver",
     "status",
@@ -61,6 +63,7 @@ if TYPE_CHECKING:
     from tsn_tsm_plugin.data.reader import VideoReader
     from tsn_tsm_plugin.models import StreamingTSM, create_tsm, create_tsn
     from tsn_tsm_plugin.models.build import build_model
+    from tsn_tsm_plugin.models.inference import optimize_for_inference
     from tsn_tsm_plugin.models.weights import load_weights
     from tsn_tsm_plugin.plugins import activate, deactivate, list_components, status
     from tsn_tsm_plugin.transforms import dense_indices, segment_indices
