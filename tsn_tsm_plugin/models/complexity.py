@@ -65,11 +65,12 @@ def measure_complexity(model: nn.Module, *, num_frames: int, size: int) -> Compl
     device = next(model.parameters()).device
     frames = torch.empty(num_frames, 3, size, size, device=device)
     counter = FlopCounterMode(display=False, custom_mapping=_FORMULAS)
-    attention = _AttentionByDefinition(model.backbone)
+    backbone = model.get_submodule("backbone")
+    attention = _AttentionByDefinition(backbone)
     was_training = model.training
     model.eval()
     with torch.inference_mode(), counter:
-        model.backbone(frames)
+        backbone(frames)
     model.train(was_training)
     attention.close()
     return Complexity(
