@@ -58,6 +58,30 @@ def test_a_new_encoding_has_the_same_frames_and_keyframes_often_enough(video, tm
     assert max(b - a for a, b in zip(keyframes, [*keyframes[1:], NUM_FRAMES], strict=True)) <= interval
 
 
+def test_keyframes_of_the_source_are_not_kept(tmp_path):
+    source = write_video(tmp_path / "source.mp4", NUM_FRAMES, gop_size=2, b_frames=0)
+
+    Transcoding(keyframe_interval=16).write(source, tmp_path / "a.mp4", NUM_FRAMES)
+
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        keyframes = [number for number, frame in enumerate(container.decode(video=0)) if frame.key_frame]
+    assert len(keyframes) == 2  # The source has 10; x264 places the second where the scene changes.
+
+
+@pytest.mark.parametrize("conversion", [FrameExtraction(), Transcoding()])
+def test_what_stands_in_the_place_of_the_target_is_replaced(video, tmp_path, conversion):
+    target = tmp_path / "a"
+    if isinstance(conversion, FrameExtraction):
+        target.mkdir()
+        (target / "img_00001.jpg").write_bytes(b"of another time")
+    else:
+        target.write_bytes(b"of another time")
+
+    conversion.write(video, target, NUM_FRAMES)
+
+    conversion.check(target, NUM_FRAMES)
+
+
 def test_odd_sizes_and_variable_rates_keep_every_frame(tmp_path):
     frames = numbered_frames(9, height=45, width=61)
     source = write_video(
