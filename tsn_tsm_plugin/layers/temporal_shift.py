@@ -6,6 +6,7 @@ arXiv:1811.08383, figure 1 (b) and, for ``causal``, figure 1 (c).
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -47,15 +48,16 @@ def temporal_shift(
             f"shift_div must be in [2, C={num_channels}], got {shift_div}: none would be shifted, or all."
         )
     fold = num_channels // shift_div
+    steps = (-1,) if causal else (1, -1)
     if x.ndim == 5:
         if x.is_contiguous(memory_format=torch.channels_last_3d):
-            return _shift(x.permute(0, 2, 3, 4, 1), fold, causal, time=1, channel=4).permute(0, 4, 1, 2, 3)
-        return _shift(x, fold, causal, time=2, channel=1)
+            return _shift(x.permute(0, 2, 3, 4, 1), fold, steps, time=1, channel=4).permute(0, 4, 1, 2, 3)
+        return _shift(x, fold, steps, time=2, channel=1)
     if x.is_contiguous(memory_format=torch.channels_last):
         x_BTHWC = x.permute(0, 2, 3, 1).unflatten(0, (-1, num_frames))
-        return _shift(x_BTHWC, fold, causal, time=1, channel=4).flatten(0, 1).permute(0, 3, 1, 2)
+        return _shift(x_BTHWC, fold, steps, time=1, channel=4).flatten(0, 1).permute(0, 3, 1, 2)
     x_BTCHW = x.unflatten(0, (-1, num_frames))
-    return _shift(x_BTCHW, fold, causal, time=1, channel=2).flatten(0, 1)
+    return _shift(x_BTCHW, fold, steps, time=1, channel=2).flatten(0, 1)
 
 
 def _num_frames(x: Tensor, num_segments: int | None) -> int:
@@ -77,26 +79,54 @@ def _num_frames(x: Tensor, num_segments: int | None) -> int:
     return num_segments
 
 
-def _shift(x: Tensor, fold: int, causal: bool, *, time: int, channel: int) -> Tensor:
+def _shift(x: Tensor, fold: int, steps: tuple[int, ...], *, time: int, channel: int) -> Tensor:
+    is_traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    if x.requires_grad and torch.is_grad_enabled() and not is_traced:
+        return _ShiftFunction.apply(x, fold, steps, time, channel)
+    return _concatenated(x, fold, steps, time, channel)
+
+
+def _concatenated(x: Tensor, fold: int, steps: tuple[int, ...], time: int, channel: int) -> Tensor:
     # Concatenation, because slice assignment is lost by some exporters.
-    num_frames = x.shape[time]
+    parts = [
+        _neighbour(x.narrow(channel, index * fold, fold), step, time) for index, step in enumerate(steps)
+    ]
+    start = len(steps) * fold
+    return torch.cat([*parts, x.narrow(channel, start, x.shape[channel] - start)], channel)
 
-    def from_next(part: Tensor) -> Tensor:
-        return torch.cat(
-            [part.narrow(time, 1, num_frames - 1), torch.zeros_like(part.narrow(time, 0, 1))], time
-        )
 
-    def from_previous(part: Tensor) -> Tensor:
-        return torch.cat(
-            [torch.zeros_like(part.narrow(time, 0, 1)), part.narrow(time, 0, num_frames - 1)], time
-        )
+def _neighbour(part: Tensor, step: int, time: int) -> Tensor:
+    """Show frame t + step, step being 1 or -1, at t."""
+    kept = part.narrow(time, max(step, 0), part.shape[time] - 1)
+    zeros = torch.zeros_like(part.narrow(time, 0, 1))
+    return torch.cat([kept, zeros] if step > 0 else [zeros, kept], time)
 
-    first = x.narrow(channel, 0, fold)
-    if causal:
-        return torch.cat([from_previous(first), x.narrow(channel, fold, x.shape[channel] - fold)], channel)
-    second = x.narrow(channel, fold, fold)
-    rest = x.narrow(channel, 2 * fold, x.shape[channel] - 2 * fold)
-    return torch.cat([from_next(first), from_previous(second), rest], channel)
+
+class _ShiftFunction(torch.autograd.Function):
+    """The shift for training: its derivative is the shift the other way, in one pass and with nothing saved.
+
+    The derivative that autograd finds adds up a full tensor of zeros for each slice of the concatenation.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, fold: int, steps: tuple[int, ...], time: int, channel: int) -> Tensor:
+        return _concatenated(x, fold, steps, time, channel)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        _, *ctx.how = inputs
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        fold, steps, time, channel = ctx.how
+        back = tuple(-step for step in steps)
+        return _concatenated(grad, fold, back, time, channel), None, None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
+        return _concatenated(tangent, *ctx.how)
 
 
 class TemporalShift(nn.Module):

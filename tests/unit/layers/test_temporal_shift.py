@@ -143,3 +143,68 @@ def test_installing_at_an_unknown_site_changes_nothing():
         install_temporal_shift(network, {"0": 4, "1": 4})
 
     assert isinstance(network[0], torch.nn.Conv2d)
+
+
+def shifted_by_slices(clip: torch.Tensor, causal: bool) -> torch.Tensor:
+    """Shift (B, C, T, H, W), a quarter of the channels each way, so that autograd finds the derivative."""
+    fold = clip.shape[1] // 4
+    zeros = torch.zeros_like(clip[:, :fold, :1])
+    if causal:
+        return torch.cat([torch.cat([zeros, clip[:, :fold, :-1]], 2), clip[:, fold:]], 1)
+    following = torch.cat([clip[:, :fold, 1:], zeros], 2)
+    previous = torch.cat([zeros, clip[:, fold : 2 * fold, :-1]], 2)
+    return torch.cat([following, previous, clip[:, 2 * fold :]], 1)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last_3d])
+def test_the_gradient_is_the_one_that_autograd_finds(causal, memory_format):
+    clip = torch.randn(2, 9, 4, 3, 2).contiguous(memory_format=memory_format).requires_grad_()
+    weights = torch.randn(2, 9, 4, 3, 2)
+
+    (grad,) = torch.autograd.grad((temporal_shift(clip, shift_div=4, causal=causal) * weights).sum(), clip)
+    (expected,) = torch.autograd.grad((shifted_by_slices(clip, causal) * weights).sum(), clip)
+
+    assert torch.equal(grad, expected)
+
+
+def test_second_and_forward_derivatives_are_right_too():
+    clip = torch.randn(1, 4, 3, 1, 1, dtype=torch.float64, requires_grad=True)
+
+    def squared(x):
+        return temporal_shift(x, shift_div=4) ** 2
+
+    assert torch.autograd.gradcheck(squared, clip, check_forward_ad=True)
+    assert torch.autograd.gradgradcheck(squared, clip)
+
+
+def test_the_transforms_of_torch_func_go_through():
+    clips = torch.randn(3, 1, 4, 3, 1, 1)
+
+    def energy(clip):
+        return (temporal_shift(clip, shift_div=4) ** 3).sum()
+
+    grads = torch.func.vmap(torch.func.grad(energy))(clips)
+
+    expected = [torch.func.grad(energy)(clip) for clip in clips]
+    torch.testing.assert_close(grads, torch.stack(expected))
+
+
+def test_nothing_is_saved_for_the_gradient():
+    saved = []
+    clip = torch.randn(1, 8, 4, 2, 2, requires_grad=True)
+
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: saved.append(x) or x, lambda x: x):
+        temporal_shift(clip)
+
+    assert saved == []
+
+
+def test_an_exported_shift_in_training_is_made_of_plain_operators():
+    clip = torch.randn(1, 8, 4, 2, 2, requires_grad=True)
+
+    program = torch.export.export(TemporalShift(), (clip,))
+
+    targets = {str(node.target) for node in program.graph.nodes if node.op == "call_function"}
+    assert "aten.cat.default" in targets
+    assert all(target.startswith("aten.") for target in targets)
