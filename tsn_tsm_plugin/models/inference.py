@@ -143,8 +143,8 @@ def _dtype_of(model: nn.Module) -> torch.dtype:
 
 
 def _fold_(model: nn.Module, convolution: str, normalisation: str) -> None:
-    norm = model.get_submodule(normalisation)
-    fused = fuse_conv_bn_eval(model.get_submodule(convolution), norm)
+    norm = cast(nn.BatchNorm2d, model.get_submodule(normalisation))
+    fused = fuse_conv_bn_eval(cast(nn.Conv2d, model.get_submodule(convolution)), norm)
     # timm's applies the activation too, and that stays.
     rest = nn.Sequential(norm.drop, norm.act) if isinstance(norm, BatchNormAct2d) else nn.Identity()
     replace_submodule(model, convolution, fused)
@@ -168,7 +168,7 @@ def _narrow_(network: nn.Module, dtype: torch.dtype) -> None:
 def _compiled(model: nn.Module, shape: tuple[int, ...]) -> nn.Module:
     parameter = next(model.parameters())
     # Freezing makes the weights constants, which the CPU's kernels then keep in their own layout.
-    options = {"freezing": True} if parameter.device.type == "cpu" else None
+    options: dict[str, Any] | None = {"freezing": True} if parameter.device.type == "cpu" else None
     try:
         compiled = torch.compile(model, options=options)
         with torch.no_grad():
