@@ -33,12 +33,13 @@ def check(plan: Plan, *, is_dry_run: bool = False, is_request_known: bool = Fals
     """
     faults = [*_faults_of_shape(plan), *_faults_of_run_folder(plan)]
     if plan.where == "slurm" and not is_request_known:
-        if slurm.is_available():
+        missing = slurm.why_unavailable()
+        if not missing:
             faults += _faults_of_request(plan)
             faults = faults or list(_verdict_of_slurm(plan))
         elif not is_dry_run:
             faults.append(
-                "sbatch and srun are not on PATH. Is this a login node of the cluster? "
+                f"there is no SLURM cluster here: {missing}. Is this a login node? "
                 "`--cluster local` runs on this machine."
             )
     if faults:

@@ -92,14 +92,15 @@ def choose_place(options: Options) -> tuple[str, str]:
         if options.cluster == "slurm" or options.nodes == 1:
             return options.cluster, "asked for"
         raise LaunchError(f"--nodes must be 1 with --cluster {options.cluster}, got {options.nodes}.")
-    if slurm.is_available():
+    missing = slurm.why_unavailable()
+    if not missing:
         return "slurm", "sbatch is on PATH"
     wanted = "--nodes above 1" if options.nodes > 1 else "--partition" if options.partition else ""
     if wanted:
         raise LaunchError(
-            f"{wanted} needs a SLURM cluster, but sbatch and srun are not on PATH. Is this a login node?"
+            f"{wanted} needs a SLURM cluster, but this machine has none: {missing}. Is this a login node?"
         )
-    return "local", "no sbatch on PATH"
+    return "local", missing
 
 
 def make_plan(kind: str, recipe: str, cfg: CfgNode, options: Options) -> Plan:

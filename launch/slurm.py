@@ -45,9 +45,22 @@ class JobState:
     is_preempted: bool = False
 
 
+def why_unavailable() -> str:
+    """Return why this machine cannot submit, or an empty text where it can.
+
+    SLURM's programs may be installed on a machine that belongs to no cluster: without a slurm.conf they have
+    nobody to ask. A configured controller that does not answer is another matter, and an error later on.
+    """
+    if shutil.which("sbatch") is None or shutil.which("srun") is None:
+        return "no sbatch on PATH"
+    if can_ask() and "configuration source" in ask("scontrol", "ping").stderr:
+        return "sbatch is on PATH, but no slurm.conf says of which cluster"
+    return ""
+
+
 def is_available() -> bool:
-    """Tell whether this machine can submit: ``sbatch`` and ``srun`` are on ``PATH``."""
-    return shutil.which("sbatch") is not None and shutil.which("srun") is not None
+    """Tell whether this machine can submit jobs to a cluster."""
+    return not why_unavailable()
 
 
 def can_ask() -> bool:

@@ -11,7 +11,7 @@ def recipe(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def no_slurm_here(monkeypatch):
-    monkeypatch.setattr("launch.slurm.is_available", lambda: False)
+    monkeypatch.setattr("launch.slurm.why_unavailable", lambda: "no sbatch on PATH")
     monkeypatch.setattr("launch.slurm.can_ask", lambda: False)
 
 
@@ -56,7 +56,7 @@ def test_several_mistakes_are_told_together(capsys, recipe):
     assert "3 faults in this job:" in ended.err
     assert "--snapshot must be" in ended.err
     assert "TRAIN.BATCH_SIZE must be" in ended.err
-    assert "sbatch and srun are not on PATH" in ended.err
+    assert "there is no SLURM cluster here: no sbatch on PATH" in ended.err
 
 
 @pytest.mark.parametrize("words", [["--nodes", "2"], ["--partition", "gpu"]])
@@ -64,7 +64,25 @@ def test_what_only_a_cluster_has_never_falls_back_to_this_machine(capsys, recipe
     ended = submit(capsys, "--cfg", recipe, *words)
 
     assert ended.code == 2
-    assert "needs a SLURM cluster, but sbatch and srun are not on PATH" in ended.err
+    assert "needs a SLURM cluster, but this machine has none: no sbatch on PATH" in ended.err
+
+
+def test_slurms_programs_without_a_cluster_are_no_cluster(capsys, recipe, tmp_path, monkeypatch):
+    for name, words in {
+        "sbatch": "",
+        "srun": "",
+        "scontrol": "fatal: Could not establish a configuration source",
+    }.items():
+        program = tmp_path / "bin" / name
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f"#!/bin/sh\necho '{words}' >&2\nexit 1\n")
+        program.chmod(0o755)
+    monkeypatch.undo()
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
+
+    shown = submit(capsys, "--cfg", recipe, "--dry-run")
+
+    assert "local (sbatch is on PATH, but no slurm.conf says of which cluster)" in shown.out
 
 
 def test_a_dry_run_says_what_would_run_and_touches_nothing(capsys, recipe, tmp_path, monkeypatch):

@@ -74,7 +74,7 @@ def test_pairs_that_do_not_fit_are_refused(words, message):
 
 
 def test_a_sweep_shows_each_run_folder_before_it_runs(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr("launch.slurm.is_available", lambda: False)
+    monkeypatch.setattr("launch.slurm.why_unavailable", lambda: "no sbatch on PATH")
     recipe = write_recipe(tmp_path, data=tmp_path)
 
     shown = submit(

@@ -7,9 +7,9 @@ from support.runs import write_recipe
 
 @pytest.fixture
 def dry_run(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr("launch.slurm.is_available", lambda: False)
+    monkeypatch.setattr("launch.slurm.why_unavailable", lambda: "no sbatch on PATH")
     monkeypatch.setattr("launch.script.sys.executable", "/env/bin/python")
-    monkeypatch.setattr("launch.script.slurm.is_available", lambda: False)
+    monkeypatch.setattr("launch.script.slurm.why_unavailable", lambda: "no sbatch on PATH")
     recipe = write_recipe(tmp_path, data=tmp_path)
 
     def run(*words):
