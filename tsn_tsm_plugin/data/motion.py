@@ -122,7 +122,9 @@ def _write_dataset(folder: Path, manifest: dict[str, int], *, num_workers: int) 
         (folder / f"{split}.txt").write_text("\n".join(lines) + "\n")
     (folder / "labels.txt").write_text("\n".join(CLASS_NAMES) + "\n")
     num_clips = manifest["num_train"] + manifest["num_val"]
-    with tqdm(total=num_clips, desc="motion dataset", unit="clip") as progress:
+    logger.info("Making the motion dataset of %d clips, less than a minute's work.", num_clips)
+    # None: a bar in a terminal, nothing in a log file.
+    with tqdm(total=num_clips, desc="motion dataset", unit="clip", disable=None) as progress:
         for num_written in _run(jobs, num_workers):
             progress.update(num_written)
     (folder / _MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")

@@ -39,7 +39,7 @@ def write_shards(
     out_dir.mkdir(parents=True, exist_ok=True)
     _check_keys(entries)
     names = []
-    with tqdm(total=len(entries), desc="shards", unit="video") as progress:
+    with tqdm(total=len(entries), desc="shards", unit="video", disable=None) as progress:
         for number, part in enumerate(_parts(entries, max_shard_bytes)):
             shard = out_dir / f"{name}-{number:06d}.tar"
             names.append(shard.name)

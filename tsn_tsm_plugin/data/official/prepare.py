@@ -139,7 +139,8 @@ def _inspect(paths: Sequence[str], inspection: Inspection, journal: Journal, *, 
     due = [path for path in wanted if not inspection.is_current(journal.findings.get(path))]
     if not due:
         return
-    with tqdm(total=len(wanted), initial=len(wanted) - len(due), desc="videos", unit="video") as progress:
+    num_done = len(wanted) - len(due)
+    with tqdm(total=len(wanted), initial=num_done, desc="videos", unit="video", disable=None) as progress:
         for finding in inspect_all(due, inspection, num_workers=num_workers):
             journal.add(finding)
             progress.update()
