@@ -84,8 +84,8 @@ _C.NONLOCAL.SUB_SAMPLE = True
 _C.DATA = CfgNode()
 # Folder of the dataset; lists, label map and videos are looked up below it.
 _C.DATA.PATH_TO_DATA_DIR = ""
-# How videos are stored: "videos" (one file each), "frames" (a folder of JPEG images each) or "shards" (many in
-# one tar file).
+# How videos are stored: "videos" (one file each), "frames" (a folder of JPEG images each) or "shards" (many
+# in one tar file).
 _C.DATA.FORMAT = "videos"
 # Name of a frame's file within its folder, with one field for its number, and the number of the first.
 _C.DATA.FRAME_TEMPLATE = "img_{:05}.jpg"
