@@ -8,7 +8,6 @@ the stream are compared with those of the batched network.
 """
 
 import argparse
-import platform
 import statistics
 import sys
 import time
@@ -16,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from measuring import hardware_name, interleave
 
 from tsn_tsm_plugin import StreamingTSM, create_tsm, create_tsn
 
@@ -37,7 +37,8 @@ def bench(backbone: str, *, num_runs: int, device: torch.device) -> dict[str, fl
         "stream": lambda: stream(frame),
         "window": lambda: model(window),
     }
-    times = interleave(ways, num_runs=num_runs, device=device)
+    with torch.no_grad():
+        times = interleave(ways, num_runs=num_runs, device=device)
     state = sum(value.numel() * value.element_size() for value in stream.state.values())
     ratios = {way: [a / b for a, b in zip(times["stream"], times[way], strict=True)] for way in ways}
     return {
@@ -61,33 +62,9 @@ def check(model: torch.nn.Module, stream: StreamingTSM, window: torch.Tensor) ->
     stream.reset()
 
 
-@torch.no_grad()
-def interleave(
-    ways: dict[str, Callable[[], object]], *, num_runs: int, device: torch.device, num_warm: int = 3
-) -> dict[str, list[float]]:
-    """Return seconds of every run of every way, one way after the other in every round."""
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    for round_number in range(num_warm + num_runs):
-        for name, run in ways.items():
-            synchronize(device)
-            clock = time.perf_counter if device.type == "cuda" else time.process_time
-            begun = clock()
-            run()
-            synchronize(device)
-            if round_number >= num_warm:
-                times[name].append(clock() - begun)
-    return times
-
-
-def synchronize(device: torch.device) -> None:
-    """Wait until the device has done what it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
 def report(results: dict[str, dict[str, float]], device: torch.device) -> str:
     """Return the results as a Markdown note."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
+    name = hardware_name(device)
     clock = "wall time" if device.type == "cuda" else "CPU time"
     lines = [
         f"# Streaming, {name}",
@@ -109,14 +86,6 @@ def report(results: dict[str, dict[str, float]], device: torch.device) -> str:
             f"{row['window_to_stream']:.2f} | {row['state_kib']:.0f} KiB | {row['window_kib']:.0f} KiB |"
         )
     return "\n".join(lines) + "\n"
-
-
-def cpu_name() -> str:
-    """Return what the system calls its processor."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 def main() -> None:

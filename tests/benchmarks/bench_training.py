@@ -102,14 +102,16 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16, help="clips in a step")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--steps", type=int, default=5, help="timed steps")
-    parser.add_argument("--write", action="store_true", help="keep the table beside this file")
+    parser.add_argument("--write", action="store_true", help="keep the table in results/")
     args = parser.parse_args()
     text = table(args)
     print(text)
     if args.write:
         device = "gpu" if torch.cuda.is_available() else f"cpu{args.threads}"
         name = f"training_{args.backbone}_{device}_{time.strftime('%Y%m')}.md"
-        Path(__file__).with_name(name).write_text(f"```\n{text}\n```\n", encoding="utf-8")
+        out = Path(__file__).parent / "results" / name
+        out.parent.mkdir(exist_ok=True)
+        out.write_text(f"```\n{text}\n```\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

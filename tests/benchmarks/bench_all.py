@@ -1,0 +1,77 @@
+"""Run every benchmark of this folder that the machine can run, one after the other.
+
+    python tests/benchmarks/bench_all.py [--threads 2] [--weights RUN] [--mit CHECKOUT] [--write]
+
+Each runs in a process of its own. At the end a line per benchmark says whether it ran, failed or could not be
+run and why; the exit code is 1 if one failed. `--write` keeps the notes of those that write one.
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+FOLDER = Path(__file__).resolve().parent
+VIDEO = FOLDER.parents[2] / "shared/videos/arm_wrestling.mp4"
+
+
+def arguments_of(name: str, args: argparse.Namespace) -> list[str] | str:
+    """Return the arguments for a benchmark, or why it cannot be run here."""
+    common = ["--threads", str(args.threads), *(["--write"] if args.write else [])]
+    if name == "bench_network.py":
+        return [*common, "--mit", args.mit]
+    if name == "bench_streaming.py":
+        return common
+    if name == "bench_training.py":
+        # A laptop's processor needs minutes for the sixteen clips of 224 pixels that it measures by default.
+        return common if args.has_gpu else [*common, "--batch", "4", "--size", "112"]
+    if name == "bench_export.py":
+        return ["--weights", args.weights] if args.weights else "needs a trained network: give --weights"
+    if name == "bench_reading.py" and not args.video.is_file():
+        return f"needs the video {args.video.name} beside the checkout, in shared/videos"
+    return [str(args.video)] if name == "bench_reading.py" and args.video != VIDEO else []
+
+
+def run_all(folder: Path, args: argparse.Namespace) -> dict[str, str]:
+    """Return what became of each benchmark of a folder."""
+    outcomes = {}
+    for script in sorted(folder.glob("bench_*.py")):
+        if script.name == Path(__file__).name:
+            continue
+        arguments = arguments_of(script.name, args)
+        if isinstance(arguments, str):
+            outcomes[script.name] = f"not run: {arguments}"
+            continue
+        print(f"\n== {script.name} {' '.join(arguments)}", flush=True)
+        begun = time.perf_counter()
+        code = subprocess.run([sys.executable, str(script), *arguments], check=False).returncode
+        verdict = "ran" if code == 0 else f"failed with exit code {code}"
+        outcomes[script.name] = f"{verdict} in {time.perf_counter() - begun:.0f} s"
+    return outcomes
+
+
+def main(argv: Sequence[str] | None = None, *, folder: Path = FOLDER) -> int:
+    """Run the benchmarks and return the exit code."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--weights", default="", help="run folder of a trained network, for bench_export.py")
+    parser.add_argument("--mit", default="temporal-shift-module", help="mit-han-lab's clone")
+    parser.add_argument("--video", type=Path, default=VIDEO, help="for bench_reading.py")
+    parser.add_argument("--write", action="store_true", help="keep the notes")
+    args = parser.parse_args(argv)
+    args.has_gpu = torch.cuda.is_available()
+    outcomes = run_all(folder, args)
+    print()
+    for name, outcome in outcomes.items():
+        print(f"{name:22} {outcome}")
+    return int(any(outcome.startswith("failed") for outcome in outcomes.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

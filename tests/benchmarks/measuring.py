@@ -1,0 +1,44 @@
+"""What benchmarks share: interleaved timing, and the name of the hardware."""
+
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+
+def interleave(
+    ways: dict[str, Callable[[], object]], *, num_runs: int, device: torch.device, num_warm: int = 3
+) -> dict[str, list[float]]:
+    """Return seconds of every run of every way, one way after the other in every round."""
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for round_number in range(num_warm + num_runs):
+        for name, run in ways.items():
+            synchronize(device)
+            clock = time.perf_counter if device.type == "cuda" else time.process_time
+            begun = clock()
+            run()
+            synchronize(device)
+            if round_number >= num_warm:
+                times[name].append(clock() - begun)
+    return times
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def hardware_name(device: torch.device) -> str:
+    """Return what the system calls the device."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
+
+
+def cpu_name() -> str:
+    """Return what the system calls its processor."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

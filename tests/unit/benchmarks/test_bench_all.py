@@ -1,0 +1,104 @@
+"""What runs the benchmarks, on stand-ins for them; and the peers' weights."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from torch import nn
+
+FOLDER = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def load(monkeypatch):
+    """Import a benchmark, which is a script and not in a package."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+
+    def load_module(name: str) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, name, module)
+        spec.loader.exec_module(module)
+        return module
+
+    return load_module
+
+
+def write_benchmarks(folder: Path, **contents: str) -> Path:
+    for name, content in contents.items():
+        (folder / f"bench_{name}.py").write_text(content)
+    return folder
+
+
+def test_each_benchmark_runs_and_a_line_tells_what_became_of_it(load, tmp_path, capfd):
+    folder = write_benchmarks(tmp_path, first="print('figures')", second="print('more')")
+
+    code = load("bench_all").main([], folder=folder)
+
+    out = capfd.readouterr().out
+    assert code == 0
+    assert "figures" in out and "more" in out
+    assert "bench_first.py         ran in" in out
+
+
+def test_a_failure_does_not_stop_the_others_but_shows_in_the_exit_code(load, tmp_path, capfd):
+    folder = write_benchmarks(tmp_path, first="raise SystemExit(3)", second="print('went on')")
+
+    code = load("bench_all").main([], folder=folder)
+
+    out = capfd.readouterr().out
+    assert code == 1
+    assert "failed with exit code 3" in out and "went on" in out
+
+
+def test_what_the_machine_cannot_run_is_said_and_not_run(load, tmp_path, capfd):
+    folder = write_benchmarks(tmp_path, export="print('ran')", reading="print('ran')")
+
+    code = load("bench_all").main(["--video", str(tmp_path / "none.mp4")], folder=folder)
+
+    out = capfd.readouterr().out
+    assert code == 0
+    assert "not run: needs a trained network: give --weights" in out
+    assert "not run: needs the video none.mp4" in out
+
+
+def test_every_benchmark_of_this_folder_explains_itself():
+    scripts = sorted(FOLDER.glob("bench_*.py"))
+
+    assert len(scripts) >= 5
+    for script in scripts:
+        assert f"python tests/benchmarks/{script.name}" in script.read_text()
+
+
+def test_a_peer_that_is_absent_is_named_and_not_guessed(load, tmp_path, monkeypatch):
+    bench = load("bench_network")
+    monkeypatch.setattr(bench.peers, "mmaction2", lambda **options: absent("No module named 'mmaction'"))
+
+    networks, missing = bench.create_networks(tmp_path / "clone", torch.device("cpu"))
+
+    assert list(networks) == [bench.PLAIN, bench.OURS]
+    assert [line.split(":")[0] for line in missing] == ["MMAction2", "mit-han-lab"]
+    assert "give a clone with --mit" in missing[1]
+
+
+def absent(reason: str) -> nn.Module:
+    raise ImportError(reason)
+
+
+def test_networks_that_differ_are_not_timed(load):
+    bench = load("bench_network")
+
+    with pytest.raises(SystemExit, match="other differs from tsn_tsm_plugin by 2.0e-04"):
+        bench.refuse_differences({"ours, bf16": 0.01, "other": 2e-4})
+
+
+def test_ratios_are_taken_between_neighbouring_runs(load):
+    table = load("bench_network").table(
+        {"plain ResNet-50": [1.0, 2.0], "tsn_tsm_plugin": [2.0, 4.0], "other": [4.0, 8.0]}, {"other": 1e-6}
+    )
+
+    assert table[3] == "| tsn_tsm_plugin | 3000 | 2.000 | 2.00 x |  |"
+    assert table[4] == "| other | 6000 | 4.000 | 1.00 x | 1e-06 |"
