@@ -4,7 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
+import timm
 import torch
+import torchvision
 
 from tsn_tsm_plugin import build_model, load_cfg
 from tsn_tsm_plugin.config import CfgNode
@@ -105,3 +107,14 @@ def test_a_recipes_network_trains_saves_and_loads_as_itself(cfg, tmp_path):
     again.load_state_dict(torch.load(tmp_path / "weights.pt", weights_only=True))
     with torch.inference_mode():
         assert torch.equal(again.eval()(video), model(video))
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=id_of)
+def test_a_recipes_imagenet_weights_exist_by_that_name(recipe):
+    model = load_cfg(recipe).MODEL
+    name, weights = model.BACKBONE, model.BACKBONE_WEIGHTS
+    in_timm = f"{name}.{weights.removeprefix(f'{name}.')}" in timm.list_pretrained(f"{name}.*")
+    in_torchvision = name in torchvision.models.list_models() and weights in (
+        torchvision.models.get_model_weights(name).__members__
+    )
+    assert weights == "" or in_timm or in_torchvision
