@@ -1,6 +1,7 @@
 """Several ranks train and evaluate as one: gloo processes on this machine."""
 
 import itertools
+import random
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -23,10 +24,17 @@ def data(tmp_path_factory):
     return write_dataset(tmp_path_factory.mktemp("tiny"), num_train=8, num_val=5)
 
 
-def spawn(world_size: int, folder: Path, work: Callable[[], None]) -> None:
+def start(world_size: int, folder: Path, work: Callable[[], None]) -> mp.ProcessContext:
     store = folder / f"store_{len(list(folder.iterdir()))}"
+    arguments = (world_size, store, work)
     # Forked: importing everything again would take longer than the work.
-    mp.start_processes(_join, args=(world_size, store, work), nprocs=world_size, start_method="fork")
+    return mp.start_processes(_join, args=arguments, nprocs=world_size, start_method="fork", join=False)
+
+
+def spawn(world_size: int, folder: Path, work: Callable[[], None]) -> None:
+    ranks = start(world_size, folder, work)
+    while not ranks.join():
+        pass
 
 
 def _join(rank: int, world_size: int, store: Path, work: Callable[[], None]) -> None:
@@ -110,7 +118,7 @@ def test_the_results_do_not_depend_on_the_number_of_ranks(tmp_path, data):
     weights = str(list_checkpoints(tmp_path / "run" / "checkpoints")[0])
     one = engine.evaluate(tiny_cfg(tmp_path, data=data, TEST__CHECKPOINT_FILE_PATH=weights))
 
-    for world_size in (2, 3):
+    for world_size in (2, 3, 4):
         out = f"of_{world_size}"
         cfg = tiny_cfg(tmp_path, data=data, out=out, TEST__CHECKPOINT_FILE_PATH=weights)
         spawn(world_size, tmp_path, partial(evaluate_and_keep, cfg))
@@ -131,3 +139,31 @@ def fail_on_main() -> None:
 
 def test_what_fails_on_rank_0_fails_everywhere(tmp_path):
     spawn(2, tmp_path, fail_on_main)
+
+
+def test_two_ranks_killed_at_random_end_with_the_same_bits(tmp_path, data):
+    options = {
+        "SOLVER__MAX_EPOCH": 6,
+        "TRAIN__CHECKPOINT_STEPS": 1,
+        "TRAIN__EVAL_PERIOD": 0,
+        "MIXUP__ENABLE": True,
+        "DATA_LOADER__NUM_WORKERS": 1,
+    }
+    whole, killed = (tiny_cfg(tmp_path, data=data, out=out, **options) for out in ("whole", "killed"))
+    spawn(2, tmp_path, partial(engine.train, whole))
+
+    moments, num_killed = random.Random(0), 0
+    for _ in range(5):
+        ranks = start(2, tmp_path, partial(engine.train, killed))
+        ranks.processes[0].join(timeout=moments.uniform(0.2, 1.0))
+        num_killed += ranks.processes[0].is_alive()
+        for process in ranks.processes:
+            process.kill()
+            process.join()
+    spawn(2, tmp_path, partial(engine.train, killed))
+
+    assert num_killed >= 2
+    mine, theirs = (final_state(tmp_path / out) for out in ("killed", "whole"))
+    assert mine["step"] == theirs["step"]
+    for key, tensor in theirs["model_state"].items():
+        assert torch.equal(mine["model_state"][key], tensor), key

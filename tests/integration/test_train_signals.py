@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 
 import pytest
 from support.runs import ForkedTraining, write_dataset
@@ -49,6 +50,18 @@ def test_a_signal_leaves_a_checkpoint_from_which_the_same_command_goes_on(
     assert code == 0, said
     assert f"Going on from {newest}" in said
     assert json.loads((training.run / "results.json").read_text())["num_videos"] == 5
+
+
+def test_a_run_that_hangs_is_ended_after_the_grace_without_a_checkpoint(tmp_path, data, monkeypatch):
+    monkeypatch.setattr("tsn_tsm_plugin.engine.trainer.Trainer._stop", lambda self: time.sleep(60))
+    training = ForkedTraining(tmp_path, data=data, opts=[*MANY, "TRAIN.STOP_GRACE_SECONDS", "0.2"])
+    training.wait_for_steps(4)
+    os.kill(training.pid, signal.SIGTERM)
+    code, said = training.end()
+
+    assert code == 128 + signal.SIGTERM
+    assert "Signal 15 came 0.2 s ago and no step has ended since (TRAIN.STOP_GRACE_SECONDS)" in said
+    assert list_checkpoints(training.run / "checkpoints") == []
 
 
 def test_a_second_run_in_the_same_folder_is_refused_in_one_line(tmp_path, data):

@@ -193,6 +193,9 @@ _C.TRAIN.MAX_BAD_STEPS = 3
 _C.TRAIN.CHECKPOINT_PERIOD = 1
 _C.TRAIN.CHECKPOINT_MINUTES = 30.0
 _C.TRAIN.CHECKPOINT_STEPS = 0
+# Seconds after a stop signal that the run may go on to the end of its step and save; then it is ended. Jobs
+# of the launcher follow its own options.
+_C.TRAIN.STOP_GRACE_SECONDS = 120.0
 # Newest checkpoints to keep, besides the best; a second one stands in for a damaged newest.
 _C.TRAIN.KEEP_CHECKPOINTS = 2
 # Go on from the newest checkpoint of the run folder.

@@ -5,8 +5,10 @@ polls a function, and all ranks leave after the same step, so that the checkpoin
 """
 
 import contextlib
+import math
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -43,11 +45,15 @@ class StopSignals:
 
     Attributes:
         received: Number of the first signal, 0 before.
+        grace_seconds: How long after it the run may go on to a step boundary. A run that hangs, or whose
+            step takes longer, is then ended without a new checkpoint, before a scheduler's SIGKILL.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, grace_seconds: float) -> None:
         self.received = 0
+        self.grace_seconds = grace_seconds
         self._pid = os.getpid()
+        self._deadline: threading.Timer | None = None
 
     def requested(self) -> bool:
         """Tell whether a signal has come."""
@@ -58,19 +64,42 @@ class StopSignals:
             return
         if self.received and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.received = self.received or number
+        if not self.received:
+            self.received = number
+            if math.isfinite(self.grace_seconds):
+                self._deadline = threading.Timer(self.grace_seconds, self._give_up)
+                self._deadline.daemon = True
+                self._deadline.start()
+
+    def _give_up(self) -> None:
+        print(
+            f"Signal {self.received} came {self.grace_seconds:g} s ago and no step has ended since "
+            "(TRAIN.STOP_GRACE_SECONDS): leaving without a new checkpoint. The same command goes on from the "
+            "newest one.",
+            file=sys.stderr,
+            flush=True,
+        )
+        os._exit(128 + self.received)
+
+    def close(self) -> None:
+        """Take back the deadline: the run has ended by itself."""
+        if self._deadline is not None:
+            self._deadline.cancel()
 
 
 @contextlib.contextmanager
-def catch_stop_signals() -> Iterator[StopSignals]:
+def catch_stop_signals(*, grace_seconds: float = math.inf) -> Iterator[StopSignals]:
     """Turn Ctrl-C, SIGTERM and the user signals into a request to stop.
 
     The handlers before are put back at the end. Schedulers announce a time limit or a preemption by one of
     these.
 
     Outside the main thread, where Python handles no signals, the request never comes.
+
+    Args:
+        grace_seconds: See :class:`StopSignals`.
     """
-    signals = StopSignals()
+    signals = StopSignals(grace_seconds)
     if threading.current_thread() is not threading.main_thread():
         yield signals
         return
@@ -79,6 +108,7 @@ def catch_stop_signals() -> Iterator[StopSignals]:
     try:
         yield signals
     finally:
+        signals.close()
         for number, handler in before.items():
             signal.signal(number, handler)
 

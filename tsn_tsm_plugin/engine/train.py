@@ -76,7 +76,8 @@ def train(cfg: CfgNode, *, stop_requested: StopRequested | None = None) -> dict[
     joined = distributed.init_process_group_from_env()
     with contextlib.ExitStack() as stack:
         if stop_requested is None:
-            stop_requested = stack.enter_context(catch_stop_signals()).requested
+            signals = catch_stop_signals(grace_seconds=cfg.TRAIN.STOP_GRACE_SECONDS)
+            stop_requested = stack.enter_context(signals).requested
         ranks = Ranks()
         folder = ranks.on_main(lambda: RunFolder(cfg.OUTPUT_DIR))
         ranks.on_main(lambda: stack.enter_context(folder.locked()))

@@ -26,8 +26,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     weights = ("TRAIN.CHECKPOINT_FILE_PATH", args.weights) if args.weights else ()
     with catch_stop_signals() as signals:
+
+        def work() -> None:
+            cfg = read_recipe(args, *weights)
+            signals.grace_seconds = cfg.TRAIN.STOP_GRACE_SECONDS
+            train(cfg, stop_requested=signals.requested)
+
         try:
-            return run_command(lambda: train(read_recipe(args, *weights), stop_requested=signals.requested))
+            return run_command(work)
         except TrainingStopped:
             return 128 + signals.received
 

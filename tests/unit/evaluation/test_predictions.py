@@ -28,7 +28,7 @@ def gather_as_rank(rank: int, world_size: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("world_size", [2, 3])
+@pytest.mark.parametrize("world_size", [2, 3, 4])
 def test_every_rank_holds_every_video_once_in_list_order(tmp_path, world_size):
     mp.spawn(gather_as_rank, args=(world_size, str(tmp_path)), nprocs=world_size)
     expected = batch_of(list(range(NUM_VIDEOS)))
