@@ -4,7 +4,6 @@ Frame ``i``, from 0, is the file ``template.format(start_index + i)``: both refe
 ``img_00001.jpg`` on. Axes: T frames, C channels, H rows, W columns.
 """
 
-import operator
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from tsn_tsm_plugin.data.jpeg import jpeg_size, read_jpeg
 from tsn_tsm_plugin.data.paths import is_url, join, read_bytes
+from tsn_tsm_plugin.data.reader import frame_indices
 from tsn_tsm_plugin.errors import VideoError
 
 _CURE = "Extract the frames again, or remove the folder from the list."
@@ -113,14 +113,7 @@ class FrameFolderReader:
             IndexError: If an index is outside the video.
             VideoError: If a frame is missing or damaged, or frames differ in size; names the frame.
         """
-        if isinstance(indices, (Tensor, np.ndarray)):
-            indices = indices.tolist()
-        wanted = [operator.index(index) for index in indices]
-        for index in wanted:
-            if not 0 <= index < self.num_frames:
-                raise IndexError(
-                    f"{self.path}: frame index must be in [0, num_frames={self.num_frames}), got {index}."
-                )
+        wanted = frame_indices(indices, num_frames=self.num_frames, path=self.path)
         if not wanted:
             return torch.empty((0, 3, self.height, self.width), dtype=torch.uint8)
         frames = {index: self._decode(index) for index in dict.fromkeys(wanted)}

@@ -37,6 +37,23 @@ def _check_file(path: str) -> None:
         raise VideoError(f"{path}: is empty (0 bytes). Fetch it again or remove it from the list.")
 
 
+def frame_indices(
+    indices: Sequence[int] | Tensor | np.ndarray, *, num_frames: int, path: str | os.PathLike[str]
+) -> list[int]:
+    """Return indices as plain integers.
+
+    Raises:
+        IndexError: If one is not in ``[0, num_frames)``; starts with the path.
+    """
+    if isinstance(indices, (Tensor, np.ndarray)):
+        indices = indices.tolist()
+    wanted = [operator.index(index) for index in indices]
+    for index in wanted:
+        if not 0 <= index < num_frames:
+            raise IndexError(f"{path}: frame index must be in [0, num_frames={num_frames}), got {index}.")
+    return wanted
+
+
 class VideoReader:
     """Reads exact frames of one video file.
 
@@ -112,15 +129,7 @@ class VideoReader:
             IndexError: If an index is outside the video.
             VideoError: If a frame cannot be decoded.
         """
-        if isinstance(indices, (Tensor, np.ndarray)):
-            indices = indices.tolist()
-        wanted = [operator.index(index) for index in indices]
-        num_frames = self.num_frames
-        for index in wanted:
-            if not 0 <= index < num_frames:
-                raise IndexError(
-                    f"{self.path}: frame index must be in [0, num_frames={num_frames}), got {index}."
-                )
+        wanted = frame_indices(indices, num_frames=self.num_frames, path=self.path)
         if not wanted:
             return torch.empty((0, 3, self.height, self.width), dtype=torch.uint8)
         return self._open().read(wanted)
