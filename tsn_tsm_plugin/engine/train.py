@@ -23,6 +23,7 @@ from tsn_tsm_plugin.engine.checkpoint import (
 )
 from tsn_tsm_plugin.engine.device import compute_device
 from tsn_tsm_plugin.engine.ema import average_weights
+from tsn_tsm_plugin.engine.epoch_table import format_epochs
 from tsn_tsm_plugin.engine.evaluate import test_model
 from tsn_tsm_plugin.engine.metrics_log import MetricsLog, read_metrics
 from tsn_tsm_plugin.engine.plots import plot_curves
@@ -265,8 +266,10 @@ def _finish(
             config=cfg.dump(),
             class_names=read_class_names(cfg),
         )
-        plot_curves(read_metrics(folder.metrics), folder.plots / "curves.png")
+        records = read_metrics(folder.metrics)
+        plot_curves(records, folder.plots / "curves.png")
         write_report(cfg, folder)
+        logger.info(f"Epochs:\n{format_epochs(records)}")
     logger.info(f"Results of the final weights:\n{format_results(results)}")
     logger.info(
         f"Done in {clock(watch.lap())}. Checkpoints, plots, results and report.html are in {folder.path}"

@@ -1,0 +1,34 @@
+"""The course of a run as a table, one line an epoch."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from tabulate import tabulate
+
+_COLUMNS = {
+    "loss": "epoch/loss",
+    "top-1 %": "epoch/top1",
+    "val loss": "val/loss",
+    "val top-1 %": "val/top1",
+    "seconds": "epoch/seconds",
+    "clips/s": "epoch/clips_per_second",
+}
+
+
+def format_epochs(records: Sequence[dict[str, Any]]) -> str:
+    """Return the table of a run; a number that was not taken in an epoch is left empty.
+
+    Args:
+        records: Of ``metrics.jsonl``, oldest first.
+    """
+    epochs: dict[int, dict[str, Any]] = {}
+    for record in records:
+        wanted = {key: value for key, value in record.items() if key in _COLUMNS.values()}
+        if wanted:
+            epochs.setdefault(record["epoch"], {}).update(wanted)
+    columns = [
+        (name, key) for name, key in _COLUMNS.items() if any(key in values for values in epochs.values())
+    ]
+    rows = [[epoch, *(values.get(key) for _, key in columns)] for epoch, values in sorted(epochs.items())]
+    headers = ["epoch", *(name for name, _ in columns)]
+    return tabulate(rows, headers=headers, floatfmt=".4g", missingval="", tablefmt="simple")
