@@ -33,4 +33,4 @@ def test_tsm_learns_the_direction_of_a_motion(working_folder):
 
 @pytest.mark.slow
 def test_tsn_cannot_know_the_direction_of_a_motion(working_folder):
-    assert 40.0 <= top1_of("tsn", working_folder) <= 55.0
+    assert top1_of("tsn", working_folder) <= 55.0

@@ -111,6 +111,24 @@ def test_a_real_time_limit_ends_nothing(slurm, jobs, reference, monkeypatch):
     assert_went_on_as_if_nothing_had_happened(job, reference, restarts=restarts)
 
 
+def test_a_node_that_dies_and_comes_back_costs_time_only(slurm, jobs, reference, monkeypatch):
+    monkeypatch.setenv("TOY_STEP_SECONDS", "0.4")
+    job = jobs.train("run", "--nodes", 2)
+    wait_for_step(job, _STEPS_PER_EPOCH + 2)
+    node = shown(job.job_id)["BatchHost"]
+
+    slurm.kill_node(node)
+    # SLURM looks for a lost batch script only in jobs that are older than 20 s when the node registers again.
+    time.sleep(25)
+    slurm.start_node(node)
+
+    ended = wait_for_end(job, seconds=300)
+    assert ended["JobState"] == "COMPLETED", log_of(job)
+    assert int(ended["Restarts"]) >= 1
+    assert losses(Path(job.run_dir)) == losses(reference)
+    assert largest_difference(final_state(Path(job.run_dir)), final_state(reference)) == 0.0
+
+
 def test_two_interruptions_are_as_good_as_none(slurm, jobs, reference):
     job = jobs.train("run", "--nodes", 2)
     wait_for_step(job, 3)
