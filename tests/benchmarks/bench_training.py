@@ -13,6 +13,7 @@ import multiprocessing
 import platform
 import resource
 import statistics
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,8 @@ def main() -> None:
         name = f"training_{args.backbone}_{device}_{time.strftime('%Y%m')}.md"
         out = Path(__file__).parent / "results" / name
         out.parent.mkdir(exist_ok=True)
-        out.write_text(f"```\n{text}\n```\n", encoding="utf-8")
+        command = " ".join(["python tests/benchmarks/bench_training.py", *sys.argv[1:]])
+        out.write_text(f"`{command}`\n\n```\n{text}\n```\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
