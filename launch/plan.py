@@ -125,7 +125,7 @@ def _gpus_here() -> int:
 
 
 def _gpus_of_nodes(partition: str) -> int:
-    chosen = slurm.chosen_partition(partition) if slurm.is_available() else None
+    chosen = slurm.chosen_partition(partition)
     return chosen.gpus_per_node if chosen else 0
 
 

@@ -89,7 +89,7 @@ def limit_minutes(plan: Plan) -> int:
     """Return the time limit: as asked for, else the partition's, else a day."""
     if plan.options.time:
         return minutes_of(plan.options.time)
-    partition = slurm.chosen_partition(plan.options.partition) if slurm.is_available() else None
+    partition = slurm.chosen_partition(plan.options.partition)
     return (partition.limit_minutes if partition else 0) or _DEFAULT_MINUTES
 
 
@@ -98,7 +98,7 @@ def cpus_per_task(plan: Plan) -> int:
     if plan.options.cpus_per_task:
         return plan.options.cpus_per_task
     wanted = plan.cfg.DATA_LOADER.NUM_WORKERS + 1
-    partition = slurm.chosen_partition(plan.options.partition) if slurm.is_available() else None
+    partition = slurm.chosen_partition(plan.options.partition)
     return max(1, min(wanted, partition.cpus_per_node // plan.tasks_per_node)) if partition else wanted
 
 

@@ -53,9 +53,15 @@ def why_unavailable() -> str:
     """
     if shutil.which("sbatch") is None or shutil.which("srun") is None:
         return "no sbatch on PATH"
-    if can_ask() and "configuration source" in ask("scontrol", "ping").stderr:
+    if can_ask() and not _is_configured(os.environ.get("PATH", ""), os.environ.get("SLURM_CONF", "")):
         return "sbatch is on PATH, but no slurm.conf says of which cluster"
     return ""
+
+
+@functools.cache
+def _is_configured(path: str, slurm_conf: str) -> bool:
+    """Ask once for these programs and this configuration: a command needs the answer many times."""
+    return "configuration source" not in ask("scontrol", "ping").stderr
 
 
 def is_available() -> bool:
@@ -227,8 +233,11 @@ def _joined(one: Partition, other: Partition) -> Partition:
 
 
 def chosen_partition(name: str) -> Partition | None:
-    """Return the partition called ``name``, the default one where it is empty; ``None`` if there is none."""
-    known = partitions()
+    """Return the partition called ``name``, the default one where it is empty.
+
+    ``None`` if there is no such partition, or no cluster.
+    """
+    known = partitions() if is_available() else {}
     return known.get(name) if name else next((p for p in known.values() if p.is_default), None)
 
 
