@@ -16,10 +16,17 @@ class _PerStream(nn.Module):
 
     _names: tuple[str, ...]
 
-    def __init__(self) -> None:
+    def __init__(self, num_frames: int) -> None:
         super().__init__()
+        if num_frames < 1:
+            raise ValueError(f"num_frames must be at least 1, got {num_frames}.")
+        self.num_frames = num_frames
         for name in self._names:
             self.register_buffer(name, None)
+
+    def extra_repr(self) -> str:
+        """Name the setting."""
+        return f"num_frames={self.num_frames}"
 
     def reset(self, mask_B: Tensor | None = None) -> None:
         """Forget every stream, or those where ``mask_B`` is true."""
@@ -53,12 +60,6 @@ class MeanOfLastFrames(_PerStream):
     last_scores: Tensor | None
     num_seen: Tensor | None
 
-    def __init__(self, num_frames: int) -> None:
-        super().__init__()
-        if num_frames < 1:
-            raise ValueError(f"num_frames must be at least 1, got {num_frames}.")
-        self.num_frames = num_frames
-
     def forward(self, scores_BK: Tensor) -> Tensor:
         """Map the scores of a frame (B, K) to their running mean (B, K)."""
         if self.last_scores is None or self.num_seen is None:
@@ -67,10 +68,6 @@ class MeanOfLastFrames(_PerStream):
         self.last_scores = torch.cat([self.last_scores[:, 1:], scores_BK[:, None]], 1)
         self.num_seen = (self.num_seen + 1).clamp(max=self.num_frames)
         return self.last_scores.sum(1) / self.num_seen[:, None]
-
-    def extra_repr(self) -> str:
-        """Name the setting."""
-        return f"num_frames={self.num_frames}"
 
 
 class Hysteresis(_PerStream):
@@ -88,12 +85,6 @@ class Hysteresis(_PerStream):
     candidate: Tensor | None
     num_in_row: Tensor | None
 
-    def __init__(self, num_frames: int) -> None:
-        super().__init__()
-        if num_frames < 1:
-            raise ValueError(f"num_frames must be at least 1, got {num_frames}.")
-        self.num_frames = num_frames
-
     def forward(self, scores_BK: Tensor) -> Tensor:
         """Map scores (B, K) to labels, int64 (B,) in [0, K)."""
         top_B = scores_BK.argmax(1) + 1
@@ -104,7 +95,3 @@ class Hysteresis(_PerStream):
         is_accepted_B = (self.held == 0) | (self.num_in_row >= self.num_frames)
         self.held = torch.where(is_accepted_B, top_B, self.held)
         return self.held - 1
-
-    def extra_repr(self) -> str:
-        """Name the setting."""
-        return f"num_frames={self.num_frames}"

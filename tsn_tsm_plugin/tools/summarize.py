@@ -19,6 +19,7 @@ from tsn_tsm_plugin.config import CfgNode, load_cfg
 from tsn_tsm_plugin.errors import ConfigError
 from tsn_tsm_plugin.models.build import build_model
 from tsn_tsm_plugin.models.complexity import Complexity, measure_complexity
+from tsn_tsm_plugin.tools.command import run_command
 
 _COLUMNS = ("recipe", "backbone", "frames", "test views", "params", "GFLOPs", "top-1", "top-5")
 _PUBLISHED = re.compile(r"^# published: top-1 ([\d./ ]+?), top-5 ([\d./ ]+|not printed)", re.MULTILINE)
@@ -33,16 +34,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("paths", nargs="+", help="recipes, or folders of recipes")
     parser.add_argument("--markdown", help="file whose zoo table is written anew")
     options = parser.parse_args(argv)
-    try:
-        recipes = find_recipes(options.paths)
-        rows = summarize(recipes)
+
+    def work() -> None:
+        rows = summarize(find_recipes(options.paths))
         print(as_text(rows))
         if options.markdown:
             write_markdown(Path(options.markdown), rows)
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+
+    return run_command(work)
 
 
 def find_recipes(paths: Sequence[str]) -> list[Path]:
