@@ -269,8 +269,10 @@ TEMPORAL_MODULES = Registry(
 SAMPLERS = Registry(
     "sampler",
     "tsn_tsm_plugin.samplers",
-    contract="""Callable ``(num_segments, *, mode, ...)`` with ``mode`` "train" or "test"; returns a callable
-    ``(num_frames: int, generator: torch.Generator | None) -> LongTensor`` of 0-based frame indices.""",
+    contract="""Callable ``(num_segments: int, *, mode: str, num_views: int = 1)`` with ``mode`` "train" or
+    "test"; returns a callable ``(num_frames: int, generator: torch.Generator | None) -> LongTensor`` of
+    0-based frame indices: (num_segments,) in training, (num_views * num_segments,), view after view, in
+    testing. What it returns must be picklable where workers are spawned: no closure.""",
 )
 TRANSFORMS = Registry(
     "transform",

@@ -4,13 +4,12 @@ import re
 from collections.abc import Iterator
 
 from tsn_tsm_plugin.config.node import CfgNode
+from tsn_tsm_plugin.registry import SAMPLERS
 
 Fault = tuple[str, str]
 
 _CHOICES: dict[str, tuple[object, ...]] = {
     "MODEL.ARCH": ("tsn", "tsm"),
-    "TSN.SAMPLING": ("uniform", "dense"),
-    "TSN.TEST_SAMPLING": ("", "uniform", "dense"),
     "TEST.PROTOCOL": ("", "efficient", "accurate"),
     "TSM.SHIFT_PLACE": ("blockres", "block"),
     "DATA.FORMAT": ("videos", "frames", "shards"),
@@ -23,6 +22,7 @@ _CHOICES: dict[str, tuple[object, ...]] = {
     "TEST.VIEW_AVERAGE": ("auto", "logits", "probabilities"),
     "BN.NORM_TYPE": ("batchnorm", "sync_batchnorm"),
     "TRAIN.MIXED_PRECISION": ("off", "bf16", "fp16"),
+    "DDP.GRADIENT_COMPRESSION": ("off", "bf16"),
     "SOLVER.OPTIMIZING_METHOD": ("sgd", "adamw", "lars"),
     "SOLVER.PARAM_GROUPS": ("tsn", "tsm"),
     "SOLVER.LR_POLICY": ("steps_with_relative_lrs", "cosine"),
@@ -55,6 +55,7 @@ _AT_LEAST: dict[str, float] = {
     "TRAIN.CHECKPOINT_STEPS": 0,
     "TRAIN.KEEP_CHECKPOINTS": 1,
     "TRAIN.STOP_GRACE_SECONDS": 0,
+    "DDP.BUCKET_CAP_MB": 1,
     "TEST.BATCH_SIZE": 1,
     "TEST.MAX_FRAMES_PER_FORWARD": 0,
     "TEST.NUM_FRAMES": 0,
@@ -76,7 +77,7 @@ _AA_TYPE = re.compile(
 
 def faults_of(cfg: CfgNode) -> list[Fault]:
     """Return every broken rule as ``(key, what the rule is and what was given)``."""
-    rules = (_words, _ranges, _storage, _sampling, _pixels, _augmentation, _dump, _schedule)
+    rules = (_words, _ranges, _storage, _sampling, _pixels, _augmentation, _ranks, _dump, _schedule)
     return [fault for rule in rules for fault in rule(cfg)]
 
 
@@ -123,6 +124,13 @@ def _storage(cfg: CfgNode) -> Iterator[Fault]:
 
 
 def _sampling(cfg: CfgNode) -> Iterator[Fault]:
+    own = ("uniform", "dense")
+    for key, choices in (("TSN.SAMPLING", own), ("TSN.TEST_SAMPLING", ("", *own))):
+        value = _value(cfg, key)
+        # Only a name of somebody else's is worth a look at what is installed.
+        if value not in choices and value not in SAMPLERS.names():
+            others = [name for name in SAMPLERS.names() if name not in own]
+            yield key, f"must be one of {', '.join(map(repr, (*choices, *others)))}, got {value!r}"
     test_sampling = cfg.TSN.TEST_SAMPLING or cfg.TSN.SAMPLING
     if test_sampling == "uniform" and cfg.TEST.NUM_ENSEMBLE_VIEWS not in (1, 2):
         yield (
@@ -199,6 +207,15 @@ def _augmentation(cfg: CfgNode) -> Iterator[Fault]:
             "SOLVER.LABEL_SMOOTHING",
             "must be 0 with MIXUP.ENABLE and its LABEL_SMOOTH_VALUE, which smooths already, got "
             f"{cfg.SOLVER.LABEL_SMOOTHING!r}",
+        )
+
+
+def _ranks(cfg: CfgNode) -> Iterator[Fault]:
+    if cfg.DDP.STATIC_GRAPH and cfg.TRAIN.MAX_CLIPS_PER_FORWARD:
+        yield (
+            "DDP.STATIC_GRAPH",
+            f"must be off with TRAIN.MAX_CLIPS_PER_FORWARD ({cfg.TRAIN.MAX_CLIPS_PER_FORWARD}), whose parts "
+            "run with and without an exchange in one step",
         )
 
 

@@ -24,10 +24,12 @@ _C.MODEL.ARCH = "tsm"
 _C.MODEL.BACKBONE = "resnet50"
 # Weights of the backbone before training: "" (random), a torchvision name such as "IMAGENET1K_V1", or a file.
 _C.MODEL.BACKBONE_WEIGHTS = ""
+# A registered head (--kind head); "": the method's own.
+_C.MODEL.HEAD = ""
 _C.MODEL.NUM_CLASSES = 400
 # Probability of dropping a feature before the classifier, in [0, 1).
 _C.MODEL.DROPOUT_RATE = 0.5
-# Standard deviation of the classifier's initial weights.
+# Standard deviation of the classifier's initial weights, in the method's own head.
 _C.MODEL.FC_INIT_STD = 0.001
 # Submodules whose weights and statistics stay as they are, e.g. ["backbone.conv1", "backbone.bn1"].
 _C.MODEL.FROZEN_MODULES = []
@@ -50,7 +52,8 @@ _C.EMA.ENABLE = False
 _C.EMA.DECAY = 0.999
 
 _C.TSN = CfgNode()
-# How frames are chosen: "uniform" (one per segment) or "dense" (a window of SAMPLE_RANGE frames).
+# How frames are chosen: "uniform" (one per segment), "dense" (a window of SAMPLE_RANGE frames), or another
+# registered sampler, see `python -m tsn_tsm_plugin.tools.list_components --kind sampler`.
 _C.TSN.SAMPLING = "uniform"
 # The same in testing, where it differs; "": SAMPLING.
 _C.TSN.TEST_SAMPLING = ""
@@ -204,6 +207,18 @@ _C.TRAIN.AUTO_RESUME = True
 _C.TRAIN.CHECKPOINT_FILE_PATH = ""
 # Leave its classifier out and start with a fresh one, to fine-tune on other classes.
 _C.TRAIN.CHECKPOINT_IGNORE_HEAD = False
+
+# How the processes of a run average their gradients (PyTorch's DistributedDataParallel); one alone has nobody
+# to ask.
+_C.DDP = CfgNode()
+# Precision in which gradients travel and are added up: "off" (their own) or "bf16" (half the bytes).
+_C.DDP.GRADIENT_COMPRESSION = "off"
+# MiB of gradients that travel together; smaller ones start earlier, larger ones are fewer.
+_C.DDP.BUCKET_CAP_MB = 25.0
+# Promise that all steps run the same operations, which spares a look for unused weights at each of them.
+_C.DDP.STATIC_GRAPH = False
+# Let gradients lie in the buckets that travel: one copy of them less in memory.
+_C.DDP.GRADIENT_AS_BUCKET_VIEW = True
 
 _C.TEST = CfgNode()
 # Videos in a step, over all processes.

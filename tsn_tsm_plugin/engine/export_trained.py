@@ -85,7 +85,7 @@ def write_description(
             "normalized_inside": normalize,
         },
         "sampling": {
-            "kind": "every frame in turn" if streaming else cfg.TSN.SAMPLING,
+            "kind": "every frame in turn" if streaming else cfg.TSN.TEST_SAMPLING or cfg.TSN.SAMPLING,
             "frames": 1 if streaming else cfg.TEST.NUM_FRAMES or cfg.DATA.NUM_FRAMES,
             "views_in_time": 1 if streaming else cfg.TEST.NUM_ENSEMBLE_VIEWS,
         },

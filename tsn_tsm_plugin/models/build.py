@@ -24,6 +24,7 @@ def build_model(cfg: CfgNode, *, with_backbone_weights: bool = True) -> TSN | TS
         "dropout_rate": cfg.MODEL.DROPOUT_RATE,
         "fc_init_std": cfg.MODEL.FC_INIT_STD,
         "weights": cfg.MODEL.BACKBONE_WEIGHTS if with_backbone_weights else "",
+        "head": cfg.MODEL.HEAD,
     }
     if cfg.MODEL.ARCH == "tsn":
         return _of_dataset(cfg, create_tsn(**common))

@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from tsn_tsm_plugin.registry import HEADS
+
 
 class _LinearHead(nn.Module):
     """Dropout, classifier and an optional activation; the subclasses say what is averaged, and when.
@@ -138,3 +140,45 @@ def _slot_activation(
     if activation is None:
         return None
     return activation(dim=1) if activation in (nn.Softmax, nn.LogSoftmax) else activation()
+
+
+def create_head(
+    name: str,
+    *,
+    own: type[TSNHead] | type[TSMHead],
+    in_features: int,
+    num_classes: int,
+    dropout_rate: float,
+    fc_init_std: float,
+) -> nn.Module:
+    """Create a registered head, of any distribution, with the eight keywords of the slot.
+
+    Args:
+        name: In ``registry.HEADS``; empty creates ``own``.
+        own: The head of the method.
+        in_features: C.
+        num_classes: K.
+        dropout_rate: In [0, 1).
+        fc_init_std: Of ``own``'s classifier; a head that is named has a start of its own.
+
+    Raises:
+        UnknownComponentError: If no distribution offers the name.
+    """
+    if not name:
+        return own(
+            in_features=in_features,
+            num_classes=num_classes,
+            dropout_rate=dropout_rate,
+            fc_init_std=fc_init_std,
+        )
+    head: nn.Module = HEADS.get(name)(
+        in_features=in_features,
+        out_features=num_classes,
+        pool=None,
+        output_size=(1, 1, 1),
+        pool_kernel_size=(1, 7, 7),
+        dropout_rate=dropout_rate,
+        activation=None,
+        output_with_global_average=True,
+    )
+    return head

@@ -15,7 +15,7 @@ from tsn_tsm_plugin.layers.replace import replace_submodule
 from tsn_tsm_plugin.layers.temporal_pool import TemporalPool, num_pooled_frames
 from tsn_tsm_plugin.layers.temporal_shift import install_temporal_shift
 from tsn_tsm_plugin.models.backbones import create_backbone
-from tsn_tsm_plugin.models.heads import TSMHead, TSNHead
+from tsn_tsm_plugin.models.heads import TSMHead, TSNHead, create_head
 from tsn_tsm_plugin.models.non_local_sites import NonLocalOptions, find_non_local_sites
 
 
@@ -26,15 +26,16 @@ class _FrameRecognizer(nn.Module):
         backbone: Maps (N, 3, H, W) to (N, num_features, h, w); its parameters become channels_last.
         head: Maps (B, num_features, T, h, w) to (B, K).
         backbone_name: For :meth:`describe`.
+        num_classes: K.
         num_segments: Frames that a view is trained with.
     """
 
-    head: TSNHead | TSMHead
+    own_head: type[nn.Module]
     # What it is trained for, e.g. "sthv2", where a recipe tells; checkpoints for another are refused.
     dataset: str = ""
 
     def __init__(
-        self, *, backbone: nn.Module, head: TSNHead | TSMHead, backbone_name: str, num_segments: int
+        self, *, backbone: nn.Module, head: nn.Module, backbone_name: str, num_classes: int, num_segments: int
     ) -> None:
         super().__init__()
         if num_segments < 1:
@@ -42,6 +43,7 @@ class _FrameRecognizer(nn.Module):
         self.backbone = backbone.to(memory_format=torch.channels_last)
         self.head = head
         self.backbone_name = backbone_name
+        self.num_classes = num_classes
         self.num_segments = num_segments
 
     def forward(self, x_BCTHW: Tensor) -> Tensor:
@@ -55,9 +57,10 @@ class _FrameRecognizer(nn.Module):
 
     def describe(self) -> str:
         """Say in one line what this network is."""
+        other_head = "" if isinstance(self.head, self.own_head) else f", head={type(self.head).__name__}"
         return (
             f"{type(self).__name__}: backbone={self.backbone_name}, num_segments={self.num_segments}, "
-            f"num_classes={self.head.fc.out_features}"
+            f"num_classes={self.num_classes}{other_head}"
         )
 
     def extra_repr(self) -> str:
@@ -75,9 +78,7 @@ class TSN(_FrameRecognizer):
     """
 
     view_average = "features"
-
-    def __init__(self, *, backbone: nn.Module, head: TSNHead, backbone_name: str, num_segments: int) -> None:
-        super().__init__(backbone=backbone, head=head, backbone_name=backbone_name, num_segments=num_segments)
+    own_head = TSNHead
 
     def describe(self) -> str:
         """Say in one line what this network is."""
@@ -91,6 +92,7 @@ class TSM(_FrameRecognizer):
         backbone: With the method ``temporal_shift_sites(shift_place)``.
         head: Averages the scores of the frames.
         backbone_name: For messages.
+        num_classes: K.
         num_segments: T. Another number of frames is refused.
         shift_div: One ``shift_div``-th of the channels is shifted each way.
         shift_place: ``"blockres"`` or ``"block"``.
@@ -105,13 +107,15 @@ class TSM(_FrameRecognizer):
     """
 
     view_average = "probabilities"
+    own_head = TSMHead
 
     def __init__(
         self,
         *,
         backbone: nn.Module,
-        head: TSMHead,
+        head: nn.Module,
         backbone_name: str,
+        num_classes: int,
         num_segments: int,
         shift_div: int = 8,
         shift_place: str = "blockres",
@@ -119,7 +123,13 @@ class TSM(_FrameRecognizer):
         causal: bool = False,
         non_local: NonLocalOptions | None = None,
     ) -> None:
-        super().__init__(backbone=backbone, head=head, backbone_name=backbone_name, num_segments=num_segments)
+        super().__init__(
+            backbone=backbone,
+            head=head,
+            backbone_name=backbone_name,
+            num_classes=num_classes,
+            num_segments=num_segments,
+        )
         self.shift_div = shift_div
         self.shift_place = shift_place
         self.temporal_pool = temporal_pool
@@ -216,6 +226,7 @@ def create_tsn(
     dropout_rate: float = 0.4,
     fc_init_std: float = 0.01,
     weights: str = "",
+    head: str = "",
 ) -> TSN:
     """Create a TSN, module (B, 3, T, H, W) -> (B, K).
 
@@ -226,15 +237,23 @@ def create_tsn(
         dropout_rate: Of the averaged features, in [0, 1).
         fc_init_std: Standard deviation of the classifier's initial weights.
         weights: ImageNet weights of the backbone, e.g. ``"IMAGENET1K_V1"`` or a file.
+        head: Name of a registered head, which starts from weights of its own kind; empty is TSN's.
     """
     network = create_backbone(backbone, weights=weights)
-    head = TSNHead(
-        in_features=_num_features(network, backbone),
+    return TSN(
+        backbone=network,
+        head=create_head(
+            head,
+            own=TSNHead,
+            in_features=_num_features(network, backbone),
+            num_classes=num_classes,
+            dropout_rate=dropout_rate,
+            fc_init_std=fc_init_std,
+        ),
+        backbone_name=backbone,
         num_classes=num_classes,
-        dropout_rate=dropout_rate,
-        fc_init_std=fc_init_std,
+        num_segments=num_segments,
     )
-    return TSN(backbone=network, head=head, backbone_name=backbone, num_segments=num_segments)
 
 
 def create_tsm(
@@ -245,6 +264,7 @@ def create_tsm(
     dropout_rate: float = 0.5,
     fc_init_std: float = 0.001,
     weights: str = "",
+    head: str = "",
     shift_div: int = 8,
     shift_place: str = "blockres",
     temporal_pool: bool = False,
@@ -260,6 +280,7 @@ def create_tsm(
         dropout_rate: Of the features of every frame, in [0, 1).
         fc_init_std: Standard deviation of the classifier's initial weights.
         weights: ImageNet weights of the backbone, e.g. ``"IMAGENET1K_V1"`` or a file.
+        head: As for :func:`create_tsn`; empty is TSM's.
         shift_div: One ``shift_div``-th of the channels is shifted each way.
         shift_place: ``"blockres"``: the identity of a block is not shifted; ``"block"``: it is.
         temporal_pool: Halve the number of frames before the second stage.
@@ -269,16 +290,18 @@ def create_tsm(
             the keys ``kind``, ``places``, ``use_scale``, ``sub_sample``.
     """
     network = create_backbone(backbone, weights=weights)
-    head = TSMHead(
-        in_features=_num_features(network, backbone),
-        num_classes=num_classes,
-        dropout_rate=dropout_rate,
-        fc_init_std=fc_init_std,
-    )
     return TSM(
         backbone=network,
-        head=head,
+        head=create_head(
+            head,
+            own=TSMHead,
+            in_features=_num_features(network, backbone),
+            num_classes=num_classes,
+            dropout_rate=dropout_rate,
+            fc_init_std=fc_init_std,
+        ),
         backbone_name=backbone,
+        num_classes=num_classes,
         num_segments=num_segments,
         shift_div=shift_div,
         shift_place=shift_place,

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from tsn_tsm_plugin.layers.replace import replace_submodule
 from tsn_tsm_plugin.layers.temporal_shift import TemporalShift
+from tsn_tsm_plugin.models.heads import TSMHead
 from tsn_tsm_plugin.models.recognizer import TSM
 from tsn_tsm_plugin.models.streaming_shift import StreamingShift
 from tsn_tsm_plugin.models.streaming_smoothing import Hysteresis, MeanOfLastFrames
@@ -130,7 +131,7 @@ class StreamingTSM(nn.Module):
     Raises:
         TypeError: If ``model`` is no TSM.
         ValueError: If the TSM needs frames that a stream has not seen: it is bi-directional, pools frames, or
-            has non-local blocks.
+            has non-local blocks or a head that sees whole clips.
     """
 
     label: Tensor | None
@@ -204,6 +205,11 @@ def check_streamable(model: nn.Module) -> None:
             "A stream needs a causal TSM: the bi-directional shift shows a fold of channels of the next "
             "frame, which a stream has not seen, and its weights do not fit the causal shift, whose channels "
             "mean something else. Train with create_tsm(causal=True), in a recipe TSM.CAUSAL True; got "
+            f"{model.describe()}."
+        )
+    if not isinstance(model.head, TSMHead):
+        raise ValueError(
+            "A stream needs the head of TSM, which scores each frame on its own: leave MODEL.HEAD empty, got "
             f"{model.describe()}."
         )
     looks_ahead = [

@@ -114,7 +114,7 @@ def _measure(cfg: CfgNode, *, num_frames: int, size: int) -> Complexity:
 def _row(recipe: Path, cfg: CfgNode, complexity: Complexity, *, num_frames: int) -> tuple[str, ...]:
     published = _PUBLISHED.search(recipe.read_text())
     top1, top5 = published.groups() if published else ("-", "-")
-    sampling = "dense" if "dense" in (cfg.TSN.TEST_SAMPLING or cfg.TSN.SAMPLING) else "uniform"
+    sampling = cfg.TSN.TEST_SAMPLING or cfg.TSN.SAMPLING
     crops = f"{cfg.TEST.NUM_SPATIAL_CROPS} x {cfg.DATA.TEST_CROP_SIZE} px"
     views = f"{sampling} {cfg.TEST.NUM_ENSEMBLE_VIEWS} x {crops}"
     return (

@@ -47,19 +47,20 @@ def build_index_sampler(cfg: CfgNode, split: str) -> IndexSampler:
     """Return the function from a video's number of frames to the frames of its views.
 
     Args:
-        cfg: The config.
+        cfg: The config. ``TSN.SAMPLING`` names the sampler, in validation and testing
+            ``TSN.TEST_SAMPLING`` where it is set.
         split: ``"train"`` (random), ``"val"`` (the centre of each segment, or every dense window) or
             ``"test"`` (``TEST.NUM_ENSEMBLE_VIEWS`` views of ``TEST.NUM_FRAMES`` frames).
     """
     mode = "train" if split == "train" else "test"
     num_frames = (split == "test" and cfg.TEST.NUM_FRAMES) or cfg.DATA.NUM_FRAMES
-    create = SAMPLERS.get(cfg.TSN.SAMPLING)
-    if cfg.TSN.SAMPLING == "dense":
-        return create(
-            num_frames, mode=mode, num_views=cfg.TEST.NUM_ENSEMBLE_VIEWS, sample_range=cfg.TSN.SAMPLE_RANGE
-        )
-    num_views = cfg.TEST.NUM_ENSEMBLE_VIEWS if split == "test" else 1
-    return create(num_frames, mode=mode, num_views=num_views, keep_tail_frames=cfg.TSN.KEEP_TAIL_FRAMES)
+    sampling = (mode == "test" and cfg.TSN.TEST_SAMPLING) or cfg.TSN.SAMPLING
+    num_views = cfg.TEST.NUM_ENSEMBLE_VIEWS if split == "test" or sampling == "dense" else 1
+    options = {
+        "uniform": {"keep_tail_frames": cfg.TSN.KEEP_TAIL_FRAMES},
+        "dense": {"sample_range": cfg.TSN.SAMPLE_RANGE},
+    }.get(sampling, {})
+    return SAMPLERS.get(sampling)(num_frames, mode=mode, num_views=num_views, **options)
 
 
 def _build_train_transform(cfg: CfgNode) -> ClipTransform:

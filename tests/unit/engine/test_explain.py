@@ -20,7 +20,9 @@ class BrightnessBackbone(nn.Module):
 def bright_corner() -> tuple[TSN, torch.Tensor]:
     head = TSNHead(in_features=1, num_classes=2)
     head.fc.weight.data.copy_(torch.tensor([[1.0], [-1.0]]))
-    model = TSN(backbone=BrightnessBackbone(), head=head, backbone_name="brightness", num_segments=2).eval()
+    model = TSN(
+        backbone=BrightnessBackbone(), head=head, backbone_name="brightness", num_classes=2, num_segments=2
+    ).eval()
     video = torch.zeros(1, 3, 2, 32, 32)
     video[:, :, 1, :8, :8] = 1
     return model, video

@@ -5,7 +5,8 @@ import torch
 from pytorchvideo.models.resnet import create_resnet
 from torch import nn
 
-from tsn_tsm_plugin.models import TSMHead, TSNHead, create_tsm_head, create_tsn_head
+from tsn_tsm_plugin.errors import UnknownComponentError
+from tsn_tsm_plugin.models import TSMHead, TSNHead, create_tsm_head, create_tsn, create_tsn_head
 
 HEADS = [TSNHead, TSMHead]
 
@@ -78,3 +79,17 @@ def test_a_slot_that_wants_a_map_of_scores_is_refused():
 def test_a_dropout_rate_that_drops_everything_is_refused(rate):
     with pytest.raises(ValueError, match=re.escape(f"dropout_rate must be in [0, 1), got {rate}")):
         TSNHead(in_features=8, num_classes=4, dropout_rate=rate)
+
+
+def test_a_head_is_chosen_by_name_and_named_in_the_description():
+    model = create_tsn(backbone="resnet18", num_classes=5, dropout_rate=0.25, head="tsm")
+
+    assert isinstance(model.head, TSMHead)
+    assert model.head.dropout.p == 0.25
+    assert "num_classes=5, head=TSMHead" in model.describe()
+    assert "head=" not in create_tsn(backbone="resnet18", num_classes=5).describe()
+
+
+def test_an_unknown_head_is_answered_with_the_nearest():
+    with pytest.raises(UnknownComponentError, match="head 'tsnn' is not registered; nearest: tsn"):
+        create_tsn(backbone="resnet18", head="tsnn")

@@ -256,6 +256,10 @@ def test_a_wrong_number_of_state_tensors_is_refused():
             lambda: create_tsm(backbone="resnet18", causal=True, temporal_pool=True),
             "needs temporal_pool=False",
         ),
+        (
+            lambda: create_tsm(backbone="resnet18", causal=True, head="tsn"),
+            "needs the head of TSM, which scores each frame on its own",
+        ),
     ],
 )
 def test_a_model_that_needs_the_next_frame_is_refused_with_the_reason(create, message):
