@@ -2,14 +2,13 @@
 
 import itertools
 import random
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from support.ranks import spawn, start
 from support.runs import tiny_cfg, write_dataset
 
 from tsn_tsm_plugin import engine
@@ -22,26 +21,6 @@ from tsn_tsm_plugin.errors import RunFolderError, VideoError
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     return write_dataset(tmp_path_factory.mktemp("tiny"), num_train=8, num_val=5)
-
-
-def start(world_size: int, folder: Path, work: Callable[[], None]) -> mp.ProcessContext:
-    store = folder / f"store_{len(list(folder.iterdir()))}"
-    arguments = (world_size, store, work)
-    # Forked: importing everything again would take longer than the work.
-    return mp.start_processes(_join, args=arguments, nprocs=world_size, start_method="fork", join=False)
-
-
-def spawn(world_size: int, folder: Path, work: Callable[[], None]) -> None:
-    ranks = start(world_size, folder, work)
-    while not ranks.join():
-        pass
-
-
-def _join(rank: int, world_size: int, store: Path, work: Callable[[], None]) -> None:
-    torch.set_num_threads(1)  # as in loader workers: the threads of the parent were not forked
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world_size)
-    work()
-    dist.destroy_process_group()
 
 
 def train_without_batch_norm(cfg: CfgNode) -> None:
@@ -101,8 +80,10 @@ def test_plain_batch_norm_sees_the_clips_of_its_own_rank(tmp_path, data):
     assert not torch.allclose(two["backbone.stem.0.weight"], one["backbone.stem.0.weight"], rtol=1e-3)
 
 
-def test_two_ranks_stop_together_and_go_on_to_the_same_bits(tmp_path, data):
-    cfg, parts_cfg = (tiny_cfg(tmp_path, data=data, out=out) for out in ("whole", "parts"))
+@pytest.mark.parametrize("compression", ["off", "bf16"])
+def test_two_ranks_stop_together_and_go_on_to_the_same_bits(tmp_path, data, compression):
+    options = {"DDP__GRADIENT_COMPRESSION": compression, "DDP__STATIC_GRAPH": compression == "bf16"}
+    cfg, parts_cfg = (tiny_cfg(tmp_path, data=data, out=out, **options) for out in ("whole", "parts"))
     spawn(2, tmp_path, partial(engine.train, cfg))
     spawn(2, tmp_path, partial(stop_when_rank_1_is_asked, parts_cfg))
     spawn(2, tmp_path, partial(engine.train, parts_cfg))
@@ -143,7 +124,7 @@ def test_what_fails_on_rank_0_fails_everywhere(tmp_path):
 
 def test_two_ranks_killed_at_random_end_with_the_same_bits(tmp_path, data):
     options = {
-        "SOLVER__MAX_EPOCH": 6,
+        "SOLVER__MAX_EPOCH": 12,
         "TRAIN__CHECKPOINT_STEPS": 1,
         "TRAIN__EVAL_PERIOD": 0,
         "MIXUP__ENABLE": True,

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from tsn_tsm_plugin import distributed
@@ -21,6 +20,7 @@ from tsn_tsm_plugin.engine.checkpoint import (
     load_newest_checkpoint,
     remove_unfinished,
 )
+from tsn_tsm_plugin.engine.data_parallel import data_parallel
 from tsn_tsm_plugin.engine.device import compute_device
 from tsn_tsm_plugin.engine.ema import average_weights
 from tsn_tsm_plugin.engine.epoch_table import format_epochs
@@ -179,9 +179,14 @@ def _build_updater(cfg: CfgNode, model: nn.Module, device: torch.device, ranks: 
     optimizer = build_optimizer(cfg, model)
     wrapped = model
     if ranks.world_size > 1:
-        device_ids = [device.index] if device.type == "cuda" else None
-        # Batch norm normalises with the clips of its own rank; the running statistics are rank 0's.
-        wrapped = DistributedDataParallel(model, device_ids=device_ids)
+        wrapped = data_parallel(
+            model,
+            device=device,
+            gradient_compression=cfg.DDP.GRADIENT_COMPRESSION,
+            bucket_cap_mb=cfg.DDP.BUCKET_CAP_MB,
+            static_graph=cfg.DDP.STATIC_GRAPH,
+            gradient_as_bucket_view=cfg.DDP.GRADIENT_AS_BUCKET_VIEW,
+        )
     return Updater(
         wrapped,
         optimizer,

@@ -136,6 +136,12 @@ def test_a_fault_in_a_base_is_named_by_the_bases_own_line(tmp_path):
         ("DATA: {TEST_CROP_SIZE: 300}", "must be at most DATA.TEST_SHORT_SIDE (256), got 300"),
         ("DATA: {FLIP_LABEL_PAIRS: [[1, 2], [2, 3]]}", "must name a label once only"),
         ("DATA: {FLIP_LABEL_PAIRS: [[1, 400]]}", "must hold pairs of labels below MODEL.NUM_CLASSES (400)"),
+        ("DDP: {GRADIENT_COMPRESSION: fp8}", "must be one of 'off', 'bf16', got 'fp8'"),
+        ("DDP: {BUCKET_CAP_MB: 0}", "must be at least 1, got 0"),
+        (
+            "{DDP: {STATIC_GRAPH: true}, TRAIN: {MAX_CLIPS_PER_FORWARD: 4}}",
+            "DDP.STATIC_GRAPH must be off with TRAIN.MAX_CLIPS_PER_FORWARD (4)",
+        ),
         ("MODEL: {DROPOUT_RATE: 1.0}", "must be in [0, 1), got 1.0"),
         ("AUG: {CROP_SCALES: []}", "must be numbers in (0, 1], got []"),
         ("TSN: {SAMPLING: dense, SAMPLE_RANGE: 4}", "must be at least DATA.NUM_FRAMES (8), got 4"),
