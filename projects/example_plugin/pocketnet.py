@@ -1,7 +1,9 @@
-"""PocketNet: a residual network small enough to read, as a backbone for TSN and TSM.
+"""A backbone, a head and a sampler for TSN and TSM from another package.
 
-Axes: N images, C channels, H rows, W columns.
+Axes: B videos, N images, C channels, T frames, H rows, W columns, K classes.
 """
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -10,12 +12,7 @@ WIDTHS = (32, 64, 128)
 
 
 class Block(nn.Module):
-    """Two convolutions and a shortcut that halve H and W.
-
-    Args:
-        dim_in: Channels of the input.
-        dim_out: Channels of the output.
-    """
+    """Two convolutions and a shortcut that halve H and W."""
 
     def __init__(self, dim_in: int, dim_out: int) -> None:
         super().__init__()
@@ -31,47 +28,70 @@ class Block(nn.Module):
         return (residual_NCHW + self.shortcut(x_NCHW)).relu()
 
 
-class PocketNet(nn.Module):
-    """Maps images (N, 3, H, W) to features (N, num_features, H / 16, W / 16).
-
-    Attributes:
-        num_features: Channels of the feature map; the heads of tsn_tsm_plugin read it.
-    """
+class PocketNet(nn.Sequential):
+    """Backbone: maps images (N, 3, H, W) to features (N, num_features, H / 16, W / 16)."""
 
     num_features = WIDTHS[-1]
 
     def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(3, WIDTHS[0], 3, stride=2, padding=1)
         pairs = zip((WIDTHS[0], *WIDTHS), WIDTHS, strict=False)
-        self.blocks = nn.Sequential(*(Block(dim_in, dim_out) for dim_in, dim_out in pairs))
-
-    def forward(self, x_NCHW: Tensor) -> Tensor:
-        """Return the last feature map."""
-        return self.blocks(self.stem(x_NCHW).relu())
+        stem = nn.Conv2d(3, WIDTHS[0], 3, stride=2, padding=1)
+        super().__init__(stem, nn.ReLU(), *(Block(dim_in, dim_out) for dim_in, dim_out in pairs))
 
     def temporal_shift_sites(self, shift_place: str) -> list[str]:
-        """Name the submodules whose input TSM shifts in time.
-
-        Args:
-            shift_place: ``"blockres"`` shifts the residual branch only, ``"block"`` the whole block.
-
-        Raises:
-            ValueError: If ``shift_place`` is neither.
-        """
+        """Name the submodules whose input TSM shifts: residual branches (``"blockres"``) or blocks."""
         if shift_place not in ("blockres", "block"):
             raise ValueError(f"shift_place must be 'blockres' or 'block', got {shift_place!r}.")
         suffix = ".conv1" if shift_place == "blockres" else ""
-        return [f"blocks.{index}{suffix}" for index in range(len(self.blocks))]
+        return [f"{name}{suffix}" for name, module in self.named_children() if isinstance(module, Block)]
 
 
 def pocketnet(*, weights: str = "") -> PocketNet:
-    """Create a PocketNet; this is what the entry point names.
-
-    Args:
-        weights: File of a state dict, or empty for a random start.
-    """
+    """Create the backbone, from a file of weights or, if that is empty, at random."""
     model = PocketNet()
     if weights:
         model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
     return model
+
+
+class AttentionHead(nn.Module):
+    """Head: scores every frame, and averages the scores with weights that depend on the frames."""
+
+    def __init__(self, in_features: int, num_classes: int, dropout_rate: float) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout_rate)
+        self.attention = nn.Linear(in_features, 1)
+        self.fc = nn.Linear(in_features, num_classes)
+
+    def forward(self, x_BCTHW: Tensor) -> Tensor:
+        """Map features (B, C, T, H, W) to scores (B, K)."""
+        features_BTC = self.dropout(x_BCTHW.mean((3, 4)).transpose(1, 2))
+        return (self.attention(features_BTC).softmax(1) * self.fc(features_BTC)).sum(1)
+
+
+def attention_head(
+    *, in_features: int, out_features: int, dropout_rate: float = 0.5, **slot: object
+) -> AttentionHead:
+    """Create the head with the keywords of ``create_resnet(head=)``; the others are about pooling."""
+    return AttentionHead(in_features, out_features, dropout_rate)
+
+
+@dataclass(frozen=True)
+class SteadySampler:
+    """Sampler: frames at one interval over the whole video, which keeps the speed of what moves.
+
+    In training the first frame lies anywhere within the interval; in testing the views share it evenly.
+    """
+
+    num_segments: int
+    mode: str
+    num_views: int = 1
+
+    def __call__(self, num_frames: int, generator: torch.Generator | None = None) -> Tensor:
+        """Return 0-based indices, (num_segments,) in training and (num_views * num_segments,) in testing."""
+        if self.mode == "train":
+            phases = torch.rand(1, generator=generator)
+        else:
+            phases = (torch.arange(self.num_views) + 0.5) / self.num_views
+        steps = torch.arange(self.num_segments) + phases[:, None]
+        return (steps * num_frames / self.num_segments).long().clamp(max=num_frames - 1).flatten()

@@ -1,12 +1,16 @@
 """The example third party, installed by pip into a site directory and used from fresh processes."""
 
+import ast
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 
 import pytest
+
+from tsn_tsm_plugin.data.motion import prepare_motion
 
 
 def run(*arguments, folder, site):
@@ -36,26 +40,53 @@ def installed(repository, tmp_path_factory):
 
 def test_the_example_is_listed_with_its_distribution(installed, tmp_path):
     _, site = installed
-    command = ("-m", "tsn_tsm_plugin.tools.list_components", "--kind", "backbone", "--json")
 
-    rows = json.loads(run(*command, folder=tmp_path, site=site))
-    assert [row for row in rows if row["distribution"] == "pocketnet"] == [
-        {
-            "kind": "backbone",
-            "name": "pocketnet",
-            "target": "pocketnet:pocketnet",
-            "distribution": "pocketnet",
-            "version": "0.1.0",
-        }
-    ]
+    rows = json.loads(run("-m", "tsn_tsm_plugin.tools.list_components", "--json", folder=tmp_path, site=site))
+    of_example = [row for row in rows if row["distribution"] == "pocketnet"]
+    assert {(row["kind"], row["name"], row["target"]) for row in of_example} == {
+        ("backbone", "pocketnet", "pocketnet:pocketnet"),
+        ("head", "pocket_attention", "pocketnet:attention_head"),
+        ("sampler", "pocket_steady", "pocketnet:SteadySampler"),
+    }
+    assert {row["version"] for row in of_example} == {"0.1.0"}
 
 
 def test_the_examples_own_tests_pass_where_it_is_installed(installed, tmp_path):
-    """Among them: TSM is built on the backbone by its entry-point name and trained for a step."""
+    """Among them: TSM is built with all three by the names of a recipe and trained for a step."""
     folder, site = installed
     shutil.copy(folder / "test_pocketnet.py", tmp_path)
 
     printed = run(
         "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_pocketnet.py", folder=tmp_path, site=site
     )
-    assert "8 passed" in printed
+    assert "14 passed" in printed
+
+
+def test_the_examples_recipe_trains_and_its_checkpoint_predicts_without_the_recipe(
+    installed, repository, tmp_path
+):
+    _, site = installed
+    prepare_motion(tmp_path / "motion", num_train=16, num_val=8, num_workers=0)
+    recipe = repository / "projects/example_plugin/motion_pocketnet_8f.yaml"
+    small = ["DATA.PATH_TO_DATA_DIR", "motion", "OUTPUT_DIR", "run", "DATA_LOADER.NUM_WORKERS", "0"]
+    small += ["SOLVER.MAX_EPOCH", "1", "SOLVER.WARMUP_EPOCHS", "0.0"]
+    run("-m", "tsn_tsm_plugin.tools.train", "--cfg", str(recipe), *small, folder=tmp_path, site=site)
+
+    predict = ["-m", "tsn_tsm_plugin.tools.predict", "--weights", "run", "motion", "--format", "json"]
+    said = json.loads(run(*predict, folder=tmp_path, site=site))
+    assert len(said) == 24
+    assert all(len(video["top"]) == 5 for video in said)
+    assert "head=AttentionHead" in (tmp_path / "run/log.txt").read_text()
+
+
+def test_the_example_has_at_most_60_lines_of_code(repository):
+    source = (repository / "projects/example_plugin/pocketnet.py").read_text()
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    docstrings = {
+        line
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, documented) and ast.get_docstring(node)
+        for line in range(node.body[0].lineno, node.body[0].end_lineno + 1)
+    }
+    lines = [line for number, line in enumerate(source.splitlines(), 1) if number not in docstrings]
+    assert len([line for line in lines if re.match(r"\s*[^\s#]", line)]) <= 60
