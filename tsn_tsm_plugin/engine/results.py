@@ -37,12 +37,11 @@ def accuracies(predictions: Predictions, *, view_average: str) -> dict[str, floa
             "top1": 100.0 * hit_B.double().mean().item(),
             "loss": F.binary_cross_entropy(predictions.scores, predictions.label).item(),
         }
-    num_classes = predictions.scores.shape[1]
-    confusion_KK = confusion_matrix(predictions.label, predictions.top1, num_classes=num_classes)
+    scores_BK, label_B = predictions.scores, predictions.label
     return {
-        "top1": topk_accuracy(predictions.scores, predictions.label, k=1),
-        "top5": topk_accuracy(predictions.scores, predictions.label, k=5),
-        "mean_class": mean_class_accuracy(confusion_KK),
+        "top1": topk_accuracy(scores_BK, label_B, k=1),
+        "top5": topk_accuracy(scores_BK, label_B, k=5),
+        "mean_class": mean_class_accuracy(label_B, predictions.top1, num_classes=scores_BK.shape[1]),
         "loss": _negative_log_likelihood(predictions, view_average=view_average),
     }
 

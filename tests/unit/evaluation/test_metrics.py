@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tsn_tsm_plugin.evaluation import (
+    average_precisions,
     confusion_matrix,
     mean_average_precision,
     mean_class_accuracy,
@@ -28,6 +29,24 @@ def test_a_constant_model_is_right_for_the_first_class_only():
     assert topk_accuracy(scores, torch.arange(4), k=2) == 50.0
 
 
+def test_ties_among_many_classes_are_won_by_the_lower_class():
+    scores = torch.zeros(100, 100)
+
+    for k in (1, 5):
+        assert [topk_accuracy(scores[:1], torch.tensor([c]), k=k) for c in (0, k - 1, k)] == [
+            100.0,
+            100.0,
+            0.0,
+        ]
+
+
+def test_scores_that_are_not_numbers_are_never_right():
+    scores = torch.full((2, 4), math.nan)
+    scores[1, 0] = 1.0
+
+    assert topk_accuracy(scores, torch.tensor([0, 0]), k=1) == 0.0
+
+
 def test_top_5_of_fewer_classes_is_100():
     assert topk_accuracy(torch.zeros(3, 3), torch.arange(3), k=5) == 100.0
 
@@ -40,11 +59,12 @@ def test_rows_of_the_confusion_matrix_are_true_classes():
 
 def test_mean_class_accuracy_weighs_classes_and_counts_a_class_only_predicted_as_zero():
     # Class 0: 1 of 2, class 1: 1 of 1, class 2: predicted but without videos, class 3: nowhere.
-    confusion = confusion_matrix(torch.tensor([0, 0, 1]), torch.tensor([2, 0, 1]), num_classes=4)
+    label, prediction = torch.tensor([0, 0, 1]), torch.tensor([2, 0, 1])
+    confusion = confusion_matrix(label, prediction, num_classes=4)
 
-    assert mean_class_accuracy(confusion) == pytest.approx((50 + 100 + 0) / 3)
+    assert mean_class_accuracy(label, prediction, num_classes=4) == pytest.approx((50 + 100 + 0) / 3)
     assert per_class_accuracy(confusion)[:2].tolist() == [50.0, 100.0]
-    assert math.isnan(per_class_accuracy(confusion)[3])
+    assert all(map(math.isnan, per_class_accuracy(confusion)[2:]))
 
 
 def test_average_precision_is_the_area_under_the_steps():
@@ -62,6 +82,8 @@ def test_videos_of_equal_score_enter_the_average_precision_together():
 
 def test_classes_without_a_positive_video_do_not_count():
     scores = torch.tensor([[0.9, 0.1], [0.1, 0.9]])
-    target = torch.tensor([[1, 0], [0, 0]])
+    target = torch.tensor([[1.0, 0.0], [0.0, 0.0]])
 
+    assert average_precisions(scores, target)[0] == 100.0
+    assert math.isnan(average_precisions(scores, target)[1])
     assert mean_average_precision(scores, target) == pytest.approx(100.0)
