@@ -138,10 +138,18 @@ def _add_output(parser: argparse.ArgumentParser, *, can_convert: bool) -> None:
     if not can_convert:
         return
     group = parser.add_argument_group("conversion into --out, so that reading few frames is cheap")
-    group.add_argument(
+    how = group.add_mutually_exclusive_group()
+    how.add_argument(
         "--convert",
         choices=("frames", "videos"),
         help="extract JPEG frames, or encode anew as H.264; both go on where they were stopped",
+    )
+    how.add_argument(
+        "--transcode",
+        dest="convert",
+        action="store_const",
+        const="videos",
+        help="the same as --convert videos",
     )
     size = group.add_mutually_exclusive_group()
     size.add_argument("--short-side", type=int, default=0, metavar="PX", help="of the frames (default: kept)")
@@ -151,7 +159,7 @@ def _add_output(parser: argparse.ArgumentParser, *, can_convert: bool) -> None:
         "--template", default="img_{:05}.jpg", help="name of a frame's file (default: %(default)s)"
     )
     group.add_argument(
-        "--keyframe-interval", type=int, default=16, metavar="N", help="frames of H.264 (default: 16)"
+        "--keyframe-interval", type=int, default=12, metavar="N", help="frames of H.264 (default: 12)"
     )
     group.add_argument("--crf", type=int, default=20, metavar="Q", help="quality of H.264 (default: 20)")
 

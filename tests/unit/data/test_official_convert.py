@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from support.videos import frame_number, numbered_frames, sequential_frames, write_video
 
+from tsn_tsm_plugin.data.decoders.pyav import PyAVDecoder
 from tsn_tsm_plugin.data.frame_folder import FrameFolderReader
 from tsn_tsm_plugin.data.official import convert
 from tsn_tsm_plugin.data.official.convert import FrameExtraction, Resize, Transcoding
@@ -56,6 +57,17 @@ def test_a_new_encoding_has_the_same_frames_and_keyframes_often_enough(video, tm
     with av.open(str(tmp_path / "a.mp4")) as container:
         keyframes = [number for number, frame in enumerate(container.decode(video=0)) if frame.key_frame]
     assert max(b - a for a, b in zip(keyframes, [*keyframes[1:], NUM_FRAMES], strict=True)) <= interval
+
+
+def test_a_new_encoding_is_made_to_be_read_sparsely_and_reads_as_a_plain_decode(video, tmp_path):
+    Transcoding().write(video, tmp_path / "a.mp4", NUM_FRAMES)
+
+    decoder = PyAVDecoder(tmp_path / "a.mp4")
+    assert decoder.is_sparse
+    assert torch.equal(decoder.read([3, 17, 8]), sequential_frames(tmp_path / "a.mp4")[[3, 17, 8]])
+    settings = (tmp_path / "a.mp4").read_bytes()  # x264 writes them into the stream.
+    for setting in (b"cabac=0", b"deblock=0", b"b_pyramid=0", b"keyint=12 "):
+        assert setting in settings
 
 
 def test_keyframes_of_the_source_are_not_kept(tmp_path):

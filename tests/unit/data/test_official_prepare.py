@@ -20,6 +20,7 @@ from tsn_tsm_plugin.data.annotations import label_map_hash
 from tsn_tsm_plugin.data.build import build_dataset, read_class_names
 from tsn_tsm_plugin.data.official import inspection as inspection_module
 from tsn_tsm_plugin.data.official import prepare as prepare_module
+from tsn_tsm_plugin.data.reader import VideoReader
 from tsn_tsm_plugin.tools.prepare_dataset import main
 
 LEFT, RIGHT, CAMERA = (
@@ -173,6 +174,15 @@ def test_encoding_anew_writes_mp4_files_below_out(sthv2):
 
     assert (out / "train.txt").read_text() == "1.mp4 1\n2.mp4 2\n4.mp4 0\n"
     assert sorted(path.name for path in (out / "videos").iterdir()) == ["1.mp4", "2.mp4", "4.mp4", "5.mp4"]
+
+
+def test_other_settings_write_converted_videos_anew(sthv2):
+    prepare_sthv2(sthv2, "--transcode", "--short-side", "32")
+
+    out = prepare_sthv2(sthv2, "--transcode", "--short-side", "24")
+
+    with VideoReader(out / "videos/1.mp4") as reader:
+        assert reader.height == 24
 
 
 def test_writing_among_the_source_videos_is_refused(sthv2, capsys):

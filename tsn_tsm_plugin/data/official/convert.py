@@ -101,17 +101,32 @@ class FrameExtraction:
 
 @dataclass(frozen=True)
 class Transcoding:
-    """H.264 in mp4 without sound, frame for frame, at the mean frame rate.
+    """H.264 in mp4 without sound, frame for frame, at the mean frame rate, made to be read sparsely.
+
+    x264's ``fastdecode`` leaves out what makes decoding slow, arithmetic coding and the deblocking filter. B
+    frames are never references, so that readers skip all that are not wanted. How much faster 8 segments of a
+    10 s clip are read than from what x264 writes by default (crf 23, 340x256, 389 KiB), and what encoding that
+    anew with crf 20 costs:
+
+    =========  =====================  =====================  ===============================
+    keyframe   x264's defaults        ``fastdecode``         and B frames never references
+    =========  =====================  =====================  ===============================
+    every 8    2.2 x, 714 KiB, 45 dB  3.8 x, 805 KiB, 45 dB  4.1 x, 811 KiB, 45 dB
+    every 12   2.2 x, 629 KiB, 45 dB  3.7 x, 717 KiB, 45 dB  **4.1 x, 718 KiB, 45 dB**
+    every 16   1.9 x, 591 KiB, 45 dB  3.3 x, 679 KiB, 45 dB  3.6 x, 684 KiB, 45 dB
+    =========  =====================  =====================  ===============================
+
+    At short side 320 it is 4.3 times for 12 (481 to 911 KiB). Without any B frame, files are a tenth larger
+    and no faster.
 
     Attributes:
         resize: Size of the frames, rounded to even numbers.
-        keyframe_interval: Most frames from one keyframe to the next; a sparse read decodes about half as many
-            for each frame it wants.
+        keyframe_interval: Most frames from one keyframe to the next.
         crf: Quality of x264, 0 (lossless) to 51.
     """
 
     resize: Resize = Resize()
-    keyframe_interval: int = 16
+    keyframe_interval: int = 12
     crf: int = 20
 
     def target_name(self, name: str) -> str:
@@ -129,7 +144,8 @@ class Transcoding:
     def _write(self, source: Path, partial: Path, num_frames: int) -> None:
         with VideoReader(source) as reader:
             rate = Fraction(reader.fps or 25).limit_denominator(1001)
-        options = {"crf": str(self.crf), "x264-params": f"keyint={self.keyframe_interval}:threads=1"}
+        params = f"keyint={self.keyframe_interval}:b-pyramid=none:threads=1"
+        options = {"crf": str(self.crf), "tune": "fastdecode", "x264-params": params}
         with av.open(str(partial), "w", format="mp4") as output:
             stream = None
             for number, frame in enumerate(_decode(source)):

@@ -87,12 +87,6 @@ class Inspection:
     def _convert(self, name: str, num_frames: int) -> None:
         assert self.conversion is not None and self.target_folder is not None
         target = self.target_folder / self.conversion.target_name(name)
-        if target.exists():
-            try:
-                self.conversion.check(target, num_frames)
-                return
-            except VideoError:
-                pass  # Left by something else: written anew.
         self.conversion.write(self.folder / name, target, num_frames)
 
     def is_current(self, finding: Finding | None) -> bool:
