@@ -197,6 +197,12 @@ class ActivationStatus:
 def activate(*, eager: bool = True) -> None:
     """Add this plugin's names to PyTorchVideo; calling it again changes nothing.
 
+    Example:
+        >>> activate()
+        >>> import pytorchvideo.models.hub as hub
+        >>> hub.tsm_r50(num_classes=174, num_segments=8).describe()
+        'TSM: backbone=resnet50, num_segments=8, num_classes=174, temporal shift at 16 sites (...)'
+
     Args:
         eager: Import the modules of PyTorchVideo that are to be patched now; otherwise each is patched when
             somebody imports it.
@@ -241,6 +247,10 @@ def status() -> ActivationStatus:
 
 def list_components(kind: str = "") -> list[ComponentEntry]:
     """List the components of every distribution, or those of one kind, without importing any.
+
+    Example:
+        >>> {head.name: head.target for head in list_components("head")}["tsn"]
+        'tsn_tsm_plugin.models.heads:create_tsn_head'
 
     Args:
         kind: A key of ``registry.REGISTRIES`` such as ``backbone``; empty for all kinds.

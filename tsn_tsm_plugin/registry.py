@@ -5,9 +5,13 @@ the groups that other distributions use. Listing names imports nothing. A compon
 asked for, so a broken distribution harms only the run that names it.
 
     >>> from tsn_tsm_plugin.registry import BACKBONES
-    >>> BACKBONES.get("resnet50")          # an entry point, loaded on demand
-    >>> @BACKBONES.register("my_backbone")  # or without packaging, for this process only
-    ... def my_backbone(*, weights: str = "") -> nn.Module: ...
+    >>> BACKBONES.get("resnet50").__module__  # an entry point, loaded on demand
+    'tsn_tsm_plugin.models.resnet'
+    >>> @BACKBONES.register("mine")  # or without packaging, for this process only
+    ... def my_backbone(*, weights=""): ...
+    >>> "mine" in BACKBONES.names()
+    True
+    >>> BACKBONES.unregister("mine")
 """
 
 import difflib

@@ -286,5 +286,11 @@ _C.TENSORBOARD.ENABLE = True
 
 
 def get_cfg() -> CfgNode:
-    """Return a fresh, unfrozen copy of the schema with its defaults."""
+    """Return a fresh, unfrozen copy of the schema with its defaults.
+
+    Example:
+        >>> cfg = get_cfg()
+        >>> cfg.MODEL.ARCH, cfg.DATA.NUM_FRAMES
+        ('tsm', 8)
+    """
     return _C.clone()

@@ -20,6 +20,19 @@ _COMMAND_LINE = "command line"
 def load_cfg(path: str | Path, opts: Sequence[str] = ()) -> CfgNode:
     """Return the frozen config of a recipe.
 
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> folder = TemporaryDirectory()
+        >>> recipe = Path(folder.name, "mine_r18_8f.yaml")
+        >>> _ = recipe.write_text("MODEL: {ARCH: tsm, BACKBONE: resnet18, NUM_CLASSES: 8}")
+        >>> cfg = load_cfg(recipe, ["SOLVER.BASE_LR", "0.005", "TSM.CAUSAL=True"])
+        >>> cfg.MODEL.BACKBONE, cfg.SOLVER.BASE_LR, cfg.TSM.CAUSAL, cfg.OUTPUT_DIR
+        ('resnet18', 0.005, True, 'runs/tsm/mine_r18_8f')
+        >>> load_cfg(recipe, ["SOLVER.BASE_LRR", "0.005"])
+        Traceback (most recent call last):
+            ...
+        tsn_tsm_plugin.errors.ConfigError: ... SOLVER.BASE_LRR is not a key; did you mean SOLVER.BASE_LR?
+
     Args:
         path: YAML file. It and its ``_BASE_`` files are merged into the schema, the file itself last.
         opts: Overrides, ``["KEY", "VALUE", ...]`` or ``["KEY=VALUE", ...]`` or both mixed; values are text.

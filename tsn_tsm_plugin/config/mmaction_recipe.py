@@ -55,6 +55,18 @@ class Recipe:
 def convert_settings(settings: dict[str, Any], *, num_gpus: int = 8) -> Recipe:
     """Return the recipe of ours.
 
+    Example:
+        >>> settings = {
+        ...     "model": {"backbone": {"type": "ResNetTSM", "depth": 50}, "cls_head": {"num_classes": 174}},
+        ...     "load_from": None,
+        ...     "fp16": {"loss_scale": 512},
+        ... }
+        >>> recipe = convert_settings(settings)
+        >>> recipe.values["MODEL.ARCH"], recipe.values["MODEL.BACKBONE"], recipe.values["MODEL.NUM_CLASSES"]
+        ('tsm', 'resnet50', 174)
+        >>> recipe.notes
+        ['not carried over: fp16.loss_scale = 512']
+
     Args:
         settings: Of the config and its bases; emptied on the way.
         num_gpus: The config holds the batch of one GPU; the batch of ours is this many times larger.

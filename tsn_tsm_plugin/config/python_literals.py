@@ -38,6 +38,17 @@ def read_literals(path: str | Path) -> LiteralConfig:
 
     Dictionaries of the same name are merged, as the original does; ``_delete_=True`` replaces one as a whole.
 
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> folder = TemporaryDirectory()
+        >>> config = Path(folder.name, "tsm.py")
+        >>> _ = config.write_text("lr = 0.01; model = dict(depth=50); key = open('secret').read()")
+        >>> literals = read_literals(config)
+        >>> literals.settings
+        {'lr': 0.01, 'model': {'depth': 50}}
+        >>> literals.skipped  # a call is never made
+        ["...tsm.py:1: open('secret').read() would have to be run"]
+
     Raises:
         ConfigError: If the file is missing or not Python. A missing base is only noted.
     """

@@ -1,6 +1,9 @@
 """Objects for PyTorchVideo's own slots: its datasets read only the frames that a segment sampler picks.
 
-    >>> dataset = Kinetics("train.csv", clip_sampler=WholeVideoSampler(), decode_audio=False)
+    >>> from pytorchvideo.data import LabeledVideoDataset
+    >>> from tsn_tsm_plugin.transforms import uniform_sampler
+    >>> videos = [("a.mp4", {"label": 3}), ("b.mp4", {"label": 5})]
+    >>> dataset = LabeledVideoDataset(videos, WholeVideoSampler(), decode_audio=False)
     >>> dataset.video_path_handler = SparsePathHandler(uniform_sampler(8, mode="train"))
 
 They need no activation and travel to workers, spawned ones included, because unpickling imports this package.

@@ -60,6 +60,21 @@ class VideoReader:
     Holds for every decoder: ``VideoReader(path).read([i])`` is the i-th frame of a plain decode. A reader
     travels to workers by its path, with fork and with spawn, and opens the file again there.
 
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> import numpy as np
+        >>> from tsn_tsm_plugin.engine.video_writer import VideoWriter
+        >>> folder = TemporaryDirectory()
+        >>> with VideoWriter(f"{folder.name}/fade.mp4", fps=25) as writer:
+        ...     for number in range(50):
+        ...         writer.write(np.full((48, 64, 3), 4 * number, np.uint8))
+        >>> with VideoReader(f"{folder.name}/fade.mp4") as reader:
+        ...     frames = reader.read([0, 10, 49])
+        >>> reader.num_frames, reader.fps, tuple(frames.shape), frames.dtype
+        (50, 25.0, (3, 3, 48, 64), torch.uint8)
+        >>> (frames.float().mean((1, 2, 3)) / 4).round().int().tolist()
+        [0, 10, 49]
+
     Args:
         path: The video file.
         decoder: A name in the ``DECODERS`` registry; ``"auto"`` is ``"pyav"``.

@@ -14,6 +14,7 @@ from torch import nn
 
 from tsn_tsm_plugin.config import CfgNode, get_cfg, keys_of, load_cfg
 from tsn_tsm_plugin.data.annotations import read_label_map
+from tsn_tsm_plugin.data.paths import join, local_path
 from tsn_tsm_plugin.engine.checkpoint import list_checkpoints
 from tsn_tsm_plugin.engine.device import compute_device
 from tsn_tsm_plugin.errors import CheckpointError
@@ -65,6 +66,22 @@ def load_trained(
     device: torch.device | None = None,
 ) -> TrainedModel:
     """Load a network from its weights alone, or, for a file of others, with a recipe.
+
+    Example:
+        >>> from tsn_tsm_plugin import create_tsm
+        >>> from tsn_tsm_plugin.config import get_cfg
+        >>> cfg = get_cfg()
+        >>> cfg.MODEL.update(BACKBONE="resnet18", NUM_CLASSES=2)
+        >>> model = create_tsm(backbone="resnet18", num_classes=2)
+        >>> names = ["opening", "closing"]
+        >>> checkpoint = {"model_state": model.state_dict(), "config": cfg.dump(), "class_names": names}
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> torch.save(checkpoint, f"{folder.name}/best.pt")
+        >>> trained = load_trained(f"{folder.name}/best.pt")
+        >>> trained.class_names
+        ['opening', 'closing']
+        >>> [name for name, _ in trained.top(torch.tensor([0.2, 0.8]))]
+        ['closing', 'opening']
 
     Args:
         weights: A checkpoint, a ``.safetensors`` file or a run folder; any path that iopath can open.
@@ -133,10 +150,10 @@ def _drop_unknown(tree: dict[str, Any], known: set[str], prefix: str = "") -> li
 def _class_names(cfg: CfgNode, checkpoint: Checkpoint, labels: str) -> list[str]:
     carried = checkpoint.metadata.get("class_names", [])
     names = json.loads(carried) if isinstance(carried, str) else list(carried)
-    recipe_map = Path(cfg.DATA.PATH_TO_DATA_DIR, cfg.DATA.LABEL_MAP)
+    recipe_map = join(cfg.DATA.PATH_TO_DATA_DIR, cfg.DATA.LABEL_MAP)
     if labels:
         names = read_label_map(labels)
-    elif not names and cfg.DATA.LABEL_MAP and recipe_map.is_file():
+    elif not names and cfg.DATA.LABEL_MAP and _is_at_hand(recipe_map):
         names = read_label_map(recipe_map)
     elif not names:
         names = [str(label) for label in range(cfg.MODEL.NUM_CLASSES)]
@@ -146,3 +163,10 @@ def _class_names(cfg: CfgNode, checkpoint: Checkpoint, labels: str) -> list[str]
             f"{len(names)} ({labels or recipe_map}). Give the right file with --labels."
         )
     return names
+
+
+def _is_at_hand(path: str) -> bool:
+    try:
+        return Path(local_path(path)).is_file()
+    except OSError:
+        return False

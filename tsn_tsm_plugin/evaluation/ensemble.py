@@ -11,6 +11,14 @@ from tsn_tsm_plugin.evaluation.views import average_views
 def combine(members: Sequence[Predictions], *, weights: Sequence[float], how: str) -> Predictions:
     """Average the members' scores.
 
+    Example:
+        >>> def said(probabilities):
+        ...     scores = torch.tensor([probabilities]).log()
+        ...     return Predictions(torch.tensor([0]), ["a.mp4"], torch.tensor([1]), scores, scores[:, None])
+        >>> both = combine([said([0.6, 0.4]), said([0.1, 0.9])], weights=[2, 1], how="probabilities")
+        >>> both.scores.round(decimals=4).tolist()
+        [[0.4333, 0.5667]]
+
     Args:
         members: Predictions of the same videos, matched by name; the numbers of views may differ.
         weights: One for each member; they need not add up to 1.

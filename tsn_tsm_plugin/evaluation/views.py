@@ -27,6 +27,13 @@ def split_views(video: Tensor, *, num_frames: int) -> Tensor:
 def average_views(logits_BVK: Tensor, *, how: str) -> Tensor:
     """Return one row of scores per video, (B, K), from the logits of its views.
 
+    Example:
+        >>> logits = torch.tensor([[[0.0, 0.0], [0.0, 2.0]]])  # two views of one video
+        >>> average_views(logits, how="logits").softmax(1)
+        tensor([[0.2689, 0.7311]])
+        >>> average_views(logits, how="probabilities")
+        tensor([[0.3096, 0.6904]])
+
     Args:
         logits_BVK: Logits of each view.
         how: ``"sigmoids"`` (several labels) gives the mean of each view's sigmoid; ``"features"`` (TSN: the

@@ -29,6 +29,15 @@ def tsm_bottleneck(*, shift_div: int = 8, causal: bool = False, **block: Any) ->
     ``create_resnet`` calls it for every block. The references leave out every second block of
     ResNet-101 and ResNet-152; :func:`tsm_bottlenecks` does that.
 
+    Example:
+        >>> from pytorchvideo.models.resnet import create_resnet
+        >>> network = create_resnet(bottleneck=tsm_bottleneck)
+        >>> network.blocks[1].res_blocks[0].branch2.conv_a
+        TemporalShift(
+          num_segments=None, shift_div=8
+          (net): Conv3d(64, 64, kernel_size=(1, 1, 1), stride=(1, 1, 1), bias=False)
+        )
+
     Args:
         shift_div: One ``shift_div``-th of the channels is shifted each way.
         causal: Shift from the past only.

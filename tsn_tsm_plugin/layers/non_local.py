@@ -27,6 +27,11 @@ class NonLocal(nn.Module):
     No (N, M) matrix is kept: the softmax kinds are ``scaled_dot_product_attention``, and the dot product,
     which is linear, multiplies keys and values first.
 
+    Example:
+        >>> features = torch.rand(2, 16, 4, 7, 7)
+        >>> torch.equal(NonLocal(16, kind="dot_product")(features), features)  # until it is trained
+        True
+
     Args:
         dim: C.
         kind: One of the three above.

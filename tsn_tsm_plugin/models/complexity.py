@@ -57,6 +57,14 @@ class Complexity:
 def measure_complexity(model: nn.Module, *, num_frames: int, size: int) -> Complexity:
     """Count a network's parameters and its operations for one crop of a video.
 
+    Example:
+        >>> import torch
+        >>> from tsn_tsm_plugin import create_tsm
+        >>> with torch.device("meta"):  # shapes only, no memory
+        ...     model = create_tsm(backbone="resnet50", num_classes=400)
+        >>> measure_complexity(model, num_frames=8, size=224)
+        Complexity(num_parameters=24327632, num_operations=32874913792)
+
     Args:
         model: A TSN or TSM; on the meta device nothing is computed.
         num_frames: Frames of the crop; for TSM a multiple of the frames of a view.

@@ -115,6 +115,13 @@ def create_tsm_head(
 
     See :func:`create_tsn_head` for what the slot's keywords mean here.
 
+    Example:
+        >>> from pytorchvideo.models.resnet import create_resnet
+        >>> from tsn_tsm_plugin.layers import tsm_bottleneck
+        >>> network = create_resnet(model_num_class=8, bottleneck=tsm_bottleneck, head=create_tsm_head)
+        >>> network.blocks[-1].fc
+        Linear(in_features=2048, out_features=8, bias=True)
+
     Raises:
         ValueError: If the slot asks for scores that are not one per class and video.
     """

@@ -119,6 +119,20 @@ class StreamingTSM(nn.Module):
         for frame in frames:  # (1, 3, 224, 224), normalised
             scores = stream(frame)
 
+    Example:
+        >>> import torch
+        >>> from tsn_tsm_plugin import create_tsm
+        >>> model = create_tsm(backbone="mobilenet_v2", num_classes=27, num_segments=4, causal=True).eval()
+        >>> frames = torch.rand(4, 1, 3, 64, 64)  # four frames of one stream
+        >>> stream = StreamingTSM(model)
+        >>> scores = torch.stack([stream(frame) for frame in frames])
+        >>> with torch.no_grad():
+        ...     torch.allclose(scores.mean(0), model(frames.permute(1, 2, 0, 3, 4)), atol=1e-5)
+        True
+        >>> {name: tuple(kept.shape) for name, kept in list(stream.state.items())[:2]}
+        {'features.3.conv.0': (1, 3, 16, 16), 'features.5.conv.0': (1, 4, 8, 8)}
+        >>> stream.reset(torch.tensor([True]))  # the next frame of that stream is a first frame
+
     Args:
         model: A causal TSM, from ``create_tsm(causal=True)``. It is copied, and left as it is.
         average_frames: Return the mean of the scores of this many last frames; 1 returns each frame's own.

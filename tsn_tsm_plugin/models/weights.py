@@ -74,6 +74,20 @@ def load_weights(
     All names and shapes are compared first, and what the file says about its network: either everything fits,
     or the model stays as it was.
 
+    Example:
+        >>> from tsn_tsm_plugin import create_tsm, create_tsn
+        >>> trained = create_tsm(backbone="resnet18", num_classes=8)
+        >>> report = load_weights(create_tsm(backbone="resnet18", num_classes=8), trained.state_dict())
+        >>> report.format, report.num_mapped, report.missing, report.unexpected
+        ('tsn_tsm_plugin', 122, [], [])
+
+        What does not fit is refused, with the reason:
+
+        >>> load_weights(create_tsn(backbone="resnet18", num_classes=8), trained.state_dict())
+        Traceback (most recent call last):
+            ...
+        tsn_tsm_plugin.errors.CheckpointError: ... the file shifts 8 sites (...) that the model does not: ...
+
     Args:
         model: From ``create_tsn``, ``create_tsm``, ``build_model`` or ``create_resnet``.
         path_or_state_dict: A file of ``torch.save``, a ``.safetensors`` file, or the content of one.

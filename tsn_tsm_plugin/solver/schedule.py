@@ -48,6 +48,12 @@ class LrSchedule:
     ``f + (1 - f) * e / (W - 1)`` (.1, .325, .55, .775, 1 for ``W = 5``, ``f = .1``). With ``per_step`` true
     both see fractional epochs, as in SlowFast, and the warm-up reaches 1 at the end of epoch ``W - 1``.
 
+    Example:
+        >>> decay = steps_with_relative_lrs([0, 20, 40], [1.0, 0.1, 0.01], num_epochs=50)
+        >>> schedule = LrSchedule(0.01, decay=decay, num_epochs=50, steps_per_epoch=100)
+        >>> [round(schedule.lr_at(100 * epoch), 6) for epoch in (0, 19, 20, 40)]
+        [0.01, 0.01, 0.001, 0.0001]
+
     Args:
         base_lr: Learning rate where all factors are 1.
         decay: Maps the share of the run that is over, in [0, 1), to a factor.

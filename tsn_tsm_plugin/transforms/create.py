@@ -4,8 +4,14 @@ What PyTorchVideo's ``create_video_transform`` is for its models, these are for 
 dictionaries, so they go where PyTorchVideo takes a transform, and frames stay uint8: `Normalize` makes floats
 of a whole batch, on the device that computes.
 
+    >>> from pytorchvideo.data import LabeledVideoDataset
+    >>> from tsn_tsm_plugin.data.pytorchvideo_bridge import SparsePathHandler, WholeVideoSampler
+    >>> from tsn_tsm_plugin.transforms import uniform_sampler
     >>> dataset = LabeledVideoDataset(
-    ...     paths, WholeVideoSampler(), transform=create_tsn_train_transform(), decode_audio=False
+    ...     [("a.mp4", {"label": 3})],
+    ...     WholeVideoSampler(),
+    ...     transform=create_tsn_train_transform(),
+    ...     decode_audio=False,
     ... )
     >>> dataset.video_path_handler = SparsePathHandler(uniform_sampler(8, mode="train"))
 

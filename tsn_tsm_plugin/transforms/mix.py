@@ -114,6 +114,13 @@ class BatchMix(nn.Module):
 class MixUp(BatchMix):
     """Average each clip with its partner, with a weight drawn from Beta(alpha, alpha).
 
+    Example:
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> video = torch.rand(4, 3, 8, 56, 56)
+        >>> mixed, shares = MixUp(2, alpha=0.2)(video, torch.tensor([0, 1, 0, 1]), generator=generator)
+        >>> mixed.shape, shares.sum(1).tolist()
+        (torch.Size([4, 3, 8, 56, 56]), [1.0, 1.0, 1.0, 1.0])
+
     Args:
         num_classes: Number of classes K.
         alpha: Positive; small values leave most batches nearly unmixed, 1 draws the weight uniformly.
@@ -141,6 +148,15 @@ class CutMix(BatchMix):
 
     With lambda drawn from Beta(alpha, alpha) the box covers 1 - lambda of the frame. Its centre is uniform
     over the pixels, and what then lies outside the frame is cut off; the label counts the pixels left.
+
+    Example:
+        >>> black, white = torch.zeros(3, 8, 50, 50), torch.ones(3, 8, 50, 50)
+        >>> generator = torch.Generator().manual_seed(3)
+        >>> mixed, shares = CutMix(2, alpha=1.0)(
+        ...     torch.stack([black, white]), torch.tensor([0, 1]), generator=generator
+        ... )
+        >>> torch.allclose(mixed[0].mean(), shares[0, 1])  # the label counts the pixels of the box
+        True
 
     Args:
         num_classes: Number of classes K.
@@ -174,6 +190,12 @@ class CutMix(BatchMix):
 
 class RandomMix(BatchMix):
     """Choose MixUp, CutMix or neither, for each batch or each clip.
+
+    Example:
+        >>> mix = RandomMix(174, mixup_alpha=0.8, cutmix_alpha=1.0, switch_prob=0.5)
+        >>> video, shares = mix(torch.rand(2, 3, 8, 56, 56), torch.tensor([3, 5]))
+        >>> shares.shape
+        torch.Size([2, 174])
 
     Args:
         num_classes: Number of classes K.

@@ -12,6 +12,12 @@ class Normalize(nn.Module):
     The result's memory is ordered (B, T, H, W, C), so that folding time into the batch gives a channels_last
     tensor without a copy.
 
+    Example:
+        >>> normalize = Normalize([123.675, 116.28, 103.53], [58.395, 57.12, 57.375])
+        >>> white = torch.full((1, 3, 8, 56, 56), 255, dtype=torch.uint8)
+        >>> normalize(white)[0, :, 0, 0, 0]
+        tensor([2.2489, 2.4286, 2.6400])
+
     Args:
         mean: One number per channel, in 0-255.
         std: One number per channel, in 0-255.

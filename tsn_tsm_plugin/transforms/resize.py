@@ -83,6 +83,10 @@ class ShortSideScale(nn.Module):
 
     The long side is rounded to the nearest pixel, halves up: 320 x 240 becomes 341 x 256.
 
+    Example:
+        >>> tuple(ShortSideScale(256)(torch.zeros(3, 8, 240, 320, dtype=torch.uint8)).shape)
+        (3, 8, 256, 341)
+
     Args:
         size: Pixels of the short side.
         exact: See `resize`.

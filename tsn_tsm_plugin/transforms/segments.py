@@ -44,6 +44,15 @@ def segment_indices(
         test        ^     ^     ^          -> 1 4 7
         twice     ^     ^     ^            -> 1 4 7, 0 3 6
 
+    Example:
+        >>> segment_indices(9, 3, mode="test").tolist()
+        [1, 4, 7]
+        >>> segment_indices(9, 3, mode="test", twice_sample=True).tolist()
+        [1, 4, 7, 0, 3, 6]
+        >>> drawn = segment_indices(9, 3, mode="train", generator=torch.Generator().manual_seed(0))
+        >>> [index // 3 for index in drawn.tolist()]  # one of each segment
+        [0, 1, 2]
+
     Args:
         num_frames: Frames of the video, at least 1.
         num_segments: Frames to choose, at least 1.
@@ -96,6 +105,10 @@ def dense_indices(
     longer than the window always starts at frame 0. In training the window's start is random, but, as in both
     references, never the last possible one.
 
+    Example:
+        >>> dense_indices(100, 4, mode="test", num_positions=2).tolist()
+        [0, 16, 32, 48, 36, 52, 68, 84]
+
     Args:
         num_frames: Frames of the video, at least 1.
         num_segments: Frames of one window, in [1, sample_range].
@@ -138,6 +151,11 @@ def uniform_sampler(
 ) -> IndexSampler:
     """Return a function from a video's length to its frames by `segment_indices`.
 
+    Example:
+        >>> sample = uniform_sampler(3, mode="test", num_views=2)
+        >>> sample(9).tolist(), sample(30).tolist()
+        ([1, 4, 7, 0, 3, 6], [5, 15, 25, 0, 10, 20])
+
     Args:
         num_segments: Frames of one view.
         mode: ``"train"`` or ``"test"``.
@@ -156,6 +174,10 @@ def dense_sampler(
     num_segments: int, *, mode: str, num_views: int = 10, sample_range: int = 64
 ) -> IndexSampler:
     """Return a function from a video's length to its frames by `dense_indices`.
+
+    Example:
+        >>> dense_sampler(4, mode="test", num_views=2)(100).tolist()
+        [0, 16, 32, 48, 36, 52, 68, 84]
 
     Args:
         num_segments: Frames of one view.
@@ -209,6 +231,11 @@ class SampleFrames(nn.Module):
 
 class TwiceSample(SampleFrames):
     """Turn a clip of all frames into two test views: segment centres, then segment starts.
+
+    Example:
+        >>> video = torch.arange(9).expand(3, 1, 1, 9).movedim(-1, 1)  # frames that hold their number
+        >>> TwiceSample(3)(video)[0, :, 0, 0].tolist()
+        [1, 4, 7, 0, 3, 6]
 
     Args:
         num_segments: Frames of one view; the result has twice as many.

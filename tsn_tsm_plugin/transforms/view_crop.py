@@ -35,6 +35,11 @@ class ThreeCrop(_SquareCrop):
 
     The frame's short side must be ``size``, so that the three together see the whole frame.
 
+    Example:
+        >>> video = torch.zeros(3, 8, 256, 340, dtype=torch.uint8)
+        >>> tuple(ThreeCrop(256)(video).shape)
+        (3, 24, 256, 256)
+
     Args:
         size: Side of the squares, in pixels.
     """
@@ -56,6 +61,10 @@ class TenCrop(_SquareCrop):
 
     Order: upper left, upper right, lower left, lower right, centre. Corners lie on a grid of quarters of the
     free width and height, so the right and lower ones may end up to 3 px before the edge.
+
+    Example:
+        >>> tuple(TenCrop(224)(torch.zeros(3, 8, 256, 340, dtype=torch.uint8)).shape)
+        (3, 80, 224, 224)
 
     Args:
         size: Side of the squares, in pixels.
