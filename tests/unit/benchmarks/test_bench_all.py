@@ -1,30 +1,12 @@
 """What runs the benchmarks, on stand-ins for them; and the peers' weights."""
 
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
 from torch import nn
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
-
-
-@pytest.fixture
-def load(monkeypatch):
-    """Import a benchmark, which is a script and not in a package."""
-    monkeypatch.syspath_prepend(str(FOLDER))
-
-    def load_module(name: str) -> ModuleType:
-        spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
-        module = importlib.util.module_from_spec(spec)
-        monkeypatch.setitem(sys.modules, name, module)
-        spec.loader.exec_module(module)
-        return module
-
-    return load_module
 
 
 def write_benchmarks(folder: Path, **contents: str) -> Path:
