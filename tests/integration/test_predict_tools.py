@@ -2,6 +2,7 @@
 
 import io
 import json
+import subprocess
 import sys
 import types
 
@@ -11,7 +12,11 @@ from PIL import Image
 from support.trained import CLASS_NAMES, write_checkpoint
 from support.videos import numbered_frames, sequential_frames, write_video
 
+from tsn_tsm_plugin import VideoReader, segment_indices
+from tsn_tsm_plugin.engine.trained import load_trained
+from tsn_tsm_plugin.engine.windows import normalizer
 from tsn_tsm_plugin.tools import predict, stream
+from tsn_tsm_plugin.transforms import CenterCrop, ShortSideScale
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +68,47 @@ def test_predict_names_the_files_of_several_videos_after_them(folder, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.seen.png", "b.seen.png"]
 
 
+def test_videos_of_one_name_in_two_folders_get_files_of_their_own(folder, tmp_path):
+    for name in ("left", "right"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.mp4").write_bytes((folder / "clips" / "a.mp4").read_bytes())
+    out = tmp_path / "new" / "seen.png"
+    assert predict.main(["--weights", str(folder / "offline.pt"), str(tmp_path), "--explain", str(out)]) == 0
+    assert sorted(path.name for path in out.parent.iterdir()) == ["a-2.seen.png", "a.seen.png"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--explain", "seen.foo"], "--explain must be a picture such as OUT.png, got seen.foo"),
+        (["--features", "features.json"], "--features must be a file OUT.npy, got features.json"),
+        (["--annotate", "/dev/null/out.mp4"], "/dev/null: this folder cannot be made"),
+        (
+            ["--device", "cuda:77"],
+            "--device must be one that is there, such as cpu, cuda or cuda:1, got cuda:77",
+        ),
+        (["--device", "abacus"], "got abacus: Expected one of cpu, cuda"),
+    ],
+)
+def test_predict_refuses_what_it_could_not_write_or_use_before_it_works(folder, capsys, options, message):
+    assert predict.main(["--weights", str(folder / "offline.pt"), str(folder / "clips"), *options]) == 2
+    said = capsys.readouterr()
+    assert message in said.err and not said.out
+
+
+def test_several_labels_have_probabilities_of_their_own(folder, tmp_path, capsys):
+    weights = write_checkpoint(tmp_path / "labels.pt", "DATA.MULTI_LABEL", "True")
+    command = ["--weights", str(weights), str(folder / "clips" / "a.mp4"), "--format", "json"]
+    assert predict.main(command) == 0
+    [row] = json.loads(capsys.readouterr().out)
+    trained = load_trained(weights)
+    with VideoReader(folder / "clips" / "a.mp4") as reader:
+        clip = reader.read(segment_indices(30, 4, mode="test")).transpose(0, 1)
+    clip = normalizer(trained)(CenterCrop(32)(ShortSideScale(36)(clip))[None])
+    expected = sorted(trained.model(clip)[0].sigmoid().tolist(), reverse=True)
+    assert [each["probability"] for each in row["top"]] == pytest.approx(expected, abs=1e-5)
+
+
 def test_predict_names_what_is_missing(folder, capsys):
     assert predict.main(["--weights", str(folder / "none.pt"), str(folder / "clips")]) == 2
     assert "none.pt is not a file" in capsys.readouterr().err
@@ -97,6 +143,37 @@ def test_stream_reads_standard_input_and_survives_a_change_of_size_and_an_early_
     assert "the size changed from 64 x 48 to 64 x 64 pixels" in printed.err
     assert "frames scored" in printed.err
     assert len(printed.out.splitlines()) == len(sequential_frames(out)) >= 10
+    # Raw H.264 tells no times.
+    assert printed.out.startswith("frame    0 ")
+
+
+def start_stream(folder, *options, **pipes):
+    command = [sys.executable, "-m", "tsn_tsm_plugin.tools.stream", "--weights", str(folder / "online.pt")]
+    return subprocess.Popen([*command, *options], text=False, **pipes)
+
+
+def test_a_pipe_that_stays_silent_is_given_up_and_the_program_ends_in_order(folder, tmp_path):
+    content = write_video(tmp_path / "a.ts", 30, fps=10, container="mpegts").read_bytes()
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with start_stream(folder, "--source", "-", "--give-up", "1.5", **pipes) as process:
+        process.stdin.write(content)
+        process.stdin.flush()  # And open it stays.
+        said = process.stderr.read().decode()
+        assert process.wait(60) == 0, said
+    assert "nothing came for 1.5 s: given up" in said
+    assert said.splitlines()[-1].startswith("stream: ended; "), said
+
+
+def test_a_reader_of_the_results_may_leave(folder, tmp_path):
+    video = write_video(tmp_path / "a.mp4", 300, fps=10)
+    pipes = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
+    with start_stream(folder, "--source", str(video), "--json", **pipes) as process:
+        first = json.loads(process.stdout.readline())
+        process.stdout.close()
+        said = process.stderr.read().decode()
+        assert process.wait(60) == 0, said
+    assert first["frame"] == 0
+    assert "Error" not in said
 
 
 def test_stream_says_why_a_network_cannot_run_on_a_stream(folder, capsys):

@@ -67,7 +67,8 @@ def open_source(source: str) -> av.container.InputContainer:
 
 def _open(source: str) -> av.container.InputContainer:
     if source == STANDARD_INPUT:
-        return av.open(sys.stdin.buffer, mode="r")
+        # Past Python's buffer: a read that never returns would hold its lock when the program ends.
+        return av.open(getattr(sys.stdin.buffer, "raw", sys.stdin.buffer), mode="r")
     if is_camera(source):
         kind, device = _CAMERAS[sys.platform if sys.platform in _CAMERAS else "linux"]
         return av.open(device.format(source), mode="r", format=kind)

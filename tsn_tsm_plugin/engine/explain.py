@@ -37,6 +37,11 @@ def grad_cam(model: nn.Module, video_BCTHW: Tensor, label: int) -> Tensor:
         (T', H, W) in [0, 1], with 1 at the place that speaks most; all zero where no place does. T' is T, or
         half of it for a network that pools frames.
     """
+    return _enlarged(_cells(model, video_BCTHW, label), video_BCTHW)
+
+
+def _cells(model: nn.Module, video_BCTHW: Tensor, label: int) -> Tensor:
+    """Return the evidence at the resolution of the last feature map, (T', h, w)."""
     with torch.no_grad():
         features = frame_features(model, video_BCTHW)
     features = features.detach().requires_grad_()
@@ -44,12 +49,13 @@ def grad_cam(model: nn.Module, video_BCTHW: Tensor, label: int) -> Tensor:
         score = model.get_submodule("head")(features)[0, label]
         (gradient,) = torch.autograd.grad(score, features)
     weights = gradient.mean((3, 4), keepdim=True)
-    maps_Thw = F.relu((weights * features.detach()).sum(1))[0]
-    size = video_BCTHW.shape[-2:]
+    return F.relu((weights * features.detach()).sum(1))[0].float()
+
+
+def _enlarged(maps_Thw: Tensor, video_BCTHW: Tensor) -> Tensor:
     # Bicubic: bilinear interpolation of a map of few cells shows the cells. It may undershoot.
-    maps_THW = F.interpolate(maps_Thw[None].float(), size, mode="bicubic", align_corners=False)[0].clamp(
-        min=0
-    )
+    size = video_BCTHW.shape[-2:]
+    maps_THW = F.interpolate(maps_Thw[None], size, mode="bicubic", align_corners=False)[0].clamp(min=0)
     return maps_THW / maps_THW.max().clamp(min=1e-12)
 
 
@@ -70,18 +76,26 @@ def explain_video(trained: TrainedModel, path: str, label: int | None = None) ->
     clip_CTHW = torch.stack([prepare(frame.permute(1, 2, 0)) for frame in frames_TCHW], 1)
     video = normalizer(trained)(clip_CTHW[None].to(trained.device))
     with torch.no_grad():
-        probabilities = trained.model(video).softmax(1)[0].cpu()
+        probabilities = trained.probabilities(trained.model(video)[0]).cpu()
     label = int(probabilities.argmax()) if label is None else label
-    maps = grad_cam(trained.model, video, label).cpu().numpy()
+    cells = _cells(trained.model, video, label)
+    maps = _enlarged(cells, video).cpu().numpy()
     step = len(indices) // len(maps)
     images = clip_CTHW.permute(1, 2, 3, 0).numpy()[::step]
     title = f"{trained.class_names[label]}  {percent(float(probabilities[label]))}"
     times = [f"{clock(index / fps, length=length)}  frame {index}" for index in indices[::step]]
-    return contact_sheet(images, maps, title=title, subtitle=path, captions=times)
+    note = f"Grad-CAM of the last features, {cells.shape[2]} x {cells.shape[1]} cells to a frame"
+    return contact_sheet(images, maps, title=title, subtitle=path, captions=times, note=note)
 
 
 def contact_sheet(
-    images_THWC: np.ndarray, maps_THW: np.ndarray, *, title: str, subtitle: str, captions: list[str]
+    images_THWC: np.ndarray,
+    maps_THW: np.ndarray,
+    *,
+    title: str,
+    subtitle: str,
+    captions: list[str],
+    note: str = "Grad-CAM of the last features",
 ) -> Image.Image:
     """Lay out frames in rows of four, each above itself under its heat map.
 
@@ -91,6 +105,7 @@ def contact_sheet(
         title: First line.
         subtitle: Second line.
         captions: One for each frame.
+        note: In the lower right corner.
     """
     columns = min(_COLUMNS, len(images_THWC))
     rows = -(-len(images_THWC) // columns)
@@ -108,9 +123,7 @@ def contact_sheet(
         sheet.paste(plain, (left, top))
         sheet.paste(heated(plain, heat), (left, top + _CELL + 2))
         draw.text((left, top + 2 * _CELL + 8), caption, FAINT, font(12))
-    draw.text(
-        (width - margin, sheet.height - 14), "Grad-CAM of the last features", FAINT, font(11), anchor="rm"
-    )
+    draw.text((width - margin, sheet.height - 14), note, FAINT, font(11), anchor="rm")
     return sheet
 
 

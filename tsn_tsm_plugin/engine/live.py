@@ -68,6 +68,7 @@ class LiveClassifier:
             stream = StreamingTSM(trained.model, average_frames=average_frames, hold_frames=hold_frames)
         except (TypeError, ValueError) as error:
             raise CheckpointError(f"{trained.weights}: {error}") from error
+        self._trained = trained
         self._stream = stream.to(trained.device)
         self._prepare = FramePreparer(trained)
         self._normalize = normalizer(trained)
@@ -90,7 +91,7 @@ class LiveClassifier:
         pixels_CHW = self._prepare(torch.from_numpy(frame.rgb))
         video = self._normalize(pixels_CHW[None, :, None].to(self._normalize.mean.device))
         # Reading the scores waits for the device.
-        probabilities = self._stream(video[:, :, 0])[0].float().softmax(0).cpu()
+        probabilities = self._trained.probabilities(self._stream(video[:, :, 0])[0].float()).cpu()
         assert self._stream.label is not None
         label = int(self._stream.label[0])
         now = time.perf_counter()

@@ -64,7 +64,7 @@ class LongVideo:
         found = run_windows(self.trained, self.path, self.bounds)
         for place, window in enumerate(with_bar(found, "windows", total=len(self.bounds), shown=True)):
             moments.append((window.start + window.stop - 1) / 2)
-            probabilities.append(window.logits.softmax(0).numpy())
+            probabilities.append(self.trained.probabilities(window.logits).numpy())
             if features is not None:
                 row = (window.features.mean(0) if of == "clip" else window.features).numpy()
                 if rows is None:

@@ -27,6 +27,7 @@ from tsn_tsm_plugin.engine.drawing import (
 _MIN_ROWS, _MAX_ROWS = 360, 720
 _NUM_ROWS_OF_PANEL = 5
 _SMOOTH = 2
+_LEAST_PEAK = 0.02
 
 
 class ScoreOverlay:
@@ -191,7 +192,11 @@ class ScoreOverlay:
 
 
 def colours_of(probabilities_NK: np.ndarray) -> dict[int, Colour]:
-    """Give colours to the classes that are likeliest at some moment, likeliest first."""
+    """Give colours to the classes that are likeliest at some moment, likeliest first.
+
+    A class that is never seen above the axis gets none: its line would only hide the others'.
+    """
     peaks = probabilities_NK.max(0)
     order = np.argsort(-peaks, kind="stable")[: len(SERIES)].tolist()
-    return dict(zip(order, SERIES, strict=False))
+    shown = [label for label in order if peaks[label] >= _LEAST_PEAK]
+    return dict(zip(shown, SERIES, strict=False))

@@ -29,7 +29,7 @@ class VideoPrediction:
 
     Attributes:
         path: The file.
-        probabilities: (K,), sum to 1; empty where the video could not be read.
+        probabilities: (K,), with sum 1 where a video has one label; empty where it could not be read.
         error: Why it could not be read, or nothing.
     """
 
@@ -72,6 +72,7 @@ class VideoPredictor:
 
     def __init__(self, trained: TrainedModel) -> None:
         cfg = trained.cfg
+        self._trained = trained
         self._sampler = build_index_sampler(cfg, "test")
         self._transform = build_clip_transform(cfg, "test")
         self._decoder = cfg.DATA.DECODING_BACKEND
@@ -99,6 +100,6 @@ class VideoPredictor:
             "label": torch.zeros(1, dtype=torch.long),
         }
         scores_K = self._predictor(batch).scores[0]
-        if self._view_average != "probabilities":
-            scores_K = scores_K.softmax(0)
+        if self._view_average in ("features", "logits"):
+            scores_K = self._trained.probabilities(scores_K)
         return VideoPrediction(path, scores_K)

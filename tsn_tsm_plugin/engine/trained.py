@@ -49,6 +49,10 @@ class TrainedModel:
         describe = getattr(self.model, "describe", None)
         return describe() if callable(describe) else type(self.model).__name__
 
+    def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
+        """Map logits (..., K) to probabilities; of a network of several labels, each on its own."""
+        return logits.sigmoid() if self.cfg.DATA.MULTI_LABEL else logits.softmax(-1)
+
     def top(self, probabilities: torch.Tensor, count: int = 5) -> list[tuple[str, float]]:
         """Return the ``count`` likeliest classes of (K,) with their probabilities, likeliest first."""
         values, indices = probabilities.topk(min(count, len(self.class_names)))

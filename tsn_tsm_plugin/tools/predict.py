@@ -10,15 +10,16 @@ features are taken, in windows of that length, one after the other, so that it m
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tsn_tsm_plugin.errors import ConfigError
 from tsn_tsm_plugin.tools.command import run_command
 from tsn_tsm_plugin.tools.trained_command import add_weights_arguments, load_from_arguments
 
 if TYPE_CHECKING:
-    from tsn_tsm_plugin.engine.predict_videos import VideoPrediction
     from tsn_tsm_plugin.engine.trained import TrainedModel
 
 
@@ -65,33 +66,59 @@ def _predict(args: argparse.Namespace) -> int:
     from tsn_tsm_plugin.log import setup_logging
 
     setup_logging(rank=1)  # Warnings alone: standard output is for the results.
+    _check_outputs(args)
     videos = find_videos(args.videos)
     trained = load_from_arguments(args)
     predict = VideoPredictor(trained)
     predictions = [predict(path) for path in with_bar(videos, "predict", total=len(videos), shown=True)]
     print(format_predictions(predictions, trained, count=args.top, form=args.format))
-    readable = [prediction for prediction in predictions if not prediction.error]
-    for prediction in readable:
-        _write_files(args, trained, prediction, is_only=len(readable) == 1)
+    readable = [prediction.path for prediction in predictions if not prediction.error]
+    for path, prefix in zip(readable, _prefixes(readable), strict=True):
+        _write_files(args, trained, path, prefix)
     return len(predictions) - len(readable)
 
 
-def _write_files(
-    args: argparse.Namespace, trained: "TrainedModel", prediction: "VideoPrediction", *, is_only: bool
-) -> None:
+def _check_outputs(args: argparse.Namespace) -> None:
+    """Make the folders of the files to write, before there is anything to lose."""
+    from PIL import Image
+
+    if args.features and not args.features.endswith(".npy"):
+        raise ConfigError(f"--features must be a file OUT.npy, got {args.features}.")
+    if args.explain and Path(args.explain).suffix.lower() not in Image.registered_extensions():
+        raise ConfigError(f"--explain must be a picture such as OUT.png, got {args.explain}.")
+    for folder in {Path(out).parent for out in (args.annotate, args.explain, args.features) if out}:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"{folder}: this folder cannot be made ({error.strerror}).") from error
+
+
+def _prefixes(paths: Sequence[str]) -> list[str]:
+    """Return what the names of each video's files begin with: nothing for one video alone, or its own name.
+
+    Where videos in several folders have one name, the later ones are numbered.
+    """
+    if len(paths) == 1:
+        return [""]
+    seen: Counter[str] = Counter()
+    prefixes = []
+    for stem in (Path(path).stem for path in paths):
+        seen[stem] += 1
+        prefixes.append(f"{stem}." if seen[stem] == 1 else f"{stem}-{seen[stem]}.")
+    return prefixes
+
+
+def _write_files(args: argparse.Namespace, trained: "TrainedModel", video_path: str, prefix: str) -> None:
     from tsn_tsm_plugin.engine.explain import explain_video
     from tsn_tsm_plugin.engine.long_video import LongVideo
 
     def out(name: str) -> Path:
-        """Return where a file goes: as named, or for several videos with the name of the video before."""
-        path = Path(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path if is_only else path.with_name(f"{Path(prediction.path).stem}.{path.name}")
+        return Path(name).with_name(prefix + Path(name).name)
 
     if args.explain:
-        explain_video(trained, prediction.path).save(out(args.explain))
+        explain_video(trained, video_path).save(out(args.explain))
     if args.annotate or args.features:
-        video = LongVideo(trained, prediction.path, window=args.window, stride=args.stride)
+        video = LongVideo(trained, video_path, window=args.window, stride=args.stride)
         course = video.score(features=out(args.features) if args.features else None, of=args.features_of)
         if args.annotate:
             video.annotate(course, out(args.annotate))

@@ -9,6 +9,7 @@ The weights must be of a network with the causal shift (TSM.CAUSAL True). Ctrl-C
 
 import argparse
 import json
+import os
 import statistics
 import sys
 import time
@@ -77,6 +78,9 @@ def _stream(args: argparse.Namespace) -> None:
             _run(args, trained, source, classify, report)
         except KeyboardInterrupt:
             report.say("ended by Ctrl-C")
+        except BrokenPipeError:
+            # Whoever read the results has left, as `head` does; Python would complain once more at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         report.sum_up(classify, source)
 
 
@@ -138,7 +142,7 @@ class _Reporter:
         if self._is_json:
             record = {
                 "frame": scores.index,
-                "seconds": round(scores.seconds, 3),
+                "seconds": None if scores.seconds < 0 else round(scores.seconds, 3),
                 "class": name,
                 "top": [{"class": each, "probability": round(value, 6)} for each, value in top],
                 "latency_ms": round(scores.latency_ms, 2),
@@ -152,7 +156,8 @@ class _Reporter:
         self._last_label, self._last_time = scores.label, now
         others = ", ".join(f"{each} {100 * value:.0f} %" for each, value in top)
         speed = f"{scores.latency_ms:5.1f} ms {scores.fps:5.1f} fps"
-        print(f"{max(scores.seconds, 0.0):8.2f} s  {speed}  {name:<24} ({others})", flush=True)
+        when = f"{scores.seconds:8.2f} s" if scores.seconds >= 0 else f"frame {scores.index:4}"
+        print(f"{when}  {speed}  {name:<24} ({others})", flush=True)
 
     def sum_up(self, classify: "LiveClassifier", source: "FrameStream") -> None:
         """Report how it went."""

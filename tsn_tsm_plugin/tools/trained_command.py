@@ -3,7 +3,11 @@
 import argparse
 from typing import TYPE_CHECKING
 
+from tsn_tsm_plugin.errors import ConfigError
+
 if TYPE_CHECKING:
+    import torch
+
     from tsn_tsm_plugin.engine.trained import TrainedModel
 
 
@@ -25,10 +29,24 @@ def add_weights_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load_from_arguments(args: argparse.Namespace) -> "TrainedModel":
-    """Return the network that the arguments name."""
+def _device(name: str) -> "torch.device | None":
     import torch
 
+    if not name:
+        return None
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"--device must be one that is there, such as cpu, cuda or cuda:1, got {name}: {reason}"
+        ) from error
+    return device
+
+
+def load_from_arguments(args: argparse.Namespace) -> "TrainedModel":
+    """Return the network that the arguments name."""
     from tsn_tsm_plugin.engine.trained import load_trained
 
     return load_trained(
@@ -36,5 +54,5 @@ def load_from_arguments(args: argparse.Namespace) -> "TrainedModel":
         recipe=args.cfg,
         labels=args.labels,
         opts=[word for pair in args.set for word in pair],
-        device=torch.device(args.device) if args.device else None,
+        device=_device(args.device),
     )
