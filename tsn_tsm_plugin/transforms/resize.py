@@ -1,7 +1,7 @@
 """Resizing uint8 frames as the references do: bilinear, without antialiasing, each frame on its own.
 
 MMAction2 resizes with OpenCV, whose 8-bit bilinear filter works in fixed point. `resize` reproduces it bit
-for bit, so that a published checkpoint sees the pixels it was measured with; or, several times faster, uses
+for bit, so that a published checkpoint sees the pixels it was measured with; or, faster still, uses
 torch's own kernel, whose pixels differ by at most one level.
 """
 
@@ -46,13 +46,18 @@ def _resize_fixed_point(frames_THWC: Tensor, height: int, width: int) -> Tensor:
 
     # Large frames: most rows feed no output row, and are left out before the costly horizontal pass.
     rows, row_of = torch.unique(torch.cat([top, bottom]), return_inverse=True)
-    source = frames_THWC.index_select(1, rows).to(torch.int32)
-    sums = source.index_select(2, left).mul_(weight_left[:, None])
-    sums.add_(source.index_select(2, right).mul_(weight_right[:, None])).bitwise_right_shift_(4)
+    resized_THWC = torch.empty((len(frames_THWC), height, width, frames_THWC.shape[3]), dtype=torch.uint8)
+    # Frame by frame, what is in between stays in the processor's cache: three to four times faster.
+    for frame_HWC, resized_HWC in zip(frames_THWC, resized_THWC, strict=True):
+        source = frame_HWC.index_select(0, rows).to(torch.int32)
+        sums = source.index_select(1, left).mul_(weight_left[:, None])
+        sums.add_(source.index_select(1, right).mul_(weight_right[:, None])).bitwise_right_shift_(4)
 
-    above = sums.index_select(1, row_of[:height]).mul_(weight_top[:, None, None]).bitwise_right_shift_(16)
-    below = sums.index_select(1, row_of[height:]).mul_(weight_bottom[:, None, None]).bitwise_right_shift_(16)
-    return above.add_(below).add_(2).bitwise_right_shift_(2).to(torch.uint8)
+        above = sums.index_select(0, row_of[:height]).mul_(weight_top[:, None, None]).bitwise_right_shift_(16)
+        below = sums.index_select(0, row_of[height:]).mul_(weight_bottom[:, None, None])
+        above.add_(below.bitwise_right_shift_(16)).add_(2).bitwise_right_shift_(2)
+        resized_HWC.copy_(above)
+    return resized_THWC
 
 
 def _taps(size_in: int, size_out: int, *, clamp_weights: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -78,6 +83,12 @@ def _taps(size_in: int, size_out: int, *, clamp_weights: bool) -> tuple[Tensor, 
     )
 
 
+def short_side_size(height: int, width: int, *, short_side: int) -> tuple[int, int]:
+    """Return height and width of a frame whose short side has so many pixels and whose shape is kept."""
+    factor = short_side / min(height, width)
+    return int(height * factor + 0.5), int(width * factor + 0.5)
+
+
 class ShortSideScale(nn.Module):
     """Resize every frame so that its short side has ``size`` pixels and its shape is kept.
 
@@ -101,11 +112,8 @@ class ShortSideScale(nn.Module):
 
     def forward(self, video: Tensor) -> Tensor:
         """Map uint8 (C, T, H, W) to uint8 (C, T, h, w) with ``min(h, w) == size``."""
-        height, width = video.shape[-2:]
-        factor = self.size / min(height, width)
-        return resize(
-            video, height=int(height * factor + 0.5), width=int(width * factor + 0.5), exact=self.exact
-        )
+        height, width = short_side_size(*video.shape[-2:], short_side=self.size)
+        return resize(video, height=height, width=width, exact=self.exact)
 
     def extra_repr(self) -> str:
         """Name the settings in the module's repr."""
