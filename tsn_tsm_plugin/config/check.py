@@ -119,6 +119,13 @@ def _storage(cfg: CfgNode) -> Iterator[Fault]:
             "DATA.FRAME_TEMPLATE",
             f"must hold one field for a number, such as 'img_{{:05}}.jpg', got {template!r}",
         )
+    if cfg.DATA.SCALE_IN_DECODER and cfg.DATA.FORMAT == "frames":
+        yield "DATA.SCALE_IN_DECODER", "must be off with DATA.FORMAT frames: images are not read by FFmpeg"
+    if cfg.DATA.SCALE_IN_DECODER and cfg.DATA.DECODING_BACKEND not in ("auto", "pyav"):
+        yield (
+            "DATA.SCALE_IN_DECODER",
+            f"must be off with DATA.DECODING_BACKEND {cfg.DATA.DECODING_BACKEND!r}: only 'pyav' can",
+        )
     if cfg.DATA.MULTI_LABEL and cfg.TRAIN.CLASS_BALANCED:
         yield "TRAIN.CLASS_BALANCED", "must be off with DATA.MULTI_LABEL: a video there has no one class"
 

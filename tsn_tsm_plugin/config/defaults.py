@@ -112,6 +112,10 @@ _C.DATA.PREPARE = ""
 _C.DATA.NUM_FRAMES = 8
 # Decoder: "auto" or a registered name ("pyav", "torchcodec", "decord").
 _C.DATA.DECODING_BACKEND = "auto"
+# Scale to the short side in the pass of FFmpeg that converts to RGB, in training and in evaluation. Pixels
+# differ from those of the references by 1.3 levels on average (brighter by 1.1) and by up to 31. For 8 frames
+# of 424x320 that saves 6 of 61 ms in evaluation, whose resize is exact, and costs 2 of 54 ms in training.
+_C.DATA.SCALE_IN_DECODER = False
 # Unreadable videos that an epoch may leave out before the run stops.
 _C.DATA.MAX_BAD_VIDEOS = 0
 # Mean and standard deviation of each RGB channel, in 0-255.

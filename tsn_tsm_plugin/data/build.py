@@ -95,7 +95,7 @@ def build_dataset(cfg: CfgNode, split: str) -> VideoListDataset:
         entries,
         index_sampler=build_index_sampler(cfg, split),
         clip_transform=build_clip_transform(cfg, split),
-        open_video=_build_opener(cfg),
+        open_video=_build_opener(cfg, split),
         seed=cfg.RNG_SEED,
     )
 
@@ -115,14 +115,17 @@ def _read_entries(cfg: CfgNode, list_file: str, *, prefix: str) -> Sequence[List
     )
 
 
-def _build_opener(cfg: CfgNode) -> OpenVideo:
+def _build_opener(cfg: CfgNode, split: str) -> OpenVideo:
     if cfg.DATA.FORMAT == "frames":
         return functools.partial(
             open_frame_folder, template=cfg.DATA.FRAME_TEMPLATE, start_index=cfg.DATA.FRAME_START_INDEX
         )
-    if cfg.DATA.FORMAT == "shards":
-        return functools.partial(ShardedVideoReader, decoder=cfg.DATA.DECODING_BACKEND)
-    return functools.partial(open_video_file, decoder=cfg.DATA.DECODING_BACKEND)
+    short_side = cfg.DATA.TRAIN_SHORT_SIDE if split == "train" else cfg.DATA.TEST_SHORT_SIDE
+    return functools.partial(
+        ShardedVideoReader if cfg.DATA.FORMAT == "shards" else open_video_file,
+        decoder=cfg.DATA.DECODING_BACKEND,
+        short_side=short_side if cfg.DATA.SCALE_IN_DECODER else 0,
+    )
 
 
 def _classes(entries: Sequence[ListedVideo]) -> list[int]:

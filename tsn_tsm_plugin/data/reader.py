@@ -79,19 +79,44 @@ class VideoReader:
         path: The video file.
         decoder: A name in the ``DECODERS`` registry; ``"auto"`` is ``"pyav"``.
         num_threads: Threads of the decoder; 1 is right inside data-loader workers.
+        short_side: Scale frames to that many pixels of their short side, in the pass that converts them to
+            RGB; 0 keeps their size. Pixels differ from those of `ShortSideScale`; ``DATA.SCALE_IN_DECODER``
+            says by how much. Only ``"pyav"`` can.
+        cache_mib: Memory for decoded frames, mostly 4:2:0, that are kept from one ``read`` to the next, for
+            repeated and overlapping views; 0 keeps none. Only ``"pyav"`` can.
 
     Raises:
         VideoError: If the file is no readable video; starts with the path and says what to do.
+        ValueError: If a number is out of range, or the decoder cannot do what is asked for.
     """
 
-    def __init__(self, path: str | os.PathLike[str], decoder: str = "auto", *, num_threads: int = 1) -> None:
-        if num_threads < 1:
-            raise ValueError(f"num_threads must be at least 1, got {num_threads}.")
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        decoder: str = "auto",
+        *,
+        num_threads: int = 1,
+        short_side: int = 0,
+        cache_mib: int = 0,
+    ) -> None:
         self.path = os.fspath(path)
         self.decoder = DEFAULT_DECODER if decoder == "auto" else decoder
         self.num_threads = num_threads
+        self.short_side = short_side
+        self.cache_mib = cache_mib
+        self._check_options()
         self._opened: Any = None
         self._open()
+
+    def _check_options(self) -> None:
+        for name, least in (("num_threads", 1), ("short_side", 0), ("cache_mib", 0)):
+            value = getattr(self, name)
+            if value < least:
+                raise ValueError(f"{name} must be at least {least}, got {value}.")
+            if value and least == 0 and self.decoder != "pyav":
+                raise ValueError(
+                    f"{name} must be 0 with decoder {self.decoder!r}, got {value}. Use decoder 'pyav'."
+                )
 
     def _open(self) -> Any:
         if self._opened is None:
@@ -103,7 +128,10 @@ class VideoReader:
             except OSError as error:  # Such as a name that is too long.
                 reason = f"{self.path}: cannot be found ({error.strerror}). Check the path."
                 raise VideoError(reason) from error
-            self._opened = decoder_class(self.path, num_threads=self.num_threads)
+            options = {"num_threads": self.num_threads}
+            if self.decoder == "pyav":
+                options |= {"short_side": self.short_side, "cache_bytes": self.cache_mib << 20}
+            self._opened = decoder_class(self.path, **options)
         return self._opened
 
     @property

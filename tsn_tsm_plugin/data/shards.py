@@ -189,19 +189,20 @@ class ShardedVideoReader:
     Args:
         video: Where it is.
         decoder: ``"auto"`` or a registered decoder's name.
+        short_side: See `VideoReader`.
 
     Raises:
         VideoError: If the shard cannot be fetched or is cut short, or it is no readable video; starts with
             the shard and the name.
     """
 
-    def __init__(self, video: ShardedVideo, *, decoder: str = "auto") -> None:
+    def __init__(self, video: ShardedVideo, *, decoder: str = "auto", short_side: int = 0) -> None:
         self._video = video
         self._copy: IO[bytes] = tempfile.NamedTemporaryFile(suffix=Path(video.name).suffix)  # noqa: SIM115
         try:
             self._copy.write(_read_slice(video))
             self._copy.flush()
-            self._reader = VideoReader(self._copy.name, decoder)
+            self._reader = VideoReader(self._copy.name, decoder, short_side=short_side)
         except VideoError as error:
             self._copy.close()
             raise self._named(error) from error

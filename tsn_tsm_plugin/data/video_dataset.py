@@ -58,12 +58,13 @@ OpenVideo = Callable[[Any], FrameReader]
 """From an element of the list to its opened video."""
 
 
-def open_video_file(entry: VideoEntry, *, decoder: str = "auto") -> VideoReader:
+def open_video_file(entry: VideoEntry, *, decoder: str = "auto", short_side: int = 0) -> VideoReader:
     """Open a video file, fetched first if its path is a URL.
 
     Args:
         entry: Line of the list.
         decoder: ``"auto"`` or a registered decoder's name.
+        short_side: See `VideoReader`.
 
     Raises:
         VideoError: If it cannot be fetched or is no readable video.
@@ -74,7 +75,7 @@ def open_video_file(entry: VideoEntry, *, decoder: str = "auto") -> VideoReader:
         raise VideoError(
             f"{entry.path}: cannot be fetched ({error}). Check the URL and its access."
         ) from error
-    return VideoReader(path, decoder)
+    return VideoReader(path, decoder, short_side=short_side)
 
 
 def open_frame_folder(entry: VideoEntry, *, template: str, start_index: int) -> FrameFolderReader:

@@ -29,3 +29,15 @@ def test_a_template_without_one_is_refused(recipe, template):
 def test_an_unknown_format_is_refused(recipe):
     with pytest.raises(ConfigError, match="DATA.FORMAT must be one of 'videos', 'frames', 'shards'"):
         load_cfg(recipe, ["DATA.FORMAT=folder"])
+
+
+@pytest.mark.parametrize(
+    "other, rule",
+    [
+        ("DATA.FORMAT=frames", "must be off with DATA.FORMAT frames: images are not read by FFmpeg"),
+        ("DATA.DECODING_BACKEND=decord", "must be off with DATA.DECODING_BACKEND 'decord': only 'pyav' can"),
+    ],
+)
+def test_scaling_in_the_decoder_is_refused_where_nothing_can(recipe, other, rule):
+    with pytest.raises(ConfigError, match=re.escape(f"DATA.SCALE_IN_DECODER {rule}")):
+        load_cfg(recipe, ["DATA.SCALE_IN_DECODER=true", other])

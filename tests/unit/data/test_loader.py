@@ -100,6 +100,17 @@ def test_testing_reads_all_views_crop_major(cfg):
     assert build_dataset(cfg, "test")[0]["video"].shape == (3, 3 * 2 * 4, 32, 32)
 
 
+def test_frames_come_scaled_from_the_decoder_where_the_recipe_says_so(cfg):
+    cfg.DATA.TRAIN_SHORT_SIDE, cfg.DATA.TEST_SHORT_SIDE = 40, 36
+    cfg.DATA.SCALE_IN_DECODER = True
+
+    for split, short_side in (("train", 40), ("val", 36), ("test", 36)):
+        dataset = build_dataset(cfg, split)
+        with dataset.open_video(dataset.entries[0]) as reader:
+            assert reader.short_side == short_side
+        assert dataset[0]["video"].shape[-2:] == (32, 32)
+
+
 def test_the_test_list_is_the_validation_list_unless_it_is_named(cfg, motion, tmp_path):
     lines = (motion / "val.txt").read_text().splitlines()
     (tmp_path / "two.txt").write_text("\n".join(lines[:2]))

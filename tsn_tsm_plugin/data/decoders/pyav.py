@@ -16,10 +16,11 @@ from av.video.reformatter import VideoReformatter
 from torch import Tensor
 
 from tsn_tsm_plugin.data.decoders.container import DEMUX_ERRORS, damaged, open_container
+from tsn_tsm_plugin.data.decoders.frame_cache import FrameCache
 from tsn_tsm_plugin.data.decoders.frame_index import FrameIndex, Run
 from tsn_tsm_plugin.data.decoders.packet_scan import scan_packets
 from tsn_tsm_plugin.data.decoders.pictures import UnverifiedStreamError
-from tsn_tsm_plugin.data.decoders.rgb import RgbCollector
+from tsn_tsm_plugin.data.decoders.rgb import RgbCollector, scaled_size
 from tsn_tsm_plugin.errors import VideoError
 from tsn_tsm_plugin.log import get_logger
 
@@ -41,6 +42,8 @@ class PyAVDecoder:
     Args:
         path: A file that FFmpeg can read.
         num_threads: Threads of the decoder.
+        short_side: Pixels of the short side that the pass that converts to RGB gives; 0 keeps the size.
+        cache_bytes: Memory for decoded frames that are kept for the next read; 0 keeps none.
 
     Attributes:
         num_frames: How many frames a plain decode of the whole file gives.
@@ -58,9 +61,18 @@ class PyAVDecoder:
         VideoError: If the file is no video, damaged or cut short.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, num_threads: int = 1) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        num_threads: int = 1,
+        short_side: int = 0,
+        cache_bytes: int = 0,
+    ) -> None:
         self.path = os.fspath(path)
         self.num_threads = num_threads
+        self.short_side = short_side
+        self._cache = FrameCache(cache_bytes)
         self.frame_seconds: list[float] | None = None
         self.is_seekable = False
         self._index: FrameIndex | None = None
@@ -72,7 +84,9 @@ class PyAVDecoder:
         with closing(container):
             self.stream_index = stream.index
             self.fps = float(stream.average_rate or stream.guessed_rate or 0)
-            self.width, self.height = stream.codec_context.width, stream.codec_context.height
+            context = stream.codec_context
+            self._frame_pixels = context.height * context.width
+            self.height, self.width = scaled_size(context.height, context.width, short_side)
             self.pix_fmt = stream.codec_context.pix_fmt or "unknown"
             self.is_interlaced = stream.codec_context.field_order > _PROGRESSIVE
             self.format_names = frozenset(container.format.name.split(","))
@@ -83,7 +97,7 @@ class PyAVDecoder:
             else:
                 self._index, self._packets = scanned.index, scanned.packets
                 self.frame_seconds, self.is_seekable = scanned.frame_seconds, scanned.is_seekable
-                self._context = self._prepared(stream.codec_context)
+                self._context = self._prepared(context)
         self.num_frames = self._count_plainly() if self._index is None else len(self._index.frames)
         if self.num_frames == 0:
             raise VideoError(f"{self.path}: its video stream holds no frame. Remove it from the list.")
@@ -114,9 +128,18 @@ class PyAVDecoder:
         return self._read_plainly(indices)
 
     def close(self) -> None:
-        """Release the packets and the decoder; reading again takes them from the file."""
+        """Release packets, decoder and kept frames; reading again takes them from the file."""
         self._packets = None
         self._context = None
+        self._cache.clear()
+
+    def _collector(self, indices: Sequence[int]) -> RgbCollector:
+        """Return a collector that has what is kept of the frames."""
+        collector = RgbCollector(self.path, indices, self._reformatter, short_side=self.short_side)
+        for index in set(indices):
+            if (frame := self._cache.get(index)) is not None:
+                collector.offer(index, frame)
+        return collector
 
     def _give_up_sparse_reading(self, doubt: Exception) -> None:
         logger.debug("%s: decoding from the start: %s", self.path, doubt)
@@ -133,8 +156,10 @@ class PyAVDecoder:
         return context
 
     def _read_sparsely(self, index: FrameIndex, indices: Sequence[int]) -> Tensor:
-        wanted = {index.frames[frame]: frame for frame in indices}
-        collector = RgbCollector(self.path, indices, self._reformatter)
+        collector = self._collector(indices)
+        if collector.is_complete:
+            return collector.tensor()
+        number_of = {packet: number for number, packet in enumerate(index.frames)}
         with ExitStack() as stack:
             if self._context is None or self._packets is None:
                 container, stream = open_container(self.path)
@@ -143,13 +168,19 @@ class PyAVDecoder:
                 packet_at = _packets_from_file(container.demux(stream))
             else:
                 packet_at = self._packets.__getitem__
-            for run in index.runs(indices):
+            for run in index.runs(self._worth_decoding(index, collector.missing)):
                 for packet, frame in self._decode_run(self._context, run, packet_at):
-                    if packet in wanted:
-                        collector.offer(wanted[packet], frame)
+                    self._cache.put(number_of[packet], frame)
+                    collector.offer(number_of[packet], frame)
         if self.num_threads > 1:
             self._context = None  # Threads would not survive a fork.
         return collector.tensor()
+
+    def _worth_decoding(self, index: FrameIndex, missing: set[int]) -> set[int]:
+        """Add the rest of their groups of pictures where the cache keeps it: later reads decode nothing."""
+        starts = {index.start[index.frames[number]] for number in missing}
+        groups = {number for number, packet in enumerate(index.frames) if index.start[packet] in starts}
+        return groups if self._cache.can_keep(len(groups), self._frame_pixels) else missing
 
     def _decode_run(
         self, context: VideoCodecContext, run: Run, packet_at: Callable[[int], av.Packet]
@@ -186,8 +217,11 @@ class PyAVDecoder:
         return sum(1 for _ in self._plain_frames())
 
     def _read_plainly(self, indices: Sequence[int]) -> Tensor:
-        collector = RgbCollector(self.path, indices, self._reformatter)
+        collector = self._collector(indices)
+        if collector.is_complete:
+            return collector.tensor()
         for number, frame in enumerate(self._plain_frames()):
+            self._cache.put(number, frame)
             collector.offer(number, frame)
             if collector.is_complete:
                 return collector.tensor()

@@ -14,6 +14,12 @@ from torch import Tensor
 
 from tsn_tsm_plugin.data.decoders.container import MAX_FRAME_PIXELS
 from tsn_tsm_plugin.errors import VideoError
+from tsn_tsm_plugin.transforms.resize import short_side_size
+
+
+def scaled_size(height: int, width: int, short_side: int) -> tuple[int, int]:
+    """Return height and width as `ShortSideScale` makes them; unchanged where the short side is 0."""
+    return short_side_size(height, width, short_side=short_side) if short_side else (height, width)
 
 
 class RgbCollector:
@@ -23,22 +29,29 @@ class RgbCollector:
         path: The video, for messages.
         indices: Frames to collect, in any order, repeats allowed.
         reformatter: Keeps the scaler's tables from one read to the next.
+        short_side: Pixels that the same pass of the scaler gives the frames' short side; 0 leaves their size.
+
+    Attributes:
+        missing: Frames that are yet to come.
     """
 
-    def __init__(self, path: str, indices: Sequence[int], reformatter: VideoReformatter) -> None:
+    def __init__(
+        self, path: str, indices: Sequence[int], reformatter: VideoReformatter, *, short_side: int = 0
+    ) -> None:
         self._path = path
         self._reformatter = reformatter
+        self._short_side = short_side
         self._places: defaultdict[int, list[int]] = defaultdict(list)
         for place, index in enumerate(indices):
             self._places[index].append(place)
         self._num_places = len(indices)
-        self._num_missing = len(self._places)
+        self.missing = set(self._places)
         self._frames_THWC: np.ndarray | None = None
 
     @property
     def is_complete(self) -> bool:
         """Whether every frame has come."""
-        return self._num_missing == 0
+        return not self.missing
 
     def offer(self, index: int, frame: VideoFrame) -> None:
         """Take the frame if it is wanted.
@@ -46,27 +59,28 @@ class RgbCollector:
         Raises:
             VideoError: If its size is not that of the frames before it.
         """
-        places = self._places.get(index)
-        if places is None:
+        if index not in self.missing:
             return
-        shape = (frame.height, frame.width, 3)
+        height, width = scaled_size(frame.height, frame.width, self._short_side)
+        shape = (height, width, 3)
         if self._frames_THWC is None:
-            if frame.height * frame.width > MAX_FRAME_PIXELS:
+            if max(frame.height * frame.width, height * width) > MAX_FRAME_PIXELS:
                 raise VideoError(
                     f"{self._path}: frame {index} has {frame.width}x{frame.height} pixels: damaged."
                 )
             self._frames_THWC = np.empty((self._num_places, *shape), np.uint8)
         elif self._frames_THWC.shape[1:] != shape:
-            height, width = self._frames_THWC.shape[1:3]
+            others = self._frames_THWC.shape
             raise VideoError(
-                f"{self._path}: frame {index} is {frame.width}x{frame.height}, others are {width}x{height}. "
+                f"{self._path}: frame {index} is {width}x{height}, others are {others[2]}x{others[1]}. "
                 "Frames of one read must have one size: re-encode the video to one size."
             )
         # One thread: the scaler's own threads would not survive a fork.
-        rgb_HWC = self._reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
-        for place in places:
+        rgb = self._reformatter.reformat(frame, width, height, "rgb24", interpolation="BILINEAR", threads=1)
+        rgb_HWC = rgb.to_ndarray()
+        for place in self._places[index]:
             self._frames_THWC[place] = rgb_HWC
-        self._num_missing -= 1
+        self.missing.remove(index)
 
     def tensor(self) -> Tensor:
         """Return uint8 RGB (T, C, H, W), stored as (T, H, W, C)."""

@@ -105,8 +105,8 @@ class Transcoding:
 
     x264's ``fastdecode`` leaves out what makes decoding slow, arithmetic coding and the deblocking filter. B
     frames are never references, so that readers skip all that are not wanted. How much faster 8 segments of a
-    10 s clip are read than from what x264 writes by default (crf 23, 340x256, 389 KiB), and what encoding that
-    anew with crf 20 costs:
+    10 s clip are read than from what x264 writes by default (crf 23, 340x256, 389 KiB), and what encoding
+    that anew with crf 20 costs:
 
     =========  =====================  =====================  ===============================
     keyframe   x264's defaults        ``fastdecode``         and B frames never references
