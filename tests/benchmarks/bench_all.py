@@ -31,9 +31,12 @@ def arguments_of(name: str, args: argparse.Namespace) -> list[str] | str:
         return common if args.has_gpu else [*common, "--batch", "4", "--size", "112"]
     if name == "bench_export.py":
         return ["--weights", args.weights] if args.weights else "needs a trained network: give --weights"
-    if name == "bench_reading.py" and not args.video.is_file():
-        return f"needs the video {args.video.name} beside the checkout, in shared/videos"
-    return [str(args.video)] if name == "bench_reading.py" and args.video != VIDEO else []
+    if name in ("bench_reading.py", "bench_loading.py", "bench_views.py"):
+        if not args.video.is_file():
+            return f"needs the video {args.video.name} beside the checkout, in shared/videos"
+        videos = [str(args.video)] if name == "bench_reading.py" and args.video != VIDEO else []
+        return [*videos, *(["--write"] if args.write else [])]
+    return []
 
 
 def run_all(folder: Path, args: argparse.Namespace) -> dict[str, str]:

@@ -1,19 +1,22 @@
-"""TSM networks of other projects, to be measured beside ours; whoever is absent is reported, not guessed.
+"""What other projects have, to be measured beside ours; whoever is absent is reported, not guessed.
 
 Axes: B videos, C channels, T frames, H rows, W columns, K classes.
 """
 
 import contextlib
+import importlib.metadata
 import importlib.util
 import io
 import logging
 import sys
 import types
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 import torchvision
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 
 class MMAction2TSM(nn.Module):
@@ -112,3 +115,58 @@ def give_statistics_(model: nn.Module) -> None:
         if isinstance(module, nn.BatchNorm2d):
             torch.nn.init.normal_(module.running_mean, std=0.1)
             torch.nn.init.uniform_(module.running_var, 0.5, 1.5)
+
+
+def mmaction2_dataset(list_file: Path, *, split: str) -> Dataset:
+    """Create MMAction2's videos with the pipeline of its TSM-R50 recipe on Kinetics, read with decord.
+
+    Args:
+        list_file: Lines ``path label``, relative to its folder.
+        split: ``"train"``, or ``"val"`` for one centre crop.
+
+    Raises:
+        ImportError: If MMAction2 or what it needs is missing.
+    """
+    logging.disable(logging.WARNING)  # It tells of what it deprecates.
+    import cv2
+    from mmaction.datasets import VideoDataset
+    from mmengine.registry import init_default_scope
+
+    cv2.setNumThreads(0)  # As its default_runtime.py does.
+    init_default_scope("mmaction")
+    is_val = split == "val"
+    scales = {"scales": (1, 0.875, 0.75, 0.66), "max_wh_scale_gap": 1, "num_fixed_crops": 13}
+    augmentation = [
+        {"type": "MultiScaleCrop", "input_size": 224, "random_crop": False, **scales},
+        {"type": "Resize", "scale": (224, 224), "keep_ratio": False},
+        {"type": "Flip", "flip_ratio": 0.5},
+    ]
+    pipeline = [
+        {"type": "DecordInit", "io_backend": "disk"},
+        {"type": "SampleFrames", "clip_len": 1, "frame_interval": 1, "num_clips": 8, "test_mode": is_val},
+        {"type": "DecordDecode"},
+        {"type": "Resize", "scale": (-1, 256)},
+        *([{"type": "CenterCrop", "crop_size": 224}] if is_val else augmentation),
+        {"type": "FormatShape", "input_format": "NCHW"},
+        {"type": "PackActionInputs"},
+    ]
+    dataset = VideoDataset(
+        ann_file=str(list_file),
+        pipeline=pipeline,
+        data_prefix={"video": str(list_file.parent)},
+        test_mode=is_val,
+    )
+    dataset[0]  # Some warnings come with the first file.
+    logging.disable(logging.NOTSET)
+    return dataset
+
+
+def versions_of(packages: Sequence[str]) -> str:
+    """Name the versions of packages, and which are absent."""
+    found = []
+    for package in packages:
+        try:
+            found.append(f"{package} {importlib.metadata.version(package)}")
+        except importlib.metadata.PackageNotFoundError:
+            found.append(f"{package} absent")
+    return ", ".join(found)
