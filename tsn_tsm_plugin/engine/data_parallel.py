@@ -4,6 +4,8 @@ Source: Li et al., "PyTorch Distributed: Experiences on Accelerating Data Parall
 arXiv:2006.15704.
 """
 
+import inspect
+
 import torch
 import torch.distributed as dist
 from torch import nn
@@ -11,6 +13,10 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compr
 from torch.nn.parallel import DistributedDataParallel
 
 from tsn_tsm_plugin.errors import ConfigError
+
+_OPTIONS = inspect.signature(DistributedDataParallel).parameters
+# PyTorch 2.15 warns of the older name.
+_SYNC_BUFFERS = "forward_sync_buffers" if "forward_sync_buffers" in _OPTIONS else "broadcast_buffers"
 
 
 def data_parallel(
@@ -41,7 +47,7 @@ def data_parallel(
     wrapped = DistributedDataParallel(
         model,
         device_ids=[device.index] if device.type == "cuda" else None,
-        broadcast_buffers=False,
+        **{_SYNC_BUFFERS: False},
         bucket_cap_mb=bucket_cap_mb,
         static_graph=static_graph,
         gradient_as_bucket_view=gradient_as_bucket_view,
