@@ -122,3 +122,10 @@ def test_kept_frames_are_as_decoded(video):
     kept = decoder._cache.get(0)
 
     assert kept.format.name == "yuv420p"
+
+
+@pytest.mark.parametrize("num_frames, frame_bytes, fits", [(3, 250, True), (4, 250, False), (4, 0, False)])
+def test_frames_fit_with_a_third_more_for_padding_and_never_without_a_known_size(
+    num_frames, frame_bytes, fits
+):
+    assert FrameCache(1000).can_keep(num_frames, frame_bytes) is fits

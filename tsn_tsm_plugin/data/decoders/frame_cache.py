@@ -4,7 +4,7 @@ from collections import OrderedDict
 
 from av import VideoFrame
 
-_BYTES_PER_PIXEL = 2.0  # 1.5 and padding
+_PADDING = 4 / 3  # of rows, as decoders want them
 
 
 class FrameCache:
@@ -26,9 +26,9 @@ class FrameCache:
         """Return the number of frames."""
         return len(self._frames)
 
-    def can_keep(self, num_frames: int, frame_pixels: int) -> bool:
-        """Return whether so many frames of 4:2:0 fit in, their rows padded as decoders do."""
-        return num_frames * frame_pixels * _BYTES_PER_PIXEL <= self.max_bytes
+    def can_keep(self, num_frames: int, frame_bytes: int) -> bool:
+        """Return whether so many frames fit in, of so many bytes each without padding (0: not known)."""
+        return 0 < num_frames * frame_bytes * _PADDING <= self.max_bytes
 
     def get(self, index: int) -> VideoFrame | None:
         """Return a frame if it is here."""

@@ -85,7 +85,8 @@ class PyAVDecoder:
             self.stream_index = stream.index
             self.fps = float(stream.average_rate or stream.guessed_rate or 0)
             context = stream.codec_context
-            self._frame_pixels = context.height * context.width
+            bits_per_pixel = context.format.padded_bits_per_pixel if context.format else 0
+            self._frame_bytes = context.height * context.width * bits_per_pixel // 8
             self.height, self.width = scaled_size(context.height, context.width, short_side)
             self.pix_fmt = stream.codec_context.pix_fmt or "unknown"
             self.is_interlaced = stream.codec_context.field_order > _PROGRESSIVE
@@ -180,7 +181,7 @@ class PyAVDecoder:
         """Add the rest of their groups of pictures where the cache keeps it: later reads decode nothing."""
         starts = {index.start[index.frames[number]] for number in missing}
         groups = {number for number, packet in enumerate(index.frames) if index.start[packet] in starts}
-        return groups if self._cache.can_keep(len(groups), self._frame_pixels) else missing
+        return groups if self._cache.can_keep(len(groups), self._frame_bytes) else missing
 
     def _decode_run(
         self, context: VideoCodecContext, run: Run, packet_at: Callable[[int], av.Packet]
