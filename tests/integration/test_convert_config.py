@@ -148,6 +148,20 @@ def test_what_was_not_carried_over_is_said_and_stands_on_top_of_the_recipe(tmp_p
     assert text.startswith("# Converted from leaf.py.\n")
 
 
+def test_a_name_that_other_settings_were_written_with_is_not_said_to_be_lost(tmp_path, capsys):
+    more = "pairs = {2: 4}\nlost = 5\nmine = dict(depth=lost, pairs=pairs)\n"
+    convert(tmp_path, {"leaf.py": LEAF_1X + more})
+    said = capsys.readouterr().err
+    assert "not carried over: mine.depth = 5" in said and "not carried over: mine.pairs.2 = 4" in said
+    assert "carried over: lost" not in said and "carried over: pairs" not in said
+
+
+def test_optical_flow_is_said_to_be_lost(tmp_path, capsys):
+    flow = "train_dataloader['dataset'] = dict(type='RawframeDataset', modality='Flow')\n"
+    convert(tmp_path, {"leaf.py": LEAF_1X + flow})
+    assert "modality = 'Flow'; only RGB is read here" in capsys.readouterr().err
+
+
 def test_a_recipe_that_still_has_faults_is_written_with_them_said(tmp_path, capsys):
     (tmp_path / "leaf.py").write_text(LEAF_1X.replace("crop_size=224", "crop_size=320"))
     assert convert_config.main([str(tmp_path / "leaf.py")]) == 0

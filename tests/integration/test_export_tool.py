@@ -10,7 +10,9 @@ from support.videos import write_video
 
 from tsn_tsm_plugin.engine.trained import load_trained
 from tsn_tsm_plugin.engine.windows import normalizer
-from tsn_tsm_plugin.models import StreamingTSM
+from tsn_tsm_plugin.models import StreamingTSM, create_tsm, create_tsn
+from tsn_tsm_plugin.models.export import export as export_plan
+from tsn_tsm_plugin.models.export import plan_clip_export
 from tsn_tsm_plugin.tools import export
 
 
@@ -58,6 +60,35 @@ def test_a_clip_scores_alike_in_the_file_and_in_the_network(weights, tmp_path, f
         103.53,
     ]
     assert described["sampling"] == {"kind": "uniform", "frames": 4, "views_in_time": 1}
+
+
+@pytest.mark.extras
+@pytest.mark.parametrize(
+    ("create", "backbone", "options", "size"),
+    [
+        (create_tsn, "densenet161", {}, 64),
+        (create_tsn, "swin_base_patch4_window7_224", {}, 224),
+        (create_tsn, "resnext101_32x4d", {}, 64),
+        (create_tsm, "mobilenet_v2", {}, 64),
+        (create_tsm, "mobileone_s4", {}, 64),
+        (create_tsm, "resnet101", {"causal": True}, 64),
+        (create_tsm, "resnet50", {"non_local": "gaussian"}, 64),
+        (create_tsm, "resnet50", {"non_local": "dot_product"}, 64),
+    ],
+)
+def test_every_family_of_the_zoo_scores_alike_in_onnx(create, backbone, options, size, tmp_path):
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    model = create(backbone=backbone, num_classes=5, num_segments=2, fc_init_std=1.0, **options).eval()
+    out = tmp_path / "model.onnx"
+    export_plan(plan_clip_export(model, num_frames=2, size=size), out, form="onnx")
+    for seed, batch in ((0, 1), (1, 3)):
+        video = torch.randn(batch, 3, 2, size, size, generator=torch.Generator().manual_seed(seed))
+        (scores,) = run_exported(out, {"video": video})
+        with torch.no_grad():
+            expected = model(video)
+        # Scores of random networks have any size.
+        torch.testing.assert_close(scores, expected, atol=1e-3 * float(expected.std()), rtol=0)
 
 
 def test_a_stream_goes_alike_in_the_file_and_in_the_network(weights, tmp_path, form):

@@ -4,7 +4,7 @@ Read are 0.x and 1.x configs of TSN and TSM. Everything that is understood is ta
 is then left was not carried over.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,7 +52,7 @@ class Recipe:
             self.values[key] = value
 
 
-def convert_settings(settings: dict[str, Any], *, num_gpus: int = 8) -> Recipe:
+def convert_settings(settings: dict[str, Any], *, num_gpus: int = 8, helpers: Collection[str] = ()) -> Recipe:
     """Return the recipe of ours.
 
     Example:
@@ -70,6 +70,7 @@ def convert_settings(settings: dict[str, Any], *, num_gpus: int = 8) -> Recipe:
     Args:
         settings: Of the config and its bases; emptied on the way.
         num_gpus: The config holds the batch of one GPU; the batch of ours is this many times larger.
+        helpers: Names whose values stand in other settings too: what is not understood is said there.
     """
     recipe = Recipe()
     _read_model(settings.pop("model", {}), recipe)
@@ -78,7 +79,7 @@ def convert_settings(settings: dict[str, Any], *, num_gpus: int = 8) -> Recipe:
     _read_optimizer(settings, recipe)
     _read_schedule(settings, recipe)
     for name in list(settings):
-        if name in _OF_THE_RUN | _HELPERS or name.endswith("_pipeline"):
+        if name in _OF_THE_RUN | _HELPERS | set(helpers) or name.endswith("_pipeline"):
             del settings[name]
     recipe.notes += [f"not carried over: {name} = {value!r}" for name, value in _leaves(settings)]
     return recipe
@@ -133,6 +134,8 @@ def _read_backbone(backbone: dict[str, Any], recipe: Recipe) -> None:
     recipe.set("TSM.TEMPORAL_POOL", backbone.pop("temporal_pool", None))
     recipe.set("DATA.NUM_FRAMES", backbone.pop("num_segments", None))
     recipe.set("MODEL.PARTIAL_BN", backbone.pop("partial_bn", None))
+    if backbone.get("num_stages") == 4:  # All there are.
+        del backbone["num_stages"]
     places, options = backbone.pop("non_local", None), backbone.pop("non_local_cfg", {}) or {}
     if places and any(any(stage) for stage in places if isinstance(stage, list)):
         recipe.set("NONLOCAL.INSTANTIATION", options.get("mode", "embedded_gaussian"))
@@ -218,6 +221,11 @@ def _read_data(settings: dict[str, Any], recipe: Recipe, num_gpus: int) -> None:
         recipe.notes.append(
             "check the paths: here lists are looked up below DATA.PATH_TO_DATA_DIR, and videos below "
             f"DATA.PATH_PREFIX in it (theirs: {root!r}, {val_root!r})"
+        )
+    if train.get("modality", "RGB") != "RGB":
+        recipe.notes.append(
+            f"not carried over: modality = {train['modality']!r}; only RGB is read here, so this recipe is "
+            "another experiment"
         )
     if "Rawframe" in str(train.get("type", "")):
         recipe.set("DATA.FORMAT", "frames")

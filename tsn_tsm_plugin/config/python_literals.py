@@ -27,10 +27,12 @@ class LiteralConfig:
     Attributes:
         settings: Nested dictionaries, lists and plain values by name.
         skipped: What could not be read, each with file and line.
+        helpers: Names that other settings were written with, such as ``lr`` in ``dict(lr=lr)``.
     """
 
     settings: dict[str, Any] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
+    helpers: set[str] = field(default_factory=set)
 
 
 def read_literals(path: str | Path) -> LiteralConfig:
@@ -62,7 +64,7 @@ def read_literals(path: str | Path) -> LiteralConfig:
     own = LiteralConfig()
     for statement in tree.body:
         _read_statement(statement, own, path)
-    merged = LiteralConfig(skipped=own.skipped)
+    merged = LiteralConfig(skipped=own.skipped, helpers=own.helpers)
     bases = own.settings.pop(_BASE, [])
     for base in [bases] if isinstance(bases, str) else bases:
         base_path = path.parent / str(base)
@@ -71,6 +73,7 @@ def read_literals(path: str | Path) -> LiteralConfig:
             continue
         read = read_literals(base_path)
         merged.skipped += read.skipped
+        merged.helpers |= read.helpers
         merged.settings = _merge(merged.settings, read.settings)
     merged.settings = _merge(merged.settings, own.settings)
     return merged
@@ -82,6 +85,8 @@ def _read_statement(statement: ast.stmt, config: LiteralConfig, path: Path) -> N
     try:
         if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
             value = _evaluate(statement.value, config.settings)
+            names = (node.id for node in ast.walk(statement.value) if isinstance(node, ast.Name))
+            config.helpers |= config.settings.keys() & names
             _assign(statement.targets[0], value, config.settings)
             return
     except _NotLiteralError as error:
@@ -149,7 +154,7 @@ def _operate(node: ast.BinOp, names: dict[str, Any]) -> Any:
         are_numbers or (type(left) is type(right) and isinstance(left, str | list))
     ):
         return left + right
-    if isinstance(node.op, ast.Mult) and are_numbers:
+    if isinstance(node.op, ast.Mult) and (are_numbers or (isinstance(left, list) and type(right) is int)):
         return left * right
     if isinstance(node.op, ast.Div) and are_numbers and right:
         return left / right

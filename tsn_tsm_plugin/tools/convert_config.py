@@ -34,7 +34,7 @@ def _convert(args: argparse.Namespace) -> None:
     from tsn_tsm_plugin.config.write import recipe_text
 
     literals = read_literals(args.config)
-    recipe = convert_settings(literals.settings, num_gpus=args.num_gpus)
+    recipe = convert_settings(literals.settings, num_gpus=args.num_gpus, helpers=literals.helpers)
     notes = [f"not read: {skipped}" for skipped in literals.skipped] + recipe.notes
     text, faults = recipe_text(recipe.values, title=f"Converted from {args.config.name}.", notes=notes)
     for line in [*notes, *faults]:

@@ -20,12 +20,14 @@ def test_literals_dict_calls_names_and_sums_are_read(tmp_path):
         '"""What it is."""\n'
         "scale = (-1, 256)\n"
         "steps = [dict(type='Resize', scale=scale), dict(lr=0.01 * 2, **dict(b=1))]\n"
+        "mean = [128, 128] * 2\n"
         "root = 'data/' + 'x'\n"
         "cfg = {'a': {'b': None}}\n"
         "c = cfg['a']\n",
     )
     read = read_literals(path)
     assert read.settings["steps"] == [{"type": "Resize", "scale": [-1, 256]}, {"lr": 0.02, "b": 1}]
+    assert read.settings["mean"] == [128, 128, 128, 128]
     assert read.settings["root"] == "data/x" and read.settings["c"] == {"b": None}
     assert read.skipped == []
 
