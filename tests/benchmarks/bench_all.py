@@ -1,9 +1,10 @@
 """Run every benchmark of this folder that the machine can run, one after the other.
 
-    python tests/benchmarks/bench_all.py [--threads 2] [--weights RUN] [--mit CHECKOUT] [--write]
+    python tests/benchmarks/bench_all.py [--threads 1] [--weights RUN] [--mit CHECKOUT] [--quick | --write]
 
 Each runs in a process of its own. At the end a line per benchmark says whether it ran, failed or could not be
-run and why; the exit code is 1 if one failed. `--write` keeps the notes of those that write one.
+run and why; the exit code is 1 if one failed. `--write` keeps the notes of those that write one; `--quick`
+only shows that they work, in a few minutes.
 """
 
 import argparse
@@ -19,23 +20,40 @@ FOLDER = Path(__file__).resolve().parent
 VIDEO = FOLDER.parents[2] / "shared/videos/arm_wrestling.mp4"
 
 
+# What makes each take seconds: enough to see that it works, not enough for its figures to mean much.
+QUICK: dict[str, list[str]] = {
+    "bench_loading.py": ["--workers", "1", "--epochs", "1"],
+    "bench_network.py": ["--size", "64", "--runs", "2", "--train-runs", "2"],
+    "bench_reading.py": ["--rounds", "1", "--reads", "100"],
+    "bench_scaling.py": ["--ranks", "1", "2", "--backbone", "resnet18", "--size", "32", "--runs", "2"],
+    "bench_streaming.py": ["--backbones", "mobilenet_v2", "--runs", "3"],
+    "bench_training.py": ["--backbone", "resnet18", "--batch", "4", "--size", "32", "--steps", "2"],
+    "bench_views.py": ["--rounds", "1"],
+}
+
+
 def arguments_of(name: str, args: argparse.Namespace) -> list[str] | str:
     """Return the arguments for a benchmark, or why it cannot be run here."""
-    common = ["--threads", str(args.threads), *(["--write"] if args.write else [])]
+    threads = ["--threads", str(args.threads)]
+    write = ["--write"] if args.write else []
+    quick = QUICK.get(name, []) if args.quick else []
     if name == "bench_network.py":
-        return [*common, "--mit", args.mit]
-    if name == "bench_streaming.py":
-        return common
+        return [*threads, *write, "--mit", args.mit, *quick]
+    if name == "bench_memory.py":
+        return [*write, "--mit", args.mit]
+    if name in ("bench_streaming.py", "bench_scaling.py"):
+        return [*threads, *write, *quick]
     if name == "bench_training.py":
         # A laptop's processor needs minutes for the sixteen clips of 224 pixels that it measures by default.
-        return common if args.has_gpu else [*common, "--batch", "4", "--size", "112"]
+        small = [] if args.has_gpu else ["--batch", "4", "--size", "112"]
+        return [*threads, *write, *(quick or small)]
     if name == "bench_export.py":
         return ["--weights", args.weights] if args.weights else "needs a trained network: give --weights"
     if name in ("bench_reading.py", "bench_loading.py", "bench_views.py"):
         if not args.video.is_file():
             return f"needs the video {args.video.name} beside the checkout, in shared/videos"
         videos = [str(args.video)] if name == "bench_reading.py" and args.video != VIDEO else []
-        return [*videos, *(["--write"] if args.write else [])]
+        return [*videos, *write, *quick]
     return []
 
 
@@ -66,7 +84,11 @@ def main(argv: Sequence[str] | None = None, *, folder: Path = FOLDER) -> int:
     parser.add_argument("--weights", default="", help="run folder of a trained network, for bench_export.py")
     parser.add_argument("--mit", default="temporal-shift-module", help="mit-han-lab's clone")
     parser.add_argument("--video", type=Path, default=VIDEO, help="for bench_reading.py")
-    parser.add_argument("--write", action="store_true", help="keep the notes")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument(
+        "--quick", action="store_true", help="small sizes and few runs, whose figures mean little"
+    )
+    length.add_argument("--write", action="store_true", help="keep the notes")
     args = parser.parse_args(argv)
     args.has_gpu = torch.cuda.is_available()
     outcomes = run_all(folder, args)

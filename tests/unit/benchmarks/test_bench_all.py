@@ -1,5 +1,6 @@
 """What runs the benchmarks, on stand-ins for them; and the peers' weights."""
 
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,26 @@ def test_a_failure_does_not_stop_the_others_but_shows_in_the_exit_code(load, tmp
     out = capfd.readouterr().out
     assert code == 1
     assert "failed with exit code 3" in out and "went on" in out
+
+
+def test_quick_runs_keep_no_notes_and_know_only_benchmarks_that_exist(load, capsys):
+    bench = load("bench_all")
+
+    with pytest.raises(SystemExit):
+        bench.main(["--quick", "--write"])
+    assert "not allowed with argument --quick" in capsys.readouterr().err
+    assert all((FOLDER / name).is_file() for name in bench.QUICK)
+
+
+@pytest.mark.parametrize("script", sorted(FOLDER.glob("bench_*.py")), ids=lambda path: path.stem)
+def test_what_each_benchmark_is_given_it_understands(load, script):
+    bench = load("bench_all")
+    args = Namespace(
+        threads=1, write=False, quick=True, weights="", mit="", has_gpu=False, video=Path(__file__)
+    )
+    given = bench.arguments_of(script.name, args)
+    flags = [word for word in given if word.startswith("--")] if isinstance(given, list) else []
+    assert all(f'"{flag}"' in script.read_text() for flag in flags)
 
 
 def test_what_the_machine_cannot_run_is_said_and_not_run(load, tmp_path, capfd):
