@@ -10,6 +10,7 @@ from support.runs import tiny_cfg, write_dataset
 
 from tsn_tsm_plugin import engine
 from tsn_tsm_plugin.engine.checkpoint import list_checkpoints, load_checkpoint
+from tsn_tsm_plugin.engine.metrics_log import read_metrics
 from tsn_tsm_plugin.errors import CheckpointError, ConfigError, DivergedError, RunFolderError
 from tsn_tsm_plugin.models import build_model, load_weights
 
@@ -146,6 +147,25 @@ def test_checkpoints_come_every_so_many_steps(tmp_path, data):
     assert [p.name for p in list_checkpoints(tmp_path / "run" / "checkpoints")] == [
         "step_00000003.pt", "step_00000002.pt",
     ]  # fmt: skip
+
+
+def test_checkpoints_come_every_so_many_minutes(tmp_path, data):
+    minutes = 1e-9  # less than a step takes
+    cfg = tiny_cfg(
+        tmp_path, data=data, TRAIN__CHECKPOINT_MINUTES=minutes, TRAIN__KEEP_CHECKPOINTS=9, SOLVER__MAX_EPOCH=1
+    )
+    engine.train(cfg)
+
+    assert len(list_checkpoints(tmp_path / "run" / "checkpoints")) == 3
+
+
+def test_a_learning_rate_scaled_with_the_batch_is_said_and_used(tmp_path, data):
+    scaled = {"SOLVER__AUTO_SCALE_LR": True, "SOLVER__BASE_BATCH_SIZE": 2, "SOLVER__MAX_EPOCH": 1}
+    engine.train(tiny_cfg(tmp_path, data=data, **scaled))
+
+    assert "lr 0.02, scaled from 0.01 for 2 clips" in (tmp_path / "run" / "log.txt").read_text()
+    rates = [r["train/lr"] for r in read_metrics(tmp_path / "run" / "metrics.jsonl") if "train/lr" in r]
+    assert set(rates) == {0.02}
 
 
 def test_a_full_disk_ends_the_run_with_the_last_checkpoint_kept(tmp_path, data, monkeypatch):

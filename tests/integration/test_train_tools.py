@@ -22,10 +22,10 @@ def runs(tmp_path_factory, data):
     return folder
 
 
-def dump_of(runs, data, out):
+def dump_of(runs, data, out, *opts):
     path = runs / f"{out}.json"
-    recipe = write_recipe(runs, data=data)
-    assert evaluate.main(["--cfg", str(recipe), "--dump", str(path), "OUTPUT_DIR", str(runs / out)]) == 0
+    argv = ["--cfg", str(write_recipe(runs, data=data)), "--dump", str(path)]
+    assert evaluate.main([*argv, "OUTPUT_DIR", str(runs / out), *opts]) == 0
     return path
 
 
@@ -68,7 +68,7 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path, capsys):
     assert "is not a run folder: it has no config.yaml" in capsys.readouterr().err
 
 
-def test_videos_with_several_labels_are_trained_and_measured_by_map(tmp_path):
+def test_videos_with_several_labels_are_trained_and_measured_by_map(tmp_path, capsys):
     data = write_dataset(tmp_path / "data", num_train=8, num_val=4)
     for split in ("train", "val"):
         path = data / f"{split}.txt"
@@ -81,3 +81,6 @@ def test_videos_with_several_labels_are_trained_and_measured_by_map(tmp_path):
     assert [r["val/map"] for r in records if "val/map" in r][-1] == results["map"]
     assert "mAP" in (tmp_path / "run" / "log.txt").read_text()
     assert (tmp_path / "run" / "checkpoints" / "best.pt").exists()
+    dump = str(dump_of(tmp_path, data, "run", "DATA.MULTI_LABEL", "True"))
+    assert ensemble.main([dump, dump]) == 0
+    assert f"mAP {results['map']:6.2f} %" in capsys.readouterr().out

@@ -32,10 +32,11 @@ def accuracies(predictions: Predictions, *, view_average: str) -> dict[str, floa
     """
     if predictions.label.ndim == 2:
         hit_B = predictions.label.gather(1, predictions.top1[:, None])
+        target_BK = predictions.label.to(predictions.scores.dtype)
         return {
             "map": mean_average_precision(predictions.scores, predictions.label),
             "top1": 100.0 * hit_B.double().mean().item(),
-            "loss": F.binary_cross_entropy(predictions.scores, predictions.label).item(),
+            "loss": F.binary_cross_entropy(predictions.scores, target_BK).item(),
         }
     scores_BK, label_B = predictions.scores, predictions.label
     return {

@@ -11,6 +11,7 @@ CSV holds one row per video and view, the first of each video being the average:
 label, prediction, view`` (``mean``, then 0, 1, ...), and a column for each class.
 """
 
+import contextlib
 import csv
 import json
 import pickle
@@ -20,7 +21,7 @@ from typing import IO, Any
 
 import torch
 
-from tsn_tsm_plugin.errors import CheckpointError
+from tsn_tsm_plugin.errors import CheckpointError, RunFolderError
 from tsn_tsm_plugin.evaluation.predictions import Predictions
 
 FORMATS = (".pkl", ".json", ".csv")
@@ -37,15 +38,28 @@ def write_dump(predictions: Predictions, path: Path, *, class_names: list[str], 
 
     Raises:
         ValueError: On another suffix.
+        RunFolderError: If the disk is full or the folder cannot be written; no part of a dump is left.
     """
     if path.suffix not in FORMATS:
         raise ValueError(f"A dump must end in one of {', '.join(FORMATS)}, got {path.name!r}.")
-    path.parent.mkdir(parents=True, exist_ok=True)
     content = {
         "class_names": list(class_names),
         "view_average": view_average,
         "videos": list(_rows(predictions)),
     }
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(content, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+        raise RunFolderError(
+            f"The dump {path} could not be written: {error.strerror or error}. Give a path on a disk with "
+            "room, in a folder that can be written."
+        ) from error
+
+
+def _write(content: dict[str, Any], path: Path) -> None:
     if path.suffix == ".pkl":
         path.write_bytes(pickle.dumps(content))
     elif path.suffix == ".json":

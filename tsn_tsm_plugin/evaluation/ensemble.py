@@ -1,8 +1,10 @@
 """Ensembles: the weighted mean of what several models, or two streams, said about the same videos."""
 
+import math
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from tsn_tsm_plugin.evaluation.predictions import Predictions
 from tsn_tsm_plugin.evaluation.views import average_views
@@ -26,22 +28,38 @@ def combine(members: Sequence[Predictions], *, weights: Sequence[float], how: st
             (several labels). Members of different kinds only compare as probabilities.
 
     Returns:
-        Predictions in the first member's order; the ensemble's score is their only view.
+        Predictions in the first member's order. Their only view are the logits of the ensemble's scores, so
+        that it can be a member of another.
 
     Raises:
         ValueError: If the numbers of weights and members differ, or videos, labels or classes do.
     """
     if len(weights) != len(members):
         raise ValueError(f"There must be one weight for each of {len(members)} dumps, got {len(weights)}.")
-    if sum(weights) <= 0:
+    if not 0 < sum(weights) < math.inf:
         raise ValueError(f"The weights must add up to more than 0, got {list(weights)}.")
     first = members[0]
+    if (first.label.ndim == 2) != (how == "sigmoids"):
+        raise ValueError(
+            "Videos with several labels, and only they, are averaged as sigmoids; got "
+            f"{how!r} for videos with {'several labels' if first.label.ndim == 2 else 'one label'}."
+        )
     total = torch.zeros_like(first.scores, dtype=torch.float64)
     for number, (member, weight) in enumerate(zip(members, weights, strict=True), start=1):
         order = _order_as(first, member, number)
         total += weight * average_views(member.view_logits.double(), how=how)[order]
     scores = total / sum(weights)
-    return Predictions(first.video_index, first.video_name, first.label, scores, scores[:, None])
+    return Predictions(
+        first.video_index, first.video_name, first.label, scores, _logits(scores, how=how)[:, None]
+    )
+
+
+def _logits(scores: Tensor, *, how: str) -> Tensor:
+    """Return what :func:`average_views` makes ``scores`` of."""
+    tiny = torch.finfo(scores.dtype).eps
+    if how == "sigmoids":
+        return scores.logit(eps=tiny)
+    return scores.clamp_min(tiny).log() if how == "probabilities" else scores
 
 
 def _order_as(first: Predictions, other: Predictions, number: int) -> list[int]:

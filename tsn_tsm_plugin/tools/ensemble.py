@@ -22,8 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--average",
         choices=("probabilities", "logits", "sigmoids"),
-        default="probabilities",
-        help="what is averaged over views and dumps [probabilities]",
+        help="what is averaged over views and dumps [probabilities; with several labels per video sigmoids]",
     )
     parser.add_argument(
         "--dump", type=Path, metavar="FILE", help="write the ensemble's scores: .pkl, .json, .csv"
@@ -41,17 +40,18 @@ def _combine(args: argparse.Namespace) -> None:
     read = [read_dump(path) for path in args.dumps]
     class_names = read[0][1]
     weights = args.weights or [1.0] * len(read)
+    how = args.average or ("sigmoids" if read[0][0].label.ndim == 2 else "probabilities")
     try:
-        ensemble = combine([member for member, _ in read], weights=weights, how=args.average)
+        ensemble = combine([member for member, _ in read], weights=weights, how=how)
         if args.dump:
-            write_dump(ensemble, args.dump, class_names=class_names, view_average=args.average)
+            write_dump(ensemble, args.dump, class_names=class_names, view_average=how)
     except ValueError as error:
         raise ConfigError(str(error)) from error
     for path, (member, _), weight in zip(args.dumps, read, weights, strict=True):
-        alone = combine([member], weights=[1.0], how=args.average)
-        results = summarize(alone, class_names=class_names, view_average=args.average)
+        alone = combine([member], weights=[1.0], how=how)
+        results = summarize(alone, class_names=class_names, view_average=how)
         print(f"{format_accuracies(results)}   {path} x {weight:g}")
-    results = summarize(ensemble, class_names=class_names, view_average=args.average)
+    results = summarize(ensemble, class_names=class_names, view_average=how)
     print(f"{format_accuracies(results)}   all together, {len(ensemble)} videos")
 
 

@@ -2,11 +2,12 @@
 
 import csv
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
 
-from tsn_tsm_plugin.errors import CheckpointError
+from tsn_tsm_plugin.errors import CheckpointError, RunFolderError
 from tsn_tsm_plugin.evaluation import Predictions, read_dump, write_dump
 
 NAMES = ["still", "slow"]
@@ -61,3 +62,21 @@ def test_another_file_is_refused_by_name(tmp_path, content):
 def test_another_suffix_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"must end in one of \.pkl, \.json, \.csv, got 'dump\.txt'"):
         write_dump(PREDICTIONS, tmp_path / "dump.txt", class_names=NAMES, view_average="logits")
+
+
+def test_a_full_disk_is_told_and_leaves_no_part_of_a_dump(tmp_path, monkeypatch):
+    def write_half(path, content):
+        path.open("wb").write(content[: len(content) // 2])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", write_half)
+    with pytest.raises(RunFolderError, match=r"dump\.pkl could not be written: No space left on device"):
+        write_dump(PREDICTIONS, tmp_path / "dump.pkl", class_names=NAMES, view_average="logits")
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunFolderError, match=r"dump\.csv could not be written"):
+        write_dump(PREDICTIONS, tmp_path / "file/dump.csv", class_names=NAMES, view_average="logits")

@@ -1,5 +1,8 @@
 """Ensembles: weighted means by hand, videos matched by name."""
 
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -35,6 +38,26 @@ def test_videos_are_matched_by_name():
     assert torch.equal(combine([ONE, swapped], weights=[1, 1], how="logits").scores, ONE.scores.double())
 
 
+@pytest.mark.parametrize("how", ["logits", "probabilities"])
+def test_an_ensemble_can_be_a_member_of_another(how):
+    both = combine([ONE, TWO], weights=[2, 1], how=how)
+
+    torch.testing.assert_close(combine([both], weights=[1], how=how).scores, both.scores)
+
+
+def several_labels(member):
+    return replace(member, label=torch.tensor([[1.0, 1.0], [0.0, 1.0]]))
+
+
+def test_videos_with_several_labels_are_averaged_as_sigmoids():
+    both = combine([several_labels(ONE), several_labels(ONE)], weights=[1, 3], how="sigmoids")
+
+    torch.testing.assert_close(both.scores, torch.sigmoid(ONE.view_logits[:, 0].double()))
+    torch.testing.assert_close(combine([both], weights=[1], how="sigmoids").scores, both.scores)
+    with pytest.raises(ValueError, match="got 'probabilities' for videos with several labels"):
+        combine([several_labels(ONE)], weights=[1], how="probabilities")
+
+
 CLIP = [[0.0, 1.0]]
 
 
@@ -46,6 +69,7 @@ CLIP = [[0.0, 1.0]]
         (member([[[0.0, 1.0, 2.0]]] * 2), [1, 1], "the first has 2, number 2 has 3"),
         (TWO, [1], "one weight for each of 2 dumps, got 1"),
         (TWO, [1, -1], "add up to more than 0"),
+        (TWO, [1, math.nan], "add up to more than 0"),
     ],
 )
 def test_members_that_do_not_fit_are_refused(other, weights, message):
