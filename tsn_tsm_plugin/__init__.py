@@ -21,6 +21,7 @@ _HOME = {
     "load_weights": "models.weights",
     "optimize_for_inference": "models.inference",
     "StreamingTSM": "models.streaming",
+    "keep_freed_memory": "host_memory",
     "VideoReader": "data.reader",
     "segment_indices": "transforms",
     "dense_indices": "transforms",
@@ -45,6 +46,7 @@ __all__ = [
     "engine",
     "evaluation",
     "get_cfg",
+    "keep_freed_memory",
     "layers",
     "list_components",
     "load_cfg",
@@ -61,6 +63,7 @@ if TYPE_CHECKING:
     from tsn_tsm_plugin import config, data, engine, evaluation, layers, models, solver, transforms
     from tsn_tsm_plugin.config import get_cfg, load_cfg
     from tsn_tsm_plugin.data.reader import VideoReader
+    from tsn_tsm_plugin.host_memory import keep_freed_memory
     from tsn_tsm_plugin.models import StreamingTSM, create_tsm, create_tsn
     from tsn_tsm_plugin.models.build import build_model
     from tsn_tsm_plugin.models.inference import optimize_for_inference

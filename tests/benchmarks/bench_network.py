@@ -3,36 +3,45 @@
     python tests/benchmarks/bench_network.py [--threads 1] [--mit CHECKOUT] [--compile] [--write]
 
 All have the same weights and get the same clip. First their scores are compared, and for training the
-gradient of the first convolution; a difference ends the run. Then they take turns. Peers run as they come:
-float32, eager, NCHW. On a CPU the process's own time is taken, which waiting for other processes does not
-lengthen; on a GPU wall time.
+gradient of the first convolution; a difference ends the run. Then they take turns in random order. Peers run
+as they come: float32, eager, NCHW. On a CPU there are two processes: one as a library's user has it, and one
+that keeps its freed memory, as this project's tools do (``tsn_tsm_plugin.keep_freed_memory``). Wall time is
+taken, except with ``--threads 1``, where it is the process's own time, which waiting for other processes
+does not lengthen.
 """
 
 import argparse
 import copy
 import importlib.metadata
+import multiprocessing
 import os
+import random
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import peers
 import torch
-from measuring import hardware_name, interleave
+from measuring import hardware_name, synchronize
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tsn_tsm_plugin import create_tsm, create_tsn, optimize_for_inference
+from tsn_tsm_plugin import create_tsm, create_tsn, keep_freed_memory, optimize_for_inference
 
-OURS = "tsn_tsm_plugin"
 PLAIN = "plain ResNet-50"
+TSN, TSM = "tsn_tsm_plugin, TSN", "tsn_tsm_plugin, TSM"
 NUM_SEGMENTS, NUM_CLASSES = 8, 400
 PACKAGES = ("torch", "torchvision", "mmaction2", "mmcv-lite", "mmengine")
 TOLERANCE = 1e-4  # of the standard deviation
 BF16_TOLERANCE = 0.1
+NUM_WARM = 2
 
+Ways = dict[str, Callable[[], object]]
 Times = Mapping[str, list[float]]
 
 
@@ -41,8 +50,8 @@ def create_networks(checkout: Path, device: torch.device) -> tuple[dict[str, nn.
     options = {"num_segments": NUM_SEGMENTS, "num_classes": NUM_CLASSES}
     torch.manual_seed(0)
     ours = create_tsm(dropout_rate=0.0, **options)
-    plain = create_tsn(dropout_rate=0.0, **options)
-    networks: dict[str, nn.Module] = {PLAIN: plain, OURS: ours}
+    tsn = create_tsn(dropout_rate=0.0, **options)
+    networks: dict[str, nn.Module] = {PLAIN: peers.plain(**options), TSN: tsn, TSM: ours}
     absent = []
     for name, create in [
         ("MMAction2", lambda: peers.mmaction2(**options)),
@@ -71,39 +80,43 @@ def deviation(scores: Tensor, expected: Tensor) -> float:
 
 
 @torch.no_grad()
-def time_inference(
+def inference_ways(
     networks: dict[str, nn.Module], args: argparse.Namespace, device: torch.device
-) -> tuple[Times, dict[str, float]]:
-    """Return seconds of the forward passes, and how far each one's scores are from ours."""
-    ways = {name: network.eval() for name, network in networks.items()}
-    ours = ways[OURS]
-    ways[f"{OURS}, optimised, float32"] = optimize_for_inference(ours)
-    ways[f"{OURS}, optimised, bf16"] = optimize_for_inference(ours, dtype=torch.bfloat16)
+) -> tuple[Ways, dict[str, float]]:
+    """Return forward passes, and how far each one's scores are from ours."""
+    evaluated = {name: network.eval() for name, network in networks.items()}
+    ours = evaluated[TSM]
+    evaluated[f"{TSM}, optimised, float32"] = optimize_for_inference(ours)
+    evaluated[f"{TSM}, optimised, bf16"] = optimize_for_inference(ours, dtype=torch.bfloat16)
     if args.compile:
-        ways[f"{OURS}, optimised, bf16, compiled"] = optimize_for_inference(
+        evaluated[f"{TSM}, optimised, bf16, compiled"] = optimize_for_inference(
             ours, dtype=torch.bfloat16, compile=True
         )
     clip = torch.randn(args.batch, 3, NUM_SEGMENTS, args.size, args.size, device=device)
-    expected = ours(clip)
-    deviations = {name: deviation(network(clip), expected) for name, network in ways.items() if name != PLAIN}
+    expected = {name: ours(clip) for name in evaluated} | {
+        name: evaluated[PLAIN](clip) for name in (PLAIN, TSN)
+    }
+    deviations = {name: deviation(network(clip), expected[name]) for name, network in evaluated.items()}
     refuse_differences(deviations)
-    calls = {name: (lambda network=network: network(clip)) for name, network in ways.items()}
-    return interleave(calls, num_runs=args.runs, device=device), deviations
+    forward = torch.no_grad()(lambda network: network(clip))
+    return {
+        name: (lambda network=network: forward(network)) for name, network in evaluated.items()
+    }, deviations
 
 
-def time_training(
+def training_ways(
     networks: dict[str, nn.Module], args: argparse.Namespace, device: torch.device
-) -> tuple[Times, dict[str, float]]:
-    """Return seconds of training steps, and how far each one's first gradient is from ours."""
-    networks = {name: network.train() for name, network in networks.items()}
+) -> tuple[Ways, dict[str, float]]:
+    """Return training steps, and how far each one's first gradient is from ours."""
+    networks = {name: network.train() for name, network in networks.items() if name != TSN}
     gradients = {name: first_gradient(network) for name, network in networks.items() if name != PLAIN}
-    deviations = {name: deviation(grad, gradients[OURS]) for name, grad in gradients.items()}
+    deviations = {name: deviation(grad, gradients[TSM]) for name, grad in gradients.items()}
     refuse_differences(deviations)
     clip = torch.randn(args.train_batch, 3, NUM_SEGMENTS, args.size, args.size, device=device)
     labels = torch.arange(args.train_batch, device=device)
     steps = {name: training_step(network, clip, labels) for name, network in networks.items()}
-    steps[f"{OURS}, bf16 autocast"] = training_step(networks[OURS], clip, labels, dtype=torch.bfloat16)
-    return interleave(steps, num_runs=args.train_runs, device=device, num_warm=2), deviations
+    steps[f"{TSM}, bf16 autocast"] = training_step(networks[TSM], clip, labels, dtype=torch.bfloat16)
+    return steps, deviations
 
 
 def first_gradient(network: nn.Module) -> Tensor:
@@ -138,19 +151,91 @@ def refuse_differences(deviations: dict[str, float]) -> None:
     for name, value in deviations.items():
         allowed = BF16_TOLERANCE if "bf16" in name else TOLERANCE
         if not value <= allowed:
-            raise SystemExit(f"{name} differs from {OURS} by {value:.1e} of the deviation, allowed {allowed}")
+            raise SystemExit(
+                f"{name} differs from the TSM by {value:.1e} of the deviation, allowed {allowed}"
+            )
 
 
-def table(times: Times, deviations: dict[str, float]) -> list[str]:
-    """Return rows of medians, of ratios of neighbouring runs to the plain network, and of speed-ups."""
-    rivals = [name for name in times if name != PLAIN and not name.startswith(OURS)]
-    heads = ["ms", f"/ {PLAIN}", *(f"faster than {rival}" for rival in rivals), "difference"]
-    lines = [f"| | {' | '.join(heads)} |", f"| --- |{' ---: |' * len(heads)}"]
-    for name, seconds in times.items():
-        cells = [f"{1000 * statistics.median(seconds):.0f}", f"{ratio(seconds, times[PLAIN]):.3f}"]
-        cells += [f"{ratio(times[rival], seconds):.2f} x" for rival in rivals]
-        cells.append(f"{deviations[name]:.0e}" if name in deviations else "")
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+def serve(pipe: Connection, args: argparse.Namespace, is_kept: bool) -> None:
+    """Be the process that holds the networks: run what is asked for, answer its seconds."""
+    if is_kept and not keep_freed_memory():
+        pipe.send("this allocator has no such setting")
+        return
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    networks, absent = create_networks(args.mit, device)
+    pipe.send(absent)
+    makers = {"inference": inference_ways, "training": training_ways}
+    clock = time.process_time if device.type == "cpu" and args.threads == 1 else time.perf_counter
+    ways: Ways = {}
+    while (request := pipe.recv()) is not None:
+        if request in makers:
+            ways, deviations = makers[request](networks, args, device)
+            pipe.send(deviations)
+            continue
+        synchronize(device)
+        begun = clock()
+        ways[request]()
+        synchronize(device)
+        pipe.send(clock() - begun)
+
+
+@contextmanager
+def process(args: argparse.Namespace, *, is_kept: bool) -> Iterator[Any]:
+    """Start a process with its networks, and end it."""
+    context = multiprocessing.get_context("spawn")
+    pipe, theirs = context.Pipe()
+    server = context.Process(target=serve, args=(theirs, args, is_kept), daemon=True)
+    server.start()
+    theirs.close()
+    try:
+        yield pipe
+        pipe.send(None)
+    finally:
+        server.join(10)
+        server.terminate()
+
+
+def measure(
+    pipes: Mapping[str, Connection], what: str, *, num_runs: int
+) -> tuple[dict[str, dict[str, list[float]]], dict[str, float]]:
+    """Return seconds of every way in every process, all in random order in every round, and deviations."""
+    deviations: dict[str, float] = {}
+    for pipe in pipes.values():
+        pipe.send(what)
+        deviations = pipe.recv()
+    names = [*deviations, *([PLAIN] if PLAIN not in deviations else [])]
+    if what == "training":
+        names.append(f"{TSM}, bf16 autocast")
+    times: dict[str, dict[str, list[float]]] = {where: {name: [] for name in names} for where in pipes}
+    turns = [(where, name) for where in pipes for name in names]
+    for round_number in range(NUM_WARM + num_runs):
+        for where, name in random.sample(turns, len(turns)):
+            pipes[where].send(name)
+            seconds = pipes[where].recv()
+            if round_number >= NUM_WARM:
+                times[where][name].append(seconds)
+    return times, deviations
+
+
+def tables(times: Mapping[str, Times], deviations: dict[str, float]) -> list[str]:
+    """Return a table per process: medians, and medians of ratios within one round."""
+    lines = []
+    for where, own in times.items():
+        rivals = [name for name in own if name in ("MMAction2", "mit-han-lab")]
+        heads = ["ms", f"/ {PLAIN}", *(f"faster than {rival}" for rival in rivals)]
+        if where != "as it comes":
+            heads += [f"than {rival} as it comes" for rival in rivals]
+        lines += ["", f"Memory {where}:", "", f"| | {' | '.join([*heads, 'difference'])} |"]
+        lines.append(f"| --- |{' ---: |' * (len(heads) + 1)}")
+        for name, seconds in own.items():
+            cells = [f"{1000 * statistics.median(seconds):.0f}", f"{ratio(seconds, own[PLAIN]):.3f}"]
+            cells += [f"{ratio(own[rival], seconds):.2f} x" for rival in rivals]
+            if where != "as it comes":
+                cells += [f"{ratio(times['as it comes'][rival], seconds):.2f} x" for rival in rivals]
+            cells.append(f"{deviations[name]:.0e}" if name in deviations else "")
+            lines.append(f"| {name} | {' | '.join(cells)} |")
     return lines
 
 
@@ -170,36 +255,39 @@ def versions() -> str:
     return ", ".join(found)
 
 
-def report(args: argparse.Namespace, device: torch.device) -> str:
+def report(args: argparse.Namespace) -> str:
     """Measure, and return the figures as a Markdown note."""
-    networks, absent = create_networks(args.mit, device)
     load = os.getloadavg()[0]
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    num_threads = args.threads or torch.get_num_threads()
     command = " ".join([f"python tests/benchmarks/{Path(__file__).name}", *sys.argv[1:]])
-    inference = table(*time_inference(networks, args, device))
-    training = table(*time_training(networks, args, device)) if args.train_runs else []
-    clock = "wall time" if device.type == "cuda" else "CPU time of the process"
-    gpu = [] if device.type == "cuda" else ["", "No GPU: its figures are missing."]
+    with process(args, is_kept=False) as free, process(args, is_kept=True) as kept:
+        absent = free.recv()
+        pipes = {"as it comes": free}
+        if device.type == "cpu" and isinstance(kept.recv(), list):
+            pipes["kept"] = kept
+        inference = tables(*measure(pipes, "inference", num_runs=args.runs))
+        training = tables(*measure(pipes, "training", num_runs=args.train_runs)) if args.train_runs else []
+    clock = "CPU time of the process" if device.type == "cpu" and args.threads == 1 else "wall time"
+    head = f"Training step (forward, backward, SGD), {args.train_batch} clips:"
     return "\n".join(
         [
             f"# TSM-R50, {hardware_name(device)}",
             "",
-            f"{time.strftime('%Y-%m-%d')}, {versions()}, {torch.get_num_threads()} threads of "
+            f"{time.strftime('%Y-%m-%d')}, {versions()}, {num_threads} threads of "
             f"{os.cpu_count()} cores, load {load:.1f}; `{command}`",
             "",
-            f"Milliseconds of {clock}, medians of {args.runs} and {args.train_runs} interleaved runs; ratios "
-            "are medians over neighbouring runs. *Difference*: the largest from ours, of scores or of the "
-            "first convolution's gradient, in units of its standard deviation.",
+            f"Milliseconds of {clock}, medians of {args.runs} and {args.train_runs} rounds in which all take "
+            "turns; ratios are medians over the rounds. *Memory kept* is a process after "
+            "`keep_freed_memory()`, as the tools run; *as it comes*, one without. *Difference*: the largest "
+            "from the TSM (for the TSN from the plain network), of scores or of the first convolution's "
+            "gradient, in units of its standard deviation.",
             *(["", "Absent: " + "; ".join(absent) + "."] if absent else []),
-            *gpu,
+            *(["", "No GPU: its figures are missing."] if device.type == "cpu" else []),
             "",
             f"Forward, {args.batch} x {NUM_SEGMENTS} x {args.size} x {args.size}:",
-            "",
             *inference,
-            *(
-                ["", f"Training step (forward, backward, SGD), {args.train_batch} clips:", ""]
-                if training
-                else []
-            ),
+            *(["", head] if training else []),
             *training,
             "",
         ]
@@ -221,13 +309,10 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", help="also torch.compile, which takes minutes")
     parser.add_argument("--write", action="store_true", help="also write a note into results/")
     args = parser.parse_args()
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    note = report(args, device)
+    note = report(args)
     print(note, end="")
     if args.write:
-        hardware = "cuda" if device.type == "cuda" else f"cpu{torch.get_num_threads()}"
+        hardware = "cuda" if torch.cuda.is_available() else f"cpu{args.threads or torch.get_num_threads()}"
         out = Path(__file__).parent / "results" / f"network_{hardware}_{time.strftime('%Y%m')}.md"
         out.parent.mkdir(exist_ok=True)
         out.write_text(note)

@@ -67,21 +67,41 @@ def mmaction2(*, num_segments: int, num_classes: int) -> nn.Module:
     return MMAction2TSM(backbone, head, num_segments=num_segments)
 
 
-class MITTSM(nn.Module):
-    """mit-han-lab's shifted torchvision ResNet, joined as its ``TSN`` joins it; its names of parameters."""
+class AveragedFrames(nn.Module):
+    """An image network on every frame, and the mean of the frames' scores, as in mit-han-lab's ``TSN``."""
 
-    def __init__(self, base_model: nn.Module, *, num_segments: int, num_classes: int) -> None:
+    def __init__(
+        self,
+        base_model: nn.Module,
+        *,
+        num_segments: int,
+        num_classes: int,
+        memory_format: torch.memory_format = torch.contiguous_format,
+    ) -> None:
         super().__init__()
-        self.base_model = base_model
+        self.base_model = base_model.to(memory_format=memory_format)
         self.new_fc = nn.Linear(2048, num_classes)
         self.num_segments = num_segments
+        self.memory_format = memory_format
         nn.init.normal_(self.new_fc.weight, 0.0, 0.001)
         nn.init.zeros_(self.new_fc.bias)
 
     def forward(self, x_BCTHW: Tensor) -> Tensor:
-        frames_NCHW = x_BCTHW.transpose(1, 2).flatten(0, 1).contiguous()
+        frames_NCHW = x_BCTHW.transpose(1, 2).flatten(0, 1).contiguous(memory_format=self.memory_format)
         scores = self.new_fc(self.base_model(frames_NCHW))
         return scores.unflatten(0, (-1, self.num_segments)).mean(1)
+
+
+def plain(*, num_segments: int, num_classes: int) -> nn.Module:
+    """Create torchvision's ResNet-50 in channels_last, without a shift: what TSM would cost for nothing."""
+    base_model = torchvision.models.resnet50()
+    base_model.fc = nn.Identity()
+    return AveragedFrames(
+        base_model,
+        num_segments=num_segments,
+        num_classes=num_classes,
+        memory_format=torch.channels_last,
+    )
 
 
 def mit(checkout: Path, *, num_segments: int, num_classes: int) -> nn.Module:
@@ -106,7 +126,7 @@ def mit(checkout: Path, *, num_segments: int, num_classes: int) -> nn.Module:
     base_model.fc = nn.Identity()
     with contextlib.redirect_stdout(io.StringIO()):  # It tells of every stage.
         module.make_temporal_shift(base_model, num_segments, n_div=8, place="blockres")
-    return MITTSM(base_model, num_segments=num_segments, num_classes=num_classes)
+    return AveragedFrames(base_model, num_segments=num_segments, num_classes=num_classes)
 
 
 def give_statistics_(model: nn.Module) -> None:

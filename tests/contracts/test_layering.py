@@ -10,7 +10,7 @@ MODULES = sorted(LIBRARY.rglob("*.py"))
 MAX_LINES = 350
 
 RANKS = [
-    ("errors", "log", "distributed", "requirements", "registry", "activation"),
+    ("errors", "log", "distributed", "host_memory", "requirements", "registry", "activation"),
     ("plugins",),
     ("config",),
     ("layers", "transforms"),

@@ -5,6 +5,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 
+from tsn_tsm_plugin.layers.in_place_batch_norm import InPlaceBatchNorm2d
+
 
 class SyncBatchNorm(nn.BatchNorm2d):
     """2D batch norm whose statistics are those of all ranks, on any device.
@@ -43,7 +45,7 @@ def synchronize_batch_norm(model: nn.Module, *, device: torch.device) -> None:
         nn.SyncBatchNorm.convert_sync_batchnorm(model)
         return
     for name, child in model.named_children():
-        if type(child) is nn.BatchNorm2d:
+        if type(child) in (nn.BatchNorm2d, InPlaceBatchNorm2d):
             synchronized = SyncBatchNorm(child.num_features, eps=child.eps, momentum=child.momentum or 0.1)
             synchronized.load_state_dict(child.state_dict())
             for mine, theirs in zip(synchronized.parameters(), child.parameters(), strict=True):

@@ -1,4 +1,6 @@
+import gc
 import re
+import weakref
 
 import pytest
 import torch
@@ -208,3 +210,63 @@ def test_an_exported_shift_in_training_is_made_of_plain_operators():
     targets = {str(node.target) for node in program.graph.nodes if node.op == "call_function"}
     assert "aten.cat.default" in targets
     assert all(target.startswith("aten.") for target in targets)
+
+
+def test_the_shifted_copy_is_not_kept_for_the_backward_pass():
+    conv = torch.nn.Conv2d(16, 4, 1, bias=False)
+    x = torch.randn(8, 16, 6, 6, requires_grad=True) * 1.0
+    shifted = TemporalShift(conv, num_segments=4)
+    kept = []
+
+    def remember(module, inputs):
+        kept.append(weakref.ref(inputs[0]))
+
+    conv.register_forward_pre_hook(remember)
+    out = shifted(x)
+    gc.collect()
+
+    assert kept[0]() is None
+    out.sum().backward()
+
+
+def test_gradients_equal_those_of_a_kept_copy():
+    conv = torch.nn.Conv2d(16, 4, 1, bias=False).double()
+    x = torch.randn(8, 16, 6, 6, dtype=torch.float64, requires_grad=True)
+
+    TemporalShift(conv, num_segments=4)(x * 1.0).square().sum().backward()
+    grads = x.grad.clone(), conv.weight.grad.clone()
+    x.grad = conv.weight.grad = None
+    conv(temporal_shift(x * 1.0, num_segments=4)).square().sum().backward()
+
+    assert torch.equal(grads[0], x.grad)
+    assert torch.equal(grads[1], conv.weight.grad)
+
+
+def test_second_derivatives_pass_through_the_module():
+    net = TemporalShift(torch.nn.Conv2d(8, 3, 1, bias=False), num_segments=2, shift_div=4).double()
+    x = torch.randn(4, 8, 2, 2, dtype=torch.float64, requires_grad=True)
+
+    assert torch.autograd.gradgradcheck(lambda x: net(x * 1.0) ** 2, (x,))
+
+
+def test_an_input_modified_before_the_backward_pass_is_an_error():
+    net = TemporalShift(torch.nn.Conv2d(8, 3, 1), num_segments=2)
+    x = torch.randn(4, 8, 2, 2, requires_grad=True) * 1.0
+    out = net(x)
+    with torch.no_grad():
+        x.zero_()
+
+    with pytest.raises(RuntimeError, match="was modified in place before"):
+        out.sum().backward()
+
+
+def test_functional_transforms_work_on_the_module():
+    net = TemporalShift(torch.nn.Conv2d(8, 3, 1), num_segments=2)
+    x = torch.randn(4, 8, 2, 2)
+
+    grads = torch.func.grad(lambda w: torch.func.functional_call(net, w, (x,)).square().sum())(
+        dict(net.named_parameters())
+    )
+
+    net(x.requires_grad_()).square().sum().backward()
+    assert torch.allclose(grads["net.weight"], net.net.weight.grad)
