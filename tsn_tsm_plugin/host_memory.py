@@ -21,6 +21,9 @@ def keep_freed_memory() -> bool:
     The tools call this when they compute on a CPU. Nothing is done on other systems, nor where the user has
     set the allocator by ``GLIBC_TUNABLES`` or ``MALLOC_*``.
 
+    Example:
+        >>> is_kept = keep_freed_memory()  # once, before the first clip
+
     Returns:
         Whether the process now keeps its memory.
     """

@@ -29,6 +29,17 @@ def temporal_shift(
     A neighbour outside the clip reads as zero. The order of the folds is the one of the reference
     code (the figure of the paper has it the other way round), so that its checkpoints fit.
 
+    Example:
+        >>> frames = torch.tensor([1, 2, 3, 4])  # what each channel of each frame holds
+        >>> x = frames.view(1, 1, 4, 1, 1).expand(1, 8, 4, 1, 1)
+        >>> temporal_shift(x)[0, :3, :, 0, 0]
+        tensor([[2, 3, 4, 0],
+                [0, 1, 2, 3],
+                [1, 2, 3, 4]])
+        >>> temporal_shift(x, causal=True)[0, :2, :, 0, 0]
+        tensor([[0, 1, 2, 3],
+                [1, 2, 3, 4]])
+
     Args:
         x: Features of any dtype, (B, C, T, H, W), or (BT, C, H, W) with ``num_segments`` frames to a video.
             Not modified.
@@ -209,16 +220,17 @@ class TemporalShift(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, T, H, W) or (BT, C, H, W) to what ``net`` makes of its shifted copy."""
-        shifted = self._shift(x)
+        shifted = self.shift(x)
         if not shifted.requires_grad or torch.compiler.is_compiling():
             return self.net(shifted)
         with ExitStack() as stack:
             # torch.func forbids such hooks. The copy is kept then.
             with suppress(RuntimeError):
-                stack.enter_context(_keep_unshifted(x, shifted, self._shift))
+                stack.enter_context(_keep_unshifted(x, shifted, self.shift))
             return self.net(shifted)
 
-    def _shift(self, x: Tensor) -> Tensor:
+    def shift(self, x: Tensor) -> Tensor:
+        """Return what ``net`` sees of (B, C, T, H, W) or (BT, C, H, W)."""
         return temporal_shift(x, shift_div=self.shift_div, num_segments=self.num_segments, causal=self.causal)
 
     def extra_repr(self) -> str:

@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 from tsn_tsm_plugin.layers.in_place_batch_norm import InPlaceBatchNorm2d
 from tsn_tsm_plugin.layers.replace import replace_submodule
 from tsn_tsm_plugin.log import get_logger
+from tsn_tsm_plugin.models.fused_residual import fuse_residual_blocks_
 from tsn_tsm_plugin.models.reparameterize import reparameterize_
 
 logger = get_logger(__name__)
@@ -41,11 +42,23 @@ def optimize_for_inference(
     Every BatchNorm that sees nothing but the output of one convolution, which nothing else sees, goes into
     that convolution; others, such as DenseNet's before its activations, stay. Which ones these are is not
     guessed from names: the network runs once on tensors without values. Weights keep their memory format,
-    which is channels_last in a TSN or TSM. Branches of a MobileOne are folded as well.
+    which is channels_last in a TSN or TSM. Branches of a MobileOne are folded as well. In bf16 on a CPU the
+    convolutions of a ResNet take over its ReLUs and additions.
 
     A given ``dtype`` leaves the classifier and the scores in float32. In units of the standard deviation
     of the original's scores, those of a ResNet-50 differ by less than 1e-4 in float32; in bf16, which has 8
     bits of precision, by about 0.01 to 0.05.
+
+    Example:
+        >>> from tsn_tsm_plugin import create_tsm
+        >>> model = create_tsm(backbone="resnet18", num_classes=8, num_segments=4).eval()
+        >>> fast = optimize_for_inference(model)
+        >>> any(isinstance(module, nn.BatchNorm2d) for module in fast.modules())
+        False
+        >>> video = torch.rand(1, 3, 4, 64, 64)
+        >>> with torch.inference_mode():
+        ...     torch.allclose(fast(video), model(video), atol=1e-4)
+        True
 
     Args:
         model: A TSN or TSM, or any network together with ``example``; not modified.
@@ -72,6 +85,7 @@ def optimize_for_inference(
         _fold_(optimized, convolution, normalisation)
     if dtype is not None:
         _narrow_(getattr(optimized, "backbone", optimized), dtype)
+    fuse_residual_blocks_(optimized)
     return _compiled(optimized, shape) if compile else optimized
 
 

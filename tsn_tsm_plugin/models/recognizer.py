@@ -230,6 +230,11 @@ def create_tsn(
 ) -> TSN:
     """Create a TSN, module (B, 3, T, H, W) -> (B, K).
 
+    Example:
+        >>> model = create_tsn(backbone="resnet18", num_classes=8, num_segments=3)
+        >>> model(torch.rand(2, 3, 25, 64, 64)).shape  # trained with 3 frames, tested with 25
+        torch.Size([2, 8])
+
     Args:
         backbone: Name of a registered backbone, ``"torchvision/NAME"`` or ``"timm/NAME"``.
         num_classes: K.
@@ -272,6 +277,13 @@ def create_tsm(
     non_local: str | tuple[str, Sequence[str]] | Mapping[str, Any] | NonLocalOptions | None = None,
 ) -> TSM:
     """Create a TSM, module (B, 3, num_segments, H, W) -> (B, K).
+
+    Example:
+        >>> model = create_tsm(backbone="resnet18", num_classes=8, num_segments=8)
+        >>> model.describe()
+        'TSM: backbone=resnet18, num_segments=8, num_classes=8, temporal shift at 8 sites (...)'
+        >>> model(torch.rand(2, 3, 8, 64, 64)).shape
+        torch.Size([2, 8])
 
     Args:
         backbone: As for :func:`create_tsn`; its residual blocks must be known.
