@@ -220,16 +220,17 @@ class TemporalShift(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, T, H, W) or (BT, C, H, W) to what ``net`` makes of its shifted copy."""
-        shifted = self._shift(x)
+        shifted = self.shift(x)
         if not shifted.requires_grad or torch.compiler.is_compiling():
             return self.net(shifted)
         with ExitStack() as stack:
             # torch.func forbids such hooks. The copy is kept then.
             with suppress(RuntimeError):
-                stack.enter_context(_keep_unshifted(x, shifted, self._shift))
+                stack.enter_context(_keep_unshifted(x, shifted, self.shift))
             return self.net(shifted)
 
-    def _shift(self, x: Tensor) -> Tensor:
+    def shift(self, x: Tensor) -> Tensor:
+        """Return what ``net`` sees of (B, C, T, H, W) or (BT, C, H, W)."""
         return temporal_shift(x, shift_div=self.shift_div, num_segments=self.num_segments, causal=self.causal)
 
     def extra_repr(self) -> str:
