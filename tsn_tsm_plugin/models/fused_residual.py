@@ -16,8 +16,9 @@ from tsn_tsm_plugin.layers.temporal_shift import TemporalShift
 class FusedResidualBlock(nn.Module):
     """A torchvision block after folding: the same names, and the same scores up to one rounding less.
 
-    It adds to its input in place, so that the input is gone afterwards. For anything but bf16 in channels_last
-    on a CPU, with gradients, and where the network is traced, compiled or exported, its parts run one by one.
+    It adds to its input in place, so that the input is gone afterwards. For anything but bf16 in
+    channels_last on a CPU, with gradients, and where the network is traced, compiled or exported, its parts
+    run one by one.
 
     Args:
         block: Its normalisations are folded into its convolutions; not modified.
