@@ -4,6 +4,8 @@ oneDNN applies both while a convolution's output is still in registers. PyTorch 
 ``torch.compile``; they work without it, which saves the minutes of compiling.
 """
 
+from functools import cache
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -57,7 +59,7 @@ def fuse_residual_blocks_(network: nn.Module) -> None:
     Nothing is done where PyTorch was built without these operators.
     """
     blocks = {name: module for name, module in network.named_modules() if _is_folded_block(module)}
-    if not blocks or not _works():
+    if not blocks or not has_fused_convolutions():
         return
     for name, block in blocks.items():
         replace_submodule(network, name, FusedResidualBlock(block))
@@ -87,13 +89,16 @@ def _may_fuse(x: Tensor) -> bool:
         type(x) is Tensor
         and _is_bf16_on_cpu(x)
         and x.is_contiguous(memory_format=torch.channels_last)
+        and has_fused_convolutions()
         and not (x.requires_grad and torch.is_grad_enabled())
         and not torch.compiler.is_compiling()
         and not torch.jit.is_tracing()
     )
 
 
-def _works() -> bool:
+@cache
+def has_fused_convolutions() -> bool:
+    """Tell whether this PyTorch has the operators and this processor runs them in bf16."""
     x = torch.ones(1, 16, 2, 2, dtype=torch.bfloat16).contiguous(memory_format=torch.channels_last)
     convolution = nn.Conv2d(16, 16, 1, dtype=torch.bfloat16).to(memory_format=torch.channels_last)
     convolution.requires_grad_(False)
