@@ -5,6 +5,7 @@ arXiv:2006.15704.
 """
 
 import inspect
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -17,6 +18,7 @@ from tsn_tsm_plugin.errors import ConfigError
 _OPTIONS = inspect.signature(DistributedDataParallel).parameters
 # PyTorch 2.15 warns of the older name.
 _SYNC_BUFFERS = "forward_sync_buffers" if "forward_sync_buffers" in _OPTIONS else "broadcast_buffers"
+_BUFFERS_STAY: dict[str, Any] = {_SYNC_BUFFERS: False}
 
 
 def data_parallel(
@@ -47,7 +49,7 @@ def data_parallel(
     wrapped = DistributedDataParallel(
         model,
         device_ids=[device.index] if device.type == "cuda" else None,
-        **{_SYNC_BUFFERS: False},
+        **_BUFFERS_STAY,
         bucket_cap_mb=bucket_cap_mb,
         static_graph=static_graph,
         gradient_as_bucket_view=gradient_as_bucket_view,

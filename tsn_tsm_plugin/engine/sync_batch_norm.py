@@ -45,7 +45,7 @@ def synchronize_batch_norm(model: nn.Module, *, device: torch.device) -> None:
         nn.SyncBatchNorm.convert_sync_batchnorm(model)
         return
     for name, child in model.named_children():
-        if type(child) in (nn.BatchNorm2d, InPlaceBatchNorm2d):
+        if isinstance(child, nn.BatchNorm2d) and type(child) in (nn.BatchNorm2d, InPlaceBatchNorm2d):
             synchronized = SyncBatchNorm(child.num_features, eps=child.eps, momentum=child.momentum or 0.1)
             synchronized.load_state_dict(child.state_dict())
             for mine, theirs in zip(synchronized.parameters(), child.parameters(), strict=True):

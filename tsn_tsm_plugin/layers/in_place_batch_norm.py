@@ -23,6 +23,7 @@ class InPlaceBatchNorm2d(nn.BatchNorm2d):
         """Map (N, C, H, W) to the same shape; in evaluation the input is gone afterwards."""
         if not self._may_overwrite(x_NCHW):
             return super().forward(x_NCHW)
+        assert self.running_mean is not None
         none = x_NCHW.new_empty(0, dtype=self.running_mean.dtype)
         normalised, *_ = torch.ops.aten.native_batch_norm.out(
             x_NCHW,
