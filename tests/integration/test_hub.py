@@ -6,7 +6,7 @@ from support.trained import write_checkpoint
 
 
 def load(repository, name: str, *args, **options):
-    return torch.hub.load(str(repository / "projects"), name, *args, source="local", **options)
+    return torch.hub.load(str(repository), name, *args, source="local", **options)
 
 
 def test_an_unknown_name_is_refused(repository):
