@@ -179,9 +179,9 @@ def measure(variant: Variant, args: argparse.Namespace) -> int:
     return torch.cuda.max_memory_allocated()
 
 
-def checkpointed(network: nn.Module) -> nn.Module:
-    """Let the blocks of a network's backbone forget their activations."""
-    checkpoint_activations(network.backbone)  # type: ignore[arg-type]
+def checkpointed(network: nn.Module, *, which: str = "all") -> nn.Module:
+    """Let blocks of a network's backbone forget their activations."""
+    checkpoint_activations(network.backbone, which=which)  # type: ignore[arg-type]
     return network
 
 
@@ -199,6 +199,8 @@ def variants(checkout: Path) -> tuple[dict[str, Variant], list[str]]:
         for name, is_bf16 in (("float32", False), ("bf16", True)):
             create = partial(create_tsm, non_local=kind, **options)
             found[f"non-local {kind}, {name}"] = Variant(create, is_bf16)
+            saving = partial(lambda create: checkpointed(create(), which="non_local"), create)
+            found[f"non-local {kind}, checkpointed there, {name}"] = Variant(saving, is_bf16)
     absent = []
     for name, create in [
         ("MMAction2", lambda: peers.mmaction2(**options)),
@@ -266,7 +268,8 @@ def report(args: argparse.Namespace) -> str:
             "",
             f"A step of {args.batch} clips of {NUM_SEGMENTS} x {args.size} x {args.size} with SGD and "
             "momentum. *States* are weights, buffers, gradients and momentum; *counted peak* is the most "
-            "that lives at one time, without the convolutions' working space.",
+            "that lives at one time, without the convolutions' working space. *Checkpointed there*: "
+            "`MODEL.ACT_CHECKPOINT non_local`.",
             *unmeasured,
             *(["", "Absent: " + "; ".join(absent) + "."] if absent else []),
             "",

@@ -30,15 +30,22 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "float32": {},
     "accumulation in 4 parts": {"parts": 4},
     "bf16": {"mixed_precision": "bf16"},
-    "checkpointed activations": {"checkpointed": True},
+    "checkpointed activations": {"checkpointed": "all"},
     "bf16, in 4 parts": {"mixed_precision": "bf16", "parts": 4},
-    "bf16, checkpointed": {"mixed_precision": "bf16", "checkpointed": True},
-    "all three": {"mixed_precision": "bf16", "parts": 4, "checkpointed": True},
+    "bf16, checkpointed": {"mixed_precision": "bf16", "checkpointed": "all"},
+    "all three": {"mixed_precision": "bf16", "parts": 4, "checkpointed": "all"},
+    "bf16, non-local": {"mixed_precision": "bf16", "non_local": "embedded_gaussian"},
+    "the same, checkpointed there": {
+        "mixed_precision": "bf16",
+        "non_local": "embedded_gaussian",
+        "checkpointed": "non_local",
+    },
 }
 PURPOSES = """
 Accumulation is for a batch that does not fit: the same update, but batch norm sees a part at a time.
 bf16 is for speed, and halves activations; weights and optimiser stay float32.
 Checkpointed activations are for clips of which not even one fits: the same update for a second forward pass.
+Checkpointed there are only the blocks that a non-local block follows (MODEL.ACT_CHECKPOINT non_local).
 """
 
 
@@ -47,9 +54,12 @@ def measure(args: argparse.Namespace, variant: dict[str, Any], results: Any) -> 
     torch.set_num_threads(args.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(0)
-    model = create_tsm(backbone=args.backbone, num_segments=NUM_SEGMENTS).to(device).train()
-    if variant.get("checkpointed"):
-        checkpoint_activations(model.backbone)
+    model = create_tsm(
+        backbone=args.backbone, num_segments=NUM_SEGMENTS, non_local=variant.get("non_local")
+    ).to(device)
+    model.train()
+    if "checkpointed" in variant:
+        checkpoint_activations(model.backbone, which=variant["checkpointed"])
     updater = Updater(
         model,
         torch.optim.SGD(tsm_param_groups(model, weight_decay=1e-4), lr=1e-3, momentum=0.9),
@@ -87,7 +97,7 @@ def table(args: argparse.Namespace) -> str:
         f"{args.threads} threads, torch {torch.__version__}, {platform.machine()}, "
         f"{time.strftime('%Y-%m-%d')}",
         "",
-        f"{'variant':<26}{'s/step':>8}{'time x':>8}{'clips/s':>9}{'peak MiB':>10}{'memory x':>10}",
+        f"{'variant':<29}{'s/step':>8}{'time x':>8}{'clips/s':>9}{'peak MiB':>10}{'memory x':>10}",
     ]
     plain: tuple[float, float] | None = None
     context = multiprocessing.get_context("spawn")
@@ -99,7 +109,7 @@ def table(args: argparse.Namespace) -> str:
         process.join()
         plain = plain or (seconds, mib)
         lines.append(
-            f"{name:<26}{seconds:>8.2f}{seconds / plain[0]:>8.2f}{args.batch / seconds:>9.1f}{mib:>10.0f}"
+            f"{name:<29}{seconds:>8.2f}{seconds / plain[0]:>8.2f}{args.batch / seconds:>9.1f}{mib:>10.0f}"
             f"{mib / plain[1]:>10.2f}"
         )
     return "\n".join(lines) + "\n" + PURPOSES.rstrip()

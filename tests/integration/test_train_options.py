@@ -20,7 +20,12 @@ OPTIONS = {
     "partial batch norm": {"MODEL__PARTIAL_BN": True},
     "frozen stem": {"MODEL__FROZEN_MODULES": "[backbone.stem]"},
     "synchronised batch norm": {"BN__NORM_TYPE": "sync_batchnorm"},
-    "activation checkpointing": {"MODEL__ACT_CHECKPOINT": True},
+    "activation checkpointing": {"MODEL__ACT_CHECKPOINT": "all"},
+    "checkpointing of non-local blocks": {
+        "MODEL__ACT_CHECKPOINT": "non_local",
+        "NONLOCAL__INSTANTIATION": "gaussian",
+        "NONLOCAL__LOCATION": "[conv]",
+    },
     "AdamW": {"SOLVER__OPTIMIZING_METHOD": "adamw", "SOLVER__BASE_LR": 0.001},
     "LARS": {"SOLVER__OPTIMIZING_METHOD": "lars"},
     "bf16": {"TRAIN__MIXED_PRECISION": "bf16"},

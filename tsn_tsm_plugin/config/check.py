@@ -10,6 +10,7 @@ Fault = tuple[str, str]
 
 _CHOICES: dict[str, tuple[object, ...]] = {
     "MODEL.ARCH": ("tsn", "tsm"),
+    "MODEL.ACT_CHECKPOINT": ("off", "all", "non_local"),
     "TEST.PROTOCOL": ("", "efficient", "accurate"),
     "TSM.SHIFT_PLACE": ("blockres", "block"),
     "DATA.FORMAT": ("videos", "frames", "shards"),
@@ -77,7 +78,7 @@ _AA_TYPE = re.compile(
 
 def faults_of(cfg: CfgNode) -> list[Fault]:
     """Return every broken rule as ``(key, what the rule is and what was given)``."""
-    rules = (_words, _ranges, _storage, _sampling, _pixels, _augmentation, _ranks, _dump, _schedule)
+    rules = (_words, _ranges, _model, _storage, _sampling, _pixels, _augmentation, _ranks, _dump, _schedule)
     return [fault for rule in rules for fault in rule(cfg)]
 
 
@@ -106,6 +107,16 @@ def _ranges(cfg: CfgNode) -> Iterator[Fault]:
     for key in _SHARES:
         if not 0.0 <= _value(cfg, key) < 1.0:  # type: ignore[operator]
             yield key, f"must be in [0, 1), got {_value(cfg, key)!r}"
+
+
+def _model(cfg: CfgNode) -> Iterator[Fault]:
+    has_non_local = cfg.MODEL.ARCH == "tsm" and cfg.NONLOCAL.INSTANTIATION
+    if cfg.MODEL.ACT_CHECKPOINT == "non_local" and not has_non_local:
+        yield (
+            "MODEL.ACT_CHECKPOINT",
+            "must be 'off' or 'all' for a network without non-local blocks, got 'non_local'; a tsm has them "
+            "with NONLOCAL.INSTANTIATION",
+        )
 
 
 def _storage(cfg: CfgNode) -> Iterator[Fault]:

@@ -35,8 +35,9 @@ _C.MODEL.FC_INIT_STD = 0.001
 _C.MODEL.FROZEN_MODULES = []
 # Freeze every batch norm but the first, as the TSN paper does for small datasets.
 _C.MODEL.PARTIAL_BN = False
-# Keep the inputs of blocks only and compute the rest again in the backward pass: less memory, more time.
-_C.MODEL.ACT_CHECKPOINT = False
+# Keep the inputs of blocks only and compute the rest again in the backward pass, for less memory and more
+# time: of "all" blocks, of those that a "non_local" block follows (with it), or "off".
+_C.MODEL.ACT_CHECKPOINT = "off"
 
 _C.BN = CfgNode()
 # "batchnorm" (statistics of the clips of one process) or "sync_batchnorm" (of all processes).

@@ -12,17 +12,28 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from tsn_tsm_plugin.layers import NonLocalAfter
 
-def checkpoint_activations(backbone: nn.Module) -> int:
-    """Let every block of a backbone keep its input only.
+
+def checkpoint_activations(backbone: nn.Module, *, which: str = "all") -> int:
+    """Let blocks of a backbone keep their inputs only.
 
     A block is an entry of an outermost ``nn.Sequential`` or ``nn.ModuleList``: the residual blocks of a
     ResNet, the stages of a Swin. Gradients and running statistics are those without checkpointing.
 
+    Args:
+        backbone: Of a TSN or TSM, complete with its non-local blocks.
+        which: ``"all"`` blocks, or ``"non_local"``: those that a non-local block follows, together with it.
+            The non-local block alone would not do: its input and its sum, two maps where there was one,
+            would still be kept.
+
     Returns:
-        The number of blocks; 0 if the backbone is not made of such containers.
+        The number of blocks; 0 if the backbone has none of that sort.
     """
-    blocks = list(_blocks(backbone))
+    if which == "non_local":
+        blocks = [module for module in backbone.modules() if isinstance(module, NonLocalAfter)]
+    else:
+        blocks = list(_blocks(backbone))
     for block in blocks:
         block.forward = functools.partial(_forward, block, block.forward)  # type: ignore[method-assign]
     return len(blocks)

@@ -170,7 +170,8 @@ def _initial_model(cfg: CfgNode, device: torch.device, *, is_resumed: bool) -> T
         logger.info(f"Weights to start from: {report}")
     if cfg.BN.NORM_TYPE == "sync_batchnorm":
         synchronize_batch_norm(model, device=device)
-    if cfg.MODEL.ACT_CHECKPOINT and not checkpoint_activations(model.backbone):
+    which = cfg.MODEL.ACT_CHECKPOINT
+    if which != "off" and not checkpoint_activations(model.backbone, which=which):
         logger.warning(f"MODEL.ACT_CHECKPOINT is ignored: {cfg.MODEL.BACKBONE} has no blocks to checkpoint.")
     return model.to(device)
 

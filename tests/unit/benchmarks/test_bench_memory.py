@@ -73,6 +73,18 @@ def test_checkpointing_keeps_much_less(bench):
     assert saving.states == plain.states
 
 
+def test_checkpointed_where_non_local_blocks_are_their_price_is_gone(bench):
+    args = Namespace(batch=2, size=64)
+    create = partial(create_tsm, num_classes=3)
+    plain = bench.count(bench.Variant(create), args)
+    bare, saving = partial(create, non_local="gaussian"), partial(bench.checkpointed, which="non_local")
+    whole = bench.count(bench.Variant(bare), args)
+    saved = bench.count(bench.Variant(lambda: saving(bare())), args)
+
+    assert whole.kept.total() > 1.2 * plain.kept.total()
+    assert saved.kept.total() < plain.kept.total()
+
+
 def test_targets_missed_are_said(bench):
     def of(mib):
         return bench.Count(0, Counter(), mib * MIB)

@@ -1,6 +1,7 @@
 """Options of the papers that change how a network trains, each against what it must equal."""
 
 import copy
+from collections import Counter
 
 import pytest
 import torch
@@ -12,13 +13,20 @@ from tsn_tsm_plugin.engine.ema import average_weights
 from tsn_tsm_plugin.engine.sync_batch_norm import SyncBatchNorm, synchronize_batch_norm
 from tsn_tsm_plugin.engine.train_mode import TrainMode
 from tsn_tsm_plugin.errors import ConfigError
+from tsn_tsm_plugin.layers import NON_LOCAL_KINDS, NonLocal
 from tsn_tsm_plugin.models import create_tsm
+
+EVERY_NON_LOCAL = [("non_local", kind, 2) for kind in NON_LOCAL_KINDS]
+
+
+def small_tsm(**options):
+    torch.manual_seed(0)
+    return create_tsm(backbone="resnet18", num_classes=3, num_segments=2, dropout_rate=0.0, **options)
 
 
 @pytest.fixture
 def model():
-    torch.manual_seed(0)
-    return create_tsm(backbone="resnet18", num_classes=3, num_segments=2, dropout_rate=0.0)
+    return small_tsm()
 
 
 def clips(num_clips: int = 2) -> torch.Tensor:
@@ -56,9 +64,14 @@ def test_a_module_that_does_not_exist_is_refused_with_the_nearest(model):
         TrainMode(model, frozen_modules=("backbone.layer9",))
 
 
-def test_activation_checkpointing_changes_neither_gradients_nor_statistics(model):
-    plain, saving = copy.deepcopy(model).train(), copy.deepcopy(model).train()
-    assert checkpoint_activations(saving.backbone) == 8
+@pytest.mark.parametrize(("which", "non_local", "num_blocks"), [("all", None, 8), *EVERY_NON_LOCAL])
+def test_activation_checkpointing_changes_neither_gradients_nor_statistics(which, non_local, num_blocks):
+    plain = small_tsm(non_local=non_local).train()
+    for module in plain.modules():
+        if isinstance(module, NonLocal):
+            nn.init.ones_(module.norm.weight)  # no longer the identity
+    saving = copy.deepcopy(plain)
+    assert checkpoint_activations(saving.backbone, which=which) == num_blocks
     for network in (plain, saving):
         network(clips()).square().sum().backward()
 
@@ -68,13 +81,32 @@ def test_activation_checkpointing_changes_neither_gradients_nor_statistics(model
         torch.testing.assert_close(saving.state_dict()[name], tensor, msg=name)
 
 
-def test_activation_checkpointing_keeps_fewer_activations(model):
-    def kept_bytes(network):
-        sizes = []
-        with torch.autograd.graph.saved_tensors_hooks(lambda t: sizes.append(t.nbytes) or t, lambda t: t):
-            network(clips())
-        return sum(sizes)
+def test_only_blocks_that_a_non_local_block_follows_forget_theirs():
+    model = small_tsm(non_local=("dot_product", ["layer1.0", "layer3.1"])).train()
+    checkpoint_activations(model.backbone, which="non_local")
+    calls = Counter()
+    for name, module in model.backbone.named_modules():
+        if isinstance(module, nn.Conv2d | nn.Conv3d):
+            module.register_forward_hook(lambda *args, name=name: calls.update([name]))
+    model(clips()).sum().backward()
 
+    assert len(calls) > 20
+    for name, count in calls.items():
+        assert count == (2 if name.startswith(("layer1.0.", "layer3.1.")) else 1), name
+
+
+def test_a_network_without_non_local_blocks_has_none_to_checkpoint(model):
+    assert checkpoint_activations(model.backbone, which="non_local") == 0
+
+
+def kept_bytes(network):
+    sizes = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: sizes.append(t.nbytes) or t, lambda t: t):
+        network(clips())
+    return sum(sizes)
+
+
+def test_activation_checkpointing_keeps_fewer_activations(model):
     plain = kept_bytes(model.train())
     checkpoint_activations(model.backbone)
 
