@@ -208,7 +208,7 @@ _C.TRAIN.STOP_GRACE_SECONDS = 120.0
 _C.TRAIN.KEEP_CHECKPOINTS = 2
 # Go on from the newest checkpoint of the run folder.
 _C.TRAIN.AUTO_RESUME = True
-# Weights to start from, in any format that `load_weights` reads.
+# Weights to start from, in any format that `load_weights` reads, at any path that iopath can fetch.
 _C.TRAIN.CHECKPOINT_FILE_PATH = ""
 # Leave its classifier out and start with a fresh one, to fine-tune on other classes.
 _C.TRAIN.CHECKPOINT_IGNORE_HEAD = False
@@ -228,7 +228,7 @@ _C.DDP.GRADIENT_AS_BUCKET_VIEW = True
 _C.TEST = CfgNode()
 # Videos in a step, over all processes.
 _C.TEST.BATCH_SIZE = 8
-# Weights to test; empty: the newest checkpoint of the run folder.
+# Weights to test, likewise; empty: the newest checkpoint of the run folder.
 _C.TEST.CHECKPOINT_FILE_PATH = ""
 # Frames of one view at test time; 0: DATA.NUM_FRAMES. TSN tests with more frames than it trains with.
 _C.TEST.NUM_FRAMES = 0

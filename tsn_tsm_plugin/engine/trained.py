@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 import yaml
-from iopath.common.file_io import g_pathmgr
 from torch import nn
 
 from tsn_tsm_plugin.config import CfgNode, get_cfg, keys_of, load_cfg
@@ -20,7 +19,7 @@ from tsn_tsm_plugin.engine.device import compute_device
 from tsn_tsm_plugin.errors import CheckpointError
 from tsn_tsm_plugin.log import get_logger
 from tsn_tsm_plugin.models import build_model, load_weights
-from tsn_tsm_plugin.models.checkpoint_file import Checkpoint, read_checkpoint
+from tsn_tsm_plugin.models.checkpoint_file import Checkpoint, fetch_checkpoint, read_checkpoint
 
 logger = get_logger(__name__)
 
@@ -111,7 +110,7 @@ def load_trained(
 
 def _find(weights: str) -> Path:
     """Return the file of that name, or the best checkpoint of a run folder."""
-    path = Path(g_pathmgr.get_local_path(weights))
+    path = fetch_checkpoint(weights)
     if not path.is_dir():
         return path
     folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path

@@ -5,11 +5,12 @@ import importlib
 import pickle
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
+from iopath.common.file_io import g_pathmgr
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -27,7 +28,7 @@ class Checkpoint:
     Attributes:
         state_dict: Tensors by name.
         metadata: Everything in the file that is not the state dict; empty for a bare state dict.
-        path: The file; empty where the state dict was given as an object.
+        path: The file as it was named; empty where the state dict was given as an object.
     """
 
     state_dict: dict[str, Tensor]
@@ -39,21 +40,41 @@ def read_checkpoint(path: str | Path, *, allow_globals: Sequence[str] = ()) -> C
     """Read a ``.safetensors`` file or a file of ``torch.save``, the latter with ``weights_only=True``.
 
     Args:
-        path: The file.
+        path: The file; any path that iopath can fetch.
         allow_globals: Full names such as ``"numpy.core.multiarray.scalar"`` that a trusted file may use
             besides tensors and plain Python values.
 
     Raises:
-        CheckpointError: If the file is missing, damaged, not a checkpoint, or asks for a global that is not
-            allowed; the message names the global.
+        CheckpointError: If the file is missing, cannot be fetched, is damaged, not a checkpoint, or asks for
+            a global that is not allowed; the message names the global.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"{path} is not a file: give the path of a checkpoint.")
-    if path.suffix == ".safetensors":
-        return _read_safetensors(path)
-    content = _read_torch_file(path, allow_globals)
-    return split_checkpoint(content, path=str(path))
+    file = fetch_checkpoint(path)
+    if not file.is_file():
+        raise CheckpointError(
+            f"{path} is not a file: give the path of a checkpoint; for a prefix such as s3:// iopath needs a "
+            "handler."
+        )
+    # A cache may have given the file a name of its own.
+    if ".safetensors" in (file.suffix, PurePosixPath(path).suffix):
+        checkpoint = _read_safetensors(file)
+    else:
+        checkpoint = split_checkpoint(_read_torch_file(file, allow_globals), path=str(file))
+    return replace(checkpoint, path=str(path))
+
+
+def fetch_checkpoint(path: str | Path) -> Path:
+    """Return where a file or folder lies on this machine, fetched first if iopath has to.
+
+    Raises:
+        CheckpointError: If it cannot be fetched.
+    """
+    try:
+        return Path(g_pathmgr.get_local_path(str(path)))
+    except Exception as error:  # Handlers raise what their storage's library raises.
+        raise CheckpointError(
+            f"{path} cannot be fetched ({type(error).__name__}: {_first_line(error)}): check the address and "
+            "your access to it, or give a file of this machine."
+        ) from error
 
 
 def split_checkpoint(content: Any, *, path: str = "") -> Checkpoint:

@@ -90,7 +90,8 @@ def load_weights(
 
     Args:
         model: From ``create_tsn``, ``create_tsm``, ``build_model`` or ``create_resnet``.
-        path_or_state_dict: A file of ``torch.save``, a ``.safetensors`` file, or the content of one.
+        path_or_state_dict: A file of ``torch.save`` or a ``.safetensors`` file, at any path that iopath can
+            fetch, or the content of one.
         ignore_head: Leave the classifier out, to fine-tune on other classes.
         ignore_facts: What may differ from the file's network, of ``num_segments``, ``shift_div``, ``causal``,
             ``non_local``, ``dataset``; e.g. to fine-tune with more segments.

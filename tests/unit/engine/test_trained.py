@@ -1,10 +1,9 @@
 import json
-from pathlib import Path
 
 import pytest
 import torch
-from iopath.common.file_io import PathHandler, g_pathmgr
 from safetensors.torch import save_file
+from support.bucket import serve_bucket
 from support.trained import CLASS_NAMES, write_checkpoint
 
 from tsn_tsm_plugin.engine.trained import load_trained
@@ -63,23 +62,6 @@ def test_weights_of_others_need_a_recipe_and_take_one(checkpoint, tmp_path):
     assert load_trained(bare, recipe=str(recipe), labels=str(labels)).class_names == ["x", "y", "z"]
 
 
-class Bucket(PathHandler):
-    """Serves a folder as ``bucket://``, as cloud storage would."""
-
-    def __init__(self, folder):
-        super().__init__()
-        self.folder = folder
-
-    def _get_supported_prefixes(self):
-        return ["bucket://"]
-
-    def _get_local_path(self, path, force=False, **_):
-        return str(self.folder / path.removeprefix("bucket://"))
-
-    def _open(self, path, mode="r", buffering=-1, **_):
-        return Path(self._get_local_path(path)).open(mode)
-
-
 @pytest.mark.parametrize("is_there", [True, False])
 def test_names_come_from_the_recipes_label_map_wherever_the_data_lie(
     checkpoint, tmp_path, monkeypatch, is_there
@@ -87,8 +69,7 @@ def test_names_come_from_the_recipes_label_map_wherever_the_data_lie(
     (tmp_path / "k3").mkdir()
     if is_there:
         (tmp_path / "k3/labels.txt").write_text("x\ny\nz\n")
-    monkeypatch.setattr(g_pathmgr, "_path_handlers", dict(g_pathmgr._path_handlers))
-    g_pathmgr.register_handler(Bucket(tmp_path))
+    serve_bucket(tmp_path, monkeypatch)
     bare = tmp_path / "bare.pt"
     torch.save(torch.load(checkpoint, weights_only=True)["model_state"], bare)
     opts = ["DATA.PATH_TO_DATA_DIR", "bucket://k3", "DATA.LABEL_MAP", "labels.txt"]
@@ -96,6 +77,13 @@ def test_names_come_from_the_recipes_label_map_wherever_the_data_lie(
     trained = load_trained("bucket://bare.pt", recipe=str(checkpoint.with_suffix(".yaml")), opts=opts)
 
     assert trained.class_names == (["x", "y", "z"] if is_there else ["0", "1", "2"])
+
+
+def test_weights_that_cannot_be_fetched_say_why(tmp_path, monkeypatch):
+    serve_bucket(tmp_path, monkeypatch).error = PermissionError("token has expired")
+
+    with pytest.raises(CheckpointError, match=r"bucket://w\.pt cannot be fetched .*token has expired"):
+        load_trained("bucket://w.pt")
 
 
 def test_names_of_another_number_of_classes_are_refused(checkpoint, tmp_path):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from support.bucket import serve_bucket
 
 from tsn_tsm_plugin.errors import CheckpointError
 from tsn_tsm_plugin.models.checkpoint_file import read_checkpoint
@@ -117,3 +118,40 @@ def test_a_text_file_is_refused(tmp_path):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(CheckpointError, match="nowhere.pth is not a file"):
         read_checkpoint(tmp_path / "nowhere.pth")
+
+
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_a_file_may_lie_wherever_iopath_can_fetch_it(tmp_path, monkeypatch, suffix):
+    (save_file if suffix == "safetensors" else torch.save)(TENSORS, tmp_path / f"a.{suffix}")
+    serve_bucket(tmp_path, monkeypatch)
+
+    checkpoint = read_checkpoint(f"bucket://a.{suffix}")
+
+    assert torch.equal(checkpoint.state_dict["fc.weight"], TENSORS["fc.weight"])
+    assert checkpoint.path == f"bucket://a.{suffix}"
+
+
+def test_a_fetched_pickle_runs_no_code_either(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": TENSORS, "meta": RunsCode()}, "a.pth")
+    serve_bucket(tmp_path, monkeypatch)
+
+    with pytest.raises(CheckpointError, match=r"tries to run 'posix.system': nothing was loaded"):
+        read_checkpoint("bucket://a.pth")
+
+    assert not (tmp_path / "code_has_run").exists()
+
+
+def test_what_cannot_be_fetched_says_why(tmp_path, monkeypatch):
+    serve_bucket(tmp_path, monkeypatch).error = ConnectionError("no route to host")
+
+    with pytest.raises(
+        CheckpointError,
+        match=r"bucket://a\.pth cannot be fetched \(ConnectionError: no route to host\): check the address",
+    ):
+        read_checkpoint("bucket://a.pth")
+
+
+def test_a_prefix_that_nobody_serves_is_named():
+    with pytest.raises(CheckpointError, match=r"nowhere://a\.pth is not a file: .*iopath needs a handler"):
+        read_checkpoint("nowhere://a.pth")
