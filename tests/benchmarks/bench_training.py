@@ -25,7 +25,7 @@ from tsn_tsm_plugin.engine.update import Updater
 from tsn_tsm_plugin.solver import tsm_param_groups
 from tsn_tsm_plugin.transforms.normalize import Normalize
 
-NUM_SEGMENTS = 8
+NUM_SEGMENTS, SIZE = 8, 224
 VARIANTS: dict[str, dict[str, Any]] = {
     "float32": {},
     "accumulation in 4 parts": {"parts": 4},
@@ -115,12 +115,19 @@ def table(args: argparse.Namespace) -> str:
     return "\n".join(lines) + "\n" + PURPOSES.rstrip()
 
 
+def note_name(args: argparse.Namespace) -> str:
+    """Return a name that figures of another network or another size do not take."""
+    device = "gpu" if torch.cuda.is_available() else f"cpu{args.threads}"
+    size = "" if args.size == SIZE else f"_{args.size}px"
+    return f"training_{args.backbone}{size}_{device}_{time.strftime('%Y%m')}.md"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--backbone", default="resnet50")
-    parser.add_argument("--size", type=int, default=224, help="pixels")
+    parser.add_argument("--size", type=int, default=SIZE, help="pixels")
     parser.add_argument("--batch", type=int, default=16, help="clips in a step")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--steps", type=int, default=5, help="timed steps")
@@ -129,9 +136,7 @@ def main() -> None:
     text = table(args)
     print(text)
     if args.write:
-        device = "gpu" if torch.cuda.is_available() else f"cpu{args.threads}"
-        name = f"training_{args.backbone}_{device}_{time.strftime('%Y%m')}.md"
-        out = Path(__file__).parent / "results" / name
+        out = Path(__file__).parent / "results" / note_name(args)
         out.parent.mkdir(exist_ok=True)
         command = " ".join(["python tests/benchmarks/bench_training.py", *sys.argv[1:]])
         out.write_text(f"`{command}`\n\n```\n{text}\n```\n", encoding="utf-8")
