@@ -120,12 +120,18 @@ def _build_opener(cfg: CfgNode, split: str) -> OpenVideo:
         return functools.partial(
             open_frame_folder, template=cfg.DATA.FRAME_TEMPLATE, start_index=cfg.DATA.FRAME_START_INDEX
         )
-    short_side = cfg.DATA.TRAIN_SHORT_SIDE if split == "train" else cfg.DATA.TEST_SHORT_SIDE
     return functools.partial(
         ShardedVideoReader if cfg.DATA.FORMAT == "shards" else open_video_file,
         decoder=cfg.DATA.DECODING_BACKEND,
-        short_side=short_side if cfg.DATA.SCALE_IN_DECODER else 0,
+        short_side=short_side_of_decoder(cfg, split),
     )
+
+
+def short_side_of_decoder(cfg: CfgNode, split: str) -> int:
+    """Return the pixels to which a split's frames are scaled when they are decoded; 0 keeps their size."""
+    if not cfg.DATA.SCALE_IN_DECODER:
+        return 0
+    return cfg.DATA.TRAIN_SHORT_SIDE if split == "train" else cfg.DATA.TEST_SHORT_SIDE
 
 
 def _classes(entries: Sequence[ListedVideo]) -> list[int]:

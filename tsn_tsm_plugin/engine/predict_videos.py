@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from tsn_tsm_plugin.data.build import short_side_of_decoder
 from tsn_tsm_plugin.data.reader import VideoReader
 from tsn_tsm_plugin.engine.predict import Predictor, view_average_of
 from tsn_tsm_plugin.engine.trained import TrainedModel
@@ -67,7 +68,8 @@ class VideoPredictor:
     """Predicts one video after the other.
 
     Args:
-        trained: The network; its recipe says which views are taken and how they are averaged.
+        trained: The network; its recipe says which views are taken, how frames are scaled, and how views are
+            averaged.
     """
 
     def __init__(self, trained: TrainedModel) -> None:
@@ -76,6 +78,7 @@ class VideoPredictor:
         self._sampler = build_index_sampler(cfg, "test")
         self._transform = build_clip_transform(cfg, "test")
         self._decoder = cfg.DATA.DECODING_BACKEND
+        self._short_side = short_side_of_decoder(cfg, "test")
         self._view_average = view_average_of(cfg, trained.model)
         self._predictor = Predictor(
             trained.model,
@@ -88,7 +91,7 @@ class VideoPredictor:
     def __call__(self, path: str) -> VideoPrediction:
         """Return the prediction, or why there is none."""
         try:
-            with VideoReader(path, self._decoder) as reader:
+            with VideoReader(path, self._decoder, short_side=self._short_side) as reader:
                 frames_TCHW = reader.read(self._sampler(reader.num_frames, None))
         except VideoError as error:
             return VideoPrediction(path, torch.empty(0), str(error))

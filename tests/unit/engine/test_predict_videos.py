@@ -7,10 +7,12 @@ import torch
 from support.trained import CLASS_NAMES, write_checkpoint
 from support.videos import write_video
 
+from tsn_tsm_plugin.data.build import build_dataset
 from tsn_tsm_plugin.engine.predict_videos import VideoPrediction, VideoPredictor, find_videos
 from tsn_tsm_plugin.engine.prediction_report import format_predictions
 from tsn_tsm_plugin.engine.trained import load_trained
 from tsn_tsm_plugin.errors import VideoError
+from tsn_tsm_plugin.transforms import Normalize
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +46,22 @@ def test_the_views_of_the_recipe_are_taken(tmp_path):
     first, second = (VideoPredictor(trained)(video).probabilities for trained in (one, more))
     assert first.sum() == pytest.approx(1, abs=1e-5) and second.sum() == pytest.approx(1, abs=1e-5)
     assert not torch.allclose(first, second)
+
+
+@pytest.mark.parametrize("in_decoder", [False, True])
+def test_a_video_is_scored_as_in_the_test_of_its_recipe(tmp_path, in_decoder):
+    video = write_video(tmp_path / "v.mp4", 20)
+    (tmp_path / "val.txt").write_text("v.mp4 0\n")
+    opts = ["DATA.SCALE_IN_DECODER", str(in_decoder), "DATA.PATH_TO_DATA_DIR", str(tmp_path)]
+    trained = load_trained(write_checkpoint(tmp_path / "w.pt"), opts=opts)
+    clip = build_dataset(trained.cfg, "test")[0]["video"][None].to(trained.device)
+    normalize = Normalize(trained.cfg.DATA.MEAN, trained.cfg.DATA.STD).to(trained.device)
+    with torch.inference_mode():
+        expected = trained.model(normalize(clip)).softmax(1)[0].cpu()
+
+    predicted = VideoPredictor(trained)(str(video)).probabilities
+
+    torch.testing.assert_close(predicted, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("average", ["logits", "probabilities"])
