@@ -46,7 +46,7 @@ class FusedResidualBlock(nn.Module):
         return _convolve_add_relu(last, y, identity) if is_fused else F.relu(last(y) + identity)
 
     def _first(self, x_NCHW: Tensor, *, is_fused: bool) -> Tensor:
-        if is_fused and isinstance(self.conv1, TemporalShift):
+        if is_fused and isinstance(self.conv1, TemporalShift) and isinstance(self.conv1.net, nn.Conv2d):
             return _convolve_relu(self.conv1.net, self.conv1.shift(x_NCHW))
         if is_fused and isinstance(self.conv1, nn.Conv2d):
             return _convolve_relu(self.conv1, x_NCHW)
@@ -74,10 +74,13 @@ def _is_folded_block(module: nn.Module) -> bool:
         convolutions[0] = convolutions[0].net
     return (
         all(isinstance(module.get_submodule(f"bn{n}"), nn.Identity) for n in names)
-        and all(type(c) is nn.Conv2d and c.padding_mode == "zeros" for c in convolutions)
-        and all(_is_bf16_on_cpu(c.weight) for c in convolutions)
+        and all(_can_be_fused(convolution) for convolution in convolutions)
         and type(module.relu) is nn.ReLU
     )
+
+
+def _can_be_fused(module: nn.Module) -> bool:
+    return type(module) is nn.Conv2d and module.padding_mode == "zeros" and _is_bf16_on_cpu(module.weight)
 
 
 def _is_bf16_on_cpu(x: Tensor) -> bool:
