@@ -5,6 +5,7 @@ oneDNN applies both while a convolution's output is still in registers. PyTorch 
 """
 
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,23 +35,60 @@ class FusedResidualBlock(nn.Module):
         self.downsample = block.downsample
         # The addition is fused in this format only.
         self.to(memory_format=torch.channels_last)
+        self._packed: dict[str, tuple[tuple[int, int], Tensor]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the packed weights, which can be neither copied nor written."""
+        return self.__dict__ | {"_packed": {}}
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, C', H / stride, W / stride)."""
-        middle, last = ([], self.conv2) if self.conv3 is None else ([self.conv2], self.conv3)
-        is_fused = _may_fuse(x_NCHW)
-        y = self._first(x_NCHW, is_fused=is_fused)
-        for convolution in middle:
-            y = _convolve_relu(convolution, y) if is_fused else F.relu(convolution(y))
-        identity = x_NCHW if self.downsample is None else self.downsample(x_NCHW)
-        return _convolve_add_relu(last, y, identity) if is_fused else F.relu(last(y) + identity)
+        last = self.conv2 if self.conv3 is None else self.conv3
+        if not _may_fuse(x_NCHW):
+            y = F.relu(self.conv1(x_NCHW))
+            y = y if self.conv3 is None else F.relu(self.conv2(y))
+            identity = x_NCHW if self.downsample is None else self.downsample(x_NCHW)
+            return F.relu(last(y) + identity)
+        y = self._first(x_NCHW)
+        if self.conv3 is not None:
+            y = self._convolve("conv2", self.conv2, y, "relu")
+        identity = x_NCHW
+        if self.downsample is not None:
+            identity = self._convolve("downsample", self.downsample[0], x_NCHW, "none")
+        return torch.ops.mkldnn._convolution_pointwise_.binary(
+            identity, y, self._weight("last", last, y), *_geometry(last), "add", 1.0, "relu", [], None
+        )
 
-    def _first(self, x_NCHW: Tensor, *, is_fused: bool) -> Tensor:
-        if is_fused and isinstance(self.conv1, TemporalShift) and isinstance(self.conv1.net, nn.Conv2d):
-            return _convolve_relu(self.conv1.net, self.conv1.shift(x_NCHW))
-        if is_fused and isinstance(self.conv1, nn.Conv2d):
-            return _convolve_relu(self.conv1, x_NCHW)
+    def _first(self, x_NCHW: Tensor) -> Tensor:
+        if isinstance(self.conv1, TemporalShift) and isinstance(self.conv1.net, nn.Conv2d):
+            return self._convolve("conv1", self.conv1.net, self.conv1.shift(x_NCHW), "relu")
+        if isinstance(self.conv1, nn.Conv2d):
+            return self._convolve("conv1", self.conv1, x_NCHW, "relu")
         return F.relu(self.conv1(x_NCHW))
+
+    def _convolve(self, name: str, convolution: nn.Conv2d, x: Tensor, activation: str) -> Tensor:
+        return torch.ops.mkldnn._convolution_pointwise(
+            x, self._weight(name, convolution, x), *_geometry(convolution), activation, [], ""
+        )
+
+    def _weight(self, name: str, convolution: nn.Conv2d, x: Tensor) -> Tensor:
+        """Return the weight as the kernel for ``x`` wants it, which it would else make at every call."""
+        weight = convolution.weight
+        if weight.is_inference():  # Nobody could tell whether it has changed.
+            return weight
+        version = weight.data_ptr(), weight._version
+        kept = self._packed.get(name)
+        if kept is None or kept[0] != version:
+            _, padding, stride, dilation, groups = _geometry(convolution)
+            packed = torch.ops.mkldnn._reorder_convolution_weight(
+                weight.detach(), padding, stride, dilation, groups, list(x.shape)
+            )
+            kept = self._packed[name] = (version, packed)
+        return kept[1]
+
+
+def _geometry(c: nn.Conv2d) -> tuple[Any, ...]:
+    return c.bias, c.padding, c.stride, c.dilation, c.groups
 
 
 def fuse_residual_blocks_(network: nn.Module) -> None:
@@ -102,24 +140,16 @@ def _may_fuse(x: Tensor) -> bool:
 @cache
 def has_fused_convolutions() -> bool:
     """Tell whether this PyTorch has the operators and this processor runs them in bf16."""
-    x = torch.ones(1, 16, 2, 2, dtype=torch.bfloat16).contiguous(memory_format=torch.channels_last)
-    convolution = nn.Conv2d(16, 16, 1, dtype=torch.bfloat16).to(memory_format=torch.channels_last)
-    convolution.requires_grad_(False)
+    block = BasicBlock(16, 16, norm_layer=nn.Identity).bfloat16().requires_grad_(False)
+    for convolution in (block.conv1, block.conv2):
+        convolution.bias = nn.Parameter(torch.zeros(16, dtype=torch.bfloat16), requires_grad=False)
+    x = torch.ones(1, 16, 4, 4, dtype=torch.bfloat16).contiguous(memory_format=torch.channels_last)
+    fused = FusedResidualBlock(block)
     try:
-        _convolve_add_relu(convolution, _convolve_relu(convolution, x), x)
+        y = fused._convolve("conv1", block.conv1, x, "relu")
+        torch.ops.mkldnn._convolution_pointwise_.binary(
+            x, y, fused._weight("last", block.conv2, y), *_geometry(block.conv2), "add", 1.0, "relu", [], None
+        )
     except (AttributeError, NotImplementedError, RuntimeError):
         return False
     return True
-
-
-def _convolve_relu(c: nn.Conv2d, x: Tensor) -> Tensor:
-    return torch.ops.mkldnn._convolution_pointwise(
-        x, c.weight, c.bias, c.padding, c.stride, c.dilation, c.groups, "relu", [], ""
-    )
-
-
-def _convolve_add_relu(c: nn.Conv2d, x: Tensor, sum_: Tensor) -> Tensor:
-    """Add the convolution to ``sum_`` in place, and apply the ReLU to it."""
-    return torch.ops.mkldnn._convolution_pointwise_.binary(
-        sum_, x, c.weight, c.bias, c.padding, c.stride, c.dilation, c.groups, "add", 1.0, "relu", [], None
-    )

@@ -104,3 +104,41 @@ def test_a_fused_network_streams_like_its_batched_self():
         scores = torch.stack([stream(clip[:, :, t]) for t in range(4)]).mean(0)
 
     assert (scores - expected).abs().max() < 0.1 * expected.std()
+
+
+def test_weights_that_change_after_a_run_are_seen():
+    block = folded(BLOCKS["bottleneck, downsampling"]())
+    fused = FusedResidualBlock(block)
+    x = torch.randn(2, 64, 6, 6).to(torch.bfloat16, memory_format=torch.channels_last)
+
+    with torch.no_grad():
+        before = fused(x.clone())
+        fused.load_state_dict({name: 2 * value for name, value in fused.state_dict().items()})
+        after = fused(x.clone())
+
+    assert not torch.equal(before, after)
+    assert torch.allclose(after, block(x.clone()), rtol=0.1, atol=0.1 * float(after.float().std()))
+
+
+def test_a_fused_network_that_has_run_can_be_copied_and_saved(tmp_path):
+    fused = FusedResidualBlock(folded(BLOCKS["bottleneck"]()))
+    x = torch.randn(2, 64, 6, 6).to(torch.bfloat16, memory_format=torch.channels_last)
+
+    with torch.no_grad():
+        expected = fused(x.clone())
+        torch.save(fused, tmp_path / "fused.pt")
+        read = torch.load(tmp_path / "fused.pt", weights_only=False)
+
+        assert torch.equal(copy.deepcopy(fused)(x.clone()), expected)
+        assert torch.equal(read(x.clone()), expected)
+
+
+def test_batches_of_another_size_than_the_first_compute_the_same():
+    block = folded(BLOCKS["bottleneck"]())
+    fused = FusedResidualBlock(block)
+    x = torch.randn(8, 64, 12, 12).to(torch.bfloat16, memory_format=torch.channels_last)
+
+    with torch.no_grad():
+        fused(x[:1].clone())
+
+        assert torch.equal(fused(x.clone()), FusedResidualBlock(block)(x.clone()))
