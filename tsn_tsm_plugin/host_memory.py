@@ -14,7 +14,7 @@ def keep_freed_memory() -> bool:
     """Let this process keep the memory it frees, for its next allocation, instead of giving it back.
 
     On Linux with glibc, tensors of some megabytes go back to the system when they are freed, and the next
-    ones are filled with zeros page by page: a quarter of the forward pass of a ResNet-50 on two cores. A
+    ones are filled with zeros page by page: a fifth of the forward pass of a ResNet-50 on two cores. A
     process that computes the same again and again needs the same memory again. What it used at its peak it
     then keeps to its end. ``tests/benchmarks/bench_network.py`` measures the difference.
 
