@@ -162,7 +162,7 @@ def _keep_unshifted(
 ) -> AbstractContextManager[None]:
     """Let the backward pass of what reads ``shifted`` keep ``x``, which lives anyway, and shift it once more.
 
-    The copies would be a sixth of what a training step of a TSM-R50 keeps.
+    The copies would be a fifth of what a training step of a TSM-R50 keeps.
     """
     source, version = x.detach(), x._version
     # Not the tensor itself: the hooks live as long as what they have packed, and would keep it.
