@@ -269,7 +269,7 @@ def report(args: argparse.Namespace) -> str:
             f"A step of {args.batch} clips of {NUM_SEGMENTS} x {args.size} x {args.size} with SGD and "
             "momentum. *States* are weights, buffers, gradients and momentum; *counted peak* is the most "
             "that lives at one time, without the convolutions' working space. *Checkpointed there*: "
-            "`MODEL.ACT_CHECKPOINT non_local`.",
+            "`NONLOCAL.ACT_CHECKPOINT True`.",
             *unmeasured,
             *(["", "Absent: " + "; ".join(absent) + "."] if absent else []),
             "",

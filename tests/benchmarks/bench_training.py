@@ -45,7 +45,7 @@ PURPOSES = """
 Accumulation is for a batch that does not fit: the same update, but batch norm sees a part at a time.
 bf16 is for speed, and halves activations; weights and optimiser stay float32.
 Checkpointed activations are for clips of which not even one fits: the same update for a second forward pass.
-Checkpointed there are only the blocks that a non-local block follows (MODEL.ACT_CHECKPOINT non_local).
+Checkpointed there are only the blocks that a non-local block follows (NONLOCAL.ACT_CHECKPOINT True).
 """
 
 

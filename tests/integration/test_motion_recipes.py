@@ -7,6 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from tsn_tsm_plugin import optimize_for_inference
+from tsn_tsm_plugin.data.build import build_dataset
+from tsn_tsm_plugin.engine.trained import load_trained
+from tsn_tsm_plugin.transforms import Normalize
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -28,9 +34,36 @@ def top1_of(recipe: str, folder: Path, *overrides: str) -> float:
     return json.loads((run / "results.json").read_text())["top1"]
 
 
+@pytest.fixture(scope="module")
+def tsm_top1(working_folder):
+    return top1_of("tsm/motion_r18_8f", working_folder)
+
+
 @pytest.mark.slow
-def test_tsm_learns_the_direction_of_a_motion(working_folder):
-    assert top1_of("tsm/motion_r18_8f", working_folder) >= 95.0
+def test_tsm_learns_the_direction_of_a_motion(tsm_top1):
+    assert tsm_top1 >= 95.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("dtype", "tolerance"), [(None, 1e-4), (torch.bfloat16, 0.05)])
+@torch.no_grad()
+def test_the_network_optimised_for_inference_is_as_good(
+    dtype, tolerance, tsm_top1, working_folder, monkeypatch
+):
+    monkeypatch.chdir(working_folder)
+    trained = load_trained("runs/tsm/motion_r18_8f")
+    optimized = optimize_for_inference(trained.model.cpu(), dtype=dtype)
+    normalize = Normalize(trained.cfg.DATA.MEAN, trained.cfg.DATA.STD)
+    clips = build_dataset(trained.cfg, "test")
+    num_right = 0
+
+    for clip in (clips[index] for index in range(len(clips))):
+        video = normalize(clip["video"][None])
+        expected, scores = trained.model(video), optimized(video)
+        assert (scores - expected).abs().max() < tolerance * expected.std()
+        num_right += int(scores.argmax() == clip["label"])
+
+    assert 100.0 * num_right / len(clips) == pytest.approx(tsm_top1)
 
 
 @pytest.mark.slow

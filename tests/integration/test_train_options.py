@@ -20,9 +20,9 @@ OPTIONS = {
     "partial batch norm": {"MODEL__PARTIAL_BN": True},
     "frozen stem": {"MODEL__FROZEN_MODULES": "[backbone.stem]"},
     "synchronised batch norm": {"BN__NORM_TYPE": "sync_batchnorm"},
-    "activation checkpointing": {"MODEL__ACT_CHECKPOINT": "all"},
+    "activation checkpointing": {"MODEL__ACT_CHECKPOINT": True},
     "checkpointing of non-local blocks": {
-        "MODEL__ACT_CHECKPOINT": "non_local",
+        "NONLOCAL__ACT_CHECKPOINT": True,
         "NONLOCAL__INSTANTIATION": "gaussian",
         "NONLOCAL__LOCATION": "[conv]",
     },

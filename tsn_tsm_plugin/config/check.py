@@ -10,7 +10,6 @@ Fault = tuple[str, str]
 
 _CHOICES: dict[str, tuple[object, ...]] = {
     "MODEL.ARCH": ("tsn", "tsm"),
-    "MODEL.ACT_CHECKPOINT": ("off", "all", "non_local"),
     "TEST.PROTOCOL": ("", "efficient", "accurate"),
     "TSM.SHIFT_PLACE": ("blockres", "block"),
     "DATA.FORMAT": ("videos", "frames", "shards"),
@@ -111,11 +110,10 @@ def _ranges(cfg: CfgNode) -> Iterator[Fault]:
 
 def _model(cfg: CfgNode) -> Iterator[Fault]:
     has_non_local = cfg.MODEL.ARCH == "tsm" and cfg.NONLOCAL.INSTANTIATION
-    if cfg.MODEL.ACT_CHECKPOINT == "non_local" and not has_non_local:
+    if cfg.NONLOCAL.ACT_CHECKPOINT and not has_non_local:
         yield (
-            "MODEL.ACT_CHECKPOINT",
-            "must be 'off' or 'all' for a network without non-local blocks, got 'non_local'; a tsm has them "
-            "with NONLOCAL.INSTANTIATION",
+            "NONLOCAL.ACT_CHECKPOINT",
+            "must be off for a network without non-local blocks; a tsm has them with NONLOCAL.INSTANTIATION",
         )
 
 

@@ -35,9 +35,8 @@ _C.MODEL.FC_INIT_STD = 0.001
 _C.MODEL.FROZEN_MODULES = []
 # Freeze every batch norm but the first, as the TSN paper does for small datasets.
 _C.MODEL.PARTIAL_BN = False
-# Keep the inputs of blocks only and compute the rest again in the backward pass, for less memory and more
-# time: of "all" blocks, of those that a "non_local" block follows (with it), or "off".
-_C.MODEL.ACT_CHECKPOINT = "off"
+# Keep the inputs of blocks only and compute the rest again in the backward pass: less memory, more time.
+_C.MODEL.ACT_CHECKPOINT = False
 
 _C.BN = CfgNode()
 # "batchnorm" (statistics of the clips of one process) or "sync_batchnorm" (of all processes).
@@ -84,6 +83,8 @@ _C.NONLOCAL.LOCATION = []
 _C.NONLOCAL.USE_SCALE = False
 # Pool keys and values over 2x2 pixels.
 _C.NONLOCAL.SUB_SAMPLE = True
+# As MODEL.ACT_CHECKPOINT, only of the blocks that one follows, together with it.
+_C.NONLOCAL.ACT_CHECKPOINT = False
 
 _C.DATA = CfgNode()
 # Folder of the dataset; lists, label map and videos are looked up below it.
