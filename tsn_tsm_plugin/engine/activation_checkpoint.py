@@ -30,9 +30,11 @@ def checkpoint_activations(backbone: nn.Module, *, which: str = "all") -> int:
     Returns:
         The number of blocks; 0 if the backbone has none of that sort.
     """
-    blocks: list[nn.Module] = list(_blocks(backbone))
+    blocks: list[nn.Module]
     if which == "non_local":
         blocks = [module for module in backbone.modules() if isinstance(module, NonLocalAfter)]
+    else:
+        blocks = list(_blocks(backbone))
     for block in blocks:
         block.forward = functools.partial(_forward, block, block.forward)  # type: ignore[method-assign]
     return len(blocks)

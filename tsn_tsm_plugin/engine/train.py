@@ -170,9 +170,11 @@ def _initial_model(cfg: CfgNode, device: torch.device, *, is_resumed: bool) -> T
         logger.info(f"Weights to start from: {report}")
     if cfg.BN.NORM_TYPE == "sync_batchnorm":
         synchronize_batch_norm(model, device=device)
-    if cfg.MODEL.ACT_CHECKPOINT and not checkpoint_activations(model.backbone):
-        logger.warning(f"MODEL.ACT_CHECKPOINT is ignored: {cfg.MODEL.BACKBONE} has no blocks to checkpoint.")
-    elif cfg.NONLOCAL.ACT_CHECKPOINT and not cfg.MODEL.ACT_CHECKPOINT:
+    if cfg.MODEL.ACT_CHECKPOINT:
+        if not checkpoint_activations(model.backbone):
+            reason = f"{cfg.MODEL.BACKBONE} has no blocks to checkpoint"
+            logger.warning(f"MODEL.ACT_CHECKPOINT is ignored: {reason}.")
+    elif cfg.NONLOCAL.ACT_CHECKPOINT:
         checkpoint_activations(model.backbone, which="non_local")
     return model.to(device)
 

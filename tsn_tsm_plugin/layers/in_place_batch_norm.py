@@ -6,6 +6,8 @@ Axes: N images, C channels, H rows, W columns.
 import torch
 from torch import Tensor, nn
 
+from tsn_tsm_plugin.layers.tracing import is_traced
+
 
 class InPlaceBatchNorm2d(nn.BatchNorm2d):
     """``nn.BatchNorm2d`` for the output of a convolution, which in evaluation on a CPU it overwrites.
@@ -49,6 +51,5 @@ class InPlaceBatchNorm2d(nn.BatchNorm2d):
             and type(x_NCHW) is Tensor
             and x_NCHW.device.type == "cpu"
             and x_NCHW.ndim == 4
-            and not torch.compiler.is_compiling()
-            and not torch.jit.is_tracing()
+            and not is_traced()
         )

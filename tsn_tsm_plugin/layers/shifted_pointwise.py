@@ -13,7 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tsn_tsm_plugin.layers.temporal_shift import temporal_shift
+from tsn_tsm_plugin.layers.temporal_shift import (
+    check_fold,
+    check_num_frames,
+    shift_folds,
+    steps_of,
+    temporal_shift,
+)
 
 
 def shifted_pointwise(
@@ -55,13 +61,8 @@ def shifted_pointwise(
             "x must be (BT, C, H, W) and weight (K, C, 1, 1) with the same C, got shapes "
             f"{tuple(x.shape)} and {tuple(weight.shape)}."
         )
-    if x.shape[0] % num_segments:
-        raise ValueError(
-            f"The first axis of x must be a multiple of {num_segments=}, got {x.shape[0]}: give every video "
-            "num_segments frames."
-        )
-    if not 2 <= shift_div <= x.shape[1]:
-        raise ValueError(f"shift_div must be in [2, C={x.shape[1]}], got {shift_div}.")
+    check_num_frames(x, num_segments)
+    check_fold(x, shift_div)
     if torch.is_autocast_enabled(x.device.type):
         dtype = torch.get_autocast_dtype(x.device.type)
         x, weight, bias = x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
@@ -111,11 +112,10 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 def _backward(ctx: Any, grad: Tensor) -> Any:
     x, weight = ctx.saved_tensors
     num_segments, shift_div, causal = ctx.how
-    how = {"num_segments": num_segments, "shift_div": shift_div, "causal": causal}
     needs_x, needs_weight, needs_bias = ctx.needs_input_grad[:3]
     grad_shifted, grad_weight, grad_bias = torch.ops.aten.convolution_backward(
         grad,
-        temporal_shift(x, **how),
+        temporal_shift(x, num_segments=num_segments, shift_div=shift_div, causal=causal),
         weight,
         ctx.num_biases,
         stride=[1, 1],
@@ -126,16 +126,12 @@ def _backward(ctx: Any, grad: Tensor) -> Any:
         groups=1,
         output_mask=[needs_x, needs_weight, needs_bias],
     )
-    # In reversed time the shift goes the other way, which is its derivative.
     grad_x = None
     if needs_x:
-        grad_x = _reversed(temporal_shift(_reversed(grad_shifted, num_segments), **how), num_segments)
+        back = tuple(-step for step in steps_of(causal=causal))
+        fold = x.shape[1] // shift_div
+        grad_x = shift_folds(grad_shifted, num_frames=num_segments, fold=fold, steps=back)
     return grad_x, grad_weight, grad_bias, None, None, None
-
-
-def _reversed(x: Tensor, num_segments: int) -> Tensor:
-    """Reverse the order of the frames of every video."""
-    return x.unflatten(0, (-1, num_segments)).flip(1).flatten(0, 1)
 
 
 _shifted_pointwise.register_autograd(_backward, setup_context=_setup_context)

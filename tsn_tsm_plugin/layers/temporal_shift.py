@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tsn_tsm_plugin.layers.replace import replace_submodule
+from tsn_tsm_plugin.layers.tracing import is_traced
 
 
 def temporal_shift(
@@ -53,14 +54,35 @@ def temporal_shift(
     Raises:
         ValueError: If the shape does not fit ``num_segments`` or ``shift_div``.
     """
-    num_frames = _num_frames(x, num_segments)
+    num_frames = check_num_frames(x, num_segments)
+    fold = check_fold(x, shift_div)
+    return shift_folds(x, num_frames=num_frames, fold=fold, steps=steps_of(causal=causal))
+
+
+def check_fold(x: Tensor, shift_div: int) -> int:
+    """Return the channels of a fold of (B, C, ...), or refuse the divisor with a ``ValueError``."""
     num_channels = x.shape[1]
     if not 2 <= shift_div <= num_channels:
         raise ValueError(
             f"shift_div must be in [2, C={num_channels}], got {shift_div}: none would be shifted, or all."
         )
-    fold = num_channels // shift_div
-    steps = (-1,) if causal else (1, -1)
+    return num_channels // shift_div
+
+
+def steps_of(*, causal: bool) -> tuple[int, ...]:
+    """Return from how many frames later each fold is read; negated, what undoes it, and is its derivative."""
+    return (-1,) if causal else (1, -1)
+
+
+def shift_folds(x: Tensor, *, num_frames: int, fold: int, steps: tuple[int, ...]) -> Tensor:
+    """Shift one fold of the channels for each step, in the memory format of the input.
+
+    Args:
+        x: As for :func:`temporal_shift`.
+        num_frames: T.
+        fold: Channels of a fold.
+        steps: See :func:`steps_of`.
+    """
     if x.ndim == 5:
         if x.is_contiguous(memory_format=torch.channels_last_3d):
             return _shift(x.permute(0, 2, 3, 4, 1), fold, steps, time=1, channel=4).permute(0, 4, 1, 2, 3)
@@ -72,7 +94,8 @@ def temporal_shift(
     return _shift(x_BTCHW, fold, steps, time=1, channel=2).flatten(0, 1)
 
 
-def _num_frames(x: Tensor, num_segments: int | None) -> int:
+def check_num_frames(x: Tensor, num_segments: int | None) -> int:
+    """Return T of what :func:`temporal_shift` takes, or refuse the shape with a ``ValueError``."""
     if x.ndim == 5:
         if num_segments not in (None, x.shape[2]):
             raise ValueError(f"x has T={x.shape[2]} frames in shape {tuple(x.shape)}, got {num_segments=}.")
@@ -92,8 +115,7 @@ def _num_frames(x: Tensor, num_segments: int | None) -> int:
 
 
 def _shift(x: Tensor, fold: int, steps: tuple[int, ...], *, time: int, channel: int) -> Tensor:
-    is_traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
-    if is_traced:
+    if is_traced():
         return _concatenated(x, fold, steps, time, channel)
     if x.requires_grad and torch.is_grad_enabled():
         return _ShiftFunction.apply(x, fold, steps, time, channel)
@@ -221,7 +243,7 @@ class TemporalShift(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, T, H, W) or (BT, C, H, W) to what ``net`` makes of its shifted copy."""
         shifted = self.shift(x)
-        if not shifted.requires_grad or torch.compiler.is_compiling():
+        if not shifted.requires_grad or is_traced():
             return self.net(shifted)
         with ExitStack() as stack:
             # torch.func forbids such hooks. The copy is kept then.

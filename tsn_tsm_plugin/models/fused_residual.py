@@ -14,6 +14,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from tsn_tsm_plugin.layers.replace import replace_submodule
 from tsn_tsm_plugin.layers.temporal_shift import TemporalShift
+from tsn_tsm_plugin.layers.tracing import is_traced
 
 
 class FusedResidualBlock(nn.Module):
@@ -55,9 +56,7 @@ class FusedResidualBlock(nn.Module):
         identity = x_NCHW
         if self.downsample is not None:
             identity = self._convolve("downsample", self.downsample[0], x_NCHW, "none")
-        return torch.ops.mkldnn._convolution_pointwise_.binary(
-            identity, y, self._weight("last", last, y), *_geometry(last), "add", 1.0, "relu", [], None
-        )
+        return self._convolve_onto(identity, last, y)
 
     def _first(self, x_NCHW: Tensor) -> Tensor:
         if isinstance(self.conv1, TemporalShift) and isinstance(self.conv1.net, nn.Conv2d):
@@ -69,6 +68,20 @@ class FusedResidualBlock(nn.Module):
     def _convolve(self, name: str, convolution: nn.Conv2d, x: Tensor, activation: str) -> Tensor:
         return torch.ops.mkldnn._convolution_pointwise(
             x, self._weight(name, convolution, x), *_geometry(convolution), activation, [], ""
+        )
+
+    def _convolve_onto(self, identity: Tensor, convolution: nn.Conv2d, x: Tensor) -> Tensor:
+        """Add the convolution to ``identity`` in place, and apply the ReLU to it."""
+        return torch.ops.mkldnn._convolution_pointwise_.binary(
+            identity,
+            x,
+            self._weight("last", convolution, x),
+            *_geometry(convolution),
+            "add",
+            1.0,
+            "relu",
+            [],
+            None,
         )
 
     def _weight(self, name: str, convolution: nn.Conv2d, x: Tensor) -> Tensor:
@@ -132,8 +145,7 @@ def _may_fuse(x: Tensor) -> bool:
         and x.is_contiguous(memory_format=torch.channels_last)
         and has_fused_convolutions()
         and not (x.requires_grad and torch.is_grad_enabled())
-        and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()
+        and not is_traced()
     )
 
 
@@ -146,10 +158,7 @@ def has_fused_convolutions() -> bool:
     x = torch.ones(1, 16, 4, 4, dtype=torch.bfloat16).contiguous(memory_format=torch.channels_last)
     fused = FusedResidualBlock(block)
     try:
-        y = fused._convolve("conv1", block.conv1, x, "relu")
-        torch.ops.mkldnn._convolution_pointwise_.binary(
-            x, y, fused._weight("last", block.conv2, y), *_geometry(block.conv2), "add", 1.0, "relu", [], None
-        )
+        fused._convolve_onto(x, block.conv2, fused._convolve("conv1", block.conv1, x, "relu"))
     except (AttributeError, NotImplementedError, RuntimeError):
         return False
     return True

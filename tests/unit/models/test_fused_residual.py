@@ -1,4 +1,5 @@
 import copy
+import pickle
 
 import pytest
 import torch
@@ -120,14 +121,13 @@ def test_weights_that_change_after_a_run_are_seen():
     assert torch.allclose(after, block(x.clone()), rtol=0.1, atol=0.1 * float(after.float().std()))
 
 
-def test_a_fused_network_that_has_run_can_be_copied_and_saved(tmp_path):
+def test_a_fused_network_that_has_run_can_be_copied_and_saved():
     fused = FusedResidualBlock(folded(BLOCKS["bottleneck"]()))
     x = torch.randn(2, 64, 6, 6).to(torch.bfloat16, memory_format=torch.channels_last)
 
     with torch.no_grad():
         expected = fused(x.clone())
-        torch.save(fused, tmp_path / "fused.pt")
-        read = torch.load(tmp_path / "fused.pt", weights_only=False)
+        read = pickle.loads(pickle.dumps(fused))
 
         assert torch.equal(copy.deepcopy(fused)(x.clone()), expected)
         assert torch.equal(read(x.clone()), expected)

@@ -160,7 +160,9 @@ class PyAVDecoder:
         collector = self._collector(indices)
         if collector.is_complete:
             return collector.tensor()
-        number_of = {packet: number for number, packet in enumerate(index.frames)}
+        # A long video has many frames; only a cache wants those that are decoded on the way.
+        useful = range(len(index.frames)) if self._cache.max_bytes else collector.missing
+        number_of = {index.frames[number]: number for number in useful}
         with ExitStack() as stack:
             if self._context is None or self._packets is None:
                 container, stream = open_container(self.path)
@@ -171,14 +173,17 @@ class PyAVDecoder:
                 packet_at = self._packets.__getitem__
             for run in index.runs(self._worth_decoding(index, collector.missing)):
                 for packet, frame in self._decode_run(self._context, run, packet_at):
-                    self._cache.put(number_of[packet], frame)
-                    collector.offer(number_of[packet], frame)
+                    if packet in number_of:
+                        self._cache.put(number_of[packet], frame)
+                        collector.offer(number_of[packet], frame)
         if self.num_threads > 1:
             self._context = None  # Threads would not survive a fork.
         return collector.tensor()
 
     def _worth_decoding(self, index: FrameIndex, missing: set[int]) -> set[int]:
         """Add the rest of their groups of pictures where the cache keeps it: later reads decode nothing."""
+        if not self._cache.max_bytes:
+            return missing
         starts = {index.start[index.frames[number]] for number in missing}
         groups = {number for number, packet in enumerate(index.frames) if index.start[packet] in starts}
         return groups if self._cache.can_keep(len(groups), self._frame_bytes) else missing
