@@ -21,7 +21,7 @@ from pathlib import Path
 
 import peers
 import torch
-from measuring import cpu_name
+from measuring import command_line, cpu_name, write_note
 from torch.utils.data import ConcatDataset, DataLoader
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -166,12 +166,11 @@ def write_folders(folder: Path) -> dict[str, Path]:
 def report(args: argparse.Namespace) -> str:
     """Measure, and return the figures as a Markdown note."""
     load = os.getloadavg()[0]
-    command = " ".join([f"python tests/benchmarks/{Path(__file__).name}", *sys.argv[1:]])
     lines = [
         f"# Loading clips for training, {cpu_name()}",
         "",
         f"{time.strftime('%Y-%m-%d')}, {peers.versions_of(PACKAGES)}, {os.cpu_count()} cores, "
-        f"load {load:.1f} before; `{command}`",
+        f"load {load:.1f} before; `{command_line()}`",
         "",
         f"Milliseconds per clip of 8 frames, medians of {args.epochs} interleaved epochs of "
         f"{8 * NUM_REPEATS} clips in batches of {BATCH_SIZE}; wall time, and CPU time of all processes. "
@@ -203,8 +202,7 @@ def main() -> None:
     note = report(args)
     print(note, end="")
     if args.write:
-        name = f"loading_cpu{os.cpu_count()}_{time.strftime('%Y%m')}.md"
-        (Path(__file__).parent / "results" / name).write_text(note)
+        write_note(note, subject="loading", hardware=f"cpu{os.cpu_count()}")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ of the convolutions, and memory that PyTorch's allocator holds back.
 
 import argparse
 import gc
-import sys
 import time
 import weakref
 from collections import Counter
@@ -22,7 +21,7 @@ from typing import Any
 
 import peers
 import torch
-from measuring import hardware_name
+from measuring import command_line, hardware_name, write_note
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
@@ -263,8 +262,7 @@ def report(args: argparse.Namespace) -> str:
         [
             f"# Training memory of TSM-R50, {title}",
             "",
-            f"{time.strftime('%Y-%m-%d')}, torch {torch.__version__}; "
-            f"`{' '.join(['python tests/benchmarks/bench_memory.py', *sys.argv[1:]])}`",
+            f"{time.strftime('%Y-%m-%d')}, torch {torch.__version__}; `{command_line()}`",
             "",
             f"A step of {args.batch} clips of {NUM_SEGMENTS} x {args.size} x {args.size} with SGD and "
             "momentum. *States* are weights, buffers, gradients and momentum; *counted peak* is the most "
@@ -298,9 +296,7 @@ def main() -> None:
     print(note, end="")
     if args.write:
         hardware = "cuda" if torch.cuda.is_available() else "counted"
-        out = Path(__file__).parent / "results" / f"memory_{hardware}_{time.strftime('%Y%m')}.md"
-        out.parent.mkdir(exist_ok=True)
-        out.write_text(note)
+        write_note(note, subject="memory", hardware=hardware)
 
 
 if __name__ == "__main__":

@@ -12,12 +12,10 @@ does not lengthen.
 
 import argparse
 import copy
-import importlib.metadata
 import multiprocessing
 import os
 import random
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -27,7 +25,7 @@ from typing import Any
 
 import peers
 import torch
-from measuring import hardware_name, synchronize
+from measuring import command_line, hardware_name, synchronize, write_note
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -244,23 +242,11 @@ def ratio(first: list[float], second: list[float]) -> float:
     return statistics.median(a / b for a, b in zip(first, second, strict=True))
 
 
-def versions() -> str:
-    """Name the versions of what is measured."""
-    found = []
-    for package in PACKAGES:
-        try:
-            found.append(f"{package} {importlib.metadata.version(package)}")
-        except importlib.metadata.PackageNotFoundError:
-            found.append(f"{package} absent")
-    return ", ".join(found)
-
-
 def report(args: argparse.Namespace) -> str:
     """Measure, and return the figures as a Markdown note."""
     load = os.getloadavg()[0]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     num_threads = args.threads or torch.get_num_threads()
-    command = " ".join([f"python tests/benchmarks/{Path(__file__).name}", *sys.argv[1:]])
     with process(args, is_kept=False) as free, process(args, is_kept=True) as kept:
         absent = free.recv()
         pipes = {"as it comes": free}
@@ -274,8 +260,8 @@ def report(args: argparse.Namespace) -> str:
         [
             f"# TSM-R50, {hardware_name(device)}",
             "",
-            f"{time.strftime('%Y-%m-%d')}, {versions()}, {num_threads} threads of "
-            f"{os.cpu_count()} cores, load {load:.1f}; `{command}`",
+            f"{time.strftime('%Y-%m-%d')}, {peers.versions_of(PACKAGES)}, {num_threads} threads of "
+            f"{os.cpu_count()} cores, load {load:.1f}; `{command_line()}`",
             "",
             f"Milliseconds of {clock}, medians of {args.runs} and {args.train_runs} rounds in which all take "
             "turns; ratios are medians over the rounds. *Memory kept* is a process after "
@@ -313,9 +299,7 @@ def main() -> None:
     print(note, end="")
     if args.write:
         hardware = "cuda" if torch.cuda.is_available() else f"cpu{args.threads or torch.get_num_threads()}"
-        out = Path(__file__).parent / "results" / f"network_{hardware}_{time.strftime('%Y%m')}.md"
-        out.parent.mkdir(exist_ok=True)
-        out.write_text(note)
+        write_note(note, subject="network", hardware=hardware)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ import av
 import numpy as np
 import peers
 import torch
-from measuring import cpu_name
+from measuring import command_line, cpu_name, write_note
 from torch import Tensor
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -273,12 +273,11 @@ def report(args: argparse.Namespace) -> str:
     """Measure, and return the figures as a Markdown note."""
     load = os.getloadavg()[0]
     names, absent = present()
-    command = " ".join([f"python tests/benchmarks/{Path(__file__).name}", *sys.argv[1:]])
     lines = [
         f"# Reading {NUM_SEGMENTS} frames, {cpu_name()}",
         "",
         f"{time.strftime('%Y-%m-%d')}, {peers.versions_of(PACKAGES)}, {os.cpu_count()} cores, "
-        f"load {load:.1f} before; `{command}`",
+        f"load {load:.1f} before; `{command_line()}`",
         "",
         f"{NUM_WORKERS} processes at the same time, one thread each; medians of {args.rounds} interleaved "
         "rounds. All readers of a table gave the bytes of a plain decode before.",
@@ -312,8 +311,7 @@ def main() -> None:
     note = report(args)
     print("\n" + note, end="")
     if args.write:
-        name = f"reading_cpu{NUM_WORKERS}_{time.strftime('%Y%m')}.md"
-        (Path(__file__).parent / "results" / name).write_text(note)
+        write_note(note, subject="reading", hardware=f"cpu{NUM_WORKERS}")
 
 
 if __name__ == "__main__":

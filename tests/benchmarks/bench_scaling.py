@@ -14,7 +14,6 @@ that take each other's time would show a loss that is none.
 import argparse
 import os
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -25,7 +24,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from measuring import hardware_name, synchronize
+from measuring import command_line, hardware_name, synchronize, write_note
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
@@ -240,7 +239,7 @@ def report(args: argparse.Namespace) -> str:
             "",
             f"{time.strftime('%Y-%m-%d')}, torch {torch.__version__}, {args.threads} threads and "
             f"{args.workers} loader workers to a rank, {cores()} cores, load {load:.1f}; "
-            f"`{' '.join(['python tests/benchmarks/bench_scaling.py', *sys.argv[1:]])}`",
+            f"`{command_line()}`",
             "",
             f"TSM {args.backbone}, {precision}, {args.batch} clips of {NUM_SEGMENTS} x {args.size} x "
             f"{args.size} to a rank, {'decoded' if args.video else 'random'}; gradients of "
@@ -277,9 +276,7 @@ def main() -> None:
     print(note, end="")
     if args.write:
         hardware = "cuda" if torch.cuda.is_available() else f"cpu{args.threads}"
-        out = Path(__file__).parent / "results" / f"scaling_{hardware}_{time.strftime('%Y%m')}.md"
-        out.parent.mkdir(exist_ok=True)
-        out.write_text(note)
+        write_note(note, subject="scaling", hardware=hardware)
 
 
 if __name__ == "__main__":

@@ -9,13 +9,11 @@ the stream are compared with those of the batched network.
 
 import argparse
 import statistics
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
-from measuring import hardware_name, interleave
+from measuring import command_line, hardware_name, interleave, write_note
 
 from tsn_tsm_plugin import StreamingTSM, create_tsm, create_tsn
 
@@ -70,7 +68,7 @@ def report(results: dict[str, dict[str, float]], device: torch.device) -> str:
         f"# Streaming, {name}",
         "",
         f"{time.strftime('%Y-%m-%d')}, torch {torch.__version__}, float32, batch 1, {SIZE} x {SIZE}, "
-        f"{torch.get_num_threads()} threads; `python {' '.join(sys.argv)}`",
+        f"{torch.get_num_threads()} threads; `{command_line()}`",
         "",
         f"One frame of a stream, in milliseconds of {clock} (medians of interleaved runs). *plain*: the 2D "
         f"network without a shift. *window*: the causal TSM on the last {NUM_SEGMENTS} frames. Ratios are "
@@ -106,9 +104,7 @@ def main() -> None:
     print(note, end="")
     if args.write:
         hardware = "cuda" if device.type == "cuda" else f"cpu{torch.get_num_threads()}"
-        out = Path(__file__).parent / "results" / f"streaming_{hardware}_{time.strftime('%Y%m')}.md"
-        out.parent.mkdir(exist_ok=True)
-        out.write_text(note)
+        write_note(note, subject="streaming", hardware=hardware)
 
 
 if __name__ == "__main__":

@@ -12,12 +12,12 @@ import argparse
 import multiprocessing
 import platform
 import resource
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
+from measuring import command_line
 
 from tsn_tsm_plugin import create_tsm
 from tsn_tsm_plugin.engine.activation_checkpoint import checkpoint_activations
@@ -138,8 +138,7 @@ def main() -> None:
     if args.write:
         out = Path(__file__).parent / "results" / note_name(args)
         out.parent.mkdir(exist_ok=True)
-        command = " ".join(["python tests/benchmarks/bench_training.py", *sys.argv[1:]])
-        out.write_text(f"`{command}`\n\n```\n{text}\n```\n", encoding="utf-8")
+        out.write_text(f"`{command_line()}`\n\n```\n{text}\n```\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import peers
 import torch
-from measuring import cpu_name, interleave
+from measuring import command_line, cpu_name, interleave, write_note
 from torch import Tensor
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -99,7 +99,6 @@ def scaling_table(label: str, path: str, num_rounds: int) -> list[str]:
 def report(args: argparse.Namespace) -> str:
     """Measure, and return the figures as a Markdown note."""
     load = os.getloadavg()[0]
-    command = " ".join([f"python tests/benchmarks/{Path(__file__).name}", *sys.argv[1:]])
     views: list[str] = []
     scaling: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -115,7 +114,7 @@ def report(args: argparse.Namespace) -> str:
             f"# Views and scaling, {cpu_name()}",
             "",
             f"{time.strftime('%Y-%m-%d')}, {peers.versions_of(('av', 'torch'))}, one thread of "
-            f"{os.cpu_count()} cores, load {load:.1f} before; `{command}`",
+            f"{os.cpu_count()} cores, load {load:.1f} before; `{command_line()}`",
             "",
             f"Milliseconds of CPU time, medians of {args.rounds} interleaved rounds; a 10 s clip as x264 "
             "writes it by default.",
@@ -149,8 +148,7 @@ def main() -> None:
     note = report(args)
     print("\n" + note, end="")
     if args.write:
-        name = f"views_cpu1_{time.strftime('%Y%m')}.md"
-        (Path(__file__).parent / "results" / name).write_text(note)
+        write_note(note, subject="views", hardware="cpu1")
 
 
 if __name__ == "__main__":

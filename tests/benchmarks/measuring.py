@@ -1,6 +1,7 @@
 """What benchmarks share: interleaved timing, and the name of the hardware."""
 
 import platform
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,18 @@ def synchronize(device: torch.device) -> None:
     """Wait until the device has done what it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def command_line() -> str:
+    """Return the command that this process was started with, for whoever wants to repeat it."""
+    return " ".join([f"python tests/benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+
+
+def write_note(note: str, *, subject: str, hardware: str) -> None:
+    """Keep a note as ``results/<subject>_<hardware>_<yyyymm>.md``."""
+    out = Path(__file__).parent / "results" / f"{subject}_{hardware}_{time.strftime('%Y%m')}.md"
+    out.parent.mkdir(exist_ok=True)
+    out.write_text(note)
 
 
 def hardware_name(device: torch.device) -> str:
