@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 import time
 
 import pytest
@@ -37,7 +38,7 @@ def test_a_signal_leaves_a_checkpoint_from_which_the_same_command_goes_on(
     (os.killpg if to_group else os.kill)(training.pid, number)
     code, said = training.end()
 
-    assert code == 128 + number
+    assert code == 128 + number, said
     assert "the same command goes on from there" in said
     assert "Traceback" not in said
     newest = list_checkpoints(training.run / "checkpoints")[0]
@@ -50,6 +51,24 @@ def test_a_signal_leaves_a_checkpoint_from_which_the_same_command_goes_on(
     assert code == 0, said
     assert f"Going on from {newest}" in said
     assert json.loads((training.run / "results.json").read_text())["num_videos"] == 5
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and sigwaitinfo")
+def test_a_scheduler_that_ends_the_workers_first_costs_no_step(tmp_path, data):
+    training = ForkedTraining(tmp_path, data=data, opts=[*MANY, "DATA_LOADER.NUM_WORKERS", "2"])
+    training.wait_for_steps(4)
+    workers = training.children()
+    assert len(workers) == 2
+    for worker in workers:
+        os.kill(worker, signal.SIGTERM)
+    training.wait_for_steps(12)  # An epoch is three steps: later ones need the workers.
+    os.kill(training.pid, signal.SIGTERM)
+    code, said = training.end()
+
+    assert code == 128 + signal.SIGTERM, said
+    assert "the same command goes on from there" in said
+    assert "Traceback" not in said
+    assert list_checkpoints(training.run / "checkpoints")
 
 
 def test_a_run_that_hangs_is_ended_after_the_grace_without_a_checkpoint(tmp_path, data, monkeypatch):

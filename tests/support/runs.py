@@ -132,6 +132,10 @@ class ForkedTraining:
             assert self._process.is_alive(), self._said.read_text()
             time.sleep(0.01)
 
+    def children(self) -> list[int]:
+        """Return the ids of the processes that the run has started itself (on Linux)."""
+        return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+
     def wait_at_most(self, seconds: float) -> None:
         """Return after that time, or as soon as the run has ended."""
         self._process.join(timeout=seconds)

@@ -14,6 +14,7 @@ from tsn_tsm_plugin.data.motion import prepare_motion, usable_cpus
 from tsn_tsm_plugin.data.paths import is_url, join
 from tsn_tsm_plugin.data.samplers import EvalBatchSampler, ShardedBatchSampler, TrainBatchSampler
 from tsn_tsm_plugin.data.shards import ShardedVideoReader, read_shard_list
+from tsn_tsm_plugin.data.uninterrupted_loader import UninterruptedLoader
 from tsn_tsm_plugin.data.video_dataset import (
     ListedVideo,
     OpenVideo,
@@ -163,7 +164,8 @@ def build_loader(cfg: CfgNode, split: str, *, world_size: int = 1, rank: int = 0
     """Build one rank's loader of a split.
 
     Its ``batch_sampler`` has ``set_epoch(epoch, start_batch=0)``: call it before each epoch of training.
-    Batches are as ``collate_clips`` makes them. Workers compute on one thread each, as PyTorch starts them.
+    Batches are as ``collate_clips`` makes them. Workers compute on one thread each, as PyTorch starts them,
+    and hold back the signals that ask a run to stop.
 
     Args:
         cfg: The recipe.
@@ -178,7 +180,7 @@ def build_loader(cfg: CfgNode, split: str, *, world_size: int = 1, rank: int = 0
     """
     dataset = build_dataset(cfg, split)
     num_workers = cfg.DATA_LOADER.NUM_WORKERS
-    return DataLoader(
+    return UninterruptedLoader(
         dataset,
         batch_sampler=_build_batch_sampler(
             cfg, split, entries=dataset.entries, world_size=world_size, rank=rank

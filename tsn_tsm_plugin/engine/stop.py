@@ -40,8 +40,8 @@ def never() -> bool:
 class StopSignals:
     """Catches signals and remembers the first; a second Ctrl-C interrupts at once.
 
-    Forked loader workers inherit the handlers; there they do nothing, so that a Ctrl-C, which the terminal
-    sends to every process, does not end a worker before its last batch was used.
+    Forked processes inherit the handlers; there they do nothing, so that a Ctrl-C, which the terminal sends
+    to every process, is the run's alone to answer.
 
     Attributes:
         received: Number of the first signal, 0 before.
@@ -111,17 +111,3 @@ def catch_stop_signals(*, grace_seconds: float = math.inf) -> Iterator[StopSigna
         signals.close()
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def signals_held_back() -> Iterator[None]:
-    """Hold back Ctrl-C and the user signals while loader workers start.
-
-    Workers inherit the mask through fork and exec; without it a spawned one would be ended by a signal that
-    is meant for the run. SIGTERM stays free, since it is how workers are told to end.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -18,7 +18,7 @@ from tsn_tsm_plugin.engine.randomness import seed_all, set_random_state
 from tsn_tsm_plugin.engine.results import METRICS, accuracies
 from tsn_tsm_plugin.engine.run_folder import RunFolder
 from tsn_tsm_plugin.engine.state import Position, TrainingState
-from tsn_tsm_plugin.engine.stop import EvaluationStopped, StopRequested, TrainingStopped, signals_held_back
+from tsn_tsm_plugin.engine.stop import EvaluationStopped, StopRequested, TrainingStopped
 from tsn_tsm_plugin.engine.train_mode import TrainMode
 from tsn_tsm_plugin.engine.update import Updater, UpdateResult
 from tsn_tsm_plugin.errors import DivergedError, VideoError
@@ -139,8 +139,7 @@ class Trainer:
         if position.batch >= self._steps_per_epoch:
             return  # A checkpoint at the end of an epoch: only its validation is left.
         self._loader.batch_sampler.set_epoch(epoch, start_batch=position.batch)  # type: ignore[union-attr]
-        with signals_held_back():
-            batches = iter(self._loader)
+        batches = iter(self._loader)
         # After the loader, which draws a number of its own when it starts.
         seed_all(self._cfg.RNG_SEED, epoch=epoch, rank=self._ranks.rank)
         if random_state is not None:
@@ -186,7 +185,7 @@ class Trainer:
         )
 
     def _next(self, batches: Iterator[dict[str, Any]]) -> dict[str, Any]:
-        """Return the next batch; an empty one if the workers were ended by the signal that ends this run."""
+        """Return the next batch; an empty one if a worker has ended since a stop was asked for."""
         try:
             return next(batches)
         except RuntimeError:

@@ -1,0 +1,75 @@
+"""Loader workers live through signals that ask a run to stop, and end at once when their parent says so."""
+
+import os
+import signal
+import time
+
+import pytest
+import torch
+from torch.utils.data import Dataset
+
+from tsn_tsm_plugin.data.uninterrupted_loader import UninterruptedLoader
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+needs_sender = pytest.mark.skipif(
+    not hasattr(signal, "sigwaitinfo"), reason="the system does not tell who sent a signal"
+)
+
+
+class ProcessIds(Dataset):
+    """Each item is the id of the process that made it; the last takes as long as a stalled disk."""
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        if index == len(self) - 1:
+            time.sleep(60)
+        return torch.tensor([index, os.getpid()])
+
+
+def send_from_elsewhere(number, pid):
+    """Send a signal as a scheduler does: from a process that is not the worker's parent."""
+    sender = os.fork()
+    if sender == 0:
+        os.kill(pid, number)
+        os._exit(0)
+    os.waitpid(sender, 0)
+
+
+@needs_sender
+@pytest.mark.parametrize("start_method", ["fork", "spawn", "forkserver"])
+def test_workers_live_through_every_signal_from_elsewhere(start_method):
+    loader = UninterruptedLoader(ProcessIds(), num_workers=1, multiprocessing_context=start_method)
+    batches = iter(loader)
+    (worker,) = batches._workers
+    for number in SIGNALS:  # At once: a spawned worker is still importing.
+        send_from_elsewhere(number, worker.pid)
+    for expected in range(3):
+        assert next(batches).tolist() == [[expected, worker.pid]]
+        for number in SIGNALS:
+            send_from_elsewhere(number, worker.pid)
+    assert worker.is_alive()
+
+
+@needs_sender
+@pytest.mark.parametrize("start_method", ["fork", "spawn", "forkserver"])
+def test_a_worker_that_stalls_ends_when_its_parent_says_so(start_method):
+    loader = UninterruptedLoader(ProcessIds(), num_workers=1, multiprocessing_context=start_method)
+    batches = iter(loader)
+    (worker,) = batches._workers
+    for _ in range(7):
+        next(batches)
+    worker.terminate()
+    worker.join(30)
+
+    assert worker.exitcode == 0
+
+
+def test_the_signals_of_the_loading_process_stay_as_they_are():
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    loader = UninterruptedLoader(ProcessIds(), num_workers=1)
+    batches = iter(loader)
+
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
+    del batches

@@ -1,0 +1,60 @@
+"""A loader whose workers end when the run says so, not when a signal reaches them.
+
+A terminal sends Ctrl-C to every process of a command, and a scheduler its warning or SIGTERM to every process
+of a job. The run answers by a checkpoint at the next step; a worker that ended at once would take batches
+with it, and PyTorch answers the end of a worker by an exception at whatever line the run has come to.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+from multiprocessing import resource_tracker
+from typing import Any
+
+from torch.utils.data import DataLoader, Dataset
+
+# SIGTERM is also how a parent ends its workers: it can be held back only where a worker learns who sent it,
+# and macOS does not tell.
+_CAN_TELL_SENDER = hasattr(signal, "sigwaitinfo")
+_HELD_BACK = {signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2}
+if _CAN_TELL_SENDER:
+    _HELD_BACK.add(signal.SIGTERM)
+
+
+class UninterruptedLoader(DataLoader):
+    """A ``DataLoader`` whose workers hold back Ctrl-C, SIGUSR1, SIGUSR2 and any SIGTERM but their parent's.
+
+    A worker whose parent has gone ends by itself, as every worker of PyTorch does. On macOS any SIGTERM ends
+    a worker.
+    """
+
+    def __init__(self, dataset: Dataset, **kwargs: Any) -> None:
+        super().__init__(dataset, worker_init_fn=_end_for_parent_only, **kwargs)
+
+    def __iter__(self) -> Any:
+        context = self.multiprocessing_context
+        if context is not None and context.get_start_method() != "fork":
+            # Starting later, it would let SIGINT and SIGTERM through again.
+            resource_tracker.ensure_running()
+        # Workers inherit the mask, through fork and exec: one that still imports is covered too.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_BACK)
+        try:
+            return super().__iter__()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _end_for_parent_only(worker_id: int) -> None:
+    """Set up a worker; ``worker_id`` is not used."""
+    # Once more: a fork server that was there before did not inherit the mask.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_BACK)
+    parent = multiprocessing.parent_process()
+    if _CAN_TELL_SENDER and parent is not None:
+        threading.Thread(target=_wait_for_end, args=(parent.pid,), daemon=True).start()
+
+
+def _wait_for_end(parent: int | None) -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        pass
+    os._exit(0)
