@@ -11,15 +11,16 @@ from matplotlib import colormaps
 from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
-from tsn_tsm_plugin.data.reader import VideoReader
 from tsn_tsm_plugin.engine.drawing import FAINT, INK, PAPER, clock, fit, font, percent
+from tsn_tsm_plugin.engine.one_view import read_view
 from tsn_tsm_plugin.engine.trained import TrainedModel
-from tsn_tsm_plugin.engine.windows import FramePreparer, frame_features, normalizer
-from tsn_tsm_plugin.transforms import segment_indices
+from tsn_tsm_plugin.engine.windows import frame_features, normalizer
 
 _CELL = 224
 _GAP = 10
 _COLUMNS = 4
+# Where a file tells no rate.
+_FPS = 25.0
 
 
 def grad_cam(model: nn.Module, video_BCTHW: Tensor, label: int) -> Tensor:
@@ -63,27 +64,27 @@ def explain_video(trained: TrainedModel, path: str, label: int | None = None) ->
     """Return a sheet with the sampled frames of a video and, below each, where the network looked.
 
     Args:
-        trained: The network. It is given the middle frame of each segment, cut to the centre.
+        trained: The network. It is given the frames that its recipe samples for validation; of several
+            views, those of the one in the middle.
         path: The video.
         label: The class to speak for; ``None`` is the likeliest.
+
+    Raises:
+        VideoError: If the video cannot be read.
     """
-    with VideoReader(path) as reader:
-        indices = segment_indices(reader.num_frames, trained.cfg.DATA.NUM_FRAMES, mode="test").tolist()
-        frames_TCHW = reader.read(indices)
-        fps = reader.fps or 25.0
-        length = reader.num_frames / fps
-    prepare = FramePreparer(trained)
-    clip_CTHW = torch.stack([prepare(frame.permute(1, 2, 0)) for frame in frames_TCHW], 1)
-    video = normalizer(trained)(clip_CTHW[None].to(trained.device))
+    view = read_view(trained, path, split="val")
+    fps = view.fps or _FPS
+    length = view.num_frames / fps
+    video = normalizer(trained)(view.clip[None].to(trained.device))
     with torch.no_grad():
         probabilities = trained.probabilities(trained.model(video)[0]).cpu()
     label = int(probabilities.argmax()) if label is None else label
     cells = _cells(trained.model, video, label)
     maps = _enlarged(cells, video).cpu().numpy()
-    step = len(indices) // len(maps)
-    images = clip_CTHW.permute(1, 2, 3, 0).numpy()[::step]
+    step = len(view.indices) // len(maps)
+    images = view.clip.permute(1, 2, 3, 0).numpy()[::step]
     title = f"{trained.class_names[label]}  {percent(float(probabilities[label]))}"
-    times = [f"{clock(index / fps, length=length)}  frame {index}" for index in indices[::step]]
+    times = [f"{clock(index / fps, length=length)}  frame {index}" for index in view.indices[::step]]
     note = f"Grad-CAM of the last features, {cells.shape[2]} x {cells.shape[1]} cells to a frame"
     return contact_sheet(images, maps, title=title, subtitle=path, captions=times, note=note)
 

@@ -5,12 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from tsn_tsm_plugin.data.reader import VideoReader
+from tsn_tsm_plugin.engine.one_view import read_view
 from tsn_tsm_plugin.engine.trained import TrainedModel
-from tsn_tsm_plugin.engine.windows import FramePreparer, normalizer
-from tsn_tsm_plugin.transforms import segment_indices
+from tsn_tsm_plugin.engine.windows import normalizer
 
 
 def calibration_clips(
@@ -23,12 +21,8 @@ def calibration_clips(
         videos: Files.
         normalize: Whether the network normalises; then the clip is uint8.
     """
-    prepare = FramePreparer(trained)
-    num_frames = trained.cfg.TEST.NUM_FRAMES or trained.cfg.DATA.NUM_FRAMES
     for path in videos:
-        with VideoReader(path) as reader:
-            frames = reader.read(segment_indices(reader.num_frames, num_frames, mode="test"))
-        clip = torch.stack([prepare(frame.permute(1, 2, 0)) for frame in frames], 1)[None]
+        clip = read_view(trained, path, split="test").clip[None]
         yield clip.numpy() if normalize else normalizer(trained)(clip.to(trained.device)).cpu().numpy()
 
 
