@@ -22,7 +22,8 @@ _C.MODEL = CfgNode()
 _C.MODEL.ARCH = "tsm"
 # A registered backbone, see `python -m tsn_tsm_plugin.tools.list_components --kind backbone`.
 _C.MODEL.BACKBONE = "resnet50"
-# Weights of the backbone before training: "" (random), a torchvision name such as "IMAGENET1K_V1", or a file.
+# Weights of the backbone before training: "" (random), a name such as torchvision's "IMAGENET1K_V1", or a
+# file, by any path that iopath can open.
 _C.MODEL.BACKBONE_WEIGHTS = ""
 # A registered head (--kind head); "": the method's own.
 _C.MODEL.HEAD = ""

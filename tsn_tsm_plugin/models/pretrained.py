@@ -1,6 +1,6 @@
 """ImageNet weights of a backbone: by name, from torch.hub's cache or the network, or from a file."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -18,22 +18,27 @@ from tsn_tsm_plugin.models.checkpoint_renames import (
     mmaction2_rename,
 )
 
+# From the name of a network and of its weights to a state dict.
+FetchWeights = Callable[[str, str], dict[str, Tensor]]
 
-def load_imagenet_weights(backbone: nn.Module, *, name: str, weights: str) -> None:
+
+def load_imagenet_weights(backbone: nn.Module, *, name: str, weights: str, fetch: FetchWeights) -> None:
     """Fill a backbone with ImageNet weights; ``weights=""`` leaves it as it is.
 
     Args:
-        backbone: A torchvision network without its classifier.
-        name: Its name in torchvision, e.g. ``"resnet50"``.
-        weights: A name of the network's weights enum such as ``"IMAGENET1K_V1"``, or a file of a state dict.
+        backbone: A network without its classifier.
+        name: Its name in the library that ``fetch`` asks, e.g. ``"resnet50"``.
+        weights: The library's name for them, or the file of a state dict: a path, or a URL such as
+            ``s3://bucket/a.pth`` that iopath can fetch.
+        fetch: :func:`fetch_torchvision_weights` or :func:`fetch_timm_weights`.
 
     Raises:
         CheckpointError: If the weights cannot be had, or belong to another network.
     """
     if not weights:
         return
-    is_file = Path(weights).is_file()
-    state_dict = read_checkpoint(weights).state_dict if is_file else fetch_torchvision_weights(name, weights)
+    is_file = "://" in weights or Path(weights).is_file()
+    state_dict = read_checkpoint(weights).state_dict if is_file else fetch(name, weights)
     load_backbone_state_dict(backbone, state_dict, source=weights if is_file else f"{name} {weights}")
 
 

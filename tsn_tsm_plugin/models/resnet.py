@@ -4,7 +4,6 @@ Sources: He et al., "Deep Residual Learning for Image Recognition", arXiv:1512.0
 Residual Transformations for Deep Neural Networks" (ResNeXt), arXiv:1611.05431.
 """
 
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -13,7 +12,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 from tsn_tsm_plugin.layers.in_place_batch_norm import InPlaceBatchNorm2d
 from tsn_tsm_plugin.models.pretrained import (
     fetch_timm_weights,
-    load_backbone_state_dict,
+    fetch_torchvision_weights,
     load_imagenet_weights,
 )
 from tsn_tsm_plugin.models.shift_sites import find_shift_sites
@@ -53,7 +52,7 @@ def _create(
     name: str, block: type[BasicBlock | Bottleneck], layers: list[int], weights: str, **options: Any
 ) -> ResNetBackbone:
     backbone = ResNetBackbone(block, layers, **options)
-    load_imagenet_weights(backbone, name=name, weights=weights)
+    load_imagenet_weights(backbone, name=name, weights=weights, fetch=fetch_torchvision_weights)
     return backbone
 
 
@@ -88,9 +87,5 @@ def resnext101_32x4d(*, weights: str = "") -> ResNetBackbone:
     torchvision has no weights of it: ``weights`` is a file, such as MMClassification's, or a tag of timm's.
     """
     backbone = ResNetBackbone(Bottleneck, [3, 4, 23, 3], groups=32, width_per_group=4)
-    if weights and not Path(weights).is_file():
-        state_dict = fetch_timm_weights("resnext101_32x4d", weights)
-        load_backbone_state_dict(backbone, state_dict, source=f"timm's resnext101_32x4d {weights}")
-    else:
-        load_imagenet_weights(backbone, name="resnext101_32x4d", weights=weights)
+    load_imagenet_weights(backbone, name="resnext101_32x4d", weights=weights, fetch=fetch_timm_weights)
     return backbone

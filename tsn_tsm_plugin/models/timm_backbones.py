@@ -1,14 +1,12 @@
 """Backbones from timm: Swin-B and MobileOne-S4 of the model zoo, and any by name."""
 
-from pathlib import Path
 from typing import Any
 
 import timm
 from torch import Tensor, nn
 
 from tsn_tsm_plugin.errors import UnknownComponentError
-from tsn_tsm_plugin.models.checkpoint_file import read_checkpoint
-from tsn_tsm_plugin.models.pretrained import fetch_timm_weights, load_backbone_state_dict
+from tsn_tsm_plugin.models.pretrained import fetch_timm_weights, load_imagenet_weights
 from tsn_tsm_plugin.models.shift_sites import find_shift_sites
 
 
@@ -65,9 +63,5 @@ def timm_backbone(name: str, *, weights: str = "", **options: Any) -> TimmBackbo
             f"timm {timm.__version__} has no image classifier {name!r}; of the same family it has: {near}."
         )
     backbone = TimmBackbone(timm.create_model(name, num_classes=0, **options))
-    if weights:
-        is_file = Path(weights).is_file()
-        state_dict = read_checkpoint(weights).state_dict if is_file else fetch_timm_weights(name, weights)
-        source = weights if is_file else f"timm's {name} {weights}"
-        load_backbone_state_dict(backbone.trunk, state_dict, source=source)
+    load_imagenet_weights(backbone.trunk, name=name, weights=weights, fetch=fetch_timm_weights)
     return backbone

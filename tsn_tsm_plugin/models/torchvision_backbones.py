@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from tsn_tsm_plugin.errors import UnknownComponentError
 from tsn_tsm_plugin.layers.in_place_batch_norm import InPlaceBatchNorm2d
-from tsn_tsm_plugin.models.pretrained import load_imagenet_weights
+from tsn_tsm_plugin.models.pretrained import fetch_torchvision_weights, load_imagenet_weights
 from tsn_tsm_plugin.models.shift_sites import find_shift_sites
 
 # What torchvision's networks call their classifier.
@@ -38,7 +38,7 @@ def densenet161(*, weights: str = "") -> FeaturesBackbone:
     """Create DenseNet-161: 2208 features, without a ReLU behind the last normalisation, as in MMAction2."""
     network = torchvision.models.densenet161()
     backbone = FeaturesBackbone(network.features, num_features=network.classifier.in_features)
-    load_imagenet_weights(backbone, name="densenet161", weights=weights)
+    load_imagenet_weights(backbone, name="densenet161", weights=weights, fetch=fetch_torchvision_weights)
     return backbone
 
 
@@ -46,7 +46,7 @@ def mobilenet_v2(*, weights: str = "") -> FeaturesBackbone:
     """Create MobileNetV2: 1280 features, 10 shifted blocks."""
     network = torchvision.models.mobilenet_v2(norm_layer=InPlaceBatchNorm2d)
     backbone = FeaturesBackbone(network.features, num_features=network.last_channel)
-    load_imagenet_weights(backbone, name="mobilenet_v2", weights=weights)
+    load_imagenet_weights(backbone, name="mobilenet_v2", weights=weights, fetch=fetch_torchvision_weights)
     return backbone
 
 
@@ -103,5 +103,5 @@ def torchvision_backbone(name: str, *, weights: str = "") -> TorchvisionBackbone
         CheckpointError: If the weights cannot be had, or belong to another network.
     """
     backbone = TorchvisionBackbone(name)
-    load_imagenet_weights(backbone.trunk, name=name, weights=weights)
+    load_imagenet_weights(backbone.trunk, name=name, weights=weights, fetch=fetch_torchvision_weights)
     return backbone

@@ -5,6 +5,7 @@ import pytest
 import timm
 import torch
 import torchvision
+from support.bucket import serve_bucket
 
 from tsn_tsm_plugin.errors import CheckpointError
 from tsn_tsm_plugin.models import pretrained
@@ -19,6 +20,23 @@ def test_a_file_of_torchvision_fills_the_backbone(tmp_path):
     backbone = resnet18(weights=str(tmp_path / "resnet18.pth"))
 
     assert torch.equal(backbone.layer4[1].conv2.weight, classifier.layer4[1].conv2.weight)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "torchvision/resnet18", "timm/resnet18"])
+def test_a_file_that_only_iopath_can_open_fills_the_backbone(tmp_path, monkeypatch, name):
+    classifier = torchvision.models.resnet18()
+    torch.save(classifier.state_dict(), tmp_path / "resnet18.pth")
+    serve_bucket(tmp_path, monkeypatch)
+
+    backbone = create_backbone(name, weights="bucket://resnet18.pth")
+
+    loaded = backbone.get_submodule("trunk" if "/" in name else "")
+    assert torch.equal(loaded.layer4[1].conv2.weight, classifier.layer4[1].conv2.weight)
+
+
+def test_an_address_without_a_handler_is_refused_with_what_is_missing():
+    with pytest.raises(CheckpointError, match="s3://weights/resnet18.pth .*iopath needs a handler"):
+        resnet18(weights="s3://weights/resnet18.pth")
 
 
 def test_weights_come_from_the_local_cache_without_a_network(tmp_path, monkeypatch):
