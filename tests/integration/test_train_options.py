@@ -219,6 +219,25 @@ def test_fine_tuning_starts_from_weights_with_a_fresh_classifier(tmp_path, data)
     assert "Weights to start from" in (tmp_path / "tuned" / "log.txt").read_text()
 
 
+def test_an_online_network_may_start_from_one_that_looks_ahead_if_the_recipe_says_so(tmp_path, data):
+    engine.train(tiny_cfg(tmp_path, data=data, SOLVER__MAX_EPOCH=1))
+    weights = str(tmp_path / "run" / "checkpoints" / "best.pt")
+    overrides = {"TSM__CAUSAL": True, "TRAIN__CHECKPOINT_FILE_PATH": weights, "SOLVER__MAX_EPOCH": 1}
+
+    with pytest.raises(CheckpointError, match=r"causal=False .*TRAIN\.CHECKPOINT_IGNORE_FACTS \['causal'\]"):
+        engine.train(tiny_cfg(tmp_path, data=data, out="tuned", **overrides))
+
+    overrides["TRAIN__CHECKPOINT_IGNORE_FACTS"] = "[causal]"
+    engine.train(tiny_cfg(tmp_path, data=data, out="tuned", **overrides))
+    assert "Weights to start from" in (tmp_path / "tuned" / "log.txt").read_text()
+
+
+def test_the_checkpoint_of_a_run_is_tested_with_its_own_shift_only(tmp_path, data):
+    engine.train(tiny_cfg(tmp_path, data=data, SOLVER__MAX_EPOCH=1))
+    with pytest.raises(CheckpointError, match=r"shift_div=8 .*the model for shift_div=4"):
+        engine.evaluate(tiny_cfg(tmp_path, data=data, TSM__SHIFT_DIV=4))
+
+
 def test_a_frozen_module_that_does_not_exist_is_a_config_error(tmp_path, data):
     with pytest.raises(ConfigError, match=r"FROZEN_MODULES .*backbone\.stem"):
         engine.train(tiny_cfg(tmp_path, data=data, MODEL__FROZEN_MODULES="[backbone.stern]"))

@@ -214,6 +214,8 @@ _C.TRAIN.AUTO_RESUME = True
 _C.TRAIN.CHECKPOINT_FILE_PATH = ""
 # Leave its classifier out and start with a fresh one, to fine-tune on other classes.
 _C.TRAIN.CHECKPOINT_IGNORE_HEAD = False
+# In what its network may differ from this one, e.g. ["num_segments"] or ["causal"]; see `load_weights`.
+_C.TRAIN.CHECKPOINT_IGNORE_FACTS = []
 
 # How the processes of a run average their gradients (PyTorch's DistributedDataParallel); one alone has nobody
 # to ask.

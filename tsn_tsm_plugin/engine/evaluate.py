@@ -75,7 +75,7 @@ def _load_tested_weights(cfg: CfgNode, model: nn.Module, folder: RunFolder) -> s
     found = load_newest_checkpoint(folder.checkpoints)
     assert found is not None
     path, state = found
-    load_weights(model, state["model_state"])
+    load_weights(model, state)
     return str(path)
 
 

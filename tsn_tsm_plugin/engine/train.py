@@ -165,7 +165,10 @@ def _initial_model(cfg: CfgNode, device: torch.device, *, is_resumed: bool) -> T
     model = build_model(cfg, with_backbone_weights=not is_resumed)
     if cfg.TRAIN.CHECKPOINT_FILE_PATH and not is_resumed:
         report = load_weights(
-            model, cfg.TRAIN.CHECKPOINT_FILE_PATH, ignore_head=cfg.TRAIN.CHECKPOINT_IGNORE_HEAD
+            model,
+            cfg.TRAIN.CHECKPOINT_FILE_PATH,
+            ignore_head=cfg.TRAIN.CHECKPOINT_IGNORE_HEAD,
+            ignore_facts=cfg.TRAIN.CHECKPOINT_IGNORE_FACTS,
         )
         logger.info(f"Weights to start from: {report}")
     if cfg.BN.NORM_TYPE == "sync_batchnorm":

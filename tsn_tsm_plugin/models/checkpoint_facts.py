@@ -49,10 +49,15 @@ _IN_FILE_NAME = (
     ("num_segments", r"(?<![a-z0-9])1x1x(\d+)(?!\d)|segment(\d+)|(?<![a-z0-9])(\d+)f(?![a-z0-9])"),
     ("shift_div", r"shift(\d+)"),
 )
-# The same in a Python configuration of MMAction2 and in a YAML of this library.
+# In a Python configuration of MMAction2 and in a YAML of this library.
 _IN_CONFIG = (
     ("num_segments", r"\bnum_segments=(\d+)|\bNUM_FRAMES: (\d+)"),
     ("shift_div", r"\bshift_div=(\d+)|\bSHIFT_DIV: (\d+)"),
+)
+_SWITCHES_IN_CONFIG = (
+    ("causal", r"\bCAUSAL: (true|false)"),
+    ("non_local_sub_sample", r"\bsub_sample=(True|False)|\bSUB_SAMPLE: (true|false)"),
+    ("non_local_use_scale", r"\buse_scale=(True|False)|\bUSE_SCALE: (true|false)"),
 )
 
 
@@ -84,7 +89,8 @@ def find_facts(
 
     Returns:
         Some of ``method``, ``num_segments``, ``shift_div``, ``shift_place``, ``temporal_pool``, ``causal``,
-        ``non_local``, ``non_local_places``, ``num_classes``, ``dataset``, ``reparameterized``.
+        ``non_local``, ``non_local_places``, ``non_local_sub_sample``, ``non_local_use_scale``,
+        ``num_classes``, ``dataset``, ``reparameterized``.
     """
     facts: dict[str, Fact] = {}
     file_name = Path(checkpoint.path).name.lower()
@@ -95,6 +101,7 @@ def find_facts(
         *_facts_of_names(own_tensors, source_format),
         *_facts_of_source(checkpoint.state_dict, source_format),
         *_numbers_of(config, _IN_CONFIG, "configuration"),
+        *_switches_of(config),
         *_words_of(config, "\n".join(data_lines) or config, "configuration"),
         *_numbers_of(file_name, _IN_FILE_NAME, "file name"),
         *_words_of(file_name, file_name, "file name"),
@@ -103,7 +110,8 @@ def find_facts(
     if "num_classes" in facts and facts["num_classes"].value in _DATASET_OF_CLASSES:
         facts.setdefault("dataset", Fact(_DATASET_OF_CLASSES[facts["num_classes"].value], "class count"))
     if "non_local_places" not in facts:
-        facts.pop("non_local", None)
+        for fact_name in ("non_local", "non_local_sub_sample", "non_local_use_scale"):
+            facts.pop(fact_name, None)
     if facts["method"].value == "tsn":
         facts.pop("shift_div", None)
         facts.pop("causal", None)
@@ -172,6 +180,13 @@ def _numbers_of(text: str, patterns: Iterable[tuple[str, str]], origin: str) -> 
         match = re.search(pattern, text)
         if match is not None:
             yield name, Fact(int(next(group for group in match.groups() if group)), origin)
+
+
+def _switches_of(config: str) -> Iterator[tuple[str, Fact]]:
+    for name, pattern in _SWITCHES_IN_CONFIG:
+        match = re.search(pattern, config)
+        if match is not None:
+            yield name, Fact(match[match.lastindex or 0].lower() == "true", "configuration")
 
 
 def _words_of(text: str, data_text: str, origin: str) -> Iterator[tuple[str, Fact]]:

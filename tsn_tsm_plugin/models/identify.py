@@ -106,6 +106,7 @@ def create_identified(identity: Identity) -> TSN | TSM:
             "kind": identity.value("non_local"),
             "places": tuple(identity.value("non_local_places")),
             "sub_sample": identity.value("non_local_sub_sample", True),
+            "use_scale": identity.value("non_local_use_scale", False),
         }
     return create_tsm(
         **common,

@@ -7,6 +7,16 @@ from torch import Tensor, nn
 from tsn_tsm_plugin.models.checkpoint_facts import Fact
 from tsn_tsm_plugin.models.checkpoint_names import without_wrappers
 
+# What a checkpoint may say about its network and a model about itself.
+COMPARED_FACTS = (
+    "num_segments",
+    "shift_div",
+    "causal",
+    "non_local",
+    "non_local_sub_sample",
+    "non_local_use_scale",
+    "dataset",
+)
 _NUM_EXAMPLES = 3
 
 
@@ -131,8 +141,7 @@ def explain_conflict(facts: Mapping[str, Fact], model: nn.Module, *, ignored: Co
 
     Args:
         facts: Of :func:`~tsn_tsm_plugin.models.checkpoint_facts.find_facts`.
-        model: Its attributes ``num_segments``, ``shift_div``, ``causal``, ``non_local`` and ``dataset`` are
-            compared, as far as it has them.
+        model: Its attributes for :data:`COMPARED_FACTS` are compared, as far as it has them.
         ignored: Facts that may differ.
     """
     for name, in_model in _facts_of_model(model).items():
@@ -143,7 +152,8 @@ def explain_conflict(facts: Mapping[str, Fact], model: nn.Module, *, ignored: Co
             continue
         return (
             f"the file is for {name}={fact.value} (says its {fact.origin}), the model for {name}={in_model}. "
-            f"Build the model with {name}={fact.value}, or let it differ with ignore_facts=({name!r},)."
+            f"Build the model with {name}={fact.value}, or let it differ with ignore_facts=[{name!r}], in a "
+            f"recipe TRAIN.CHECKPOINT_IGNORE_FACTS [{name!r}]."
         )
     return ""
 
@@ -156,6 +166,8 @@ def _facts_of_model(model: nn.Module) -> dict[str, object]:
     if non_local is not None:
         facts["non_local"] = non_local.kind
         facts["non_local_sub_sample"] = non_local.sub_sample
+        if non_local.kind == "embedded_gaussian":  # The others have no softmax of inner products to scale.
+            facts["non_local_use_scale"] = non_local.use_scale
     if getattr(model, "dataset", ""):
         facts["dataset"] = model.dataset
     return facts

@@ -12,7 +12,7 @@ from tsn_tsm_plugin.log import get_logger
 from tsn_tsm_plugin.models.checkpoint_facts import Fact, find_facts
 from tsn_tsm_plugin.models.checkpoint_file import Checkpoint, read_checkpoint, split_checkpoint
 from tsn_tsm_plugin.models.checkpoint_names import IMAGENET
-from tsn_tsm_plugin.models.mismatch import explain_conflict, explain_mismatch
+from tsn_tsm_plugin.models.mismatch import COMPARED_FACTS, explain_conflict, explain_mismatch
 from tsn_tsm_plugin.models.reparameterize import is_reparameterized, reparameterize_
 from tsn_tsm_plugin.models.translation import Translation, fit_names, is_head, translate_checkpoint
 
@@ -93,13 +93,20 @@ def load_weights(
         path_or_state_dict: A file of ``torch.save`` or a ``.safetensors`` file, at any path that iopath can
             fetch, or the content of one.
         ignore_head: Leave the classifier out, to fine-tune on other classes.
-        ignore_facts: What may differ from the file's network, of ``num_segments``, ``shift_div``, ``causal``,
-            ``non_local``, ``dataset``; e.g. to fine-tune with more segments.
+        ignore_facts: What may differ from the file's network, of
+            :data:`~tsn_tsm_plugin.models.mismatch.COMPARED_FACTS`; e.g. ``["num_segments"]`` to fine-tune
+            with more segments, ``["causal"]`` to make an online model of one that looks ahead.
         allow_globals: See :func:`~tsn_tsm_plugin.models.checkpoint_file.read_checkpoint`.
 
     Raises:
-        CheckpointError: If the file cannot be read or does not fit the model; nothing is loaded then.
+        CheckpointError: If the file cannot be read or does not fit the model, or ``ignore_facts`` names what
+            is not compared; nothing is loaded then.
     """
+    unknown = [name for name in ignore_facts if name not in COMPARED_FACTS]
+    if unknown:
+        raise CheckpointError(
+            f"What may be ignored of a checkpoint is {', '.join(COMPARED_FACTS)}; got {', '.join(unknown)}."
+        )
     checkpoint = _checkpoint(path_or_state_dict, allow_globals)
     translation = translate_checkpoint(checkpoint)
     facts = find_facts(checkpoint, translation.tensors, translation.format)

@@ -8,7 +8,7 @@ from tsn_tsm_plugin import get_cfg
 from tsn_tsm_plugin.errors import CheckpointError
 from tsn_tsm_plugin.models import build_model, create_tsm, create_tsn, load_weights
 from tsn_tsm_plugin.models.checkpoint_facts import dataset_of, find_facts
-from tsn_tsm_plugin.models.checkpoint_file import Checkpoint
+from tsn_tsm_plugin.models.checkpoint_file import Checkpoint, read_checkpoint
 from tsn_tsm_plugin.models.identify import create_identified, identify
 from tsn_tsm_plugin.models.translation import translate_checkpoint
 
@@ -182,6 +182,46 @@ def test_the_online_file_is_refused_by_a_bidirectional_model():
 
     with pytest.raises(CheckpointError, match="causal=True"):
         load_weights(model, golden.state_dict())
+
+
+@pytest.mark.parametrize("of_file", [False, True])
+def test_own_files_of_the_other_direction_are_refused_unless_that_is_wanted(tmp_path, of_file):
+    cfg = recipe_for("data/sthv1")
+    cfg.TSM.CAUSAL = of_file
+    path = save(build_model(cfg), tmp_path / "own.pt", config=cfg.dump())
+    cfg.TSM.CAUSAL = not of_file
+
+    with pytest.raises(CheckpointError, match=rf"causal={of_file} \(says its configuration\), the model"):
+        load_weights(build_model(cfg), path)
+
+    assert load_weights(build_model(cfg), path, ignore_facts=["causal"]).missing == []
+    assert create_identified(identify(read_checkpoint(path))).causal is of_file
+
+
+@pytest.mark.parametrize(
+    ("key", "fact"), [("USE_SCALE", "non_local_use_scale"), ("SUB_SAMPLE", "non_local_sub_sample")]
+)
+def test_own_files_with_other_non_local_blocks_are_refused(tmp_path, key, fact):
+    cfg = recipe_for("data/sthv1")
+    cfg.NONLOCAL.INSTANTIATION = "embedded_gaussian"
+    of_file = not cfg.NONLOCAL[key]
+    cfg.NONLOCAL[key] = of_file
+    path = save(build_model(cfg), tmp_path / "own.pt", config=cfg.dump())
+    assert load_weights(build_model(cfg), path).missing == []
+    cfg.NONLOCAL[key] = not of_file
+
+    with pytest.raises(CheckpointError, match=f"{fact}={of_file} "):
+        load_weights(build_model(cfg), path)
+
+    built = create_identified(identify(read_checkpoint(path)))
+    assert getattr(built.non_local, fact.removeprefix("non_local_")) is of_file
+
+
+def test_what_is_not_compared_cannot_be_ignored():
+    model = small_tsm()
+
+    with pytest.raises(CheckpointError, match="may be ignored .* is num_segments, .*; got backbone"):
+        load_weights(model, model.state_dict(), ignore_facts=["backbone"])
 
 
 def test_dot_product_and_embedded_gaussian_have_the_same_names_but_a_file_name_tells(tmp_path):
