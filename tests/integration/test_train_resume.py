@@ -177,6 +177,55 @@ def test_going_on_with_another_schedule_is_said(tmp_path, data):
     assert final_state(tmp_path / "run")["step"] == STEPS
 
 
+@pytest.mark.parametrize(("batch_size", "steps_per_epoch"), [(10, 1), (2, 5)], ids=["shorter", "longer"])
+def test_a_run_goes_on_with_epochs_of_another_length(tmp_path, data, batch_size, steps_per_epoch):
+    engine.train(tiny_cfg(tmp_path, data=data))
+    cfg = tiny_cfg(tmp_path, data=data, TRAIN__BATCH_SIZE=batch_size, SOLVER__MAX_EPOCH=4)
+    results = engine.train(cfg)
+
+    last = STEPS + 2 * steps_per_epoch
+    newest = list_checkpoints(tmp_path / "run" / "checkpoints")
+    assert [int(path.stem.removeprefix("step_")) for path in newest] == [last, last - steps_per_epoch]
+    assert (results["step"], results["weights"]) == (last, str(newest[0]))
+    losses = [r for r in read_metrics(tmp_path / "run" / "metrics.jsonl") if "train/loss" in r]
+    assert {r["step"]: r["epoch"] for r in losses if r["step"] > STEPS} == {
+        STEPS + 1 + done: 3 + done // steps_per_epoch for done in range(2 * steps_per_epoch)
+    }
+    assert [r["step"] for r in losses] == sorted(r["step"] for r in losses)
+    state = final_state(tmp_path / "run")
+    assert (state["epoch"], state["batch"], state["step"]) == (3, steps_per_epoch, last)
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert f"epoch 4 step {steps_per_epoch}/{steps_per_epoch}: " in log
+
+    assert engine.train(cfg)["confusion_matrix"] == results["confusion_matrix"]
+
+
+def test_a_resumed_run_of_another_epoch_length_keeps_the_schedule_of_epochs(tmp_path, data):
+    engine.train(tiny_cfg(tmp_path, data=data, SOLVER__MAX_EPOCH=1))
+    engine.train(tiny_cfg(tmp_path, data=data, TRAIN__BATCH_SIZE=10, SOLVER__MAX_EPOCH=2))
+
+    rates = {
+        r["step"]: r["train/lr"] for r in read_metrics(tmp_path / "run" / "metrics.jsonl") if "train/lr" in r
+    }
+    assert rates == pytest.approx({1: 0.01, 2: 0.01, 3: 0.01, 4: 0.001})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("TRAIN.NUM_REPEATS", 2), ("TRAIN.CLASS_BALANCED", True), ("TRAIN.DROP_LAST", True)]
+)
+def test_what_orders_the_videos_may_not_change_within_an_epoch(tmp_path, data, key, value):
+    with pytest.raises(engine.TrainingStopped, match="after step 1;"):
+        engine.train(tiny_cfg(tmp_path, data=data), stop_requested=stop_after(1))
+
+    with pytest.raises(CheckpointError, match=rf"cannot go on in the middle of an epoch with another {key}"):
+        engine.train(tiny_cfg(tmp_path, data=data, **{key.replace(".", "__"): value}))
+
+
+def test_going_on_with_another_head_is_refused_by_key(data, whole_run):
+    with pytest.raises(CheckpointError, match=r"cannot go on with another MODEL\.HEAD: '' -> 'tsn'"):
+        engine.train(tiny_cfg(whole_run[0].parent, data=data, MODEL__HEAD="tsn"))
+
+
 def test_evaluate_gives_what_training_ended_with(data, whole_run):
     again = engine.evaluate(tiny_cfg(whole_run[0].parent, data=data))
 

@@ -25,13 +25,13 @@ def plot_curves(records: list[dict[str, Any]], path: Path) -> None:
     validation = [r for r in records if "val/top1" in r]
     if not train:
         return
-    steps_per_epoch = max(r["step"] / r["epoch"] for r in records)
+    places = places_in_epochs(records)
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     loss_axes, top1_axes, lr_axes = figure.subplots(1, 3)
     for axes, name in ((loss_axes, "loss"), (top1_axes, "top1")):
-        _line(axes, train, f"train/{name}", steps_per_epoch, _TRAIN, "training")
-        _line(axes, validation, f"val/{name}", steps_per_epoch, _VALIDATION, "validation", marker="o")
-    _line(lr_axes, train, "train/lr", steps_per_epoch, _GREY, "", drawstyle="steps-post")
+        _line(axes, train, f"train/{name}", places, _TRAIN, "training")
+        _line(axes, validation, f"val/{name}", places, _VALIDATION, "validation", marker="o")
+    _line(lr_axes, train, "train/lr", places, _GREY, "", drawstyle="steps-post")
     top1_axes.set_ylim(0, 100)
     loss_axes.set_ylim(bottom=0)
     lr_axes.set_ylim(bottom=0)
@@ -46,7 +46,7 @@ def plot_curves(records: list[dict[str, Any]], path: Path) -> None:
         last = validation[-1]
         top1_axes.annotate(
             f"{last['val/top1']:.1f}",
-            (last["step"] / steps_per_epoch, last["val/top1"]),
+            (places[last["step"]], last["val/top1"]),
             xytext=(0, 6),
             textcoords="offset points",
             ha="center",
@@ -56,16 +56,34 @@ def plot_curves(records: list[dict[str, Any]], path: Path) -> None:
     _save(figure, path)
 
 
+def places_in_epochs(records: list[dict[str, Any]]) -> dict[int, float]:
+    """Return where each step lies, in epochs; a run may go on with longer or shorter ones."""
+    steps: dict[int, list[int]] = {}
+    for record in records:
+        steps.setdefault(record["epoch"], []).append(record["step"])
+    ended = {record["epoch"] for record in records if "epoch/loss" in record}
+    places: dict[int, float] = {}
+    before, start, length = 0, 0, 1.0
+    for epoch in sorted(steps):
+        last = max(steps[epoch])
+        whole = (last - start) / (epoch - before)
+        # An epoch under way is taken to become as long as the one before.
+        length = whole if epoch in ended or not before else max(whole, length)
+        places |= {step: before + (step - start) / length for step in steps[epoch] if step > start}
+        before, start = epoch, last
+    return places
+
+
 def _line(
     axes: Axes,
     records: list[dict[str, Any]],
     key: str,
-    steps_per_epoch: float,
+    places: dict[int, float],
     colour: str,
     label: str,
     **style: Any,
 ) -> None:
-    points = [(r["step"] / steps_per_epoch, r[key]) for r in records if r.get(key) is not None]
+    points = [(places[r["step"]], r[key]) for r in records if r.get(key) is not None]
     if points:
         epochs, values = zip(*points, strict=True)
         axes.plot(epochs, values, color=colour, label=label, linewidth=1.6, markersize=4, **style)

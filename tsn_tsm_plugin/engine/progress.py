@@ -56,9 +56,10 @@ class Progress:
     Args:
         ranks: Whose numbers are added up, every ``log_period`` steps.
         metrics: Where they are written, on the main rank.
-        num_steps: Steps of the whole run.
+        num_epochs: Epochs of the whole run.
         steps_per_epoch: Steps of an epoch.
         log_period: Steps between two lines.
+        extra_steps: See :class:`~tsn_tsm_plugin.engine.state.Position`.
     """
 
     def __init__(
@@ -66,14 +67,16 @@ class Progress:
         ranks: Ranks,
         metrics: MetricsLog | None,
         *,
-        num_steps: int,
+        num_epochs: int,
         steps_per_epoch: int,
         log_period: int,
+        extra_steps: int = 0,
     ) -> None:
         self._ranks = ranks
         self._metrics = metrics
-        self._num_steps = num_steps
+        self._num_epochs = num_epochs
         self._steps_per_epoch = steps_per_epoch
+        self._extra_steps = extra_steps
         self._log_period = log_period
         self._window = Totals()
         self._seconds_per_step = 0.0
@@ -105,7 +108,8 @@ class Progress:
         self._window.add(totals)
         if self._bar is not None:
             self._bar.update()
-        if step % self._log_period == 0 or step % self._steps_per_epoch == 0:
+        is_last = (step - self._extra_steps) % self._steps_per_epoch == 0
+        if step % self._log_period == 0 or is_last:
             self.flush(step, lr=lr)
 
     def flush(self, step: int, *, lr: float) -> None:
@@ -119,14 +123,16 @@ class Progress:
         self._seconds_per_step = (
             0.7 * self._seconds_per_step + 0.3 * recent if self._seconds_per_step else recent
         )
-        eta = clock((self._num_steps - step) * self._seconds_per_step)
+        place = step - self._extra_steps
+        epoch = (place - 1) // self._steps_per_epoch
+        eta = clock((self._num_epochs * self._steps_per_epoch - place) * self._seconds_per_step)
         if self._bar is not None:
             share = values["data_time_percent"]
             self._bar.set_postfix_str(
                 f"loss {values['loss']:.3f}, lr {lr:.4g}, data {share:.0f} %, eta {eta}"
             )
-        epoch = (step - 1) // self._steps_per_epoch
-        logger.info(self._line(epoch, step, values, lr=lr, eta=eta), extra={"is_progress": True})
+        done = place - epoch * self._steps_per_epoch
+        logger.info(self._line(epoch, done, values, lr=lr, eta=eta), extra={"is_progress": True})
         if self._metrics is not None:
             record = {f"train/{name}": value for name, value in values.items()}
             record["train/lr"] = lr
@@ -134,11 +140,10 @@ class Progress:
                 record["train/gpu_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
             self._metrics.write(step, epoch + 1, record)
 
-    def _line(self, epoch: int, step: int, values: dict[str, float], *, lr: float, eta: str) -> str:
+    def _line(self, epoch: int, done: int, values: dict[str, float], *, lr: float, eta: str) -> str:
         memory = (
             f", GPU {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB" if torch.cuda.is_available() else ""
         )
-        done = step - epoch * self._steps_per_epoch
         return (
             f"epoch {epoch + 1} step {done}/{self._steps_per_epoch}: loss {values['loss']:.4f}, "
             f"top-1 {values['top1']:.1f} %, lr {lr:.4g}, {values['clips_per_second']:.1f} clips/s, "
@@ -167,7 +172,8 @@ class Progress:
         if self._metrics is not None:
             record = {f"epoch/{name}": values[name] for name in ("loss", "top1", "clips_per_second")}
             record |= {"epoch/seconds": totals.seconds, "epoch/data_seconds": totals.data_seconds}
-            self._metrics.write((epoch + 1) * self._steps_per_epoch, epoch + 1, record)
+            step = self._extra_steps + (epoch + 1) * self._steps_per_epoch
+            self._metrics.write(step, epoch + 1, record)
         is_bound = totals.data_seconds > max(_DATA_BOUND * totals.seconds, _LEAST_WAITED)
         if is_bound and self._ranks.is_main:
             logger.warning(

@@ -24,6 +24,7 @@ logger = get_logger(__name__)
 _FIXED = (
     "MODEL.ARCH",
     "MODEL.BACKBONE",
+    "MODEL.HEAD",
     "MODEL.NUM_CLASSES",
     "MODEL.FROZEN_MODULES",
     "MODEL.PARTIAL_BN",
@@ -39,7 +40,14 @@ _FIXED = (
     "SOLVER.FC_LR5",
 )
 # Within an epoch also these must stay: they decide which videos were already seen.
-_FIXED_WITHIN_EPOCH = ("RNG_SEED", "TRAIN.BATCH_SIZE", "DATA.TRAIN_LIST")
+_FIXED_WITHIN_EPOCH = (
+    "RNG_SEED",
+    "DATA.TRAIN_LIST",
+    "TRAIN.BATCH_SIZE",
+    "TRAIN.NUM_REPEATS",
+    "TRAIN.CLASS_BALANCED",
+    "TRAIN.DROP_LAST",
+)
 # Where a run lies and how it is watched changes nothing.
 _SILENT = ("OUTPUT_DIR", "LOG_PERIOD", "TENSORBOARD.ENABLE", "DATA_LOADER.NUM_WORKERS")
 
@@ -53,12 +61,19 @@ class Position:
         batch: Steps of it that are done; all of them, when only its validation is left.
         totals: Sums over those steps.
         best: Highest validation accuracy so far, in percent; negative before the first.
+        extra_steps: Steps that the run has taken beyond those of ``epoch`` epochs of today's length: it may
+            go on, at the end of an epoch, with longer or shorter ones. Negative if they were shorter.
     """
 
     epoch: int = 0
     batch: int = 0
     totals: Totals = field(default_factory=Totals)
     best: float = -1.0
+    extra_steps: int = 0
+
+    def start_next_epoch(self) -> None:
+        """Go on to the first batch of the next epoch."""
+        self.epoch, self.batch, self.totals = self.epoch + 1, 0, Totals()
 
 
 class TrainingState:
@@ -174,7 +189,13 @@ class TrainingState:
         if self.scaler.is_enabled() and state["scaler_state"]:
             self.scaler.load_state_dict(state["scaler_state"])
         batch = state["batch"] if is_within_epoch else steps_per_epoch * bool(state["batch"])
-        self.position = Position(state["epoch"], batch, Totals(**state["epoch_totals"]), state["best"])
+        self.position = Position(
+            state["epoch"],
+            batch,
+            Totals(**state["epoch_totals"]),
+            state["best"],
+            extra_steps=state["step"] - state["epoch"] * steps_per_epoch - batch,
+        )
         states = state["random_state"]
         if len(states) == self.ranks.world_size:
             return states[self.ranks.rank]

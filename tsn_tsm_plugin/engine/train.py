@@ -114,11 +114,11 @@ def _train(cfg: CfgNode, folder: RunFolder, ranks: Ranks, stop_requested: StopRe
     averaged = average_weights(model, decay=cfg.EMA.DECAY) if cfg.EMA.ENABLE else None
     updater = _build_updater(cfg, model, device, ranks)
     state = TrainingState(model, updater.optimizer, scaler=updater.scaler, ranks=ranks, averaged=averaged)
-    random_state = None
+    random_state, step = None, 0
     if checkpoint is not None:
         content = load_checkpoint(checkpoint)
+        step = content["step"]
         random_state = state.restore(content, cfg, steps_per_epoch=len(loader), class_names=class_names)
-    step = state.position.epoch * len(loader) + state.position.batch
     _log_run(cfg, state, loader, device)
     if checkpoint is not None:
         logger.info(f"Going on from {checkpoint}: epoch {state.position.epoch + 1}, step {step}.")

@@ -17,7 +17,7 @@ from tsn_tsm_plugin.engine.progress import Progress, Stopwatch, Totals
 from tsn_tsm_plugin.engine.randomness import seed_all, set_random_state
 from tsn_tsm_plugin.engine.results import METRICS, accuracies
 from tsn_tsm_plugin.engine.run_folder import RunFolder
-from tsn_tsm_plugin.engine.state import Position, TrainingState
+from tsn_tsm_plugin.engine.state import TrainingState
 from tsn_tsm_plugin.engine.stop import EvaluationStopped, StopRequested, TrainingStopped
 from tsn_tsm_plugin.engine.train_mode import TrainMode
 from tsn_tsm_plugin.engine.update import Updater, UpdateResult
@@ -89,14 +89,20 @@ class Trainer:
         self._progress = Progress(
             self._ranks,
             metrics,
-            num_steps=cfg.SOLVER.MAX_EPOCH * self._steps_per_epoch,
+            num_epochs=cfg.SOLVER.MAX_EPOCH,
             steps_per_epoch=self._steps_per_epoch,
+            extra_steps=state.position.extra_steps,
             log_period=cfg.LOG_PERIOD,
         )
 
     @property
     def step(self) -> int:
-        """Steps done in the whole run."""
+        """Steps done in the whole run; checkpoints and metrics are ordered by it."""
+        return self._state.position.extra_steps + self._scheduled_step
+
+    @property
+    def _scheduled_step(self) -> int:
+        """Steps up to here of a run whose epochs are all as long as today's, as the schedule counts."""
         return self._state.position.epoch * self._steps_per_epoch + self._state.position.batch
 
     def run(self, *, random_state: dict[str, Any] | None, validate_last: bool) -> None:
@@ -126,7 +132,7 @@ class Trainer:
                     self._validate(epoch)
                 if is_last:
                     break
-                self._state.position = Position(epoch + 1, best=self._state.position.best)
+                self._state.position.start_next_epoch()
         finally:
             self._progress.close()
 
@@ -156,7 +162,7 @@ class Trainer:
                 self._stop()
             if agreed.is_a_video_bad:
                 self._bad_videos.add(v for part in self._ranks.gather(batch["bad_videos"]) for v in part)
-            lr = self._schedule.set_lr_(self._state.optimizer, self.step)
+            lr = self._schedule.set_lr_(self._state.optimizer, self._scheduled_step)
             totals = self._update(batch, agreed)
             position.batch += 1
             totals.data_seconds = data_seconds
@@ -252,7 +258,7 @@ class Trainer:
         step = self.step
         if step == self._saved_step:
             return
-        lr = self._schedule.lr_at(max(step - 1, 0))
+        lr = self._schedule.lr_at(max(self._scheduled_step - 1, 0))
         self._progress.flush(step, lr=lr)
         content = self._state.snapshot(
             self._cfg, step=step, lr=lr, steps_per_epoch=self._steps_per_epoch, class_names=self._class_names

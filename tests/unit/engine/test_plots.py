@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tsn_tsm_plugin.engine.plots import plot_confusion_matrix, plot_curves
+from tsn_tsm_plugin.engine.plots import places_in_epochs, plot_confusion_matrix, plot_curves
 
 RECORDS = [
     {"step": step, "epoch": 1, "train/loss": 1 / step, "train/top1": 10.0 * step, "train/lr": 0.1}
@@ -24,6 +24,18 @@ def test_a_loss_that_was_not_finite_does_not_break_the_curves(tmp_path):
     plot_curves([*RECORDS, {**RECORDS[0], "step": 4, "train/loss": None}], tmp_path / "curves.png")
 
     assert (tmp_path / "curves.png").exists()
+
+
+def test_steps_lie_in_their_epochs_even_if_these_differ_in_length():
+    records = [
+        *({"step": step, "epoch": 1} for step in (1, 2, 3, 4)),
+        {"step": 4, "epoch": 1, "epoch/loss": 1.0},
+        *({"step": step, "epoch": 2} for step in (5, 6)),
+        {"step": 6, "epoch": 2, "epoch/loss": 1.0},
+        {"step": 7, "epoch": 3},
+    ]
+    places = places_in_epochs(records)
+    assert places == {1: 0.25, 2: 0.5, 3: 0.75, 4: 1.0, 5: 1.5, 6: 2.0, 7: 2.5}
 
 
 def test_nothing_is_drawn_of_nothing(tmp_path):

@@ -26,7 +26,7 @@ def loggers_as_they_were():
 
 
 def follow_an_epoch(*, seconds: float, data_seconds: float) -> None:
-    progress = Progress(Ranks(), None, num_steps=4, steps_per_epoch=4, log_period=2)
+    progress = Progress(Ranks(), None, num_epochs=1, steps_per_epoch=4, log_period=2)
     progress.start_epoch(0, batch=0, totals=Totals())
     for step in range(1, 5):
         step_totals = Totals(steps=1, clips=8, loss=16.0, seconds=seconds / 4, data_seconds=data_seconds / 4)
