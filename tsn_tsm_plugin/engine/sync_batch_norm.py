@@ -1,55 +1,92 @@
 """Batch norm over the clips of all ranks."""
 
+from collections.abc import Collection
+
 import torch
 import torch.distributed as dist
+from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
-
-from tsn_tsm_plugin.layers.in_place_batch_norm import InPlaceBatchNorm2d
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class SyncBatchNorm(nn.BatchNorm2d):
-    """2D batch norm whose statistics are those of all ranks, on any device.
+    """Batch norm in any number of dimensions whose statistics are those of all ranks, on any device.
 
     PyTorch's own runs on GPUs only, where it is faster; this one lets the same recipe run, and be tested, on
-    CPUs. In eval mode and in a single process it is plain batch norm.
+    CPUs. In eval mode and in a single process it is plain batch norm. Modules below it, such as the
+    activation of timm's ``BatchNormAct2d``, are applied to its output.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise (N, C, H, W)."""
-        if not self.training or not dist.is_initialized():
-            return super().forward(x)
-        per_channel = (0, 2, 3)
+        """Normalise (N, C, ...)."""
+        is_plain = not self.training or not dist.is_initialized()
+        x = super().forward(x) if is_plain else self._over_ranks(x)
+        for behind in self.children():
+            x = behind(x)
+        return x
+
+    def _check_input_dim(self, x: Tensor) -> None:
+        if x.ndim < 2:
+            raise ValueError(f"Batch norm takes (N, C, ...), got a tensor of shape {tuple(x.shape)}.")
+
+    def _over_ranks(self, given: Tensor) -> Tensor:
+        # Sums over many pixels are beyond what half precision can count.
+        x = given.to(torch.promote_types(given.dtype, torch.float32))
+        all_but_channels = (0, *range(2, x.ndim))
+        per_channel = (1, -1) + (1,) * (x.ndim - 2)
         count = torch.full((1,), x.numel() / x.shape[1], dtype=x.dtype, device=x.device)
-        sums = all_reduce(torch.cat([x.sum(per_channel), count]))
+        sums = all_reduce(torch.cat([x.sum(all_but_channels), count]))
         total = sums[-1].detach()
-        mean = (sums[:-1] / total)[None, :, None, None]
+        mean = sums[:-1] / total
+        centred = x - mean.view(per_channel)
         # A second exchange instead of the mean of squares, which cancels in float32.
-        var = all_reduce(((x - mean) ** 2).sum(per_channel)) / total
-        self._track(mean.flatten().detach(), var.detach(), total)
-        scale = torch.rsqrt(var + self.eps) * self.weight
-        return (x - mean) * scale[:, None, None] + self.bias[:, None, None]
+        var = all_reduce((centred**2).sum(all_but_channels)) / total
+        if self.track_running_stats:
+            self._track(mean.detach(), var.detach(), total)
+        y = centred * torch.rsqrt(var + self.eps).view(per_channel)
+        if self.affine:
+            y = y * self.weight.view(per_channel) + self.bias.view(per_channel)
+        return y.to(given.dtype)
 
     @torch.no_grad()
     def _track(self, mean: Tensor, var: Tensor, total: Tensor) -> None:
         assert self.running_mean is not None and self.running_var is not None
-        assert self.momentum is not None and self.num_batches_tracked is not None
-        self.running_mean.lerp_(mean, self.momentum)
-        self.running_var.lerp_(var * total / (total - 1), self.momentum)
+        assert self.num_batches_tracked is not None
         self.num_batches_tracked.add_(1)
+        # As in PyTorch's batch norm, no momentum asks for the plain mean over all batches.
+        momentum = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean, momentum)
+        self.running_var.lerp_(var * total / (total - 1), momentum)
 
 
-def synchronize_batch_norm(model: nn.Module, *, device: torch.device) -> None:
-    """Replace every batch norm below a network by one that sees all ranks; weights and names stay."""
-    if device.type == "cuda":
-        nn.SyncBatchNorm.convert_sync_batchnorm(model)
-        return
+def synchronize_batch_norm(
+    model: nn.Module, *, device: torch.device, frozen: Collection[nn.Module] = ()
+) -> None:
+    """Replace every batch norm below a network by one that sees all ranks; weights and names stay.
+
+    Args:
+        model: The network.
+        device: Where it will run: PyTorch's own norm is taken for GPUs.
+        frozen: Modules that stay as they are, with all below them: what they normalise with does not change.
+    """
+    convert = convert_sync_batchnorm if device.type == "cuda" else _synchronized
     for name, child in model.named_children():
-        if isinstance(child, nn.BatchNorm2d) and type(child) in (nn.BatchNorm2d, InPlaceBatchNorm2d):
-            synchronized = SyncBatchNorm(child.num_features, eps=child.eps, momentum=child.momentum or 0.1)
-            synchronized.load_state_dict(child.state_dict())
-            for mine, theirs in zip(synchronized.parameters(), child.parameters(), strict=True):
-                mine.requires_grad_(theirs.requires_grad)
-            setattr(model, name, synchronized)
+        if any(child is module for module in frozen):
+            continue
+        if isinstance(child, _BatchNorm):
+            setattr(model, name, convert(child))
         else:
-            synchronize_batch_norm(child, device=device)
+            synchronize_batch_norm(child, device=device, frozen=frozen)
+
+
+def _synchronized(norm: _BatchNorm) -> SyncBatchNorm:
+    synchronized = SyncBatchNorm(
+        norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats
+    )
+    for name, behind in norm.named_children():
+        synchronized.add_module(name, behind)
+    synchronized.load_state_dict(norm.state_dict())
+    for mine, theirs in zip(synchronized.parameters(), norm.parameters(), strict=True):
+        mine.requires_grad_(theirs.requires_grad)
+    return synchronized.train(norm.training)

@@ -107,10 +107,8 @@ def _train(cfg: CfgNode, folder: RunFolder, ranks: Ranks, stop_requested: StopRe
     device = compute_device()
     loader = build_loader(cfg, "train", world_size=ranks.world_size, rank=ranks.rank)
     class_names = read_class_names(cfg)
-    model = _initial_model(cfg, device, is_resumed=checkpoint is not None)
-    train_mode = TrainMode(
-        model, frozen_modules=tuple(cfg.MODEL.FROZEN_MODULES), partial_bn=cfg.MODEL.PARTIAL_BN
-    )
+    model = _initial_model(cfg, is_resumed=checkpoint is not None)
+    train_mode = _prepare_training(cfg, model, device)
     averaged = average_weights(model, decay=cfg.EMA.DECAY) if cfg.EMA.ENABLE else None
     updater = _build_updater(cfg, model, device, ranks)
     state = TrainingState(model, updater.optimizer, scaler=updater.scaler, ranks=ranks, averaged=averaged)
@@ -160,7 +158,7 @@ def _newest_checkpoint(cfg: CfgNode, folder: RunFolder) -> Path | None:
     return None
 
 
-def _initial_model(cfg: CfgNode, device: torch.device, *, is_resumed: bool) -> TSN | TSM:
+def _initial_model(cfg: CfgNode, *, is_resumed: bool) -> TSN | TSM:
     """Build the model with the weights that a run starts from; a resumed one gets its own later."""
     model = build_model(cfg, with_backbone_weights=not is_resumed)
     if cfg.TRAIN.CHECKPOINT_FILE_PATH and not is_resumed:
@@ -171,15 +169,24 @@ def _initial_model(cfg: CfgNode, device: torch.device, *, is_resumed: bool) -> T
             ignore_facts=cfg.TRAIN.CHECKPOINT_IGNORE_FACTS,
         )
         logger.info(f"Weights to start from: {report}")
+    return model
+
+
+def _prepare_training(cfg: CfgNode, model: TSN | TSM, device: torch.device) -> TrainMode:
+    """Make of a model what is trained, on its device: what is frozen, synchronised and recomputed."""
+    train_mode = TrainMode(
+        model, frozen_modules=tuple(cfg.MODEL.FROZEN_MODULES), partial_bn=cfg.MODEL.PARTIAL_BN
+    )
     if cfg.BN.NORM_TYPE == "sync_batchnorm":
-        synchronize_batch_norm(model, device=device)
+        synchronize_batch_norm(model, device=device, frozen=train_mode.frozen)
     if cfg.MODEL.ACT_CHECKPOINT:
         if not checkpoint_activations(model.backbone):
             reason = f"{cfg.MODEL.BACKBONE} has no blocks to checkpoint"
             logger.warning(f"MODEL.ACT_CHECKPOINT is ignored: {reason}.")
     elif cfg.NONLOCAL.ACT_CHECKPOINT:
         checkpoint_activations(model.backbone, which="non_local")
-    return model.to(device)
+    model.to(device)
+    return train_mode
 
 
 def _build_updater(cfg: CfgNode, model: nn.Module, device: torch.device, ranks: Ranks) -> Updater:

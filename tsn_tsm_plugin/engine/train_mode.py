@@ -10,13 +10,17 @@ from tsn_tsm_plugin.errors import ConfigError
 class TrainMode:
     """Puts a network into train mode, except what is frozen.
 
-    Frozen parameters need no gradient from the moment this is made; build the optimiser afterwards.
+    Frozen parameters need no gradient from the moment this is made; build the optimiser, and synchronise
+    batch norm, afterwards.
 
     Args:
         model: The network.
         frozen_modules: Names of submodules whose weights and statistics stay, such as ``backbone.layer1``.
         partial_bn: Freeze every 2D batch norm but the first: its statistics and its affine weights (Wang et
             al., "Temporal Segment Networks", arXiv:1608.00859, section 3.3).
+
+    Attributes:
+        frozen: The modules that do not learn, with all that is below them.
 
     Raises:
         ConfigError: If the network has no module of a name.
@@ -34,14 +38,14 @@ class TrainMode:
                 f"MODEL.FROZEN_MODULES must name modules of the network, got {unknown[0]!r}; it has "
                 f"{', '.join(near or list(modules)[1:6])}."
             )
-        self._frozen = [modules[name] for name in frozen_modules]
+        self.frozen = [modules[name] for name in frozen_modules]
         if partial_bn:
-            self._frozen += [m for m in modules.values() if isinstance(m, nn.BatchNorm2d)][1:]
-        for module in self._frozen:
+            self.frozen += [m for m in modules.values() if isinstance(m, nn.BatchNorm2d)][1:]
+        for module in self.frozen:
             module.requires_grad_(False)
 
     def set(self) -> None:
         """Put the network into train mode and what is frozen into eval mode."""
         self._model.train()
-        for module in self._frozen:
+        for module in self.frozen:
             module.eval()
