@@ -9,6 +9,8 @@ import torch.distributed as dist
 
 from tsn_tsm_plugin.errors import ConfigError
 
+_timeout: datetime.timedelta | None = None
+
 
 def is_initialized() -> bool:
     """Tell whether this process belongs to a process group."""
@@ -42,6 +44,9 @@ def init_process_group_from_env(*, timeout_seconds: float = 600.0, store: dist.S
         timeout_seconds: How long a collective waits for a lost peer before it raises.
         store: Where the ranks meet, in place of ``MASTER_ADDR`` and ``MASTER_PORT``.
 
+    With CUDA, this process's own GPU becomes the current one, also where a group exists already: what asks
+    for no particular GPU, such as pinned memory and gathered objects, would otherwise go to the first.
+
     Returns:
         Whether this call initialised the group. ``False`` when ``WORLD_SIZE`` is absent or 1, or when a group
         exists already.
@@ -52,14 +57,18 @@ def init_process_group_from_env(*, timeout_seconds: float = 600.0, store: dist.S
     """
     if not is_initialized() and "WORLD_SIZE" not in os.environ:
         _refuse_to_be_one_of_many()
-    if is_initialized() or int(os.environ.get("WORLD_SIZE", "1")) <= 1:
+    if not is_initialized() and int(os.environ.get("WORLD_SIZE", "1")) <= 1:
         return False
     use_cuda = torch.cuda.is_available()
     if use_cuda:
         torch.cuda.set_device(local_rank() % torch.cuda.device_count())
+    if is_initialized():
+        return False
+    global _timeout
+    _timeout = datetime.timedelta(seconds=timeout_seconds)
     dist.init_process_group(
         "nccl" if use_cuda else "gloo",
-        timeout=datetime.timedelta(seconds=timeout_seconds),
+        timeout=_timeout,
         store=store,
         rank=int(os.environ["RANK"]) if store is not None else -1,
         world_size=int(os.environ["WORLD_SIZE"]) if store is not None else -1,
@@ -74,6 +83,15 @@ def _refuse_to_be_one_of_many() -> None:
             f"srun started {num_tasks} processes, but WORLD_SIZE is not set: each would run alone. "
             "Use `srun ... python launch/submit.py --cfg RECIPE`, or torchrun."
         )
+
+
+def new_cpu_group() -> Any:
+    """Return a process group of all ranks on the CPU, ``None`` for a single process; every rank calls it.
+
+    It waits for a lost peer as long as :func:`init_process_group_from_env` was told; in a group that somebody
+    else has made, as long as PyTorch's default.
+    """
+    return dist.new_group(backend="gloo", timeout=_timeout) if get_world_size() > 1 else None
 
 
 def barrier() -> None:
@@ -93,5 +111,7 @@ def all_gather_object(value: Any) -> list[Any]:
 
 def destroy() -> None:
     """Leave the process group; call it on success only, since a failed peer makes it wait."""
+    global _timeout
     if is_initialized():
         dist.destroy_process_group()
+        _timeout = None

@@ -1,5 +1,7 @@
 """Ranks of a gloo process group on this machine, forked from the test."""
 
+import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +23,26 @@ def spawn(world_size: int, folder: Path, work: Callable[[], None]) -> None:
     ranks = start(world_size, folder, work)
     while not ranks.join():
         pass
+
+
+def join_from_env(world_size: int, work: Callable[[], None]) -> None:
+    """Let processes do ``work`` that find torchrun's variables and join a group themselves; wait for all."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    mp.start_processes(_do, args=(world_size, port, work), nprocs=world_size, start_method="fork")
+
+
+def _do(rank: int, world_size: int, port: int, work: Callable[[], None]) -> None:
+    torch.set_num_threads(1)
+    os.environ |= {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(world_size),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+    work()
 
 
 def _join(rank: int, world_size: int, store: Path, work: Callable[[], None]) -> None:

@@ -4,7 +4,7 @@ Numbers that travel over the GPUs' own group would make every rank wait for its 
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -30,7 +30,7 @@ class Ranks:
         self.rank = distributed.get_rank()
         self.world_size = distributed.get_world_size()
         self.is_main = self.rank == 0
-        self._group: Any = dist.new_group(backend="gloo") if self.world_size > 1 else None
+        self._group = distributed.new_cpu_group()
 
     def sum(self, values: Sequence[float]) -> list[float]:
         """Add up the values of all ranks, place by place."""
