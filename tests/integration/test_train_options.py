@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
-from support.runs import tiny_cfg, write_dataset
+from support.runs import TinyBackbone, tiny_cfg, write_dataset
 
 from tsn_tsm_plugin import engine
 from tsn_tsm_plugin.engine.checkpoint import list_checkpoints, load_checkpoint
@@ -103,6 +103,39 @@ def test_a_loss_that_is_not_a_number_stops_the_run_and_names_the_videos(tmp_path
     with pytest.raises(DivergedError, match=r"not finite for 2 steps in a row, up to step 5.*train_\d\.mp4"):
         engine.train(cfg)
     assert final_state(tmp_path)["step"] == good
+
+
+@pytest.mark.parametrize("precision", ["off", "fp16"])
+def test_gradients_that_are_never_finite_stop_the_run_even_if_epochs_are_short(
+    tmp_path, data, monkeypatch, precision
+):
+    forward = TinyBackbone.forward
+
+    def with_bad_gradient(self, x):
+        features = forward(self, x)
+        if features.requires_grad:
+            features.register_hook(lambda gradient: gradient * float("nan"))
+        return features
+
+    monkeypatch.setattr(TinyBackbone, "forward", with_bad_gradient)
+    overrides = {"SOLVER__MAX_EPOCH": 20, "TRAIN__MAX_BAD_STEPS": 4, "TRAIN__EVAL_PERIOD": 0}
+    # fp16 starts with a factor of 65536; only below 1 is it not the factor's fault.
+    step = 5 if precision == "off" else 16 + 5
+
+    with pytest.raises(DivergedError, match=rf"not finite for 5 steps in a row, up to step {step} "):
+        engine.train(tiny_cfg(tmp_path, data=data, TRAIN__MIXED_PRECISION=precision, **overrides))
+
+
+def test_precise_statistics_are_those_of_the_moving_average(tmp_path, data):
+    overrides = {"EMA__ENABLE": True, "EMA__DECAY": 0.9, "SOLVER__MAX_EPOCH": 1, "MODEL__DROPOUT_RATE": 0}
+    engine.train(tiny_cfg(tmp_path, data=data, BN__USE_PRECISE_STATS=True, **overrides))
+    engine.train(tiny_cfg(tmp_path, data=data, out="plain", **overrides))
+    precise, plain = final_state(tmp_path), final_state(tmp_path, "plain")
+
+    name = "backbone.norm.running_mean"
+    assert torch.equal(precise["model_state"]["head.fc.weight"], plain["model_state"]["head.fc.weight"])
+    assert not torch.equal(precise["model_state"][name], plain["model_state"][name])
+    assert torch.equal(precise["trained_state"][name], plain["trained_state"][name])
 
 
 def test_the_same_recipe_twice_gives_the_same_bits(tmp_path, data):

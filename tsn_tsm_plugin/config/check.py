@@ -135,6 +135,12 @@ def _storage(cfg: CfgNode) -> Iterator[Fault]:
             "DATA.SCALE_IN_DECODER",
             f"must be off with DATA.DECODING_BACKEND {cfg.DATA.DECODING_BACKEND!r}: only 'pyav' can",
         )
+    if cfg.DATA.MULTI_LABEL and cfg.SOLVER.LABEL_SMOOTHING:
+        yield (
+            "SOLVER.LABEL_SMOOTHING",
+            "must be 0 with DATA.MULTI_LABEL, whose loss asks each class on its own, got "
+            f"{cfg.SOLVER.LABEL_SMOOTHING!r}",
+        )
     if cfg.DATA.MULTI_LABEL and cfg.TRAIN.CLASS_BALANCED:
         yield "TRAIN.CLASS_BALANCED", "must be off with DATA.MULTI_LABEL: a video there has no one class"
 

@@ -36,7 +36,7 @@ def grad_cam(model: nn.Module, video_BCTHW: Tensor, label: int) -> Tensor:
 
     Returns:
         (T', H, W) in [0, 1], with 1 at the place that speaks most; all zero where no place does. T' is T, or
-        half of it for a network that pools frames.
+        half of it, rounded up, for a network that pools frames.
     """
     return _enlarged(_cells(model, video_BCTHW, label), video_BCTHW)
 
@@ -81,7 +81,7 @@ def explain_video(trained: TrainedModel, path: str, label: int | None = None) ->
     label = int(probabilities.argmax()) if label is None else label
     cells = _cells(trained.model, video, label)
     maps = _enlarged(cells, video).cpu().numpy()
-    step = len(view.indices) // len(maps)
+    step = -(-len(view.indices) // len(maps))
     images = view.clip.permute(1, 2, 3, 0).numpy()[::step]
     title = f"{trained.class_names[label]}  {percent(float(probabilities[label]))}"
     times = [f"{clock(index / fps, length=length)}  frame {index}" for index in view.indices[::step]]

@@ -1,5 +1,6 @@
 """What a person sees while a run trains: a bar in a terminal, plain lines in a log file."""
 
+import dataclasses
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -24,10 +25,14 @@ _LEAST_WAITED = 5.0
 
 @dataclass
 class Totals:
-    """Sums over steps, from which means are made; those of an epoch travel in checkpoints."""
+    """Sums over steps, from which means are made; those of an epoch travel in checkpoints.
+
+    Clips are those of steps that were taken; ``clips_left_out`` had gradients that were not finite.
+    """
 
     steps: int = 0
     clips: int = 0
+    clips_left_out: int = 0
     loss: float = 0.0
     right: int = 0
     grad_norm: float = 0.0
@@ -152,10 +157,12 @@ class Progress:
 
     def _sum_over_ranks(self, totals: Totals) -> Totals:
         """Add clips, losses and hits; steps and seconds are those of this rank, which are everyone's."""
-        names = ("clips", "loss", "right")
-        sums = self._ranks.sum([getattr(totals, name) for name in names])
-        changed = dict(zip(names, (int(sums[0]), sums[1], int(sums[2])), strict=True))
-        return Totals(**{**vars(totals), **changed})
+        clips, left_out, loss, right = self._ranks.sum(
+            [totals.clips, totals.clips_left_out, totals.loss, totals.right]
+        )
+        return dataclasses.replace(
+            totals, clips=int(clips), clips_left_out=int(left_out), loss=loss, right=int(right)
+        )
 
     def end_epoch(self, epoch: int) -> None:
         """Close the bar, sum the epoch up in a line, and warn if it waited for data."""

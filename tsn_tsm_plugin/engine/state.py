@@ -108,6 +108,12 @@ class TrainingState:
         """The network that is tested and used: the moving average where there is one."""
         return cast(TSN | TSM, self.averaged.module) if self.averaged is not None else self.model
 
+    def tested_model_in_train_mode(self) -> TSN | TSM:
+        """Return :attr:`tested_model`, each module in the mode that it has in the trained network."""
+        for tested, trained in zip(self.tested_model.modules(), self.model.modules(), strict=True):
+            tested.training = trained.training
+        return self.tested_model
+
     def share_buffers(self) -> None:
         """Give every rank the running statistics of rank 0, so that all test the model that is saved."""
         if self.ranks.world_size > 1:

@@ -171,7 +171,7 @@ class Trainer:
             if agreed.must_save and position.batch < self._steps_per_epoch:
                 self._save()
         self._progress.end_epoch(epoch)
-        if not position.totals.clips:
+        if not (position.totals.clips or position.totals.clips_left_out):
             raise VideoError(
                 f"Epoch {epoch + 1} is empty: none of its videos could be read. See "
                 f"{self._folder.bad_videos}."
@@ -182,7 +182,7 @@ class Trainer:
     def _set_precise_statistics(self, epoch: int) -> None:
         self._loader.batch_sampler.set_epoch(epoch)  # type: ignore[union-attr]
         set_precise_statistics(
-            self._state.model,
+            self._state.tested_model_in_train_mode(),
             self._loader,
             normalize=self._updater.normalize,
             device=self._updater.device,
@@ -216,7 +216,7 @@ class Trainer:
         result = self._updater(batch, num_clips=agreed.num_clips, world_size=self._ranks.world_size)
         if not result.is_applied:
             self._count_bad_step(batch, result)
-            return Totals(steps=1)
+            return Totals(steps=1, clips_left_out=len(batch["video_name"]))
         self._bad_steps = 0
         if self._state.averaged is not None:
             self._state.averaged.update_parameters(self._state.model)
@@ -232,8 +232,9 @@ class Trainer:
         """Count a step whose gradients are not finite; the norm, and so the branch, is that of all ranks."""
         parts = self._ranks.gather((result.loss, batch["video_name"]))
         losses = [loss for loss, _ in parts]
-        if self._state.scaler.is_enabled() and all(abs(loss) < float("inf") for loss in losses):
-            return  # fp16 overflowed: the scaler halves its factor and the next step fits.
+        is_loss_finite = all(abs(loss) < float("inf") for loss in losses)
+        if is_loss_finite and self._state.scaler.is_enabled() and self._state.scaler.get_scale() >= 1.0:
+            return  # fp16 overflowed: the scaler halves its factor until a step fits.
         self._bad_steps += 1
         names = ", ".join(name for _, names in parts for name in names)
         logger.warning(

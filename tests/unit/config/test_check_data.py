@@ -41,3 +41,15 @@ def test_an_unknown_format_is_refused(recipe):
 def test_scaling_in_the_decoder_is_refused_where_nothing_can(recipe, other, rule):
     with pytest.raises(ConfigError, match=re.escape(f"DATA.SCALE_IN_DECODER {rule}")):
         load_cfg(recipe, ["DATA.SCALE_IN_DECODER=true", other])
+
+
+@pytest.mark.parametrize(
+    "other, rule",
+    [
+        ("SOLVER.LABEL_SMOOTHING=0.1", "SOLVER.LABEL_SMOOTHING must be 0 with DATA.MULTI_LABEL"),
+        ("TRAIN.CLASS_BALANCED=true", "TRAIN.CLASS_BALANCED must be off with DATA.MULTI_LABEL"),
+    ],
+)
+def test_what_needs_one_class_for_each_video_is_refused_with_several(recipe, other, rule):
+    with pytest.raises(ConfigError, match=re.escape(rule)):
+        load_cfg(recipe, ["DATA.MULTI_LABEL=true", other])

@@ -2,9 +2,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support.trained import write_checkpoint
+from support.videos import write_video
 from torch import nn
 
-from tsn_tsm_plugin.engine.explain import contact_sheet, grad_cam, heated
+from tsn_tsm_plugin.engine.explain import contact_sheet, explain_video, grad_cam, heated
+from tsn_tsm_plugin.engine.trained import load_trained
 from tsn_tsm_plugin.models import TSN, TSNHead
 
 
@@ -65,3 +68,10 @@ def test_heat_brings_colour_and_no_heat_leaves_grey():
     pixels = np.asarray(heated(image, heat)).astype(int)
     assert np.ptp(pixels[:, 0], axis=-1).max() <= 3
     assert np.ptp(pixels[:, -1], axis=-1).min() > 40
+
+
+def test_a_network_that_pools_an_odd_number_of_frames_is_explained(tmp_path):
+    options = ["TSM.TEMPORAL_POOL", "True", "DATA.NUM_FRAMES", "5"]
+    trained = load_trained(write_checkpoint(tmp_path / "w.pt", *options))
+    sheet = explain_video(trained, str(write_video(tmp_path / "v.mp4", 20)))
+    assert sheet.width > 3 * 224
