@@ -1,6 +1,7 @@
 """Weights that are given away, and used by somebody who has nothing else."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -20,9 +21,14 @@ def shared(tmp_path_factory):
         run / "checkpoints" / "best.pt",
         "DATA.PATH_TO_DATA_DIR", str(folder / "secret_place" / "gestures"), "OUTPUT_DIR", str(run),
     )  # fmt: skip
-    (run / "results.json").write_text(json.dumps({"top1": 87.5, "top5": 100.0, "num_videos": 40}))
+    write_results(run, "checkpoints/best.pt")
     assert share.main(["--weights", str(run), "--out", str(folder / "out")]) == 0
     return folder / "out", run / "checkpoints" / "best.pt"
+
+
+def write_results(run, weights):
+    results = {"top1": 87.5, "top5": 100.0, "num_videos": 40, "weights": str(run / weights)}
+    (run / "results.json").write_text(json.dumps(results))
 
 
 def test_the_shared_file_is_the_same_network_with_its_recipe_and_names(shared):
@@ -51,3 +57,71 @@ def test_the_card_says_what_it_is_how_good_it_is_and_how_to_load_it(shared):
 def test_nothing_of_the_machine_goes_along(shared):
     for file in shared[0].iterdir():
         assert b"secret_place" not in file.read_bytes()
+
+
+@pytest.fixture
+def run(tmp_path):
+    run = tmp_path / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    write_checkpoint(run / "checkpoints" / "step_00000012.pt")
+    return run
+
+
+def test_the_accuracy_of_other_weights_is_not_on_the_card(run, tmp_path, capsys):
+    write_results(run, "checkpoints/step_00000004.pt")
+    assert share.main(["--weights", str(run), "--out", str(tmp_path / "out")]) == 0
+    assert "Accuracy" not in (tmp_path / "out" / "README.md").read_text()
+    assert "step_00000004.pt, not of" in capsys.readouterr().err
+
+
+def test_results_follow_a_run_that_was_moved(run, tmp_path):
+    write_results(run, "checkpoints/step_00000012.pt")
+    run = run.rename(tmp_path / "moved")
+    assert share.main(["--weights", str(run), "--out", str(tmp_path / "out")]) == 0
+    assert "| top-1 | 87.50 |" in (tmp_path / "out" / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "is no results.json that can be read: No such file"),
+        ("{", "is no results.json that can be read"),
+        ("[1]", "must hold an object as results.json does, got list"),
+        ('{"top1": 1, "weights": "a/other.pt"}', r"is of a/other.pt, not of .*tools.evaluate --weights"),
+    ],
+)
+def test_named_results_that_cannot_be_used_are_refused_before_anything_is_written(
+    run, tmp_path, capsys, content, message
+):
+    file = tmp_path / "mine.json"
+    if content is not None:
+        file.write_text(content)
+    out = tmp_path / "out"
+    assert share.main(["--weights", str(run), "--out", str(out), "--results", str(file)]) == 2
+    assert re.search(message, capsys.readouterr().err)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        ("", "--out must name a folder"),
+        ("/", "--out must name a folder"),
+        ("afile", "could not be written: .* Make room, or give another folder with --out"),
+        ("project", r"project/README.md is no model card and would be lost"),
+    ],
+)
+def test_a_folder_that_is_none_or_somebody_elses_is_refused(run, tmp_path, capsys, monkeypatch, out, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "afile").touch()
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "README.md").write_text("# Mine\n")
+    assert share.main(["--weights", str(run), "--out", out]) == 2
+    assert re.search(message, capsys.readouterr().err)
+    assert (tmp_path / "project" / "README.md").read_text() == "# Mine\n"
+
+
+def test_a_shared_folder_is_written_again_and_loaded_by_its_name(run, tmp_path):
+    for _ in range(2):
+        assert share.main(["--weights", str(run), "--out", str(tmp_path / "out")]) == 0
+    assert load_trained(tmp_path / "out").class_names == CLASS_NAMES

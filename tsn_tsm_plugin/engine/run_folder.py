@@ -29,6 +29,7 @@ import torch
 from tsn_tsm_plugin.engine.atomic import explain, write_atomically
 from tsn_tsm_plugin.errors import RunFolderError
 
+RUN_WEIGHTS = "weights.safetensors"
 _PACKAGES = ("tsn_tsm_plugin", "torch", "torchvision", "pytorchvideo", "fvcore", "timm", "av", "numpy")
 
 
@@ -52,7 +53,7 @@ class RunFolder:
         self.log = self.path / "log.txt"
         self.metrics = self.path / "metrics.jsonl"
         self.results = self.path / "results.json"
-        self.weights = self.path / "weights.safetensors"
+        self.weights = self.path / RUN_WEIGHTS
         self.report = self.path / "report.html"
         self.bad_videos = self.path / "bad_videos.txt"
         for folder in (self.path, self.checkpoints, self.plots):

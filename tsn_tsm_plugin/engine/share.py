@@ -10,11 +10,17 @@ from safetensors.torch import save
 
 from tsn_tsm_plugin import __version__
 from tsn_tsm_plugin.data.annotations import label_map_hash
-from tsn_tsm_plugin.engine.trained import TrainedModel
+from tsn_tsm_plugin.engine.atomic import write_atomically
+from tsn_tsm_plugin.engine.trained import SHARED_WEIGHTS, TrainedModel
+from tsn_tsm_plugin.errors import ConfigError, RunFolderError
+from tsn_tsm_plugin.log import get_logger
 from tsn_tsm_plugin.models.complexity import measure_complexity
 
-WEIGHTS_FILE = "model.safetensors"
+logger = get_logger(__name__)
+
 CARD_FILE = "README.md"
+_CURE = "Make room, or give another folder with --out."
+_CARD_BEGINS = "---\nlibrary_name: tsn_tsm_plugin\n"
 
 
 def share(trained: TrainedModel, folder: str, *, results: dict[str, Any] | None = None) -> list[str]:
@@ -26,18 +32,84 @@ def share(trained: TrainedModel, folder: str, *, results: dict[str, Any] | None 
     Args:
         trained: The network.
         folder: Any path that iopath can write; made if it is local.
-        results: The ``results.json`` of the run, for the card.
+        results: Of these weights, as in ``results.json``, for the card.
 
     Returns:
         The paths that were written.
+
+    Raises:
+        ConfigError: If the folder holds a README.md that is no model card.
+        RunFolderError: If the files cannot be written.
     """
-    g_pathmgr.mkdirs(folder)
-    weights_path, card_path = f"{folder}/{WEIGHTS_FILE}", f"{folder}/{CARD_FILE}"
-    with g_pathmgr.open(weights_path, "wb") as file:
-        file.write(as_safetensors(trained))
-    with g_pathmgr.open(card_path, "w") as file:
-        file.write(model_card(trained, results=results or {}))
+    weights_path, card_path = f"{folder}/{SHARED_WEIGHTS}", f"{folder}/{CARD_FILE}"
+    card = model_card(trained, results=results or {})
+    try:
+        g_pathmgr.mkdirs(folder)
+        _check_is_a_card(card_path)
+        _write(weights_path, as_safetensors(trained))
+        _write(card_path, card.encode())
+    except OSError as error:
+        raise RunFolderError(f"{folder} could not be written: {error.strerror or error}. {_CURE}") from error
     return [weights_path, card_path]
+
+
+def _check_is_a_card(path: str) -> None:
+    if not g_pathmgr.isfile(path):
+        return
+    with g_pathmgr.open(path, "r") as file:
+        begins = file.read(len(_CARD_BEGINS))
+    if begins != _CARD_BEGINS:
+        raise ConfigError(f"{path} is no model card and would be lost: give a folder of its own with --out.")
+
+
+def _write(path: str, data: bytes) -> None:
+    if "://" not in path:
+        with write_atomically(Path(path), binary=True, cure=_CURE) as file:
+            file.write(data)
+        return
+    with g_pathmgr.open(path, "wb") as file:
+        file.write(data)
+
+
+def results_of(trained: TrainedModel, path: str | Path, *, is_named: bool) -> dict[str, Any]:
+    """Return the content of a ``results.json``, if it is of these weights.
+
+    Args:
+        trained: The network.
+        path: The file.
+        is_named: Whether somebody has named it; then it must be there, and be of these weights.
+
+    Returns:
+        Nothing, with a warning, where the file is of other weights and was not named.
+
+    Raises:
+        ConfigError: If the file cannot be used.
+    """
+    file = Path(path)
+    if not is_named and not file.is_file():
+        return {}
+    try:
+        results = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{file} is no results.json that can be read: {reason}.") from error
+    if not isinstance(results, dict):
+        raise ConfigError(f"{file} must hold an object as results.json does, got {type(results).__name__}.")
+    tested = str(results.get("weights", ""))
+    if _is_same_file(tested, trained.weights):
+        return results
+    said = f"{file} is of {tested or 'unknown weights'}, not of {trained.weights}"
+    if is_named:
+        raise ConfigError(f"{said}: test these with tools.evaluate --weights {trained.weights}.")
+    logger.warning(f"{said}: the card gives no accuracy.")
+    return {}
+
+
+def _is_same_file(one: str, other: str) -> bool:
+    """Tell whether two names are of one file; that of a run that was moved has kept its name only."""
+    if Path(one).exists() and Path(other).exists():
+        return Path(one).samefile(other)
+    return Path(one).name == Path(other).name
 
 
 def as_safetensors(trained: TrainedModel) -> bytes:
@@ -83,8 +155,7 @@ def model_card(trained: TrainedModel, *, results: dict[str, Any]) -> str:
         "",
     ]
     lines = [
-        "---",
-        "library_name: tsn_tsm_plugin",
+        *_CARD_BEGINS.splitlines(),
         "pipeline_tag: video-classification",
         "tags: [video, action-recognition, pytorchvideo, " + cfg.MODEL.ARCH + "]",
         "---",
@@ -99,13 +170,13 @@ def model_card(trained: TrainedModel, *, results: dict[str, Any]) -> str:
         "## Use",
         "",
         "```bash",
-        f"python -m tsn_tsm_plugin.tools.predict --weights {WEIGHTS_FILE} VIDEO...",
+        f"python -m tsn_tsm_plugin.tools.predict --weights {SHARED_WEIGHTS} VIDEO...",
         "```",
         "",
         "```python",
         "from tsn_tsm_plugin.engine.trained import load_trained",
         "",
-        f'trained = load_trained("{WEIGHTS_FILE}")',
+        f'trained = load_trained("{SHARED_WEIGHTS}")',
         f"scores = trained.model(video)  # (B, 3, {cfg.DATA.NUM_FRAMES}, "
         f"{cfg.DATA.TEST_CROP_SIZE}, {cfg.DATA.TEST_CROP_SIZE}), normalised RGB",
         "```",

@@ -16,12 +16,16 @@ from tsn_tsm_plugin.data.annotations import read_label_map
 from tsn_tsm_plugin.data.paths import join, local_path
 from tsn_tsm_plugin.engine.checkpoint import list_checkpoints
 from tsn_tsm_plugin.engine.device import compute_device
-from tsn_tsm_plugin.errors import CheckpointError
+from tsn_tsm_plugin.engine.run_folder import RUN_WEIGHTS
+from tsn_tsm_plugin.errors import CheckpointError, ConfigError
 from tsn_tsm_plugin.log import get_logger
 from tsn_tsm_plugin.models import build_model, load_weights
 from tsn_tsm_plugin.models.checkpoint_file import Checkpoint, fetch_checkpoint, read_checkpoint
 
 logger = get_logger(__name__)
+
+# The weights of a folder to give away.
+SHARED_WEIGHTS = "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class TrainedModel:
         model: In eval mode, on ``device``; (B, 3, T, H, W) float -> (B, K) logits.
         cfg: The recipe it was trained with.
         class_names: K names.
-        weights: The file.
+        weights: The file, as it was named, or the one that was found in the named folder.
         device: Where the model is.
     """
 
@@ -87,7 +91,9 @@ def load_trained(
         ['closing', 'opening']
 
     Args:
-        weights: A checkpoint, a ``.safetensors`` file or a run folder; any path that iopath can open.
+        weights: A checkpoint, a ``.safetensors`` file, the folder of a run, which stands for its newest
+            weights, those of its ``results.json``, or a folder that ``tools.share`` has made; any path that
+            iopath can open.
         recipe: YAML file; empty takes the recipe that the checkpoint carries.
         labels: File with one class name per line; empty takes the names that the checkpoint carries, or the
             recipe's label map if it is at hand, or numbers.
@@ -104,20 +110,22 @@ def load_trained(
     load_weights(model, path)
     device = device or compute_device()
     names = _class_names(cfg, checkpoint, labels)
-    logger.info(f"{model.describe()}; weights: {weights}")
-    return TrainedModel(model.to(device).eval(), cfg, names, str(weights), device)
+    logger.info(f"{model.describe()}; weights: {path}")
+    # The file's own name, unless a cache has given it another.
+    source = path if path.is_relative_to(weights) else weights
+    return TrainedModel(model.to(device).eval(), cfg, names, str(source), device)
 
 
 def _find(weights: str) -> Path:
-    """Return the file of that name, or the best checkpoint of a run folder."""
+    """Return the file of that name, or the newest weights of a folder."""
     path = fetch_checkpoint(weights)
     if not path.is_dir():
         return path
     folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path
-    found = [file for file in (folder / "best.pt", *list_checkpoints(folder)) if file.is_file()]
-    if not found:
-        raise CheckpointError(f"{weights} holds no checkpoint: give a file, or the folder of a run.")
-    return found[0]
+    for file in (*list_checkpoints(folder), folder / "best.pt", path / RUN_WEIGHTS, path / SHARED_WEIGHTS):
+        if file.is_file():
+            return file
+    raise CheckpointError(f"{weights} holds no checkpoint: give a file, or the folder of a run.")
 
 
 def _carried_cfg(checkpoint: Checkpoint, opts: Sequence[str]) -> CfgNode:
@@ -127,14 +135,32 @@ def _carried_cfg(checkpoint: Checkpoint, opts: Sequence[str]) -> CfgNode:
             f"{checkpoint.path} does not say how it was trained: name the recipe with --cfg, e.g. "
             "--cfg projects/tsm/k400_r50_8f.yaml."
         )
-    tree = yaml.safe_load(text)
+    try:
+        tree = yaml.safe_load(text)
+    except (yaml.YAMLError, AttributeError) as error:
+        raise _unreadable(checkpoint, "recipe", error) from error
+    if not isinstance(tree, dict):
+        raise _unreadable(checkpoint, "recipe", "it is no mapping of keys")
     unknown = _drop_unknown(tree, set(keys_of(get_cfg())))
     if unknown:
         logger.warning(f"{checkpoint.path} has keys that this version does not know: {', '.join(unknown)}.")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "carried.yaml")
         file.write_text(yaml.safe_dump(tree), encoding="utf-8")
-        return load_cfg(file, opts)
+        try:
+            return load_cfg(file, opts)
+        except ConfigError as error:
+            # Nobody knows the file that it was read from.
+            message = str(error).replace(str(file), f"the recipe in {checkpoint.path}")
+            raise ConfigError(message) from error
+
+
+def _unreadable(checkpoint: Checkpoint, part: str, reason: object) -> CheckpointError:
+    first_line = str(reason).splitlines()[0]
+    return CheckpointError(
+        f"The {part} that {checkpoint.path} carries cannot be read ({first_line}): give another with --cfg "
+        "or --labels, or take the file from its source again."
+    )
 
 
 def _drop_unknown(tree: dict[str, Any], known: set[str], prefix: str = "") -> list[str]:
@@ -151,8 +177,7 @@ def _drop_unknown(tree: dict[str, Any], known: set[str], prefix: str = "") -> li
 
 
 def _class_names(cfg: CfgNode, checkpoint: Checkpoint, labels: str) -> list[str]:
-    carried = checkpoint.metadata.get("class_names", [])
-    names = json.loads(carried) if isinstance(carried, str) else list(carried)
+    names = [] if labels else _carried_names(checkpoint)
     recipe_map = join(cfg.DATA.PATH_TO_DATA_DIR, cfg.DATA.LABEL_MAP)
     if labels:
         names = read_label_map(labels)
@@ -166,6 +191,17 @@ def _class_names(cfg: CfgNode, checkpoint: Checkpoint, labels: str) -> list[str]
             f"{len(names)} ({labels or recipe_map}). Give the right file with --labels."
         )
     return names
+
+
+def _carried_names(checkpoint: Checkpoint) -> list[str]:
+    carried = checkpoint.metadata.get("class_names", [])
+    try:
+        names = json.loads(carried) if isinstance(carried, str) else carried
+    except json.JSONDecodeError as error:
+        raise _unreadable(checkpoint, "list of class names", error) from error
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise _unreadable(checkpoint, "list of class names", "it is no list of words")
+    return list(names)
 
 
 def _is_at_hand(path: str) -> bool:

@@ -3,15 +3,15 @@
     python -m tsn_tsm_plugin.tools.share --weights runs/tsm/motion_r18_8f --out shared/motion_r18_8f
 
 Both ``--weights`` and ``--out`` may be any path that iopath can open. Whoever has the file needs no more:
-``python -m tsn_tsm_plugin.tools.predict --weights shared/motion_r18_8f/model.safetensors VIDEO``.
+``python -m tsn_tsm_plugin.tools.predict --weights shared/motion_r18_8f VIDEO``.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tsn_tsm_plugin.errors import ConfigError
 from tsn_tsm_plugin.tools.command import run_command
 from tsn_tsm_plugin.tools.trained_command import add_weights_arguments, load_from_arguments
 
@@ -24,20 +24,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_weights_arguments(parser)
     parser.add_argument("--out", required=True, metavar="FOLDER", help="where the files go")
     parser.add_argument(
-        "--results", type=Path, metavar="FILE", help="results.json for the card; default: that of the run"
+        "--results",
+        type=Path,
+        metavar="FILE",
+        help="results.json of these weights, for the card; default: that of the run",
     )
     args = parser.parse_args(argv)
     return run_command(lambda: _share(args))
 
 
 def _share(args: argparse.Namespace) -> None:
-    from tsn_tsm_plugin.engine.share import share
+    from tsn_tsm_plugin.engine.share import results_of, share
     from tsn_tsm_plugin.log import setup_logging
 
     setup_logging(rank=1)  # Warnings alone: standard output is for the result.
-    results = args.results or Path(args.weights, "results.json")
-    content = json.loads(results.read_text(encoding="utf-8")) if results.is_file() else {}
-    for path in share(load_from_arguments(args), args.out.rstrip("/"), results=content):
+    if not args.out.strip("/"):
+        raise ConfigError(f"--out must name a folder for the files, got {args.out!r}.")
+    trained = load_from_arguments(args)
+    named = args.results is not None
+    results = results_of(
+        trained, args.results if named else Path(args.weights, "results.json"), is_named=named
+    )
+    for path in share(trained, args.out.rstrip("/"), results=results):
         print(path)
 
 

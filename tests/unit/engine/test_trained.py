@@ -7,7 +7,7 @@ from support.bucket import serve_bucket
 from support.trained import CLASS_NAMES, write_checkpoint
 
 from tsn_tsm_plugin.engine.trained import load_trained
-from tsn_tsm_plugin.errors import CheckpointError
+from tsn_tsm_plugin.errors import CheckpointError, ConfigError
 
 
 @pytest.fixture(scope="module")
@@ -28,13 +28,49 @@ def test_the_recipe_of_the_checkpoint_can_be_overridden(checkpoint):
     assert load_trained(checkpoint, opts=["TEST.NUM_SPATIAL_CROPS", "3"]).cfg.TEST.NUM_SPATIAL_CROPS == 3
 
 
-def test_the_folder_of_a_run_stands_for_its_best_checkpoint(tmp_path):
+def test_the_folder_of_a_run_stands_for_its_newest_weights_as_its_results_do(tmp_path):
     folder = tmp_path / "checkpoints"
     folder.mkdir()
-    write_checkpoint(folder / "step_00000002.pt", class_names=["newest", "b", "c"])
-    assert load_trained(tmp_path).class_names[0] == "newest"
     write_checkpoint(folder / "best.pt", class_names=["best", "b", "c"])
     assert load_trained(tmp_path).class_names[0] == "best"
+    for step in (2, 10):
+        write_checkpoint(folder / f"step_{step:08}.pt", class_names=[f"after {step}", "b", "c"])
+    trained = load_trained(tmp_path)
+    assert (trained.class_names[0], trained.weights) == ("after 10", str(folder / "step_00000010.pt"))
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "model.safetensors"])
+def test_a_folder_of_a_run_or_to_give_away_needs_its_weights_only(checkpoint, tmp_path, name):
+    content = torch.load(checkpoint, weights_only=True)
+    metadata = {"config": content["config"], "class_names": json.dumps(CLASS_NAMES)}
+    state = {name: value.contiguous() for name, value in content["model_state"].items()}
+    save_file(state, tmp_path / name, metadata=metadata)
+    assert load_trained(tmp_path).weights == str(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "message"),
+    [
+        ("config", "MODEL: {", "The recipe that .* carries cannot be read .*--cfg"),
+        ("config", "just a word", r"The recipe that .* carries cannot be read \(it is no mapping of keys\)"),
+        ("config", 7, "The recipe that .* carries cannot be read"),
+        ("class_names", "[1", "The list of class names that .* cannot be read .*--labels"),
+        ("class_names", 7, "The list of class names that .* cannot be read"),
+        ("class_names", [1, 2, 3], r"The list of class names that .* \(it is no list of words\)"),
+    ],
+)
+def test_a_checkpoint_whose_description_is_damaged_is_refused(checkpoint, tmp_path, part, value, message):
+    content = torch.load(checkpoint, weights_only=True)
+    torch.save({**content, part: value}, tmp_path / "damaged.pt")
+    with pytest.raises(CheckpointError, match=message):
+        load_trained(tmp_path / "damaged.pt")
+
+
+def test_a_mistake_in_an_override_is_told_without_files_that_nobody_has(checkpoint):
+    with pytest.raises(ConfigError) as refusal:
+        load_trained(checkpoint, opts=["TEST.NUM_CROPS", "3"])
+    assert str(refusal.value).startswith(f"the recipe in {checkpoint}: 1 fault")
+    assert "carried.yaml" not in str(refusal.value)
 
 
 def test_an_empty_folder_is_refused(tmp_path):
