@@ -8,7 +8,7 @@ from launch.checks import check
 from launch.errors import OK, LaunchError
 from launch.local_run import run_local
 from launch.options import Options
-from launch.plan import Plan
+from launch.plan import Plan, sized
 from launch.records import Submission, new_submission_folder, submissions_of
 from launch.script import build_executor, cpus_per_task, submitting_environment
 from launch.slurm_run import discarded_on_failure, prepare_code, submit_slurm
@@ -105,12 +105,9 @@ def resubmit_all(records: Sequence[Submission]) -> list[Submission]:
 
 def plan_of(record: Submission) -> Plan:
     """Return the plan that a submission was made from."""
-    options = replace(Options(**record.options), name=record.name)
-    tasks = record.num_ranks // record.num_nodes
+    options = sized(replace(Options(**record.options), name=record.name), "slurm")
     recipe = Path(record.folder) / "recipe.yaml"
-    cfg = load_cfg(record.config_file)
-    gpus = max(options.gpus_per_node, 0)
-    return Plan(record.kind, str(recipe), cfg, options, "slurm", "as before", tasks, gpus)
+    return Plan(record.kind, str(recipe), load_cfg(record.config_file), options, "slurm", "as before")
 
 
 def without_done(plans: Sequence[Plan]) -> list[Plan]:

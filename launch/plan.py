@@ -27,11 +27,9 @@ class Plan:
         kind: ``"train"`` or ``"evaluate"``.
         recipe: The recipe's path as it was given.
         cfg: The resolved config; its ``OUTPUT_DIR`` is absolute.
-        options: The resolved options.
-        where: ``"slurm"``, ``"local"`` or ``"debug"``.
+        options: The options, sized by :func:`sized`: a record of them says all of the job's size.
+        where: ``"slurm"``, ``"local"``, ``"debug"`` or ``"srun"``.
         why: Why it runs there.
-        tasks_per_node: Processes on each node.
-        gpus_per_node: GPUs of each node, 0 on CPU nodes.
     """
 
     kind: str
@@ -40,8 +38,16 @@ class Plan:
     options: Options
     where: str
     why: str
-    tasks_per_node: int
-    gpus_per_node: int
+
+    @property
+    def gpus_per_node(self) -> int:
+        """GPUs of each node, 0 on CPU nodes."""
+        return self.options.gpus_per_node
+
+    @property
+    def tasks_per_node(self) -> int:
+        """Processes on each node."""
+        return self.options.tasks_per_node
 
     @property
     def num_ranks(self) -> int:
@@ -106,16 +112,26 @@ def choose_place(options: Options) -> tuple[str, str]:
 def make_plan(kind: str, recipe: str, cfg: CfgNode, options: Options) -> Plan:
     """Return the plan of a job; see :class:`Plan`."""
     where, why = choose_place(options)
-    gpus = options.gpus_per_node
+    return Plan(kind, recipe, cfg, sized(options, where), where, why)
+
+
+def sized(options: Options, where: str) -> Options:
+    """Return options with numbers of nodes, GPUs and processes where they left the choice open.
+
+    Args:
+        options: With ``gpus_per_node`` -1 or ``tasks_per_node`` 0 where the place decides; numbers stay.
+        where: As :func:`choose_place` says.
+    """
+    gpus, tasks = options.gpus_per_node, options.tasks_per_node
     if where == "srun":
         nodes = int(os.environ.get("SLURM_STEP_NUM_NODES", "1"))
         tasks = int(os.environ["SLURM_STEP_NUM_TASKS"]) // nodes
-        return Plan(kind, recipe, cfg, replace(options, nodes=nodes), where, why, tasks, max(gpus, 0))
+        return replace(options, nodes=nodes, gpus_per_node=max(gpus, 0), tasks_per_node=tasks)
     if where == "debug":
-        return Plan(kind, recipe, cfg, options, where, why, tasks_per_node=1, gpus_per_node=max(gpus, 0))
+        return replace(options, gpus_per_node=max(gpus, 0), tasks_per_node=1)
     if gpus < 0:
         gpus = _gpus_here() if where == "local" else _gpus_of_nodes(options.partition)
-    return Plan(kind, recipe, cfg, options, where, why, options.tasks_per_node or max(gpus, 1), gpus)
+    return replace(options, gpus_per_node=gpus, tasks_per_node=tasks or max(gpus, 1))
 
 
 def _gpus_here() -> int:

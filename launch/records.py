@@ -35,7 +35,7 @@ class Submission:
         num_ranks: Processes on all nodes.
         command: The command line that submitted it.
         created: Seconds since 1970.
-        options: Options of the job, for resubmission.
+        options: Options of the job with the size that it got, for resubmission.
         jobs_dir: Folder of an array's jobs, which its members share; empty: the record's own.
     """
 

@@ -1,6 +1,7 @@
 """Submitting, with commands on PATH that play SLURM."""
 
 import json
+import re
 
 import pytest
 from support.cli import submit
@@ -14,13 +15,13 @@ def played(tmp_path, monkeypatch):
     """Put an sbatch with a given answer on PATH, and what else the launcher asks."""
     commands = {
         "srun": "exit 1",
-        "sinfo": "echo 'cpu*|infinite|4|16|(null)'",
     }
     folder = tmp_path / "played"
     folder.mkdir()
 
-    def install(sbatch, node="$(hostname | cut -d. -f1)"):
+    def install(sbatch, node="$(hostname | cut -d. -f1)", gres="(null)"):
         commands["scontrol"] = f"echo NodeHostName={node}"
+        commands["sinfo"] = f"echo 'main*|infinite|4|16|{gres}'"
         for name, script in {**commands, "sbatch": f'[ "$1" = --test-only ] && exit 0\n{sbatch}'}.items():
             (folder / name).write_text(f"#!/bin/sh\n{script}\n")
             (folder / name).chmod(0o755)
@@ -77,3 +78,23 @@ def test_a_run_folder_that_the_nodes_cannot_see_is_refused(capsys, played, words
 
     assert ended.code == 2
     assert "OUTPUT_DIR /tmp/runs lies in /tmp, which every node has for itself." in ended.err
+
+
+def test_a_job_is_submitted_again_with_the_gpus_and_processes_it_had(capsys, played, words, tmp_path):
+    played("echo Submitted batch job 42", gres="gpu:a100:8(S:0-1)")
+    assert submit(capsys, *words, "TRAIN.BATCH_SIZE=16").code == 0
+    played("echo Submitted batch job 43", gres="gpu:a100:8(S:0-1)")
+
+    ended = submit(capsys, "resubmit", tmp_path / "runs" / "my run")
+
+    assert (ended.code, ended.out) == (0, "43\n")
+    first, again = (asked_of_slurm(tmp_path / "runs", job_id) for job_id in (42, 43))
+    assert {"--nodes=2", "--gpus-per-node=8", "--ntasks-per-node=8"} <= again
+    assert again == first
+
+
+def asked_of_slurm(runs, job_id):
+    """Return what a job's script asks for; where its log lies is another matter."""
+    [script] = runs.glob(f"*/launch/*/{job_id}/{job_id}_submission.sh")
+    lines = re.findall(r"^#SBATCH (.+)$", script.read_text(), re.MULTILINE)
+    return {line for line in lines if not line.startswith("--output")}
