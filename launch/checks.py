@@ -10,6 +10,7 @@ from pathlib import Path
 
 from launch import slurm
 from launch.errors import LaunchError
+from launch.partitions import Partition, chosen_partition, partitions
 from launch.plan import Plan
 from launch.records import submissions_of
 from launch.script import build_executor, cpus_per_task, limit_minutes, submitting_environment
@@ -86,9 +87,9 @@ def _faults_of_run_folder(plan: Plan) -> Iterator[str]:
 
 def _faults_of_request(plan: Plan) -> Iterator[str]:
     options = plan.options
-    partition = slurm.chosen_partition(options.partition)
+    partition = chosen_partition(options.partition)
     if partition is None:
-        known = ", ".join(slurm.partitions()) or "none"
+        known = ", ".join(partitions()) or "none"
         wanted = f"--partition must be one of {known}, got {options.partition!r}."
         yield (
             wanted
@@ -96,11 +97,6 @@ def _faults_of_request(plan: Plan) -> Iterator[str]:
             else f"This cluster has no default partition: --partition one of {known}."
         )
         return
-    if options.nodes > partition.num_nodes:
-        yield (
-            f"--nodes must be at most {partition.num_nodes} in partition {partition.name}, "
-            f"got {options.nodes}."
-        )
     limit = limit_minutes(plan)
     if partition.limit_minutes and limit > partition.limit_minutes:
         yield (
@@ -109,19 +105,33 @@ def _faults_of_request(plan: Plan) -> Iterator[str]:
         )
     if limit * 60 <= options.signal_delay:
         yield f"--signal-delay must be shorter than --time ({limit * 60} s), got {options.signal_delay} s."
-    if plan.gpus_per_node > partition.gpus_per_node:
-        has = f"have {partition.gpus_per_node}" if partition.gpus_per_node else "have none (no GRES)"
-        yield (
-            f"--gpus-per-node must be what the nodes of partition {partition.name} have, got "
-            f"{plan.gpus_per_node}; they {has}."
-        )
-    cpus = cpus_per_task(plan) * plan.tasks_per_node
-    if cpus > partition.cpus_per_node:
-        yield (
-            f"--cpus-per-task times --tasks-per-node must be at most {partition.cpus_per_node} in partition "
-            f"{partition.name}, got {cpus_per_task(plan)} x {plan.tasks_per_node} = {cpus}."
-        )
+    yield from _faults_of_size(plan, partition)
     yield from _faults_of_visibility(plan.run_dir)
+
+
+def _faults_of_size(plan: Plan, partition: Partition) -> Iterator[str]:
+    """Hold a request against the nodes that could run it; which of them are allowed is sbatch's verdict."""
+    nodes, gpus, tasks = plan.options.nodes, plan.gpus_per_node, plan.tasks_per_node
+    cpus = cpus_per_task(plan) * tasks
+    name, has = partition.name, f"it has {partition.nodes_in_words()}."
+    if nodes > partition.num_nodes:
+        yield f"--nodes must be at most {partition.num_nodes} in partition {name}, got {nodes}."
+    if gpus > partition.gpu_counts[0]:
+        yield f"--gpus-per-node must be what the nodes of partition {name} have, got {gpus}; {has}"
+    with_gpus = partition.fitting(gpus=gpus, cpus=0)
+    most_cpus = max(kind.cpus for kind in with_gpus or partition.kinds)
+    if cpus > most_cpus:
+        place = f"partition {name} with --gpus-per-node {gpus}" if gpus and with_gpus else f"partition {name}"
+        yield (
+            f"--cpus-per-task times --tasks-per-node must be at most {most_cpus} in {place}, "
+            f"got {cpus_per_task(plan)} x {tasks} = {cpus}."
+        )
+    num_fitting = partition.num_fitting(gpus=gpus, cpus=cpus)
+    if 0 < num_fitting < nodes <= partition.num_nodes:
+        yield (
+            f"--nodes must be at most {num_fitting} in partition {name} with --gpus-per-node {gpus} and "
+            f"{cpus} CPUs of each node, got {nodes}; {has}"
+        )
 
 
 def _faults_of_visibility(run_dir: Path) -> Iterator[str]:

@@ -7,16 +7,18 @@ from pathlib import Path
 from launch.arrays import check_all, run_all, without_done
 from launch.errors import OK, LaunchError
 from launch.plan import Plan, load_recipe, make_plan
-from launch.train import describe, options_of
+from launch.train import describe, options_of, say_remarks
 
 
 def evaluate(args: argparse.Namespace) -> int:
     """Evaluate every pair of recipe and weights that has no result yet; return the exit code."""
     plans = [_plan(args, recipe, weights) for recipe, weights in pairs_of(args)]
     if args.dry_run:
+        say_remarks(plans)
         print("\n\n".join(describe(plan) for plan in plans))
         return OK
     missing = without_done(plans)
+    say_remarks(missing)
     check_all(missing)
     return run_all(
         missing, Path(args.out).absolute(), parallelism=args.array_parallelism, is_waited_for=args.wait

@@ -40,7 +40,9 @@ class Options:
     reservation: str = _option("", "where", "reservation to run in")
 
     nodes: int = _option(1, "size", "number of nodes")
-    gpus_per_node: int = _option(-1, "size", "GPUs of each node; -1: all that a node of the partition has")
+    gpus_per_node: int = _option(
+        -1, "size", "GPUs of each node; -1: the most that enough nodes of the partition have"
+    )
     tasks_per_node: int = _option(0, "size", "processes on each node; 0: one per GPU, one on a CPU node")
     cpus_per_task: int = _option(0, "size", "CPUs of each process; 0: its loader workers and one more")
     mem: str = _option("", "size", "memory of each node, as SLURM writes it: 64G; 0: all", metavar="SIZE")

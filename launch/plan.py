@@ -9,6 +9,7 @@ from pathlib import Path
 from launch import slurm
 from launch.errors import LaunchError
 from launch.options import Options
+from launch.partitions import chosen_partition
 from tsn_tsm_plugin.config import CfgNode, load_cfg
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -30,6 +31,7 @@ class Plan:
         options: The options, sized by :func:`sized`: a record of them says all of the job's size.
         where: ``"slurm"``, ``"local"``, ``"debug"`` or ``"srun"``.
         why: Why it runs there.
+        remark: What the user may want to know of the choice of its size; empty: nothing.
     """
 
     kind: str
@@ -38,6 +40,7 @@ class Plan:
     options: Options
     where: str
     why: str
+    remark: str = ""
 
     @property
     def gpus_per_node(self) -> int:
@@ -112,7 +115,9 @@ def choose_place(options: Options) -> tuple[str, str]:
 def make_plan(kind: str, recipe: str, cfg: CfgNode, options: Options) -> Plan:
     """Return the plan of a job; see :class:`Plan`."""
     where, why = choose_place(options)
-    return Plan(kind, recipe, cfg, sized(options, where), where, why)
+    chosen = sized(options, where)
+    is_open = where == "slurm" and options.gpus_per_node < 0
+    return Plan(kind, recipe, cfg, chosen, where, why, _remark_on_gpus(chosen) if is_open else "")
 
 
 def sized(options: Options, where: str) -> Options:
@@ -130,7 +135,7 @@ def sized(options: Options, where: str) -> Options:
     if where == "debug":
         return replace(options, gpus_per_node=max(gpus, 0), tasks_per_node=1)
     if gpus < 0:
-        gpus = _gpus_here() if where == "local" else _gpus_of_nodes(options.partition)
+        gpus = _gpus_here() if where == "local" else _gpus_of_nodes(options)
     return replace(options, gpus_per_node=gpus, tasks_per_node=tasks or max(gpus, 1))
 
 
@@ -140,9 +145,20 @@ def _gpus_here() -> int:
     return torch.cuda.device_count()
 
 
-def _gpus_of_nodes(partition: str) -> int:
-    chosen = slurm.chosen_partition(partition)
-    return chosen.gpus_per_node if chosen else 0
+def _gpus_of_nodes(options: Options) -> int:
+    partition = chosen_partition(options.partition)
+    return partition.most_gpus(options.nodes) if partition else 0
+
+
+def _remark_on_gpus(options: Options) -> str:
+    """Return a sentence about the GPUs that a job was given where the nodes of its partition differ."""
+    partition = chosen_partition(options.partition)
+    if partition is None or len(partition.gpu_counts) == 1:
+        return ""
+    return (
+        f"partition {partition.name} has {partition.nodes_in_words()}: this job takes "
+        f"{options.gpus_per_node} of each node (--gpus-per-node)"
+    )
 
 
 def _near(path: str) -> str:

@@ -12,6 +12,7 @@ from submitit.slurm.slurm import SlurmExecutor
 
 from launch import slurm
 from launch.options import minutes_of
+from launch.partitions import chosen_partition
 from launch.plan import Plan
 
 # A limit for partitions that have none: a job that is interrupted goes on, so nothing is lost by it.
@@ -89,17 +90,23 @@ def limit_minutes(plan: Plan) -> int:
     """Return the time limit: as asked for, else the partition's, else a day."""
     if plan.options.time:
         return minutes_of(plan.options.time)
-    partition = slurm.chosen_partition(plan.options.partition)
+    partition = chosen_partition(plan.options.partition)
     return (partition.limit_minutes if partition else 0) or _DEFAULT_MINUTES
 
 
 def cpus_per_task(plan: Plan) -> int:
-    """Return the CPUs of each process: as asked for, else its loader workers and one, as far as they go."""
+    """Return the CPUs of each process: as asked for, else its loader workers and one, as far as they go.
+
+    They go as far as on the smallest node that has the job's GPUs and a CPU for each process.
+    """
     if plan.options.cpus_per_task:
         return plan.options.cpus_per_task
     wanted = plan.cfg.DATA_LOADER.NUM_WORKERS + 1
-    partition = slurm.chosen_partition(plan.options.partition)
-    return max(1, min(wanted, partition.cpus_per_node // plan.tasks_per_node)) if partition else wanted
+    partition = chosen_partition(plan.options.partition)
+    if partition is None:
+        return wanted
+    room = partition.fewest_cpus(gpus=plan.gpus_per_node, cpus=plan.tasks_per_node)
+    return max(1, min(wanted, room // plan.tasks_per_node))
 
 
 def _parameters(plan: Plan, folder: Path, code: Path) -> dict[str, Any]:

@@ -7,10 +7,9 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from launch.errors import LaunchError
-from launch.options import minutes_of
 
 # States in which a job has not ended; a requeued job passes through several of them.
 ALIVE = {
@@ -180,65 +179,6 @@ def requeue(job_id: str) -> str:
     """Ask SLURM to run a job again; return its complaint, empty if it agreed."""
     asked = ask("scontrol", "requeue", job_id, timeout_seconds=60.0)
     return (asked.stderr or asked.stdout).strip() if asked.returncode else ""
-
-
-@dataclass(frozen=True)
-class Partition:
-    """What a partition offers.
-
-    Attributes:
-        name: Its name.
-        is_default: Whether jobs that name none go there.
-        limit_minutes: Longest job; 0 without a limit.
-        num_nodes: Nodes, down ones included.
-        cpus_per_node: CPUs of its smallest node.
-        gpus_per_node: GPUs of the node with the fewest.
-    """
-
-    name: str
-    is_default: bool
-    limit_minutes: int
-    num_nodes: int
-    cpus_per_node: int
-    gpus_per_node: int
-
-
-@functools.cache
-def partitions() -> dict[str, Partition]:
-    """Return the partitions that this user sees, by name; empty where SLURM does not answer. Asked once."""
-    shown = ask("sinfo", "-h", "-e", "-o", "%P|%l|%D|%c|%G")
-    found: dict[str, Partition] = {}
-    for line in shown.stdout.splitlines() if shown.returncode == 0 else []:
-        name, limit, nodes, cpus, gres = line.split("|")
-        one = Partition(
-            name=name.rstrip("*"),
-            is_default=name.endswith("*"),
-            limit_minutes=0 if limit == "infinite" else minutes_of(limit),
-            num_nodes=int(nodes),
-            cpus_per_node=int(cpus.rstrip("+")),
-            gpus_per_node=sum(int(count) for count in re.findall(r"gpu(?::[^:,()]+)?:(\d+)", gres)),
-        )
-        other = found.get(one.name)
-        found[one.name] = _joined(one, other) if other else one
-    return found
-
-
-def _joined(one: Partition, other: Partition) -> Partition:
-    return replace(
-        one,
-        num_nodes=one.num_nodes + other.num_nodes,
-        cpus_per_node=min(one.cpus_per_node, other.cpus_per_node),
-        gpus_per_node=min(one.gpus_per_node, other.gpus_per_node),
-    )
-
-
-def chosen_partition(name: str) -> Partition | None:
-    """Return the partition called ``name``, the default one where it is empty.
-
-    ``None`` if there is no such partition, or no cluster.
-    """
-    known = partitions() if is_available() else {}
-    return known.get(name) if name else next((p for p in known.values() if p.is_default), None)
 
 
 def all_nodes_are_here() -> bool:

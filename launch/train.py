@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from launch.arrays import check_all, run_all
@@ -32,6 +33,7 @@ def train(args: argparse.Namespace) -> int:
         raise LaunchError("--then-evaluate is for SLURM; elsewhere a training ends with its evaluation.")
     if plan.where == "srun":
         return run_rank(plan)
+    say_remarks([plan])
     check(plan, is_dry_run=args.dry_run)
     if args.dry_run:
         print(describe(plan))
@@ -71,6 +73,7 @@ def _sweep(args: argparse.Namespace, options: Options) -> int:
     plans = [
         make_plan("train", args.cfg, cfg, options) for cfg in sweep_configs(args.cfg, args.opts, args.sweep)
     ]
+    say_remarks(plans)
     if args.dry_run:
         print("\n\n".join(describe(plan) for plan in plans))
         return OK
@@ -78,6 +81,12 @@ def _sweep(args: argparse.Namespace, options: Options) -> int:
     root = Path(load_recipe(args.cfg, args.opts).OUTPUT_DIR) / "sweep"
     say(f"compare with: python launch/submit.py summarize {root}")
     return run_all(plans, root, parallelism=args.array_parallelism, is_waited_for=args.wait)
+
+
+def say_remarks(plans: Sequence[Plan]) -> None:
+    """Say what is remarkable about plans, alike remarks once."""
+    for remark in dict.fromkeys(plan.remark for plan in plans if plan.remark):
+        say(remark)
 
 
 def options_of(args: argparse.Namespace) -> Options:

@@ -1,6 +1,10 @@
-"""A real SLURM for the tests of this folder: four nodes on this machine, idle before each test."""
+"""A real SLURM for the tests of this folder: four nodes on this machine, idle before each test.
+
+Two more nodes are bare: they have many CPUs, much memory and no GPUs, and are down.
+"""
 
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +16,10 @@ from support.slurm_jobs import SlurmJobs
 
 from tsn_tsm_plugin import registry
 
+_HOST = socket.gethostname().split(".")[0]
+_BARE = (
+    f"NodeName=bare[1-2] NodeHostname={_HOST} NodeAddr=127.0.0.1 Port=1 CPUs=64 RealMemory=4000 State=DOWN"
+)
 _FOREIGN = ("SLURM_", "SBATCH_", "SUBMITIT_")
 
 
@@ -30,10 +38,11 @@ def _cluster() -> Iterator[LocalSlurm]:
     if why:
         pytest.skip(why)
     partitions = [
-        "PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1",
-        "PartitionName=gentle Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=60",
+        "PartitionName=debug Nodes=n[1-4] Default=YES MaxTime=INFINITE State=UP PriorityTier=1",
+        "PartitionName=gentle Nodes=n[1-4] MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=60",
+        "PartitionName=mixed Nodes=n[1-2],bare[1-2] MaxTime=INFINITE State=UP PriorityTier=1",
         "PartitionName=short Nodes=n[1-2] MaxTime=10 State=UP PriorityTier=1",
-        "PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=off",
+        "PartitionName=urgent Nodes=n[1-4] MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=off",
     ]
     cluster = LocalSlurm(
         SlurmShape(
@@ -41,7 +50,7 @@ def _cluster() -> Iterator[LocalSlurm]:
             cpus=4,
             gpus=4,
             partitions=partitions,
-            extra="PreemptType=preempt/partition_prio\nPreemptMode=REQUEUE",
+            extra=f"PreemptType=preempt/partition_prio\nPreemptMode=REQUEUE\n{_BARE}",
         )
     ).start()
     os.environ.pop("SLURM_CONF")

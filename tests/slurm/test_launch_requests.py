@@ -24,7 +24,10 @@ def quick_steps(jobs, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--partition", "nosuch"], "--partition must be one of debug, gentle, short, urgent, got 'nosuch'."),
+        (
+            ["--partition", "nosuch"],
+            "--partition must be one of debug, gentle, mixed, short, urgent, got 'nosuch'.",
+        ),
         (["--nodes", 8, "TRAIN.BATCH_SIZE=8"], "--nodes must be at most 4 in partition debug, got 8."),
         (
             ["--partition", "short", "--time", "1:00:00"],
@@ -33,6 +36,7 @@ def quick_steps(jobs, monkeypatch):
         (["--gpus-per-node", 8, "TRAIN.BATCH_SIZE=8"], "--gpus-per-node must be what the nodes of partition"),
         (["--cpus-per-task", 64], "--cpus-per-task times --tasks-per-node must be at most 4"),
         (["--time", "1", "--signal-delay", 100], "--signal-delay must be shorter than --time (60 s)"),
+        (["--partition", "mixed", "--gpus-per-node", 4, "--mem", "2G"], "SLURM refuses this request: "),
         (["--constraint", "volta"], "SLURM refuses this request: "),
         (["--mem", "900G"], "SLURM refuses this request: "),
         (["--nodelist", "n9"], "SLURM refuses this request: "),
@@ -87,6 +91,22 @@ def test_gpus_and_time_are_those_of_the_partition(jobs):
     assert "#SBATCH --ntasks-per-node=4" in shown_script.out
     assert "#SBATCH --time=10" in shown_script.out
     assert not jobs.folder.exists()
+
+
+def test_among_unlike_nodes_a_job_runs_on_those_with_gpus(jobs):
+    ended = jobs.run(
+        "--cfg", jobs.recipe, "--partition", "mixed", *_QUICK, f"OUTPUT_DIR={jobs.folder / 'run'}"
+    )
+
+    assert ended.code == 0, ended.err
+    assert (
+        "partition mixed has 2 nodes with 4 GPUs and 2 nodes without GPUs: this job takes 4 of" in ended.err
+    )
+    job = submissions_of(jobs.folder / "run")[-1]
+    state = wait_for_end(job)
+    assert state["JobState"] == "COMPLETED", log_of(job)
+    assert state["BatchHost"] in ("n1", "n2")
+    assert job.num_ranks == 4
 
 
 def test_the_script_of_a_dry_run_is_the_one_that_is_submitted(jobs):

@@ -98,7 +98,6 @@ def test_what_another_job_left_in_the_environment_is_hidden_but_not_where_slurm_
 @pytest.fixture
 def fake(tmp_path, monkeypatch):
     """Put commands on PATH that answer as told."""
-    slurm.partitions.cache_clear()
 
     def install(name, script):
         file = tmp_path / name
@@ -106,8 +105,7 @@ def fake(tmp_path, monkeypatch):
         file.chmod(0o755)
         monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
 
-    yield install
-    slurm.partitions.cache_clear()
+    return install
 
 
 def test_a_controller_that_does_not_answer_is_an_error_in_time(fake):
@@ -142,18 +140,3 @@ def test_accounting_answers_where_the_controller_has_forgotten(fake):
     fake("sacct", "echo '33_1|CANCELLED by 1000|0:15|None'")
 
     assert slurm.job_state("33_1") == slurm.JobState("CANCELLED", "", "0:15")
-
-
-def test_partitions_with_several_kinds_of_nodes_are_as_good_as_the_weakest(fake):
-    fake("sinfo", """cat <<'E'
-gpu*|1-00:00:00|2|64|gpu:a100:8(S:0-1)
-gpu*|1-00:00:00|3|32+|gpu:4
-cpu|infinite|10|16|(null)
-E""")  # fmt: skip
-
-    found = slurm.partitions()
-
-    gpu = found["gpu"]
-    assert (gpu.is_default, gpu.limit_minutes, gpu.num_nodes) == (True, 1440, 5)
-    assert (gpu.cpus_per_node, gpu.gpus_per_node) == (32, 4)
-    assert (found["cpu"].limit_minutes, found["cpu"].gpus_per_node) == (0, 0)

@@ -7,7 +7,7 @@ import pytest
 from support.cli import submit
 from support.runs import write_recipe
 
-from launch import slurm
+from launch import partitions
 
 
 @pytest.fixture
@@ -19,17 +19,17 @@ def played(tmp_path, monkeypatch):
     folder = tmp_path / "played"
     folder.mkdir()
 
-    def install(sbatch, node="$(hostname | cut -d. -f1)", gres="(null)"):
+    def install(sbatch, node="$(hostname | cut -d. -f1)", nodes=("4|16|(null)",)):
         commands["scontrol"] = f"echo NodeHostName={node}"
-        commands["sinfo"] = f"echo 'main*|infinite|4|16|{gres}'"
+        commands["sinfo"] = "\n".join(f"echo 'main*|infinite|{kind}'" for kind in nodes)
         for name, script in {**commands, "sbatch": f'[ "$1" = --test-only ] && exit 0\n{sbatch}'}.items():
             (folder / name).write_text(f"#!/bin/sh\n{script}\n")
             (folder / name).chmod(0o755)
 
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
-    slurm.partitions.cache_clear()
+    partitions.partitions.cache_clear()
     yield install
-    slurm.partitions.cache_clear()
+    partitions.partitions.cache_clear()
 
 
 @pytest.fixture
@@ -81,9 +81,9 @@ def test_a_run_folder_that_the_nodes_cannot_see_is_refused(capsys, played, words
 
 
 def test_a_job_is_submitted_again_with_the_gpus_and_processes_it_had(capsys, played, words, tmp_path):
-    played("echo Submitted batch job 42", gres="gpu:a100:8(S:0-1)")
+    played("echo Submitted batch job 42", nodes=["4|16|gpu:a100:8(S:0-1)"])
     assert submit(capsys, *words, "TRAIN.BATCH_SIZE=16").code == 0
-    played("echo Submitted batch job 43", gres="gpu:a100:8(S:0-1)")
+    played("echo Submitted batch job 43", nodes=["4|16|gpu:a100:8(S:0-1)"])
 
     ended = submit(capsys, "resubmit", tmp_path / "runs" / "my run")
 
@@ -91,6 +91,76 @@ def test_a_job_is_submitted_again_with_the_gpus_and_processes_it_had(capsys, pla
     first, again = (asked_of_slurm(tmp_path / "runs", job_id) for job_id in (42, 43))
     assert {"--nodes=2", "--gpus-per-node=8", "--ntasks-per-node=8"} <= again
     assert again == first
+
+
+MIXED = ("10|128|(null)", "4|64|gpu:a100:8")
+
+
+def test_in_a_mixed_partition_a_job_takes_the_gpus_and_cpus_of_the_nodes_that_have_gpus(
+    capsys, played, words, tmp_path
+):
+    played("echo Submitted batch job 42", nodes=MIXED)
+
+    ended = submit(capsys, *words, "TRAIN.BATCH_SIZE=16", "DATA_LOADER.NUM_WORKERS=20")
+
+    assert ended.code == 0
+    assert {"--gpus-per-node=8", "--cpus-per-task=8"} <= asked_of_slurm(tmp_path / "runs", 42)
+    differ = "partition main has 4 nodes with 8 GPUs and 10 nodes without GPUs: this job takes 8 of each"
+    assert f"{differ} node (--gpus-per-node)" in ended.err
+
+
+def test_the_nodes_without_gpus_can_be_asked_for_and_nothing_is_remarked(capsys, played, words, tmp_path):
+    played("echo Submitted batch job 42", nodes=MIXED)
+
+    ended = submit(capsys, *words, "--gpus-per-node", 0, "--cpus-per-task", 100, "--tasks-per-node", 1)
+
+    assert ended.code == 0
+    assert "GPUs" not in ended.err
+    assert "--cpus-per-task=100" in asked_of_slurm(tmp_path / "runs", 42)
+
+
+def test_a_remark_about_the_partition_is_made_once_for_many_jobs(capsys, played, words):
+    played("echo Submitted batch job 42", nodes=MIXED)
+
+    ended = submit(capsys, *words, "--dry-run", "TRAIN.BATCH_SIZE=16", "--sweep", "RNG_SEED", 0, 1)
+
+    assert ended.err.count("partition main has") == 1
+    assert ended.out.count("#SBATCH --gpus-per-node=8") == 2
+
+
+@pytest.mark.parametrize(
+    ("more", "fault"),
+    [
+        (
+            ["--gpus-per-node", 9],
+            "--gpus-per-node must be what the nodes of partition main have, got 9; "
+            "it has 4 nodes with 8 GPUs and 10 nodes without GPUs.",
+        ),
+        (
+            ["--gpus-per-node", 8, "--cpus-per-task", 9],
+            "--cpus-per-task times --tasks-per-node must be at most 64 in partition main with "
+            "--gpus-per-node 8, got 9 x 8 = 72.",
+        ),
+        (
+            ["--gpus-per-node", 0, "--tasks-per-node", 2, "--cpus-per-task", 65],
+            "--cpus-per-task times --tasks-per-node must be at most 128 in partition main, got 65 x 2 = 130.",
+        ),
+        (
+            ["--nodes", 5],
+            "--nodes must be at most 4 in partition main with --gpus-per-node 8 and 8 CPUs of each node, "
+            "got 5; it has 4 nodes with 8 GPUs and 10 nodes without GPUs.",
+        ),
+        (["--nodes", 15], "--nodes must be at most 14 in partition main, got 15."),
+    ],
+)
+def test_a_request_is_held_against_the_nodes_that_could_run_it(capsys, played, words, more, fault):
+    played("echo Submitted batch job 42", nodes=MIXED)
+
+    ended = submit(capsys, *words, *more, "TRAIN.BATCH_SIZE=720")
+
+    assert ended.code == 2
+    assert f"{fault}\n" in ended.err
+    assert "fault" not in ended.err
 
 
 def asked_of_slurm(runs, job_id):
