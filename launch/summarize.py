@@ -3,7 +3,6 @@
 import argparse
 import csv
 import json
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,12 @@ from launch.errors import OK, LaunchError
 from launch.outcome import write_atomically
 from launch.records import Submission, find_submission
 from launch.status import State, states_of
+from tsn_tsm_plugin.config.published import published_accuracies
 
 COLUMNS = (
     "run",
     "state",
+    "mAP",
     "top-1",
     "published",
     "top-5",
@@ -25,7 +26,6 @@ COLUMNS = (
     "params",
     "GFLOPs",
 )
-_PUBLISHED = re.compile(r"^# published: top-1 ([\d.]+)[^,]*, top-5 ([\d.]+)", re.MULTILINE)
 
 
 def summarize(args: argparse.Namespace) -> int:
@@ -54,33 +54,36 @@ def rows_of(records: Sequence[Submission]) -> list[tuple[str, ...]]:
 def _row(record: Submission, state: State, common: Path) -> tuple[str, ...]:
     run_dir = Path(record.run_dir)
     name = str(run_dir.relative_to(common)) if run_dir != common else run_dir.name
-    top1, top5 = _published(record)
-    params, operations = _complexity(record)
+    published_top1, published_top5 = _published(record)
     file = run_dir / "results.json"
-    if not file.exists():
+    if file.exists():
+        word = "ok" if state.state in ("COMPLETED", "UNKNOWN") else state.state
+        results: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    else:
         word = state.state if state.has_failed or state.is_alive else "MISSING"
-        return (name, word, "-", top1, "-", top5, "-", "-", params, operations)
-    results: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    word = "ok" if state.state in ("COMPLETED", "UNKNOWN") else state.state
-    scores = [f"{results[key]:.2f}" for key in ("top1", "top5", "mean_class")]
+        results = {}
     return (
         name,
         word,
-        scores[0],
-        top1,
-        scores[1],
-        top5,
-        scores[2],
-        str(results["num_videos"]),
-        params,
-        operations,
+        _score(results, "map"),
+        _score(results, "top1"),
+        published_top1,
+        _score(results, "top5"),
+        published_top5,
+        _score(results, "mean_class"),
+        str(results.get("num_videos", "-")),
+        *_complexity(record),
     )
+
+
+def _score(results: dict[str, Any], name: str) -> str:
+    """Return a measured percentage; which there are depends on whether videos have one label or several."""
+    return f"{results[name]:.2f}" if name in results else "-"
 
 
 def _published(record: Submission) -> tuple[str, str]:
     recipe = Path(record.folder) / "recipe.yaml"
-    match = _PUBLISHED.search(recipe.read_text(encoding="utf-8")) if recipe.exists() else None
-    return (match[1], match[2]) if match else ("-", "-")
+    return published_accuracies(recipe.read_text(encoding="utf-8") if recipe.exists() else "")
 
 
 def _complexity(record: Submission) -> tuple[str, str]:

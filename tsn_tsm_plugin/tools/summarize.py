@@ -8,7 +8,6 @@ come from the recipe's header.
 """
 
 import argparse
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,13 +15,13 @@ from pathlib import Path
 import torch
 
 from tsn_tsm_plugin.config import CfgNode, load_cfg
+from tsn_tsm_plugin.config.published import published_accuracies
 from tsn_tsm_plugin.errors import ConfigError
 from tsn_tsm_plugin.models.build import build_model
 from tsn_tsm_plugin.models.complexity import Complexity, measure_complexity
 from tsn_tsm_plugin.tools.command import run_command
 
 _COLUMNS = ("recipe", "backbone", "frames", "test views", "params", "GFLOPs", "top-1", "top-5")
-_PUBLISHED = re.compile(r"^# published: top-1 ([\d./ ]+?), top-5 ([\d./ ]+|not printed)", re.MULTILINE)
 _BEGIN, _END = "<!-- zoo table: begin -->", "<!-- zoo table: end -->"
 
 
@@ -112,8 +111,6 @@ def _measure(cfg: CfgNode, *, num_frames: int, size: int) -> Complexity:
 
 
 def _row(recipe: Path, cfg: CfgNode, complexity: Complexity, *, num_frames: int) -> tuple[str, ...]:
-    published = _PUBLISHED.search(recipe.read_text())
-    top1, top5 = published.groups() if published else ("-", "-")
     sampling = cfg.TSN.TEST_SAMPLING or cfg.TSN.SAMPLING
     crops = f"{cfg.TEST.NUM_SPATIAL_CROPS} x {cfg.DATA.TEST_CROP_SIZE} px"
     views = f"{sampling} {cfg.TEST.NUM_ENSEMBLE_VIEWS} x {crops}"
@@ -126,8 +123,7 @@ def _row(recipe: Path, cfg: CfgNode, complexity: Complexity, *, num_frames: int)
         views,
         f"{complexity.num_parameters:,}",
         f"{complexity.num_operations / 1e9:.2f}",
-        top1.strip(),
-        top5.strip(),
+        *published_accuracies(recipe.read_text()),
     )
 
 
