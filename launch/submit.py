@@ -4,7 +4,6 @@ Run from a checkout; ``--help`` lists the options, ``launch/README.md`` shows a 
 """
 
 import importlib.metadata
-import importlib.util
 import sys
 from pathlib import Path
 
@@ -13,12 +12,11 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 
 def missing_package() -> str:
     """Return a sentence about what is not installed, or an empty text."""
-    try:
-        importlib.metadata.distribution("tsn_tsm_plugin")
-    except importlib.metadata.PackageNotFoundError:
-        return f"tsn_tsm_plugin is not installed in {sys.executable}. Run: pip install -e {CHECKOUT}"
-    if importlib.util.find_spec("submitit") is None:
-        return "The launcher needs submitit. Run: pip install 'tsn_tsm_plugin[slurm]'"
+    for name in ("tsn_tsm_plugin", "submitit"):
+        try:
+            importlib.metadata.distribution(name)
+        except importlib.metadata.PackageNotFoundError:
+            return f"{name} is not installed in {sys.executable}. Run: pip install -e {CHECKOUT}"
     return ""
 
 

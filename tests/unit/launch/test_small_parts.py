@@ -1,7 +1,9 @@
-"""The log follower, the code snapshot, the count of restarts, and SLURM's answers."""
+"""What is missing, the log follower, the code snapshot, the count of restarts, and SLURM's answers."""
 
+import importlib.metadata
 import io
 import subprocess
+import sys
 
 import pytest
 
@@ -10,6 +12,7 @@ from launch.errors import LaunchError
 from launch.follow import LogFollower, last_lines
 from launch.progress import NoProgressError, RestartLog, newest_step
 from launch.snapshot import take_snapshot
+from launch.submit import CHECKOUT, missing_package
 
 
 def test_a_follower_prints_what_is_new_and_never_half_a_character(tmp_path):
@@ -140,3 +143,16 @@ def test_accounting_answers_where_the_controller_has_forgotten(fake):
     fake("sacct", "echo '33_1|CANCELLED by 1000|0:15|None'")
 
     assert slurm.job_state("33_1") == slurm.JobState("CANCELLED", "", "0:15")
+
+
+@pytest.mark.parametrize("package", ["tsn_tsm_plugin", "submitit"])
+def test_a_missing_package_is_named_with_the_command_that_installs_everything(monkeypatch, package):
+    def distribution(name):
+        if name == package:
+            raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr("importlib.metadata.distribution", distribution)
+
+    assert (
+        missing_package() == f"{package} is not installed in {sys.executable}. Run: pip install -e {CHECKOUT}"
+    )
