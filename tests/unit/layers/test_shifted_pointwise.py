@@ -84,7 +84,8 @@ print(launches)
 
 
 def test_the_kernel_computes_the_same_under_tritons_interpreter():
-    pytest.importorskip("triton", reason="Triton comes with PyTorch's builds for CUDA")
+    # The interpreter of 3.2 makes numbers of arrays of one number, which NumPy 2.4 refuses.
+    pytest.importorskip("triton", "3.3", reason="Triton comes with PyTorch's builds for CUDA")
     assert int(run_fresh(_INTERPRETED, TRITON_INTERPRET="1")) == 8 * len(SHAPES)
 
 
