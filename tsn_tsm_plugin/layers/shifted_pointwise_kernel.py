@@ -110,7 +110,16 @@ def launch(
         FOLD=fold,
         IS_CAUSAL=causal,
         HAS_BIAS=bias is not None,
-        PRECISION="tf32" if torch.backends.cudnn.allow_tf32 else "ieee",
+        PRECISION=input_precision(),
         **BLOCKS,
     )
     return out
+
+
+def input_precision() -> str:
+    """Return how the kernel rounds float32: ``"tf32"`` or ``"ieee"``, as cuDNN's convolutions do."""
+    # PyTorch 2.9 named the setting anew, and refuses to read the old name where the new one was set.
+    convolutions = getattr(torch.backends.cudnn, "conv", None)
+    if convolutions is None:
+        return "tf32" if torch.backends.cudnn.allow_tf32 else "ieee"
+    return "tf32" if convolutions.fp32_precision == "tf32" else "ieee"

@@ -69,6 +69,8 @@ def counted(*args, **how):
 
 sys.modules[launch.__module__].launch = counted
 torch.set_num_threads(1)
+if hasattr(torch.backends.cudnn, "conv"):  # From now on allow_tf32 cannot be read.
+    torch.backends.cudnn.conv.fp32_precision = "ieee"
 for shape in SHAPES:
     for causal in (False, True):
         for dtype, tolerance in ((torch.float32, 1e-5), (torch.float16, 2e-3)):
@@ -87,6 +89,30 @@ def test_the_kernel_computes_the_same_under_tritons_interpreter():
     # The interpreter of 3.2 makes numbers of arrays of one number, which NumPy 2.4 refuses.
     pytest.importorskip("triton", "3.3", reason="Triton comes with PyTorch's builds for CUDA")
     assert int(run_fresh(_INTERPRETED, TRITON_INTERPRET="1")) == 8 * len(SHAPES)
+
+
+_PRECISIONS = """
+import torch
+from tsn_tsm_plugin.layers.shifted_pointwise_kernel import input_precision
+
+cudnn = torch.backends.cudnn
+print(input_precision())
+cudnn.allow_tf32 = False
+print(input_precision())
+cudnn.allow_tf32 = True
+print(input_precision())
+if hasattr(cudnn, "conv"):
+    for value in ("ieee", "tf32"):
+        cudnn.conv.fp32_precision = value
+        print(input_precision())
+"""
+
+
+def test_the_kernel_rounds_float32_as_cudnn_does_by_whichever_name_that_was_set():
+    pytest.importorskip("triton", reason="Triton comes with PyTorch's builds for CUDA")
+    printed = run_fresh(_PRECISIONS).split()
+    assert printed[:3] == ["tf32", "ieee", "tf32"]
+    assert printed[3:] == (["ieee", "tf32"] if hasattr(torch.backends.cudnn, "conv") else [])
 
 
 _COMPILED = """
