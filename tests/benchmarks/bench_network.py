@@ -2,12 +2,12 @@
 
     python tests/benchmarks/bench_network.py [--threads 1] [--mit CHECKOUT] [--compile] [--write]
 
-All have the same weights and get the same clip. First their scores are compared, and for training the
-gradient of the first convolution; a difference ends the run. Then they take turns in random order. Peers run
-as they come: float32, eager, NCHW. On a CPU there are two processes: one as a library's user has it, and one
-that keeps its freed memory, as this project's tools do (``tsn_tsm_plugin.keep_freed_memory``). Wall time is
-taken, except with ``--threads 1``, where it is the process's own time, which waiting for other processes
-does not lengthen.
+All have the same weights and get the same clip. First their scores are compared, on a GPU without TF32, and
+for training the gradient of the first convolution; a difference ends the run. Then they take turns in random
+order, with TF32 where PyTorch uses it, as it does by default for convolutions. Peers run as they come:
+float32, eager, NCHW. On a CPU there are two processes: one as a library's user has it, and one that keeps its
+freed memory, as this project's tools do (``tsn_tsm_plugin.keep_freed_memory``). Wall time is taken, except
+with ``--threads 1``, where it is the process's own time, which waiting for other processes does not lengthen.
 """
 
 import argparse
@@ -25,7 +25,8 @@ from typing import Any
 
 import peers
 import torch
-from measuring import command_line, hardware_name, synchronize, write_note
+from measuring import command_line, float32_name, hardware_name, synchronize, write_note
+from support.tf32 import without_tf32
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -91,10 +92,11 @@ def inference_ways(
             ours, dtype=torch.bfloat16, compile=True
         )
     clip = torch.randn(args.batch, 3, NUM_SEGMENTS, args.size, args.size, device=device)
-    expected = {name: ours(clip) for name in evaluated} | {
-        name: evaluated[PLAIN](clip) for name in (PLAIN, TSN)
-    }
-    deviations = {name: deviation(network(clip), expected[name]) for name, network in evaluated.items()}
+    with without_tf32():
+        expected = {name: ours(clip) for name in evaluated} | {
+            name: evaluated[PLAIN](clip) for name in (PLAIN, TSN)
+        }
+        deviations = {name: deviation(network(clip), expected[name]) for name, network in evaluated.items()}
     refuse_differences(deviations)
     forward = torch.no_grad()(lambda network: network(clip))
     return {
@@ -260,14 +262,14 @@ def report(args: argparse.Namespace) -> str:
         [
             f"# TSM-R50, {hardware_name(device)}",
             "",
-            f"{time.strftime('%Y-%m-%d')}, {peers.versions_of(PACKAGES)}, {num_threads} threads of "
-            f"{os.cpu_count()} cores, load {load:.1f}; `{command_line()}`",
+            f"{time.strftime('%Y-%m-%d')}, {peers.versions_of(PACKAGES)}, {float32_name(device)}, "
+            f"{num_threads} threads of {os.cpu_count()} cores, load {load:.1f}; `{command_line()}`",
             "",
             f"Milliseconds of {clock}, medians of {args.runs} and {args.train_runs} rounds in which all take "
             "turns; ratios are medians over the rounds. *Memory kept* is a process after "
             "`keep_freed_memory()`, as the tools run; *as it comes*, one without. *Difference*: the largest "
             "from the TSM (for the TSN from the plain network), of scores or of the first convolution's "
-            "gradient, in units of its standard deviation.",
+            "gradient, in units of its standard deviation; without TF32, in which times may be taken.",
             *(["", "Absent: " + "; ".join(absent) + "."] if absent else []),
             *(["", "No GPU: its figures are missing."] if device.type == "cpu" else []),
             "",

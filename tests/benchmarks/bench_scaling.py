@@ -24,7 +24,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from measuring import command_line, hardware_name, synchronize, write_note
+from measuring import command_line, float32_name, hardware_name, synchronize, write_note
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
@@ -232,7 +232,7 @@ def report(args: argparse.Namespace) -> str:
     most = max(timings)
     options = ["", f"Options of the exchange, {most} ranks, milliseconds of a step:", ""]
     num_bytes = 4 * sum(p.numel() for p in create_tsm(backbone=args.backbone).parameters())
-    precision = "bf16 autocast" if args.bf16 else "float32"
+    precision = "bf16 autocast" if args.bf16 else float32_name(device)
     return "\n".join(
         [
             f"# Scaling, {hardware_name(device)}",

@@ -4,7 +4,8 @@
 
 The runs are interleaved, so that other load hits all alike; medians, and ratios of neighbouring runs. On a
 CPU the process's own time is taken, which waiting for other processes does not lengthen. First the scores of
-the stream are compared with those of the batched network.
+the stream are compared with those of the batched network, on a GPU without TF32; times are with it where
+PyTorch uses it, as it does by default for convolutions.
 """
 
 import argparse
@@ -13,7 +14,8 @@ import time
 from collections.abc import Callable
 
 import torch
-from measuring import command_line, hardware_name, interleave, write_note
+from measuring import command_line, float32_name, hardware_name, interleave, write_note
+from support.tf32 import without_tf32
 
 from tsn_tsm_plugin import StreamingTSM, create_tsm, create_tsn
 
@@ -51,9 +53,9 @@ def bench(backbone: str, *, num_runs: int, device: torch.device) -> dict[str, fl
 
 def check(model: torch.nn.Module, stream: StreamingTSM, window: torch.Tensor) -> None:
     """Refuse to time what does not compute the same."""
-    with torch.no_grad():
+    with torch.no_grad(), without_tf32():
         expected = model(window)
-    scores = torch.stack([stream(window[:, :, t]) for t in range(window.shape[2])]).mean(0)
+        scores = torch.stack([stream(window[:, :, t]) for t in range(window.shape[2])]).mean(0)
     deviation = float((scores - expected).abs().max() / expected.std())
     if deviation > 1e-3:
         raise SystemExit(f"the stream differs from the network by {deviation:.1e} of its scores' deviation")
@@ -67,8 +69,8 @@ def report(results: dict[str, dict[str, float]], device: torch.device) -> str:
     lines = [
         f"# Streaming, {name}",
         "",
-        f"{time.strftime('%Y-%m-%d')}, torch {torch.__version__}, float32, batch 1, {SIZE} x {SIZE}, "
-        f"{torch.get_num_threads()} threads; `{command_line()}`",
+        f"{time.strftime('%Y-%m-%d')}, torch {torch.__version__}, {float32_name(device)}, batch 1, "
+        f"{SIZE} x {SIZE}, {torch.get_num_threads()} threads; `{command_line()}`",
         "",
         f"One frame of a stream, in milliseconds of {clock} (medians of interleaved runs). *plain*: the 2D "
         f"network without a shift. *window*: the causal TSM on the last {NUM_SEGMENTS} frames. Ratios are "

@@ -10,14 +10,13 @@ fastest step after the first two: what other processes take of the machine only 
 
 import argparse
 import multiprocessing
-import platform
 import resource
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
-from measuring import command_line
+from measuring import command_line, float32_name, hardware_name
 
 from tsn_tsm_plugin import create_tsm
 from tsn_tsm_plugin.engine.activation_checkpoint import checkpoint_activations
@@ -92,10 +91,11 @@ def peak_mib(device: torch.device) -> float:
 
 def table(args: argparse.Namespace) -> str:
     """Measure every variant and return the figures with what they were measured on."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     lines = [
         f"TSM {args.backbone}, {NUM_SEGMENTS} frames, {args.size} px, {args.batch} clips in a step, "
-        f"{args.threads} threads, torch {torch.__version__}, {platform.machine()}, "
-        f"{time.strftime('%Y-%m-%d')}",
+        f"{float32_name(device)}, {args.threads} threads, torch {torch.__version__}, "
+        f"{hardware_name(device)}, {time.strftime('%Y-%m-%d')}",
         "",
         f"{'variant':<29}{'s/step':>8}{'time x':>8}{'clips/s':>9}{'peak MiB':>10}{'memory x':>10}",
     ]

@@ -1,4 +1,4 @@
-"""What benchmarks share: interleaved timing, and the name of the hardware."""
+"""What benchmarks share: interleaved timing, and the names of the hardware and of its precision."""
 
 import platform
 import sys
@@ -7,6 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+
+# Benchmarks are scripts: nobody has told Python where the helpers of the tests are.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from support.tf32 import tf32_allowed  # noqa: E402
 
 
 def interleave(
@@ -47,6 +52,14 @@ def write_note(note: str, *, subject: str, hardware: str) -> None:
 def hardware_name(device: torch.device) -> str:
     """Return what the system calls the device."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
+
+
+def float32_name(device: torch.device) -> str:
+    """Return what float32 is on a device: on a GPU that of PyTorch's settings, which may be TF32."""
+    if device.type != "cuda":
+        return "float32"
+    kinds = zip(("convolutions", "matrix products"), tf32_allowed(), strict=True)
+    return f"float32 (TF32 allowed in {' and '.join(kind for kind, is_so in kinds if is_so) or 'nothing'})"
 
 
 def cpu_name() -> str:

@@ -4,6 +4,7 @@ import re
 
 import pytest
 import torch
+from support.tf32 import EmulatedTF32
 from torch import nn
 
 import tsn_tsm_plugin
@@ -76,6 +77,15 @@ def test_in_float32_a_resnet50_scores_within_the_stated_tolerance():
     model = created(backbone="resnet50")
 
     assert deviation(model, optimize_for_inference(model), torch.randn(2, 3, 4, 64, 64)) < 1e-4
+
+
+def test_in_tf32_the_same_network_is_as_far_as_stated_from_itself():
+    model = created(backbone="resnet50")
+    with EmulatedTF32() as gpu:
+        apart = deviation(model, optimize_for_inference(model), torch.randn(2, 3, 4, 64, 64))
+
+    assert 5e-4 < apart < 5e-3
+    assert gpu.num_convolutions == 2 * 53
 
 
 def test_swin_which_has_nothing_to_fold_is_returned_as_a_copy():
