@@ -12,20 +12,19 @@ with ``--threads 1``, where it is the process's own time, which waiting for othe
 
 import argparse
 import copy
-import multiprocessing
 import os
 import random
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 import peers
 import torch
 from measuring import command_line, float32_name, hardware_name, synchronize, write_note
+from processes import Partner, partner
 from support.tf32 import without_tf32
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -181,39 +180,21 @@ def serve(pipe: Connection, args: argparse.Namespace, is_kept: bool) -> None:
         pipe.send(clock() - begun)
 
 
-@contextmanager
-def process(args: argparse.Namespace, *, is_kept: bool) -> Iterator[Any]:
-    """Start a process with its networks, and end it."""
-    context = multiprocessing.get_context("spawn")
-    pipe, theirs = context.Pipe()
-    server = context.Process(target=serve, args=(theirs, args, is_kept), daemon=True)
-    server.start()
-    theirs.close()
-    try:
-        yield pipe
-        pipe.send(None)
-    finally:
-        server.join(10)
-        server.terminate()
-
-
 def measure(
-    pipes: Mapping[str, Connection], what: str, *, num_runs: int
+    processes: Mapping[str, Partner], what: str, *, num_runs: int
 ) -> tuple[dict[str, dict[str, list[float]]], dict[str, float]]:
     """Return seconds of every way in every process, all in random order in every round, and deviations."""
     deviations: dict[str, float] = {}
-    for pipe in pipes.values():
-        pipe.send(what)
-        deviations = pipe.recv()
+    for process in processes.values():
+        deviations = process.ask(what)
     names = [*deviations, *([PLAIN] if PLAIN not in deviations else [])]
     if what == "training":
         names.append(f"{TSM}, bf16 autocast")
-    times: dict[str, dict[str, list[float]]] = {where: {name: [] for name in names} for where in pipes}
-    turns = [(where, name) for where in pipes for name in names]
+    times: dict[str, dict[str, list[float]]] = {where: {name: [] for name in names} for where in processes}
+    turns = [(where, name) for where in processes for name in names]
     for round_number in range(NUM_WARM + num_runs):
         for where, name in random.sample(turns, len(turns)):
-            pipes[where].send(name)
-            seconds = pipes[where].recv()
+            seconds = processes[where].ask(name)
             if round_number >= NUM_WARM:
                 times[where][name].append(seconds)
     return times, deviations
@@ -249,13 +230,18 @@ def report(args: argparse.Namespace) -> str:
     load = os.getloadavg()[0]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     num_threads = args.threads or torch.get_num_threads()
-    with process(args, is_kept=False) as free, process(args, is_kept=True) as kept:
-        absent = free.recv()
-        pipes = {"as it comes": free}
-        if device.type == "cpu" and isinstance(kept.recv(), list):
-            pipes["kept"] = kept
-        inference = tables(*measure(pipes, "inference", num_runs=args.runs))
-        training = tables(*measure(pipes, "training", num_runs=args.train_runs)) if args.train_runs else []
+    with ExitStack() as stack:
+        processes = {"as it comes": stack.enter_context(partner(serve, args, False))}
+        absent = processes["as it comes"].answer()
+        # On a GPU it would take its share of the memory, and measure nothing else.
+        if device.type == "cpu":
+            kept = stack.enter_context(partner(serve, args, True))
+            if isinstance(kept.answer(), list):
+                processes["kept"] = kept
+        inference = tables(*measure(processes, "inference", num_runs=args.runs))
+        training = (
+            tables(*measure(processes, "training", num_runs=args.train_runs)) if args.train_runs else []
+        )
     clock = "CPU time of the process" if device.type == "cpu" and args.threads == 1 else "wall time"
     head = f"Training step (forward, backward, SGD), {args.train_batch} clips:"
     return "\n".join(

@@ -22,12 +22,14 @@ from functools import cache
 from multiprocessing import get_context
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from threading import BrokenBarrierError
 
 import av
 import numpy as np
 import peers
 import torch
 from measuring import command_line, cpu_name, write_note
+from processes import in_fresh_process
 from torch import Tensor
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -158,7 +160,11 @@ def _begin_worker(barrier: Barrier) -> None:
 
 def _timed_read(name: str, path: str, wanted: list[int]) -> tuple[float, float]:
     """Read once, beginning when the other worker does; return wall and CPU milliseconds."""
-    read = reader_of(name)
+    try:
+        read = reader_of(name)
+    except BaseException:
+        _start.abort()  # The other would wait for ever.
+        raise
     _start.wait()
     wall, cpu = time.perf_counter(), time.process_time()
     read(path, wanted)
@@ -173,9 +179,12 @@ def measure(
     for round_number in range(num_rounds + 1):
         for name in names:
             results = [pool.submit(_timed_read, name, path, wanted) for _ in range(NUM_WORKERS)]
-            pairs = [result.result() for result in results]
+            # Of a worker that fails the other says no more than that it waited in vain.
+            errors = [error for result in results if (error := result.exception())]
+            for error in sorted(errors, key=lambda error: isinstance(error, BrokenBarrierError)):
+                raise error
             if round_number:
-                times[name] += pairs
+                times[name] += [result.result() for result in results]
     return {
         name: (statistics.median(wall for wall, _ in pairs), statistics.median(cpu for _, cpu in pairs))
         for name, pairs in times.items()
@@ -200,11 +209,6 @@ def _memory_mib(field: str) -> float:
 
 def _num_open_files() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
-
-
-def _in_fresh_process(function: Callable[..., object], *arguments: object) -> object:
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(function, *arguments).result()
 
 
 def read_many(paths: Sequence[str], num_reads: int) -> str:
@@ -264,7 +268,7 @@ def memory_section(names: Sequence[str], path: str) -> list[str]:
         "| reader | MiB |",
         "| --- | ---: |",
     ]
-    lines += [f"| {name} | {_in_fresh_process(peak_growth, name, path, wanted):.0f} |" for name in names]
+    lines += [f"| {name} | {in_fresh_process(peak_growth, name, path, wanted):.0f} |" for name in names]
     print("\n".join(["", *lines]), flush=True)
     return [*lines, ""]
 
@@ -293,7 +297,7 @@ def report(args: argparse.Namespace) -> str:
                 lines += section(pool, names, label, path, args.rounds)
         lines += memory_section(names, next(iter(clips.values())))
         if args.reads:
-            lines += [str(_in_fresh_process(read_many, list(clips.values())[-2:], args.reads)), ""]
+            lines += [str(in_fresh_process(read_many, list(clips.values())[-2:], args.reads)), ""]
     return "\n".join(lines)
 
 

@@ -9,7 +9,6 @@ fastest step after the first two: what other processes take of the machine only 
 """
 
 import argparse
-import multiprocessing
 import resource
 import time
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 import torch
 from measuring import command_line, float32_name, hardware_name
+from processes import in_fresh_process
 
 from tsn_tsm_plugin import create_tsm
 from tsn_tsm_plugin.engine.activation_checkpoint import checkpoint_activations
@@ -48,8 +48,8 @@ Checkpointed there are only the blocks that a non-local block follows (NONLOCAL.
 """
 
 
-def measure(args: argparse.Namespace, variant: dict[str, Any], results: Any) -> None:
-    """Put seconds per step and MiB of peak memory of a variant into the queue ``results``."""
+def measure(args: argparse.Namespace, variant: dict[str, Any]) -> tuple[float, float]:
+    """Return seconds per step and MiB of peak memory of a variant."""
     torch.set_num_threads(args.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(0)
@@ -79,7 +79,7 @@ def measure(args: argparse.Namespace, variant: dict[str, Any], results: Any) -> 
         begun = time.perf_counter()
         updater(batch, num_clips=args.batch)
         seconds.append(time.perf_counter() - begun)
-    results.put((min(seconds[2:]), peak_mib(device) - before * (device.type == "cpu")))
+    return min(seconds[2:]), peak_mib(device) - before * (device.type == "cpu")
 
 
 def peak_mib(device: torch.device) -> float:
@@ -100,13 +100,8 @@ def table(args: argparse.Namespace) -> str:
         f"{'variant':<29}{'s/step':>8}{'time x':>8}{'clips/s':>9}{'peak MiB':>10}{'memory x':>10}",
     ]
     plain: tuple[float, float] | None = None
-    context = multiprocessing.get_context("spawn")
     for name, variant in VARIANTS.items():
-        results = context.SimpleQueue()
-        process = context.Process(target=measure, args=(args, variant, results))
-        process.start()
-        seconds, mib = results.get()
-        process.join()
+        seconds, mib = in_fresh_process(measure, args, variant)
         plain = plain or (seconds, mib)
         lines.append(
             f"{name:<29}{seconds:>8.2f}{seconds / plain[0]:>8.2f}{args.batch / seconds:>9.1f}{mib:>10.0f}"

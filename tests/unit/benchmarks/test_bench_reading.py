@@ -1,5 +1,8 @@
 """Readers are timed only where their frames are those of a plain decode."""
 
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
 import pytest
 from support.videos import write_video
 
@@ -43,3 +46,15 @@ def test_a_reader_that_does_not_load_is_absent_with_the_reason(bench, monkeypatc
     monkeypatch.setattr(bench, "MAKERS", {bench.OURS: bench.make_ours, "broken": broken})
 
     assert bench.present() == ([bench.OURS], ["broken (no FFmpeg)"])
+
+
+def test_a_reader_that_one_of_two_workers_cannot_load_ends_the_measurement_with_its_error(
+    bench, video, monkeypatch, tmp_path
+):
+    monkeypatch.setitem(bench.MAKERS, "once", lambda: (tmp_path / "loaded").mkdir() or bench.make_ours())
+    context = get_context("fork")
+    barrier = context.Barrier(bench.NUM_WORKERS)
+    pool = ProcessPoolExecutor(bench.NUM_WORKERS, context, bench._begin_worker, (barrier,))
+
+    with pool, pytest.raises(FileExistsError, match="loaded"):
+        bench.measure(pool, ["once"], video, [2, 17], 1)
