@@ -23,7 +23,15 @@ from pathlib import Path
 
 import peers
 import torch
-from measuring import command_line, float32_name, hardware_name, synchronize, write_note
+from measuring import (
+    clock_of,
+    command_line,
+    float32_name,
+    hardware_name,
+    hardware_tag,
+    synchronize,
+    write_note,
+)
 from processes import Partner, partner
 from support.tf32 import without_tf32
 from torch import Tensor, nn
@@ -166,7 +174,7 @@ def serve(pipe: Connection, args: argparse.Namespace, is_kept: bool) -> None:
     networks, absent = create_networks(args.mit, device)
     pipe.send(absent)
     makers = {"inference": inference_ways, "training": training_ways}
-    clock = time.process_time if device.type == "cpu" and args.threads == 1 else time.perf_counter
+    clock, _ = clock_of(device, num_threads=torch.get_num_threads())
     ways: Ways = {}
     while (request := pipe.recv()) is not None:
         if request in makers:
@@ -242,7 +250,7 @@ def report(args: argparse.Namespace) -> str:
         training = (
             tables(*measure(processes, "training", num_runs=args.train_runs)) if args.train_runs else []
         )
-    clock = "CPU time of the process" if device.type == "cpu" and args.threads == 1 else "wall time"
+    _, clock = clock_of(device, num_threads=num_threads)
     head = f"Training step (forward, backward, SGD), {args.train_batch} clips:"
     return "\n".join(
         [
@@ -286,8 +294,9 @@ def main() -> None:
     note = report(args)
     print(note, end="")
     if args.write:
-        hardware = "cuda" if torch.cuda.is_available() else f"cpu{args.threads or torch.get_num_threads()}"
-        write_note(note, subject="network", hardware=hardware)
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        tag = hardware_tag(device, num_threads=args.threads or torch.get_num_threads())
+        write_note(note, subject="network", hardware=tag)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from measuring import command_line, float32_name, hardware_name, synchronize, write_note
+from measuring import command_line, float32_name, hardware_name, hardware_tag, synchronize, write_note
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
@@ -275,8 +275,8 @@ def main() -> None:
     note = report(args)
     print(note, end="")
     if args.write:
-        hardware = "cuda" if torch.cuda.is_available() else f"cpu{args.threads}"
-        write_note(note, subject="scaling", hardware=hardware)
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        write_note(note, subject="scaling", hardware=hardware_tag(device, num_threads=cores()))
 
 
 if __name__ == "__main__":

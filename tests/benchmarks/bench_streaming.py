@@ -2,10 +2,10 @@
 
     python tests/benchmarks/bench_streaming.py [--backbones resnet50 mobilenet_v2] [--threads 2] [--write]
 
-The runs are interleaved, so that other load hits all alike; medians, and ratios of neighbouring runs. On a
-CPU the process's own time is taken, which waiting for other processes does not lengthen. First the scores of
-the stream are compared with those of the batched network, on a GPU without TF32; times are with it where
-PyTorch uses it, as it does by default for convolutions.
+The runs are interleaved, so that other load hits all alike; medians, and ratios of neighbouring runs. With
+one thread on a CPU the process's own time is taken, which waiting for other processes does not lengthen.
+First the scores of the stream are compared with those of the batched network, on a GPU without TF32; times
+are with it where PyTorch uses it, as it does by default for convolutions.
 """
 
 import argparse
@@ -14,7 +14,15 @@ import time
 from collections.abc import Callable
 
 import torch
-from measuring import command_line, float32_name, hardware_name, interleave, write_note
+from measuring import (
+    clock_of,
+    command_line,
+    float32_name,
+    hardware_name,
+    hardware_tag,
+    interleave,
+    write_note,
+)
 from support.tf32 import without_tf32
 
 from tsn_tsm_plugin import StreamingTSM, create_tsm, create_tsn
@@ -65,7 +73,7 @@ def check(model: torch.nn.Module, stream: StreamingTSM, window: torch.Tensor) ->
 def report(results: dict[str, dict[str, float]], device: torch.device) -> str:
     """Return the results as a Markdown note."""
     name = hardware_name(device)
-    clock = "wall time" if device.type == "cuda" else "CPU time"
+    _, clock = clock_of(device, num_threads=torch.get_num_threads())
     lines = [
         f"# Streaming, {name}",
         "",
@@ -105,8 +113,8 @@ def main() -> None:
     note = report(results, device)
     print(note, end="")
     if args.write:
-        hardware = "cuda" if device.type == "cuda" else f"cpu{torch.get_num_threads()}"
-        write_note(note, subject="streaming", hardware=hardware)
+        tag = hardware_tag(device, num_threads=torch.get_num_threads())
+        write_note(note, subject="streaming", hardware=tag)
 
 
 if __name__ == "__main__":

@@ -5,17 +5,17 @@
 
 Each variant runs in a process of its own, so that its peak of memory is its own: on a GPU what PyTorch
 allocated, on a CPU the resident set above that of the process before the first step. Time is that of the
-fastest step after the first two: what other processes take of the machine only adds to it.
+fastest step after the first two: what other processes take of the machine only adds to it. With one thread on
+a CPU it is the process's own time, to which they add nothing.
 """
 
 import argparse
 import resource
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
-from measuring import command_line, float32_name, hardware_name
+from measuring import clock_of, command_line, float32_name, hardware_name, hardware_tag, write_note
 from processes import in_fresh_process
 
 from tsn_tsm_plugin import create_tsm
@@ -73,12 +73,13 @@ def measure(args: argparse.Namespace, variant: dict[str, Any]) -> tuple[float, f
         "video": torch.randint(0, 256, shape, dtype=torch.uint8),
         "label": torch.zeros(args.batch).long(),
     }
+    clock, _ = clock_of(device, num_threads=args.threads)
     before = peak_mib(device)
     seconds = []
     for _ in range(args.steps + 2):
-        begun = time.perf_counter()
+        begun = clock()
         updater(batch, num_clips=args.batch)
-        seconds.append(time.perf_counter() - begun)
+        seconds.append(clock() - begun)
     return min(seconds[2:]), peak_mib(device) - before * (device.type == "cpu")
 
 
@@ -92,10 +93,11 @@ def peak_mib(device: torch.device) -> float:
 def table(args: argparse.Namespace) -> str:
     """Measure every variant and return the figures with what they were measured on."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    _, clock = clock_of(device, num_threads=args.threads)
     lines = [
         f"TSM {args.backbone}, {NUM_SEGMENTS} frames, {args.size} px, {args.batch} clips in a step, "
         f"{float32_name(device)}, {args.threads} threads, torch {torch.__version__}, "
-        f"{hardware_name(device)}, {time.strftime('%Y-%m-%d')}",
+        f"{hardware_name(device)}, {clock}, {time.strftime('%Y-%m-%d')}",
         "",
         f"{'variant':<29}{'s/step':>8}{'time x':>8}{'clips/s':>9}{'peak MiB':>10}{'memory x':>10}",
     ]
@@ -110,11 +112,10 @@ def table(args: argparse.Namespace) -> str:
     return "\n".join(lines) + "\n" + PURPOSES.rstrip()
 
 
-def note_name(args: argparse.Namespace) -> str:
+def subject_of(args: argparse.Namespace) -> str:
     """Return a name that figures of another network or another size do not take."""
-    device = "gpu" if torch.cuda.is_available() else f"cpu{args.threads}"
     size = "" if args.size == SIZE else f"_{args.size}px"
-    return f"training_{args.backbone}{size}_{device}_{time.strftime('%Y%m')}.md"
+    return f"training_{args.backbone}{size}"
 
 
 def main() -> None:
@@ -131,9 +132,10 @@ def main() -> None:
     text = table(args)
     print(text)
     if args.write:
-        out = Path(__file__).parent / "results" / note_name(args)
-        out.parent.mkdir(exist_ok=True)
-        out.write_text(f"`{command_line()}`\n\n```\n{text}\n```\n", encoding="utf-8")
+        note = f"`{command_line()}`\n\n```\n{text}\n```\n"
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        tag = hardware_tag(device, num_threads=args.threads)
+        write_note(note, subject=subject_of(args), hardware=tag)
 
 
 if __name__ == "__main__":

@@ -19,16 +19,27 @@ def interleave(
 ) -> dict[str, list[float]]:
     """Return seconds of every run of every way, one way after the other in every round."""
     times: dict[str, list[float]] = {name: [] for name in ways}
+    clock, _ = clock_of(device, num_threads=torch.get_num_threads())
     for round_number in range(num_warm + num_runs):
         for name, run in ways.items():
             synchronize(device)
-            clock = time.perf_counter if device.type == "cuda" else time.process_time
             begun = clock()
             run()
             synchronize(device)
             if round_number >= num_warm:
                 times[name].append(clock() - begun)
     return times
+
+
+def clock_of(device: torch.device, *, num_threads: int) -> tuple[Callable[[], float], str]:
+    """Return the clock for the work of this process, and the name of what it shows.
+
+    One thread on a CPU is timed by what it computes itself, which waiting for other processes does not
+    lengthen.
+    """
+    if device.type == "cpu" and num_threads == 1:
+        return time.process_time, "CPU time"
+    return time.perf_counter, "wall time"
 
 
 def synchronize(device: torch.device) -> None:
@@ -40,6 +51,11 @@ def synchronize(device: torch.device) -> None:
 def command_line() -> str:
     """Return the command that this process was started with, for whoever wants to repeat it."""
     return " ".join([f"python tests/benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+
+
+def hardware_tag(device: torch.device, *, num_threads: int) -> str:
+    """Return what the name of a note says of the hardware: ``cuda``, or ``cpu`` and how many threads work."""
+    return "cuda" if device.type == "cuda" else f"cpu{num_threads}"
 
 
 def write_note(note: str, *, subject: str, hardware: str) -> None:
