@@ -1,13 +1,17 @@
 """Weights that are given away, and used by somebody who has nothing else."""
 
+import dataclasses
 import json
 import re
 
 import pytest
 import torch
+from safetensors import safe_open
 from support.trained import CLASS_NAMES, write_checkpoint
 from support.videos import write_video
 
+from tsn_tsm_plugin.config import keys_of
+from tsn_tsm_plugin.engine.share import share as share_trained
 from tsn_tsm_plugin.engine.trained import load_trained
 from tsn_tsm_plugin.tools import predict, share
 
@@ -57,6 +61,46 @@ def test_the_card_says_what_it_is_how_good_it_is_and_how_to_load_it(shared):
 def test_nothing_of_the_machine_goes_along(shared):
     for file in shared[0].iterdir():
         assert b"secret_place" not in file.read_bytes()
+
+
+PLACES = [
+    "/secret_place/{}",
+    "~secret_place/{}",
+    "https://secret_place:token@host/secret_place/{}?secret_place",
+]
+
+
+def with_places_everywhere(trained, place):
+    """Put the place into every text of the recipe, into every list, and into the names of the classes."""
+    cfg = trained.cfg.clone()
+    cfg.defrost()
+    keys = []
+    for key in keys_of(cfg):
+        *nodes, name = key.split(".")
+        node = cfg
+        for each in nodes:
+            node = node[each]
+        if isinstance(node[name], str | list):
+            text = place.format(name.lower())
+            node[name] = text if isinstance(node[name], str) else [text, [text]]
+            keys.append(key)
+    names = [place.format(name) for name in trained.class_names]
+    return dataclasses.replace(trained, cfg=cfg, class_names=names), keys
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_whatever_text_of_the_recipe_is_a_place_its_last_name_alone_goes_along(shared, tmp_path, place):
+    trained, keys = with_places_everywhere(load_trained(shared[1]), place)
+    share_trained(trained, str(tmp_path))
+    with safe_open(tmp_path / "model.safetensors", "pt") as file:
+        carried = file.metadata()
+    card = (tmp_path / "README.md").read_text()
+
+    assert len(keys) > 40 and {"DATA.TRAIN_LIST", "TEST.SAVE_RESULTS_PATH"} < set(keys)
+    assert "secret" not in json.dumps(carried) + card
+    assert b"secret" not in (tmp_path / "model.safetensors").read_bytes()
+    assert "TRAIN_LIST: train_list" in carried["config"] and "TRAIN_LIST: train_list" in card
+    assert json.loads(carried["class_names"]) == CLASS_NAMES
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Weights to give away: a safetensors file that carries its recipe, and a page that says what it is."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from safetensors.torch import save
 from tsn_tsm_plugin import __version__
 from tsn_tsm_plugin.data.annotations import label_map_hash
 from tsn_tsm_plugin.engine.atomic import write_atomically
+from tsn_tsm_plugin.engine.public_recipe import public_recipe, without_place
 from tsn_tsm_plugin.engine.trained import SHARED_WEIGHTS, TrainedModel
 from tsn_tsm_plugin.errors import ConfigError, RunFolderError
 from tsn_tsm_plugin.log import get_logger
@@ -27,7 +29,7 @@ def share(trained: TrainedModel, folder: str, *, results: dict[str, Any] | None 
     """Write weights and model card into a folder, from where ``load_trained`` reads them.
 
     The weights are read as data and cannot run code. Nothing of the run that is private goes along: no
-    optimiser state, no host names, no output folder.
+    optimiser state, no host names, no output folder, and of a path or URL in the recipe the last name only.
 
     Args:
         trained: The network.
@@ -114,20 +116,15 @@ def _is_same_file(one: str, other: str) -> bool:
 
 def as_safetensors(trained: TrainedModel) -> bytes:
     """Return the content of a safetensors file with the recipe and the class names in its metadata."""
-    state = {name: value.cpu().contiguous() for name, value in trained.model.state_dict().items()}
-    return save(
-        state, metadata={"config": _public_config(trained), "class_names": json.dumps(trained.class_names)}
-    )
+    public = _public(trained)
+    state = {name: value.cpu().contiguous() for name, value in public.model.state_dict().items()}
+    return save(state, metadata={"config": public.cfg.dump(), "class_names": json.dumps(public.class_names)})
 
 
-def _public_config(trained: TrainedModel) -> str:
-    cfg = trained.cfg.clone()
-    cfg.defrost()
-    # Where this machine keeps things is nobody else's business, and of no use to them.
-    cfg.OUTPUT_DIR = ""
-    cfg.TRAIN.CHECKPOINT_FILE_PATH = cfg.TEST.CHECKPOINT_FILE_PATH = ""
-    cfg.DATA.PATH_TO_DATA_DIR = Path(cfg.DATA.PATH_TO_DATA_DIR).name
-    return cfg.dump()
+def _public(trained: TrainedModel) -> TrainedModel:
+    """Return it with a recipe and class names that say nothing of anybody's machine."""
+    names = [without_place(name) for name in trained.class_names]
+    return replace(trained, cfg=public_recipe(trained.cfg), class_names=names)
 
 
 def model_card(trained: TrainedModel, *, results: dict[str, Any]) -> str:
@@ -137,8 +134,9 @@ def model_card(trained: TrainedModel, *, results: dict[str, Any]) -> str:
         trained: The network.
         results: With ``top1``, ``top5``, ``mean_class``, ``num_videos``, as far as they are known.
     """
-    cfg = trained.cfg
-    dataset = Path(cfg.DATA.PATH_TO_DATA_DIR).name or "a dataset of its own"
+    public = _public(trained)
+    cfg = public.cfg
+    dataset = cfg.DATA.PATH_TO_DATA_DIR or "a dataset of its own"
     accuracy = [
         f"| {name} | {results[key]:.2f} |"
         for key, name in (("top1", "top-1"), ("top5", "top-5"), ("mean_class", "mean class"))
@@ -162,9 +160,9 @@ def model_card(trained: TrainedModel, *, results: dict[str, Any]) -> str:
         "",
         f"# {cfg.MODEL.ARCH.upper()} {cfg.MODEL.BACKBONE} on {dataset}",
         "",
-        trained.description + ".",
+        trained.description.replace(trained.cfg.MODEL.BACKBONE, cfg.MODEL.BACKBONE) + ".",
         "",
-        *_facts(trained),
+        *_facts(public),
         "",
         *(tested if accuracy else []),
         "## Use",
@@ -183,12 +181,12 @@ def model_card(trained: TrainedModel, *, results: dict[str, Any]) -> str:
         "",
         "## Classes",
         "",
-        ", ".join(trained.class_names),
+        ", ".join(public.class_names),
         "",
         "## Recipe",
         "",
         "```yaml",
-        _public_config(trained).rstrip(),
+        cfg.dump().rstrip(),
         "```",
         "",
     ]

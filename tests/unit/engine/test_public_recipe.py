@@ -1,0 +1,77 @@
+"""What a recipe for others says of the places where somebody keeps things: nothing but last names."""
+
+import pytest
+
+from tsn_tsm_plugin.config import get_cfg
+from tsn_tsm_plugin.engine.public_recipe import public_recipe, without_place
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("/home/jane/lists/train.txt", "train.txt"),
+        ("/home/jane/my videos/", "my videos"),
+        ("~/lists/train.txt", "train.txt"),
+        ("~jane/lists/train.txt", "train.txt"),
+        ("$HOME/lists/train.txt", "train.txt"),
+        ("${SCRATCH}/train.txt", "train.txt"),
+        ("../../jane/train.txt", "train.txt"),
+        ("./train.txt", "train.txt"),
+        ("C:\\Users\\jane\\train.txt", "train.txt"),
+        ("C:/Users/jane/train.txt", "train.txt"),
+        ("\\\\server\\jane\\train.txt", "train.txt"),
+        ("file:///home/jane/train.txt", "train.txt"),
+        ("file:/home/jane/train.txt", "train.txt"),
+        ("s3://jane-bucket/lists/train.txt", "train.txt"),
+        ("s3://jane-bucket", ""),
+        ("jane@server:/export/train.txt", "train.txt"),
+        ("https://jane:secret@example.org/nets/r50.pth?token=secret#x", "r50.pth"),
+        ("https://example.org", ""),
+        ("timm/local-dir:/home/jane/net", "timm/local-dir:net"),
+        ("reader:path=/home/jane/net", "reader:path=net"),
+    ],
+)
+def test_of_a_place_the_last_name_is_left(text, name):
+    assert without_place(text) == name
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "/",
+        "lists/train.txt",
+        "torchvision/resnet18",
+        "timm/hf_hub:timm/resnet18",
+        "IMAGENET1K_V1",
+        "img_{:05}.jpg",
+        "backbone.layer1",
+        "rand-m9-mstd0.5-inc1",
+        "pushing / pulling",
+        "$20 bill",
+        "~100 people",
+    ],
+)
+def test_other_texts_stay(text):
+    assert without_place(text) == text
+
+
+def test_the_recipe_keeps_its_settings_and_the_one_it_was_made_from_its_places():
+    cfg = get_cfg()
+    cfg.OUTPUT_DIR = "runs/jane"
+    cfg.TRAIN.CHECKPOINT_FILE_PATH = "runs/jane/best.pt"
+    cfg.DATA.PATH_TO_DATA_DIR = "jane/k400/"
+    cfg.DATA.LABEL_MAP = "/home/jane/labels.txt"
+    cfg.MODEL.FROZEN_MODULES = ["backbone.conv1", "/home/jane/module"]
+    cfg.DATA.FLIP_LABEL_PAIRS = [[86, 87]]
+    cfg.freeze()
+    public = public_recipe(cfg)
+
+    assert public.OUTPUT_DIR == public.TRAIN.CHECKPOINT_FILE_PATH == ""
+    assert public.DATA.PATH_TO_DATA_DIR == "k400"
+    assert public.DATA.LABEL_MAP == "labels.txt"
+    assert public.MODEL.FROZEN_MODULES == ["backbone.conv1", "module"]
+    assert public.DATA.FLIP_LABEL_PAIRS == [[86, 87]]
+    assert public.SOLVER.dump() == get_cfg().SOLVER.dump()
+    assert cfg.DATA.LABEL_MAP == "/home/jane/labels.txt"
