@@ -1,5 +1,6 @@
 """The commands that use a trained network, from their arguments to what they print and write."""
 
+import importlib
 import io
 import json
 import subprocess
@@ -9,6 +10,7 @@ import types
 import numpy as np
 import pytest
 from PIL import Image
+from support.small_files import files_no_larger_than
 from support.trained import CLASS_NAMES, write_checkpoint
 from support.videos import numbered_frames, sequential_frames, write_video
 
@@ -60,6 +62,66 @@ def test_predict_writes_pictures_features_and_an_annotated_video(folder, tmp_pat
     assert len(sequential_frames(tmp_path / "a.mp4")) == 30
     assert np.load(tmp_path / "a.npy").shape == (5, 512)
     assert Image.open(tmp_path / "a.png").size[0] > 480
+
+
+def offline(folder, *options: str) -> list[str]:
+    return ["--weights", str(folder / "offline.pt"), str(folder / "clips" / "a.mp4"), *options]
+
+
+def old_files(folder) -> dict[str, bytes]:
+    """Write files that a command is asked to write anew, and return what they hold."""
+    for name in ("keep.mp4", "keep.npy"):
+        (folder / name).write_bytes(b"old")
+    (folder / "keep.json").write_text('{"file": "keep.npy"}')
+    return contents(folder)
+
+
+def contents(folder) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("option", "place"),
+    [
+        ("--annotate", "tsn_tsm_plugin.engine.overlay.ScoreOverlay.draw"),
+        ("--features", "tsn_tsm_plugin.engine.feature_file.FeatureFile.append"),
+    ],
+)
+def test_ctrl_c_leaves_the_old_files_and_no_half_ones(folder, tmp_path, monkeypatch, capsys, option, place):
+    def interrupted_the_third_time(*args, **options):
+        calls.append(args)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return work(*args, **options)
+
+    calls: list[tuple] = []
+    module, name, method = place.rsplit(".", 2)
+    work = getattr(getattr(importlib.import_module(module), name), method)
+    monkeypatch.setattr(place, interrupted_the_third_time)
+    old = old_files(tmp_path)
+    out = tmp_path / ("keep.mp4" if option == "--annotate" else "keep.npy")
+    assert predict.main(offline(folder, option, str(out), "--window", "1")) == 130
+    assert len(calls) == 3 and contents(tmp_path) == old
+    assert capsys.readouterr().err.splitlines()[-1] == "Interrupted."
+
+
+@pytest.mark.parametrize("option", ["--annotate", "--features"])
+def test_a_full_disk_leaves_the_old_files_and_is_told_in_one_line(folder, tmp_path, capsys, option):
+    old = old_files(tmp_path)
+    out = tmp_path / ("keep.mp4" if option == "--annotate" else "keep.npy")
+    with files_no_larger_than(4_000):
+        assert predict.main(offline(folder, option, str(out), "--window", "1")) == 2
+    assert contents(tmp_path) == old
+    assert f"error: {out} could not be written: File too large" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_the_description_of_the_features_says_whose_it_is_and_takes_nobody_elses_place(folder, tmp_path):
+    (tmp_path / "a.json").write_text("[]")
+    assert predict.main(offline(folder, "--features", str(tmp_path / "a.npy"), "--window", "1")) == 0
+    described = json.loads((tmp_path / "a.npy.json").read_text())
+    assert described["file"] == "a.npy" and described["fps"] == 10
+    assert len(described["windows"]) == len(np.load(tmp_path / "a.npy")) == 5
+    assert (tmp_path / "a.json").read_text() == "[]"
 
 
 def test_predict_names_the_files_of_several_videos_after_them(folder, tmp_path):

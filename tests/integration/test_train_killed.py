@@ -39,7 +39,7 @@ def test_killed_at_random_the_run_ends_with_the_same_bits(tmp_path, data):
     moments = random.Random(0)
     (tmp_path / "killed").mkdir()
     (tmp_path / "killed" / "run" / "checkpoints").mkdir(parents=True)
-    unfinished = tmp_path / "killed" / "run" / "checkpoints" / ".step_00000001.pt.1.tmp"
+    unfinished = tmp_path / "killed" / "run" / "checkpoints" / ".step_00000001.1.unfinished.pt"
     unfinished.write_bytes(b"a process was killed while it wrote this")
     num_killed = 0
     for _ in range(NUM_KILLS):

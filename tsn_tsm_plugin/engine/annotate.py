@@ -3,13 +3,14 @@
 Axes: N moments, K classes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from tsn_tsm_plugin.data.frame_stream import iterate_frames, open_source
+from tsn_tsm_plugin.engine.atomic import check_is_no_input
 from tsn_tsm_plugin.engine.drawing import clock
 from tsn_tsm_plugin.engine.overlay import ScoreOverlay, colours_of
 from tsn_tsm_plugin.engine.video_writer import VideoWriter
@@ -41,7 +42,7 @@ class Course(NamedTuple):
 
 def annotate_video(
     path: str, course: Course, out: str | Path, *, names: Sequence[str], fps: float, num_frames: int
-) -> Iterator[int]:
+) -> Generator[int, None, None]:
     """Write a copy of a video with the likeliest classes on it and their course below.
 
     Args:
@@ -53,8 +54,13 @@ def annotate_video(
         num_frames: Frames of the video.
 
     Yields:
-        The number of each frame that is done. The file is whole when the generator ends.
+        The number of each frame that is done. The file appears when the generator ends, and does not when
+        it is closed before.
+
+    Raises:
+        ConfigError: If ``out`` is the video itself.
     """
+    check_is_no_input(out, [path])
     colours = colours_of(course.probabilities)
     last = max(num_frames - 1, 1)
     drawn = np.unique(np.concatenate([[0.0], course.moments.clip(0, last), [last]]))

@@ -1,28 +1,29 @@
 """Files that are either whole or absent, whatever happens while they are written."""
 
 import contextlib
+import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from tsn_tsm_plugin.errors import RunFolderError
+from tsn_tsm_plugin.errors import ConfigError, RunFolderError
 
-# The cure where the file is one of a run folder.
+# What to do where a file of a run folder, or another one, could not be written.
 OF_A_RUN = (
     "Make room or set OUTPUT_DIR to a folder that can be written; the same command goes on from the newest "
     "checkpoint."
 )
+ELSEWHERE = "Make room or name another folder; what was there before is as it was."
 
 
 @contextlib.contextmanager
 def write_atomically(path: Path, *, binary: bool = False, cure: str = OF_A_RUN) -> Iterator[IO[Any]]:
     """Open a file that takes the place of ``path`` only after it has been written and has reached the disk.
 
-    The bytes go to a temporary file in the same folder, which is fsynced and renamed; then the folder is
-    fsynced, so that the rename outlives a power cut. On any error the temporary file is removed and an older
-    ``path`` stays as it was.
+    The bytes go to an :class:`UnfinishedFile`. On any error it is removed and an older ``path`` stays as it
+    was.
 
     Args:
         path: The file; its folder must exist.
@@ -32,19 +33,88 @@ def write_atomically(path: Path, *, binary: bool = False, cure: str = OF_A_RUN) 
     Raises:
         RunFolderError: If the disk is full or the folder cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with replace_when_whole(path, cure=cure) as temporary:
         with temporary.open("wb" if binary else "w", encoding=None if binary else "utf-8") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _fsync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def replace_when_whole(path: str | Path, *, cure: str = ELSEWHERE) -> Iterator[Path]:
+    """Give the name of a temporary file to write, which takes the place of ``path`` only after the block.
+
+    Where the block raises, the temporary file is removed and an older ``path`` stays as it was.
+
+    Args:
+        path: The file; its folder must exist.
+        cure: What to do where it cannot be written, a sentence.
+
+    Raises:
+        RunFolderError: If the disk is full or the folder cannot be written.
+    """
+    unfinished = UnfinishedFile(path, cure=cure)
+    try:
+        with explaining(Path(path), cure=cure):
+            yield unfinished.path
+        unfinished.keep()
+    finally:
+        unfinished.remove()
+
+
+class UnfinishedFile:
+    """The temporary file that others write in place of ``path``, until it is whole.
+
+    It lies in the same folder and has the same suffix, so that libraries which go by the suffix write what
+    they would have written. A process that is killed leaves it: ``.NAME.PID.unfinished.SUFFIX``.
+
+    Args:
+        path: The file; a link stays, and the file it leads to is replaced.
+        cure: What to do where it cannot be written, a sentence.
+
+    Attributes:
+        path: The temporary file, empty at first.
+
+    Raises:
+        RunFolderError: If the folder cannot be written.
+    """
+
+    def __init__(self, path: str | Path, *, cure: str = ELSEWHERE) -> None:
+        self._named = Path(path)
+        self._cure = cure
+        self._target = Path(os.path.realpath(path))
+        name = f".{self._target.stem}.{os.getpid()}.unfinished{self._target.suffix}"
+        self.path = self._target.with_name(name)
+        with explaining(self._named, cure=self._cure):
+            if self._target.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            self.path.touch()
+
+    def keep(self) -> None:
+        """Let the temporary file, which is whole, take the place of ``path``.
+
+        It is fsynced first, and its folder afterwards, so that the new name outlives a power cut.
+
+        Raises:
+            RunFolderError: If the disk is full or the folder cannot be written.
+        """
+        with explaining(self._named, cure=self._cure):
+            with self.path.open("rb") as file:
+                os.fsync(file.fileno())
+            self.path.replace(self._target)
+            _fsync_folder(self._target.parent)
+
+    def remove(self) -> None:
+        """Remove the temporary file, if it is there; ``path`` stays as it was."""
+        with contextlib.suppress(OSError):
+            self.path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def explaining(path: Path, *, cure: str = ELSEWHERE) -> Iterator[None]:
+    """Turn an ``OSError`` of the block, which writes ``path``, into a ``RunFolderError`` that says so."""
+    try:
+        yield
     except OSError as error:
         raise RunFolderError(explain(error, path, cure=cure)) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def explain(error: OSError, path: Path, *, cure: str = OF_A_RUN) -> str:
@@ -53,6 +123,24 @@ def explain(error: OSError, path: Path, *, cure: str = OF_A_RUN) -> str:
     with contextlib.suppress(OSError):
         room = f", with {shutil.disk_usage(path.parent).free / 2**30:.2f} GiB free there"
     return f"{path} could not be written: {error.strerror or error}{room}. {cure}"
+
+
+def check_is_no_input(out: str | Path, inputs: Iterable[str | Path | int]) -> None:
+    """Refuse to write over what is read, whatever the names: a link or another spelling is the same file.
+
+    Args:
+        out: The file to write; it may be missing.
+        inputs: Files, or descriptors of open ones; what is no file, such as a URL, is passed over.
+
+    Raises:
+        ConfigError: If ``out`` is one of them.
+    """
+    for each in inputs:
+        file = each if isinstance(each, int) else str(each).removeprefix("file:")
+        with contextlib.suppress(OSError):
+            # Path.samefile takes no descriptors.
+            if os.path.samefile(out, file):  # noqa: PTH121
+                raise ConfigError(f"{out} is the input: give another name.")
 
 
 def _fsync_folder(folder: Path) -> None:

@@ -125,14 +125,14 @@ def keep_newest(folder: Path, *, count: int) -> None:
 
 def remove_unfinished(folder: Path) -> None:
     """Delete the temporary files of runs that were killed while they wrote a checkpoint."""
-    for path in folder.glob(".*.tmp"):
+    for path in folder.glob(".*.unfinished*"):
         path.unlink(missing_ok=True)
 
 
 def mark_best(path: Path) -> None:
     """Make ``best.pt`` the same file as the checkpoint ``path``; it outlives :func:`keep_newest`."""
     best = path.with_name("best.pt")
-    temporary = path.with_name(".best.pt.tmp")
+    temporary = path.with_name(".best.unfinished.pt")
     temporary.unlink(missing_ok=True)
     try:
         os.link(path, temporary)

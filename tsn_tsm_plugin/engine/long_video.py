@@ -3,7 +3,9 @@
 Axes: W windows, T frames of a window, C features, K classes.
 """
 
+import contextlib
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,13 @@ import numpy as np
 
 from tsn_tsm_plugin.data.reader import VideoReader
 from tsn_tsm_plugin.engine.annotate import Course, annotate_video
+from tsn_tsm_plugin.engine.atomic import replace_when_whole
+from tsn_tsm_plugin.engine.description import description_path
+from tsn_tsm_plugin.engine.feature_file import FeatureFile
 from tsn_tsm_plugin.engine.progress import with_bar
 from tsn_tsm_plugin.engine.trained import TrainedModel
-from tsn_tsm_plugin.engine.windows import run_windows, sliding_windows
+from tsn_tsm_plugin.engine.windows import Window, run_windows, sliding_windows
+from tsn_tsm_plugin.errors import VideoError
 
 # Where a file tells no rate.
 _FPS = 25.0
@@ -46,7 +52,9 @@ class LongVideo:
         """Run the network over the video, and write features on the way.
 
         Args:
-            features: ``OUT.npy`` for float32 features; ``OUT.json`` gets the frames of each window.
+            features: ``OUT.npy`` for float32 features; ``OUT.json`` gets the frames of each window, or
+                ``OUT.npy.json``, see :func:`~tsn_tsm_plugin.engine.description.description_path`. Both appear
+                when they are whole.
             of: ``"clip"``: (W, C), the mean over the frames of each window; ``"frame"``: (W, T, C).
 
         Returns:
@@ -54,34 +62,50 @@ class LongVideo:
 
         Raises:
             ValueError: On another word.
+            RunFolderError: If the features cannot be written.
+            VideoError: If no window of the video can be decoded.
         """
         if of not in ("clip", "frame"):
             raise ValueError(f"of must be 'clip' or 'frame', got {of!r}.")
-        rows: np.ndarray | None = None
-        described: list[dict[str, Any]] = []
-        moments: list[float] = []
-        probabilities: list[np.ndarray] = []
+        if features is None:
+            return _course(self._windows(), self.trained, self.path)
+        with (
+            replace_when_whole(description_path(features)) as unfinished,
+            FeatureFile(features) as file,
+        ):
+            described: list[dict[str, Any]] = []
+
+            def note(windows: Iterable[Window]) -> Iterator[Window]:
+                for window in windows:
+                    file.append((window.features.mean(0) if of == "clip" else window.features).numpy())
+                    described.append({"start": window.start, "stop": window.stop, "frames": window.indices})
+                    yield window
+
+            course = _course(note(self._windows()), self.trained, self.path)
+            facts = {"file": features.name, "video": self.path, "fps": self.fps, "windows": described}
+            unfinished.write_text(json.dumps(facts, indent=1), encoding="utf-8")
+        return course
+
+    def _windows(self) -> Iterable[Window]:
         found = run_windows(self.trained, self.path, self.bounds)
-        for place, window in enumerate(with_bar(found, "windows", total=len(self.bounds), shown=True)):
-            moments.append((window.start + window.stop - 1) / 2)
-            probabilities.append(self.trained.probabilities(window.logits).numpy())
-            if features is not None:
-                row = (window.features.mean(0) if of == "clip" else window.features).numpy()
-                if rows is None:
-                    shape = (len(self.bounds), *row.shape)
-                    # On the disk: an hour of them may not fit into memory.
-                    rows = np.lib.format.open_memmap(features, mode="w+", dtype=np.float32, shape=shape)
-                rows[place] = row
-                described.append({"start": window.start, "stop": window.stop, "frames": window.indices})
-        if features is not None:
-            text = json.dumps({"video": self.path, "fps": self.fps, "windows": described}, indent=1)
-            features.with_suffix(".json").write_text(text, encoding="utf-8")
-        return Course(np.array(moments), np.stack(probabilities))
+        return with_bar(found, "windows", total=len(self.bounds), shown=True)
 
     def annotate(self, course: Course, out: Path) -> None:
         """Write the video with its scores, see :func:`~tsn_tsm_plugin.engine.annotate.annotate_video`."""
         frames = annotate_video(
             self.path, course, out, names=self.trained.class_names, fps=self.fps, num_frames=self.num_frames
         )
-        for _ in with_bar(frames, "annotate", total=self.num_frames, shown=True):
-            pass
+        with contextlib.closing(frames):
+            for _ in with_bar(frames, "annotate", total=self.num_frames, shown=True):
+                pass
+
+
+def _course(windows: Iterable[Window], trained: TrainedModel, path: str) -> Course:
+    moments: list[float] = []
+    probabilities: list[np.ndarray] = []
+    for window in windows:
+        moments.append((window.start + window.stop - 1) / 2)
+        probabilities.append(trained.probabilities(window.logits).numpy())
+    if not moments:
+        raise VideoError(f"{path}: no window of it could be decoded whole.")
+    return Course(np.array(moments), np.stack(probabilities))

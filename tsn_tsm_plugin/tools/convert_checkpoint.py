@@ -6,15 +6,16 @@ The file is loaded into the network that it belongs to, so that what is written 
 """
 
 import argparse
+import io
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
+from tsn_tsm_plugin.engine.atomic import ELSEWHERE, explaining, write_atomically
 from tsn_tsm_plugin.errors import CheckpointError
 from tsn_tsm_plugin.models.checkpoint_facts import Fact
 from tsn_tsm_plugin.models.checkpoint_file import read_checkpoint
@@ -143,17 +144,17 @@ def _print_identity(identity: Identity) -> None:
 
 
 def _write(state_dict: dict[str, Tensor], facts: dict[str, Any], destination: Path) -> None:
-    """Write a temporary file beside the destination and rename it, so that no half file has its name."""
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    temporary = destination.with_name(f".{destination.name}.{os.getpid()}.tmp")
-    try:
-        if destination.suffix == ".safetensors":
-            save_file(state_dict, temporary, metadata={"format": "pt", "facts": json.dumps(facts)})
-        else:
-            torch.save({"model_state": state_dict, "facts": facts}, temporary)
-        temporary.replace(destination)
-    finally:
-        temporary.unlink(missing_ok=True)
+    if destination.suffix == ".safetensors":
+        content = save(state_dict, metadata={"format": "pt", "facts": json.dumps(facts)})
+    else:
+        # Through memory: torch turns an error of the disk into one of its own that hides the reason.
+        buffer = io.BytesIO()
+        torch.save({"model_state": state_dict, "facts": facts}, buffer)
+        content = buffer.getvalue()
+    with explaining(destination):
+        destination.parent.mkdir(parents=True, exist_ok=True)
+    with write_atomically(destination, binary=True, cure=ELSEWHERE) as file:
+        file.write(content)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,6 @@ from support.videos import sequential_frames, write_video
 from tsn_tsm_plugin.engine.annotate import Course, annotate_video
 from tsn_tsm_plugin.engine.drawing import SERIES, clock, fit, font, percent
 from tsn_tsm_plugin.engine.overlay import ScoreOverlay, colours_of
-from tsn_tsm_plugin.engine.video_writer import VideoWriter
-from tsn_tsm_plugin.errors import VideoError
 
 
 @pytest.mark.parametrize(
@@ -85,14 +83,3 @@ def test_an_annotated_video_has_the_frames_of_the_video_and_their_rate(tmp_path)
     assert len(frames) == 9 and frames.shape[-1] == 480
     with av.open(str(out)) as container:
         assert float(container.streams.video[0].average_rate) == 12
-
-
-def test_odd_sides_lose_their_last_row_and_column(tmp_path):
-    with VideoWriter(tmp_path / "a.mp4", fps=5) as writer:
-        writer.write(np.zeros((33, 49, 3), np.uint8))
-    assert sequential_frames(tmp_path / "a.mp4").shape == (1, 3, 32, 48)
-
-
-def test_a_file_that_cannot_be_written_is_named(tmp_path):
-    with pytest.raises(VideoError, match="out.nonsense: cannot be written"):
-        VideoWriter(tmp_path / "out.nonsense", fps=5)
