@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from support.exported import run_exported
+from support.small_files import files_no_larger_than
 from support.trained import CLASS_NAMES, write_checkpoint
 from support.videos import write_video
 
@@ -137,3 +138,53 @@ def test_a_stream_of_a_network_that_looks_ahead_is_refused(weights, tmp_path, ca
 def test_int8_without_clips_to_measure_on_is_refused(weights, capsys):
     assert export.main(["--weights", str(weights["offline"]), "--format", "onnx", "--int8"]) == 2
     assert "--int8 needs --format onnx, no --streaming, and --calibrate" in capsys.readouterr().err
+
+
+def test_ranges_measured_for_nothing_are_refused(weights, capsys):
+    command = ["--weights", str(weights["offline"]), "--format", "onnx", "--calibrate", "videos"]
+    assert export.main(command) == 2
+    assert "--calibrate measures the ranges for --int8: give both, or neither" in capsys.readouterr().err
+
+
+def test_ranges_are_measured_on_one_video_or_more(weights, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        export.main(["--weights", "w.pt", "--format", "onnx", "--int8", "--num-calibrate", "0"])
+    assert "--num-calibrate: must be a whole number of at least 1, got 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("form", "name", "cure"),
+    [
+        ("onnx", "model.json", "model.onnx"),
+        ("onnx", "foo.pt2", "foo.onnx"),
+        ("torch_export", "foo.onnx", "foo.pt2"),
+        ("torch_export", "foo", "foo.pt2"),
+    ],
+)
+def test_the_suffix_must_be_that_of_the_format(tmp_path, capsys, form, name, cure):
+    command = ["--weights", "not/read.pt", "--format", form, "--out", str(tmp_path / name)]
+    assert export.main(command) == 2
+    said = capsys.readouterr().err
+    assert f"{tmp_path / name}. Give {tmp_path / cure}, or another format." in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_two_networks_in_one_folder_are_described_each(weights, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model.onnx").touch()
+    (tmp_path / "model.json").write_text('{"file": "model.onnx"}')
+    assert export.main(["--weights", str(weights["offline"]), "--format", "torch_export"]) == 0
+    assert capsys.readouterr().out == "model.pt2: video -> scores; model.pt2.json\n"
+    owners = {path.name: json.loads(path.read_text())["file"] for path in tmp_path.glob("*.json")}
+    assert owners == {"model.json": "model.onnx", "model.pt2.json": "model.pt2"}
+
+
+def test_a_full_disk_leaves_the_old_network_and_its_description(weights, tmp_path, capsys, form):
+    out = tmp_path / {"torch_export": "m.pt2", "onnx": "m.onnx"}[form]
+    out.write_bytes(b"old")
+    (tmp_path / "m.json").write_text(json.dumps({"file": out.name}))
+    old = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with files_no_larger_than(100_000):
+        assert export.main(["--weights", str(weights["offline"]), "--format", form, "--out", str(out)]) == 2
+    assert f"error: {out} could not be written: File too large" in capsys.readouterr().err.splitlines()[-1]
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == old

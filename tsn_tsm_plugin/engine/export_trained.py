@@ -5,11 +5,26 @@ from pathlib import Path
 from typing import Any
 
 from tsn_tsm_plugin import __version__
-from tsn_tsm_plugin.engine.atomic import write_atomically
+from tsn_tsm_plugin.engine.atomic import explaining, replace_when_whole
+from tsn_tsm_plugin.engine.description import description_path
 from tsn_tsm_plugin.engine.trained import TrainedModel
+from tsn_tsm_plugin.errors import ConfigError
 from tsn_tsm_plugin.models.export import ExportPlan, export, plan_clip_export, plan_stream_export
 
 SUFFIXES = {"torch_export": ".pt2", "onnx": ".onnx"}
+
+
+def check_export_name(out: Path, *, form: str) -> None:
+    """Refuse a name with the suffix of something else, before there is any work to lose.
+
+    Raises:
+        ConfigError: If the suffix is not that of ``form``.
+    """
+    if out.suffix.lower() != SUFFIXES[form]:
+        raise ConfigError(
+            f"The format {form} is written to a file that ends in {SUFFIXES[form]}, got {out}. "
+            f"Give {out.with_suffix(SUFFIXES[form])}, or another format."
+        )
 
 
 def export_trained(
@@ -19,8 +34,10 @@ def export_trained(
     form: str,
     streaming: bool = False,
     normalize: bool = False,
-) -> ExportPlan:
-    """Write the network to ``out`` and describe it in a file of the same name with the suffix ``.json``.
+) -> tuple[ExportPlan, Path]:
+    """Write the network to ``out``, and beside it a description, see :func:`write_description`.
+
+    Both appear when they are whole; until then older ones stay.
 
     Args:
         trained: The network.
@@ -30,12 +47,16 @@ def export_trained(
         normalize: Put the normalisation inside, so that the file takes uint8 RGB.
 
     Returns:
-        What was exported.
+        What was exported, and the description's file.
 
     Raises:
+        ConfigError: If ``out`` has the suffix of another format, or its description's names are taken.
+        RunFolderError: If the disk is full or the folder cannot be written.
         ValueError: If ``streaming`` is asked for and the network needs frames that a stream has not seen.
         ImportError: If a package is missing.
     """
+    check_export_name(out, form=form)
+    description_path(out)  # A name that is taken is told before the work.
     data = trained.cfg.DATA
     mean, std = (list(data.MEAN), list(data.STD)) if normalize else ([], [])
     if streaming:
@@ -45,10 +66,12 @@ def export_trained(
         plan = plan_clip_export(
             trained.model, num_frames=num_frames, size=data.TEST_CROP_SIZE, mean=mean, std=std
         )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    export(plan, out, form=form)
-    write_description(trained, plan, out, form=form, streaming=streaming, normalize=normalize)
-    return plan
+    with explaining(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+    with replace_when_whole(out) as unfinished:
+        export(plan, unfinished, form=form)
+    described = write_description(trained, plan, out, form=form, streaming=streaming, normalize=normalize)
+    return plan, described
 
 
 def write_description(
@@ -60,8 +83,15 @@ def write_description(
     streaming: bool,
     normalize: bool,
     **more: Any,
-) -> None:
-    """Write ``OUT.json``: everything that a program needs to use the file."""
+) -> Path:
+    """Write ``OUT.json``: everything that a program needs to use the file.
+
+    Where that name is another file's, it is ``OUT.onnx.json`` or ``OUT.pt2.json``, see
+    :func:`~tsn_tsm_plugin.engine.description.description_path`.
+
+    Returns:
+        The file that was written.
+    """
     cfg = trained.cfg
     description = {
         "file": out.name,
@@ -97,6 +127,8 @@ def write_description(
         description["state"] = (
             "every state.SITE is zeros before the first frame, and next.SITE of the frame before thereafter"
         )
-    with write_atomically(out.with_suffix(".json")) as file:
-        json.dump(description, file, indent=2, ensure_ascii=False)
-        file.write("\n")
+    path = description_path(out)
+    with replace_when_whole(path) as unfinished:
+        text = json.dumps(description, indent=2, ensure_ascii=False)
+        unfinished.write_text(f"{text}\n", encoding="utf-8")
+    return path

@@ -4,6 +4,7 @@ Axes: B videos or streams, C channels, T frames, H rows, W columns, K classes.
 """
 
 import copy
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,12 +128,16 @@ def export(plan: ExportPlan, path: str | Path, *, form: str) -> None:
     Raises:
         ValueError: On another form.
         ImportError: If ``"onnx"`` is asked for and its packages are not installed.
+        OSError: If the file cannot be written.
     """
     if form not in FORMATS:
         raise ValueError(f"form must be one of {', '.join(FORMATS)}, got {form!r}.")
     program = trace(plan)
     if form == "torch_export":
-        torch.export.save(program, Path(path))
+        # Into memory first: the writer of the file aborts the process where the disk is full.
+        content = io.BytesIO()
+        torch.export.save(program, content)
+        Path(path).write_bytes(content.getbuffer())
         return
     try:
         import onnxscript  # noqa: F401

@@ -5,8 +5,9 @@
     python -m tsn_tsm_plugin.tools.export --weights W --format onnx --int8 --calibrate data/motion/videos
 
 Beside the file, one of the same name with the suffix ``.json`` describes classes, sampling, layout, mean and
-std. The batch may have any size. ``--streaming`` exports one step of the online network, with its state as
-inputs and outputs.
+std: model.json for model.onnx. Where that one describes another file that is still there, such as model.pt2,
+it stays, and the new one is model.onnx.json. The batch may have any size. ``--streaming`` exports one step of
+the online network, with its state as inputs and outputs.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tsn_tsm_plugin.errors import ConfigError
+from tsn_tsm_plugin.tools.arguments import count
 from tsn_tsm_plugin.tools.command import run_command
 from tsn_tsm_plugin.tools.trained_command import add_weights_arguments, load_from_arguments
 
@@ -43,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
         "--calibrate", nargs="+", default=[], metavar="VIDEO", help="videos whose activations give the ranges"
     )
     parser.add_argument(
-        "--num-calibrate", type=int, default=32, metavar="N", help="videos to take of them (default: 32)"
+        "--num-calibrate", type=count(), default=32, metavar="N", help="videos to take of them (default: 32)"
     )
     return parser
 
@@ -51,30 +53,39 @@ def _parser() -> argparse.ArgumentParser:
 def _export(args: argparse.Namespace) -> None:
     if args.int8 and (args.format != "onnx" or args.streaming or not args.calibrate):
         raise ConfigError("--int8 needs --format onnx, no --streaming, and --calibrate VIDEO...")
+    if args.calibrate and not args.int8:
+        raise ConfigError("--calibrate measures the ranges for --int8: give both, or neither.")
     # Imported after the arguments: --help and mistakes need not wait for torch.
     import torch
 
-    from tsn_tsm_plugin.engine.export_trained import SUFFIXES, export_trained, write_description
+    from tsn_tsm_plugin.engine.export_trained import (
+        SUFFIXES,
+        check_export_name,
+        export_trained,
+        write_description,
+    )
     from tsn_tsm_plugin.log import setup_logging
 
     setup_logging(rank=1)  # Warnings alone: standard output is for the result.
     args.device = "cpu"
-    trained = load_from_arguments(args)
     out = args.out or Path("model" + SUFFIXES[args.format])
+    check_export_name(out, form=args.format)
+    trained = load_from_arguments(args)
     options = {"form": args.format, "streaming": args.streaming, "normalize": args.normalize}
     try:
-        plan = export_trained(trained, out, **options)
-        print(f"{out}: {', '.join(plan.inputs)} -> {', '.join(plan.outputs)}; {out.with_suffix('.json')}")
+        plan, described = export_trained(trained, out, **options)
+        print(f"{out}: {', '.join(plan.inputs)} -> {', '.join(plan.outputs)}; {described}")
         if args.int8:
             with torch.no_grad():
                 quantized = _quantize(args, trained, out)
-            write_description(trained, plan, quantized, **options, int8=True)
-            print(f"{quantized}: the same in int8; {quantized.with_suffix('.json')}")
+            described = write_description(trained, plan, quantized, **options, int8=True)
+            print(f"{quantized}: the same in int8; {described}")
     except (ValueError, ImportError) as error:
         raise ConfigError(str(error)) from error
 
 
 def _quantize(args: argparse.Namespace, trained: "TrainedModel", source: Path) -> Path:
+    from tsn_tsm_plugin.engine.atomic import replace_when_whole
     from tsn_tsm_plugin.engine.predict_videos import find_videos
     from tsn_tsm_plugin.engine.progress import with_bar
     from tsn_tsm_plugin.engine.quantize import calibration_clips, quantize_onnx
@@ -85,7 +96,8 @@ def _quantize(args: argparse.Namespace, trained: "TrainedModel", source: Path) -
     videos = videos[::step][: args.num_calibrate]
     out = source.with_suffix(".int8.onnx")
     clips = calibration_clips(trained, videos, normalize=args.normalize)
-    quantize_onnx(source, out, iter(with_bar(clips, "calibrate", total=len(videos), shown=True)))
+    with replace_when_whole(out) as unfinished:
+        quantize_onnx(source, unfinished, iter(with_bar(clips, "calibrate", total=len(videos), shown=True)))
     return out
 
 

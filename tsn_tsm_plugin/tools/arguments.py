@@ -1,0 +1,40 @@
+"""Numbers among the arguments of commands, with the rule that each must keep."""
+
+import argparse
+import math
+from collections.abc import Callable
+
+
+def count(least: int = 1) -> Callable[[str], int]:
+    """Return an argparse type for whole numbers of at least ``least``."""
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least:
+            raise argparse.ArgumentTypeError(f"must be a whole number of at least {least}, got {text}")
+        return value
+
+    return parse
+
+
+def seconds(*, zero: bool = False) -> Callable[[str], float]:
+    """Return an argparse type for times, finite and above 0.
+
+    Args:
+        zero: Whether 0 will do.
+    """
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value) or value < 0 or (value == 0 and not zero):
+            rule = "of at least 0" if zero else "above 0"
+            raise argparse.ArgumentTypeError(f"must be a number of seconds {rule}, got {text}")
+        return value
+
+    return parse
