@@ -15,8 +15,10 @@ from support.trained import CLASS_NAMES, write_checkpoint
 from support.videos import numbered_frames, sequential_frames, write_video
 
 from tsn_tsm_plugin import VideoReader, segment_indices
+from tsn_tsm_plugin.engine.live import LiveClassifier
 from tsn_tsm_plugin.engine.trained import load_trained
 from tsn_tsm_plugin.engine.windows import normalizer
+from tsn_tsm_plugin.errors import VideoError
 from tsn_tsm_plugin.tools import predict, stream
 from tsn_tsm_plugin.transforms import CenterCrop, ShortSideScale
 
@@ -221,7 +223,7 @@ def test_a_pipe_that_stays_silent_is_given_up_and_the_program_ends_in_order(fold
         process.stdin.write(content)
         process.stdin.flush()  # And open it stays.
         said = process.stderr.read().decode()
-        assert process.wait(60) == 0, said
+        assert process.wait(60) == 1, said
     assert "nothing came for 1.5 s: given up" in said
     assert said.splitlines()[-1].startswith("stream: ended; "), said
 
@@ -249,3 +251,69 @@ def test_stream_says_why_a_network_cannot_run_on_a_stream(folder, capsys):
 def test_stream_names_a_camera_that_is_not_there(folder, capsys):
     assert stream.main(["--weights", str(folder / "online.pt"), "--source", "97"]) == 2
     assert "camera 97: " in capsys.readouterr().err
+
+
+def test_stream_without_a_standard_input_ends_at_once_with_one_line(folder, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", None)
+    assert stream.main(["--weights", str(folder / "online.pt"), "--source", "-"]) == 2
+    said = capsys.readouterr()
+    assert said.err == "error: -: standard input is closed. Send a video, e.g. ffmpeg -i ... -f mpegts -.\n"
+    assert not said.out
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "rule"),
+    [
+        ("--frame-interval", "0", "a whole number of at least 1"),
+        ("--hold-frames", "-1", "a whole number of at least 1"),
+        ("--average-frames", "1.5", "a whole number of at least 1"),
+        ("--top", "-1", "a whole number of at least 1"),
+        ("--top", "0", "a whole number of at least 1"),
+        ("--every", "-1", "a number of seconds of at least 0"),
+        ("--every", "nan", "a number of seconds of at least 0"),
+        ("--give-up", "0", "a number of seconds above 0"),
+        ("--give-up", "inf", "a number of seconds above 0"),
+    ],
+)
+def test_stream_refuses_numbers_that_mean_nothing(capsys, option, value, rule):
+    with pytest.raises(SystemExit, match="2"):
+        stream.main(["--weights", "w.pt", "--source", "0", option, value])
+    assert f"argument {option}: must be {rule}, got {value}" in capsys.readouterr().err
+
+
+def test_stream_writes_no_video_over_its_source(folder, tmp_path, capsys):
+    video = write_video(tmp_path / "self.mp4", 9)
+    content = video.read_bytes()
+    for source in (str(video), f"file:{video}"):
+        command = ["--weights", "not/read.pt", "--source", source, "--annotate", str(video)]
+        assert stream.main(command) == 2
+        assert f"error: {video} is the input: give another name." in capsys.readouterr().err
+    assert video.read_bytes() == content
+
+
+def test_stream_refuses_a_video_of_another_kind_before_it_works(capsys):
+    assert stream.main(["--weights", "not/read.pt", "--source", "0", "--annotate", "a.webm"]) == 2
+    assert "a.webm: the video is written as H.264" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt, 0), (VideoError("broken"), 2)])
+def test_ctrl_c_ends_the_annotated_video_and_an_error_leaves_the_old_one(
+    folder, tmp_path, monkeypatch, error, code
+):
+    def end_at_the_third(self, frame):
+        if frame.index == 2:
+            raise error
+        return classify(self, frame)
+
+    classify = LiveClassifier.__call__
+    monkeypatch.setattr(LiveClassifier, "__call__", end_at_the_third)
+    out = tmp_path / "keep.mp4"
+    out.write_bytes(b"old")
+    source = str(folder / "clips" / "a.mp4")
+    command = ["--weights", str(folder / "online.pt"), "--source", source, "--annotate", str(out)]
+    assert stream.main(command) == code
+    assert [path.name for path in tmp_path.iterdir()] == ["keep.mp4"]
+    if code:
+        assert out.read_bytes() == b"old"
+    else:
+        assert len(sequential_frames(out)) == 2

@@ -67,6 +67,8 @@ def open_source(source: str) -> av.container.InputContainer:
 
 def _open(source: str) -> av.container.InputContainer:
     if source == STANDARD_INPUT:
+        if sys.stdin is None:
+            raise VideoError("-: standard input is closed. Send a video, e.g. ffmpeg -i ... -f mpegts -.")
         # Past Python's buffer: a read that never returns would hold its lock when the program ends.
         return av.open(getattr(sys.stdin.buffer, "raw", sys.stdin.buffer), mode="r")
     if is_camera(source):
@@ -154,6 +156,7 @@ class FrameStream:
     Attributes:
         fps: Frames per second, as the source tells it; 0.0 where it does not.
         num_dropped: Frames of a camera that were dropped.
+        is_given_up: Whether the stream ended because nothing came any more.
 
     Raises:
         VideoError: If the source cannot be opened, or does not answer.
@@ -164,12 +167,15 @@ class FrameStream:
     ) -> None:
         self.source = source
         self.num_dropped = 0
+        self.is_given_up = False
         self._say = say
         self._stall_seconds = stall_seconds
         self._give_up_seconds = give_up_seconds
         self._is_live = is_camera(source)
-        self._answer: queue.Queue[float | VideoError] = queue.Queue()
-        self._queue: queue.Queue[StreamedFrame | None] = queue.Queue(maxsize=1 if self._is_live else 4)
+        self._answer: queue.Queue[float | Exception] = queue.Queue()
+        self._queue: queue.Queue[StreamedFrame | Exception | None] = queue.Queue(
+            maxsize=1 if self._is_live else 4
+        )
         self._closed = threading.Event()
         # A daemon: a read of a stalled source cannot be interrupted.
         self._thread = threading.Thread(target=self._read, daemon=True)
@@ -177,17 +183,20 @@ class FrameStream:
         answer = self._wait(self._answer)
         if not isinstance(answer, float):
             self._closed.set()
-            raise answer or VideoError(f"{source}: does not answer.")
+            raise VideoError(f"{source}: does not answer.") if answer is None else self._told(answer)
         self.fps = answer
 
     def _read(self) -> None:
-        """Answer with the frame rate or the error of opening; then queue the frames, and at last ``None``."""
+        """Send the frame rate, the frames, and at last ``None``; in place of any of them, an error."""
         try:
-            container = open_source(self.source)
-        except VideoError as error:
+            self._send()
+        except Exception as error:
+            # Whichever of the two is waited for.
             self._answer.put(error)
-            return
-        with container:
+            self._put(error)
+
+    def _send(self) -> None:
+        with open_source(self.source) as container:
             stream = container.streams.best("video")
             assert stream is not None
             self._answer.put(float(stream.average_rate or stream.guessed_rate or 0))
@@ -197,8 +206,8 @@ class FrameStream:
                 self._put(frame)
         self._put(None)
 
-    def _put(self, item: StreamedFrame | None) -> None:
-        if self._is_live and item is not None:
+    def _put(self, item: StreamedFrame | Exception | None) -> None:
+        if self._is_live and isinstance(item, StreamedFrame):
             with contextlib.suppress(queue.Empty):
                 self._queue.get_nowait()
                 self.num_dropped += 1
@@ -208,9 +217,24 @@ class FrameStream:
                 return
 
     def __iter__(self) -> Iterator[StreamedFrame]:
-        """Yield frames until the source ends or is given up."""
+        """Yield frames until the source ends or is given up.
+
+        Raises:
+            VideoError: If the source cannot be read on.
+        """
         while (frame := self._wait(self._queue)) is not None:
+            if isinstance(frame, Exception):
+                raise self._told(frame)
             yield frame
+
+    def _told(self, error: Exception) -> Exception:
+        """Return what an error of the reading thread is to the user."""
+        # A pipe that broke is that of the results: what happens to the source is written there too.
+        if isinstance(error, (VideoError, BrokenPipeError)):
+            return error
+        told = VideoError(f"{self.source}: reading it broke off ({type(error).__name__}: {error}).")
+        told.__cause__ = error
+        return told
 
     def _wait(self, items: "queue.Queue[_Item]") -> "_Item | None":
         """Wait for the next item, and say so if it takes long; ``None`` if it takes too long."""
@@ -222,6 +246,7 @@ class FrameStream:
             except queue.Empty:
                 waited = until
             if waited >= self._give_up_seconds:
+                self.is_given_up = True
                 self._say(f"nothing came for {waited:g} s: given up")
                 return None
             self._say(f"nothing came for {waited:g} s: waiting")

@@ -4,10 +4,13 @@
     ffmpeg -i rtsp://... -f mpegts - | python -m tsn_tsm_plugin.tools.stream --weights W --source - --json
     python -m tsn_tsm_plugin.tools.stream --weights W --source match.mp4 --annotate annotated.mp4
 
-The weights must be of a network with the causal shift (TSM.CAUSAL True). Ctrl-C ends it.
+The weights must be of a network with the causal shift (TSM.CAUSAL True). Ctrl-C ends it, and the annotated
+video is then whole. Exit code: 0 at the end of the source or after Ctrl-C, 1 if the source fell silent and
+was given up, 2 after an error.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import statistics
@@ -16,6 +19,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from tsn_tsm_plugin.tools.arguments import count, seconds
 from tsn_tsm_plugin.tools.command import run_command
 from tsn_tsm_plugin.tools.trained_command import add_weights_arguments, load_from_arguments
 
@@ -23,12 +27,19 @@ if TYPE_CHECKING:
     from tsn_tsm_plugin.data.frame_stream import FrameStream
     from tsn_tsm_plugin.engine.live import LiveClassifier, LiveScores
     from tsn_tsm_plugin.engine.trained import TrainedModel
+    from tsn_tsm_plugin.engine.video_writer import VideoWriter
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; return its exit code."""
+    """Run the command line; return its exit code, 1 if the source fell silent and was given up."""
     args = _parser().parse_args(argv)
-    return run_command(lambda: _stream(args))
+    is_given_up = False
+
+    def work() -> None:
+        nonlocal is_given_up
+        is_given_up = _stream(args)
+
+    return run_command(work) or int(is_given_up)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -39,32 +50,46 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--source", required=True, metavar="FILE|INDEX|-", help="file, camera, or stdin")
     parser.add_argument("--json", action="store_true", help="one JSON object per line")
     parser.add_argument("--annotate", default="", metavar="OUT.mp4", help="write the video with its scores")
-    parser.add_argument("--top", type=int, default=3, metavar="K", help="classes to show (default: 3)")
+    parser.add_argument("--top", type=count(), default=3, metavar="K", help="classes to show (default: 3)")
     parser.add_argument(
-        "--frame-interval", type=int, default=1, metavar="N", help="look at every N-th frame (default: 1)"
+        "--frame-interval", type=count(), default=1, metavar="N", help="look at every N-th frame (default: 1)"
     )
     parser.add_argument(
-        "--average-frames", type=int, default=8, metavar="N", help="mean of the last N scores (default: 8)"
+        "--average-frames",
+        type=count(),
+        default=8,
+        metavar="N",
+        help="mean of the last N scores (default: 8)",
     )
     parser.add_argument(
-        "--hold-frames", type=int, default=2, metavar="N", help="a class must lead N times (default: 2)"
+        "--hold-frames", type=count(), default=2, metavar="N", help="a class must lead N times (default: 2)"
     )
     parser.add_argument(
-        "--every", type=float, default=1.0, metavar="SECONDS", help="between two lines of text (default: 1)"
+        "--every",
+        type=seconds(zero=True),
+        default=1.0,
+        metavar="SECONDS",
+        help="between two lines of text (default: 1)",
     )
     parser.add_argument(
-        "--give-up", type=float, default=30.0, metavar="SECONDS", help="end after no frame for so long"
+        "--give-up",
+        type=seconds(),
+        default=30.0,
+        metavar="SECONDS",
+        help="end with exit code 1 after no frame for so long (default: 30)",
     )
     return parser
 
 
-def _stream(args: argparse.Namespace) -> None:
+def _stream(args: argparse.Namespace) -> bool:
+    """Do what the arguments ask for, and return whether the source was given up."""
     # Imported after the arguments: --help and mistakes need not wait for torch.
     from tsn_tsm_plugin.data.frame_stream import FrameStream
     from tsn_tsm_plugin.engine.live import LiveClassifier
     from tsn_tsm_plugin.log import setup_logging
 
     setup_logging(rank=1)  # Warnings alone: standard output is for the results.
+    _check_output(args)
     trained = load_from_arguments(args)
     classify = LiveClassifier(
         trained,
@@ -73,41 +98,61 @@ def _stream(args: argparse.Namespace) -> None:
         frame_interval=args.frame_interval,
     )
     report = _Reporter(trained, is_json=args.json, count=args.top, every=args.every)
-    with FrameStream(args.source, report.say, give_up_seconds=args.give_up) as source:
+    with (
+        FrameStream(args.source, report.say, give_up_seconds=args.give_up) as source,
+        _writer(args, source) as writer,
+    ):
         try:
-            _run(args, trained, source, classify, report)
+            _run(trained, source, classify, report, writer)
         except KeyboardInterrupt:
             report.say("ended by Ctrl-C")
         except BrokenPipeError:
             # Whoever read the results has left, as `head` does; Python would complain once more at its end.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        report.sum_up(classify, source)
+    report.sum_up(classify, source)
+    return source.is_given_up
+
+
+def _check_output(args: argparse.Namespace) -> None:
+    """Refuse a video that could not be written, or would be written over the source, before the work."""
+    from tsn_tsm_plugin.data.frame_stream import STANDARD_INPUT
+    from tsn_tsm_plugin.engine.atomic import check_is_no_input
+    from tsn_tsm_plugin.engine.video_writer import check_video_name
+
+    if args.annotate:
+        check_video_name(args.annotate)
+        is_piped = args.source == STANDARD_INPUT
+        # A number without a standard input would be that of any other file.
+        descriptors = [0] if is_piped and sys.stdin is not None else []
+        check_is_no_input(args.annotate, descriptors if is_piped else [args.source])
+
+
+def _writer(
+    args: argparse.Namespace, source: "FrameStream"
+) -> "contextlib.AbstractContextManager[VideoWriter | None]":
+    from tsn_tsm_plugin.engine.video_writer import VideoWriter
+
+    return VideoWriter(args.annotate, fps=source.fps) if args.annotate else contextlib.nullcontext()
 
 
 def _run(
-    args: argparse.Namespace,
     trained: "TrainedModel",
     source: "FrameStream",
     classify: "LiveClassifier",
     report: "_Reporter",
+    writer: "VideoWriter | None",
 ) -> None:
     from tsn_tsm_plugin.engine.live import LiveOverlay
-    from tsn_tsm_plugin.engine.video_writer import VideoWriter
 
-    writer = VideoWriter(args.annotate, fps=source.fps) if args.annotate else None
     overlay = LiveOverlay(trained.class_names, fps=source.fps)
     scores: LiveScores | None = None
-    try:
-        for frame in source:
-            fresh = classify(frame)
-            if fresh is not None:
-                scores = fresh
-                report.show(scores)
-            if writer is not None and scores is not None:
-                writer.write(overlay.draw(frame, scores))
-    finally:
-        if writer is not None:
-            writer.close()
+    for frame in source:
+        fresh = classify(frame)
+        if fresh is not None:
+            scores = fresh
+            report.show(scores)
+        if writer is not None and scores is not None:
+            writer.write(overlay.draw(frame, scores))
 
 
 class _Reporter:

@@ -87,6 +87,14 @@ def test_standard_input_that_is_no_video_is_refused_with_what_would_do(monkeypat
         FrameStream("-", print)
 
 
+def test_standard_input_that_is_closed_is_told_at_once(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    words: list[str] = []
+    with pytest.raises(VideoError, match="-: standard input is closed. Send a video"):
+        FrameStream("-", words.append)
+    assert not words
+
+
 class Source:
     """Frames that come when the test lets them."""
 
@@ -112,11 +120,48 @@ class Source:
         self.hold.wait(10)
 
 
+def test_an_error_of_the_thread_on_opening_is_raised_at_once(monkeypatch):
+    def fail(source):
+        raise AttributeError("no such thing")
+
+    monkeypatch.setattr(frame_stream, "open_source", fail)
+    words: list[str] = []
+    with pytest.raises(VideoError, match=r"file: reading it broke off \(AttributeError: no such thing\)"):
+        FrameStream("file", words.append)
+    assert not words
+
+
+@pytest.mark.parametrize("name", ["file", "0"])
+@pytest.mark.parametrize(
+    ("error", "raised", "message"),
+    [
+        (MemoryError("too large"), VideoError, r"reading it broke off \(MemoryError: too large\)"),
+        (VideoError("said already"), VideoError, "^said already$"),
+        (BrokenPipeError("of the results"), BrokenPipeError, "of the results"),
+    ],
+)
+def test_an_error_of_the_thread_on_the_way_is_raised_after_the_frames(
+    monkeypatch, name, error, raised, message
+):
+    def frames():
+        yield StreamedFrame(0, 0.0, np.zeros((2, 2, 3), np.uint8))
+        raise error
+
+    Source(monkeypatch, 1)
+    monkeypatch.setattr(frame_stream, "iterate_frames", lambda container, say: frames())
+    seen = []
+    with FrameStream(name, print) as stream, pytest.raises(raised, match=message):
+        for frame in stream:
+            seen.append(frame.index)
+    assert seen == [0] and not stream.is_given_up
+
+
 def test_a_source_that_stalls_is_said_to_and_given_up_in_the_end(monkeypatch):
     words: list[str] = []
     source = Source(monkeypatch, 1)
     with FrameStream("file", words.append, stall_seconds=0.02, give_up_seconds=0.1) as stream:
         assert len(list(stream)) == 1
+        assert stream.is_given_up
         source.hold.set()
     assert words == [
         "nothing came for 0.02 s: waiting",
@@ -154,4 +199,4 @@ def test_a_file_drops_no_frame(monkeypatch):
     source.hold.set()
     with FrameStream("file", print) as stream:
         assert [frame.index for frame in stream] == list(range(20))
-        assert stream.num_dropped == 0
+        assert stream.num_dropped == 0 and not stream.is_given_up
