@@ -34,7 +34,7 @@ def get_logger(name: str) -> logging.Logger:
     return logging.getLogger(name)
 
 
-def setup_logging(path: Path | str | None = None, *, rank: int = 0) -> None:
+def setup_logging(path: Path | str | None = None, *, rank: int = 0, quiet: bool = False) -> None:
     """Send the library's records to the terminal and to a file.
 
     Calling it again replaces what an earlier call set up, so that two runs of one process do not write into
@@ -44,12 +44,13 @@ def setup_logging(path: Path | str | None = None, *, rank: int = 0) -> None:
     Args:
         path: File that records are appended to; its folder must exist. ``None`` writes to the terminal alone.
         rank: Rank of this process. Ranks above 0 show warnings and errors only, and write no file.
+        quiet: Show warnings and errors only, as commands do whose standard output is for their results.
     """
     root = logging.getLogger(_ROOT)
     for handler in list(root.handlers):
         root.removeHandler(handler)
         handler.close()
-    root.setLevel(logging.INFO if rank == 0 else logging.WARNING)
+    root.setLevel(logging.INFO if rank == 0 and not quiet else logging.WARNING)
     root.propagate = False
     handlers: list[logging.Handler] = [_TerminalHandler(sys.stderr)]
     if path is not None and rank == 0:

@@ -33,9 +33,12 @@ def write_atomically(path: Path, *, binary: bool = False, cure: str = OF_A_RUN) 
     Raises:
         RunFolderError: If the disk is full or the folder cannot be written.
     """
-    with replace_when_whole(path, cure=cure) as temporary:
-        with temporary.open("wb" if binary else "w", encoding=None if binary else "utf-8") as file:
-            yield file
+    mode, encoding = ("wb", None) if binary else ("w", "utf-8")
+    with (
+        replace_when_whole(path, cure=cure) as temporary,
+        temporary.open(mode, encoding=encoding) as file,
+    ):
+        yield file
 
 
 @contextlib.contextmanager

@@ -66,7 +66,7 @@ def _export(args: argparse.Namespace) -> None:
     )
     from tsn_tsm_plugin.log import setup_logging
 
-    setup_logging(rank=1)  # Warnings alone: standard output is for the result.
+    setup_logging(quiet=True)
     args.device = "cpu"
     out = args.out or Path("model" + SUFFIXES[args.format])
     check_export_name(out, form=args.format)

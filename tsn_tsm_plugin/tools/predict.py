@@ -65,7 +65,7 @@ def _predict(args: argparse.Namespace) -> int:
     from tsn_tsm_plugin.engine.progress import with_bar
     from tsn_tsm_plugin.log import setup_logging
 
-    setup_logging(rank=1)  # Warnings alone: standard output is for the results.
+    setup_logging(quiet=True)
     _check_outputs(args)
     videos = find_videos(args.videos)
     trained = load_from_arguments(args)

@@ -37,7 +37,7 @@ def _share(args: argparse.Namespace) -> None:
     from tsn_tsm_plugin.engine.share import results_of, share
     from tsn_tsm_plugin.log import setup_logging
 
-    setup_logging(rank=1)  # Warnings alone: standard output is for the result.
+    setup_logging(quiet=True)
     if not args.out.strip("/"):
         raise ConfigError(f"--out must name a folder for the files, got {args.out!r}.")
     trained = load_from_arguments(args)

@@ -88,7 +88,7 @@ def _stream(args: argparse.Namespace) -> bool:
     from tsn_tsm_plugin.engine.live import LiveClassifier
     from tsn_tsm_plugin.log import setup_logging
 
-    setup_logging(rank=1)  # Warnings alone: standard output is for the results.
+    setup_logging(quiet=True)
     _check_output(args)
     trained = load_from_arguments(args)
     classify = LiveClassifier(
