@@ -3,6 +3,7 @@
 import importlib
 import io
 import json
+import signal
 import subprocess
 import sys
 import types
@@ -16,6 +17,7 @@ from support.videos import numbered_frames, sequential_frames, write_video
 
 from tsn_tsm_plugin import VideoReader, segment_indices
 from tsn_tsm_plugin.engine.live import LiveClassifier
+from tsn_tsm_plugin.engine.predict_videos import VideoPredictor
 from tsn_tsm_plugin.engine.trained import load_trained
 from tsn_tsm_plugin.engine.windows import normalizer
 from tsn_tsm_plugin.errors import VideoError
@@ -141,12 +143,79 @@ def test_videos_of_one_name_in_two_folders_get_files_of_their_own(folder, tmp_pa
     assert sorted(path.name for path in out.parent.iterdir()) == ["a-2.seen.png", "a.seen.png"]
 
 
+def test_a_number_that_is_given_is_one_that_no_video_has_by_name(folder, tmp_path):
+    clip = (folder / "clips" / "a.mp4").read_bytes()
+    for name in ("1/a", "2/a", "3/a-2"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / f"{name}.mp4").write_bytes(clip)
+    out = tmp_path / "new" / "seen.png"
+    assert predict.main(["--weights", str(folder / "offline.pt"), str(tmp_path), "--explain", str(out)]) == 0
+    names = ["a-2-2.seen.png", "a-2.seen.png", "a.seen.png"]
+    assert sorted(path.name for path in out.parent.iterdir()) == names
+
+
+def test_what_was_predicted_before_ctrl_c_is_printed(folder, capsys, monkeypatch):
+    call = VideoPredictor.__call__
+
+    def interrupted(self, path):
+        if path.endswith("b.mp4"):
+            raise KeyboardInterrupt
+        return call(self, path)
+
+    monkeypatch.setattr(VideoPredictor, "__call__", interrupted)
+    command = ["--weights", str(folder / "offline.pt"), str(folder / "clips"), "--format", "json"]
+    assert predict.main(command) == 130
+    assert [row["video"].rpartition("/")[2] for row in json.loads(capsys.readouterr().out)] == ["a.mp4"]
+
+
+def test_predict_ends_quietly_where_nobody_reads_what_it_prints(folder):
+    command = [sys.executable, "-m", "tsn_tsm_plugin.tools.predict", "--weights", str(folder / "offline.pt")]
+    with subprocess.Popen(
+        [*command, str(folder / "clips")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        process.stdout.close()
+        said = process.stderr.read()
+        assert process.wait(60) == 128 + signal.SIGPIPE, said
+    assert "Error" not in said
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--top", "0"], "argument --top: must be a whole number of at least 1, got 0"),
+        (["--top", "many"], "argument --top: must be a whole number of at least 1, got many"),
+        (["--stride", "inf"], "argument --stride: must be a number of seconds above 0, got inf"),
+        (["--stride", "0"], "argument --stride: must be a number of seconds above 0, got 0"),
+        (["--window", "nan"], "argument --window: must be a number of seconds of at least 0, got nan"),
+        (["--window", "-1"], "argument --window: must be a number of seconds of at least 0, got -1"),
+    ],
+)
+def test_numbers_out_of_range_are_refused_by_option(capsys, options, message):
+    with pytest.raises(SystemExit, match="2"):
+        predict.main(["--weights", "w.pt", "clips", *options])
+    assert message in capsys.readouterr().err
+
+
+def test_no_output_takes_the_place_of_an_input(folder, tmp_path, capsys):
+    video = tmp_path / "mine.mp4"
+    video.write_bytes((folder / "clips" / "a.mp4").read_bytes())
+    before = video.read_bytes()
+    (tmp_path / "other").symlink_to(tmp_path)
+    command = ["--weights", str(folder / "offline.pt"), str(video)]
+    assert predict.main([*command, "--annotate", str(tmp_path / "other" / "mine.mp4")]) == 2
+    assert "is the input" in capsys.readouterr().err
+    assert video.read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--explain", "seen.foo"], "--explain must be a picture such as OUT.png, got seen.foo"),
         (["--features", "features.json"], "--features must be a file OUT.npy, got features.json"),
         (["--annotate", "/dev/null/out.mp4"], "/dev/null: this folder cannot be made"),
+        (["--annotate", "out.webm"], "out.webm"),
+        (["--annotate", "out.txt"], "out.txt"),
+        (["--device", "meta"], "--device must be one that is there"),
         (
             ["--device", "cuda:77"],
             "--device must be one that is there, such as cpu, cuda or cuda:1, got cuda:77",
@@ -317,3 +386,10 @@ def test_ctrl_c_ends_the_annotated_video_and_an_error_leaves_the_old_one(
         assert out.read_bytes() == b"old"
     else:
         assert len(sequential_frames(out)) == 2
+
+
+def test_a_folder_is_no_name_of_an_output(folder, tmp_path, capsys):
+    (tmp_path / "dir.npy").mkdir()
+    command = ["--weights", str(folder / "offline.pt"), str(folder / "clips")]
+    assert predict.main([*command, "--features", str(tmp_path / "dir.npy")]) == 2
+    assert "dir.npy is a folder: give the name of a file to write" in capsys.readouterr().err

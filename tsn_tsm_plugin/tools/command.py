@@ -1,6 +1,7 @@
 """What the commands share: the arguments that name a recipe, and errors of users in one line."""
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -51,10 +52,16 @@ def run_command(work: Callable[[], object]) -> int:
     """Do the work of a command and return its exit code.
 
     Returns:
-        0; 2 after an error that the user can mend, told in a line on stderr; 128 + 2 after Ctrl-C.
+        0; 2 after an error that the user can mend, told in a line on stderr; 128 plus the number of the
+        signal after Ctrl-C, or when whoever read the output has left, as `head` does.
     """
     try:
         work()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python would write what it still holds at its end, and complain once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except USER_ERRORS as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

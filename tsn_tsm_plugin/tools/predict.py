@@ -9,13 +9,14 @@ features are taken, in windows of that length, one after the other, so that it m
 """
 
 import argparse
+import itertools
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tsn_tsm_plugin.errors import ConfigError
+from tsn_tsm_plugin.tools.arguments import count, seconds
 from tsn_tsm_plugin.tools.command import run_command
 from tsn_tsm_plugin.tools.trained_command import add_weights_arguments, load_from_arguments
 
@@ -41,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("videos", nargs="+", metavar="VIDEO", help="file, folder or pattern")
     add_weights_arguments(parser)
-    parser.add_argument("--top", type=int, default=5, metavar="K", help="classes per video (default: 5)")
+    parser.add_argument("--top", type=count(), default=5, metavar="K", help="classes per video (default: 5)")
     parser.add_argument("--format", default="table", choices=("table", "json", "csv"), help="of the output")
     parser.add_argument("--annotate", default="", metavar="OUT.mp4", help="write the video with its scores")
     parser.add_argument("--explain", default="", metavar="OUT.png", help="write where the network looked")
@@ -52,15 +53,27 @@ def _parser() -> argparse.ArgumentParser:
         choices=("clip", "frame"),
         help="clip: one row per window (W, C); frame: each frame looked at (W, T, C)",
     )
-    parser.add_argument("--window", type=float, default=4.0, metavar="SECONDS", help="0: the whole video")
-    parser.add_argument("--stride", type=float, default=0.5, metavar="SECONDS", help="between two windows")
+    parser.add_argument(
+        "--window",
+        type=seconds(zero=True),
+        default=4.0,
+        metavar="SECONDS",
+        help="0: the whole video",
+    )
+    parser.add_argument(
+        "--stride",
+        type=seconds(),
+        default=0.5,
+        metavar="SECONDS",
+        help="between two windows",
+    )
     return parser
 
 
 def _predict(args: argparse.Namespace) -> int:
     """Do what the arguments ask for, and return how many videos could not be read."""
     # Imported after the arguments: --help and mistakes need not wait for torch.
-    from tsn_tsm_plugin.engine.predict_videos import VideoPredictor, find_videos
+    from tsn_tsm_plugin.engine.predict_videos import VideoPrediction, VideoPredictor, find_videos
     from tsn_tsm_plugin.engine.prediction_report import format_predictions
     from tsn_tsm_plugin.engine.progress import with_bar
     from tsn_tsm_plugin.log import setup_logging
@@ -68,10 +81,16 @@ def _predict(args: argparse.Namespace) -> int:
     setup_logging(quiet=True)
     _check_outputs(args)
     videos = find_videos(args.videos)
+    _check_inputs_stay(args, videos)
     trained = load_from_arguments(args)
     predict = VideoPredictor(trained)
-    predictions = [predict(path) for path in with_bar(videos, "predict", total=len(videos), shown=True)]
-    print(format_predictions(predictions, trained, count=args.top, form=args.format))
+    predictions: list[VideoPrediction] = []
+    try:
+        for path in with_bar(videos, "predict", total=len(videos), shown=True):
+            predictions.append(predict(path))
+    finally:  # After Ctrl-C, too: hours of work are not lost.
+        if predictions:
+            print(format_predictions(predictions, trained, count=args.top, form=args.format))
     readable = [prediction.path for prediction in predictions if not prediction.error]
     for path, prefix in zip(readable, _prefixes(readable), strict=True):
         _write_files(args, trained, path, prefix)
@@ -82,46 +101,72 @@ def _check_outputs(args: argparse.Namespace) -> None:
     """Make the folders of the files to write, before there is anything to lose."""
     from PIL import Image
 
+    from tsn_tsm_plugin.engine.video_writer import check_video_name
+
     if args.features and not args.features.endswith(".npy"):
         raise ConfigError(f"--features must be a file OUT.npy, got {args.features}.")
     if args.explain and Path(args.explain).suffix.lower() not in Image.registered_extensions():
         raise ConfigError(f"--explain must be a picture such as OUT.png, got {args.explain}.")
-    for folder in {Path(out).parent for out in (args.annotate, args.explain, args.features) if out}:
+    if args.annotate:
+        check_video_name(args.annotate)
+    for name in _outputs(args):
+        if Path(name).is_dir():
+            raise ConfigError(f"{name} is a folder: give the name of a file to write.")
+        folder = Path(name).parent
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(f"{folder}: this folder cannot be made ({error.strerror}).") from error
 
 
+def _outputs(args: argparse.Namespace) -> list[str]:
+    return [out for out in (args.annotate, args.explain, args.features) if out]
+
+
+def _check_inputs_stay(args: argparse.Namespace, videos: Sequence[str]) -> None:
+    from tsn_tsm_plugin.engine.atomic import check_is_no_input
+
+    for name in _outputs(args):
+        for prefix in _prefixes(videos):
+            check_is_no_input(_with_prefix(name, prefix), videos)
+
+
 def _prefixes(paths: Sequence[str]) -> list[str]:
     """Return what the names of each video's files begin with: nothing for one video alone, or its own name.
 
-    Where videos in several folders have one name, the later ones are numbered.
+    Where videos have one name, the later ones are numbered.
     """
     if len(paths) == 1:
         return [""]
-    seen: Counter[str] = Counter()
-    prefixes = []
+    prefixes: list[str] = []
     for stem in (Path(path).stem for path in paths):
-        seen[stem] += 1
-        prefixes.append(f"{stem}." if seen[stem] == 1 else f"{stem}-{seen[stem]}.")
+        names = itertools.chain([f"{stem}."], (f"{stem}-{number}." for number in itertools.count(2)))
+        prefixes.append(next(name for name in names if name not in prefixes))
     return prefixes
 
 
+def _with_prefix(name: str, prefix: str) -> Path:
+    return Path(name).with_name(prefix + Path(name).name)
+
+
 def _write_files(args: argparse.Namespace, trained: "TrainedModel", video_path: str, prefix: str) -> None:
+    from PIL import Image
+
+    from tsn_tsm_plugin.engine.atomic import ELSEWHERE, write_atomically
     from tsn_tsm_plugin.engine.explain import explain_video
     from tsn_tsm_plugin.engine.long_video import LongVideo
 
-    def out(name: str) -> Path:
-        return Path(name).with_name(prefix + Path(name).name)
-
     if args.explain:
-        explain_video(trained, video_path).save(out(args.explain))
+        picture = _with_prefix(args.explain, prefix)
+        kind = Image.registered_extensions()[picture.suffix.lower()]
+        with write_atomically(picture, binary=True, cure=ELSEWHERE) as file:
+            explain_video(trained, video_path).save(file, kind)
     if args.annotate or args.features:
         video = LongVideo(trained, video_path, window=args.window, stride=args.stride)
-        course = video.score(features=out(args.features) if args.features else None, of=args.features_of)
+        features = _with_prefix(args.features, prefix) if args.features else None
+        course = video.score(features=features, of=args.features_of)
         if args.annotate:
-            video.annotate(course, out(args.annotate))
+            video.annotate(course, _with_prefix(args.annotate, prefix))
 
 
 if __name__ == "__main__":
