@@ -3,6 +3,8 @@
 import pytest
 
 from tsn_tsm_plugin import load_cfg
+from tsn_tsm_plugin.config.mmaction_recipe import convert_settings
+from tsn_tsm_plugin.config.python_literals import read_literals
 from tsn_tsm_plugin.tools import convert_config
 
 BASE_0X = """
@@ -144,7 +146,7 @@ def test_what_was_not_carried_over_is_said_and_stands_on_top_of_the_recipe(tmp_p
     for place in (said, text.replace("\n# ", " ")):
         assert "GreenScreen" in place and "my_own_thing.depth = 7" in place
         assert "schedule.py is not there" in place and "8 GPUs with 6 videos each" in place
-    assert "work_dir" not in said
+    assert "left out, being about how and where a run goes: work_dir" in said
     assert text.startswith("# Converted from leaf.py.\n")
 
 
@@ -168,6 +170,143 @@ def test_a_recipe_that_still_has_faults_is_written_with_them_said(tmp_path, caps
     printed = capsys.readouterr()
     assert "TEST_CROP_SIZE: 320" in printed.out
     assert "DATA.TEST_CROP_SIZE must be at most DATA.TEST_SHORT_SIDE" in printed.err
+
+
+def test_pretrained_true_is_the_default_of_the_library_it_comes_from(tmp_path):
+    for backbone, name, weights in (
+        ("torchvision.densenet161", "densenet161", "IMAGENET1K_V1"),
+        ("timm.swin_base_patch4_window7_224", "swin_base_patch4_window7_224", "default"),
+        ("timm.resnet50.a1_in1k", "timm/resnet50", "a1_in1k"),
+    ):
+        more = f"model['backbone'] = dict(type='{backbone}', pretrained=True)\n"
+        cfg, text = convert(tmp_path, {"leaf.py": LEAF_1X + more})
+        assert (cfg.MODEL.BACKBONE, cfg.MODEL.BACKBONE_WEIGHTS) == (name, weights)
+        assert "pretrained" not in text
+    more = "model['backbone'] = dict(type='ResNet', depth=50, pretrained=True)\n"
+    _, text = convert(tmp_path, {"leaf.py": LEAF_1X + more})
+    assert "# not carried over: model.backbone.pretrained = True" in text
+
+
+@pytest.mark.parametrize(
+    ("weights", "ours"),
+    [
+        ("torchvision://resnet50", "IMAGENET1K_V1"),
+        ("torchvision://resnet50.imagenet1k_v2", "IMAGENET1K_V2"),
+        ("https://download.pytorch.org/models/resnet50-11ad3fa6.pth", "IMAGENET1K_V2"),
+    ],
+)
+def test_the_version_of_torchvisions_weights_is_kept(tmp_path, weights, ours):
+    more = f"model['backbone'] = dict(type='ResNet', depth=50, pretrained='{weights}')\n"
+    assert convert(tmp_path, {"leaf.py": LEAF_1X + more})[0].MODEL.BACKBONE_WEIGHTS == ours
+
+
+def test_other_weights_of_the_same_network_are_said_to_be_others(tmp_path, capsys):
+    more = "model['backbone'] = dict(type='MobileNetV2', pretrained='mmcls://mobilenet_v2')\n"
+    cfg, _ = convert(tmp_path, {"leaf.py": LEAF_1X + more})
+    assert cfg.MODEL.BACKBONE_WEIGHTS == "IMAGENET1K_V1"
+    assert "changed: weights 'mmcls://mobilenet_v2' are OpenMMLab's own" in capsys.readouterr().err
+
+
+def test_a_warm_up_in_iterations_is_told_and_not_taken_for_epochs(tmp_path, capsys):
+    more = "param_scheduler = [dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=500)]\n"
+    cfg, _ = convert(tmp_path, {"leaf.py": LEAF_1X + more})
+    assert cfg.SOLVER.WARMUP_EPOCHS == 0.0
+    assert "LinearLR (start_factor=0.1, by_epoch=False, begin=0, end=500)" in capsys.readouterr().err
+
+
+def test_a_cosine_ends_where_theirs_does(tmp_path, capsys):
+    more = "param_scheduler = [dict(type='CosineAnnealingLR', T_max={}, eta_min=0.0001, by_epoch=True)]\n"
+    cfg, _ = convert(tmp_path, {"leaf.py": LEAF_1X + more.format(100)})
+    assert (cfg.SOLVER.LR_POLICY, cfg.SOLVER.COSINE_END_LR) == ("cosine", pytest.approx(0.01))
+    assert "param_scheduler" not in capsys.readouterr().err
+    convert(tmp_path, {"leaf.py": LEAF_1X + more.format(30)})
+    assert "not carried over: param_scheduler[0].T_max = 30" in capsys.readouterr().err
+
+
+def test_mixed_precision_accumulation_and_the_options_of_adamw_are_carried_over(tmp_path, capsys):
+    more = (
+        "optim_wrapper = dict(type='AmpOptimWrapper', dtype='bfloat16', accumulative_counts=4,\n"
+        "    optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.98), eps=1e-6),\n"
+        "    paramwise_cfg=dict(norm_decay_mult=0.0))\n"
+    )
+    cfg, _ = convert(tmp_path, {"leaf.py": LEAF_1X + more})
+    assert (cfg.TRAIN.MIXED_PRECISION, cfg.SOLVER.OPTIMIZING_METHOD) == ("bf16", "adamw")
+    assert (cfg.SOLVER.BETAS, cfg.SOLVER.WEIGHT_DECAY) == ((0.9, 0.98), 0.01)
+    # 8 GPUs with 32 clips each, 4 times.
+    assert (cfg.TRAIN.BATCH_SIZE, cfg.TRAIN.MAX_CLIPS_PER_FORWARD) == (1024, 32)
+    said = capsys.readouterr().err
+    assert "not carried over: optim_wrapper.optimizer.eps = 1e-06" in said
+    assert "not carried over: optim_wrapper.paramwise_cfg.norm_decay_mult = 0.0" in said
+    assert "changed: gradients of 4 forward passes add up there" in said
+
+
+def test_a_repeated_dataset_is_read_as_often_and_its_own_list_and_pipeline_are_found(tmp_path):
+    more = (
+        "train_dataloader['dataset'] = dict(type='RepeatDataset', times=3, dataset=dict(\n"
+        "    type='VideoDataset', ann_file='inner.txt',\n"
+        "    pipeline=[dict(type='CenterCrop', crop_size=(112, 112))]))\n"
+    )
+    cfg, text = convert(tmp_path, {"leaf.py": LEAF_1X.replace("train_pipeline", "tp") + more})
+    assert (cfg.TRAIN.NUM_REPEATS, cfg.DATA.TRAIN_LIST) == (3, "inner.txt")
+    assert (cfg.AUG.CROP, cfg.DATA.TRAIN_CROP_SIZE) == ("center", 112)
+
+
+def test_a_pipeline_that_is_named_and_not_the_datasets_own_is_to_be_checked(tmp_path, capsys):
+    more = "train_dataloader['dataset'] = dict(type='VideoDataset', pipeline=[dict(type='CenterCrop')])\n"
+    convert(tmp_path, {"leaf.py": LEAF_1X + more})
+    assert "train_pipeline was read, but the dataset names another" in capsys.readouterr().err
+
+
+def test_augmentation_of_another_strength_is_said_to_be_changed(tmp_path, capsys):
+    weaker = LEAF_1X.replace(
+        "dict(type='RandomResizedCrop')",
+        "dict(type='RandomResizedCrop', area_range=(0.5, 1.0)), dict(type='Flip', flip_ratio=0.2)",
+    )
+    cfg, _ = convert(tmp_path, {"leaf.py": weaker})
+    assert cfg.DATA.RANDOM_FLIP
+    said = capsys.readouterr().err
+    assert "not carried over: training step RandomResizedCrop.area_range = [0.5, 1.0]" in said
+    assert "changed: training step Flip.flip_ratio = 0.2; half of the clips are flipped" in said
+
+
+def test_what_a_config_leaves_out_is_what_theirs_would_be(tmp_path):
+    bare = (
+        "model = dict(backbone=dict(type='ResNet', depth=50), cls_head=dict(type='TSNHead', num_classes=5))\n"
+        "optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.1))\n"
+    )
+    cfg, _ = convert(tmp_path, {"leaf.py": bare})
+    assert (cfg.SOLVER.MOMENTUM, cfg.SOLVER.WEIGHT_DECAY) == (0.0, 0.0)
+    assert (cfg.MODEL.DROPOUT_RATE, cfg.MODEL.FC_INIT_STD) == (0.4, 0.01)
+
+
+def invent(value, path="", found=None):
+    """Put a key that nobody knows into every dictionary; return the values they got."""
+    found = [] if found is None else found
+    if isinstance(value, dict):
+        for name, each in list(value.items()):
+            invent(each, f"{path}.{name}", found)
+        value["invented"] = f"lost at {path or 'the top'}"
+        found.append(value["invented"])
+    elif isinstance(value, list):
+        for place, each in enumerate(value):
+            invent(each, f"{path}[{place}]", found)
+    return found
+
+
+@pytest.mark.parametrize(
+    "files", [{"base.py": BASE_0X + SCHEDULE_0X, "leaf.py": LEAF_0X}, {"leaf.py": LEAF_1X}]
+)
+def test_no_key_that_nobody_knows_is_lost_in_silence(tmp_path, files):
+    for name, text in files.items():
+        (tmp_path / name).write_text(text.replace("['model.py', 'schedule.py']", "['base.py']"))
+    literals = read_literals(tmp_path / "leaf.py")
+    # Helpers are said where they are used, and what a run looks like is named as a whole.
+    settings = {name: value for name, value in literals.settings.items() if name not in literals.helpers}
+    settings.pop("default_hooks", None)
+    invented = invent(settings)
+    said = " ".join(convert_settings(settings).notes)
+    assert len(invented) > 20 and [value for value in invented if value not in said] == []
+    assert settings == {}
 
 
 @pytest.mark.parametrize("name", ["missing.py"])
