@@ -309,7 +309,30 @@ def test_no_key_that_nobody_knows_is_lost_in_silence(tmp_path, files):
     assert settings == {}
 
 
-@pytest.mark.parametrize("name", ["missing.py"])
-def test_a_missing_config_is_named(tmp_path, capsys, name):
-    assert convert_config.main([str(tmp_path / name)]) == 2
-    assert "missing.py: cannot be read" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "leaf.py: cannot be read"),
+        ("_base_ = 3", "leaf.py: _base_ must be a path or a list of paths, got 3"),
+        ("_base_ = ['leaf.py']", r"leaf.py: its bases name each other in a circle (leaf.py -> leaf.py)"),
+        ("model = 'x'", "leaf.py: model must be a dictionary, got 'x'"),
+        ("train_pipeline = [3]", "leaf.py: train_pipeline must be a list of dictionaries, got [3]"),
+        (
+            "x = 1\nwrong = {[1]: 2}",
+            "leaf.py:2: Python itself could not run this line (unhashable type: 'list')",
+        ),
+    ],
+)
+def test_a_config_that_cannot_be_converted_is_named_in_one_line(tmp_path, capsys, text, message):
+    if text is not None:
+        (tmp_path / "leaf.py").write_text(text)
+    assert convert_config.main([str(tmp_path / "leaf.py")]) == 2
+    said = capsys.readouterr().err
+    assert message in said and said.count("\n") == 1
+
+
+def test_a_recipe_that_cannot_be_written_is_named(tmp_path, capsys):
+    (tmp_path / "leaf.py").write_text(LEAF_1X)
+    out = tmp_path / "nowhere" / "recipe.yaml"
+    assert convert_config.main([str(tmp_path / "leaf.py"), "--out", str(out)]) == 2
+    assert f"{out}: the recipe cannot be written (No such file or directory)" in capsys.readouterr().err

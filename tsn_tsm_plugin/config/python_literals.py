@@ -52,9 +52,17 @@ def read_literals(path: str | Path) -> LiteralConfig:
         ["...tsm.py:1: open('secret').read() would have to be run"]
 
     Raises:
-        ConfigError: If the file is missing or not Python. A missing base is only noted.
+        ConfigError: If the file is missing or not Python, or if bases name each other in a circle. A missing
+            base is only noted.
     """
-    path = Path(path)
+    return _read_file(Path(path), above=())
+
+
+def _read_file(path: Path, *, above: tuple[Path, ...]) -> LiteralConfig:
+    """Read a file whose settings those of the files ``above`` go over."""
+    if path.resolve() in above:
+        circle = " -> ".join(each.name for each in (*above[above.index(path.resolve()) :], path))
+        raise ConfigError(f"{path}: its bases name each other in a circle ({circle}). Take one {_BASE} out.")
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
     except OSError as error:
@@ -65,18 +73,24 @@ def read_literals(path: str | Path) -> LiteralConfig:
     for statement in tree.body:
         _read_statement(statement, own, path)
     merged = LiteralConfig(skipped=own.skipped, helpers=own.helpers)
-    bases = own.settings.pop(_BASE, [])
-    for base in [bases] if isinstance(bases, str) else bases:
-        base_path = path.parent / str(base)
+    for base in _bases(own.settings.pop(_BASE, []), path):
+        base_path = path.parent / base
         if not base_path.is_file():
             merged.skipped.append(f"{path}: the base {base} is not there; give it, or check the result")
             continue
-        read = read_literals(base_path)
+        read = _read_file(base_path, above=(*above, path.resolve()))
         merged.skipped += read.skipped
         merged.helpers |= read.helpers
         merged.settings = _merge(merged.settings, read.settings)
     merged.settings = _merge(merged.settings, own.settings)
     return merged
+
+
+def _bases(value: Any, path: Path) -> list[str]:
+    bases = [value] if isinstance(value, str) else value
+    if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
+        raise ConfigError(f"{path}: {_BASE} must be a path or a list of paths, got {value!r}. Mend it there.")
+    return bases
 
 
 def _read_statement(statement: ast.stmt, config: LiteralConfig, path: Path) -> None:
@@ -92,6 +106,10 @@ def _read_statement(statement: ast.stmt, config: LiteralConfig, path: Path) -> N
     except _NotLiteralError as error:
         config.skipped.append(f"{path}:{statement.lineno}: {error} would have to be run")
         return
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ConfigError(
+            f"{path}:{statement.lineno}: Python itself could not run this line ({error}). Mend it there."
+        ) from error
     source = ast.unparse(statement).splitlines()[0]
     config.skipped.append(f"{path}:{statement.lineno}: {source} would have to be run")
 

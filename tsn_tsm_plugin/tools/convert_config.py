@@ -32,15 +32,25 @@ def _convert(args: argparse.Namespace) -> None:
     from tsn_tsm_plugin.config.mmaction_recipe import convert_settings
     from tsn_tsm_plugin.config.python_literals import read_literals
     from tsn_tsm_plugin.config.write import recipe_text
+    from tsn_tsm_plugin.errors import ConfigError
 
     literals = read_literals(args.config)
-    recipe = convert_settings(literals.settings, num_gpus=args.num_gpus, helpers=literals.helpers)
+    try:
+        recipe = convert_settings(literals.settings, num_gpus=args.num_gpus, helpers=literals.helpers)
+    except ConfigError as error:
+        raise ConfigError(f"{args.config}: {error}") from error
     notes = [f"not read: {skipped}" for skipped in literals.skipped] + recipe.notes
     text, faults = recipe_text(recipe.values, title=f"Converted from {args.config.name}.", notes=notes)
     for line in [*notes, *faults]:
         print(line, file=sys.stderr)
     if args.out:
-        args.out.write_text(text, encoding="utf-8")
+        try:
+            args.out.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(
+                f"{args.out}: the recipe cannot be written ({error.strerror}). Give --out a file in a folder "
+                "that is there and can be written."
+            ) from error
     else:
         print(text, end="")
 
