@@ -107,8 +107,8 @@ def read_dump(path: Path) -> tuple[Predictions, list[str]]:
         The predictions and the class names.
 
     Raises:
-        CheckpointError: If the file is missing, damaged, of another kind, or a pickle of more than plain
-            values.
+        CheckpointError: If the file is missing, damaged, of another kind, a pickle of more than plain values,
+            or holds what no evaluation writes: no videos, labels of no class, scores that are no numbers.
     """
     try:
         if path.suffix == ".pkl":
@@ -124,7 +124,50 @@ def read_dump(path: Path) -> tuple[Predictions, list[str]]:
             f"{path} is not a dump of predictions, .pkl or .json ({type(error).__name__}: {error}). "
             "tools.evaluate --dump FILE writes one."
         ) from error
-    return Predictions(video_name=names, **columns), class_names
+    predictions = Predictions(video_name=names, **columns)
+    fault = _fault(predictions, class_names)
+    if fault:
+        raise CheckpointError(f"{path}: {fault}. Write the dump again with tools.evaluate --dump FILE.")
+    return predictions, class_names
+
+
+def _fault(predictions: Predictions, class_names: Any) -> str:
+    """Return the first rule that a dump breaks and how, or nothing."""
+    names, scores, logits, label = (
+        predictions.video_name,
+        predictions.scores,
+        predictions.view_logits,
+        predictions.label,
+    )
+    if not names:
+        return "must hold at least one video, got none"
+    for kind, given in (("class_names", class_names), ("video_name", names)):
+        if not isinstance(given, list) or not all(isinstance(name, str) for name in given):
+            return f"{kind} must be text, got {given!r:.80}"
+    num_classes = len(class_names)
+    if scores.ndim != 2 or scores.shape[1] != num_classes:
+        return f"every video must have a score for each of {num_classes} class names, got {_shape(scores)}"
+    if logits.ndim != 3 or logits.shape[2] != num_classes or not logits.shape[1]:
+        return f"every view must have a logit for each of {num_classes} class names, got {_shape(logits)}"
+    is_finite_B = scores.isfinite().all(1) & logits.isfinite().flatten(1).all(1)
+    if not is_finite_B.all():
+        worst = int(is_finite_B.int().argmin())
+        return f"scores and logits must be finite numbers; those of {names[worst]} are not"
+    if label.ndim == 2:
+        if label.shape[1] != num_classes or not ((label == 0) | (label == 1)).all():
+            return f"several labels must be 0 or 1 for each of {num_classes} class names, got {_shape(label)}"
+        return ""
+    if label.ndim != 1 or label.is_floating_point():
+        return f"a label must be the number of a class, got {label[0].tolist()!r}"
+    is_class_B = (label >= 0) & (label < num_classes)
+    if not is_class_B.all():
+        worst = int(is_class_B.int().argmin())
+        return f"labels must be in 0 to {num_classes - 1}, got {int(label[worst])} for {names[worst]}"
+    return ""
+
+
+def _shape(tensor: torch.Tensor) -> str:
+    return f"{len(tensor)} videos with {' x '.join(map(str, tensor.shape[1:])) or 'one'} number(s)"
 
 
 _COLUMNS = ("video_index", "label", "scores", "view_logits")

@@ -32,7 +32,8 @@ def combine(members: Sequence[Predictions], *, weights: Sequence[float], how: st
         that it can be a member of another.
 
     Raises:
-        ValueError: If the numbers of weights and members differ, or videos, labels or classes do.
+        ValueError: If the numbers of weights and members differ, or videos, labels or classes do, or if a
+            member has one video twice.
     """
     if len(weights) != len(members):
         raise ValueError(f"There must be one weight for each of {len(members)} dumps, got {len(weights)}.")
@@ -70,8 +71,13 @@ def _order_as(first: Predictions, other: Predictions, number: int) -> list[int]:
             f"has {other.scores.shape[1]}."
         )
     places = {name: place for place, name in enumerate(other.video_name)}
+    if len(places) != len(other):
+        twice = next(name for place, name in enumerate(other.video_name) if places[name] != place)
+        raise ValueError(
+            f"Videos are matched by name, so each must come once: number {number} has {twice} twice."
+        )
     missing = [name for name in first.video_name if name not in places]
-    if missing or len(places) != len(first):
+    if missing or len(places) > len(first):
         extra = [name for name in places if name not in set(first.video_name)]
         raise ValueError(
             f"All dumps must be of the same videos: number {number} lacks {len(missing)} of the first's and "

@@ -39,20 +39,38 @@ def _combine(args: argparse.Namespace) -> None:
 
     read = [read_dump(path) for path in args.dumps]
     class_names = read[0][1]
+    for path, (_, names) in zip(args.dumps, read, strict=True):
+        _check_same_classes(class_names, names, first=args.dumps[0], other=path)
     weights = args.weights or [1.0] * len(read)
     how = args.average or ("sigmoids" if read[0][0].label.ndim == 2 else "probabilities")
     try:
         ensemble = combine([member for member, _ in read], weights=weights, how=how)
+        each_alone = [combine([member], weights=[1.0], how=how) for member, _ in read]
         if args.dump:
             write_dump(ensemble, args.dump, class_names=class_names, view_average=how)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    for path, (member, _), weight in zip(args.dumps, read, weights, strict=True):
-        alone = combine([member], weights=[1.0], how=how)
+    for path, alone, weight in zip(args.dumps, each_alone, weights, strict=True):
         results = summarize(alone, class_names=class_names, view_average=how)
         print(f"{format_accuracies(results)}   {path} x {weight:g}")
     results = summarize(ensemble, class_names=class_names, view_average=how)
     print(f"{format_accuracies(results)}   all together, {len(ensemble)} videos")
+
+
+def _check_same_classes(ours: list[str], theirs: list[str], *, first: Path, other: Path) -> None:
+    from tsn_tsm_plugin.errors import ConfigError
+
+    if len(ours) != len(theirs):
+        raise ConfigError(
+            f"All dumps must have the same classes: {first} has {len(ours)}, {other} has {len(theirs)}. "
+            "Combine dumps of one label map."
+        )
+    for place, (our, their) in enumerate(zip(ours, theirs, strict=True)):
+        if our != their:
+            raise ConfigError(
+                f"All dumps must have the same classes in the same order: class {place} is {our!r} in "
+                f"{first} and {their!r} in {other}. Combine dumps of one label map."
+            )
 
 
 if __name__ == "__main__":

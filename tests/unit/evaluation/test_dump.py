@@ -2,6 +2,7 @@
 
 import csv
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,32 @@ def test_another_file_is_refused_by_name(tmp_path, content):
     path.write_text(content)
 
     with pytest.raises(CheckpointError, match=r"dump\.json is not a dump of predictions"):
+        read_dump(path)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "names", "message"),
+    [
+        ({"video_name": []}, NAMES, "must hold at least one video, got none"),
+        ({"label": torch.tensor([1, 2])}, NAMES, r"labels must be in 0 to 1, got 2 for b\.mp4"),
+        ({"label": torch.tensor([-1, 0])}, NAMES, r"labels must be in 0 to 1, got -1 for a\.mp4"),
+        ({"label": torch.tensor([0.5, 0.0])}, NAMES, r"a label must be the number of a class, got 0\.5"),
+        ({"label": torch.tensor([[1, 0], [2, 0]])}, NAMES, "several labels must be 0 or 1"),
+        ({}, ["still"], r"a score for each of 1 class names, got 2 videos with 2 number\(s\)"),
+        ({}, [1, 2], r"class_names must be text, got \[1, 2\]"),
+        (
+            {"scores": torch.tensor([[0.5, 0.5], [0.5, float("nan")]])},
+            NAMES,
+            r"finite .* those of b\.mp4",
+        ),
+        ({"view_logits": torch.zeros(2, 1, 3)}, NAMES, "a logit for each of 2 class names"),
+    ],
+)
+def test_what_no_evaluation_writes_is_refused_with_file_rule_and_value(tmp_path, wrong, names, message):
+    path = tmp_path / "dump.json"
+    write_dump(replace(PREDICTIONS, **wrong), path, class_names=names, view_average="logits")
+
+    with pytest.raises(CheckpointError, match=rf"dump\.json: .*{message}"):
         read_dump(path)
 
 

@@ -67,6 +67,7 @@ CLIP = [[0.0, 1.0]]
         (member([CLIP, CLIP], names="ac"), [1, 1], r"lacks 1 of the first's and has 1 others \(b, c\)"),
         (member([CLIP, CLIP], labels=(1, 1)), [1, 1], "labels; those of number 2 differ"),
         (member([[[0.0, 1.0, 2.0]]] * 2), [1, 1], "the first has 2, number 2 has 3"),
+        (member([CLIP] * 3, names="aba", labels=(0, 1, 0)), [1, 1], "once: number 2 has a twice"),
         (TWO, [1], "one weight for each of 2 dumps, got 1"),
         (TWO, [1, -1], "add up to more than 0"),
         (TWO, [1, math.nan], "add up to more than 0"),
@@ -75,3 +76,8 @@ CLIP = [[0.0, 1.0]]
 def test_members_that_do_not_fit_are_refused(other, weights, message):
     with pytest.raises(ValueError, match=message):
         combine([ONE, other], weights=weights, how="logits")
+
+
+def test_a_first_member_with_one_video_twice_is_refused():
+    with pytest.raises(ValueError, match="number 1 has a twice"):
+        combine([member([CLIP, CLIP], names="aa")], weights=[1], how="logits")
