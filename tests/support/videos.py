@@ -3,7 +3,8 @@
 Axes: T frames, H rows, W columns, C channels.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -62,6 +63,7 @@ def write_video(
     container: str | None = None,
     container_options: Mapping[str, str] | None = None,
     pts: Callable[[int], int] | None = None,
+    display_matrix: Sequence[int] | None = None,
 ) -> Path:
     """Encode ``frames`` into one video stream and return the path.
 
@@ -77,6 +79,7 @@ def write_video(
         container: FFmpeg's name of the container.
         container_options: Options of the muxer.
         pts: From the frame's number to its time in units of 1 / fps; the number itself where None.
+        display_matrix: Nine numbers for the container's header, as ``rotation_matrix`` gives them.
     """
     rate = Fraction(fps).limit_denominator(1001)
     if isinstance(frames, int):
@@ -92,6 +95,8 @@ def write_video(
                 stream.codec_context.gop_size = gop_size
                 stream.codec_context.max_b_frames = b_frames
                 stream.codec_context.thread_count = 1
+                if display_matrix is not None:
+                    stream.set_display_matrix(display_matrix)
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
             frame.pts = number if pts is None else pts(number)
             frame.time_base = 1 / rate
@@ -99,6 +104,12 @@ def write_video(
         if stream is not None:
             output.mux(stream.encode(None))
     return Path(path)
+
+
+def rotation_matrix(degrees: int) -> list[int]:
+    """Return FFmpeg's display matrix that turns frames counter-clockwise."""
+    cosine, sine = (round(65536 * part(math.radians(degrees))) for part in (math.cos, math.sin))
+    return [cosine, -sine, 0, sine, cosine, 0, 0, 0, 1 << 30]
 
 
 def write_silence(path: str | Path, *, seconds: float = 1.0, codec: str = "aac") -> Path:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import av
 import numpy as np
 
+from tsn_tsm_plugin.data.decoders.rotation import orientation_of, upright
 from tsn_tsm_plugin.errors import VideoError
 
 Say = Callable[[str], None]
@@ -90,17 +91,20 @@ def _why_not(source: str, error: Exception) -> str:
 
 
 def iterate_frames(container: av.container.InputContainer, say: Say) -> Iterator[StreamedFrame]:
-    """Decode the best video stream from where it is to its end.
+    """Decode the best video stream from where it is to its end; frames are upright, as `VideoReader`'s are.
 
     Args:
         container: From :func:`open_source`.
-        say: Told of corrupt frames and of changes of the frame size.
+        say: Told of corrupt frames, changes of the frame size and a display matrix that is not followed.
     """
     stream = container.streams.best("video")
     assert stream is not None
     first, size = None, None
-    for index, frame in enumerate(_decode(container, stream, say)):
-        rgb = frame.to_ndarray(format="rgb24")
+    orientation, frames = orientation_of(_decode(container, stream, say))
+    if orientation.remark:
+        say(orientation.remark)
+    for index, frame in enumerate(frames):
+        rgb = upright(frame.to_ndarray(format="rgb24"), orientation.quarter_turns)
         if size not in (None, rgb.shape[:2]):
             say(f"frame {index}: the size changed from {_by(size)} to {_by(rgb.shape[:2])} pixels")
         size = rgb.shape[:2]

@@ -1,7 +1,8 @@
 """Frames of a video by their index, whatever decodes them.
 
 Frame i is the i-th frame of decoding the whole file from its start with FFmpeg, of the video stream
-that FFmpeg calls best. Axes: T frames, C channels, H rows, W columns.
+that FFmpeg calls best, turned upright: by the right angle of the container's display matrix, where there is
+one, as FFmpeg's own programs do. Axes: T frames, C channels, H rows, W columns.
 """
 
 import operator
@@ -57,8 +58,10 @@ def frame_indices(
 class VideoReader:
     """Reads exact frames of one video file.
 
-    Holds for every decoder: ``VideoReader(path).read([i])`` is the i-th frame of a plain decode. A reader
-    travels to workers by its path, with fork and with spawn, and opens the file again there.
+    Holds for every decoder: ``VideoReader(path).read([i])`` is the i-th frame of a plain decode, turned
+    upright. Where a display matrix mirrors or turns by another angle than a right one, frames are left as
+    coded, with one warning for each file. A reader travels to workers by its path, with fork and with spawn,
+    and opens the file again there.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -151,12 +154,12 @@ class VideoReader:
 
     @property
     def width(self) -> int:
-        """Columns of a frame, in pixels."""
+        """Columns of a frame as it is read, in pixels."""
         return self._open().width
 
     @property
     def height(self) -> int:
-        """Rows of a frame, in pixels."""
+        """Rows of a frame as it is read, in pixels."""
         return self._open().height
 
     def read(self, indices: Sequence[int] | Tensor | np.ndarray) -> Tensor:

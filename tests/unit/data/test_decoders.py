@@ -5,7 +5,7 @@ import sys
 
 import pytest
 import torch
-from support.videos import numbered_frames, sequential_frames, write_video
+from support.videos import numbered_frames, rotation_matrix, sequential_frames, write_video
 
 from tsn_tsm_plugin.data.decoders import verified
 from tsn_tsm_plugin.data.reader import VideoReader
@@ -88,6 +88,58 @@ def test_what_a_library_reads_otherwise_is_read_with_pyav_and_said(
 )
 def test_real_videos_are_exact_with_every_library(shared_videos, library, name):
     assert_exact(shared_videos / name, library)
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_a_library_gives_frames_as_upright_as_pyav_does(tmp_path, library, degrees):
+    path = write_video(tmp_path / "video.mp4", 20, display_matrix=rotation_matrix(degrees))
+    wanted = [13, 0, 7]
+    with VideoReader(path, library) as reader:
+        assert torch.equal(reader.read(wanted), VideoReader(path).read(wanted))
+        assert (reader.height, reader.width) == tuple(reader.read([3]).shape[2:])
+        # decord mixes up the channels of frames as small as these that it turns by 90 degrees.
+        assert reader._opened.is_delegated == (library == "decord" and degrees != 180)
+
+
+def test_a_library_that_turns_what_is_left_as_coded_is_not_used(tmp_path, library):
+    path = write_video(tmp_path / "video.mp4", 8, display_matrix=rotation_matrix(45))
+    assert assert_exact(path, library)
+
+
+class _LyingLibrary(verified.VerifiedDecoder):
+    """Gives frames as coded, as libraries do that know no display matrix."""
+
+    library = "lying"
+
+    def _load_library(self):
+        pass
+
+    def _open(self, stream_index, num_threads):
+        self._frames = sequential_frames(self.path)
+        return len(self._frames)
+
+    def _read(self, indices):
+        return self._frames[list(indices)]
+
+    def _close(self):
+        self._frames = None
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_frames_of_a_library_that_does_not_turn_them_are_turned(tmp_path, degrees):
+    path = write_video(tmp_path / "video.mp4", 8, display_matrix=rotation_matrix(degrees))
+    decoder = _LyingLibrary(path)
+    assert not decoder.is_delegated
+    assert torch.equal(decoder.read([5, 2]), VideoReader(path).read([5, 2]))
+
+
+def test_a_first_frame_that_looks_the_same_turned_vouches_for_no_library(tmp_path):
+    frames = numbered_frames(8)
+    frames[0] = 0
+    path = write_video(tmp_path / "video.mp4", frames, display_matrix=rotation_matrix(180))
+    decoder = _LyingLibrary(path)
+    assert decoder.is_delegated
+    assert torch.equal(decoder.read([5, 2]), VideoReader(path).read([5, 2]))
 
 
 @pytest.mark.parametrize("name", ["torchcodec", "decord"])

@@ -6,10 +6,17 @@ import types
 
 import numpy as np
 import pytest
-from support.videos import frame_number, numbered_frames, sequential_frames, write_video
+from support.videos import (
+    frame_number,
+    numbered_frames,
+    rotation_matrix,
+    sequential_frames,
+    write_video,
+)
 
 from tsn_tsm_plugin.data import frame_stream
 from tsn_tsm_plugin.data.frame_stream import FrameStream, StreamedFrame, iterate_frames, open_source
+from tsn_tsm_plugin.data.reader import VideoReader
 from tsn_tsm_plugin.errors import VideoError
 
 
@@ -27,6 +34,22 @@ def test_the_frames_are_those_of_a_plain_decode_with_their_times(tmp_path):
     assert np.array_equal(np.stack([frame.rgb for frame in frames]), plain)
     assert [round(frame.seconds, 3) for frame in frames[:3]] == [0.0, 0.04, 0.08]
     assert words == []
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_frames_with_a_display_matrix_are_those_of_a_video_reader(tmp_path, degrees):
+    path = write_video(tmp_path / "a.mp4", 5, display_matrix=rotation_matrix(degrees))
+    frames, words = frames_and_words(path)
+    expected = VideoReader(path).read(range(5)).permute(0, 2, 3, 1).numpy()
+    assert np.array_equal(np.stack([frame.rgb for frame in frames]), expected)
+    assert words == []
+
+
+def test_a_display_matrix_that_is_not_followed_is_said(tmp_path):
+    path = write_video(tmp_path / "a.mp4", 5, display_matrix=rotation_matrix(45))
+    frames, words = frames_and_words(path)
+    assert [frame_number(frame.rgb) for frame in frames] == [0, 1, 2, 3, 4]
+    assert len(words) == 1 and "no right angle; they are left as coded" in words[0]
 
 
 def test_a_change_of_the_frame_size_is_passed_on_and_said(tmp_path):

@@ -6,7 +6,13 @@ import av
 import pytest
 import torch
 from PIL import Image
-from support.videos import frame_number, numbered_frames, sequential_frames, write_video
+from support.videos import (
+    frame_number,
+    numbered_frames,
+    rotation_matrix,
+    sequential_frames,
+    write_video,
+)
 
 from tsn_tsm_plugin.data.decoders.pyav import PyAVDecoder
 from tsn_tsm_plugin.data.frame_folder import FrameFolderReader
@@ -68,6 +74,35 @@ def test_a_new_encoding_is_made_to_be_read_sparsely_and_reads_as_a_plain_decode(
     settings = (tmp_path / "a.mp4").read_bytes()  # x264 writes them into the stream.
     for setting in (b"cabac=0", b"deblock=0", b"b_pyramid=0", b"keyint=12 "):
         assert setting in settings
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_a_new_encoding_of_a_turned_video_is_upright_and_has_no_matrix(video, tmp_path, degrees):
+    source = write_video(
+        tmp_path / "source.mp4", NUM_FRAMES, gop_size=20, display_matrix=rotation_matrix(degrees)
+    )
+    resize = Resize(short_side=36)
+    Transcoding(resize=resize, crf=1).write(source, tmp_path / "a.mp4", NUM_FRAMES)
+    Transcoding(resize=resize, crf=1).write(video, tmp_path / "plain.mp4", NUM_FRAMES)
+
+    frames = sequential_frames(tmp_path / "a.mp4")
+
+    upright = torch.rot90(sequential_frames(tmp_path / "plain.mp4"), degrees // 90, (2, 3))
+    assert frames.shape == upright.shape
+    assert (frames.float() - upright.float()).abs().mean() < 4  # Levels; a wrong place would be tens.
+    assert torch.equal(VideoReader(tmp_path / "a.mp4").read(range(NUM_FRAMES)), frames)
+
+
+def test_extracted_frames_of_a_turned_video_are_upright_at_the_height_asked_for(tmp_path):
+    source = write_video(tmp_path / "source.mp4", NUM_FRAMES, display_matrix=rotation_matrix(90))
+
+    FrameExtraction(quality=95).write(source, tmp_path / "full", NUM_FRAMES)
+    FrameExtraction(resize=Resize(height=32)).write(source, tmp_path / "half", NUM_FRAMES)
+
+    frame = VideoReader(source).read([3])[0]
+    Image.fromarray(frame.permute(1, 2, 0).contiguous().numpy()).save(tmp_path / "frame.jpg", quality=95)
+    assert (tmp_path / "full/img_00004.jpg").read_bytes() == (tmp_path / "frame.jpg").read_bytes()
+    assert Image.open(tmp_path / "half/img_00004.jpg").size == (24, 32)
 
 
 def test_keyframes_of_the_source_are_not_kept(tmp_path):

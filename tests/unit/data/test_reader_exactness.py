@@ -225,19 +225,6 @@ def test_frames_of_two_sizes_are_read_apart_but_not_together(tmp_path):
         reader.read([3, 20])
 
 
-def test_a_rotation_in_the_metadata_is_not_applied(tmp_path):
-    path = tmp_path / "rotated.mp4"
-    with av.open(str(path), "w") as output:
-        stream = output.add_stream("libx264", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        stream.set_display_rotation(90)
-        for pixels in numbered_frames(4):
-            output.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
-        output.mux(stream.encode(None))
-    assert VideoReader(path).read([1]).shape == (1, 3, 48, 64)
-    assert_reads_are_plain_decoding(path, num_reads=4)
-
-
 REAL = {
     "arm_wrestling.mp4": (280, 340, 256),
     "low_fps.mp4": (57, 340, 256),

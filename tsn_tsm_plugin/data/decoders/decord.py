@@ -40,7 +40,7 @@ class DecordDecoder(VerifiedDecoder):
         self._check_times(indices, seconds.tolist())
         # Which type comes depends on decord's process-wide bridge.
         frames_THWC = batch if isinstance(batch, Tensor) else torch.from_numpy(batch.asnumpy())
-        return self._check_shape(frames_THWC.permute(0, 3, 1, 2))
+        return frames_THWC.permute(0, 3, 1, 2)
 
     def _close(self) -> None:
         self._decoder = None

@@ -7,7 +7,7 @@ W columns.
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 
 import av
@@ -21,6 +21,14 @@ from tsn_tsm_plugin.data.decoders.frame_index import FrameIndex, Run
 from tsn_tsm_plugin.data.decoders.packet_scan import scan_packets
 from tsn_tsm_plugin.data.decoders.pictures import UnverifiedStreamError
 from tsn_tsm_plugin.data.decoders.rgb import RgbCollector, scaled_size
+from tsn_tsm_plugin.data.decoders.rotation import (
+    AS_CODED,
+    Orientation,
+    matrix_of,
+    orientation_of,
+    shown_size,
+    warn_once,
+)
 from tsn_tsm_plugin.errors import VideoError
 from tsn_tsm_plugin.log import get_logger
 
@@ -36,8 +44,8 @@ class _UnexpectedFramesError(Exception):
 class PyAVDecoder:
     """Reads frames by index, counted over a decode of the whole file from its start.
 
-    Frames are as coded: a rotation in the container's metadata is not applied. No file stays open between
-    calls.
+    Frames are upright: turned by the right angle that the container's display matrix says. No file stays open
+    between calls.
 
     Args:
         path: A file that FFmpeg can read.
@@ -48,8 +56,8 @@ class PyAVDecoder:
     Attributes:
         num_frames: How many frames a plain decode of the whole file gives.
         fps: Mean frames per second, 0.0 where the file does not tell.
-        width: Columns of a frame, in pixels.
-        height: Rows of a frame, in pixels.
+        coded_height: Rows of a frame before it is scaled and turned, in pixels.
+        coded_width: Columns of a frame before it is scaled and turned, in pixels.
         stream_index: Number of the stream in the file.
         pix_fmt: FFmpeg's name of the pixel format.
         is_interlaced: Whether the header says so.
@@ -80,6 +88,7 @@ class PyAVDecoder:
         self._context: VideoCodecContext | None = None
         self._is_primed = False
         self._reformatter = VideoReformatter()
+        self._orientation: Orientation | None = None
         container, stream = open_container(self.path)
         with closing(container):
             self.stream_index = stream.index
@@ -87,7 +96,7 @@ class PyAVDecoder:
             context = stream.codec_context
             bits_per_pixel = context.format.padded_bits_per_pixel if context.format else 0
             self._frame_bytes = context.height * context.width * bits_per_pixel // 8
-            self.height, self.width = scaled_size(context.height, context.width, short_side)
+            self.coded_height, self.coded_width = context.height, context.width
             self.pix_fmt = stream.codec_context.pix_fmt or "unknown"
             self.is_interlaced = stream.codec_context.field_order > _PROGRESSIVE
             self.format_names = frozenset(container.format.name.split(","))
@@ -102,6 +111,24 @@ class PyAVDecoder:
         self.num_frames = self._count_plainly() if self._index is None else len(self._index.frames)
         if self.num_frames == 0:
             raise VideoError(f"{self.path}: its video stream holds no frame. Remove it from the list.")
+
+    @property
+    def orientation(self) -> Orientation:
+        """How frames are turned; decodes the first frame where none was decoded yet."""
+        if self._orientation is None:
+            self.read([0])
+        assert self._orientation is not None
+        return self._orientation
+
+    @property
+    def height(self) -> int:
+        """Rows of a frame, in pixels."""
+        return self._size()[0]
+
+    @property
+    def width(self) -> int:
+        """Columns of a frame, in pixels."""
+        return self._size()[1]
 
     @property
     def is_sparse(self) -> bool:
@@ -134,9 +161,31 @@ class PyAVDecoder:
         self._context = None
         self._cache.clear()
 
+    def _size(self) -> tuple[int, int]:
+        height, width = scaled_size(self.coded_height, self.coded_width, self.short_side)
+        return shown_size(height, width, self.orientation.quarter_turns)
+
+    def _quarter_turns(self, frame: av.VideoFrame) -> int:
+        if self._orientation is None:
+            # The container's matrix is on every frame: most files are done with the first look.
+            self._orientation = AS_CODED if matrix_of(frame) is None else self._learn_orientation()
+        return self._orientation.quarter_turns
+
+    def _learn_orientation(self) -> Orientation:
+        with closing(self._plain_frames()) as frames:
+            orientation, _ = orientation_of(frames)
+        warn_once(self.path, orientation.remark)
+        return orientation
+
     def _collector(self, indices: Sequence[int]) -> RgbCollector:
         """Return a collector that has what is kept of the frames."""
-        collector = RgbCollector(self.path, indices, self._reformatter, short_side=self.short_side)
+        collector = RgbCollector(
+            self.path,
+            indices,
+            self._reformatter,
+            short_side=self.short_side,
+            quarter_turns=self._quarter_turns,
+        )
         for index in set(indices):
             if (frame := self._cache.get(index)) is not None:
                 collector.offer(index, frame)
@@ -207,7 +256,7 @@ class PyAVDecoder:
         if missing is not None:
             raise _UnexpectedFramesError(f"packet {missing} gave no frame")
 
-    def _plain_frames(self) -> Iterator[av.VideoFrame]:
+    def _plain_frames(self) -> Generator[av.VideoFrame]:
         container, stream = open_container(self.path)
         number = 0
         with closing(container):

@@ -4,7 +4,7 @@ Axes: T frames, C channels, H rows, W columns.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from av.video.reformatter import VideoReformatter
 from torch import Tensor
 
 from tsn_tsm_plugin.data.decoders.container import MAX_FRAME_PIXELS
+from tsn_tsm_plugin.data.decoders.rotation import shown_size, upright
 from tsn_tsm_plugin.errors import VideoError
 from tsn_tsm_plugin.transforms.resize import short_side_size
 
@@ -25,20 +26,31 @@ def scaled_size(height: int, width: int, short_side: int) -> tuple[int, int]:
 class RgbCollector:
     """Converts frames with FFmpeg's software scaler, as ``frame.to_ndarray(format="rgb24")`` does.
 
+    Frames are turned upright after that.
+
     Args:
         path: The video, for messages.
         indices: Frames to collect, in any order, repeats allowed.
         reformatter: Keeps the scaler's tables from one read to the next.
         short_side: Pixels that the same pass of the scaler gives the frames' short side; 0 leaves their size.
+        quarter_turns: From the first frame that comes, not of the video, to the right angles to turn all by.
 
     Attributes:
         missing: Frames that are yet to come.
     """
 
     def __init__(
-        self, path: str, indices: Sequence[int], reformatter: VideoReformatter, *, short_side: int = 0
+        self,
+        path: str,
+        indices: Sequence[int],
+        reformatter: VideoReformatter,
+        *,
+        short_side: int = 0,
+        quarter_turns: Callable[[VideoFrame], int],
     ) -> None:
         self._path = path
+        self._learn_quarter_turns = quarter_turns
+        self._quarter_turns = 0
         self._reformatter = reformatter
         self._short_side = short_side
         self._places: defaultdict[int, list[int]] = defaultdict(list)
@@ -62,7 +74,9 @@ class RgbCollector:
         if index not in self.missing:
             return
         height, width = scaled_size(frame.height, frame.width, self._short_side)
-        shape = (height, width, 3)
+        if self._frames_THWC is None:
+            self._quarter_turns = self._learn_quarter_turns(frame)
+        shape = (*shown_size(height, width, self._quarter_turns), 3)
         if self._frames_THWC is None:
             if max(frame.height * frame.width, height * width) > MAX_FRAME_PIXELS:
                 raise VideoError(
@@ -72,12 +86,12 @@ class RgbCollector:
         elif self._frames_THWC.shape[1:] != shape:
             others = self._frames_THWC.shape
             raise VideoError(
-                f"{self._path}: frame {index} is {width}x{height}, others are {others[2]}x{others[1]}. "
+                f"{self._path}: frame {index} is {shape[1]}x{shape[0]}, others are {others[2]}x{others[1]}. "
                 "Frames of one read must have one size: re-encode the video to one size."
             )
         # One thread: the scaler's own threads would not survive a fork.
         rgb = self._reformatter.reformat(frame, width, height, "rgb24", interpolation="BILINEAR", threads=1)
-        rgb_HWC = rgb.to_ndarray()
+        rgb_HWC = upright(rgb.to_ndarray(), self._quarter_turns)
         for place in self._places[index]:
             self._frames_THWC[place] = rgb_HWC
         self.missing.remove(index)

@@ -5,7 +5,7 @@ that are none. So the packets are indexed here first, and a video goes to the li
 shows that both must count alike, and the first frame that both convert alike; any other video is read with
 PyAV, with one warning per reason. Measured with torchcodec 0.17 and decord 0.6, whose frames otherwise differ
 on MPEG-4 in AVI (torchcodec), MPEG program streams, intra refresh, 10 bit, interlaced and odd-sized video,
-open groups of pictures and edit lists (decord).
+open groups of pictures, edit lists and small frames to be turned by 90 degrees (decord).
 """
 
 import functools
@@ -59,14 +59,13 @@ class VerifiedDecoder(ABC):
         self._reference = PyAVDecoder(path, num_threads=num_threads)
         self.is_delegated = False
         self.fps = self._reference.fps
-        self.width, self.height = self._reference.width, self._reference.height
+        self._quarter_turns = 0
         try:
             self._check_index()
             num_frames = self._open(self._reference.stream_index, num_threads)
             if num_frames != self.num_frames:
                 raise DoubtError(f"it counts other frames than FFmpeg ({num_frames}, not {self.num_frames})")
-            if not torch.equal(self._read([0]), self._reference.read([0])):
-                raise DoubtError("its first frame differs")
+            self._quarter_turns = self._turns_left(self._read([0]))
         except (DoubtError, RuntimeError) as doubt:
             self._delegate(doubt)
         else:
@@ -77,11 +76,21 @@ class VerifiedDecoder(ABC):
         """How many frames a plain decode of the whole file gives."""
         return self._reference.num_frames
 
+    @property
+    def height(self) -> int:
+        """Rows of a frame, in pixels."""
+        return self._reference.height
+
+    @property
+    def width(self) -> int:
+        """Columns of a frame, in pixels."""
+        return self._reference.width
+
     def read(self, indices: Sequence[int]) -> Tensor:
         """Decode frames, in any order, repeats allowed; uint8 RGB (T, C, H, W)."""
         if not self.is_delegated:
             try:
-                return self._read(indices)
+                return self._upright(self._read(indices))
             except (DoubtError, RuntimeError) as doubt:
                 self._delegate(doubt)
         return self._reference.read(indices)
@@ -93,7 +102,9 @@ class VerifiedDecoder(ABC):
 
     def _check_index(self) -> None:
         reference = self._reference
-        is_halved = reference.pix_fmt.endswith("420p") and (reference.width % 2 or reference.height % 2)
+        is_halved = reference.pix_fmt.endswith("420p") and (
+            reference.coded_width % 2 or reference.coded_height % 2
+        )
         if not reference.format_names & _EXACT_CONTAINERS:
             raise DoubtError(f"not known to be exact on {'/'.join(sorted(reference.format_names))} files")
         if reference.frame_seconds is None:
@@ -115,9 +126,27 @@ class VerifiedDecoder(ABC):
             if abs(second - expected[index]) > _TIME_TOLERANCE_SECONDS:
                 raise DoubtError("it gives frames of other times")
 
-    def _check_shape(self, frames_TCHW: Tensor) -> Tensor:
+    def _turns_left(self, first_TCHW: Tensor) -> int:
+        """Return the quarter turns that the library leaves to be made: none of them, or all."""
+        expected = self._reference.read([0])
+        if self._reference.orientation.remark:
+            raise DoubtError("it may turn frames that are left as coded")
+        fitting = [
+            quarter_turns
+            for quarter_turns in {0, self._reference.orientation.quarter_turns}
+            if torch.equal(torch.rot90(first_TCHW, quarter_turns, (2, 3)), expected)
+        ]
+        if not fitting:
+            raise DoubtError("its first frame differs")
+        if len(fitting) > 1:
+            raise DoubtError("its first frame does not tell whether it turns frames")
+        return fitting[0]
+
+    def _upright(self, frames_TCHW: Tensor) -> Tensor:
+        if self._quarter_turns:
+            frames_TCHW = torch.rot90(frames_TCHW, self._quarter_turns, (2, 3))
         if frames_TCHW.shape[1:] != (3, self.height, self.width):
-            raise DoubtError("it gives frames of another size, perhaps rotated")
+            raise DoubtError("it gives frames of another size")
         return frames_TCHW
 
     def _delegate(self, doubt: Exception) -> None:
@@ -139,7 +168,7 @@ class VerifiedDecoder(ABC):
 
     @abstractmethod
     def _read(self, indices: Sequence[int]) -> Tensor:
-        """Decode frames as uint8 RGB (T, C, H, W).
+        """Decode frames as uint8 RGB (T, C, H, W), turned upright or all as coded.
 
         Raises:
             DoubtError: If what comes may be other frames.

@@ -1,7 +1,7 @@
 """Videos made cheap to read sparsely: extracted to frames, or encoded anew with a short side and keyframes.
 
-Both write beside the target and rename when what was written has been read back, so that a target is whole or
-not there.
+Both write frames upright, as `VideoReader` gives them, without a display matrix. Both write beside the target
+and rename when what was written has been read back, so that a target is whole or not there.
 """
 
 import shutil
@@ -12,9 +12,11 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
 from PIL import Image
 
 from tsn_tsm_plugin.data.decoders.container import DEMUX_ERRORS, damaged, open_container
+from tsn_tsm_plugin.data.decoders.rotation import orientation_of, shown_size, upright, warn_once
 from tsn_tsm_plugin.data.frame_folder import FrameFolderReader
 from tsn_tsm_plugin.data.reader import VideoReader
 from tsn_tsm_plugin.errors import VideoError
@@ -76,14 +78,17 @@ class FrameExtraction:
 
     def _write(self, source: Path, partial: Path, num_frames: int) -> None:
         partial.mkdir(parents=True)
-        for number, frame in enumerate(_decode(source)):
-            height, width = self.resize.size(frame.height, frame.width)
+        quarter_turns, frames = _oriented(source)
+        for number, frame in enumerate(frames):
+            shown = self.resize.size(*shown_size(frame.height, frame.width, quarter_turns))
+            height, width = shown_size(*shown, quarter_turns)
             is_resized = (height, width) != (frame.height, frame.width)
             # Unresized, the pixels are those that VideoReader gives.
             how = "BICUBIC" if is_resized else None
             rgb = frame.reformat(width, height, "rgb24", interpolation=how, threads=1)
             path = partial / self.template.format(self.start_index + number)
-            Image.fromarray(rgb.to_ndarray()).save(path, "JPEG", quality=self.quality)
+            image = Image.fromarray(upright(rgb.to_ndarray(), quarter_turns))
+            image.save(path, "JPEG", quality=self.quality)
         self.check(partial, num_frames)
 
     def check(self, target: Path, num_frames: int) -> None:
@@ -146,17 +151,19 @@ class Transcoding:
             rate = Fraction(reader.fps or 25).limit_denominator(1001)
         params = f"keyint={self.keyframe_interval}:b-pyramid=none:threads=1"
         options = {"crf": str(self.crf), "tune": "fastdecode", "x264-params": params}
+        quarter_turns, frames = _oriented(source)
         with av.open(str(partial), "w", format="mp4") as output:
             stream = None
-            for number, frame in enumerate(_decode(source)):
+            for number, frame in enumerate(frames):
                 if stream is None:
                     stream = output.add_stream("libx264", rate=rate, options=options)
-                    stream.height, stream.width = self.resize.size(frame.height, frame.width, multiple=2)
+                    shown = shown_size(frame.height, frame.width, quarter_turns)
+                    stream.height, stream.width = self.resize.size(*shown, multiple=2)
                     stream.pix_fmt = "yuv420p"
                     stream.codec_context.time_base = 1 / rate
-                picture = frame.reformat(
-                    stream.width, stream.height, "yuv420p", interpolation="BICUBIC", threads=1
-                )
+                height, width = shown_size(stream.height, stream.width, quarter_turns)
+                picture = frame.reformat(width, height, "yuv420p", interpolation="BICUBIC", threads=1)
+                picture = _turned(picture, quarter_turns)
                 picture.pts, picture.time_base = number, 1 / rate
                 picture.pict_type = av.video.frame.PictureType.NONE  # Else the source's keyframes are kept.
                 output.mux(stream.encode(picture))
@@ -188,6 +195,27 @@ def _decode(source: Path) -> Iterator[av.VideoFrame]:
             yield from container.decode(stream)
         except DEMUX_ERRORS as error:
             raise damaged(str(source), error) from error
+
+
+def _oriented(source: Path) -> tuple[int, Iterator[av.VideoFrame]]:
+    """Return the quarter turns that make frames upright, and all frames as coded."""
+    orientation, frames = orientation_of(_decode(source))
+    warn_once(str(source), orientation.remark)
+    return orientation.quarter_turns, frames
+
+
+def _turned(picture: av.VideoFrame, quarter_turns: int) -> av.VideoFrame:
+    """Turn a 4:2:0 picture of even size counter-clockwise."""
+    if not quarter_turns:
+        return picture
+    height, width = picture.height, picture.width
+    luma, *chroma = np.split(picture.to_ndarray().ravel(), (height * width, height * width * 5 // 4))
+    planes = [luma.reshape(height, width), *(plane.reshape(height // 2, width // 2) for plane in chroma)]
+    turned = [np.rot90(plane, quarter_turns).ravel() for plane in planes]
+    rows_and_columns = (shown_size(height, width, quarter_turns)[0] * 3 // 2, -1)
+    result = av.VideoFrame.from_ndarray(np.concatenate(turned).reshape(rows_and_columns), format="yuv420p")
+    result.colorspace, result.color_range = picture.colorspace, picture.color_range
+    return result
 
 
 def _write_whole(target: Path, write: Callable[[Path], None]) -> None:
