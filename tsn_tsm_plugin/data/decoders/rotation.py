@@ -95,11 +95,15 @@ def orientation_of(frames: Iterator[VideoFrame]) -> tuple[Orientation, Iterator[
     return _orientation(matrix), chain(head, frames)
 
 
-@functools.cache
 def warn_once(path: str, remark: str) -> None:
     """Log what is not done for a file, if anything."""
-    if remark:
-        logger.warning("%s: %s.", path, remark)
+    if remark:  # So that only files with a remark are remembered.
+        _warn(path, remark)
+
+
+@functools.cache
+def _warn(path: str, remark: str) -> None:
+    logger.warning("%s: %s.", path, remark)
 
 
 def shown_size(height: int, width: int, quarter_turns: int) -> tuple[int, int]:
