@@ -336,3 +336,28 @@ def test_a_recipe_that_cannot_be_written_is_named(tmp_path, capsys):
     out = tmp_path / "nowhere" / "recipe.yaml"
     assert convert_config.main([str(tmp_path / "leaf.py"), "--out", str(out)]) == 2
     assert f"{out}: the recipe cannot be written (No such file or directory)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("train_pipeline = [dict(type=3, strength=2)]\n", "training step {'type': 3, 'strength': 2}"),
+        ("param_scheduler[0] = 3\n", "param_scheduler[0]"),
+        (
+            "param_scheduler = [dict(type='MultiStepLR', milestones=[1.5, 3])]\n",
+            "not carried over: param_scheduler[0].milestones = [1.5, 3]",
+        ),
+        (
+            "optim_wrapper = dict(type='AmpOptimWrapper', dtype=['x'])\n",
+            "not carried over: optim_wrapper.dtype = ['x']",
+        ),
+    ],
+)
+def test_a_value_that_nobody_expects_is_said(tmp_path, capsys, more, message):
+    convert(tmp_path, {"leaf.py": LEAF_1X + more})
+    assert message in capsys.readouterr().err
+
+
+def test_milestones_are_counted_from_where_their_scheduler_begins(tmp_path):
+    more = "param_scheduler = [dict(type='MultiStepLR', begin=5, milestones=[20, 30])]\n"
+    assert convert(tmp_path, {"leaf.py": LEAF_1X + more})[0].SOLVER.STEPS == (0, 25, 35)

@@ -188,7 +188,7 @@ def _read_blending(blending: Settings, recipe: Recipe) -> None:
         "MixupBlending": ("MIXUP.ALPHA", "MIXUP.CUTMIX_ALPHA"),
         "CutmixBlending": ("MIXUP.CUTMIX_ALPHA", "MIXUP.ALPHA"),
     }
-    if blending.get("type") not in alphas:
+    if blending.get("type") not in tuple(alphas):
         return
     used, unused = alphas[take(blending, "type", str)]
     alpha = take_number(blending, "alpha")

@@ -80,7 +80,7 @@ def _read_step(step: Settings, split: str, recipe: Recipe) -> None:
     elif kind in _PLUMBING:
         drop(step, *_PLUMBING[kind], input_format=("NCHW",), collapse=(False,), mode=("accurate",))
     elif not (_read_train_step if split == "TRAIN" else _read_test_step)(kind, step, recipe):
-        recipe.notes.append(f"not carried over: {where} {dict(type=kind, **step)!r}")
+        recipe.notes.append(f"not carried over: {where} { ({'type': kind} | step)!r}")
         return
     drop(step, lazy=(False,))
     say_what_is_left(step, recipe.notes, prefix=f"{where} {kind}")

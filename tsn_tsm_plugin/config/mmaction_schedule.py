@@ -67,7 +67,7 @@ def _read_groups(owner: Settings, wrapper: Settings, recipe: Recipe) -> None:
 def _read_precision(settings: Settings, wrapper: Settings, old: Settings, recipe: Recipe) -> None:
     drop(wrapper, type=("OptimWrapper",))
     drop(old, type=("OptimizerHook",))
-    if wrapper.get("type") == "AmpOptimWrapper" and wrapper.get("dtype") in _PRECISIONS:
+    if wrapper.get("type") == "AmpOptimWrapper" and wrapper.get("dtype") in tuple(_PRECISIONS):
         recipe.set("TRAIN.MIXED_PRECISION", _PRECISIONS[wrapper.get("dtype")])
         drop(wrapper, "type", "dtype", loss_scale=("dynamic",))
     if isinstance(settings.get("fp16"), dict):
@@ -165,11 +165,10 @@ def _read_scheduler(part: Settings, recipe: Recipe) -> None:
         recipe.set("SOLVER.LR_PER_STEP", take(part, "convert_to_iter_based", bool))
         drop(part, "type", "begin", "end", "end_factor", "by_epoch")
     elif kind == "MultiStepLR":
-        if isinstance(begin, int) and isinstance(part.get("milestones"), list):
-            # Theirs are counted from where the scheduler begins.
-            part["milestones"] = [begin + step for step in part["milestones"] if isinstance(step, int)]
-        _read_steps(part, "milestones", recipe)
-        drop(part, "type", "begin", "by_epoch", "convert_to_iter_based", end=(epochs,))
+        # Theirs are counted from where the scheduler begins.
+        begin = take(part, "begin", int) or 0
+        _read_steps(part, "milestones", recipe, begin=begin)
+        drop(part, "type", "by_epoch", "convert_to_iter_based", end=(epochs,))
     elif kind == "CosineAnnealingLR":
         _read_cosine_end(part, ("eta_min_ratio", "eta_min"), recipe)
         recipe.set("SOLVER.LR_PER_STEP", take(part, "convert_to_iter_based", bool))
@@ -182,13 +181,13 @@ def _read_warmup(epochs: float, factor: float, recipe: Recipe) -> None:
     recipe.set("SOLVER.WARMUP_START_FACTOR", factor)
 
 
-def _read_steps(owner: Settings, name: str, recipe: Recipe) -> None:
+def _read_steps(owner: Settings, name: str, recipe: Recipe, *, begin: int = 0) -> None:
     steps, gamma = take_list(owner, name, int), take_number(owner, "gamma")
     if steps is None:
         return
     gamma = 0.1 if gamma is None else gamma
     recipe.set("SOLVER.LR_POLICY", "steps_with_relative_lrs")
-    recipe.set("SOLVER.STEPS", [0, *steps])
+    recipe.set("SOLVER.STEPS", [0, *(begin + step for step in steps)])
     recipe.set("SOLVER.LRS", [round(gamma**power, 12) for power in range(len(steps) + 1)])
 
 
