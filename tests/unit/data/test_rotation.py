@@ -47,7 +47,7 @@ def video(request, tmp_path_factory):
 def heard(caplog, monkeypatch):
     """What is logged."""
     monkeypatch.setattr(logging.getLogger("tsn_tsm_plugin"), "propagate", True)
-    rotation.warn_once.cache_clear()
+    rotation._warn.cache_clear()
     return caplog
 
 
@@ -133,7 +133,6 @@ def test_a_file_without_a_matrix_is_looked_at_once_and_its_frames_are_not_copied
     {
         "45 degrees": rotation_matrix(45),
         "mirrored": [-ONE, 0, 0, 0, ONE, 0, 0, 0, 1 << 30],
-        "upside down": [ONE, 0, 0, 0, -ONE, 0, 0, 0, 1 << 30],
         "turned and mirrored": [0, -ONE, 0, -ONE, 0, 0, 0, 0, 1 << 30],
     }.values(),
 )

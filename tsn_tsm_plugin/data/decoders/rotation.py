@@ -41,11 +41,14 @@ AS_CODED = Orientation()
 
 
 def matrix_of(frame: VideoFrame) -> Matrix | None:
-    """Return the display matrix without its offsets; None where there is none."""
+    """Return the display matrix without its offsets; None where there is none, or one that turns nothing."""
+    # Looking at side data makes a frame outlive its reading, and the decoder then fills other memory.
+    if not frame.rotation:
+        return None
     try:
         data: Any = frame.side_data.get("DISPLAYMATRIX")
     except ValueError:  # PyAV lists side data only where it has a name for every kind.
-        return _rotation_matrix(frame.rotation) if frame.rotation else None
+        return _rotation_matrix(frame.rotation)
     if data is None:
         return None
     a, b, _, c, d = struct.unpack_from("=5i", bytes(data))
