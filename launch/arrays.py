@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from launch.checks import check
+from launch.dependency import after, without_earlier_jobs
 from launch.errors import OK, LaunchError
 from launch.local_run import run_local
 from launch.options import Options
@@ -97,15 +98,30 @@ def _submit_array(plans: Sequence[Plan], root: Path, *, parallelism: int) -> lis
 
 
 def resubmit_all(records: Sequence[Submission]) -> list[Submission]:
-    """Submit jobs again, with the configs and options they had, into the same run folders."""
-    plans = [plan_of(record) for record in records]
-    root = Path(records[0].jobs_dir).parents[1] if records[0].jobs_dir else plans[0].run_dir
-    return submit_arrays(plans, root, parallelism=len(plans))
+    """Submit jobs again, with the configs and options they had, into the same run folders.
+
+    The evaluation of a training that is submitted again waits for it, as it did before.
+    """
+    trained = {record.run_dir for record in records if record.kind == "train"}
+    following = [record for record in records if record.kind == "evaluate" and record.run_dir in trained]
+    plans = [plan_of(record) for record in records if record not in following]
+    first = records[0]
+    root = Path(first.jobs_dir).parents[1] if first.jobs_dir else plans[0].run_dir
+    submitted = submit_arrays(plans, root, parallelism=len(plans))
+    job_ids = {submission.run_dir: submission.job_id for submission in submitted}
+    for record in following:
+        plan, training_id = plan_of(record), job_ids[record.run_dir]
+        evaluation = submit_slurm(replace(plan, options=after(plan.options, training_id)))
+        print(evaluation.job_id, flush=True)
+        say(f"job {evaluation.job_id} evaluates after job {training_id}; if that fails, it is cancelled")
+        submitted.append(evaluation)
+    return submitted
 
 
 def plan_of(record: Submission) -> Plan:
     """Return the plan that a submission was made from."""
-    options = sized(replace(Options(**record.options), name=record.name), "slurm")
+    asked = without_earlier_jobs(Options(**record.options))
+    options = sized(replace(asked, name=record.name), "slurm")
     recipe = Path(record.folder) / "recipe.yaml"
     return Plan(record.kind, str(recipe), load_cfg(record.config_file), options, "slurm", "as before")
 

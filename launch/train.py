@@ -8,6 +8,7 @@ from pathlib import Path
 
 from launch.arrays import check_all, run_all
 from launch.checks import check
+from launch.dependency import after
 from launch.errors import OK, LaunchError
 from launch.local_run import run_debug, run_local
 from launch.options import Options, cluster_options, resolve_options
@@ -52,9 +53,7 @@ def _submit(plan: Plan, *, is_waited_for: bool, is_evaluated: bool) -> int:
     announce(training)
     if not is_evaluated:
         return wait_for(training) if is_waited_for else OK
-    # Without kill-on-invalid-dep the evaluation of a failed training would wait for ever.
-    after = [f"dependency=afterok:{training.job_id}", "kill-on-invalid-dep=yes"]
-    options = dataclasses.replace(plan.options, sbatch=[*plan.options.sbatch, *after])
+    options = after(plan.options, training.job_id)
     evaluation = submit_slurm(dataclasses.replace(plan, kind="evaluate", options=options))
     say(f"job {evaluation.job_id} evaluates after job {training.job_id}; if that fails, it is cancelled")
     if not is_waited_for:

@@ -32,6 +32,14 @@ def played(tmp_path, monkeypatch):
     partitions.partitions.cache_clear()
 
 
+def numbered(first):
+    """Return an sbatch script whose answers count up from ``first``."""
+    return (
+        f'last="$(dirname "$0")/last{first}"; [ -e "$last" ] || echo {first - 1} > "$last"\n'
+        'echo $(($(cat "$last") + 1)) > "$last"; echo Submitted batch job "$(cat "$last")"'
+    )
+
+
 @pytest.fixture
 def words(tmp_path):
     recipe = write_recipe(tmp_path, data=tmp_path)
@@ -91,6 +99,42 @@ def test_a_job_is_submitted_again_with_the_gpus_and_processes_it_had(capsys, pla
     first, again = (asked_of_slurm(tmp_path / "runs", job_id) for job_id in (42, 43))
     assert {"--nodes=2", "--gpus-per-node=8", "--ntasks-per-node=8"} <= again
     assert again == first
+
+
+def test_a_training_is_submitted_again_with_the_evaluation_that_follows_it(capsys, played, words, tmp_path):
+    played(numbered(42))
+    assert submit(capsys, *words, "--then-evaluate", "--sbatch", "dependency=afterok:7").code == 0
+    assert "--dependency=afterok:42" in asked_of_slurm(tmp_path / "runs", 43)
+    played(numbered(44))
+
+    ended = submit(capsys, "resubmit", tmp_path / "runs" / "my run")
+
+    assert (ended.code, ended.out) == (0, "44\n45\n")
+    assert "job 45 evaluates after job 44" in ended.err
+    training, evaluation = (asked_of_slurm(tmp_path / "runs", job_id) for job_id in (44, 45))
+    assert not any("dependency" in line for line in training)
+    assert {"--dependency=afterok:44", "--kill-on-invalid-dep=yes"} <= evaluation
+
+
+def test_an_evaluation_that_is_submitted_again_alone_waits_for_nobody(capsys, played, words, tmp_path):
+    played(numbered(42))
+    assert submit(capsys, *words, "--then-evaluate").code == 0
+    played(numbered(44))
+
+    ended = submit(capsys, "resubmit", "43", "--runs", tmp_path / "runs")
+
+    assert (ended.code, ended.out) == (0, "44\n")
+    assert not any("dependency" in line for line in asked_of_slurm(tmp_path / "runs", 44))
+
+
+@pytest.mark.parametrize("kept", ["dependency=singleton", "licenses=matlab"])
+def test_what_waits_for_no_job_by_number_is_asked_for_again(capsys, played, words, tmp_path, kept):
+    played(numbered(42))
+    assert submit(capsys, *words, "--sbatch", kept).code == 0
+    played(numbered(43))
+
+    assert submit(capsys, "resubmit", tmp_path / "runs" / "my run").code == 0
+    assert f"--{kept}" in asked_of_slurm(tmp_path / "runs", 43)
 
 
 MIXED = ("10|128|(null)", "4|64|gpu:a100:8")
