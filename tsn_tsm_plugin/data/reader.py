@@ -60,8 +60,8 @@ class VideoReader:
 
     Holds for every decoder: ``VideoReader(path).read([i])`` is the i-th frame of a plain decode, turned
     upright. Where a display matrix mirrors or turns by another angle than a right one, frames are left as
-    coded, with one warning for each file; a mirroring of top and bottom alone is not noticed. A reader
-    travels to workers by its path, with fork and with spawn, and opens the file again there.
+    coded, with one warning for each file. A reader travels to workers by its path, with fork and with spawn,
+    and opens the file again there.
 
     Example:
         >>> from tempfile import TemporaryDirectory

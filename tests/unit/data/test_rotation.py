@@ -2,6 +2,7 @@
 
 import logging
 import pickle
+import sys
 
 import av
 import numpy as np
@@ -133,6 +134,7 @@ def test_a_file_without_a_matrix_is_looked_at_once_and_its_frames_are_not_copied
     {
         "45 degrees": rotation_matrix(45),
         "mirrored": [-ONE, 0, 0, 0, ONE, 0, 0, 0, 1 << 30],
+        "upside down": [ONE, 0, 0, 0, -ONE, 0, 0, 0, 1 << 30],
         "turned and mirrored": [0, -ONE, 0, -ONE, 0, 0, 0, 0, 1 << 30],
     }.values(),
 )
@@ -187,6 +189,15 @@ def test_an_angle_is_known_where_pyav_cannot_list_the_side_data(tmp_path):
     Image.fromarray(numbered_frames(1)[0]).save(tmp_path / "picture.jpg", exif=exif)
     reader = VideoReader(tmp_path / "picture.jpg")
     assert torch.equal(reader.read([0]), turned(tmp_path / "picture.jpg", 270))
+
+
+def test_looking_for_a_matrix_keeps_no_frame(tmp_path):
+    path = write_video(tmp_path / "video.mp4", 2, display_matrix=rotation_matrix(90))
+    with av.open(str(path)) as container:
+        frame = next(container.decode(video=0))
+    num_references = sys.getrefcount(frame)
+    assert matrix_of(frame) == (0, -ONE, ONE, 0)
+    assert sys.getrefcount(frame) == num_references
 
 
 def test_all_frames_come_back_after_a_look_at_the_first(tmp_path):

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from av import VideoFrame
+from av.sidedata.sidedata import SideDataContainer
 
 from tsn_tsm_plugin.log import get_logger
 
@@ -41,14 +42,14 @@ AS_CODED = Orientation()
 
 
 def matrix_of(frame: VideoFrame) -> Matrix | None:
-    """Return the display matrix without its offsets; None where there is none, or one that turns nothing."""
-    # Looking at side data makes a frame outlive its reading, and the decoder then fills other memory.
-    if not frame.rotation:
-        return None
+    """Return the display matrix without its offsets; None where there is none."""
+    # Not frame.side_data: the frame and what that gives hold each other, so that the frame outlives its
+    # reading and the decoder fills other memory.
+    list_side_data: Any = SideDataContainer
     try:
-        data: Any = frame.side_data.get("DISPLAYMATRIX")
+        data = list_side_data(frame).get("DISPLAYMATRIX")
     except ValueError:  # PyAV lists side data only where it has a name for every kind.
-        return _rotation_matrix(frame.rotation)
+        return _rotation_matrix(frame.rotation) if frame.rotation else None
     if data is None:
         return None
     a, b, _, c, d = struct.unpack_from("=5i", bytes(data))
