@@ -48,7 +48,12 @@ def find_videos(names: Sequence[str]) -> list[str]:
     found: list[str] = []
     for name in names:
         if Path(name).is_dir():
-            below = [path for path in Path(name).rglob("*") if path.suffix.lower() in _SUFFIXES]
+            below = [
+                path
+                for path in Path(name).rglob("*")
+                # Hidden ones are of file managers, or were left unfinished.
+                if path.suffix.lower() in _SUFFIXES and not path.name.startswith(".")
+            ]
             files = sorted(str(path) for path in below if path.is_file())
         elif Path(name).exists():
             files = [name]

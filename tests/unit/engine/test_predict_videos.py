@@ -21,7 +21,7 @@ def trained(tmp_path_factory):
 
 
 def test_files_folders_and_patterns_are_found_once_each(tmp_path):
-    names = ["a.mp4", "b/c.avi", "b/d/e.MKV", "b/notes.txt", "f.bin"]
+    names = ["a.mp4", "b/c.avi", "b/d/e.MKV", "b/notes.txt", "b/.c.7.unfinished.avi", "f.bin"]
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
