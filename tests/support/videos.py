@@ -10,7 +10,6 @@ from pathlib import Path
 
 import av
 import numpy as np
-import pytest
 import torch
 from torch import Tensor
 
@@ -97,8 +96,6 @@ def write_video(
                 stream.codec_context.max_b_frames = b_frames
                 stream.codec_context.thread_count = 1
                 if display_matrix is not None:
-                    if not hasattr(stream, "set_display_matrix"):
-                        pytest.skip("PyAV 18 is the first that writes a display matrix")
                     stream.set_display_matrix(display_matrix)
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
             frame.pts = number if pts is None else pts(number)
