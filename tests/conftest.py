@@ -1,4 +1,4 @@
-"""Fixtures of every test: real videos where they are at hand, and random state that no test leaks."""
+"""Fixtures of every test: real videos and GPUs where they are at hand, and random state that none leaks."""
 
 import os
 from pathlib import Path
@@ -25,6 +25,22 @@ def shared_videos() -> Path:
     if os.environ.get("TSN_TSM_REQUIRE_SHARED") == "1":
         pytest.fail(message)
     return pytest.skip(message)
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request, monkeypatch) -> torch.device:
+    """The CPU, and in the tier `gpu` a GPU: where the engine computes as well while the test runs."""
+    if request.param == "cpu":
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    elif not torch.cuda.is_available():
+        pytest.skip("this machine has no GPU that PyTorch can use, and what is asked is asked of one")
+    return torch.device(request.param)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Hide GPUs from the other tiers, which say what holds on CPUs, and which fork, as CUDA forbids."""
+    if not any(item.get_closest_marker("gpu") for item in session.items):
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 @pytest.fixture(autouse=True)

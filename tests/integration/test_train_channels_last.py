@@ -11,11 +11,12 @@ from tsn_tsm_plugin.layers import TemporalShift
 
 
 @pytest.mark.parametrize("precision", ["off", "bf16"])
-def test_features_are_channels_last_throughout_the_backbone_in_training(tmp_path, precision):
+def test_features_are_channels_last_throughout_the_backbone_in_training(tmp_path, precision, device):
     seen = []
 
     def see(module, args, out):
         is_of_network = module.training and isinstance(out, torch.Tensor) and out.is_floating_point()
+        assert not is_of_network or out.device.type == device.type
         # Where there is one pixel, both orders are the same.
         if is_of_network and out.ndim == 4 and out[0, 0].numel() > 1:
             seen.append((type(module), out.is_contiguous(memory_format=torch.channels_last)))

@@ -25,12 +25,18 @@ def spawn(world_size: int, folder: Path, work: Callable[[], None]) -> None:
         pass
 
 
-def join_from_env(world_size: int, work: Callable[[], None]) -> None:
-    """Let processes do ``work`` that find torchrun's variables and join a group themselves; wait for all."""
+def join_from_env(world_size: int, work: Callable[[], None], *, start_method: str = "fork") -> None:
+    """Let processes do ``work`` that find torchrun's variables and join a group themselves; wait for all.
+
+    Args:
+        world_size: How many.
+        work: What can be pickled, unless they are forked.
+        start_method: ``"spawn"`` where CUDA is in use, which a fork does not survive.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    mp.start_processes(_do, args=(world_size, port, work), nprocs=world_size, start_method="fork")
+    mp.start_processes(_do, args=(world_size, port, work), nprocs=world_size, start_method=start_method)
 
 
 def _do(rank: int, world_size: int, port: int, work: Callable[[], None]) -> None:
@@ -43,6 +49,13 @@ def _do(rank: int, world_size: int, port: int, work: Callable[[], None]) -> None
         "MASTER_PORT": str(port),
     }
     work()
+
+
+def in_a_group_of_one(work: Callable[[], None]) -> None:
+    """Do ``work`` as the only rank of a group, over NCCL where there is a GPU."""
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    work()
+    dist.destroy_process_group()
 
 
 def _join(rank: int, world_size: int, store: Path, work: Callable[[], None]) -> None:

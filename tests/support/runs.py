@@ -1,5 +1,7 @@
 """A dataset, a backbone and a recipe so small that a whole training run takes a second on one core."""
 
+import contextlib
+import itertools
 import multiprocessing
 import os
 import sys
@@ -9,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from support.tf32 import without_tf32
 from support.videos import numbered_frames, write_video
 from torch import Tensor, nn
 
+from tsn_tsm_plugin import engine
 from tsn_tsm_plugin.config import CfgNode, load_cfg
 from tsn_tsm_plugin.registry import BACKBONES
 
@@ -98,6 +102,13 @@ def tiny_cfg(folder: Path, *, data: Path, out: str = "run", **overrides: Any) ->
     for key, value in overrides.items():
         opts += [key.replace("__", "."), str(value)]
     return load_cfg(write_recipe(folder, data=data), opts)
+
+
+def train_exactly(cfg: CfgNode, *, steps: int = -1) -> None:
+    """Train in full float32, to the end or to a stop after so many steps; for processes of their own."""
+    polls = itertools.count()
+    with without_tf32(), contextlib.suppress(engine.TrainingStopped):
+        engine.train(cfg, stop_requested=lambda: next(polls) == steps)
 
 
 class ForkedTraining:

@@ -1,9 +1,13 @@
 """The shift within the convolution against the shift before it: in two steps, and as a kernel."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
+from support.devices import on_a_gpu
 from support.fresh_process import run_fresh
 from support.shifted_cases import SHAPES, case, in_two_steps
+from support.tf32 import without_tf32
 
 from tsn_tsm_plugin.layers.shifted_pointwise import shifted_pointwise
 
@@ -138,16 +142,31 @@ def test_the_kernel_compiles_for_a_gpu_to_instructions_of_its_matrix_units(tmp_p
     assert printed.split("\n")[:3] == ["fp32 True", "fp16 True", "bf16 True"]
 
 
-@pytest.mark.gpu
-@pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 1e-2), (torch.bfloat16, 5e-2)], ids=str)
+@on_a_gpu
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize(
+    ("dtype", "precision", "tolerance"),
+    [
+        (torch.float32, without_tf32, 1e-4),
+        (torch.float32, nullcontext, 1e-2),
+        (torch.float16, nullcontext, 1e-2),
+        (torch.bfloat16, nullcontext, 5e-2),
+    ],
+    ids=["float32", "TF32", "float16", "bfloat16"],
+)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_on_a_gpu_values_and_gradients_are_those_of_shift_and_convolution(shape, dtype, tolerance):
-    how = {"num_segments": shape[5], "shift_div": shape[6]}
-    mine, theirs = ([t.cuda().requires_grad_() for t in case(shape, dtype)] for _ in range(2))
-    out, expected = shifted_pointwise(*mine, **how), in_two_steps(*theirs, **how)
-    out.sum().backward()
-    expected.sum().backward()
+def test_on_a_gpu_values_and_gradients_are_those_of_shift_and_convolution(
+    shape, causal, dtype, precision, tolerance, device
+):
+    how = {"num_segments": shape[5], "shift_div": shape[6], "causal": causal}
+    mine, theirs = ([t.to(device).requires_grad_() for t in case(shape, dtype)] for _ in range(2))
+    with precision():
+        out, expected = shifted_pointwise(*mine, **how), in_two_steps(*theirs, **how)
+        out.sum().backward()
+        expected.sum().backward()
 
+    # Sums over that many products are that much larger than one of them.
+    tolerance *= shape[1] ** 0.5
     torch.testing.assert_close(out, expected, rtol=tolerance, atol=tolerance)
     for tensor, other in zip(mine, theirs, strict=True):
         torch.testing.assert_close(tensor.grad, other.grad, rtol=tolerance, atol=tolerance)
