@@ -53,7 +53,7 @@ def test_a_clip_scores_alike_in_the_file_and_in_the_network(weights, tmp_path, f
         with torch.no_grad():
             expected = trained.model(normalizer(trained)(video))
         torch.testing.assert_close(scores, expected, atol=1e-3, rtol=1e-3)
-    assert described["classes"] == CLASS_NAMES
+    assert (described["classes"], described["weights"]) == (CLASS_NAMES, "offline.pt")
     assert described["inputs"] == {"video": {"shape": ["batch", 3, 4, 32, 32], "dtype": "uint8"}}
     assert described["pixels"]["normalized_inside"] and described["pixels"]["mean"] == [
         123.675,

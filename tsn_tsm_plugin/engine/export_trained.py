@@ -98,7 +98,7 @@ def write_description(
         "format": form,
         "made_by": f"tsn_tsm_plugin {__version__}",
         "model": trained.description,
-        "weights": trained.weights,
+        "weights": Path(trained.weights).name,
         "classes": trained.class_names,
         "inputs": {
             name: {"shape": ["batch", *value.shape[1:]], "dtype": str(value.dtype).removeprefix("torch.")}
