@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tsn_tsm_plugin.data.frame_stream import iterate_frames, open_source
-from tsn_tsm_plugin.engine.atomic import check_is_no_input
+from tsn_tsm_plugin.engine.atomic import check_are_no_inputs
 from tsn_tsm_plugin.engine.drawing import clock
 from tsn_tsm_plugin.engine.overlay import ScoreOverlay, colours_of
 from tsn_tsm_plugin.engine.video_writer import VideoWriter
@@ -60,7 +60,7 @@ def annotate_video(
     Raises:
         ConfigError: If ``out`` is the video itself.
     """
-    check_is_no_input(out, [path])
+    check_are_no_inputs([out], [path])
     colours = colours_of(course.probabilities)
     last = max(num_frames - 1, 1)
     drawn = np.unique(np.concatenate([[0.0], course.moments.clip(0, last), [last]]))

@@ -128,22 +128,30 @@ def explain(error: OSError, path: Path, *, cure: str = OF_A_RUN) -> str:
     return f"{path} could not be written: {error.strerror or error}{room}. {cure}"
 
 
-def check_is_no_input(out: str | Path, inputs: Iterable[str | Path | int]) -> None:
+def check_are_no_inputs(outs: Iterable[str | Path], inputs: Iterable[str | Path | int]) -> None:
     """Refuse to write over what is read, whatever the names: a link or another spelling is the same file.
 
     Args:
-        out: The file to write; it may be missing.
+        outs: The files to write; they may be missing.
         inputs: Files, or descriptors of open ones; what is no file, such as a URL, is passed over.
 
     Raises:
-        ConfigError: If ``out`` is one of them.
+        ConfigError: If one of ``outs`` is among them.
     """
-    for each in inputs:
-        file = each if isinstance(each, int) else str(each).removeprefix("file:")
-        with contextlib.suppress(OSError):
-            # Path.samefile takes no descriptors.
-            if os.path.samefile(out, file):  # noqa: PTH121
-                raise ConfigError(f"{out} is the input: give another name.")
+    read = {_identity(each if isinstance(each, int) else str(each).removeprefix("file:")) for each in inputs}
+    for out in outs:
+        identity = _identity(out)
+        if identity is not None and identity in read:
+            raise ConfigError(f"{out} is the input: give another name.")
+
+
+def _identity(file: str | Path | int) -> tuple[int, int] | None:
+    """Return what two names of one file have in common; ``None`` where there is no file."""
+    try:
+        found = os.stat(file)  # noqa: PTH116  # Path.stat takes no descriptors.
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _fsync_folder(folder: Path) -> None:

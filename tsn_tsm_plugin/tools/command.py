@@ -48,6 +48,14 @@ def read_recipe(args: argparse.Namespace, *overrides: str) -> CfgNode:
     return load_cfg(args.cfg, [*overrides, *args.opts])
 
 
+def give_up_stdout() -> None:
+    """Write to nowhere from here on: whoever read the output has left, as ``head`` does.
+
+    Python would else write what it still holds at its end, and complain once more.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def run_command(work: Callable[[], object]) -> int:
     """Do the work of a command and return its exit code.
 
@@ -59,8 +67,7 @@ def run_command(work: Callable[[], object]) -> int:
         work()
         sys.stdout.flush()
     except BrokenPipeError:
-        # Python would write what it still holds at its end, and complain once more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        give_up_stdout()
         return 128 + signal.SIGPIPE
     except USER_ERRORS as error:
         print(f"error: {error}", file=sys.stderr)

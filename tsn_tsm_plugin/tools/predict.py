@@ -11,7 +11,8 @@ features are taken, in windows of that length, one after the other, so that it m
 import argparse
 import itertools
 import sys
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -124,11 +125,12 @@ def _outputs(args: argparse.Namespace) -> list[str]:
 
 
 def _check_inputs_stay(args: argparse.Namespace, videos: Sequence[str]) -> None:
-    from tsn_tsm_plugin.engine.atomic import check_is_no_input
+    from tsn_tsm_plugin.engine.atomic import check_are_no_inputs
 
-    for name in _outputs(args):
-        for prefix in _prefixes(videos):
-            check_is_no_input(_with_prefix(name, prefix), videos)
+    prefixes = _prefixes(videos)
+    check_are_no_inputs(
+        [_with_prefix(name, prefix) for name in _outputs(args) for prefix in prefixes], videos
+    )
 
 
 def _prefixes(paths: Sequence[str]) -> list[str]:
@@ -138,11 +140,14 @@ def _prefixes(paths: Sequence[str]) -> list[str]:
     """
     if len(paths) == 1:
         return [""]
-    prefixes: list[str] = []
+    prefixes: dict[str, None] = {}  # In order, and found at once among many.
+    numbers: defaultdict[str, Iterator[int]] = defaultdict(lambda: itertools.count(2))
     for stem in (Path(path).stem for path in paths):
-        names = itertools.chain([f"{stem}."], (f"{stem}-{number}." for number in itertools.count(2)))
-        prefixes.append(next(name for name in names if name not in prefixes))
-    return prefixes
+        prefix = f"{stem}."
+        while prefix in prefixes:
+            prefix = f"{stem}-{next(numbers[stem])}."
+        prefixes[prefix] = None
+    return list(prefixes)
 
 
 def _with_prefix(name: str, prefix: str) -> Path:

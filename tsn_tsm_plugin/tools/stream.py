@@ -12,7 +12,6 @@ was given up, 2 after an error.
 import argparse
 import contextlib
 import json
-import os
 import statistics
 import sys
 import time
@@ -20,7 +19,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tsn_tsm_plugin.tools.arguments import count, seconds
-from tsn_tsm_plugin.tools.command import run_command
+from tsn_tsm_plugin.tools.command import give_up_stdout, run_command
 from tsn_tsm_plugin.tools.trained_command import add_weights_arguments, load_from_arguments
 
 if TYPE_CHECKING:
@@ -107,8 +106,7 @@ def _stream(args: argparse.Namespace) -> bool:
         except KeyboardInterrupt:
             report.say("ended by Ctrl-C")
         except BrokenPipeError:
-            # Whoever read the results has left, as `head` does; Python would complain once more at its end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            give_up_stdout()
     report.sum_up(classify, source)
     return source.is_given_up
 
@@ -116,7 +114,7 @@ def _stream(args: argparse.Namespace) -> bool:
 def _check_output(args: argparse.Namespace) -> None:
     """Refuse a video that could not be written, or would be written over the source, before the work."""
     from tsn_tsm_plugin.data.frame_stream import STANDARD_INPUT
-    from tsn_tsm_plugin.engine.atomic import check_is_no_input
+    from tsn_tsm_plugin.engine.atomic import check_are_no_inputs
     from tsn_tsm_plugin.engine.video_writer import check_video_name
 
     if args.annotate:
@@ -124,7 +122,7 @@ def _check_output(args: argparse.Namespace) -> None:
         is_piped = args.source == STANDARD_INPUT
         # A number without a standard input would be that of any other file.
         descriptors = [0] if is_piped and sys.stdin is not None else []
-        check_is_no_input(args.annotate, descriptors if is_piped else [args.source])
+        check_are_no_inputs([args.annotate], descriptors if is_piped else [args.source])
 
 
 def _writer(
