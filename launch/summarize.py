@@ -88,18 +88,10 @@ def _published(record: Submission) -> tuple[str, str]:
 
 def _complexity(record: Submission) -> tuple[str, str]:
     """Return parameters and operations of one view, counted on the network without computing anything."""
-    import torch
-
     from tsn_tsm_plugin.config import load_cfg
-    from tsn_tsm_plugin.models import build_model
-    from tsn_tsm_plugin.models.complexity import measure_complexity
+    from tsn_tsm_plugin.models.build import complexity_of
 
-    cfg = load_cfg(record.config_file, ["MODEL.BACKBONE_WEIGHTS="])
-    with torch.device("meta"):
-        model = build_model(cfg)
-    measured = measure_complexity(
-        model, num_frames=cfg.TEST.NUM_FRAMES or cfg.DATA.NUM_FRAMES, size=cfg.DATA.TEST_CROP_SIZE
-    )
+    measured = complexity_of(load_cfg(record.config_file))
     return f"{measured.num_parameters:,}", f"{measured.num_operations / 1e9:.2f}"
 
 

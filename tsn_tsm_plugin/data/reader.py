@@ -19,6 +19,8 @@ from torch import Tensor
 from tsn_tsm_plugin.errors import VideoError
 
 DEFAULT_DECODER = "pyav"
+# Frames per second where a file tells none.
+DEFAULT_FPS = 25.0
 
 
 def _check_file(path: str) -> None:

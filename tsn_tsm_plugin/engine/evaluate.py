@@ -52,7 +52,7 @@ def evaluate(cfg: CfgNode) -> dict[str, Any]:
         folder.write_json(folder.environment, describe_environment(world_size=ranks.world_size))
     model = build_model(cfg, with_backbone_weights=False)
     weights = _load_tested_weights(cfg, model, folder)
-    logger.info(model.describe())
+    logger.info(f"{model.describe()}; weights: {weights}")
     model.to(compute_device())
     results = test_model(cfg, model, folder, ranks, about={"weights": weights})
     if ranks.is_main:
@@ -66,7 +66,7 @@ def evaluate(cfg: CfgNode) -> dict[str, Any]:
 def _load_tested_weights(cfg: CfgNode, model: nn.Module, folder: RunFolder) -> str:
     """Load what is to be tested and return the path of its file."""
     if cfg.TEST.CHECKPOINT_FILE_PATH:
-        logger.info(f"Weights to test: {load_weights(model, cfg.TEST.CHECKPOINT_FILE_PATH)}")
+        load_weights(model, cfg.TEST.CHECKPOINT_FILE_PATH)
         return str(cfg.TEST.CHECKPOINT_FILE_PATH)
     if not list_checkpoints(folder.checkpoints):
         raise CheckpointError(
@@ -77,7 +77,6 @@ def _load_tested_weights(cfg: CfgNode, model: nn.Module, folder: RunFolder) -> s
     assert found is not None
     path, state = found
     load_weights(model, state)
-    logger.info(f"Weights to test: {path}")
     return str(path)
 
 

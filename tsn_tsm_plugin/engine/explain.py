@@ -11,6 +11,7 @@ from matplotlib import colormaps
 from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
+from tsn_tsm_plugin.data.reader import DEFAULT_FPS
 from tsn_tsm_plugin.engine.drawing import FAINT, INK, PAPER, clock, fit, font, percent
 from tsn_tsm_plugin.engine.one_view import read_view
 from tsn_tsm_plugin.engine.trained import TrainedModel
@@ -19,8 +20,6 @@ from tsn_tsm_plugin.engine.windows import frame_features, normalizer
 _CELL = 224
 _GAP = 10
 _COLUMNS = 4
-# Where a file tells no rate.
-_FPS = 25.0
 
 
 def grad_cam(model: nn.Module, video_BCTHW: Tensor, label: int) -> Tensor:
@@ -73,7 +72,7 @@ def explain_video(trained: TrainedModel, path: str, label: int | None = None) ->
         VideoError: If the video cannot be read.
     """
     view = read_view(trained, path, split="val")
-    fps = view.fps or _FPS
+    fps = view.fps or DEFAULT_FPS
     length = view.num_frames / fps
     video = normalizer(trained)(view.clip[None].to(trained.device))
     with torch.no_grad():

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from tsn_tsm_plugin import __version__
-from tsn_tsm_plugin.engine.atomic import explaining, replace_when_whole
+from tsn_tsm_plugin.engine.atomic import ELSEWHERE, explaining, replace_when_whole, write_atomically
 from tsn_tsm_plugin.engine.description import description_path
 from tsn_tsm_plugin.engine.trained import TrainedModel
 from tsn_tsm_plugin.errors import ConfigError
 from tsn_tsm_plugin.models.export import ExportPlan, export, plan_clip_export, plan_stream_export
+from tsn_tsm_plugin.transforms.build import frames_of_view
 
 SUFFIXES = {"torch_export": ".pt2", "onnx": ".onnx"}
 
@@ -62,7 +63,7 @@ def export_trained(
     if streaming:
         plan = plan_stream_export(trained.model, size=data.TEST_CROP_SIZE, mean=mean, std=std)
     else:
-        num_frames = trained.cfg.TEST.NUM_FRAMES or data.NUM_FRAMES
+        num_frames = frames_of_view(trained.cfg, "test")
         plan = plan_clip_export(
             trained.model, num_frames=num_frames, size=data.TEST_CROP_SIZE, mean=mean, std=std
         )
@@ -116,7 +117,7 @@ def write_description(
         },
         "sampling": {
             "kind": "every frame in turn" if streaming else cfg.TSN.TEST_SAMPLING or cfg.TSN.SAMPLING,
-            "frames": 1 if streaming else cfg.TEST.NUM_FRAMES or cfg.DATA.NUM_FRAMES,
+            "frames": 1 if streaming else frames_of_view(cfg, "test"),
             "views_in_time": 1 if streaming else cfg.TEST.NUM_ENSEMBLE_VIEWS,
         },
         "scores": "before any softmax",
@@ -128,7 +129,7 @@ def write_description(
             "every state.SITE is zeros before the first frame, and next.SITE of the frame before thereafter"
         )
     path = description_path(out)
-    with replace_when_whole(path) as unfinished:
-        text = json.dumps(description, indent=2, ensure_ascii=False)
-        unfinished.write_text(f"{text}\n", encoding="utf-8")
+    with write_atomically(path, cure=ELSEWHERE) as file:
+        json.dump(description, file, indent=2, ensure_ascii=False)
+        file.write("\n")
     return path

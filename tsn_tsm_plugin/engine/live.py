@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from tsn_tsm_plugin.data.frame_stream import StreamedFrame
+from tsn_tsm_plugin.data.reader import DEFAULT_FPS
 from tsn_tsm_plugin.engine.drawing import SERIES, Colour
 from tsn_tsm_plugin.engine.overlay import ScoreOverlay
 from tsn_tsm_plugin.engine.trained import TrainedModel
@@ -122,7 +123,7 @@ class LiveOverlay:
 
     def __init__(self, class_names: list[str], *, fps: float, seconds: float = 10.0) -> None:
         self._class_names = class_names
-        self._fps = fps or 25.0
+        self._fps = fps or DEFAULT_FPS
         self._seconds = seconds
         self._overlay: ScoreOverlay | None = None
         self._past: deque[tuple[float, np.ndarray]] = deque(maxlen=round(seconds * self._fps) + 2)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tsn_tsm_plugin.data.reader import VideoReader
+from tsn_tsm_plugin.data.reader import DEFAULT_FPS, VideoReader
 from tsn_tsm_plugin.engine.annotate import Course, annotate_video
 from tsn_tsm_plugin.engine.atomic import replace_when_whole
 from tsn_tsm_plugin.engine.description import description_path
@@ -20,9 +20,6 @@ from tsn_tsm_plugin.engine.progress import with_bar
 from tsn_tsm_plugin.engine.trained import TrainedModel
 from tsn_tsm_plugin.engine.windows import Window, run_windows, sliding_windows
 from tsn_tsm_plugin.errors import VideoError
-
-# Where a file tells no rate.
-_FPS = 25.0
 
 
 class LongVideo:
@@ -41,7 +38,7 @@ class LongVideo:
     def __init__(self, trained: TrainedModel, path: str, *, window: float = 4.0, stride: float = 0.5) -> None:
         with VideoReader(path) as reader:
             self.num_frames = reader.num_frames
-            self.fps = reader.fps or _FPS
+            self.fps = reader.fps or DEFAULT_FPS
         self.trained = trained
         self.path = path
         length = max(1, round(window * self.fps)) if window > 0 else self.num_frames

@@ -5,14 +5,13 @@ Axes: C channels, T frames, H rows, W columns.
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from tsn_tsm_plugin.data.build import short_side_of_decoder
 from tsn_tsm_plugin.data.reader import VideoReader
 from tsn_tsm_plugin.engine.trained import TrainedModel
-from tsn_tsm_plugin.engine.windows import FramePreparer
-from tsn_tsm_plugin.transforms.build import build_index_sampler
+from tsn_tsm_plugin.engine.windows import frame_transform
+from tsn_tsm_plugin.transforms.build import build_index_sampler, frames_of_view
 
 
 class View(NamedTuple):
@@ -43,13 +42,11 @@ def read_view(trained: TrainedModel, path: str, *, split: str) -> View:
         VideoError: If the video cannot be read.
     """
     cfg = trained.cfg
-    num_frames = (split == "test" and cfg.TEST.NUM_FRAMES) or cfg.DATA.NUM_FRAMES
     short_side = short_side_of_decoder(cfg, split)
     with VideoReader(path, cfg.DATA.DECODING_BACKEND, short_side=short_side) as reader:
-        views = build_index_sampler(cfg, split)(reader.num_frames, None).view(-1, num_frames)
+        views = build_index_sampler(cfg, split)(reader.num_frames, None).view(-1, frames_of_view(cfg, split))
         indices = views[(len(views) - 1) // 2].tolist()
         frames_TCHW = reader.read(indices)
         length, fps = reader.num_frames, reader.fps or 0.0
-    prepare = FramePreparer(trained)
-    clip_CTHW = torch.stack([prepare(frame.permute(1, 2, 0)) for frame in frames_TCHW], 1)
+    clip_CTHW = frame_transform(trained)(frames_TCHW.transpose(0, 1)).contiguous()
     return View(clip_CTHW, indices, length, fps)

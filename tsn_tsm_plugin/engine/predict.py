@@ -18,6 +18,7 @@ from tsn_tsm_plugin.engine.stop import EvaluationStopped, StopRequested, never
 from tsn_tsm_plugin.errors import VideoError
 from tsn_tsm_plugin.evaluation import Predictions, average_views, gather_predictions, split_views
 from tsn_tsm_plugin.models import TSM, TSN
+from tsn_tsm_plugin.transforms.build import frames_of_view
 from tsn_tsm_plugin.transforms.normalize import Normalize
 
 
@@ -103,11 +104,10 @@ def run_model(
         EvaluationStopped: If a stop was requested on any rank.
         VideoError: If too many videos are unreadable, or all of them.
     """
-    num_frames = (split == "test" and cfg.TEST.NUM_FRAMES) or cfg.DATA.NUM_FRAMES
     predictor = Predictor(
         model,
         normalize=Normalize(cfg.DATA.MEAN, cfg.DATA.STD),
-        num_frames=num_frames,
+        num_frames=frames_of_view(cfg, split),
         view_average=view_average_of(cfg, model),
         max_frames_per_forward=cfg.TEST.MAX_FRAMES_PER_FORWARD,
     )

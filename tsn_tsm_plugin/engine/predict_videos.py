@@ -17,7 +17,7 @@ from tsn_tsm_plugin.engine.predict import Predictor, view_average_of
 from tsn_tsm_plugin.engine.trained import TrainedModel
 from tsn_tsm_plugin.errors import VideoError
 from tsn_tsm_plugin.transforms import Normalize
-from tsn_tsm_plugin.transforms.build import build_clip_transform, build_index_sampler
+from tsn_tsm_plugin.transforms.build import build_clip_transform, build_index_sampler, frames_of_view
 
 # What a folder is searched for; a file that is named may have any suffix.
 _SUFFIXES = {".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"}
@@ -88,7 +88,7 @@ class VideoPredictor:
         self._predictor = Predictor(
             trained.model,
             normalize=Normalize(cfg.DATA.MEAN, cfg.DATA.STD),
-            num_frames=cfg.TEST.NUM_FRAMES or cfg.DATA.NUM_FRAMES,
+            num_frames=frames_of_view(cfg, "test"),
             view_average=self._view_average,
             max_frames_per_forward=cfg.TEST.MAX_FRAMES_PER_FORWARD or _MAX_FRAMES,
         )

@@ -22,6 +22,7 @@ from tsn_tsm_plugin.engine.metrics_log import read_metrics
 from tsn_tsm_plugin.engine.progress import clock
 from tsn_tsm_plugin.engine.results import METRICS
 from tsn_tsm_plugin.engine.run_folder import RunFolder
+from tsn_tsm_plugin.transforms.build import frames_of_view
 
 # Classes at each end of the table, frames of a mistake and their height in pixels.
 _NUM_CLASSES, _NUM_FRAMES, _FRAME_HEIGHT = 8, 6, 96
@@ -143,7 +144,7 @@ def _mistakes(cfg: CfgNode, results: dict[str, Any]) -> str:
     if not results.get("worst_mistakes"):
         return ""
     dataset = build_dataset(cfg, "test")
-    num_frames = cfg.TEST.NUM_FRAMES or cfg.DATA.NUM_FRAMES
+    num_frames = frames_of_view(cfg, "test")
     parts = []
     for mistake in results["worst_mistakes"]:
         clip = dataset[SampleKey(0, mistake["video_index"])]

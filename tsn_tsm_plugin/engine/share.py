@@ -11,12 +11,14 @@ from safetensors.torch import save
 
 from tsn_tsm_plugin import __version__
 from tsn_tsm_plugin.data.annotations import label_map_hash
+from tsn_tsm_plugin.data.paths import is_url
 from tsn_tsm_plugin.engine.atomic import write_atomically
 from tsn_tsm_plugin.engine.public_recipe import public_recipe, without_place
 from tsn_tsm_plugin.engine.trained import SHARED_WEIGHTS, TrainedModel
 from tsn_tsm_plugin.errors import ConfigError, RunFolderError
 from tsn_tsm_plugin.log import get_logger
 from tsn_tsm_plugin.models.complexity import measure_complexity
+from tsn_tsm_plugin.transforms.build import frames_of_view
 
 logger = get_logger(__name__)
 
@@ -65,7 +67,7 @@ def _check_is_a_card(path: str) -> None:
 
 
 def _write(path: str, data: bytes) -> None:
-    if "://" not in path:
+    if not is_url(path):
         with write_atomically(Path(path), binary=True, cure=_CURE) as file:
             file.write(data)
         return
@@ -195,7 +197,7 @@ def model_card(trained: TrainedModel, *, results: dict[str, Any]) -> str:
 
 def _facts(trained: TrainedModel) -> list[str]:
     cfg = trained.cfg
-    num_frames = cfg.TEST.NUM_FRAMES or cfg.DATA.NUM_FRAMES
+    num_frames = frames_of_view(cfg, "test")
     cost = measure_complexity(trained.model, num_frames=num_frames, size=cfg.DATA.TEST_CROP_SIZE)
     return [
         "| | |",

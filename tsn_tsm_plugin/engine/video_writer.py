@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+from tsn_tsm_plugin.data.reader import DEFAULT_FPS
 from tsn_tsm_plugin.engine.atomic import UnfinishedFile, explaining
 from tsn_tsm_plugin.errors import ConfigError, VideoError
 
@@ -51,7 +52,7 @@ class VideoWriter:
     def __init__(self, path: str | Path, *, fps: float) -> None:
         check_video_name(path)
         self.path = str(path)
-        self._rate = Fraction(fps if fps > 0 else 25).limit_denominator(1001)
+        self._rate = Fraction(fps if fps > 0 else DEFAULT_FPS).limit_denominator(1001)
         self._stream: av.VideoStream | None = None
         self._unfinished = UnfinishedFile(path)
         try:

@@ -62,6 +62,13 @@ def sliding_windows(num_frames: int, *, length: int, stride: int) -> list[tuple[
     return [(start, start + length) for start in starts]
 
 
+def frame_transform(trained: TrainedModel) -> nn.Module:
+    """Return what makes of frames, uint8 (3, T, H, W), what the network was trained on, whatever T is."""
+    data = trained.cfg.DATA
+    steps: list[nn.Module] = [ShortSideScale(data.TEST_SHORT_SIDE)] if data.TEST_SHORT_SIDE else []
+    return nn.Sequential(*steps, CenterCrop(data.TEST_CROP_SIZE))
+
+
 class FramePreparer:
     """Make of a frame what the network was trained on: resized, the square in the middle.
 
@@ -70,13 +77,11 @@ class FramePreparer:
     """
 
     def __init__(self, trained: TrainedModel) -> None:
-        data = trained.cfg.DATA
-        steps: list[nn.Module] = [ShortSideScale(data.TEST_SHORT_SIDE)] if data.TEST_SHORT_SIDE else []
-        self._steps = nn.Sequential(*steps, CenterCrop(data.TEST_CROP_SIZE))
+        self._transform = frame_transform(trained)
 
     def __call__(self, rgb_HWC: Tensor) -> Tensor:
         """Map uint8 (H, W, 3) to uint8 (3, size, size), in memory of its own."""
-        return self._steps(rgb_HWC.permute(2, 0, 1)[:, None])[:, 0].clone()
+        return self._transform(rgb_HWC.permute(2, 0, 1)[:, None])[:, 0].clone()
 
 
 def run_windows(trained: TrainedModel, path: str, windows: list[tuple[int, int]]) -> Iterator[Window]:

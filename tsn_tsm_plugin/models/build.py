@@ -1,10 +1,14 @@
 """Build the model that a recipe describes."""
 
+import torch
+
 from tsn_tsm_plugin.config import CfgNode
 from tsn_tsm_plugin.errors import ConfigError
 from tsn_tsm_plugin.models.checkpoint_facts import dataset_of
+from tsn_tsm_plugin.models.complexity import Complexity, measure_complexity
 from tsn_tsm_plugin.models.non_local_sites import NonLocalOptions
 from tsn_tsm_plugin.models.recognizer import TSM, TSN, create_tsm, create_tsn
+from tsn_tsm_plugin.transforms.build import frames_of_view
 
 
 def build_model(cfg: CfgNode, *, with_backbone_weights: bool = True) -> TSN | TSM:
@@ -39,6 +43,17 @@ def build_model(cfg: CfgNode, *, with_backbone_weights: bool = True) -> TSN | TS
         non_local=_non_local(cfg),
     )
     return _of_dataset(cfg, model)
+
+
+def complexity_of(cfg: CfgNode) -> Complexity:
+    """Count one test view of a recipe's network, without computing, downloading or allocating anything.
+
+    Raises:
+        ConfigError: As :func:`build_model`.
+    """
+    with torch.device("meta"):
+        model = build_model(cfg, with_backbone_weights=False)
+    return measure_complexity(model, num_frames=frames_of_view(cfg, "test"), size=cfg.DATA.TEST_CROP_SIZE)
 
 
 def _non_local(cfg: CfgNode) -> NonLocalOptions | None:

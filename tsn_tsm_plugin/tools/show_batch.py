@@ -50,6 +50,7 @@ def show_batch(cfg: CfgNode, split: str, out: str | Path, *, num_clips: int = 8,
     """
     from tsn_tsm_plugin.data.build import build_loader, read_class_names
     from tsn_tsm_plugin.tools.contact_sheet import draw_contact_sheet
+    from tsn_tsm_plugin.transforms.build import frames_of_view
 
     loader = build_loader(cfg, split)
     loader.batch_sampler.set_epoch(epoch)  # type: ignore[union-attr]
@@ -57,7 +58,7 @@ def show_batch(cfg: CfgNode, split: str, out: str | Path, *, num_clips: int = 8,
     samples = [loader.dataset[key] for key in keys]
     listed = [loader.dataset.entries[key.video_index].label for key in keys]  # type: ignore[attr-defined]
     clips = _sheet_clips(cfg, split, samples, listed, read_class_names(cfg), epoch=epoch)
-    num_frames = _num_frames(cfg, split)
+    num_frames = frames_of_view(cfg, split)
     of_epoch = f", epoch {epoch}" if split == "train" else ""
     sheet = draw_contact_sheet(
         clips,
@@ -71,11 +72,6 @@ def show_batch(cfg: CfgNode, split: str, out: str | Path, *, num_clips: int = 8,
     return path
 
 
-def _num_frames(cfg: CfgNode, split: str) -> int:
-    """Return the frames of one view."""
-    return (split == "test" and cfg.TEST.NUM_FRAMES) or cfg.DATA.NUM_FRAMES
-
-
 def _sheet_clips(
     cfg: CfgNode,
     split: str,
@@ -87,6 +83,7 @@ def _sheet_clips(
 ) -> "list[SheetClip]":
     from tsn_tsm_plugin.data.collate import BadVideo
     from tsn_tsm_plugin.tools.contact_sheet import SheetClip
+    from tsn_tsm_plugin.transforms.build import frames_of_view
 
     good = [sample for sample in samples if not isinstance(sample, BadVideo)]
     mixed = iter(_mix(cfg, good, class_names, epoch=epoch) if split == "train" and cfg.MIXUP.ENABLE else ())
@@ -99,7 +96,7 @@ def _sheet_clips(
         if sample["label"] != label:
             caption += f" (mirrored from {_caption(label, class_names)})"
         video, caption = next(mixed, (sample["video"], caption))
-        views = video.unflatten(1, (-1, _num_frames(cfg, split))).transpose(0, 1)
+        views = video.unflatten(1, (-1, frames_of_view(cfg, split))).transpose(0, 1)
         clips.append(SheetClip(caption, sample["video_name"], views, _view_names(cfg, split, len(views))))
     return clips
 

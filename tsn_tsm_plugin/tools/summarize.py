@@ -12,14 +12,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from tsn_tsm_plugin.config import CfgNode, load_cfg
 from tsn_tsm_plugin.config.published import published_accuracies
 from tsn_tsm_plugin.errors import ConfigError
-from tsn_tsm_plugin.models.build import build_model
-from tsn_tsm_plugin.models.complexity import Complexity, measure_complexity
+from tsn_tsm_plugin.models.build import complexity_of
+from tsn_tsm_plugin.models.complexity import Complexity
 from tsn_tsm_plugin.tools.command import run_command
+from tsn_tsm_plugin.transforms.build import frames_of_view
 
 _COLUMNS = ("recipe", "backbone", "frames", "test views", "params", "GFLOPs", "top-1", "top-5")
 _BEGIN, _END = "<!-- zoo table: begin -->", "<!-- zoo table: end -->"
@@ -67,11 +66,11 @@ def summarize(recipes: Sequence[Path]) -> list[tuple[str, ...]]:
     rows = []
     for recipe in recipes:
         cfg = load_cfg(recipe)
-        num_frames = cfg.TEST.NUM_FRAMES or cfg.DATA.NUM_FRAMES
+        num_frames = frames_of_view(cfg, "test")
         size = cfg.DATA.TEST_CROP_SIZE
         key = f"{cfg.MODEL}{cfg.TSM}{cfg.get('NONLOCAL', '')}{num_frames} {size}"
         if key not in measured:
-            measured[key] = _measure(cfg, num_frames=num_frames, size=size)
+            measured[key] = complexity_of(cfg)
         rows.append(_row(recipe, cfg, measured[key], num_frames=num_frames))
     return rows
 
@@ -99,15 +98,6 @@ def write_markdown(path: Path, rows: Sequence[tuple[str, ...]]) -> None:
     before, rest = text.split(_BEGIN, 1)
     after = rest.split(_END, 1)[1]
     path.write_text(f"{before}{_BEGIN}\n" + "\n".join(lines) + f"\n{_END}{after}")
-
-
-def _measure(cfg: CfgNode, *, num_frames: int, size: int) -> Complexity:
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.MODEL.BACKBONE_WEIGHTS = ""  # Only shapes matter, and nothing is to be downloaded.
-    with torch.device("meta"):
-        model = build_model(cfg)
-    return measure_complexity(model, num_frames=num_frames, size=size)
 
 
 def _row(recipe: Path, cfg: CfgNode, complexity: Complexity, *, num_frames: int) -> tuple[str, ...]:

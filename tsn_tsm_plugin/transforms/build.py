@@ -43,6 +43,11 @@ def build_batch_transform(cfg: CfgNode) -> RandomMix | None:
     )
 
 
+def frames_of_view(cfg: CfgNode, split: str) -> int:
+    """Return how many frames one view has, T; ``"test"`` may have more than the other splits."""
+    return (split == "test" and cfg.TEST.NUM_FRAMES) or cfg.DATA.NUM_FRAMES
+
+
 def build_index_sampler(cfg: CfgNode, split: str) -> IndexSampler:
     """Return the function from a video's number of frames to the frames of its views.
 
@@ -53,7 +58,7 @@ def build_index_sampler(cfg: CfgNode, split: str) -> IndexSampler:
             ``"test"`` (``TEST.NUM_ENSEMBLE_VIEWS`` views of ``TEST.NUM_FRAMES`` frames).
     """
     mode = "train" if split == "train" else "test"
-    num_frames = (split == "test" and cfg.TEST.NUM_FRAMES) or cfg.DATA.NUM_FRAMES
+    num_frames = frames_of_view(cfg, split)
     sampling = (mode == "test" and cfg.TSN.TEST_SAMPLING) or cfg.TSN.SAMPLING
     num_views = cfg.TEST.NUM_ENSEMBLE_VIEWS if split == "test" or sampling == "dense" else 1
     options = {

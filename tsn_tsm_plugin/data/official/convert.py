@@ -18,7 +18,7 @@ from PIL import Image
 from tsn_tsm_plugin.data.decoders.container import DEMUX_ERRORS, damaged, open_container
 from tsn_tsm_plugin.data.decoders.rotation import orientation_of, shown_size, upright, warn_once
 from tsn_tsm_plugin.data.frame_folder import FrameFolderReader
-from tsn_tsm_plugin.data.reader import VideoReader
+from tsn_tsm_plugin.data.reader import DEFAULT_FPS, VideoReader
 from tsn_tsm_plugin.errors import VideoError
 
 
@@ -148,7 +148,7 @@ class Transcoding:
 
     def _write(self, source: Path, partial: Path, num_frames: int) -> None:
         with VideoReader(source) as reader:
-            rate = Fraction(reader.fps or 25).limit_denominator(1001)
+            rate = Fraction(reader.fps or DEFAULT_FPS).limit_denominator(1001)
         params = f"keyint={self.keyframe_interval}:b-pyramid=none:threads=1"
         options = {"crf": str(self.crf), "tune": "fastdecode", "x264-params": params}
         quarter_turns, frames = _oriented(source)
