@@ -33,9 +33,9 @@ def trained(weights: str, **options: Any) -> nn.Module:
 
     Args:
         weights: Any path that iopath can open.
-        **options: As in ``tsn_tsm_plugin.engine.trained.load_trained``.
+        **options: As in ``tsn_tsm_plugin.inference.trained_model.load_trained``.
     """
-    from tsn_tsm_plugin.engine.trained import load_trained
+    from tsn_tsm_plugin.inference.trained_model import load_trained
 
     return load_trained(weights, **options).model
 

@@ -28,7 +28,7 @@ def main() -> int:
         return 2
     # A script's own folder comes first on the path, where launch/ would hide as loose modules.
     sys.path[0] = str(CHECKOUT)
-    from launch.cli import run
+    from launch.commands.parsers import run
 
     return run(sys.argv[1:])
 

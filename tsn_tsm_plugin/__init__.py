@@ -18,19 +18,19 @@ _HOME = {
     "build_model": "models.build",
     "create_tsn": "models",
     "create_tsm": "models",
-    "load_weights": "models.weights",
-    "optimize_for_inference": "models.inference",
-    "StreamingTSM": "models.streaming",
+    "load_weights": "models.load_weights",
+    "optimize_for_inference": "models.deploy.optimize_for_inference",
+    "StreamingTSM": "models.streaming.streaming_tsm",
     "keep_freed_memory": "host_memory",
     "VideoReader": "data.reader",
     "segment_indices": "transforms",
     "dense_indices": "transforms",
-    "activate": "plugins",
-    "deactivate": "plugins",
-    "status": "plugins",
-    "list_components": "plugins",
+    "activate": "pytorchvideo_patch.activate",
+    "deactivate": "pytorchvideo_patch.activate",
+    "status": "pytorchvideo_patch.activate",
+    "list_components": "pytorchvideo_patch.activate",
 }
-_ROOMS = ("config", "data", "engine", "evaluation", "layers", "models", "solver", "transforms")
+_ROOMS = ("config", "data", "engine", "evaluation", "inference", "layers", "models", "solver", "transforms")
 
 __all__ = [
     "StreamingTSM",
@@ -66,9 +66,9 @@ if TYPE_CHECKING:
     from tsn_tsm_plugin.host_memory import keep_freed_memory
     from tsn_tsm_plugin.models import StreamingTSM, create_tsm, create_tsn
     from tsn_tsm_plugin.models.build import build_model
-    from tsn_tsm_plugin.models.inference import optimize_for_inference
-    from tsn_tsm_plugin.models.weights import load_weights
-    from tsn_tsm_plugin.plugins import activate, deactivate, list_components, status
+    from tsn_tsm_plugin.models.deploy.optimize_for_inference import optimize_for_inference
+    from tsn_tsm_plugin.models.load_weights import load_weights
+    from tsn_tsm_plugin.pytorchvideo_patch.activate import activate, deactivate, list_components, status
     from tsn_tsm_plugin.transforms import dense_indices, segment_indices
 
 
@@ -88,4 +88,4 @@ def __dir__() -> list[str]:
 
 check_torchvision()
 if os.environ.get("TSN_TSM_PLUGIN_AUTOACTIVATE", "1") != "0":
-    importlib.import_module(f"{__name__}.plugins").activate(eager=False)
+    importlib.import_module(f"{__name__}.pytorchvideo_patch.activate").activate(eager=False)

@@ -6,7 +6,7 @@ asked for, so a broken distribution harms only the run that names it.
 
     >>> from tsn_tsm_plugin.registry import BACKBONES
     >>> BACKBONES.get("resnet50").__module__  # an entry point, loaded on demand
-    'tsn_tsm_plugin.models.resnet'
+    'tsn_tsm_plugin.models.backbones.resnet'
     >>> @BACKBONES.register("mine")  # or without packaging, for this process only
     ... def my_backbone(*, weights=""): ...
     >>> "mine" in BACKBONES.names()

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 
 from tsn_tsm_plugin.data.annotations import read_video_list
-from tsn_tsm_plugin.engine.export_trained import export_trained
-from tsn_tsm_plugin.engine.quantize import calibration_clips, quantize_onnx
-from tsn_tsm_plugin.engine.trained import TrainedModel
+from tsn_tsm_plugin.inference.export.export_model import export_trained
+from tsn_tsm_plugin.inference.export.quantize_onnx import calibration_clips, quantize_onnx
+from tsn_tsm_plugin.inference.trained_model import TrainedModel
 from tsn_tsm_plugin.tools.trained_command import add_weights_arguments, load_from_arguments
 
 Scorer = Callable[[np.ndarray], np.ndarray]

@@ -31,7 +31,7 @@ from clips import SIZES, write_clips  # noqa: E402
 
 from tsn_tsm_plugin import load_cfg  # noqa: E402
 from tsn_tsm_plugin.data.build import build_dataset, build_loader  # noqa: E402
-from tsn_tsm_plugin.data.official.convert import Transcoding  # noqa: E402
+from tsn_tsm_plugin.data.preparation.convert import Transcoding  # noqa: E402
 
 OURS, THEIRS = "tsn_tsm_plugin", "MMAction2, decord"
 VIDEOS = REPOSITORY.parent / "shared/videos"

@@ -38,7 +38,7 @@ sys.path.insert(0, str(REPOSITORY / "tests"))
 from clips import SIZES, X264_DEFAULT, decoded  # noqa: E402
 from support.videos import sequential_frames, write_video  # noqa: E402
 
-from tsn_tsm_plugin.data.official.convert import Transcoding  # noqa: E402
+from tsn_tsm_plugin.data.preparation.convert import Transcoding  # noqa: E402
 from tsn_tsm_plugin.data.reader import VideoReader  # noqa: E402
 from tsn_tsm_plugin.transforms.segments import segment_indices  # noqa: E402
 

@@ -31,8 +31,8 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 
 from tsn_tsm_plugin import VideoReader, create_tsm, segment_indices
-from tsn_tsm_plugin.engine.data_parallel import data_parallel
-from tsn_tsm_plugin.engine.update import Updater
+from tsn_tsm_plugin.engine.ddp import data_parallel
+from tsn_tsm_plugin.engine.optimizer_step import Updater
 from tsn_tsm_plugin.solver import tsm_param_groups
 from tsn_tsm_plugin.transforms.normalize import Normalize
 

@@ -20,7 +20,7 @@ from processes import in_fresh_process
 
 from tsn_tsm_plugin import create_tsm
 from tsn_tsm_plugin.engine.activation_checkpoint import checkpoint_activations
-from tsn_tsm_plugin.engine.update import Updater
+from tsn_tsm_plugin.engine.optimizer_step import Updater
 from tsn_tsm_plugin.solver import tsm_param_groups
 from tsn_tsm_plugin.transforms.normalize import Normalize
 

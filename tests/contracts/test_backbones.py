@@ -8,7 +8,7 @@ import torch
 from tsn_tsm_plugin.errors import UnknownComponentError
 from tsn_tsm_plugin.layers import TemporalShift
 from tsn_tsm_plugin.models import create_tsm, create_tsn, load_weights
-from tsn_tsm_plugin.models.backbones import create_backbone
+from tsn_tsm_plugin.models.backbones.create import create_backbone
 from tsn_tsm_plugin.registry import BACKBONES
 
 # One small network for each family that is shifted.

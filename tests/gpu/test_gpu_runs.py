@@ -16,8 +16,8 @@ from support.videos import write_video
 from tsn_tsm_plugin import engine
 from tsn_tsm_plugin.data.build import build_loader
 from tsn_tsm_plugin.engine.checkpoint import list_checkpoints, load_checkpoint
-from tsn_tsm_plugin.engine.metrics_log import read_metrics
 from tsn_tsm_plugin.evaluation import read_dump
+from tsn_tsm_plugin.runs.metrics_log import read_metrics
 from tsn_tsm_plugin.tools import predict
 
 

@@ -8,7 +8,7 @@ import torch
 from support.tf32 import without_tf32
 from torch import nn
 
-from tsn_tsm_plugin.engine.update import Updater
+from tsn_tsm_plugin.engine.optimizer_step import Updater
 from tsn_tsm_plugin.models import create_tsm
 from tsn_tsm_plugin.transforms.normalize import Normalize
 

@@ -25,9 +25,9 @@ from tsn_tsm_plugin.data.annotations import read_video_list
 from tsn_tsm_plugin.data.build import build_dataset, build_loader
 from tsn_tsm_plugin.data.collate import BadVideo
 from tsn_tsm_plugin.data.frame_folder import FrameFolderReader
+from tsn_tsm_plugin.data.preparation.shard_writer import write_shards
 from tsn_tsm_plugin.data.reader import VideoReader
 from tsn_tsm_plugin.data.samplers import SampleKey
-from tsn_tsm_plugin.data.shard_writer import write_shards
 from tsn_tsm_plugin.errors import AnnotationError, VideoError
 from tsn_tsm_plugin.transforms.random_crop import MultiScaleCrop, RandomResizedCrop
 

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from tsn_tsm_plugin.data.motion import prepare_motion
+from tsn_tsm_plugin.data.motion.dataset import prepare_motion
 
 
 def run(*arguments, folder, site):

@@ -9,11 +9,11 @@ from support.small_files import files_no_larger_than
 from support.trained import CLASS_NAMES, write_checkpoint
 from support.videos import write_video
 
-from tsn_tsm_plugin.engine.trained import load_trained
-from tsn_tsm_plugin.engine.windows import normalizer
+from tsn_tsm_plugin.inference.sliding_windows import normalizer
+from tsn_tsm_plugin.inference.trained_model import load_trained
 from tsn_tsm_plugin.models import StreamingTSM, create_tsm, create_tsn
-from tsn_tsm_plugin.models.export import export as export_plan
-from tsn_tsm_plugin.models.export import plan_clip_export
+from tsn_tsm_plugin.models.deploy.export import export as export_plan
+from tsn_tsm_plugin.models.deploy.export import plan_clip_export
 from tsn_tsm_plugin.tools import export
 
 
@@ -119,7 +119,7 @@ def test_int8_scores_nearly_as_the_network(weights, tmp_path):
         write_video(videos / f"{index}.mp4", 12 + index)
     out, _ = exported(weights["offline"], tmp_path, "onnx", "--int8", "--calibrate", str(videos))
     trained = load_trained(weights["offline"], device=torch.device("cpu"))
-    from tsn_tsm_plugin.engine.quantize import calibration_clips
+    from tsn_tsm_plugin.inference.export.quantize_onnx import calibration_clips
 
     small = out.with_suffix(".int8.onnx")
     assert small.stat().st_size < 0.35 * out.stat().st_size

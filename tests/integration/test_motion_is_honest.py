@@ -5,7 +5,7 @@ import torch
 
 from tsn_tsm_plugin.config import get_cfg
 from tsn_tsm_plugin.data.build import build_loader
-from tsn_tsm_plugin.data.motion import prepare_motion
+from tsn_tsm_plugin.data.motion.dataset import prepare_motion
 from tsn_tsm_plugin.models import create_tsm, create_tsn
 
 

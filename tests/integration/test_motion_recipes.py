@@ -11,7 +11,7 @@ import torch
 
 from tsn_tsm_plugin import optimize_for_inference
 from tsn_tsm_plugin.data.build import build_dataset
-from tsn_tsm_plugin.engine.trained import load_trained
+from tsn_tsm_plugin.inference.trained_model import load_trained
 from tsn_tsm_plugin.transforms import Normalize
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -16,11 +16,11 @@ from support.trained import CLASS_NAMES, write_checkpoint
 from support.videos import numbered_frames, sequential_frames, write_video
 
 from tsn_tsm_plugin import VideoReader, segment_indices
-from tsn_tsm_plugin.engine.live import LiveClassifier
-from tsn_tsm_plugin.engine.predict_videos import VideoPredictor
-from tsn_tsm_plugin.engine.trained import load_trained
-from tsn_tsm_plugin.engine.windows import normalizer
 from tsn_tsm_plugin.errors import VideoError
+from tsn_tsm_plugin.inference.sliding_windows import normalizer
+from tsn_tsm_plugin.inference.stream_classifier import LiveClassifier
+from tsn_tsm_plugin.inference.trained_model import load_trained
+from tsn_tsm_plugin.inference.video_predictor import VideoPredictor
 from tsn_tsm_plugin.tools import predict, stream
 from tsn_tsm_plugin.transforms import CenterCrop, ShortSideScale
 
@@ -87,8 +87,8 @@ def contents(folder) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     ("option", "place"),
     [
-        ("--annotate", "tsn_tsm_plugin.engine.overlay.ScoreOverlay.draw"),
-        ("--features", "tsn_tsm_plugin.engine.feature_file.FeatureFile.append"),
+        ("--annotate", "tsn_tsm_plugin.visualization.score_overlay.ScoreOverlay.draw"),
+        ("--features", "tsn_tsm_plugin.inference.feature_writer.FeatureFile.append"),
     ],
 )
 def test_ctrl_c_leaves_the_old_files_and_no_half_ones(folder, tmp_path, monkeypatch, capsys, option, place):

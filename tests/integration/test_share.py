@@ -11,8 +11,8 @@ from support.trained import CLASS_NAMES, write_checkpoint
 from support.videos import write_video
 
 from tsn_tsm_plugin.config import keys_of
-from tsn_tsm_plugin.engine.share import share as share_trained
-from tsn_tsm_plugin.engine.trained import load_trained
+from tsn_tsm_plugin.inference.export.model_card import share as share_trained
+from tsn_tsm_plugin.inference.trained_model import load_trained
 from tsn_tsm_plugin.tools import predict, share
 
 

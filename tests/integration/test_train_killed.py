@@ -10,7 +10,7 @@ import torch
 from support.runs import ForkedTraining, write_dataset
 
 from tsn_tsm_plugin.engine.checkpoint import list_checkpoints, load_checkpoint
-from tsn_tsm_plugin.engine.metrics_log import read_metrics
+from tsn_tsm_plugin.runs.metrics_log import read_metrics
 
 NUM_KILLS = 8
 # Three steps an epoch, and a checkpoint after the second and the third: a kill loses a step or two.

@@ -11,9 +11,9 @@ from support.runs import TinyBackbone, tiny_cfg, write_dataset
 
 from tsn_tsm_plugin import engine
 from tsn_tsm_plugin.engine.checkpoint import list_checkpoints, load_checkpoint
-from tsn_tsm_plugin.engine.metrics_log import read_metrics
 from tsn_tsm_plugin.errors import CheckpointError, ConfigError, DivergedError, RunFolderError
 from tsn_tsm_plugin.models import build_model, load_weights
+from tsn_tsm_plugin.runs.metrics_log import read_metrics
 
 OPTIONS = {
     "EMA": {"EMA__ENABLE": True, "EMA__DECAY": 0.5},

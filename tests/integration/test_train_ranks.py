@@ -14,8 +14,8 @@ from support.runs import tiny_cfg, write_dataset
 from tsn_tsm_plugin import engine
 from tsn_tsm_plugin.config import CfgNode
 from tsn_tsm_plugin.engine.checkpoint import list_checkpoints, load_checkpoint
-from tsn_tsm_plugin.engine.ranks import Ranks
 from tsn_tsm_plugin.errors import RunFolderError, VideoError
+from tsn_tsm_plugin.ranks import Ranks
 
 
 @pytest.fixture(scope="module")

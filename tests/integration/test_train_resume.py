@@ -10,8 +10,8 @@ from support.runs import CLASSES, tiny_cfg, write_dataset
 
 from tsn_tsm_plugin import engine
 from tsn_tsm_plugin.engine.checkpoint import list_checkpoints, load_checkpoint
-from tsn_tsm_plugin.engine.metrics_log import read_metrics
 from tsn_tsm_plugin.errors import CheckpointError, RunFolderError
+from tsn_tsm_plugin.runs.metrics_log import read_metrics
 
 STEPS = 6  # two epochs of three steps
 

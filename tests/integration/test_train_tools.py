@@ -4,8 +4,8 @@ import pytest
 from support.runs import tiny_cfg, write_dataset, write_recipe
 
 from tsn_tsm_plugin import engine
-from tsn_tsm_plugin.engine.metrics_log import read_metrics
 from tsn_tsm_plugin.evaluation import read_dump
+from tsn_tsm_plugin.runs.metrics_log import read_metrics
 from tsn_tsm_plugin.tools import compare, ensemble, evaluate
 
 

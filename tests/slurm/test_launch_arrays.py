@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support.slurm_jobs import log_of, shown, wait_for_end, wait_for_state, wait_for_step
 
-from launch.records import submissions_below, submissions_of
+from launch.track.records import submissions_below, submissions_of
 from tsn_tsm_plugin.config import load_cfg
 from tsn_tsm_plugin.engine.checkpoint import checkpoint_path, save_checkpoint
 from tsn_tsm_plugin.models import build_model

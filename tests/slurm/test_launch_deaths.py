@@ -6,7 +6,7 @@ import time
 import pytest
 from support.slurm_jobs import log_of, shown, wait_for_end, wait_for_step
 
-from launch.status import all_finished
+from launch.track.status import all_finished
 
 
 @pytest.mark.parametrize(

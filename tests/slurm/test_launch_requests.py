@@ -10,7 +10,7 @@ import pytest
 from support.local_slurm import queued
 from support.slurm_jobs import log_of, shown, wait_for_end, wait_for_state
 
-from launch.records import submissions_of
+from launch.track.records import submissions_of
 
 _COMMENT = 'it\'s $HOME "now"'
 _QUICK = ("SOLVER.MAX_EPOCH=1", "TRAIN.EVAL_PERIOD=0")
@@ -137,15 +137,15 @@ def test_waiting_returns_0_and_status_works_with_accounting_and_without(jobs, re
 
 def test_a_job_that_slurm_has_forgotten_is_known_by_its_folder(jobs, monkeypatch):
     _waited(jobs, "run")
-    monkeypatch.setattr("launch.slurm.job_states", lambda ids: {})
+    monkeypatch.setattr("launch.cluster.slurm_client.job_states", lambda ids: {})
 
-    monkeypatch.setattr("launch.slurm.can_ask", lambda: False)
+    monkeypatch.setattr("launch.cluster.slurm_client.can_ask", lambda: False)
 
     assert "COMPLETED" in jobs.run("status", jobs.folder / "run").out
 
 
 def test_a_request_that_can_never_start_is_not_waited_for(jobs, capsys):
-    from launch.wait import wait_for
+    from launch.track.wait import wait_for
 
     failing = jobs.train("first", "DATA.TRAIN_LIST=nowhere.txt")
     job = jobs.train("second", "--sbatch", f"dependency=afterok:{failing.job_id}")
@@ -158,7 +158,7 @@ def test_an_edit_of_the_checkout_does_not_reach_a_job_in_the_queue(jobs, monkeyp
     checkout = tmp_path / "a checkout"
     for room in ("tsn_tsm_plugin", "launch", "projects"):
         shutil.copytree(repository / room, checkout / room, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr("launch.slurm_run.CHECKOUT", checkout)
+    monkeypatch.setattr("launch.submit_job.to_slurm.CHECKOUT", checkout)
     monkeypatch.chdir(checkout)
     job = jobs.train("run", "--sbatch", "hold", *_QUICK)
     engine = checkout / "tsn_tsm_plugin" / "engine" / "__init__.py"

@@ -13,7 +13,7 @@ class Ended(NamedTuple):
 
 def submit(capsys: pytest.CaptureFixture[str], *words: Any) -> Ended:
     """Run ``python launch/submit.py WORDS`` in this process and return its exit code and output."""
-    from launch.cli import run
+    from launch.commands.parsers import run
 
     code = run([str(word) for word in words])
     return Ended(code, *capsys.readouterr())

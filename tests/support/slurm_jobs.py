@@ -11,7 +11,7 @@ import pytest
 from support.cli import Ended, submit
 from support.local_slurm import until
 
-from launch.records import Submission, submissions_of
+from launch.track.records import Submission, submissions_of
 
 # The machine may be busy with other things: every wait is generous, and ends as soon as it can.
 PATIENCE = 180.0

@@ -8,7 +8,7 @@ import torch.distributed as dist
 from support.ranks import join_from_env
 
 from tsn_tsm_plugin import distributed
-from tsn_tsm_plugin.engine.ranks import Ranks
+from tsn_tsm_plugin.ranks import Ranks
 
 
 def wait_for_one_who_sleeps() -> None:

@@ -123,3 +123,14 @@ def _nearest(key: str, cfg: CfgNode) -> str:
     same_leaf = [candidate for candidate in keys if candidate.rsplit(".", 1)[-1] == leaf]
     found = same_leaf or nearest
     return f"; did you mean {' or '.join(found)}?" if found else ""
+
+
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the values of a recipe's tree by dotted key."""
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat

@@ -10,11 +10,11 @@ from torch.utils.data import DataLoader
 from tsn_tsm_plugin.config import CfgNode
 from tsn_tsm_plugin.data.annotations import read_label_map, read_video_list
 from tsn_tsm_plugin.data.collate import collate_clips
-from tsn_tsm_plugin.data.motion import prepare_motion, usable_cpus
+from tsn_tsm_plugin.data.motion.dataset import prepare_motion, usable_cpus
 from tsn_tsm_plugin.data.paths import is_url, join
 from tsn_tsm_plugin.data.samplers import EvalBatchSampler, ShardedBatchSampler, TrainBatchSampler
 from tsn_tsm_plugin.data.shards import ShardedVideoReader, read_shard_list
-from tsn_tsm_plugin.data.uninterrupted_loader import UninterruptedLoader
+from tsn_tsm_plugin.data.signal_safe_loader import UninterruptedLoader
 from tsn_tsm_plugin.data.video_dataset import (
     ListedVideo,
     OpenVideo,

@@ -68,7 +68,7 @@ class VideoReader:
     Example:
         >>> from tempfile import TemporaryDirectory
         >>> import numpy as np
-        >>> from tsn_tsm_plugin.engine.video_writer import VideoWriter
+        >>> from tsn_tsm_plugin.visualization.video_writer import VideoWriter
         >>> folder = TemporaryDirectory()
         >>> with VideoWriter(f"{folder.name}/fade.mp4", fps=25) as writer:
         ...     for number in range(50):

@@ -14,7 +14,7 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from tsn_tsm_plugin.engine.atomic import write_atomically
+from tsn_tsm_plugin.atomic_files import write_atomically
 from tsn_tsm_plugin.errors import CheckpointError
 from tsn_tsm_plugin.log import get_logger
 

@@ -11,17 +11,17 @@ from tsn_tsm_plugin.config import CfgNode
 from tsn_tsm_plugin.data.build import read_class_names
 from tsn_tsm_plugin.engine.checkpoint import list_checkpoints, load_newest_checkpoint
 from tsn_tsm_plugin.engine.device import compute_device
-from tsn_tsm_plugin.engine.plots import plot_confusion_matrix
-from tsn_tsm_plugin.engine.predict import run_model, view_average_of
-from tsn_tsm_plugin.engine.ranks import Ranks
-from tsn_tsm_plugin.engine.report import write_report
-from tsn_tsm_plugin.engine.results import format_results, summarize
-from tsn_tsm_plugin.engine.run_folder import RunFolder, describe_environment
-from tsn_tsm_plugin.engine.stop import StopRequested, never
+from tsn_tsm_plugin.engine.interruption import StopRequested, never
+from tsn_tsm_plugin.engine.score_split import run_model, view_average_of
 from tsn_tsm_plugin.errors import CheckpointError
 from tsn_tsm_plugin.evaluation import write_dump
 from tsn_tsm_plugin.log import get_logger, setup_logging
 from tsn_tsm_plugin.models import TSM, TSN, build_model, load_weights
+from tsn_tsm_plugin.ranks import Ranks
+from tsn_tsm_plugin.runs.plots import plot_confusion_matrix
+from tsn_tsm_plugin.runs.report import write_report
+from tsn_tsm_plugin.runs.results import format_results, summarize
+from tsn_tsm_plugin.runs.run_folder import RunFolder, describe_environment
 
 logger = get_logger(__name__)
 

@@ -12,7 +12,7 @@ from fvcore.nn.precise_bn import get_bn_modules, update_bn_stats
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from tsn_tsm_plugin.engine.ranks import Ranks
+from tsn_tsm_plugin.ranks import Ranks
 
 
 def set_precise_statistics(

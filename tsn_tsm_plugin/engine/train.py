@@ -20,28 +20,33 @@ from tsn_tsm_plugin.engine.checkpoint import (
     load_newest_checkpoint,
     remove_unfinished,
 )
-from tsn_tsm_plugin.engine.data_parallel import data_parallel
+from tsn_tsm_plugin.engine.ddp import data_parallel
 from tsn_tsm_plugin.engine.device import compute_device
 from tsn_tsm_plugin.engine.ema import average_weights
-from tsn_tsm_plugin.engine.epoch_table import format_epochs
 from tsn_tsm_plugin.engine.evaluate import test_model
-from tsn_tsm_plugin.engine.metrics_log import MetricsLog, read_metrics
-from tsn_tsm_plugin.engine.plots import plot_curves
-from tsn_tsm_plugin.engine.progress import Stopwatch, clock
-from tsn_tsm_plugin.engine.randomness import make_deterministic, seed_all
-from tsn_tsm_plugin.engine.ranks import Ranks
-from tsn_tsm_plugin.engine.report import write_report
-from tsn_tsm_plugin.engine.results import format_results
-from tsn_tsm_plugin.engine.run_folder import RunFolder, describe_environment
-from tsn_tsm_plugin.engine.state import TrainingState
-from tsn_tsm_plugin.engine.stop import EvaluationStopped, StopRequested, TrainingStopped, catch_stop_signals
+from tsn_tsm_plugin.engine.freezing import TrainMode
+from tsn_tsm_plugin.engine.interruption import (
+    EvaluationStopped,
+    StopRequested,
+    TrainingStopped,
+    catch_stop_signals,
+)
+from tsn_tsm_plugin.engine.optimizer_step import Updater
+from tsn_tsm_plugin.engine.random_state import make_deterministic, seed_all
 from tsn_tsm_plugin.engine.sync_batch_norm import synchronize_batch_norm
-from tsn_tsm_plugin.engine.train_mode import TrainMode
 from tsn_tsm_plugin.engine.trainer import Trainer
-from tsn_tsm_plugin.engine.update import Updater
+from tsn_tsm_plugin.engine.training_state import TrainingState
 from tsn_tsm_plugin.errors import ConfigError, RunFolderError
 from tsn_tsm_plugin.log import get_logger, setup_logging
 from tsn_tsm_plugin.models import TSM, TSN, build_model, load_weights
+from tsn_tsm_plugin.ranks import Ranks
+from tsn_tsm_plugin.runs.epoch_table import format_epochs
+from tsn_tsm_plugin.runs.metrics_log import MetricsLog, read_metrics
+from tsn_tsm_plugin.runs.plots import plot_curves
+from tsn_tsm_plugin.runs.progress import Stopwatch, clock
+from tsn_tsm_plugin.runs.report import write_report
+from tsn_tsm_plugin.runs.results import format_results
+from tsn_tsm_plugin.runs.run_folder import RunFolder, describe_environment
 from tsn_tsm_plugin.solver import build_lr_schedule, build_optimizer, format_param_groups, scaled_base_lr
 from tsn_tsm_plugin.transforms.build import (
     build_batch_transform,

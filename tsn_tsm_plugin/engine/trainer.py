@@ -10,19 +10,19 @@ from torch.utils.data import DataLoader
 from tsn_tsm_plugin.config import CfgNode
 from tsn_tsm_plugin.engine.bad_videos import BadVideos
 from tsn_tsm_plugin.engine.checkpoint import checkpoint_path, keep_newest, mark_best, save_checkpoint
-from tsn_tsm_plugin.engine.metrics_log import MetricsLog
+from tsn_tsm_plugin.engine.freezing import TrainMode
+from tsn_tsm_plugin.engine.interruption import EvaluationStopped, StopRequested, TrainingStopped
+from tsn_tsm_plugin.engine.optimizer_step import Updater, UpdateResult
 from tsn_tsm_plugin.engine.precise_batch_norm import set_precise_statistics
-from tsn_tsm_plugin.engine.predict import run_model, view_average_of
-from tsn_tsm_plugin.engine.progress import Progress, Stopwatch, Totals
-from tsn_tsm_plugin.engine.randomness import seed_all, set_random_state
-from tsn_tsm_plugin.engine.results import METRICS, accuracies
-from tsn_tsm_plugin.engine.run_folder import RunFolder
-from tsn_tsm_plugin.engine.state import TrainingState
-from tsn_tsm_plugin.engine.stop import EvaluationStopped, StopRequested, TrainingStopped
-from tsn_tsm_plugin.engine.train_mode import TrainMode
-from tsn_tsm_plugin.engine.update import Updater, UpdateResult
+from tsn_tsm_plugin.engine.random_state import seed_all, set_random_state
+from tsn_tsm_plugin.engine.score_split import run_model, view_average_of
+from tsn_tsm_plugin.engine.training_state import TrainingState
 from tsn_tsm_plugin.errors import DivergedError, VideoError
 from tsn_tsm_plugin.log import get_logger
+from tsn_tsm_plugin.runs.metrics_log import MetricsLog
+from tsn_tsm_plugin.runs.progress import Progress, Stopwatch, Totals
+from tsn_tsm_plugin.runs.results import METRICS, accuracies
+from tsn_tsm_plugin.runs.run_folder import RunFolder
 from tsn_tsm_plugin.solver import LrSchedule
 
 logger = get_logger(__name__)

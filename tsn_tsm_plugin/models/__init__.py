@@ -2,9 +2,9 @@
 
 from tsn_tsm_plugin.models.build import build_model
 from tsn_tsm_plugin.models.heads import TSMHead, TSNHead, create_tsm_head, create_tsn_head
+from tsn_tsm_plugin.models.load_weights import LoadReport, load_weights
 from tsn_tsm_plugin.models.recognizer import TSM, TSN, create_tsm, create_tsn
-from tsn_tsm_plugin.models.streaming import StreamingTSM
-from tsn_tsm_plugin.models.weights import LoadReport, load_weights
+from tsn_tsm_plugin.models.streaming.streaming_tsm import StreamingTSM
 
 __all__ = [
     "TSM",

@@ -14,9 +14,9 @@ from tsn_tsm_plugin.layers.non_local import NonLocal, NonLocalAfter
 from tsn_tsm_plugin.layers.replace import replace_submodule
 from tsn_tsm_plugin.layers.temporal_pool import TemporalPool, num_pooled_frames
 from tsn_tsm_plugin.layers.temporal_shift import install_temporal_shift
-from tsn_tsm_plugin.models.backbones import create_backbone
+from tsn_tsm_plugin.models.backbones.create import create_backbone
+from tsn_tsm_plugin.models.backbones.non_local_sites import NonLocalOptions, find_non_local_sites
 from tsn_tsm_plugin.models.heads import TSMHead, TSNHead, create_head
-from tsn_tsm_plugin.models.non_local_sites import NonLocalOptions, find_non_local_sites
 
 
 class _FrameRecognizer(nn.Module):

@@ -15,7 +15,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     # Imported after the arguments: --help and mistakes need not wait for torch.
-    from tsn_tsm_plugin.engine.compare import compare_runs
+    from tsn_tsm_plugin.runs.compare_runs import compare_runs
 
     return run_command(lambda: print(compare_runs(args.runs)))
 

@@ -15,13 +15,13 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from tsn_tsm_plugin.engine.atomic import ELSEWHERE, explaining, write_atomically
+from tsn_tsm_plugin.atomic_files import ELSEWHERE, explaining, write_atomically
+from tsn_tsm_plugin.checkpoints.metadata import Fact
+from tsn_tsm_plugin.checkpoints.read_checkpoint import read_checkpoint
 from tsn_tsm_plugin.errors import CheckpointError
-from tsn_tsm_plugin.models.checkpoint_facts import Fact
-from tsn_tsm_plugin.models.checkpoint_file import read_checkpoint
-from tsn_tsm_plugin.models.identify import Identity, create_identified, identify
-from tsn_tsm_plugin.models.reparameterize import reparameterize
-from tsn_tsm_plugin.models.weights import load_weights
+from tsn_tsm_plugin.models.deploy.reparameterize import reparameterize
+from tsn_tsm_plugin.models.identify_checkpoint import Identity, create_identified, identify
+from tsn_tsm_plugin.models.load_weights import load_weights
 from tsn_tsm_plugin.tools.command import run_command
 
 _SHOWN = (
@@ -94,7 +94,7 @@ def convert(
         destination: Its suffix chooses the format; a file of that name is replaced.
         fold: Re-parameterise before writing.
         overrides: Facts that the owner knows; ``None`` values are passed over.
-        allow_globals: See :func:`~tsn_tsm_plugin.models.checkpoint_file.read_checkpoint`.
+        allow_globals: See :func:`~tsn_tsm_plugin.checkpoints.read_checkpoint.read_checkpoint`.
 
     Raises:
         CheckpointError: If the source is no checkpoint of a TSN or TSM, or contradicts ``overrides``.

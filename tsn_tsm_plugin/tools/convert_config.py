@@ -29,10 +29,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _convert(args: argparse.Namespace) -> None:
-    from tsn_tsm_plugin.config.mmaction_recipe import convert_settings
-    from tsn_tsm_plugin.config.python_literals import read_literals
-    from tsn_tsm_plugin.config.write import recipe_text
     from tsn_tsm_plugin.errors import ConfigError
+    from tsn_tsm_plugin.migrate.mmaction2.python_literals import read_literals
+    from tsn_tsm_plugin.migrate.mmaction2.recipe import convert_settings
+    from tsn_tsm_plugin.migrate.mmaction2.write_recipe import recipe_text
 
     literals = read_literals(args.config)
     try:

@@ -33,9 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _combine(args: argparse.Namespace) -> None:
     # Imported after the arguments: --help and mistakes need not wait for torch.
-    from tsn_tsm_plugin.engine.results import format_accuracies, summarize
     from tsn_tsm_plugin.errors import ConfigError
     from tsn_tsm_plugin.evaluation import combine, read_dump, write_dump
+    from tsn_tsm_plugin.runs.results import format_accuracies, summarize
 
     read = [read_dump(path) for path in args.dumps]
     class_names = read[0][1]

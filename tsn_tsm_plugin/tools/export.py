@@ -22,7 +22,7 @@ from tsn_tsm_plugin.tools.command import run_command
 from tsn_tsm_plugin.tools.trained_command import add_weights_arguments, load_from_arguments
 
 if TYPE_CHECKING:
-    from tsn_tsm_plugin.engine.trained import TrainedModel
+    from tsn_tsm_plugin.inference.trained_model import TrainedModel
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,7 +58,7 @@ def _export(args: argparse.Namespace) -> None:
     # Imported after the arguments: --help and mistakes need not wait for torch.
     import torch
 
-    from tsn_tsm_plugin.engine.export_trained import (
+    from tsn_tsm_plugin.inference.export.export_model import (
         SUFFIXES,
         check_export_name,
         export_trained,
@@ -85,10 +85,10 @@ def _export(args: argparse.Namespace) -> None:
 
 
 def _quantize(args: argparse.Namespace, trained: "TrainedModel", source: Path) -> Path:
-    from tsn_tsm_plugin.engine.atomic import replace_when_whole
-    from tsn_tsm_plugin.engine.predict_videos import find_videos
-    from tsn_tsm_plugin.engine.progress import with_bar
-    from tsn_tsm_plugin.engine.quantize import calibration_clips, quantize_onnx
+    from tsn_tsm_plugin.atomic_files import replace_when_whole
+    from tsn_tsm_plugin.inference.export.quantize_onnx import calibration_clips, quantize_onnx
+    from tsn_tsm_plugin.inference.video_predictor import find_videos
+    from tsn_tsm_plugin.runs.progress import with_bar
 
     videos = find_videos(args.calibrate)
     # Evenly over the list, which may be ordered by class.

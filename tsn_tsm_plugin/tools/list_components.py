@@ -11,7 +11,7 @@ import sys
 from tabulate import tabulate
 
 from tsn_tsm_plugin.errors import PluginError
-from tsn_tsm_plugin.plugins import list_components
+from tsn_tsm_plugin.pytorchvideo_patch.activate import list_components
 from tsn_tsm_plugin.registry import REGISTRIES, ComponentEntry
 
 

@@ -22,7 +22,7 @@ from tsn_tsm_plugin.tools.command import run_command
 from tsn_tsm_plugin.tools.trained_command import add_weights_arguments, load_from_arguments
 
 if TYPE_CHECKING:
-    from tsn_tsm_plugin.engine.trained import TrainedModel
+    from tsn_tsm_plugin.inference.trained_model import TrainedModel
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -74,10 +74,10 @@ def _parser() -> argparse.ArgumentParser:
 def _predict(args: argparse.Namespace) -> int:
     """Do what the arguments ask for, and return how many videos could not be read."""
     # Imported after the arguments: --help and mistakes need not wait for torch.
-    from tsn_tsm_plugin.engine.predict_videos import VideoPrediction, VideoPredictor, find_videos
-    from tsn_tsm_plugin.engine.prediction_report import format_predictions
-    from tsn_tsm_plugin.engine.progress import with_bar
+    from tsn_tsm_plugin.inference.format_predictions import format_predictions
+    from tsn_tsm_plugin.inference.video_predictor import VideoPrediction, VideoPredictor, find_videos
     from tsn_tsm_plugin.log import setup_logging
+    from tsn_tsm_plugin.runs.progress import with_bar
 
     setup_logging(quiet=True)
     _check_outputs(args)
@@ -102,7 +102,7 @@ def _check_outputs(args: argparse.Namespace) -> None:
     """Make the folders of the files to write, before there is anything to lose."""
     from PIL import Image
 
-    from tsn_tsm_plugin.engine.video_writer import check_video_name
+    from tsn_tsm_plugin.visualization.video_writer import check_video_name
 
     if args.features and not args.features.endswith(".npy"):
         raise ConfigError(f"--features must be a file OUT.npy, got {args.features}.")
@@ -125,7 +125,7 @@ def _outputs(args: argparse.Namespace) -> list[str]:
 
 
 def _check_inputs_stay(args: argparse.Namespace, videos: Sequence[str]) -> None:
-    from tsn_tsm_plugin.engine.atomic import check_are_no_inputs
+    from tsn_tsm_plugin.atomic_files import check_are_no_inputs
 
     prefixes = _prefixes(videos)
     check_are_no_inputs(
@@ -157,9 +157,9 @@ def _with_prefix(name: str, prefix: str) -> Path:
 def _write_files(args: argparse.Namespace, trained: "TrainedModel", video_path: str, prefix: str) -> None:
     from PIL import Image
 
-    from tsn_tsm_plugin.engine.atomic import ELSEWHERE, write_atomically
-    from tsn_tsm_plugin.engine.explain import explain_video
-    from tsn_tsm_plugin.engine.long_video import LongVideo
+    from tsn_tsm_plugin.atomic_files import ELSEWHERE, write_atomically
+    from tsn_tsm_plugin.inference.grad_cam import explain_video
+    from tsn_tsm_plugin.inference.sliding_window_video import LongVideo
 
     if args.explain:
         picture = _with_prefix(args.explain, prefix)

@@ -14,9 +14,9 @@ from tsn_tsm_plugin.log import get_logger, setup_logging
 from tsn_tsm_plugin.tools.command import run_command
 
 if TYPE_CHECKING:
-    from tsn_tsm_plugin.data.official.annotations import Annotations
-    from tsn_tsm_plugin.data.official.catalog import Storage
-    from tsn_tsm_plugin.data.official.convert import Conversion
+    from tsn_tsm_plugin.data.preparation.annotations import Annotations
+    from tsn_tsm_plugin.data.preparation.catalog import Storage
+    from tsn_tsm_plugin.data.preparation.convert import Conversion
 
 logger = get_logger(__name__)
 
@@ -50,7 +50,7 @@ def _add_num_workers(parser: argparse.ArgumentParser) -> None:
 
 def _prepare_motion(args: argparse.Namespace) -> None:
     # Imported after the arguments: --help and mistakes need not wait for torch.
-    from tsn_tsm_plugin.data.motion import prepare_motion, usable_cpus
+    from tsn_tsm_plugin.data.motion.dataset import prepare_motion, usable_cpus
 
     prepare_motion(
         args.out,
@@ -62,7 +62,7 @@ def _prepare_motion(args: argparse.Namespace) -> None:
 
 
 def _add_official(datasets: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    from tsn_tsm_plugin.data.official.catalog import OFFICIAL_DATASETS
+    from tsn_tsm_plugin.data.preparation.catalog import OFFICIAL_DATASETS
 
     for name, dataset in OFFICIAL_DATASETS.items():
         stored = "folders of JPEG frames" if dataset.storage.template else "video files"
@@ -123,7 +123,7 @@ def _add_shards(datasets: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 def _prepare_shards(args: argparse.Namespace) -> None:
     from tsn_tsm_plugin.data.annotations import read_video_list
-    from tsn_tsm_plugin.data.shard_writer import write_shards
+    from tsn_tsm_plugin.data.preparation.shard_writer import write_shards
 
     if (args.out / f"{args.list.stem}.txt").resolve() == args.list.resolve():
         raise ValueError(f"--out must be another folder than that of --list, got {args.out} for both.")
@@ -165,7 +165,7 @@ def _add_output(parser: argparse.ArgumentParser, *, can_convert: bool) -> None:
 
 
 def _conversion(args: argparse.Namespace) -> "Conversion | None":
-    from tsn_tsm_plugin.data.official.convert import FrameExtraction, Resize, Transcoding
+    from tsn_tsm_plugin.data.preparation.convert import FrameExtraction, Resize, Transcoding
 
     if args.convert is None:
         return None
@@ -176,7 +176,7 @@ def _conversion(args: argparse.Namespace) -> "Conversion | None":
 
 
 def _prepare_official(args: argparse.Namespace) -> None:
-    from tsn_tsm_plugin.data.official.catalog import OFFICIAL_DATASETS
+    from tsn_tsm_plugin.data.preparation.catalog import OFFICIAL_DATASETS
 
     dataset = OFFICIAL_DATASETS[args.dataset]
     split = {"split": args.split} if dataset.has_numbered_splits else {}
@@ -190,16 +190,16 @@ def _prepare_official(args: argparse.Namespace) -> None:
 
 
 def _prepare_folder(args: argparse.Namespace) -> None:
-    from tsn_tsm_plugin.data.official.catalog import Storage
-    from tsn_tsm_plugin.data.official.class_folders import read_class_folders
+    from tsn_tsm_plugin.data.preparation.catalog import Storage
+    from tsn_tsm_plugin.data.preparation.class_folders import read_class_folders
 
     annotations = read_class_folders(args.videos, val_share=args.val_share)
     _prepare(args.videos.name, annotations, Storage(), args)
 
 
 def _prepare(title: str, annotations: "Annotations", storage: "Storage", args: argparse.Namespace) -> None:
-    from tsn_tsm_plugin.data.motion import usable_cpus
-    from tsn_tsm_plugin.data.official.prepare import prepare_dataset
+    from tsn_tsm_plugin.data.motion.dataset import usable_cpus
+    from tsn_tsm_plugin.data.preparation.prepare import prepare_dataset
 
     prepare_dataset(
         title,

@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _share(args: argparse.Namespace) -> None:
-    from tsn_tsm_plugin.engine.share import results_of, share
+    from tsn_tsm_plugin.inference.export.model_card import results_of, share
     from tsn_tsm_plugin.log import setup_logging
 
     setup_logging(quiet=True)

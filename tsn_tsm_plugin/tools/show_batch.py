@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from tsn_tsm_plugin.data.annotations import Label
     from tsn_tsm_plugin.data.collate import BadVideo, ClipDict
-    from tsn_tsm_plugin.tools.contact_sheet import SheetClip
+    from tsn_tsm_plugin.visualization.contact_sheet import SheetClip
 
 _SHEET_PX = 1600
 _FRAME_PX = (56, 128)
@@ -49,8 +49,8 @@ def show_batch(cfg: CfgNode, split: str, out: str | Path, *, num_clips: int = 8,
         AnnotationError: If the list file is missing or malformed.
     """
     from tsn_tsm_plugin.data.build import build_loader, read_class_names
-    from tsn_tsm_plugin.tools.contact_sheet import draw_contact_sheet
     from tsn_tsm_plugin.transforms.build import frames_of_view
+    from tsn_tsm_plugin.visualization.contact_sheet import draw_contact_sheet
 
     loader = build_loader(cfg, split)
     loader.batch_sampler.set_epoch(epoch)  # type: ignore[union-attr]
@@ -82,8 +82,8 @@ def _sheet_clips(
     epoch: int,
 ) -> "list[SheetClip]":
     from tsn_tsm_plugin.data.collate import BadVideo
-    from tsn_tsm_plugin.tools.contact_sheet import SheetClip
     from tsn_tsm_plugin.transforms.build import frames_of_view
+    from tsn_tsm_plugin.visualization.contact_sheet import SheetClip
 
     good = [sample for sample in samples if not isinstance(sample, BadVideo)]
     mixed = iter(_mix(cfg, good, class_names, epoch=epoch) if split == "train" and cfg.MIXUP.ENABLE else ())

@@ -24,9 +24,9 @@ from tsn_tsm_plugin.tools.trained_command import add_weights_arguments, load_fro
 
 if TYPE_CHECKING:
     from tsn_tsm_plugin.data.frame_stream import FrameStream
-    from tsn_tsm_plugin.engine.live import LiveClassifier, LiveScores
-    from tsn_tsm_plugin.engine.trained import TrainedModel
-    from tsn_tsm_plugin.engine.video_writer import VideoWriter
+    from tsn_tsm_plugin.inference.stream_classifier import LiveClassifier, LiveScores
+    from tsn_tsm_plugin.inference.trained_model import TrainedModel
+    from tsn_tsm_plugin.visualization.video_writer import VideoWriter
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -84,7 +84,7 @@ def _stream(args: argparse.Namespace) -> bool:
     """Do what the arguments ask for, and return whether the source was given up."""
     # Imported after the arguments: --help and mistakes need not wait for torch.
     from tsn_tsm_plugin.data.frame_stream import FrameStream
-    from tsn_tsm_plugin.engine.live import LiveClassifier
+    from tsn_tsm_plugin.inference.stream_classifier import LiveClassifier
     from tsn_tsm_plugin.log import setup_logging
 
     setup_logging(quiet=True)
@@ -113,9 +113,9 @@ def _stream(args: argparse.Namespace) -> bool:
 
 def _check_output(args: argparse.Namespace) -> None:
     """Refuse a video that could not be written, or would be written over the source, before the work."""
+    from tsn_tsm_plugin.atomic_files import check_are_no_inputs
     from tsn_tsm_plugin.data.frame_stream import STANDARD_INPUT
-    from tsn_tsm_plugin.engine.atomic import check_are_no_inputs
-    from tsn_tsm_plugin.engine.video_writer import check_video_name
+    from tsn_tsm_plugin.visualization.video_writer import check_video_name
 
     if args.annotate:
         check_video_name(args.annotate)
@@ -128,7 +128,7 @@ def _check_output(args: argparse.Namespace) -> None:
 def _writer(
     args: argparse.Namespace, source: "FrameStream"
 ) -> "contextlib.AbstractContextManager[VideoWriter | None]":
-    from tsn_tsm_plugin.engine.video_writer import VideoWriter
+    from tsn_tsm_plugin.visualization.video_writer import VideoWriter
 
     return VideoWriter(args.annotate, fps=source.fps) if args.annotate else contextlib.nullcontext()
 
@@ -140,7 +140,7 @@ def _run(
     report: "_Reporter",
     writer: "VideoWriter | None",
 ) -> None:
-    from tsn_tsm_plugin.engine.live import LiveOverlay
+    from tsn_tsm_plugin.inference.stream_classifier import LiveOverlay
 
     overlay = LiveOverlay(trained.class_names, fps=source.fps)
     scores: LiveScores | None = None

@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     # Imported after the arguments: --help and mistakes need not wait for torch.
     from tsn_tsm_plugin.engine import TrainingStopped, train
-    from tsn_tsm_plugin.engine.stop import catch_stop_signals
+    from tsn_tsm_plugin.engine.interruption import catch_stop_signals
 
     weights = ("TRAIN.CHECKPOINT_FILE_PATH", args.weights) if args.weights else ()
     with catch_stop_signals() as signals:

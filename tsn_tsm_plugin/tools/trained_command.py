@@ -8,7 +8,7 @@ from tsn_tsm_plugin.errors import ConfigError
 if TYPE_CHECKING:
     import torch
 
-    from tsn_tsm_plugin.engine.trained import TrainedModel
+    from tsn_tsm_plugin.inference.trained_model import TrainedModel
 
 
 def add_weights_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,7 +47,7 @@ def _device(name: str) -> "torch.device | None":
 
 def load_from_arguments(args: argparse.Namespace) -> "TrainedModel":
     """Return the network that the arguments name."""
-    from tsn_tsm_plugin.engine.trained import load_trained
+    from tsn_tsm_plugin.inference.trained_model import load_trained
 
     return load_trained(
         args.weights,

@@ -2,8 +2,8 @@ import re
 
 import pytest
 
-from tsn_tsm_plugin.config.python_literals import read_literals
 from tsn_tsm_plugin.errors import ConfigError
+from tsn_tsm_plugin.migrate.mmaction2.python_literals import read_literals
 
 
 def write(folder, name: str, text: str):

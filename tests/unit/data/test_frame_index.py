@@ -2,8 +2,8 @@
 
 import pytest
 
-from tsn_tsm_plugin.data.decoders.frame_index import build_frame_index
-from tsn_tsm_plugin.data.decoders.pictures import Picture, UnverifiedStreamError
+from tsn_tsm_plugin.data.bitstream.frame_index import build_frame_index
+from tsn_tsm_plugin.data.bitstream.picture import Picture, UnverifiedStreamError
 
 KEY, REFERENCE, DROPPABLE = Picture(is_start=True), Picture(is_start=False), Picture(False, is_droppable=True)
 B = Picture(False, is_droppable=True, is_bidirectional=True)

@@ -15,7 +15,7 @@ from tsn_tsm_plugin.config import get_cfg
 from tsn_tsm_plugin.data import build
 from tsn_tsm_plugin.data.annotations import read_video_list
 from tsn_tsm_plugin.data.build import build_dataset, build_loader, read_class_names
-from tsn_tsm_plugin.data.motion import prepare_motion
+from tsn_tsm_plugin.data.motion.dataset import prepare_motion
 from tsn_tsm_plugin.data.samplers import SampleKey
 from tsn_tsm_plugin.data.video_dataset import VideoListDataset
 from tsn_tsm_plugin.errors import AnnotationError, ConfigError

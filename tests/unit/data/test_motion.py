@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from tsn_tsm_plugin.data import motion
 from tsn_tsm_plugin.data.annotations import read_label_map, read_video_list
-from tsn_tsm_plugin.data.motion import prepare_motion, write_video
-from tsn_tsm_plugin.data.motion_scenes import CLASS_NAMES
+from tsn_tsm_plugin.data.motion import dataset as motion
+from tsn_tsm_plugin.data.motion.dataset import prepare_motion, write_video
+from tsn_tsm_plugin.data.motion.scenes import CLASS_NAMES
 from tsn_tsm_plugin.tools import prepare_dataset
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from tsn_tsm_plugin.data.motion_scenes import CLASS_NAMES, CLASS_PAIRS, Scene, draw_scene, render_scene
+from tsn_tsm_plugin.data.motion.scenes import CLASS_NAMES, CLASS_PAIRS, Scene, draw_scene, render_scene
 from tsn_tsm_plugin.transforms.segments import segment_indices
 
 

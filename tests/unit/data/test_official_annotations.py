@@ -13,15 +13,15 @@ from support.official_files import (
     write_sthv2,
 )
 
-from tsn_tsm_plugin.data.official.annotations import AnnotatedVideo
-from tsn_tsm_plugin.data.official.catalog import OFFICIAL_DATASETS
-from tsn_tsm_plugin.data.official.class_folders import read_class_folders
-from tsn_tsm_plugin.data.official.diving48 import read_diving48
-from tsn_tsm_plugin.data.official.kinetics import read_kinetics
-from tsn_tsm_plugin.data.official.locate import VideoFiles
-from tsn_tsm_plugin.data.official.mirror import mirror_pairs, turn_pairs
-from tsn_tsm_plugin.data.official.something import read_jester, read_sthv1, read_sthv2
-from tsn_tsm_plugin.data.official.splits import read_hmdb51, read_ucf101
+from tsn_tsm_plugin.data.preparation.annotations import AnnotatedVideo
+from tsn_tsm_plugin.data.preparation.catalog import OFFICIAL_DATASETS
+from tsn_tsm_plugin.data.preparation.class_folders import read_class_folders
+from tsn_tsm_plugin.data.preparation.diving48 import read_diving48
+from tsn_tsm_plugin.data.preparation.kinetics import read_kinetics
+from tsn_tsm_plugin.data.preparation.locate import VideoFiles
+from tsn_tsm_plugin.data.preparation.mirror import mirror_pairs, turn_pairs
+from tsn_tsm_plugin.data.preparation.something import read_jester, read_sthv1, read_sthv2
+from tsn_tsm_plugin.data.preparation.splits import read_hmdb51, read_ucf101
 from tsn_tsm_plugin.errors import AnnotationError
 
 

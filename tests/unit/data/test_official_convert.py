@@ -16,8 +16,8 @@ from support.videos import (
 
 from tsn_tsm_plugin.data.decoders.pyav import PyAVDecoder
 from tsn_tsm_plugin.data.frame_folder import FrameFolderReader
-from tsn_tsm_plugin.data.official import convert
-from tsn_tsm_plugin.data.official.convert import FrameExtraction, Resize, Transcoding
+from tsn_tsm_plugin.data.preparation import convert
+from tsn_tsm_plugin.data.preparation.convert import FrameExtraction, Resize, Transcoding
 from tsn_tsm_plugin.data.reader import VideoReader
 from tsn_tsm_plugin.errors import VideoError
 

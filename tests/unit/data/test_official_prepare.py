@@ -18,8 +18,8 @@ from support.official_files import (
 from tsn_tsm_plugin.config import load_cfg
 from tsn_tsm_plugin.data.annotations import label_map_hash
 from tsn_tsm_plugin.data.build import build_dataset, read_class_names
-from tsn_tsm_plugin.data.official import inspection as inspection_module
-from tsn_tsm_plugin.data.official import prepare as prepare_module
+from tsn_tsm_plugin.data.preparation import inspection as inspection_module
+from tsn_tsm_plugin.data.preparation import prepare as prepare_module
 from tsn_tsm_plugin.data.reader import VideoReader
 from tsn_tsm_plugin.tools.prepare_dataset import main
 

@@ -4,12 +4,13 @@ import av
 import pytest
 from support.videos import write_video
 
-from tsn_tsm_plugin.data.decoders.bits import BitReader
-from tsn_tsm_plugin.data.decoders.h264_pictures import H264Pictures
-from tsn_tsm_plugin.data.decoders.hevc_pictures import HevcPictures
-from tsn_tsm_plugin.data.decoders.nal_units import OrderCounter, split_nal_units
-from tsn_tsm_plugin.data.decoders.pictures import Picture, UnverifiedStreamError, scanner_for
-from tsn_tsm_plugin.data.decoders.vpx_av1_pictures import Vp8Pictures, Vp9Pictures
+from tsn_tsm_plugin.data.bitstream.bit_reader import BitReader
+from tsn_tsm_plugin.data.bitstream.h264 import H264Pictures
+from tsn_tsm_plugin.data.bitstream.hevc import HevcPictures
+from tsn_tsm_plugin.data.bitstream.nal_units import OrderCounter, split_nal_units
+from tsn_tsm_plugin.data.bitstream.picture import Picture, UnverifiedStreamError
+from tsn_tsm_plugin.data.bitstream.scanner import scanner_for
+from tsn_tsm_plugin.data.bitstream.vpx_av1 import Vp8Pictures, Vp9Pictures
 
 START_CODE = b"\0\0\1"
 TRAIL_N, TRAIL_R, RASL_N, IDR, CRA, SEQUENCE_SET, PICTURE_SET, END_OF_SEQUENCE = 0, 1, 8, 19, 21, 33, 34, 36

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, SequentialSampler
 
 from tsn_tsm_plugin.data.pytorchvideo_bridge import SparsePathHandler, SparseVideo, WholeVideoSampler
 from tsn_tsm_plugin.errors import VideoError
-from tsn_tsm_plugin.plugins import patched
+from tsn_tsm_plugin.pytorchvideo_patch.activate import patched
 from tsn_tsm_plugin.transforms.segments import segment_indices, uniform_sampler
 
 LENGTHS = (24, 37, 50)

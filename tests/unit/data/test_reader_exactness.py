@@ -7,7 +7,7 @@ import pytest
 import torch
 from support.videos import numbered_frames, sequential_frames, write_video
 
-from tsn_tsm_plugin.data.decoders import packet_scan
+from tsn_tsm_plugin.data.bitstream import packet_scan
 from tsn_tsm_plugin.data.decoders.pyav import PyAVDecoder
 from tsn_tsm_plugin.data.reader import VideoReader
 from tsn_tsm_plugin.errors import VideoError

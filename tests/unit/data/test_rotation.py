@@ -12,7 +12,8 @@ from av.bitstream import BitStreamFilterContext
 from PIL import Image
 from support.videos import numbered_frames, rotation_matrix, sequential_frames, write_video
 
-from tsn_tsm_plugin.data.decoders import packet_scan, pyav, rotation
+from tsn_tsm_plugin.data.bitstream import packet_scan
+from tsn_tsm_plugin.data.decoders import pyav, rotation
 from tsn_tsm_plugin.data.decoders.rotation import matrix_of, orientation_of, shown_size, upright
 from tsn_tsm_plugin.data.reader import VideoReader
 

@@ -11,10 +11,10 @@ import torch
 from support.videos import frame_number, write_video
 
 from tsn_tsm_plugin.config import get_cfg
-from tsn_tsm_plugin.data import shard_writer
 from tsn_tsm_plugin.data.annotations import read_video_list
 from tsn_tsm_plugin.data.build import build_dataset, build_loader
-from tsn_tsm_plugin.data.shard_writer import write_shards
+from tsn_tsm_plugin.data.preparation import shard_writer
+from tsn_tsm_plugin.data.preparation.shard_writer import write_shards
 from tsn_tsm_plugin.data.shards import ShardedVideoReader, read_shard_list, scan_shard
 from tsn_tsm_plugin.errors import AnnotationError, VideoError
 from tsn_tsm_plugin.tools.prepare_dataset import main

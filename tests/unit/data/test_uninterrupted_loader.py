@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
-from tsn_tsm_plugin.data.uninterrupted_loader import UninterruptedLoader
+from tsn_tsm_plugin.data.signal_safe_loader import UninterruptedLoader
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 needs_sender = pytest.mark.skipif(

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from tsn_tsm_plugin.engine.atomic import write_atomically
+from tsn_tsm_plugin.atomic_files import write_atomically
 from tsn_tsm_plugin.errors import RunFolderError
 
 

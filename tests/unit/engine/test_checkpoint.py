@@ -14,7 +14,7 @@ from tsn_tsm_plugin.engine.checkpoint import (
     mark_best,
     save_checkpoint,
 )
-from tsn_tsm_plugin.engine.randomness import random_state, seed_all, set_random_state
+from tsn_tsm_plugin.engine.random_state import random_state, seed_all, set_random_state
 from tsn_tsm_plugin.errors import CheckpointError
 
 

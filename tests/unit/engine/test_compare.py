@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tsn_tsm_plugin.engine.compare import compare_runs
+from tsn_tsm_plugin.runs.compare_runs import compare_runs
 from tsn_tsm_plugin.tools import compare
 
 RESULTS = {"top1": 50.0, "num_videos": 4, "views_per_video": 3}

@@ -10,8 +10,8 @@ from support.ranks import spawn
 from support.runs import TinyBackbone
 from torch import Tensor, nn
 
-from tsn_tsm_plugin.engine.data_parallel import data_parallel
-from tsn_tsm_plugin.engine.update import Updater
+from tsn_tsm_plugin.engine.ddp import data_parallel
+from tsn_tsm_plugin.engine.optimizer_step import Updater
 from tsn_tsm_plugin.errors import ConfigError
 
 OPTIONS = {

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from tsn_tsm_plugin.engine.description import description_path
 from tsn_tsm_plugin.errors import ConfigError
+from tsn_tsm_plugin.inference.export.sidecar_json import description_path
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from support.trained import write_checkpoint
 from support.videos import write_video
 from torch import nn
 
-from tsn_tsm_plugin.engine.explain import contact_sheet, explain_video, grad_cam, heated
-from tsn_tsm_plugin.engine.trained import load_trained
+from tsn_tsm_plugin.inference.grad_cam import contact_sheet, explain_video, grad_cam, heated
+from tsn_tsm_plugin.inference.trained_model import load_trained
 from tsn_tsm_plugin.models import TSN, TSNHead
 
 

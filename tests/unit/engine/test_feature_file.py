@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from support.small_files import files_no_larger_than
 
-from tsn_tsm_plugin.engine.feature_file import FeatureFile
 from tsn_tsm_plugin.errors import RunFolderError
+from tsn_tsm_plugin.inference.feature_writer import FeatureFile
 
 
 @pytest.mark.parametrize("shape", [(3,), (4, 3)])

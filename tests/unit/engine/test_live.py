@@ -4,10 +4,10 @@ import torch
 from support.trained import CLASS_NAMES, write_checkpoint
 
 from tsn_tsm_plugin.data.frame_stream import StreamedFrame
-from tsn_tsm_plugin.engine.live import LiveClassifier, LiveOverlay, LiveScores
-from tsn_tsm_plugin.engine.trained import load_trained
-from tsn_tsm_plugin.engine.windows import FramePreparer, normalizer
 from tsn_tsm_plugin.errors import CheckpointError
+from tsn_tsm_plugin.inference.sliding_windows import FramePreparer, normalizer
+from tsn_tsm_plugin.inference.stream_classifier import LiveClassifier, LiveOverlay, LiveScores
+from tsn_tsm_plugin.inference.trained_model import load_trained
 from tsn_tsm_plugin.models import StreamingTSM
 
 

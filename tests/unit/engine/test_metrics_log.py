@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from tsn_tsm_plugin.engine.metrics_log import MetricsLog, read_metrics
 from tsn_tsm_plugin.errors import RunFolderError
+from tsn_tsm_plugin.runs.metrics_log import MetricsLog, read_metrics
 
 
 def test_records_of_steps_that_will_be_taken_again_are_removed(tmp_path):

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tsn_tsm_plugin.engine.randomness import random_state, set_random_state
-from tsn_tsm_plugin.engine.update import Updater
+from tsn_tsm_plugin.engine.optimizer_step import Updater
+from tsn_tsm_plugin.engine.random_state import random_state, set_random_state
 from tsn_tsm_plugin.transforms import Normalize, RandomMix
 
 NUM_CLASSES = 5

@@ -4,10 +4,10 @@ from support.trained import write_checkpoint
 from support.videos import write_video
 
 from tsn_tsm_plugin.data.build import build_dataset
-from tsn_tsm_plugin.engine import one_view as module
-from tsn_tsm_plugin.engine.one_view import read_view
-from tsn_tsm_plugin.engine.trained import load_trained
 from tsn_tsm_plugin.errors import VideoError
+from tsn_tsm_plugin.inference import read_view as module
+from tsn_tsm_plugin.inference.read_view import read_view
+from tsn_tsm_plugin.inference.trained_model import load_trained
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 from support.videos import sequential_frames, write_video
 
-from tsn_tsm_plugin.engine.annotate import Course, annotate_video
-from tsn_tsm_plugin.engine.drawing import SERIES, clock, fit, font, percent
-from tsn_tsm_plugin.engine.overlay import ScoreOverlay, colours_of
+from tsn_tsm_plugin.visualization.annotate_video import Course, annotate_video
+from tsn_tsm_plugin.visualization.drawing import SERIES, clock, fit, font, percent
+from tsn_tsm_plugin.visualization.score_overlay import ScoreOverlay, colours_of
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tsn_tsm_plugin.engine.plots import places_in_epochs, plot_confusion_matrix, plot_curves
+from tsn_tsm_plugin.runs.plots import places_in_epochs, plot_confusion_matrix, plot_curves
 
 RECORDS = [
     {"step": step, "epoch": 1, "train/loss": 1 / step, "train/top1": 10.0 * step, "train/lr": 0.1}

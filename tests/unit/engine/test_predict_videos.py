@@ -8,10 +8,10 @@ from support.trained import CLASS_NAMES, write_checkpoint
 from support.videos import write_video
 
 from tsn_tsm_plugin.data.build import build_dataset
-from tsn_tsm_plugin.engine.predict_videos import VideoPrediction, VideoPredictor, find_videos
-from tsn_tsm_plugin.engine.prediction_report import format_predictions
-from tsn_tsm_plugin.engine.trained import load_trained
 from tsn_tsm_plugin.errors import VideoError
+from tsn_tsm_plugin.inference.format_predictions import format_predictions
+from tsn_tsm_plugin.inference.trained_model import load_trained
+from tsn_tsm_plugin.inference.video_predictor import VideoPrediction, VideoPredictor, find_videos
 from tsn_tsm_plugin.transforms import Normalize
 
 

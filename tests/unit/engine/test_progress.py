@@ -11,9 +11,9 @@ import termios
 
 import pytest
 
-from tsn_tsm_plugin.engine.progress import Progress, Totals, with_bar
-from tsn_tsm_plugin.engine.ranks import Ranks
 from tsn_tsm_plugin.log import setup_logging
+from tsn_tsm_plugin.ranks import Ranks
+from tsn_tsm_plugin.runs.progress import Progress, Totals, with_bar
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,7 @@
 import pytest
 
 from tsn_tsm_plugin.config import get_cfg
-from tsn_tsm_plugin.engine.public_recipe import public_recipe, without_place
+from tsn_tsm_plugin.inference.export.strip_local_paths import public_recipe, without_place
 
 
 @pytest.mark.parametrize(

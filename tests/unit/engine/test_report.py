@@ -6,9 +6,9 @@ import re
 import pytest
 from support.runs import tiny_cfg, write_dataset
 
-from tsn_tsm_plugin.engine.plots import plot_curves
-from tsn_tsm_plugin.engine.report import write_report
-from tsn_tsm_plugin.engine.run_folder import RunFolder
+from tsn_tsm_plugin.runs.plots import plot_curves
+from tsn_tsm_plugin.runs.report import write_report
+from tsn_tsm_plugin.runs.run_folder import RunFolder
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from safetensors.torch import save_file
 from support.bucket import serve_bucket
 from support.trained import CLASS_NAMES, write_checkpoint
 
-from tsn_tsm_plugin.engine.trained import load_trained
 from tsn_tsm_plugin.errors import CheckpointError, ConfigError
+from tsn_tsm_plugin.inference.trained_model import load_trained
 
 
 @pytest.fixture(scope="module")

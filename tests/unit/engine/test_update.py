@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from support.golden import GoldenModel
 from torch import nn
 
-from tsn_tsm_plugin.engine.update import Updater
+from tsn_tsm_plugin.engine.optimizer_step import Updater
 from tsn_tsm_plugin.models import create_tsm, load_weights
 from tsn_tsm_plugin.solver import tsm_param_groups
 

@@ -11,8 +11,8 @@ def recipe(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def no_slurm_here(monkeypatch):
-    monkeypatch.setattr("launch.slurm.why_unavailable", lambda: "no sbatch on PATH")
-    monkeypatch.setattr("launch.slurm.can_ask", lambda: False)
+    monkeypatch.setattr("launch.cluster.slurm_client.why_unavailable", lambda: "no sbatch on PATH")
+    monkeypatch.setattr("launch.cluster.slurm_client.can_ask", lambda: False)
 
 
 def test_help_shows_an_example_and_the_exit_codes(capsys):

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from support import toy_ranks
 
-from launch.local import GroupExecutor
-from launch.plan import CHECKOUT
-from launch.script import start_command
+from launch.submit_job.local_executor import GroupExecutor
+from launch.submit_job.plan import CHECKOUT
+from launch.submit_job.sbatch_script import start_command
 
 
 def submit(folder: Path, num_ranks: int, work, *args):

@@ -5,9 +5,9 @@ import pytest
 from support.cli import submit
 from support.runs import write_recipe
 
+from launch.commands.evaluate import pairs_of
+from launch.commands.sweep import combinations
 from launch.errors import LaunchError
-from launch.evaluate import pairs_of
-from launch.sweep import combinations
 
 
 def asked(**words):
@@ -74,7 +74,7 @@ def test_pairs_that_do_not_fit_are_refused(words, message):
 
 
 def test_a_sweep_shows_each_run_folder_before_it_runs(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr("launch.slurm.why_unavailable", lambda: "no sbatch on PATH")
+    monkeypatch.setattr("launch.cluster.slurm_client.why_unavailable", lambda: "no sbatch on PATH")
     recipe = write_recipe(tmp_path, data=tmp_path)
 
     shown = submit(

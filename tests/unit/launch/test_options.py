@@ -2,8 +2,8 @@ import re
 
 import pytest
 
+from launch.cluster.options import Options, cluster_options, minutes_of, resolve_options
 from launch.errors import LaunchError
-from launch.options import Options, cluster_options, minutes_of, resolve_options
 
 
 def write_cluster(folder, text):

@@ -1,4 +1,12 @@
-from launch.outcome import FINISHED, RAISED, Outcome, describe, first_failure, killed_ranks, write_outcome
+from launch.rank.outcome import (
+    FINISHED,
+    RAISED,
+    Outcome,
+    describe,
+    first_failure,
+    killed_ranks,
+    write_outcome,
+)
 
 
 def test_the_first_error_by_time_is_the_cause(tmp_path):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from launch import partitions
-from launch.partitions import NodeKind, Partition
+from launch.cluster import partitions
+from launch.cluster.partitions import NodeKind, Partition
 
 
 def partition(*kinds: tuple[int, int, int]) -> Partition:

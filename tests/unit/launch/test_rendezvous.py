@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from launch.rendezvous import master_address, open_store
+from launch.rank.rendezvous import master_address, open_store
 
 
 def open_one(file, rank, **more):
@@ -38,13 +38,13 @@ def test_an_address_that_is_given_wins(monkeypatch):
 
 
 def test_a_name_that_does_not_resolve_is_looked_up_in_slurm(monkeypatch):
-    monkeypatch.setattr("launch.rendezvous._node_addr", lambda name: "10.0.0.2")
+    monkeypatch.setattr("launch.rank.rendezvous._node_addr", lambda name: "10.0.0.2")
 
     assert master_address("no-such-node.invalid") == ("10.0.0.2", "NodeAddr of scontrol")
 
 
 def test_without_slurms_knowledge_the_node_that_launched_is_taken(monkeypatch):
-    monkeypatch.setattr("launch.rendezvous._node_addr", lambda name: "")
+    monkeypatch.setattr("launch.rank.rendezvous._node_addr", lambda name: "")
     monkeypatch.setenv("SLURM_LAUNCH_NODE_IPADDR", "10.0.0.3")
 
     assert master_address("no-such-node.invalid") == ("10.0.0.3", "SLURM_LAUNCH_NODE_IPADDR")

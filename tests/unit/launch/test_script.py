@@ -7,9 +7,9 @@ from support.runs import write_recipe
 
 @pytest.fixture
 def dry_run(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr("launch.slurm.why_unavailable", lambda: "no sbatch on PATH")
-    monkeypatch.setattr("launch.script.sys.executable", "/env/bin/python")
-    monkeypatch.setattr("launch.script.slurm.why_unavailable", lambda: "no sbatch on PATH")
+    monkeypatch.setattr("launch.cluster.slurm_client.why_unavailable", lambda: "no sbatch on PATH")
+    monkeypatch.setattr("launch.submit_job.sbatch_script.sys.executable", "/env/bin/python")
+    monkeypatch.setattr("launch.submit_job.sbatch_script.slurm.why_unavailable", lambda: "no sbatch on PATH")
     recipe = write_recipe(tmp_path, data=tmp_path)
 
     def run(*words):
@@ -48,13 +48,13 @@ export OMP_NUM_THREADS=1
 # command
 export SUBMITIT_EXECUTOR=slurm
 srun --unbuffered --output '/runs/my run/launch/TIME/%j/%j_%t_log.out' --kill-on-bad-exit=1 --wait=60 \
---cpus-per-task=1 /env/bin/python -u '/runs/my run/launch/TIME/code/launch/start.py' \
+--cpus-per-task=1 /env/bin/python -u '/runs/my run/launch/TIME/code/launch/rank/entry.py' \
 -u -m submitit.core._submit '/runs/my run/launch/TIME/%j'
 
 
 # teardown
 status=$?
-if [ $status -ne 0 ]; then /env/bin/python '/runs/my run/launch/TIME/code/launch/aftermath.py' \
+if [ $status -ne 0 ]; then /env/bin/python '/runs/my run/launch/TIME/code/launch/rank/on_failure.py' \
 '/runs/my run/launch/TIME' 0 "$status"; fi
 exit $status"""
     )

@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-from launch import slurm
+from launch.cluster import slurm_client as slurm
 from launch.errors import LaunchError
-from launch.follow import LogFollower, last_lines
-from launch.progress import NoProgressError, RestartLog, newest_step
-from launch.snapshot import take_snapshot
+from launch.rank.restart_guard import NoProgressError, RestartLog, newest_step
 from launch.submit import CHECKOUT, missing_package
+from launch.submit_job.snapshot import take_snapshot
+from launch.track.log_follower import LogFollower, last_lines
 
 
 def test_a_follower_prints_what_is_new_and_never_half_a_character(tmp_path):

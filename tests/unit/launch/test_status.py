@@ -2,9 +2,9 @@ import os
 import subprocess
 import sys
 
-from launch.outcome import FINISHED, RAISED, write_outcome
-from launch.records import Submission, find_submission, submissions_below
-from launch.status import state_of, table
+from launch.rank.outcome import FINISHED, RAISED, write_outcome
+from launch.track.records import Submission, find_submission, submissions_below
+from launch.track.status import state_of, table
 
 
 def submission(folder, *, job_id="", where="local", run="run", kind="train"):
@@ -45,11 +45,11 @@ def test_a_job_is_completed_when_every_rank_has_finished(tmp_path):
 
 
 def test_slurms_word_counts_unless_a_result_is_missing(tmp_path, monkeypatch):
-    monkeypatch.setattr("launch.slurm.can_ask", lambda: True)
+    monkeypatch.setattr("launch.cluster.slurm_client.can_ask", lambda: True)
     record = submission(tmp_path, job_id="7", where="slurm")
     told = "JobId=7 JobState=COMPLETED Reason=None Restarts=2 ExitCode=0:0"
     monkeypatch.setattr(
-        "launch.slurm.ask",
+        "launch.cluster.slurm_client.ask",
         lambda *words, **more: subprocess.CompletedProcess(words, 0, stdout=told, stderr=""),
     )
     write_outcome(record.job_dir, 0, FINISHED)
@@ -61,7 +61,7 @@ def test_slurms_word_counts_unless_a_result_is_missing(tmp_path, monkeypatch):
 
 
 def test_a_job_that_slurm_forgot_is_judged_by_what_its_ranks_left(tmp_path, monkeypatch):
-    monkeypatch.setattr("launch.slurm.can_ask", lambda: False)
+    monkeypatch.setattr("launch.cluster.slurm_client.can_ask", lambda: False)
     record = submission(tmp_path, job_id="7", where="slurm")
     assert state_of(record).state == "UNKNOWN"
 

@@ -8,7 +8,7 @@ import pytest
 
 _PROLOGUE = """
 import multiprocessing, os, signal, sys, time
-from launch.stop import StopWatch, end_children
+from launch.rank.stop_signals import StopWatch, end_children
 
 def work():
     time.sleep(60)

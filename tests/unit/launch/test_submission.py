@@ -7,7 +7,7 @@ import pytest
 from support.cli import submit
 from support.runs import write_recipe
 
-from launch import partitions
+from launch.cluster import partitions
 
 
 @pytest.fixture

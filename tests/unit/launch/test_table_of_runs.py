@@ -9,7 +9,7 @@ import pytest
 from support.cli import submit
 from support.runs import write_recipe
 
-from launch.records import Submission
+from launch.track.records import Submission
 
 SINGLE = {"top1": 45.678, "top5": 80.0, "mean_class": 44.0, "loss": 1.5, "num_videos": 12}
 MULTI = {"map": 61.234, "top1": 70.0, "loss": 0.1, "num_videos": 7}
@@ -36,7 +36,7 @@ class Runs:
 
 @pytest.fixture
 def runs(tmp_path, monkeypatch):
-    monkeypatch.setattr("launch.slurm.can_ask", lambda: False)
+    monkeypatch.setattr("launch.cluster.slurm_client.can_ask", lambda: False)
     return Runs(tmp_path / "runs")
 
 

@@ -5,12 +5,12 @@ import torch
 from support.golden import GoldenModel
 
 from tsn_tsm_plugin import get_cfg
+from tsn_tsm_plugin.checkpoints.metadata import dataset_of, find_facts
+from tsn_tsm_plugin.checkpoints.read_checkpoint import Checkpoint, read_checkpoint
+from tsn_tsm_plugin.checkpoints.translate_keys import translate_checkpoint
 from tsn_tsm_plugin.errors import CheckpointError
 from tsn_tsm_plugin.models import build_model, create_tsm, create_tsn, load_weights
-from tsn_tsm_plugin.models.checkpoint_facts import dataset_of, find_facts
-from tsn_tsm_plugin.models.checkpoint_file import Checkpoint, read_checkpoint
-from tsn_tsm_plugin.models.identify import create_identified, identify
-from tsn_tsm_plugin.models.translation import translate_checkpoint
+from tsn_tsm_plugin.models.identify_checkpoint import create_identified, identify
 
 MMACTION_0X = """
 model = dict(type='Recognizer2D',

@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import save_file
 from support.bucket import serve_bucket
 
+from tsn_tsm_plugin.checkpoints.read_checkpoint import read_checkpoint
 from tsn_tsm_plugin.errors import CheckpointError
-from tsn_tsm_plugin.models.checkpoint_file import read_checkpoint
 
 TENSORS = {"fc.weight": torch.ones(2, 3), "fc.bias": torch.zeros(2)}
 

@@ -5,7 +5,13 @@ import torch
 from support.exported import run_exported
 
 from tsn_tsm_plugin.models import StreamingTSM, create_tsm, create_tsn
-from tsn_tsm_plugin.models.export import ExportPlan, export, plan_clip_export, plan_stream_export, trace
+from tsn_tsm_plugin.models.deploy.export import (
+    ExportPlan,
+    export,
+    plan_clip_export,
+    plan_stream_export,
+    trace,
+)
 
 SIZE = 32
 MEAN, STD = (120.0, 110.0, 100.0), (50.0, 60.0, 70.0)

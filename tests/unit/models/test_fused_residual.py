@@ -7,7 +7,7 @@ from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from tsn_tsm_plugin import StreamingTSM, create_tsm, optimize_for_inference
-from tsn_tsm_plugin.models.fused_residual import (
+from tsn_tsm_plugin.models.deploy.fused_residual import (
     FusedResidualBlock,
     fuse_residual_blocks_,
     has_fused_convolutions,

@@ -11,7 +11,7 @@ from torch import nn
 import tsn_tsm_plugin
 from tsn_tsm_plugin import StreamingTSM, optimize_for_inference
 from tsn_tsm_plugin.models import create_tsm, create_tsn
-from tsn_tsm_plugin.models.inference import _foldable_pairs
+from tsn_tsm_plugin.models.deploy.optimize_for_inference import _foldable_pairs
 
 NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 

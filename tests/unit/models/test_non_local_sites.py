@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from tsn_tsm_plugin.models import create_tsm
-from tsn_tsm_plugin.models.non_local_sites import NonLocalOptions, find_non_local_sites
-from tsn_tsm_plugin.models.resnet import resnet18, resnet50, resnet152
+from tsn_tsm_plugin.models.backbones.non_local_sites import NonLocalOptions, find_non_local_sites
+from tsn_tsm_plugin.models.backbones.resnet import resnet18, resnet50, resnet152
 
 
 def small(**options):

@@ -8,9 +8,9 @@ import torchvision
 from support.bucket import serve_bucket
 
 from tsn_tsm_plugin.errors import CheckpointError
-from tsn_tsm_plugin.models import pretrained
-from tsn_tsm_plugin.models.backbones import create_backbone
-from tsn_tsm_plugin.models.resnet import resnet18
+from tsn_tsm_plugin.models.backbones import imagenet_weights as pretrained
+from tsn_tsm_plugin.models.backbones.create import create_backbone
+from tsn_tsm_plugin.models.backbones.resnet import resnet18
 
 
 def test_a_file_of_torchvision_fills_the_backbone(tmp_path):

@@ -10,7 +10,7 @@ from torch import nn
 from tsn_tsm_plugin.errors import CheckpointError
 from tsn_tsm_plugin.layers import TemporalShift, tsm_bottleneck, tsm_bottlenecks
 from tsn_tsm_plugin.models import create_tsm, create_tsm_head, create_tsn, create_tsn_head, load_weights
-from tsn_tsm_plugin.models.resnet import resnet101
+from tsn_tsm_plugin.models.backbones.resnet import resnet101
 
 
 def create_native(*, depth: int = 50, **slots) -> nn.Module:

@@ -8,7 +8,7 @@ from tsn_tsm_plugin import get_cfg
 from tsn_tsm_plugin.errors import ConfigError, UnknownComponentError
 from tsn_tsm_plugin.layers import TemporalShift
 from tsn_tsm_plugin.models import build_model, create_tsm, create_tsn
-from tsn_tsm_plugin.models.resnet import resnet18, resnet34, resnet50, resnet101, resnet152
+from tsn_tsm_plugin.models.backbones.resnet import resnet18, resnet34, resnet50, resnet101, resnet152
 
 
 def small(create, **options):

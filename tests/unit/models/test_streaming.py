@@ -7,8 +7,8 @@ from support.tf32 import without_tf32
 from torch import nn
 
 from tsn_tsm_plugin.models import StreamingTSM, create_tsm, create_tsn
-from tsn_tsm_plugin.models.streaming import StreamingStep
-from tsn_tsm_plugin.models.streaming_shift import StreamingShift
+from tsn_tsm_plugin.models.streaming.streaming_shift import StreamingShift
+from tsn_tsm_plugin.models.streaming.streaming_tsm import StreamingStep
 
 CAUSAL_BACKBONES = [
     "resnet18",

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from tsn_tsm_plugin.models.streaming_smoothing import Hysteresis, MeanOfLastFrames
+from tsn_tsm_plugin.models.streaming.smoothing import Hysteresis, MeanOfLastFrames
 
 
 def top(*labels: int) -> torch.Tensor:

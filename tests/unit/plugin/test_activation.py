@@ -8,7 +8,7 @@ import torchvision
 from support.fresh_process import run_fresh
 
 import tsn_tsm_plugin
-from tsn_tsm_plugin import plugins
+from tsn_tsm_plugin.pytorchvideo_patch import activate as plugins
 
 HOSTS = (
     "pytorchvideo.models.hub",

@@ -4,7 +4,7 @@ import types
 
 import pytest
 
-from tsn_tsm_plugin.activation import Ledger, Patch, PatchStatus
+from tsn_tsm_plugin.pytorchvideo_patch.ledger import Ledger, Patch, PatchStatus
 
 
 @pytest.fixture

@@ -235,7 +235,7 @@ def test_threads_that_ask_at_once_get_one_object(colours):
 def test_our_own_components_come_through_the_same_groups():
     resnet50 = next(entry for entry in BACKBONES.entries() if entry.name == "resnet50")
 
-    assert resnet50.target == "tsn_tsm_plugin.models.resnet:resnet50"
+    assert resnet50.target == "tsn_tsm_plugin.models.backbones.resnet:resnet50"
     assert resnet50.distribution == "tsn_tsm_plugin"
 
 

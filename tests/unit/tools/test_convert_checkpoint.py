@@ -3,7 +3,7 @@ import torch
 from support.golden import GoldenModel
 
 from tsn_tsm_plugin.models import create_tsm, create_tsn, load_weights
-from tsn_tsm_plugin.models.reparameterize import reparameterize
+from tsn_tsm_plugin.models.deploy.reparameterize import reparameterize
 from tsn_tsm_plugin.tools.convert_checkpoint import main
 
 MIT_NAME = "TSM_kinetics_RGB_resnet18_shift8_blockres_avg_segment8_e50.pth"

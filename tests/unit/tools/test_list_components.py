@@ -16,7 +16,7 @@ def test_the_table_has_one_aligned_row_per_component(capsys):
     assert len(rows) == len(tsn_tsm_plugin.list_components())
     (resnet50,) = [row for row in rows if row.split()[:2] == ["backbone", "resnet50"]]
     assert resnet50.split()[2:] == [
-        "tsn_tsm_plugin.models.resnet:resnet50",
+        "tsn_tsm_plugin.models.backbones.resnet:resnet50",
         "tsn_tsm_plugin",
         tsn_tsm_plugin.__version__,
     ]

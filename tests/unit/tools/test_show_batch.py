@@ -6,7 +6,7 @@ from support.videos import write_video
 
 from tsn_tsm_plugin.config import load_cfg
 from tsn_tsm_plugin.tools import show_batch as tool
-from tsn_tsm_plugin.tools.contact_sheet import SheetClip, draw_contact_sheet
+from tsn_tsm_plugin.visualization.contact_sheet import SheetClip, draw_contact_sheet
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def drawn(monkeypatch):
         sheets.append((clips, keywords))
         return draw_contact_sheet(clips, **keywords)
 
-    monkeypatch.setattr("tsn_tsm_plugin.tools.contact_sheet.draw_contact_sheet", record)
+    monkeypatch.setattr("tsn_tsm_plugin.visualization.contact_sheet.draw_contact_sheet", record)
     return sheets
 
 

@@ -15,11 +15,11 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import VideoReformatter
 from torch import Tensor
 
+from tsn_tsm_plugin.data.bitstream.frame_index import FrameIndex, Run
+from tsn_tsm_plugin.data.bitstream.packet_scan import scan_packets
+from tsn_tsm_plugin.data.bitstream.picture import UnverifiedStreamError
 from tsn_tsm_plugin.data.decoders.container import DEMUX_ERRORS, damaged, open_container
 from tsn_tsm_plugin.data.decoders.frame_cache import FrameCache
-from tsn_tsm_plugin.data.decoders.frame_index import FrameIndex, Run
-from tsn_tsm_plugin.data.decoders.packet_scan import scan_packets
-from tsn_tsm_plugin.data.decoders.pictures import UnverifiedStreamError
 from tsn_tsm_plugin.data.decoders.rgb import RgbCollector, scaled_size
 from tsn_tsm_plugin.data.decoders.rotation import (
     AS_CODED,

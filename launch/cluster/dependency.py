@@ -1,0 +1,22 @@
+"""Options of a job that waits for another one."""
+
+from dataclasses import replace
+
+from launch.cluster.options import Options
+
+# Without the second, a job whose dependency can no longer be met would wait for ever.
+_KEYS = ("dependency", "kill-on-invalid-dep")
+
+
+def after(options: Options, job_id: str) -> Options:
+    """Return the options of a job that starts when job ``job_id`` has ended well, and is cancelled if not."""
+    waits = [f"dependency=afterok:{job_id}", "kill-on-invalid-dep=yes"]
+    return replace(options, sbatch=[*options.sbatch, *waits])
+
+
+def without_earlier_jobs(options: Options) -> Options:
+    """Return the options without a wait for jobs that have ended since; ``singleton`` and the like stay."""
+    if not any(word.startswith("dependency=after") for word in options.sbatch):
+        return options
+    kept = [word for word in options.sbatch if word.partition("=")[0] not in _KEYS]
+    return replace(options, sbatch=kept)

@@ -1,0 +1,229 @@
+"""What a job asks of a cluster: one table that the flags, the cluster YAML and the help are made of."""
+
+import argparse
+import dataclasses
+import difflib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from launch.errors import LaunchError
+
+CLUSTERS_DIR = Path(__file__).resolve().parents[1] / "clusters"
+KINDS = ("auto", "slurm", "local", "debug")
+
+
+def _option(default: Any, group: str, text: str, *, metavar: str = "") -> Any:
+    metadata = {"group": group, "help": text, "metavar": metavar}
+    if isinstance(default, list):
+        return dataclasses.field(default_factory=list, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of a job, from flags and from a cluster YAML whose keys have the same names."""
+
+    cluster: str = _option(
+        "auto", "where", "auto, slurm, local, debug (this process) or NAME of a cluster YAML"
+    )
+    partition: str = _option("", "where", "partition; empty: the cluster's default")
+    account: str = _option("", "where", "account to charge")
+    qos: str = _option("", "where", "quality of service")
+    constraint: str = _option("", "where", "features that a node must have", metavar="EXPR")
+    nodelist: str = _option("", "where", "nodes to use", metavar="NODES")
+    exclude: str = _option("", "where", "nodes to avoid", metavar="NODES")
+    reservation: str = _option("", "where", "reservation to run in")
+
+    nodes: int = _option(1, "size", "number of nodes")
+    gpus_per_node: int = _option(
+        -1, "size", "GPUs of each node; -1: the most that enough nodes of the partition have"
+    )
+    tasks_per_node: int = _option(0, "size", "processes on each node; 0: one per GPU, one on a CPU node")
+    cpus_per_task: int = _option(0, "size", "CPUs of each process; 0: its loader workers and one more")
+    mem: str = _option("", "size", "memory of each node, as SLURM writes it: 64G; 0: all", metavar="SIZE")
+    time: str = _option(
+        "", "size", "time limit: 90 (minutes), 1:30:00 or 2-00:00:00; empty: the partition's limit"
+    )
+    exclusive: bool = _option(False, "size", "share the nodes with no other job")
+
+    name: str = _option("", "job", "job name; empty: method and recipe")
+    comment: str = _option("", "job", "comment shown by sacct", metavar="TEXT")
+    nice: int = _option(0, "job", "lower the priority by this much")
+    mail_type: str = _option("", "job", "events to mail about: END,FAIL", metavar="EVENTS")
+    mail_user: str = _option("", "job", "address of those mails", metavar="ADDRESS")
+    setup: list[str] = _option([], "job", "shell line before the ranks start; repeatable", metavar="CMD")
+    env: list[str] = _option([], "job", "environment variable of every rank; repeatable", metavar="K=V")
+    sbatch: list[str] = _option([], "job", "any other sbatch option; repeatable", metavar="KEY=VALUE")
+
+    signal_delay: int = _option(
+        120,
+        "life",
+        "seconds from the stop signal to the time limit; a step and a checkpoint must fit",
+    )
+    max_requeues: int = _option(20, "life", "times a job may be requeued before it is given up")
+    retries: int = _option(0, "life", "times a failed job is started again")
+    collective_timeout: int = _option(600, "life", "seconds a rank waits for a lost peer")
+    snapshot: str = _option("git", "life", "git: run a copy of this checkout; none: run the checkout itself")
+
+    def pairs(self, name: str) -> dict[str, str]:
+        """Return a ``KEY=VALUE`` list option as a dictionary.
+
+        Args:
+            name: ``"env"`` or ``"sbatch"``.
+        """
+        found: dict[str, str] = {}
+        for word in getattr(self, name):
+            key, separator, value = word.partition("=")
+            if not key or (not separator and name == "env"):
+                raise LaunchError(f"--{name} must be KEY=VALUE, got {word!r}.")
+            found[key.strip().removeprefix("--")] = value
+        return found
+
+
+GROUPS = {
+    "where": "where the job runs",
+    "size": "how large it is",
+    "job": "what else SLURM is told",
+    "life": "interruptions and failures",
+}
+
+
+def add_option_flags(parser: argparse.ArgumentParser) -> None:
+    """Add a flag for every option, grouped; a flag that is not given leaves no trace."""
+    groups = {name: parser.add_argument_group(title) for name, title in GROUPS.items()}
+    for field in dataclasses.fields(Options):
+        group = groups[field.metadata["group"]]
+        flag = "--" + field.name.replace("_", "-")
+        text = field.metadata["help"]
+        if field.type is bool:
+            group.add_argument(flag, action="store_true", default=argparse.SUPPRESS, help=text)
+            continue
+        many = field.default is dataclasses.MISSING
+        shown = "" if many or field.default in ("", -1, 0) else f" [{field.default}]"
+        group.add_argument(
+            flag,
+            action="append" if many else "store",
+            type=int if field.type is int else str,
+            default=argparse.SUPPRESS,
+            metavar=field.metadata["metavar"] or ("N" if field.type is int else field.name.upper()),
+            help=text + shown,
+        )
+
+
+def cluster_options(options: Options) -> list[str]:
+    """Return the flags of options that are set and that a run on this machine has no use for."""
+    used_here = {"cluster", "nodes", "gpus_per_node", "tasks_per_node", "name", "env", "collective_timeout"}
+    defaults = Options()
+    return [
+        "--" + field.name.replace("_", "-")
+        for field in dataclasses.fields(Options)
+        if field.name not in used_here and getattr(options, field.name) != getattr(defaults, field.name)
+    ]
+
+
+def resolve_options(flags: dict[str, Any]) -> Options:
+    """Merge defaults, the cluster YAML and flags; a flag wins over the file.
+
+    Args:
+        flags: Options given on the command line, by field name. A ``cluster`` that is none of ``KINDS``
+            names a YAML of ``launch/clusters`` or is a path; without one, ``$LAUNCH_CLUSTER`` may name it.
+
+    Raises:
+        LaunchError: If the file, a key of it or a value is wrong.
+    """
+    given = dict(flags)
+    name = given.get("cluster") or os.environ.get("LAUNCH_CLUSTER", "")
+    from_file: dict[str, Any] = {}
+    if name and name not in KINDS:
+        from_file = {"cluster": "slurm", **read_cluster_yaml(name)}
+        given.pop("cluster", None)
+    elif name:
+        given["cluster"] = name
+    for field in dataclasses.fields(Options):
+        if field.default is dataclasses.MISSING and field.name in from_file and field.name in given:
+            given[field.name] = [*from_file[field.name], *given[field.name]]
+    options = Options(**{**from_file, **given})
+    if options.cluster not in KINDS:
+        raise LaunchError(
+            f"cluster must be one of {', '.join(KINDS)} in a cluster YAML, got {options.cluster!r}."
+        )
+    for kind in ("env", "sbatch"):
+        options.pairs(kind)
+    return options
+
+
+def read_cluster_yaml(name: str) -> dict[str, Any]:
+    """Return the options that a cluster YAML sets.
+
+    Args:
+        name: Name of a file in ``launch/clusters`` without its ending, or a path.
+
+    Raises:
+        LaunchError: If there is no such file, or it holds an unknown key or a value of the wrong type.
+    """
+    path = Path(name) if name.endswith((".yaml", ".yml")) else CLUSTERS_DIR / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in CLUSTERS_DIR.glob("*.yaml"))) or "none"
+        raise LaunchError(
+            f"--cluster must be {', '.join(KINDS)}, a file in {CLUSTERS_DIR} ({known}) "
+            f"or a path, got {name!r}."
+        )
+    try:
+        # BaseLoader leaves every value as written: YAML would read the time 1:30:00 as the number 5400.
+        loaded = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader) or {}
+    except yaml.YAMLError as error:
+        raise LaunchError(f"{path}: not valid YAML: {error}") from error
+    if not isinstance(loaded, dict):
+        raise LaunchError(f"{path}: a cluster YAML must be `key: value` lines.")
+    return {str(key): _typed(path, str(key), value) for key, value in loaded.items()}
+
+
+def _typed(path: Path, key: str, value: Any) -> Any:
+    fields = {field.name: field for field in dataclasses.fields(Options)}
+    if key not in fields:
+        near = difflib.get_close_matches(key, fields, n=1)
+        hint = f"; did you mean {near[0]}?" if near else f". Known: {', '.join(fields)}."
+        raise LaunchError(f"{path}: {key} is not an option{hint}")
+    field = fields[key]
+    if field.default is dataclasses.MISSING:
+        words = [f"{k}={v}" for k, v in value.items()] if isinstance(value, dict) else value
+        return [str(word) for word in ([words] if isinstance(words, str) else words) if word]
+    if field.type is bool and value in ("true", "false"):
+        return value == "true"
+    if field.type is int and re.fullmatch(r"-?\d+", str(value)):
+        return int(value)
+    if field.type is str and isinstance(value, str):
+        return value
+    wanted = "true or false" if field.type is bool else "a whole number" if field.type is int else "text"
+    raise LaunchError(f"{path}: {key} must be {wanted}, got {value!r}.")
+
+
+def minutes_of(time: str) -> int:
+    """Return a SLURM time limit in whole minutes, rounded up.
+
+    Args:
+        time: ``M``, ``M:SS``, ``H:MM:SS``, ``D-H``, ``D-H:MM`` or ``D-H:MM:SS``.
+
+    Raises:
+        LaunchError: If it is none of these, or zero.
+    """
+    match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", time.strip())
+    if match is None:
+        raise LaunchError(f"--time must be minutes, H:MM:SS or D-HH:MM:SS, got {time!r}.")
+    days, *rest = (int(part) if part is not None else None for part in match.groups())
+    first, second, third = rest
+    assert first is not None
+    if days is not None:
+        seconds = days * 86400 + first * 3600 + (second or 0) * 60 + (third or 0)
+    elif third is not None:
+        seconds = first * 3600 + (second or 0) * 60 + third
+    else:
+        seconds = first * 60 + (second or 0)
+    if seconds == 0:
+        raise LaunchError("--time must be longer than 0; leave it out to get the partition's limit.")
+    return -(-seconds // 60)

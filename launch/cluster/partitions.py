@@ -1,0 +1,126 @@
+"""What the partitions of a cluster offer: kinds of nodes, and which of them a job fits on.
+
+The nodes of one partition may differ. A job that needs GPUs can only run where they are, so its CPUs are
+those of the nodes that have them, whatever the others have.
+"""
+
+import functools
+import re
+from dataclasses import dataclass
+
+from launch.cluster import slurm_client as slurm
+from launch.cluster.options import minutes_of
+
+
+@dataclass(frozen=True)
+class NodeKind:
+    """Nodes of a partition that are alike.
+
+    Attributes:
+        num_nodes: How many there are, down ones included.
+        cpus: CPUs of each.
+        gpus: GPUs of each.
+    """
+
+    num_nodes: int
+    cpus: int
+    gpus: int
+
+
+@dataclass(frozen=True)
+class Partition:
+    """What a partition offers.
+
+    Attributes:
+        name: Its name.
+        is_default: Whether jobs that name none go there.
+        limit_minutes: Longest job; 0 without a limit.
+        kinds: Its nodes, at least one.
+    """
+
+    name: str
+    is_default: bool
+    limit_minutes: int
+    kinds: tuple[NodeKind, ...]
+
+    @property
+    def num_nodes(self) -> int:
+        """Nodes of all kinds, down ones included."""
+        return self.num_fitting(gpus=0, cpus=0)
+
+    @property
+    def gpu_counts(self) -> list[int]:
+        """GPUs that its nodes have, the most first; more than one number where nodes differ."""
+        return sorted({kind.gpus for kind in self.kinds}, reverse=True)
+
+    def fitting(self, *, gpus: int, cpus: int) -> list[NodeKind]:
+        """Return the kinds of nodes that have at least so much."""
+        return [kind for kind in self.kinds if kind.gpus >= gpus and kind.cpus >= cpus]
+
+    def num_fitting(self, *, gpus: int, cpus: int) -> int:
+        """Return how many nodes have at least so much."""
+        return sum(kind.num_nodes for kind in self.fitting(gpus=gpus, cpus=cpus))
+
+    def most_gpus(self, num_nodes: int) -> int:
+        """Return the most GPUs that so many nodes have each.
+
+        Where so many have none it is the most of any node: a job that asks for too many of a partition's
+        GPU nodes is refused, not run without GPUs.
+        """
+        enough = [gpus for gpus in self.gpu_counts if self.num_fitting(gpus=gpus, cpus=0) >= num_nodes]
+        return max(enough, default=0) or self.gpu_counts[0]
+
+    def fewest_cpus(self, *, gpus: int, cpus: int) -> int:
+        """Return the CPUs that each node has which has at least so much; 0 if there is none."""
+        return min((kind.cpus for kind in self.fitting(gpus=gpus, cpus=cpus)), default=0)
+
+    def nodes_in_words(self) -> str:
+        """Return its nodes by their GPUs: ``4 nodes with 8 GPUs and 10 nodes without GPUs``."""
+        groups = []
+        for gpus in self.gpu_counts:
+            num_nodes = sum(kind.num_nodes for kind in self.kinds if kind.gpus == gpus)
+            groups.append(f"{_count(num_nodes, 'node')} {_with_gpus(gpus)}")
+        return " and ".join([", ".join(groups[:-1]), groups[-1]] if groups[1:] else groups)
+
+
+def _with_gpus(gpus: int) -> str:
+    return f"with {_count(gpus, 'GPU')}" if gpus else "without GPUs"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+@functools.cache
+def partitions() -> dict[str, Partition]:
+    """Return the partitions that this user sees, by name; empty where SLURM does not answer. Asked once."""
+    shown = slurm.ask("sinfo", "-h", "-e", "-o", "%P|%l|%D|%c|%G")
+    found: dict[str, Partition] = {}
+    for line in shown.stdout.splitlines() if shown.returncode == 0 else []:
+        name, limit, nodes, cpus, gres = line.split("|")
+        gpus = sum(int(count) for count in re.findall(r"gpu(?::[^:,()]+)?:(\d+)", gres))
+        kind = NodeKind(int(nodes), cpus=int(cpus.rstrip("+")), gpus=gpus)
+        before = found.get(name.rstrip("*"))
+        found[name.rstrip("*")] = Partition(
+            name=name.rstrip("*"),
+            is_default=name.endswith("*"),
+            limit_minutes=0 if limit == "infinite" else minutes_of(limit),
+            kinds=_with(before.kinds if before else (), kind),
+        )
+    return found
+
+
+def _with(kinds: tuple[NodeKind, ...], new: NodeKind) -> tuple[NodeKind, ...]:
+    """Add nodes to kinds; sinfo also tells apart what a job does not, such as the sockets of GPUs."""
+    counts = {(kind.cpus, kind.gpus): kind.num_nodes for kind in kinds}
+    counts[new.cpus, new.gpus] = counts.get((new.cpus, new.gpus), 0) + new.num_nodes
+    return tuple(NodeKind(number, *size) for size, number in counts.items())
+
+
+def chosen_partition(name: str) -> Partition | None:
+    """Return the partition called ``name``, the default one where it is empty.
+
+    ``None`` if there is no such partition, or no cluster.
+    """
+    known = partitions() if slurm.is_available() else {}
+    return known.get(name) if name else next((p for p in known.values() if p.is_default), None)

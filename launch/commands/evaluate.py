@@ -1,0 +1,78 @@
+"""``submit.py evaluate``: many weights on many recipes as one array, and one table of what came out."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from launch.commands.train import describe, options_of, say_remarks
+from launch.errors import OK, LaunchError
+from launch.submit_job.job_arrays import check_all, run_all, without_done
+from launch.submit_job.plan import Plan, load_recipe, make_plan
+
+
+def evaluate(args: argparse.Namespace) -> int:
+    """Evaluate every pair of recipe and weights that has no result yet; return the exit code."""
+    plans = [_plan(args, recipe, weights) for recipe, weights in pairs_of(args)]
+    if args.dry_run:
+        say_remarks(plans)
+        print("\n\n".join(describe(plan) for plan in plans))
+        return OK
+    missing = without_done(plans)
+    say_remarks(missing)
+    check_all(missing)
+    return run_all(
+        missing, Path(args.out).absolute(), parallelism=args.array_parallelism, is_waited_for=args.wait
+    )
+
+
+def pairs_of(args: argparse.Namespace) -> list[tuple[str, str]]:
+    """Return the (recipe, weights) pairs that a command line asks for; empty weights are the run's newest.
+
+    Raises:
+        LaunchError: If recipes and weights cannot be paired, or the table is malformed.
+    """
+    if args.table:
+        return _read_table(Path(args.table))
+    recipes, weights = args.cfg or [], args.weights or [""]
+    if not recipes:
+        raise LaunchError("evaluate needs --cfg RECIPE ..., or --table FILE with `RECIPE WEIGHTS` lines.")
+    if len(recipes) == 1:
+        recipes = recipes * len(weights)
+    elif len(weights) == 1:
+        weights = weights * len(recipes)
+    if len(recipes) != len(weights):
+        raise LaunchError(
+            f"--weights must be one, or as many as --cfg, got {len(weights)} for {len(recipes)} recipes."
+        )
+    for path in weights:
+        if path and "://" not in path and not Path(path).is_file():
+            raise LaunchError(f"--weights {path}: no such file.")
+    return list(zip(recipes, weights, strict=True))
+
+
+def _read_table(path: Path) -> list[tuple[str, str]]:
+    if not path.is_file():
+        raise LaunchError(f"--table {path}: no such file.")
+    pairs: list[tuple[str, str]] = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        words = line.split("#")[0].split()
+        if len(words) == 2:
+            pairs.append((words[0], words[1]))
+        elif words:
+            raise LaunchError(f"{path}:{number}: must be `RECIPE WEIGHTS`, got {line!r}.")
+    return pairs
+
+
+def _plan(args: argparse.Namespace, recipe: str, weights: str) -> Plan:
+    if not weights:
+        cfg = load_recipe(recipe, args.opts)
+        return make_plan("evaluate", recipe, cfg, options_of(args))
+    arch = load_recipe(recipe, args.opts).MODEL.ARCH
+    run_dir = Path(args.out) / f"{arch}_{Path(recipe).stem}" / Path(weights).stem
+    chosen: Sequence[str] = [*args.opts, f"TEST.CHECKPOINT_FILE_PATH={_absolute(weights)}"]
+    cfg = load_recipe(recipe, chosen, output_dir=str(run_dir))
+    return make_plan("evaluate", recipe, cfg, options_of(args))
+
+
+def _absolute(weights: str) -> str:
+    return weights if "://" in weights else str(Path(weights).absolute())

@@ -1,0 +1,88 @@
+"""The commands about what has been submitted: ``list status tail cancel resubmit``.
+
+They read run folders, and ask SLURM where it is there.
+"""
+
+import argparse
+import os
+import signal
+import sys
+from pathlib import Path
+
+from launch.cluster import slurm_client as slurm
+from launch.errors import OK, LaunchError
+from launch.submit_job.job_arrays import resubmit_all
+from launch.track.records import Submission, find_submission, submissions_below
+from launch.track.status import State, state_of, states_of, table
+from launch.track.wait import wait_for
+
+
+def list_all(args: argparse.Namespace) -> int:
+    """Print every submission below the folder of runs."""
+    found = submissions_below(Path(args.runs))
+    print(table(found) if found else f"no submissions below {args.runs}")
+    return OK
+
+
+def status(args: argparse.Namespace) -> int:
+    """Print the state of submissions."""
+    print(table(find_submission(args.target, Path(args.runs))))
+    return OK
+
+
+def tail(args: argparse.Namespace) -> int:
+    """Show the log of one submission until its job has ended; return how it ended."""
+    return wait_for(_single(args))
+
+
+def cancel(args: argparse.Namespace) -> int:
+    """Cancel submissions that have not ended."""
+    found = find_submission(args.target, Path(args.runs))
+    alive = [submission for submission, state in zip(found, states_of(found), strict=True) if state.is_alive]
+    for submission in alive:
+        _cancel(submission)
+        print(f"cancelled job {submission.job_id} ({submission.run_dir})", file=sys.stderr)
+    if not alive:
+        print(f"nothing to cancel: {_ended(found)}", file=sys.stderr)
+    return OK
+
+
+def resubmit(args: argparse.Namespace) -> int:
+    """Submit what failed again, into the same run folders, as one array for each shape."""
+    found = find_submission(args.target, Path(args.runs))
+    states = states_of(found)
+    wanted = [s for s, state in zip(found, states, strict=True) if state.has_failed or not args.failed]
+    alive = [s.job_id for s, state in zip(found, states, strict=True) if state.is_alive and not args.failed]
+    if alive:
+        raise LaunchError(f"job {', '.join(alive)} has not ended. `--failed` takes those that have failed.")
+    if not wanted:
+        print(f"nothing to resubmit: {_ended(found)}", file=sys.stderr)
+        return OK
+    if not slurm.is_available():
+        raise LaunchError("resubmitting needs sbatch, which is not on PATH. Is this a login node?")
+    resubmit_all(wanted)
+    return OK
+
+
+def _cancel(submission: Submission) -> None:
+    if submission.where == "slurm":
+        asked = slurm.ask("scancel", submission.job_id)
+        if asked.returncode:
+            raise LaunchError(f"scancel {submission.job_id}: {asked.stderr.strip()}")
+    else:
+        os.kill(int(submission.job_id), signal.SIGTERM)
+
+
+def _single(args: argparse.Namespace) -> Submission:
+    found = find_submission(args.target, Path(args.runs))
+    if len({submission.run_dir for submission in found}) > 1:
+        raise LaunchError(f"{args.target} stands for {len(found)} jobs; name one: {found[0].run_dir}, ...")
+    alive = [s for s, state in zip(found, states_of(found), strict=True) if state.is_alive]
+    return (alive or found[::-1])[0]
+
+
+def _ended(found: list[Submission]) -> str:
+    def word(state: State) -> str:
+        return f"{state.state} ({state.reason})" if state.reason else state.state
+
+    return ", ".join(f"job {submission.job_id} is {word(state_of(submission))}" for submission in found)

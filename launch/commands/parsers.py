@@ -1,0 +1,187 @@
+"""The command line: parsers, and what each command's mistakes look like."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+
+from launch.cluster.options import add_option_flags
+from launch.errors import USER_ERROR, LaunchError
+
+_TRAIN_HELP = """\
+Train a recipe and evaluate it, here or on SLURM.
+
+  python launch/submit.py --cfg projects/tsm/motion_r18_8f.yaml
+  python launch/submit.py --cfg projects/tsm/k400_r50_8f.yaml --nodes 4 SOLVER.BASE_LR 0.02
+  python launch/submit.py --cfg RECIPE --sweep SOLVER.BASE_LR 0.01 0.02 --sweep RNG_SEED 0 1 2
+
+KEY VALUE and KEY=VALUE override the recipe and are checked before anything is submitted."""
+
+_EPILOG = """\
+other commands (each with --help):
+  submit.py evaluate    many weights on many recipes, as one array
+  submit.py summarize   one table of what came out of runs
+  submit.py list        everything that was submitted
+  submit.py status      state of a job or run folder
+  submit.py tail        log of a job, until it has ended
+  submit.py cancel      end jobs; a training saves first
+  submit.py resubmit    start again what failed
+
+exit code: 0 done, 1 the job failed, 2 a mistake in the command, 3 cancelled, 4 left while the job goes on"""
+
+_EVALUATE_HELP = """\
+Evaluate many weights on many recipes as one array; run it again and only what is missing is submitted.
+
+  python launch/submit.py evaluate --cfg A.yaml B.yaml --weights A.pt B.pt --array-parallelism 8
+  python launch/submit.py evaluate --table pairs.txt          one `RECIPE WEIGHTS` on each line"""
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run a command line; return its exit code."""
+    from tsn_tsm_plugin.errors import ConfigError
+
+    name = argv[0] if argv and argv[0] in _PARSERS else "train"
+    words = argv[1:] if argv and argv[0] == name else argv
+    try:
+        args = _PARSERS[name]().parse_intermixed_args(list(words))
+        command: Callable[[argparse.Namespace], int] = args.command
+        return command(args)
+    except (LaunchError, ConfigError) as error:
+        print(f"submit.py: {_on_one_line(str(error))}", file=sys.stderr)
+        return USER_ERROR
+
+
+def _on_one_line(message: str) -> str:
+    """Join headline and fault where there is a single fault; a list of faults keeps its lines."""
+    lines = message.splitlines()
+    return " ".join(line.strip() for line in lines) if len(lines) == 2 else message
+
+
+def _train_parser() -> argparse.ArgumentParser:
+    parser = _parser(
+        "train", _TRAIN_HELP, usage="%(prog)s --cfg RECIPE [options] [KEY VALUE | KEY=VALUE ...]"
+    )
+    parser.epilog = _EPILOG
+    parser.add_argument("--cfg", required=True, metavar="RECIPE", help="YAML file of the recipe")
+    _add_running(parser)
+    parser.add_argument(
+        "--then-evaluate",
+        action="store_true",
+        help="on SLURM: evaluate in a job of its own once training is done",
+    )
+    parser.add_argument(
+        "--sweep", nargs="+", action="append", default=[], metavar=("KEY", "VALUE"),
+        help="train once for every value; repeat it for every combination of several keys",
+    )  # fmt: skip
+    _add_parallelism(parser)
+    add_option_flags(parser)
+    parser.set_defaults(command=_command("train", "train"))
+    return parser
+
+
+def _evaluate_parser() -> argparse.ArgumentParser:
+    parser = _parser("evaluate", _EVALUATE_HELP)
+    parser.add_argument(
+        "--cfg", nargs="+", metavar="RECIPE", help="recipes; one for all weights, or one for each"
+    )
+    parser.add_argument(
+        "--weights", nargs="+", metavar="FILE", help="checkpoints; none: the newest of the run folder"
+    )
+    parser.add_argument("--table", metavar="FILE", help="file of `RECIPE WEIGHTS` lines")
+    parser.add_argument(
+        "--out", default="runs/evaluate", metavar="DIR", help="folder of the run folders [%(default)s]"
+    )
+    _add_running(parser)
+    _add_parallelism(parser)
+    add_option_flags(parser)
+    parser.set_defaults(command=_command("evaluate", "evaluate"))
+    return parser
+
+
+def _summarize_parser() -> argparse.ArgumentParser:
+    parser = _parser("summarize", "Print one table of runs: measured beside published, size and cost.")
+    parser.add_argument(
+        "targets", nargs="+", metavar="TARGET", help="job, run folder or folder of run folders"
+    )
+    parser.add_argument("--csv", metavar="FILE", help="write the table as CSV, too")
+    parser.add_argument("--markdown", metavar="FILE", help="write the table as Markdown, too")
+    _add_runs(parser)
+    parser.set_defaults(command=_command("summarize", "summarize"))
+    return parser
+
+
+def _list_parser() -> argparse.ArgumentParser:
+    parser = _parser("list", "List everything that was submitted.")
+    _add_runs(parser)
+    parser.set_defaults(command=_command("manage", "list_all"))
+    return parser
+
+
+def _target_parser(name: str, text: str) -> Callable[[], argparse.ArgumentParser]:
+    def build() -> argparse.ArgumentParser:
+        parser = _parser(name, text)
+        parser.add_argument("target", metavar="TARGET", help="job id, run folder or folder of run folders")
+        if name == "resubmit":
+            parser.add_argument("--failed", action="store_true", help="only the jobs that have failed")
+        _add_runs(parser)
+        parser.set_defaults(command=_command("manage", name))
+        return parser
+
+    return build
+
+
+_PARSERS: dict[str, Callable[[], argparse.ArgumentParser]] = {
+    "train": _train_parser,
+    "evaluate": _evaluate_parser,
+    "summarize": _summarize_parser,
+    "list": _list_parser,
+    "status": _target_parser(
+        "status", "Show the state of jobs, with or without a scheduler that remembers them."
+    ),
+    "tail": _target_parser("tail", "Show the log of a job until it has ended; the exit code says how."),
+    "cancel": _target_parser("cancel", "Cancel jobs; a training writes a checkpoint first."),
+    "resubmit": _target_parser(
+        "resubmit", "Submit jobs again into the same run folders; they go on from there."
+    ),
+}
+
+
+def _parser(name: str, text: str, *, usage: str | None = None) -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(
+        prog="submit.py" if name == "train" else f"submit.py {name}",
+        description=text,
+        usage=usage,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def _add_running(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="overrides of the recipe")
+    parser.add_argument("--wait", action="store_true", help="on SLURM: show the log until the job has ended")
+    parser.add_argument("--dry-run", action="store_true", help="show what would run; touch nothing")
+
+
+def _add_parallelism(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--array-parallelism",
+        type=int,
+        default=8,
+        metavar="N",
+        help="jobs of an array at a time [%(default)s]",
+    )
+
+
+def _add_runs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--runs", default="runs", metavar="DIR", help="where job ids are looked up [%(default)s]"
+    )
+
+
+def _command(module: str, function: str) -> Callable[[argparse.Namespace], int]:
+    """Return a command that is imported when it is run: help and mistakes need not wait for torch."""
+
+    def command(args: argparse.Namespace) -> int:
+        return int(getattr(importlib.import_module(f"launch.commands.{module}"), function)(args))
+
+    return command

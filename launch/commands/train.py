@@ -1,0 +1,120 @@
+"""``submit.py --cfg RECIPE``: one training, one with an evaluation after it, or a sweep of them."""
+
+import argparse
+import dataclasses
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from launch.cluster.dependency import after
+from launch.cluster.options import Options, cluster_options, resolve_options
+from launch.commands.sweep import sweep_configs
+from launch.errors import OK, LaunchError
+from launch.submit_job.checks import check
+from launch.submit_job.inside_srun import run_rank
+from launch.submit_job.job_arrays import check_all, run_all
+from launch.submit_job.plan import CHECKOUT, Plan, load_recipe, make_plan
+from launch.submit_job.sbatch_script import build_executor
+from launch.submit_job.to_slurm import announce, submit_slurm
+from launch.submit_job.to_this_machine import run_debug, run_local
+from launch.track.status import state_of
+from launch.track.wait import say, wait_for
+
+# SLURM looks at dependencies now and then.
+_CANCELLED_SECONDS = 60.0
+
+
+def train(args: argparse.Namespace) -> int:
+    """Train the recipe; return the exit code of the command."""
+    options = options_of(args)
+    if args.sweep:
+        return _sweep(args, options)
+    plan = make_plan("train", args.cfg, load_recipe(args.cfg, args.opts), options)
+    if args.then_evaluate and plan.where != "slurm":
+        raise LaunchError("--then-evaluate is for SLURM; elsewhere a training ends with its evaluation.")
+    if plan.where == "srun":
+        return run_rank(plan)
+    say_remarks([plan])
+    check(plan, is_dry_run=args.dry_run)
+    if args.dry_run:
+        print(describe(plan))
+        return OK
+    if plan.where == "slurm":
+        return _submit(plan, is_waited_for=args.wait, is_evaluated=args.then_evaluate)
+    say(f"runs here ({plan.why}); run folder {plan.run_dir}")
+    ignored = cluster_options(options)
+    if ignored:
+        say(f"only SLURM knows {', '.join(ignored)}: not used here")
+    return run_debug(plan) if plan.where == "debug" else run_local(plan)
+
+
+def _submit(plan: Plan, *, is_waited_for: bool, is_evaluated: bool) -> int:
+    training = submit_slurm(plan)
+    announce(training)
+    if not is_evaluated:
+        return wait_for(training) if is_waited_for else OK
+    options = after(plan.options, training.job_id)
+    evaluation = submit_slurm(dataclasses.replace(plan, kind="evaluate", options=options))
+    say(f"job {evaluation.job_id} evaluates after job {training.job_id}; if that fails, it is cancelled")
+    if not is_waited_for:
+        return OK
+    code = wait_for(training)
+    if code == OK:
+        return wait_for(evaluation)
+    deadline = time.monotonic() + _CANCELLED_SECONDS
+    while (state := state_of(evaluation)).is_alive and time.monotonic() < deadline:
+        time.sleep(1.0)
+    say(f"job {evaluation.job_id}, the evaluation, is {state.state} because training failed")
+    return code
+
+
+def _sweep(args: argparse.Namespace, options: Options) -> int:
+    plans = [
+        make_plan("train", args.cfg, cfg, options) for cfg in sweep_configs(args.cfg, args.opts, args.sweep)
+    ]
+    say_remarks(plans)
+    if args.dry_run:
+        print("\n\n".join(describe(plan) for plan in plans))
+        return OK
+    check_all(plans)
+    root = Path(load_recipe(args.cfg, args.opts).OUTPUT_DIR) / "sweep"
+    say(f"compare with: python launch/submit.py summarize {root}")
+    return run_all(plans, root, parallelism=args.array_parallelism, is_waited_for=args.wait)
+
+
+def say_remarks(plans: Sequence[Plan]) -> None:
+    """Say what is remarkable about plans, alike remarks once."""
+    for remark in dict.fromkeys(plan.remark for plan in plans if plan.remark):
+        say(remark)
+
+
+def options_of(args: argparse.Namespace) -> Options:
+    """Return the options that the flags and the cluster YAML ask for."""
+    names = {field.name for field in dataclasses.fields(Options)}
+    return resolve_options({name: value for name, value in vars(args).items() if name in names})
+
+
+def describe(plan: Plan) -> str:
+    """Return what a plan would run, for ``--dry-run``."""
+    batch = plan.cfg.TRAIN.BATCH_SIZE if plan.kind == "train" else plan.cfg.TEST.BATCH_SIZE
+    shape = f"{plan.num_ranks} = {plan.options.nodes} nodes x {plan.tasks_per_node} processes"
+    script = _script(plan) if plan.where == "slurm" else []
+    return "\n".join(
+        [
+            f"# {plan.kind} {plan.recipe}",
+            f"# where         {plan.where} ({plan.why})",
+            f"# run folder    {plan.run_dir}",
+            f"# world size    {shape}",
+            f"# global batch  {batch} clips, {batch / plan.num_ranks:g} for each process",
+            f"# each process  tsn_tsm_plugin.engine.{plan.kind}(cfg), with this cfg:",
+            plan.cfg.dump().rstrip(),
+            *script,
+        ]
+    )
+
+
+def _script(plan: Plan) -> list[str]:
+    folder = plan.run_dir / "launch" / "TIME"
+    code = folder / "code" if plan.options.snapshot == "git" else CHECKOUT
+    text = build_executor(plan, folder=folder, code=code).script()
+    return ["", "# the script for sbatch; TIME stands for when it is submitted", text.rstrip()]

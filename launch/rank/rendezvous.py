@@ -1,0 +1,98 @@
+"""How the ranks of a job find each other: an address that the nodes can reach and a port that nobody chose.
+
+Host names of a cluster need not resolve on its compute nodes, and a fixed or computed port may be taken. So
+rank 0 listens on a port that the kernel picks and publishes address and port in the job's folder.
+"""
+
+import datetime
+import json
+import os
+import re
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch.distributed as dist
+
+from launch.rank.outcome import write_atomically
+
+
+def master_address(hostname: str) -> tuple[str, str]:
+    """Return an address of the first node and the rule that found it.
+
+    The rules, in order: ``$LAUNCH_MASTER_ADDR``; the node's name if it resolves; the ``NodeAddr`` that SLURM
+    knows; ``$SLURM_LAUNCH_NODE_IPADDR``; the name itself.
+    """
+    given = os.environ.get("LAUNCH_MASTER_ADDR")
+    if given:
+        return given, "LAUNCH_MASTER_ADDR"
+    try:
+        socket.getaddrinfo(hostname, None)
+    except OSError:
+        pass
+    else:
+        return hostname, "the node's name"
+    known = _node_addr(hostname)
+    if known:
+        return known, "NodeAddr of scontrol"
+    launching = os.environ.get("SLURM_LAUNCH_NODE_IPADDR")
+    return (launching, "SLURM_LAUNCH_NODE_IPADDR") if launching else (hostname, "an unresolved name")
+
+
+def open_store(
+    file: Path,
+    *,
+    rank: int,
+    world_size: int,
+    hostname: str,
+    timeout_seconds: float,
+    is_hopeless: Callable[[], bool],
+) -> tuple[dist.TCPStore, str]:
+    """Return the key-value store through which the process group is set up, and a line about it for the log.
+
+    Args:
+        file: Where rank 0 publishes ``[address, port]``; a new name for every start of a job.
+        rank: Global rank of this process.
+        world_size: Number of ranks.
+        hostname: Name of the node that rank 0 runs on.
+        timeout_seconds: How long to wait for the other ranks.
+        is_hopeless: Tells that a rank has failed, so that waiting is in vain.
+
+    Raises:
+        TimeoutError: If rank 0 publishes nothing in time, or has failed.
+    """
+    timeout = datetime.timedelta(seconds=timeout_seconds)
+    if rank == 0:
+        address, rule = master_address(hostname)
+        store = dist.TCPStore(address, 0, world_size, is_master=True, timeout=timeout, wait_for_workers=False)
+        write_atomically(file, json.dumps([address, store.port]))
+        return store, f"rendezvous at {address}:{store.port} (address from {rule})"
+    address, port = _await_published(file, timeout_seconds, is_hopeless)
+    store = dist.TCPStore(address, port, world_size, is_master=False, timeout=timeout)
+    return store, f"rendezvous at {address}:{port}"
+
+
+def _await_published(file: Path, timeout_seconds: float, is_hopeless: Callable[[], bool]) -> tuple[str, int]:
+    deadline = time.monotonic() + timeout_seconds
+    while not file.exists():
+        if time.monotonic() > deadline or is_hopeless():
+            raise TimeoutError(
+                f"rank 0 published no address in {file} within {timeout_seconds:.0f} s: it failed before, "
+                f"or this node does not see that folder."
+            )
+        time.sleep(0.1)
+    address, port = json.loads(file.read_text(encoding="utf-8"))
+    return address, port
+
+
+def _node_addr(hostname: str) -> str:
+    try:
+        shown = subprocess.run(
+            ["scontrol", "show", "node", hostname, "-o"], capture_output=True, text=True, timeout=30
+        ).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    match = re.search(r"NodeAddr=(\S+)", shown)
+    return match[1] if match else ""

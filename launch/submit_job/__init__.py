@@ -1,0 +1,1 @@
+"""From a request to a running job: plan, checks, snapshot, script and executors."""

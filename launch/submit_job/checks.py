@@ -1,0 +1,161 @@
+"""What is known to be wrong before a job is submitted: every fault at once, each in a sentence.
+
+SLURM accepts some impossible requests and lets them wait for ever, so they are found here.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from launch.cluster import slurm_client as slurm
+from launch.cluster.partitions import Partition, chosen_partition, partitions
+from launch.errors import LaunchError
+from launch.submit_job.plan import Plan
+from launch.submit_job.sbatch_script import (
+    build_executor,
+    cpus_per_task,
+    limit_minutes,
+    submitting_environment,
+)
+from launch.track.records import submissions_of
+from launch.track.status import state_of
+
+# Folders that every machine has for itself.
+_PRIVATE_ROOTS = ("/tmp", "/var/tmp", "/dev/shm", "/run")
+_SNAPSHOTS = ("git", "none")
+
+
+def check(plan: Plan, *, is_dry_run: bool = False, is_request_known: bool = False) -> None:
+    """Raise one error with everything that is wrong with a plan.
+
+    Args:
+        plan: What is about to be submitted.
+        is_dry_run: Whether it is only shown, which also works where SLURM is not installed.
+        is_request_known: Whether the same has been asked of SLURM for another plan already.
+
+    Raises:
+        LaunchError: If anything is.
+    """
+    faults = [*_faults_of_shape(plan), *_faults_of_run_folder(plan)]
+    if plan.where == "slurm" and not is_request_known:
+        missing = slurm.why_unavailable()
+        if not missing:
+            faults += _faults_of_request(plan)
+            faults = faults or list(_verdict_of_slurm(plan))
+        elif not is_dry_run:
+            faults.append(
+                f"there is no SLURM cluster here: {missing}. Is this a login node? "
+                "`--cluster local` runs on this machine."
+            )
+    if faults:
+        raise LaunchError(
+            "\n  ".join([f"{_count(faults)} in this job:", *faults]) if faults[1:] else faults[0]
+        )
+
+
+def _count(faults: list[str]) -> str:
+    return "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+
+
+def _faults_of_shape(plan: Plan) -> Iterator[str]:
+    options = plan.options
+    for name in ("nodes", "signal_delay", "collective_timeout"):
+        if getattr(options, name) < 1:
+            yield f"--{name.replace('_', '-')} must be at least 1, got {getattr(options, name)}."
+    if options.snapshot not in _SNAPSHOTS:
+        yield f"--snapshot must be {' or '.join(_SNAPSHOTS)}, got {options.snapshot!r}."
+    batch = plan.cfg.TRAIN.BATCH_SIZE
+    if plan.kind == "train" and plan.num_ranks > 0 and batch % plan.num_ranks:
+        yield (
+            f"TRAIN.BATCH_SIZE must be a multiple of the number of processes, got {batch} for "
+            f"{plan.num_ranks} ({options.nodes} nodes x {plan.tasks_per_node}). Change one of them."
+        )
+
+
+def _faults_of_run_folder(plan: Plan) -> Iterator[str]:
+    run_dir = plan.run_dir
+    if "%" in str(run_dir) or "\n" in str(run_dir):
+        yield f"OUTPUT_DIR must not contain %, which SLURM replaces in names of logs, got {run_dir}."
+    there = next(folder for folder in (run_dir, *run_dir.parents) if folder.exists())
+    if not os.access(there, os.W_OK) or not there.is_dir():
+        yield f"OUTPUT_DIR {run_dir} cannot be written: {there} is not a folder that you may write to."
+        return
+    for submission in submissions_of(run_dir)[-1:]:
+        state = state_of(submission)
+        if state.is_alive:
+            yield (
+                f"OUTPUT_DIR {run_dir} is in use by job {submission.job_id} ({state.state}). Wait for it, "
+                f"`submit.py cancel {submission.job_id}`, or set another OUTPUT_DIR."
+            )
+
+
+def _faults_of_request(plan: Plan) -> Iterator[str]:
+    options = plan.options
+    partition = chosen_partition(options.partition)
+    if partition is None:
+        known = ", ".join(partitions()) or "none"
+        wanted = f"--partition must be one of {known}, got {options.partition!r}."
+        yield (
+            wanted
+            if options.partition
+            else f"This cluster has no default partition: --partition one of {known}."
+        )
+        return
+    limit = limit_minutes(plan)
+    if partition.limit_minutes and limit > partition.limit_minutes:
+        yield (
+            f"--time must be at most {partition.limit_minutes} minutes in partition {partition.name}, "
+            f"got {options.time} ({limit} minutes)."
+        )
+    if limit * 60 <= options.signal_delay:
+        yield f"--signal-delay must be shorter than --time ({limit * 60} s), got {options.signal_delay} s."
+    yield from _faults_of_size(plan, partition)
+    yield from _faults_of_visibility(plan.run_dir)
+
+
+def _faults_of_size(plan: Plan, partition: Partition) -> Iterator[str]:
+    """Hold a request against the nodes that could run it; which of them are allowed is sbatch's verdict."""
+    nodes, gpus, tasks = plan.options.nodes, plan.gpus_per_node, plan.tasks_per_node
+    cpus = cpus_per_task(plan) * tasks
+    name, has = partition.name, f"it has {partition.nodes_in_words()}."
+    if nodes > partition.num_nodes:
+        yield f"--nodes must be at most {partition.num_nodes} in partition {name}, got {nodes}."
+    if gpus > partition.gpu_counts[0]:
+        yield f"--gpus-per-node must be what the nodes of partition {name} have, got {gpus}; {has}"
+    with_gpus = partition.fitting(gpus=gpus, cpus=0)
+    most_cpus = max(kind.cpus for kind in with_gpus or partition.kinds)
+    if cpus > most_cpus:
+        place = f"partition {name} with --gpus-per-node {gpus}" if gpus and with_gpus else f"partition {name}"
+        yield (
+            f"--cpus-per-task times --tasks-per-node must be at most {most_cpus} in {place}, "
+            f"got {cpus_per_task(plan)} x {tasks} = {cpus}."
+        )
+    num_fitting = partition.num_fitting(gpus=gpus, cpus=cpus)
+    if 0 < num_fitting < nodes <= partition.num_nodes:
+        yield (
+            f"--nodes must be at most {num_fitting} in partition {name} with --gpus-per-node {gpus} and "
+            f"{cpus} CPUs of each node, got {nodes}; {has}"
+        )
+
+
+def _faults_of_visibility(run_dir: Path) -> Iterator[str]:
+    private = next((root for root in _PRIVATE_ROOTS if run_dir.is_relative_to(root)), "")
+    if private and not slurm.all_nodes_are_here():
+        yield (
+            f"OUTPUT_DIR {run_dir} lies in {private}, which every node has for itself. "
+            f"Set it to a folder that all nodes see."
+        )
+
+
+def _verdict_of_slurm(plan: Plan) -> Iterator[str]:
+    """Ask sbatch about what is left: accounts, qos, constraints, lists of nodes, memory."""
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder) / "script.sh"
+        executor = build_executor(plan, folder=Path(folder), code=Path(folder))
+        script.write_text(executor.script(), encoding="utf-8")
+        with submitting_environment():
+            asked = slurm.ask("sbatch", "--test-only", str(script), timeout_seconds=90.0)
+    if asked.returncode:
+        said = " ".join(line.removeprefix("sbatch: error: ") for line in asked.stderr.splitlines())
+        yield f"SLURM refuses this request: {said.removeprefix('allocation failure: ')}"

@@ -1,0 +1,28 @@
+"""``srun ... python launch/submit.py --cfg RECIPE``: one rank in an allocation that somebody else made."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from submitit.slurm.slurm import SlurmJobEnvironment
+
+from launch.errors import OK
+from launch.rank.outcome import write_atomically
+from launch.submit_job.plan import Plan
+from launch.submit_job.write_submission import job_of, record_of
+
+
+def run_rank(plan: Plan) -> int:
+    """Run this rank of the step; all ranks are given the same command line, and each of them calls this."""
+    step = f"{os.environ['SLURM_JOB_ID']}.{os.environ['SLURM_STEP_ID']}"
+    folder = plan.run_dir / "launch" / f"step-{step}"
+    # Every rank writes the same.
+    write_atomically(folder / "config.yaml", plan.cfg.dump())
+    record = replace(record_of(plan, folder), num_ranks=int(os.environ["SLURM_STEP_NUM_TASKS"]))
+    job_of(plan, record)(_place(folder))
+    return OK
+
+
+def _place(folder: Path) -> SlurmJobEnvironment:
+    os.environ["SUBMITIT_FOLDER"] = str(folder / "%j")
+    return SlurmJobEnvironment()

@@ -1,0 +1,139 @@
+"""Many jobs at once: one SLURM array for each shape, or one after another on this machine."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from launch.cluster.dependency import after, without_earlier_jobs
+from launch.cluster.options import Options
+from launch.errors import OK, LaunchError
+from launch.submit_job.checks import check
+from launch.submit_job.plan import Plan, sized
+from launch.submit_job.sbatch_script import build_executor, cpus_per_task, submitting_environment
+from launch.submit_job.to_slurm import discarded_on_failure, prepare_code, submit_slurm
+from launch.submit_job.to_this_machine import run_local
+from launch.submit_job.write_submission import job_of, write_submission
+from launch.track.records import Submission, new_submission_folder, submissions_of
+from launch.track.status import state_of
+from launch.track.wait import say, wait_for_all
+from tsn_tsm_plugin.config import load_cfg
+from tsn_tsm_plugin.errors import ConfigError
+
+
+def check_all(plans: Sequence[Plan]) -> None:
+    """Check each plan; raise one error with the faults of all.
+
+    Raises:
+        LaunchError: If a plan has a fault, or two share a run folder.
+    """
+    faults: list[str] = []
+    asked: set[tuple[int, ...]] = set()
+    for plan in plans:
+        shape = _shape_of(plan)
+        try:
+            check(plan, is_request_known=shape in asked)
+        except (LaunchError, ConfigError) as error:
+            faults.append(f"{plan.name}: {error}")
+        asked.add(shape)
+    folders = [plan.run_dir for plan in plans]
+    faults += [f"two jobs would write into {folder}." for folder in set(folders) if folders.count(folder) > 1]
+    if faults:
+        raise LaunchError("\n  ".join([f"{len(faults)} of {len(plans)} jobs cannot run:", *faults]))
+
+
+def run_all(plans: Sequence[Plan], root: Path, *, parallelism: int, is_waited_for: bool) -> int:
+    """Run plans where they say; return the exit code of the command.
+
+    Args:
+        plans: Checked plans, all for the same place.
+        root: Folder of the array's logs.
+        parallelism: Tasks of the array that run at the same time.
+        is_waited_for: Whether to wait for SLURM jobs.
+    """
+    if not plans:
+        return OK
+    if plans[0].where != "slurm":
+        say(f"runs {len(plans)} jobs here, one after another ({plans[0].why})")
+        return max(run_local(plan) for plan in plans)
+    submitted = submit_arrays(plans, root, parallelism=parallelism)
+    return wait_for_all(submitted) if is_waited_for else OK
+
+
+def submit_arrays(plans: Sequence[Plan], root: Path, *, parallelism: int) -> list[Submission]:
+    """Submit plans to SLURM, one array for each shape; print each array's id on stdout."""
+    shapes: dict[tuple[int, ...], list[Plan]] = {}
+    for plan in plans:
+        shapes.setdefault(_shape_of(plan), []).append(plan)
+    submitted: list[Submission] = []
+    for alike in shapes.values():
+        array = _submit_array(alike, root, parallelism=parallelism)
+        array_id = array[0].job_id.split("_")[0]
+        print(array_id, flush=True)
+        logs = array[0].jobs_dir or array[0].folder
+        say(f"submitted {len(array)} jobs as {array_id}, at most {parallelism} at a time; logs in {logs}")
+        submitted += array
+    say(f"python launch/submit.py status {root}    or    squeue -r -j {submitted[0].job_id.split('_')[0]}")
+    return submitted
+
+
+def _shape_of(plan: Plan) -> tuple[int, ...]:
+    """Return what the tasks of one array must have in common."""
+    return plan.options.nodes, plan.tasks_per_node, plan.gpus_per_node, cpus_per_task(plan)
+
+
+def _submit_array(plans: Sequence[Plan], root: Path, *, parallelism: int) -> list[Submission]:
+    if len(plans) == 1:
+        return [submit_slurm(plans[0])]
+    folder = new_submission_folder(root)
+    with discarded_on_failure(folder):
+        records = [write_submission(plan, jobs_dir=folder) for plan in plans]
+        code = prepare_code(plans[0], folder)
+        common = replace(plans[0], options=replace(plans[0].options, name=root.name))
+        executor = build_executor(common, folder=folder, code=code, array_parallelism=parallelism)
+        with submitting_environment(), executor.batch():
+            jobs = [
+                executor.submit(job_of(plan, record)) for plan, record in zip(plans, records, strict=True)
+            ]
+        return [record.with_job(job.job_id) for record, job in zip(records, jobs, strict=True)]
+
+
+def resubmit_all(records: Sequence[Submission]) -> list[Submission]:
+    """Submit jobs again, with the configs and options they had, into the same run folders.
+
+    The evaluation of a training that is submitted again waits for it, as it did before.
+    """
+    trained = {record.run_dir for record in records if record.kind == "train"}
+    following = [record for record in records if record.kind == "evaluate" and record.run_dir in trained]
+    plans = [plan_of(record) for record in records if record not in following]
+    first = records[0]
+    root = Path(first.jobs_dir).parents[1] if first.jobs_dir else plans[0].run_dir
+    submitted = submit_arrays(plans, root, parallelism=len(plans))
+    job_ids = {submission.run_dir: submission.job_id for submission in submitted}
+    for record in following:
+        plan, training_id = plan_of(record), job_ids[record.run_dir]
+        evaluation = submit_slurm(replace(plan, options=after(plan.options, training_id)))
+        print(evaluation.job_id, flush=True)
+        say(f"job {evaluation.job_id} evaluates after job {training_id}; if that fails, it is cancelled")
+        submitted.append(evaluation)
+    return submitted
+
+
+def plan_of(record: Submission) -> Plan:
+    """Return the plan that a submission was made from."""
+    asked = without_earlier_jobs(Options(**record.options))
+    options = sized(replace(asked, name=record.name), "slurm")
+    recipe = Path(record.folder) / "recipe.yaml"
+    return Plan(record.kind, str(recipe), load_cfg(record.config_file), options, "slurm", "as before")
+
+
+def without_done(plans: Sequence[Plan]) -> list[Plan]:
+    """Return the plans whose results are neither there nor on their way, saying how many are."""
+    wanted: list[Plan] = []
+    for plan in plans:
+        earlier = submissions_of(plan.run_dir)[-1:]
+        is_on_its_way = bool(earlier) and state_of(earlier[0]).is_alive
+        if not is_on_its_way and not (plan.run_dir / "results.json").exists():
+            wanted.append(plan)
+    if len(wanted) < len(plans):
+        say(f"{len(plans) - len(wanted)} of {len(plans)} are done or on their way")
+    return wanted

@@ -1,0 +1,167 @@
+"""From a command line to what will run: recipe, options, place, number of ranks, run folder."""
+
+import difflib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from launch.cluster import slurm_client as slurm
+from launch.cluster.options import Options
+from launch.cluster.partitions import chosen_partition
+from launch.errors import LaunchError
+from tsn_tsm_plugin.config import CfgNode, load_cfg
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+def is_inside_srun() -> bool:
+    """Tell whether srun started this process as one of several."""
+    return "SLURM_STEP_ID" in os.environ and int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One job before it is submitted.
+
+    Attributes:
+        kind: ``"train"`` or ``"evaluate"``.
+        recipe: The recipe's path as it was given.
+        cfg: The resolved config; its ``OUTPUT_DIR`` is absolute.
+        options: The options, sized by :func:`sized`: a record of them says all of the job's size.
+        where: ``"slurm"``, ``"local"``, ``"debug"`` or ``"srun"``.
+        why: Why it runs there.
+        remark: What the user may want to know of the choice of its size; empty: nothing.
+    """
+
+    kind: str
+    recipe: str
+    cfg: CfgNode
+    options: Options
+    where: str
+    why: str
+    remark: str = ""
+
+    @property
+    def gpus_per_node(self) -> int:
+        """GPUs of each node, 0 on CPU nodes."""
+        return self.options.gpus_per_node
+
+    @property
+    def tasks_per_node(self) -> int:
+        """Processes on each node."""
+        return self.options.tasks_per_node
+
+    @property
+    def num_ranks(self) -> int:
+        """Processes on all nodes."""
+        return self.options.nodes * self.tasks_per_node
+
+    @property
+    def run_dir(self) -> Path:
+        """The run folder."""
+        return Path(self.cfg.OUTPUT_DIR)
+
+    @property
+    def name(self) -> str:
+        """Name of the job."""
+        return self.options.name or f"{self.cfg.MODEL.ARCH}_{Path(self.recipe).stem}"
+
+
+def load_recipe(path: str, opts: Sequence[str], *, output_dir: str = "") -> CfgNode:
+    """Return the config of a recipe with an absolute ``OUTPUT_DIR``.
+
+    Args:
+        path: The recipe.
+        opts: Overrides.
+        output_dir: Run folder in place of the recipe's.
+
+    Raises:
+        LaunchError: If there is no such file; names those that are nearly called so.
+        ConfigError: If the recipe or an override is wrong.
+    """
+    if "://" not in path and not Path(path).is_file():
+        raise LaunchError(f"--cfg {path}: no such file{_near(path)}")
+    cfg = load_cfg(path, list(opts)).clone()
+    cfg.defrost()
+    cfg.OUTPUT_DIR = str(Path(output_dir or cfg.OUTPUT_DIR).expanduser().absolute())
+    cfg.freeze()
+    return cfg
+
+
+def choose_place(options: Options) -> tuple[str, str]:
+    """Return where a job runs, and why in a few words.
+
+    Raises:
+        LaunchError: If a cluster is asked for, by name or by what only a cluster has, and there is none here.
+    """
+    if options.cluster == "auto" and is_inside_srun():
+        return "srun", "srun started this process as one of several"
+    if options.cluster != "auto":
+        if options.cluster == "slurm" or options.nodes == 1:
+            return options.cluster, "asked for"
+        raise LaunchError(f"--nodes must be 1 with --cluster {options.cluster}, got {options.nodes}.")
+    missing = slurm.why_unavailable()
+    if not missing:
+        return "slurm", "sbatch is on PATH"
+    wanted = "--nodes above 1" if options.nodes > 1 else "--partition" if options.partition else ""
+    if wanted:
+        raise LaunchError(
+            f"{wanted} needs a SLURM cluster, but this machine has none: {missing}. Is this a login node?"
+        )
+    return "local", missing
+
+
+def make_plan(kind: str, recipe: str, cfg: CfgNode, options: Options) -> Plan:
+    """Return the plan of a job; see :class:`Plan`."""
+    where, why = choose_place(options)
+    chosen = sized(options, where)
+    is_open = where == "slurm" and options.gpus_per_node < 0
+    return Plan(kind, recipe, cfg, chosen, where, why, _remark_on_gpus(chosen) if is_open else "")
+
+
+def sized(options: Options, where: str) -> Options:
+    """Return options with numbers of nodes, GPUs and processes where they left the choice open.
+
+    Args:
+        options: With ``gpus_per_node`` -1 or ``tasks_per_node`` 0 where the place decides; numbers stay.
+        where: As :func:`choose_place` says.
+    """
+    gpus, tasks = options.gpus_per_node, options.tasks_per_node
+    if where == "srun":
+        nodes = int(os.environ.get("SLURM_STEP_NUM_NODES", "1"))
+        tasks = int(os.environ["SLURM_STEP_NUM_TASKS"]) // nodes
+        return replace(options, nodes=nodes, gpus_per_node=max(gpus, 0), tasks_per_node=tasks)
+    if where == "debug":
+        return replace(options, gpus_per_node=max(gpus, 0), tasks_per_node=1)
+    if gpus < 0:
+        gpus = _gpus_here() if where == "local" else _gpus_of_nodes(options)
+    return replace(options, gpus_per_node=gpus, tasks_per_node=tasks or max(gpus, 1))
+
+
+def _gpus_here() -> int:
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def _gpus_of_nodes(options: Options) -> int:
+    partition = chosen_partition(options.partition)
+    return partition.most_gpus(options.nodes) if partition else 0
+
+
+def _remark_on_gpus(options: Options) -> str:
+    """Return a sentence about the GPUs that a job was given where the nodes of its partition differ."""
+    partition = chosen_partition(options.partition)
+    if partition is None or len(partition.gpu_counts) == 1:
+        return ""
+    return (
+        f"partition {partition.name} has {partition.nodes_in_words()}: this job takes "
+        f"{options.gpus_per_node} of each node (--gpus-per-node)"
+    )
+
+
+def _near(path: str) -> str:
+    recipes = [str(file.relative_to(CHECKOUT)) for file in (CHECKOUT / "projects").glob("**/*.yaml")]
+    near = difflib.get_close_matches(path, recipes, n=3, cutoff=0.4)
+    return f"; did you mean {' or '.join(near)}?" if near else f"; recipes lie in {CHECKOUT / 'projects'}."

@@ -1,0 +1,171 @@
+"""From a plan to the sbatch script, through submitit's SLURM executor; pure until something is submitted."""
+
+import contextlib
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from submitit.slurm.slurm import SlurmExecutor
+
+from launch.cluster import slurm_client as slurm
+from launch.cluster.options import minutes_of
+from launch.cluster.partitions import chosen_partition
+from launch.submit_job.plan import Plan
+
+# A limit for partitions that have none: a job that is interrupted goes on, so nothing is lost by it.
+_DEFAULT_MINUTES = 24 * 60
+# After the first rank has left in good order the others must follow; they leave through a barrier.
+_SRUN_WAIT_SECONDS = 60
+# Options that sbatch knows under the same name.
+_TEXTS = (
+    "partition", "account", "qos", "constraint", "nodelist", "exclude", "comment", "mem", "mail_type",
+    "mail_user",
+)  # fmt: skip
+
+
+class ScriptExecutor(SlurmExecutor):
+    """submitit's SLURM executor, which can also write its script where SLURM is not installed."""
+
+    @classmethod
+    def affinity(cls) -> int:
+        """Return submitit's score of this executor: always usable, for ``--dry-run``."""
+        return 2
+
+    @classmethod
+    def name(cls) -> str:
+        """Return the name that submitit finds the job environment by."""
+        return "slurm"
+
+    def script(self, *, num_tasks_of_array: int = 0) -> str:
+        """Return the text that would be given to sbatch.
+
+        Args:
+            num_tasks_of_array: Tasks of the array; 0 for a plain job.
+        """
+        if num_tasks_of_array > 1:
+            self.parameters["map_count"] = num_tasks_of_array
+        try:
+            return self._make_submission_file_text(self._submitit_command_str, "")
+        finally:
+            self.parameters.pop("map_count", None)
+
+
+def build_executor(plan: Plan, *, folder: Path, code: Path, **more: Any) -> ScriptExecutor:
+    """Return the executor that submits a plan.
+
+    Args:
+        plan: What to run.
+        folder: Folder of the submission; the job's own lies in it.
+        code: Root of the code that the ranks run.
+        more: Parameters of submitit beyond those of the plan, such as ``array_parallelism``.
+    """
+    executor = ScriptExecutor(folder / "%j", python=start_command(code))
+    executor.update_parameters(**{**_parameters(plan, folder, code), **more})
+    return executor
+
+
+def start_command(code: Path) -> str:
+    """Return the shell words that start a rank with the code in a folder."""
+    return f"{shlex.quote(sys.executable)} -u {shlex.quote(str(code / 'launch' / 'rank' / 'entry.py'))}"
+
+
+@contextlib.contextmanager
+def submitting_environment() -> Iterator[None]:
+    """Hide what the surrounding job or process group left in the environment: sbatch would pass it on."""
+    before = dict(os.environ)
+    clean = slurm.clean_environment()
+    os.environ.clear()
+    os.environ.update(clean)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def limit_minutes(plan: Plan) -> int:
+    """Return the time limit: as asked for, else the partition's, else a day."""
+    if plan.options.time:
+        return minutes_of(plan.options.time)
+    partition = chosen_partition(plan.options.partition)
+    return (partition.limit_minutes if partition else 0) or _DEFAULT_MINUTES
+
+
+def cpus_per_task(plan: Plan) -> int:
+    """Return the CPUs of each process: as asked for, else its loader workers and one, as far as they go.
+
+    They go as far as on the smallest node that has the job's GPUs and a CPU for each process.
+    """
+    if plan.options.cpus_per_task:
+        return plan.options.cpus_per_task
+    wanted = plan.cfg.DATA_LOADER.NUM_WORKERS + 1
+    partition = chosen_partition(plan.options.partition)
+    if partition is None:
+        return wanted
+    room = partition.fewest_cpus(gpus=plan.gpus_per_node, cpus=plan.tasks_per_node)
+    return max(1, min(wanted, room // plan.tasks_per_node))
+
+
+def _parameters(plan: Plan, folder: Path, code: Path) -> dict[str, Any]:
+    options = plan.options
+    cpus = cpus_per_task(plan)
+    others: dict[str, Any] = {"requeue": True}
+    if options.nice:
+        others["nice"] = options.nice
+    if options.reservation:
+        others["reservation"] = options.reservation
+    others.update({key: value or True for key, value in options.pairs("sbatch").items()})
+    return {
+        "job_name": plan.name,
+        "time": limit_minutes(plan),
+        "nodes": options.nodes,
+        "ntasks_per_node": plan.tasks_per_node,
+        "cpus_per_task": cpus,
+        **({"gpus_per_node": plan.gpus_per_node} if plan.gpus_per_node else {}),
+        **({"exclusive": True} if options.exclusive else {}),
+        **{name: getattr(options, name) for name in _TEXTS if getattr(options, name)},
+        "signal_delay_s": options.signal_delay,
+        "stderr_to_stdout": True,
+        "wckey": None,
+        "setup": _setup(plan, cpus),
+        "teardown": _teardown(plan, folder, code),
+        # SLURM 22.05 to 23.02 do not hand --cpus-per-task on from sbatch to srun.
+        "srun_args": [
+            "--kill-on-bad-exit=1",
+            f"--wait={_SRUN_WAIT_SECONDS}",
+            f"--cpus-per-task={cpus}",
+        ],
+        "additional_parameters": others,
+    }
+
+
+def _setup(plan: Plan, cpus: int) -> list[str]:
+    variables = {
+        "PYTHONFAULTHANDLER": "1",
+        "SLURM_KILL_BAD_EXIT": "1",
+        "OMP_NUM_THREADS": str(cpus),
+        **plan.options.pairs("env"),
+    }
+    return [
+        'echo "=== launch: job ${SLURM_JOB_ID} start ${SLURM_RESTART_COUNT:-0} on ${SLURM_JOB_NODELIST} ==="',
+        *(f"export {name}={shlex.quote(value)}" for name, value in variables.items()),
+        *plan.options.setup,
+    ]
+
+
+def _teardown(plan: Plan, folder: Path, code: Path) -> list[str]:
+    """Say what failed, start again where that was asked for, and end with srun's own status."""
+    words = [
+        sys.executable,
+        str(code / "launch" / "rank" / "on_failure.py"),
+        str(folder),
+        str(plan.options.retries),
+    ]
+    return [
+        "status=$?",
+        f'if [ $status -ne 0 ]; then {shlex.join(words)} "$status"; fi',
+        "exit $status",
+    ]

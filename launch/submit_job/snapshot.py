@@ -1,0 +1,58 @@
+"""A copy of the code that a job will run, so that editing the checkout does not change a job in the queue."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+from launch.rank.outcome import write_atomically
+
+_ROOMS = ("tsn_tsm_plugin", "launch", "projects")
+
+
+def take_snapshot(checkout: Path, submission: Path) -> Path:
+    """Copy a checkout's code, untracked files included, below a submission's folder.
+
+    The copy has another name until it is whole. Beside it, ``code.json`` names the commit and the changed
+    files, and ``code.diff`` holds the changes.
+
+    Args:
+        checkout: Root of the checkout.
+        submission: Folder of the submission.
+
+    Returns:
+        Root of the copy.
+    """
+    target, staging = submission / "code", submission / "code.partial"
+    for file in _code_files(checkout):
+        copy = staging / file
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(checkout / file, copy)
+    staging.rename(target)
+    commit, changed = _git(checkout, "rev-parse", "HEAD"), _git(checkout, "status", "--porcelain")
+    described = {"commit": commit.strip(), "changed": changed.splitlines()}
+    write_atomically(submission / "code.json", json.dumps(described, indent=1) + "\n")
+    if changed:
+        write_atomically(submission / "code.diff", _git(checkout, "diff", "HEAD"))
+    return target
+
+
+def _code_files(checkout: Path) -> list[Path]:
+    listed = _git(checkout, "ls-files", "-co", "--exclude-standard", "-z", "--", *_ROOMS)
+    if listed:
+        return [Path(name) for name in listed.split("\0") if name and (checkout / name).is_file()]
+    found = (file for room in _ROOMS for file in (checkout / room).rglob("*"))
+    return [
+        file.relative_to(checkout) for file in found if file.is_file() and "__pycache__" not in file.parts
+    ]
+
+
+def _git(checkout: Path, *words: str) -> str:
+    """Return what git says, nothing where this is no git checkout."""
+    try:
+        said = subprocess.run(
+            ["git", "-C", str(checkout), *words], capture_output=True, text=True, timeout=60, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return said.stdout

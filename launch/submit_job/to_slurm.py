@@ -1,0 +1,89 @@
+"""Submits a plan to SLURM: record, code snapshot, job id alone on stdout, everything else on stderr."""
+
+import contextlib
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import yaml
+from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+from launch.errors import LaunchError
+from launch.submit_job.plan import CHECKOUT, Plan
+from launch.submit_job.sbatch_script import build_executor, submitting_environment
+from launch.submit_job.snapshot import take_snapshot
+from launch.submit_job.write_submission import job_of, write_submission
+from launch.track.records import Submission
+
+
+def submit_slurm(plan: Plan) -> Submission:
+    """Submit a plan and return its record; a submission that fails leaves nothing behind.
+
+    Args:
+        plan: What to run; it has been checked.
+
+    Raises:
+        LaunchError: If SLURM refuses the job.
+    """
+    submission = write_submission(plan)
+    folder = Path(submission.folder)
+    with discarded_on_failure(folder):
+        code = prepare_code(plan, folder)
+        executor = build_executor(plan, folder=folder, code=code)
+        with submitting_environment():
+            job = executor.submit(job_of(plan, submission))
+        return submission.with_job(job.job_id)
+
+
+def prepare_code(plan: Plan, folder: Path) -> Path:
+    """Write the options beside the record and return the root of the code that the ranks will run."""
+    (folder / "cluster.yaml").write_text(
+        yaml.safe_dump(asdict(plan.options), sort_keys=False), encoding="utf-8"
+    )
+    return take_snapshot(CHECKOUT, folder) if plan.options.snapshot == "git" else CHECKOUT
+
+
+@contextlib.contextmanager
+def discarded_on_failure(folder: Path) -> Iterator[None]:
+    """Remove a submission's folder, and the then empty ones above it, if nothing was submitted."""
+    try:
+        yield
+    except FailedJobError as error:
+        _discard(folder)
+        said = str(error).strip().replace("sbatch: error: ", "")
+        raise LaunchError(f"SLURM did not take the job: {said}") from error
+    except FailedSubmissionError as error:
+        said = str(error).splitlines()[0]
+        raise LaunchError(
+            f"SLURM may have taken the job, but its answer names none ({said}). Look for it with "
+            f"`squeue --me`; its files are in {folder}."
+        ) from error
+    except Exception:
+        _discard(folder)
+        raise
+
+
+def _discard(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        for parent in (folder.parent, folder.parent.parent):
+            parent.rmdir()
+
+
+def announce(submission: Submission) -> None:
+    """Print the job id alone on stdout, and on stderr where everything is and which commands follow."""
+    print(submission.job_id, flush=True)
+    job_id, run_dir, me = submission.job_id, shlex.quote(submission.run_dir), "python launch/submit.py"
+    lines = [
+        f"submitted {submission.kind} {submission.name} as job {job_id}: "
+        f"{submission.num_nodes} nodes, {submission.num_ranks} processes",
+        f"  run folder  {submission.run_dir}",
+        f"  log         {submission.log_file()}",
+        f"  follow      {me} tail {run_dir}",
+        f"  see         {me} status {run_dir}    or    squeue -j {job_id}",
+        f"  cancel      {me} cancel {run_dir}    or    scancel {job_id}",
+    ]
+    print("\n".join(lines), file=sys.stderr, flush=True)

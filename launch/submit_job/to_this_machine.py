@@ -1,0 +1,107 @@
+"""Runs a plan on this machine and shows its log until it ends; Ctrl-C asks it to stop."""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from launch.cluster import slurm_client as slurm
+from launch.errors import CANCELLED, FAILED, OK
+from launch.rank.outcome import FINISHED, describe, first_failure, read_outcomes
+from launch.submit_job.local_executor import GroupExecutor
+from launch.submit_job.plan import CHECKOUT, Plan
+from launch.submit_job.sbatch_script import start_command
+from launch.submit_job.write_submission import job_of, write_submission
+from launch.track.log_follower import LogFollower, last_lines
+from launch.track.records import Submission
+
+_POLL_SECONDS = 0.1
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def run_debug(plan: Plan) -> int:
+    """Run a plan in this process, where a debugger can follow."""
+    from tsn_tsm_plugin import engine
+
+    getattr(engine, plan.kind)(plan.cfg)
+    return OK
+
+
+def run_local(plan: Plan) -> int:
+    """Run a plan's ranks through submitit's local executor; return the exit code of the command."""
+    submission = write_submission(plan)
+    executor = GroupExecutor(Path(submission.folder) / "%j", python=start_command(CHECKOUT))
+    executor.update_parameters(tasks_per_node=plan.num_ranks, environment=_environment(plan))
+    job = executor.submit(job_of(plan, submission))
+    submission = submission.with_job(job.job_id)
+    return _follow(job, submission)
+
+
+def _environment(plan: Plan) -> dict[str, str]:
+    environment = {**slurm.clean_environment(), **plan.options.pairs("env")}
+    if plan.num_ranks > 1 and not any(name in environment for name in _THREAD_VARIABLES):
+        # Every rank would start a thread for each CPU.
+        environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // plan.num_ranks))
+    return environment
+
+
+def _follow(job: Any, submission: Submission) -> int:
+    follower = LogFollower(submission.log_file())
+    stop = _Interrupts(job)
+    with stop:
+        while not job.done():
+            follower.show_new()
+            time.sleep(_POLL_SECONDS)
+    follower.show_new()
+    outcomes = read_outcomes(submission.job_dir)
+    if job._process.returncode == 0 and sum(o.ending == FINISHED for o in outcomes) == submission.num_ranks:
+        print(f"launch: done; run folder {submission.run_dir}", file=sys.stderr)
+        return OK
+    if stop.count:
+        print(f"launch: stopped; the same command goes on from the newest checkpoint in {submission.run_dir}",
+              file=sys.stderr)  # fmt: skip
+        return CANCELLED
+    print(f"launch: failed; run folder {submission.run_dir}\n{_explain(submission)}", file=sys.stderr)
+    return FAILED
+
+
+def _explain(submission: Submission) -> str:
+    failure = first_failure(submission.job_dir)
+    if failure is not None:
+        # Rank 0's log has been shown already.
+        text = describe(failure, num_lines=20 if failure.rank else 1)
+        return f"{text}\n  log: {submission.log_file(failure.rank)}"
+    known = {outcome.rank for outcome in read_outcomes(submission.job_dir)}
+    lost = [rank for rank in range(submission.num_ranks) if rank not in known]
+    log = submission.log_file(lost[0] if lost else 0)
+    lines = "\n".join(f"  {line}" for line in last_lines(log, 20))
+    return f"rank {lost} was killed and left no error; its log ends with\n{lines}\n  log: {log}"
+
+
+class _Interrupts:
+    """Passes Ctrl-C on to the job as SIGTERM, which lets it save; the second time it is killed."""
+
+    def __init__(self, job: Any) -> None:
+        self.count = 0
+        self._process = job._process
+
+    def __enter__(self) -> None:
+        self._before = {
+            number: signal.signal(number, self._pass_on) for number in (signal.SIGINT, signal.SIGTERM)
+        }
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _pass_on(self, number: int, frame: object) -> None:
+        self.count += 1
+        if self.count == 1:
+            print(
+                "\nlaunch: stopping after this step; Ctrl-C again kills the job", file=sys.stderr, flush=True
+            )
+            self._process.terminate()
+        else:
+            os.killpg(self._process.pid, signal.SIGKILL)

@@ -1,0 +1,54 @@
+"""A plan on disk: its record, its config and the object that the ranks will run."""
+
+import shutil
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from launch.rank.job import Job
+from launch.submit_job.plan import Plan
+from launch.track.records import Submission, new_submission_folder
+
+
+def write_submission(plan: Plan, *, jobs_dir: Path | None = None) -> Submission:
+    """Create a submission's folder with the record, the recipe and the resolved config; return the record.
+
+    Args:
+        plan: What is submitted.
+        jobs_dir: Folder of the array that the job is a task of.
+    """
+    folder = new_submission_folder(plan.run_dir)
+    (folder / "config.yaml").write_text(plan.cfg.dump(), encoding="utf-8")
+    if Path(plan.recipe).is_file():
+        shutil.copyfile(plan.recipe, folder / "recipe.yaml")
+    submission = record_of(plan, folder, jobs_dir=jobs_dir)
+    submission.write()
+    return submission
+
+
+def record_of(plan: Plan, folder: Path, *, jobs_dir: Path | None = None) -> Submission:
+    """Return the record of a plan that is submitted from ``folder``, without its job's id."""
+    return Submission(
+        folder=str(folder),
+        kind=plan.kind,
+        name=plan.name,
+        where=plan.where,
+        run_dir=str(plan.run_dir),
+        num_nodes=plan.options.nodes,
+        num_ranks=plan.num_ranks,
+        command=[sys.executable, *sys.argv],
+        options=asdict(plan.options),
+        jobs_dir=str(jobs_dir or ""),
+    )
+
+
+def job_of(plan: Plan, submission: Submission) -> Job:
+    """Return the object that every rank of a plan runs."""
+    return Job(
+        kind=plan.kind,
+        config_file=str(submission.config_file),
+        run_dir=str(plan.run_dir),
+        collective_timeout=plan.options.collective_timeout,
+        signal_delay=plan.options.signal_delay,
+        max_requeues=plan.options.max_requeues,
+    )

@@ -1,0 +1,1 @@
+"""What a submission left behind: records, states, waiting and logs."""

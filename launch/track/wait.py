@@ -1,0 +1,187 @@
+"""``--wait`` and ``tail``: shows a job's log until the job has ended, through any number of requeues.
+
+Whether it ended well is asked of SLURM and of what the ranks left, never of submitit's result files: of a
+rank that was killed there is none, and without accounting submitit waits for it for ever.
+"""
+
+import contextlib
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from launch.cluster import slurm_client as slurm
+from launch.errors import CANCELLED, DETACHED, FAILED, OK
+from launch.rank.on_failure import since_last_start
+from launch.rank.outcome import describe, first_failure
+from launch.track.log_follower import LogFollower
+from launch.track.records import Submission
+from launch.track.status import State, all_finished, state_of, states_of
+
+_LOG_SECONDS = 0.5
+_FIRST_STATE_SECONDS, _LAST_STATE_SECONDS = 1.0, 15.0
+_SILENT_SECONDS = 600.0
+# A file system of many machines shows a file of another one late.
+_SETTLE_SECONDS = 60.0
+# Reasons to wait that no time will mend.
+_HOPELESS = (
+    "PartitionConfig", "PartitionTimeLimit", "PartitionNodeLimit", "PartitionDown", "BadConstraints",
+    "DependencyNeverSatisfied", "AccountNotAllowed", "QOSNotAllowed", "AssocNotAllowed",
+)  # fmt: skip
+_HOPELESS_PARTS = ("Invalid", "MaxWall")
+
+
+def wait_for(submission: Submission) -> int:
+    """Show a job until it has ended; return the exit code of the command."""
+    watch = _Watch(submission)
+    with _asking_on_ctrl_c(submission) as detached:
+        while not detached() and not watch.has_ended():
+            time.sleep(_LOG_SECONDS)
+    watch.log.show_new()
+    if watch.state.is_alive:
+        if _is_hopeless(watch.state):
+            return FAILED
+        say(f"detached; job {submission.job_id} goes on")
+        return DETACHED
+    return _verdict(submission, watch.state)
+
+
+def wait_for_all(submissions: Sequence[Submission]) -> int:
+    """Wait for the tasks of arrays, telling how many have ended; return the exit code of the command."""
+    pause, told = _FIRST_STATE_SECONDS, ""
+    while True:
+        states = states_of(submissions)
+        alive = sum(state.is_alive for state in states)
+        failed = sum(state.has_failed for state in states)
+        line = f"{len(states) - alive} of {len(states)} jobs have ended, {failed} failed"
+        if line != told:
+            say(line)
+            told, pause = line, _FIRST_STATE_SECONDS
+        if not alive:
+            break
+        time.sleep(pause)
+        pause = min(pause * 1.3, _LAST_STATE_SECONDS)
+    codes = [_verdict(s, state) for s, state in zip(submissions, states, strict=True) if state.has_failed]
+    return max((code for code in codes if code != CANCELLED), default=max(codes, default=OK))
+
+
+class _Watch:
+    """Follows one job: its log all the time, its state less and less often while nothing happens."""
+
+    def __init__(self, submission: Submission) -> None:
+        self.log = LogFollower(submission.log_file(), sys.stderr)
+        self.state = State("PENDING")
+        self._submission = submission
+        self._pause = _FIRST_STATE_SECONDS
+        self._asked = float("-inf")
+        self._wrote = time.monotonic()
+        self._told = ""
+
+    def has_ended(self) -> bool:
+        """Show what is new; return whether there is nothing more to wait for."""
+        now = time.monotonic()
+        if self.log.show_new():
+            self._wrote, self._pause = now, _FIRST_STATE_SECONDS
+        if now - self._asked < self._pause:
+            return False
+        self._asked, self._pause = now, min(self._pause * 1.3, _LAST_STATE_SECONDS)
+        before, self.state = self.state, state_of(self._submission)
+        if not self.state.is_alive:
+            return True
+        self._tell(before)
+        return _is_hopeless(self.state)
+
+    def _tell(self, before: State) -> None:
+        state, job = self.state, f"job {self._submission.job_id}"
+        if state.restarts > before.restarts:
+            say(f"{job} was requeued ({state.restarts} times so far) and goes on in its run folder")
+        reason = f" ({state.reason})" if state.reason else ""
+        line = f"{job} {state.state}{reason}{_estimate(self._submission, state)}"
+        if state.state != "RUNNING" and line != self._told:
+            say(line)
+        self._told = line
+        if _is_hopeless(state):
+            say(f"it will wait for ever: `scancel {self._submission.job_id}` and ask for something else")
+        if state.state == "RUNNING" and time.monotonic() - self._wrote > _SILENT_SECONDS:
+            say(f"no output for {_SILENT_SECONDS / 60:.0f} min: it may be dead although it is called running")
+            self._wrote = time.monotonic()
+
+
+def _estimate(submission: Submission, state: State) -> str:
+    """Return when SLURM thinks a waiting job will start, if it says."""
+    if state.state != "PENDING" or not slurm.can_ask():
+        return ""
+    start = slurm.ask("squeue", "-h", "--start", "-j", submission.job_id, "-o", "%S").stdout.strip()
+    return f", to start at about {start}" if start[:1].isdigit() else ""
+
+
+def _is_hopeless(state: State) -> bool:
+    return state.state == "PENDING" and (
+        state.reason in _HOPELESS or any(part in state.reason for part in _HOPELESS_PARTS)
+    )
+
+
+def _verdict(submission: Submission, state: State) -> int:
+    deadline = time.monotonic() + _SETTLE_SECONDS
+    while state.state in ("COMPLETED", "FAILED") and state.exit_code in ("0:0", ""):
+        # SLURM is content: the results must be there, or come to be seen.
+        if all_finished(submission):
+            say(f"job {submission.job_id} is done; run folder {submission.run_dir}")
+            return OK
+        if time.monotonic() > deadline or submission.where != "slurm":
+            break
+        time.sleep(_LOG_SECONDS)
+    if state.state == "CANCELLED":
+        say(f"job {submission.job_id} was cancelled; the same command goes on from the newest checkpoint")
+        return CANCELLED
+    say(f"job {submission.job_id} ended as {state.state}{meaning_of(state)}; run folder {submission.run_dir}")
+    failure = first_failure(submission.job_dir, since_last_start(submission.log_file()))
+    if failure is not None:
+        say(f"{describe(failure)}\n  log: {submission.log_file(failure.rank)}")
+    elif not submission.log_file().exists():
+        say(f"there is no log: the node did not see {submission.folder}. Is it on a shared file system?")
+    return FAILED
+
+
+def meaning_of(state: State) -> str:
+    """Return what an end means and what to do, empty where the state says it all."""
+    if state.state == "TIMEOUT":
+        return ": the time limit came before a step ended; raise --signal-delay"
+    if state.state == "NODE_FAIL":
+        return ": a node was lost; the same command goes on from the newest checkpoint"
+    if state.state == "OUT_OF_MEMORY" or state.exit_code.startswith("137"):
+        return ": out of memory, most likely; ask for more with --mem"
+    if state.exit_code == "0:53":
+        return ": the node could not open the log; the run folder is not visible there"
+    if state.reason and state.state == "FAILED":
+        return f" ({state.reason}, exit code {state.exit_code})"
+    return ""
+
+
+@contextlib.contextmanager
+def _asking_on_ctrl_c(submission: Submission) -> Iterator[Callable[[], bool]]:
+    """Ask at Ctrl-C whether to cancel the job or to leave it alone; the second Ctrl-C leaves it."""
+    presses = 0
+
+    def pressed(number: int, frame: object) -> None:
+        nonlocal presses
+        presses += 1
+
+    def detached() -> bool:
+        if presses == 1 and sys.stdin.isatty():
+            answer = input(f"\nCancel job {submission.job_id}, or leave it running? [c/L] ")
+            if answer.strip().lower().startswith("c"):
+                slurm.ask("scancel", submission.job_id)
+                return False
+        return presses > 0
+
+    before = signal.signal(signal.SIGINT, pressed)
+    try:
+        yield detached
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def say(text: str) -> None:
+    """Print a line of the launcher's own."""
+    print(f"launch: {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,1 @@
+"""Checkpoint files of every origin: reading, recognising their format and translating their keys."""

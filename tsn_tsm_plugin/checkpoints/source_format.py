@@ -1,0 +1,93 @@
+"""Tell where a state dict comes from, and translate its names into those of this library's TSN and TSM."""
+
+import re
+from collections.abc import Callable, Collection
+
+from tsn_tsm_plugin.checkpoints.key_renames import (
+    Rename,
+    mit_online_rename,
+    mit_rename,
+    mmaction2_rename,
+)
+
+OWN = "tsn_tsm_plugin"
+MMACTION2 = "MMAction2"
+MIT = "mit-han-lab"
+MIT_ONLINE = "mit-han-lab online"
+IMAGENET = "ImageNet classifier"
+
+_RENAMES: dict[str, Callable[[Collection[str]], Rename]] = {
+    MMACTION2: mmaction2_rename,
+    MIT: mit_rename,
+    MIT_ONLINE: mit_online_rename,
+}
+# What DistributedDataParallel and torch.compile put before every name.
+_OUTER = re.compile(r"^(module\.|_orig_mod\.)+")
+_WRAPPER = re.compile(r"\.(net|block)(?=\.)")
+
+
+def detect_format(keys: Collection[str]) -> str:
+    """Tell from its names where a state dict comes from; the others are ImageNet classifiers."""
+    keys = [_OUTER.sub("", key) for key in keys]
+
+    def has(*prefixes: str) -> bool:
+        return any(key.startswith(prefixes) for key in keys)
+
+    if has("cls_head."):
+        return MMACTION2
+    if has("base_model."):
+        return MIT
+    if has("backbone.") or is_pytorchvideo(keys):
+        return OWN
+    if has("features.1.conv.3.") and has("classifier.weight"):
+        return MIT_ONLINE
+    return IMAGENET
+
+
+def is_pytorchvideo(keys: Collection[str]) -> bool:
+    """Tell whether names are those of a network of ``create_resnet``."""
+    return any(key.startswith("blocks.1.res_blocks.") for key in keys)
+
+
+def translate(keys: Collection[str], *, source_format: str) -> dict[str, str]:
+    """Return the own name of every name of a state dict of that format.
+
+    Raises:
+        ValueError: If two names of the file become one.
+    """
+    bare = {key: _OUTER.sub("", key) for key in keys}
+    rename = _RENAMES[source_format](bare.values()) if source_format in _RENAMES else _unchanged
+    own_names = {key: rename(name) for key, name in bare.items()}
+    taken: dict[str, str] = {}
+    for key, own_name in own_names.items():
+        if own_name in taken:
+            raise ValueError(f"{taken[own_name]} and {key} both mean {own_name}.")
+        taken[own_name] = key
+    return own_names
+
+
+def _unchanged(name: str) -> str:
+    return name
+
+
+def without_wrappers(own_name: str) -> str:
+    """Drop every ``.net`` and ``.block`` of a name: what the parameter is called in the bare 2D network."""
+    return _WRAPPER.sub("", own_name)
+
+
+def pytorchvideo_name(own_name: str) -> str:
+    """Return the name that a TSN or TSM ResNet parameter has in a network of ``create_resnet``.
+
+    ``backbone.layer1.0.conv1.net.weight`` becomes ``blocks.1.res_blocks.0.branch2.conv_a.net.weight``.
+    """
+    if own_name.startswith("head."):
+        return "blocks.5." + own_name.removeprefix("head.")
+    name = own_name.removeprefix("backbone.")
+    name = re.sub(r"^conv1\.", "blocks.0.conv.", name)
+    name = re.sub(r"^bn1\.", "blocks.0.norm.", name)
+    name = re.sub(r"^layer(\d)\.(\d+)\.", r"blocks.\1.res_blocks.\2.", name)
+    name = name.replace(".downsample.0.", ".branch1_conv.").replace(".downsample.1.", ".branch1_norm.")
+    for number, letter in ("1", "a"), ("2", "b"), ("3", "c"):
+        name = name.replace(f".conv{number}.", f".branch2.conv_{letter}.")
+        name = name.replace(f".bn{number}.", f".branch2.norm_{letter}.")
+    return name

@@ -1,0 +1,1 @@
+"""Readers of coded video: which packets a wanted frame needs, without decoding."""

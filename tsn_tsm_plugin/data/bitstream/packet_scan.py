@@ -1,0 +1,138 @@
+"""Reading the packets of a stream once, to learn which of them each frame needs."""
+
+import operator
+from dataclasses import dataclass
+from fractions import Fraction
+
+import av
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from tsn_tsm_plugin.data.bitstream.frame_index import FrameIndex, build_frame_index
+from tsn_tsm_plugin.data.bitstream.picture import Picture, PictureScanner, UnverifiedStreamError
+from tsn_tsm_plugin.data.bitstream.scanner import scanner_for
+from tsn_tsm_plugin.data.decoders.container import DEMUX_ERRORS, check_complete, cut_short, damaged
+
+MAX_HELD_BYTES = 32 << 20
+"""Packets of smaller videos stay in memory; those of larger ones are read from the file again."""
+
+# Containers that store the time of display; others guess it, sometimes from the order of the packets.
+_TIMED_FORMATS = {"mp4", "matroska", "flv"}
+# Streams that can be joined midway have damaged packets there; that is no sign of a missing end.
+_JOINABLE_FORMATS = {"mpegts", "mpeg"}
+
+
+@dataclass(frozen=True)
+class ScannedStream:
+    """What one pass over the packets tells.
+
+    Attributes:
+        index: Which packets each frame needs.
+        packets: The packets, each with its number as its time stamp; None where they are too large to hold.
+        frame_seconds: Presentation time of each frame where those ascend, else None.
+        is_seekable: Every frame can be decoded from the last keyframe at or before it, as the container
+            marks keyframes.
+    """
+
+    index: FrameIndex
+    packets: list[av.Packet] | None
+    frame_seconds: list[float] | None
+    is_seekable: bool
+
+
+class _Scan:
+    """Collects the packets of one stream; the first thing that is not plain ends the looking into them."""
+
+    def __init__(self, stream: VideoStream) -> None:
+        self.packets: list[av.Packet] | None = []
+        self.num_packets = self.num_bytes = self.num_corrupt = 0
+        self.pictures: list[Picture] = []
+        self.pts: list[int | None] = []
+        self.discarded: set[int] = set()
+        self.has_loose_keyframe = False
+        self.doubt: Exception | None = None
+        self.scanner: PictureScanner | None = None
+        try:
+            context = stream.codec_context
+            self.scanner = scanner_for(context.codec.name, context.extradata or b"")
+        except (UnverifiedStreamError, IndexError) as doubt:
+            self._doubt(doubt)
+
+    def _doubt(self, reason: Exception) -> None:
+        self.doubt = self.doubt or reason
+        self.packets = None
+
+    def add(self, packet: av.Packet) -> None:
+        number = self.num_packets
+        self.num_packets += 1
+        self.num_bytes += packet.size
+        self.num_corrupt += packet.is_corrupt
+        if self.doubt is not None or self.scanner is None:
+            return
+        try:
+            for _ in packet.iter_sidedata():
+                if packet.has_sidedata("new_extradata"):
+                    raise UnverifiedStreamError("the stream changes its decoder configuration")
+            picture = self.scanner.scan(bytes(packet))
+        except (UnverifiedStreamError, IndexError) as doubt:
+            self._doubt(doubt)
+            return
+        self.pictures.append(picture)
+        self.has_loose_keyframe |= packet.is_keyframe and not picture.is_start
+        self.pts.append(packet.pts)
+        if packet.is_discard:
+            self.discarded.add(number)
+        if self.num_bytes > MAX_HELD_BYTES:
+            self.packets = None
+        if self.packets is not None:
+            packet.pts = number
+            self.packets.append(packet)
+
+
+def scan_packets(path: str, container: InputContainer, stream: VideoStream) -> ScannedStream:
+    """Read all packets of a stream and index its frames.
+
+    Raises:
+        UnverifiedStreamError: If the packets alone do not tell which of them each frame needs.
+        VideoError: If the file is damaged or cut short.
+    """
+    scan = _Scan(stream)
+    num_empty = 0
+    try:
+        for packet in container.demux(stream):
+            if packet.size:
+                scan.add(packet)
+            else:
+                num_empty += 1
+    except DEMUX_ERRORS as error:
+        raise damaged(path, error) from error
+    names = set(container.format.name.split(","))
+    if scan.num_corrupt and not names & _JOINABLE_FORMATS:
+        raise cut_short(path, f"{scan.num_corrupt} of {scan.num_packets} packets are not complete")
+    check_complete(path, container, stream, scan.num_packets)
+    if scan.num_corrupt or num_empty > 1:
+        raise UnverifiedStreamError("the file holds empty or damaged packets")
+    if "avi" in names and scan.num_packets != stream.frames:
+        raise UnverifiedStreamError(f"the header counts {stream.frames} frames, the file {scan.num_packets}")
+    if scan.doubt is not None or scan.scanner is None:
+        raise UnverifiedStreamError(str(scan.doubt)) from scan.doubt
+    if scan.scanner.order == "pts" and not names & _TIMED_FORMATS:
+        raise UnverifiedStreamError(f"{container.format.name} files do not tell when a frame is displayed")
+    index = build_frame_index(
+        scan.pictures,
+        scan.pts,
+        order=scan.scanner.order,
+        reorder_depth=stream.codec_context.reorder_depth,
+        discarded=frozenset(scan.discarded),
+    )
+    is_seekable = not (index.is_open or scan.has_loose_keyframe or scan.discarded)
+    return ScannedStream(index, scan.packets, _frame_seconds(scan, index, stream), is_seekable)
+
+
+def _frame_seconds(scan: _Scan, index: FrameIndex, stream: VideoStream) -> list[float] | None:
+    stamps = [scan.pts[packet] for packet in index.frames]
+    known = [stamp for stamp in stamps if stamp is not None]
+    if len(known) != len(stamps) or any(map(operator.ge, known, known[1:])):
+        return None
+    numerator, denominator = (stream.time_base or Fraction(1)).as_integer_ratio()
+    return [stamp * numerator / denominator for stamp in known]

@@ -1,0 +1,222 @@
+"""The embedded dataset: small H.264 files of objects that move, turn and change size.
+
+Its 8 classes are 4 pairs, each the other played backwards, so that averaging over frames cannot tell them
+apart: the honest proof of a temporal module, made in less than a minute on any machine.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+import sys
+import uuid
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from tsn_tsm_plugin.data.motion.scenes import CLASS_NAMES, CLASS_PAIRS, draw_scene, render_scene
+from tsn_tsm_plugin.log import get_logger
+
+logger = get_logger(__name__)
+
+_MANIFEST = "motion.json"
+# Raise it when the pixels or the order of the clips change: an older folder is not taken for this one.
+_VERSION = 1
+# Distinct streams of random numbers below one seed.
+_STREAM_OF_SCENES, _STREAM_OF_ORDER = 1, 2
+# Every frame is an intra frame at one fixed quantiser: its decoded pixels then depend on nothing but itself.
+# In an ordinary group of pictures the first frame is the sharpest, which would give the direction away.
+_X264_OPTIONS = {
+    "preset": "veryfast",
+    "qp": "26",
+    "x264-params": "keyint=1:threads=1:lookahead-threads=1:sliced-threads=0",
+}
+
+
+class _SceneJob(NamedTuple):
+    """One scene to render and the one or two files, forwards and backwards, to write it to."""
+
+    seed: tuple[int, ...]
+    pair: int
+    forwards: Path | None
+    backwards: Path | None
+
+
+def write_video(path: Path, frames_THWC: NDArray[np.uint8], *, fps: int) -> None:
+    """Write RGB frames, of even height and width, as H.264 in mp4; the same bytes for the same frames."""
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=fps, options=_X264_OPTIONS)
+        stream.height, stream.width = frames_THWC.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        for frame in frames_THWC:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), "rgb24")))
+        container.mux(stream.encode())
+
+
+def _write_scene(job: _SceneJob) -> int:
+    """Write a scene's files; return how many."""
+    scene = draw_scene(np.random.default_rng(job.seed), pair=job.pair)
+    frames_THWC = render_scene(scene)
+    if job.forwards:
+        write_video(job.forwards, frames_THWC, fps=scene.fps)
+    if job.backwards:
+        write_video(job.backwards, frames_THWC[::-1], fps=scene.fps)
+    return sum(path is not None for path in (job.forwards, job.backwards))
+
+
+def _plan_split(folder: Path, split: str, num_clips: int, seed: int) -> tuple[list[_SceneJob], list[str]]:
+    """Return the scenes of a split and the lines of its list.
+
+    Clip ``2 s`` is scene ``s`` forwards and ``2 s + 1`` the same backwards; pairs take turns, so that classes
+    differ by one clip at most. Names count in the order of the list, which is shuffled and says nothing.
+    """
+    stream = (seed, ("train", "val").index(split))
+    order = np.random.default_rng((*stream, _STREAM_OF_ORDER)).permutation(num_clips)
+    paths: dict[int, Path] = {}
+    lines = []
+    for position, clip in enumerate(order.tolist()):
+        name = f"videos/{split}/{position:06d}.mp4"
+        paths[clip] = folder / name
+        scene, backwards = divmod(clip, 2)
+        lines.append(f"{name} {2 * (scene % len(CLASS_PAIRS)) + backwards}")
+    jobs = [
+        _SceneJob(
+            seed=(*stream, _STREAM_OF_SCENES, scene),
+            pair=scene % len(CLASS_PAIRS),
+            forwards=paths.get(2 * scene),
+            backwards=paths.get(2 * scene + 1),
+        )
+        for scene in range((num_clips + 1) // 2)
+    ]
+    return jobs, lines
+
+
+def _run(jobs: Sequence[_SceneJob], num_workers: int) -> Iterator[int]:
+    """Write the scenes in this process or in workers; yield the files written by each job."""
+    if num_workers == 0:
+        yield from map(_write_scene, jobs)
+        return
+    # Forked workers start at once and need no importable main module; only Linux forks safely.
+    context = get_context("fork" if sys.platform == "linux" else "spawn")
+    with ProcessPoolExecutor(
+        num_workers, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)
+    ) as pool:
+        yield from pool.map(_write_scene, jobs, chunksize=4)
+
+
+def _write_dataset(folder: Path, manifest: dict[str, int], *, num_workers: int) -> None:
+    jobs = []
+    for split in ("train", "val"):
+        (folder / "videos" / split).mkdir(parents=True)
+        split_jobs, lines = _plan_split(folder, split, manifest[f"num_{split}"], manifest["seed"])
+        jobs += split_jobs
+        (folder / f"{split}.txt").write_text("\n".join(lines) + "\n")
+    (folder / "labels.txt").write_text("\n".join(CLASS_NAMES) + "\n")
+    num_clips = manifest["num_train"] + manifest["num_val"]
+    logger.info("Making the motion dataset of %d clips, less than a minute's work.", num_clips)
+    # None: a bar in a terminal, nothing in a log file.
+    with tqdm(total=num_clips, desc="motion dataset", unit="clip", disable=None) as progress:
+        for num_written in _run(jobs, num_workers):
+            progress.update(num_written)
+    (folder / _MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+
+
+def _is_ready(out_dir: Path, manifest: dict[str, int]) -> bool:
+    """Tell whether the folder holds exactly this dataset; raise if it holds anything else."""
+    if not out_dir.exists() or (out_dir.is_dir() and not any(out_dir.iterdir())):
+        return False
+    path = out_dir / _MANIFEST
+    found = json.loads(path.read_text()) if path.is_file() else "other files"
+    if found != manifest:
+        raise ValueError(
+            f"out_dir must be new, empty, or hold this motion dataset {manifest}, "
+            f"but {out_dir} holds {found}. Choose another folder or remove this one."
+        )
+    return True
+
+
+@contextmanager
+def _one_at_a_time(out_dir: Path) -> Iterator[None]:
+    """Let one process after the other work on a folder, by a lock on a file beside it."""
+    out_dir.parent.mkdir(parents=True, exist_ok=True)
+    lock = out_dir.with_name(f".{out_dir.name}.lock")
+    with lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            # The folder still appears at once and whole; at worst two processes make it and one is in vain.
+            logger.warning(f"{lock} cannot be locked ({error.strerror}); going on without.")
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+
+def usable_cpus() -> int:
+    """Return the number of CPU cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def prepare_motion(
+    out_dir: str | Path,
+    *,
+    num_train: int = 1000,
+    num_val: int = 240,
+    seed: int = 0,
+    num_workers: int = 0,
+) -> Path:
+    """Make the motion dataset: ``train.txt``, ``val.txt``, ``labels.txt`` and ``videos/``.
+
+    The files depend on the seed alone, not on the number of workers. The folder appears at once and whole; of
+    several processes that ask for it together, one makes it and the others wait. A folder that already holds
+    this dataset is left as it is.
+
+    Args:
+        out_dir: Folder to make.
+        num_train: Training clips; with a multiple of 8 all classes have equally many.
+        num_val: Validation clips; likewise.
+        seed: Seed of every choice, not negative.
+        num_workers: Processes that render and encode; 0 uses this one.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ValueError: If a number is out of range, or the folder holds something else.
+    """
+    for name, value, least in (
+        ("num_train", num_train, 1),
+        ("num_val", num_val, 1),
+        ("seed", seed, 0),
+        ("num_workers", num_workers, 0),
+    ):
+        if value < least:
+            raise ValueError(f"{name} must be at least {least}, got {value}.")
+    out_dir = Path(out_dir)
+    manifest = {"version": _VERSION, "num_train": num_train, "num_val": num_val, "seed": seed}
+    with _one_at_a_time(out_dir):
+        if _is_ready(out_dir, manifest):
+            logger.info(f"{out_dir} already holds this dataset.")
+            return out_dir
+        partial = out_dir.with_name(f".{out_dir.name}.{uuid.uuid4().hex}")
+        try:
+            _write_dataset(partial, manifest, num_workers=num_workers)
+            partial.rename(out_dir)
+        except OSError:
+            if not _is_ready(out_dir, manifest):
+                raise
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    logger.info(f"Made {num_train} training and {num_val} validation clips in {out_dir}.")
+    return out_dir

@@ -1,0 +1,156 @@
+"""Looking at each video of a dataset once: does it open, how many frames has it, and converting it if asked.
+
+What was found is kept in a journal, one line of JSON for each video, so that the work can stop and go on.
+"""
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+
+from tsn_tsm_plugin.data.frame_folder import FrameFolderReader
+from tsn_tsm_plugin.data.preparation.convert import Conversion
+from tsn_tsm_plugin.data.reader import VideoReader
+from tsn_tsm_plugin.errors import VideoError
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found of a video.
+
+    Attributes:
+        name: Path below the folder of the videos.
+        stamp: Size and time of change of the file or folder when it was looked at, and how.
+        num_frames: How many frames it has; 0 if it is unreadable.
+        error: Why it is unreadable; empty if it is not.
+    """
+
+    name: str
+    stamp: str
+    num_frames: int = 0
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """How to look at a video.
+
+    Attributes:
+        folder: Of the videos.
+        template: Name of a frame's file where videos are folders of frames; empty where they are files.
+        start_index: Number of the first frame.
+        conversion: What to make of each video.
+        target_folder: Where to.
+    """
+
+    folder: Path
+    template: str = ""
+    start_index: int = 1
+    conversion: Conversion | None = None
+    target_folder: Path | None = None
+
+    def stamp(self, name: str) -> str:
+        """Return what changes when the video is replaced, or looked at or converted in another way."""
+        status = (self.folder / name).stat()
+        how = hashlib.sha256(repr(self).encode()).hexdigest()
+        return f"{status.st_size} {status.st_mtime_ns} {how[:12]}"
+
+    def __call__(self, name: str) -> Finding:
+        """Look at one video."""
+        stamp = self.stamp(name)
+        source = self.folder / name
+        try:
+            num_frames = self._count_folder(source) if self.template else _count_file(source)
+            if self.conversion is not None:
+                self._convert(name, num_frames)
+        except VideoError as error:
+            return Finding(name, stamp, error=str(error))
+        return Finding(name, stamp, num_frames)
+
+    def _count_folder(self, source: Path) -> int:
+        reader = FrameFolderReader(source, template=self.template, start_index=self.start_index)
+        suffix = Path(self.template).suffix
+        num_files = sum(1 for path in source.iterdir() if path.suffix == suffix)
+        if num_files != reader.num_frames:
+            missing = reader.frame_path(reader.num_frames)
+            raise VideoError(f"{source}: has {num_files} frames, but not {missing}: a gap. Fetch it again.")
+        reader.read([0, reader.num_frames - 1])
+        return reader.num_frames
+
+    def _convert(self, name: str, num_frames: int) -> None:
+        assert self.conversion is not None and self.target_folder is not None
+        target = self.target_folder / self.conversion.target_name(name)
+        self.conversion.write(self.folder / name, target, num_frames)
+
+    def is_current(self, finding: Finding | None) -> bool:
+        """Tell whether a video is still what was found, and its conversion still there."""
+        if finding is None:
+            return False
+        try:
+            if self.stamp(finding.name) != finding.stamp:
+                return False
+        except OSError:
+            return False
+        if self.conversion is None or finding.error:
+            return True
+        assert self.target_folder is not None
+        return (self.target_folder / self.conversion.target_name(finding.name)).exists()
+
+
+def _count_file(source: Path) -> int:
+    with VideoReader(source) as reader:
+        num_frames = reader.num_frames
+        reader.read([0, num_frames - 1])
+    return num_frames
+
+
+class Journal:
+    """Findings on the disk; a last line that was cut short does not count.
+
+    Args:
+        path: Of the file; one ``Finding`` in a line.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.findings: dict[str, Finding] = {}
+        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+            try:
+                finding = Finding(**json.loads(line))
+            except (ValueError, TypeError):
+                continue
+            self.findings[finding.name] = finding
+
+    def add(self, finding: Finding) -> None:
+        """Note a finding at once."""
+        self.findings[finding.name] = finding
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(finding)) + "\n")
+
+
+def inspect_all(names: Sequence[str], inspection: Inspection, *, num_workers: int) -> Iterator[Finding]:
+    """Look at videos in this process (0 workers) or in workers; yield findings in the order of names."""
+    if num_workers == 0 or len(names) < 2:
+        yield from map(inspection, names)
+        return
+    # Forked workers start at once and need no importable main module; only Linux forks safely.
+    context = get_context("fork" if sys.platform == "linux" else "spawn")
+    pool = ProcessPoolExecutor(
+        num_workers, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)
+    )
+    try:
+        yield from pool.map(inspection, names, chunksize=4)
+    except BrokenProcessPool as error:
+        raise VideoError(
+            f"A worker process died at one of {len(names)} videos; what was found before is kept. Run again "
+            "with --num-workers 0 to see at which."
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -1,0 +1,45 @@
+"""Kinetics: CSV files with the columns ``label, youtube_id, time_start, time_end, split``.
+
+A label is the position of its class in alphabetical order. A clip is the file ``id_000010_000020.mp4``: the
+YouTube id and the seconds, six digits each.
+"""
+
+from pathlib import Path
+
+from tsn_tsm_plugin.data.preparation.annotations import AnnotatedVideo, Annotations, numbered, read_table
+from tsn_tsm_plugin.errors import AnnotationError
+
+_COLUMNS = ("label", "youtube_id", "time_start", "time_end", "split")
+_SPLITS = {"train": "train", "val": "val", "validate": "val", "validation": "val", "test": "test"}
+
+
+def read_kinetics(folder: Path) -> Annotations:
+    """Read every CSV file of a folder; clips without a label, as of some test sets, are left out."""
+    paths = sorted(folder.rglob("*.csv"))
+    if not paths:
+        raise AnnotationError(f"{folder}: must hold train.csv and val.csv of Kinetics. Check --annotations.")
+    rows = [(f"{path}:{number}", row) for path in paths for number, row in read_table(path, _COLUMNS)]
+    class_names = sorted({row["label"].strip() for _, row in rows} - {""})
+    labels = numbered(class_names)
+    splits: dict[str, list[AnnotatedVideo]] = {"train": [], "val": []}
+    for place, row in rows:
+        split = _SPLITS.get(row["split"].strip())
+        if split is None:
+            raise AnnotationError(
+                f"{place}: split must be one of {', '.join(_SPLITS)}, got {row['split']!r}."
+            )
+        if row["label"].strip():
+            video = AnnotatedVideo(_names(row, place), labels[row["label"].strip()])
+            splits.setdefault(split, []).append(video)
+    return Annotations(class_names, splits)
+
+
+def _names(row: dict[str, str], place: str) -> tuple[str, ...]:
+    try:
+        start, end = (int(float(row[column])) for column in ("time_start", "time_end"))
+    except ValueError:
+        raise AnnotationError(
+            f"{place}: time_start and time_end must be seconds, got {row['time_start']!r} and "
+            f"{row['time_end']!r}."
+        ) from None
+    return f"{row['youtube_id']}_{start:06d}_{end:06d}", row["youtube_id"]

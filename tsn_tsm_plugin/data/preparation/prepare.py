@@ -1,0 +1,191 @@
+"""A published dataset made ready: every video checked, then list files, label map, recipe lines and a report.
+
+=====================  ======================================================================================
+``train.txt`` ...      one list file for each split, of the readable videos
+``labels.txt``         class names, one per line
+``dataset.yaml``       what a recipe sets to use them
+``report.json``        hash of the label map, numbers, and what is missing or unreadable, and why
+``checked.jsonl``      what was found of each video, so that the work goes on where it stopped
+``frames``/``videos``  extracted or newly encoded videos, where asked for
+=====================  ======================================================================================
+
+Running it again changes nothing unless videos or annotations have changed.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from tsn_tsm_plugin.data.annotations import label_map_hash
+from tsn_tsm_plugin.data.preparation.annotations import Annotations
+from tsn_tsm_plugin.data.preparation.catalog import Storage
+from tsn_tsm_plugin.data.preparation.convert import Conversion, FrameExtraction
+from tsn_tsm_plugin.data.preparation.inspection import Finding, Inspection, Journal, inspect_all
+from tsn_tsm_plugin.data.preparation.locate import FrameFolders, VideoFiles
+from tsn_tsm_plugin.data.preparation.mirror import mirror_pairs
+from tsn_tsm_plugin.data.preparation.recipe import recipe_lines
+from tsn_tsm_plugin.errors import AnnotationError
+from tsn_tsm_plugin.log import get_logger
+
+logger = get_logger(__name__)
+
+
+@dataclass
+class _Split:
+    lines: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    unreadable: dict[str, str] = field(default_factory=dict)
+
+
+def prepare_dataset(
+    name: str,
+    annotations: Annotations,
+    *,
+    videos_dir: Path,
+    out_dir: Path,
+    storage: Storage,
+    conversion: Conversion | None = None,
+    num_workers: int = 0,
+) -> dict[str, Any]:
+    """Check the videos that annotations name, convert them if asked, and write what training needs.
+
+    Args:
+        name: Of the dataset, for the report.
+        annotations: Classes and splits.
+        videos_dir: Folder of the videos; names in lists are relative to it, or to the converted ones.
+        out_dir: Folder of what is written; it may hold videos_dir.
+        storage: How the videos lie there.
+        conversion: Extraction to frames or new encoding, into ``out_dir``.
+        num_workers: Processes; 0 uses this one.
+
+    Returns:
+        What ``report.json`` holds.
+
+    Raises:
+        AnnotationError: If no video can be read.
+        ValueError: If frames are to be converted, or videos would be written among their sources.
+    """
+    out_dir.mkdir(parents=True, exist_ok=True)
+    target = _target_folder(videos_dir, out_dir, storage, conversion)
+    inspection = Inspection(videos_dir, storage.template, storage.start_index, conversion, target)
+    files = FrameFolders(videos_dir) if storage.template else VideoFiles(videos_dir)
+    paths = {v.names: files.find(v.names) for videos in annotations.splits.values() for v in videos}
+    journal = Journal(out_dir / "checked.jsonl")
+    _inspect([path for path in paths.values() if path], inspection, journal, num_workers=num_workers)
+    splits = {split: _Split() for split in annotations.splits}
+    for split, videos in annotations.splits.items():
+        for video in videos:
+            path = paths[video.names]
+            if path is None:
+                splits[split].missing.append(video.names[0])
+            elif journal.findings[path].error:
+                splits[split].unreadable[path] = journal.findings[path].error
+            else:
+                splits[split].lines.append(_line(journal.findings[path], video.label, storage, conversion))
+    if not any(content.lines for content in splits.values()):
+        raise AnnotationError(_why_none(splits, videos_dir))
+    report = _report(name, annotations, splits)
+    for split, content in splits.items():
+        write_if_changed(out_dir / f"{split}.txt", "".join(line + "\n" for line in content.lines))
+    write_if_changed(out_dir / "labels.txt", "\n".join(annotations.class_names) + "\n")
+    write_if_changed(out_dir / "report.json", json.dumps(report, indent=2) + "\n")
+    recipe = recipe_lines(
+        name,
+        annotations,
+        out_dir=out_dir,
+        videos_dir=target or videos_dir,
+        storage=storage,
+        conversion=conversion,
+    )
+    write_if_changed(out_dir / "dataset.yaml", recipe)
+    _log_report(report, out_dir)
+    return report
+
+
+def write_if_changed(path: Path, text: str) -> None:
+    """Write a file at once and whole; one that holds the text already keeps its time of change."""
+    if path.exists() and path.read_text(encoding="utf-8") == text:
+        return
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def _target_folder(
+    videos_dir: Path, out_dir: Path, storage: Storage, conversion: Conversion | None
+) -> Path | None:
+    if not videos_dir.is_dir():
+        raise AnnotationError(f"{videos_dir}: no such folder. Check --videos.")
+    if conversion is None:
+        return None
+    if storage.template:
+        raise ValueError("videos must be files to be converted, but this dataset comes as frames.")
+    target = out_dir / ("frames" if isinstance(conversion, FrameExtraction) else "videos")
+    if target.resolve().is_relative_to(videos_dir.resolve()):
+        raise ValueError(
+            f"--out must not lie in --videos, got {target}: written and source videos would mix."
+        )
+    return target
+
+
+def _inspect(paths: Sequence[str], inspection: Inspection, journal: Journal, *, num_workers: int) -> None:
+    """Look at each video that the journal does not know as it is now."""
+    wanted = list(dict.fromkeys(paths))
+    due = [path for path in wanted if not inspection.is_current(journal.findings.get(path))]
+    if not due:
+        return
+    num_done = len(wanted) - len(due)
+    with tqdm(total=len(wanted), initial=num_done, desc="videos", unit="video", disable=None) as progress:
+        for finding in inspect_all(due, inspection, num_workers=num_workers):
+            journal.add(finding)
+            progress.update()
+
+
+def _line(finding: Finding, label: int, storage: Storage, conversion: Conversion | None) -> str:
+    name = finding.name if conversion is None else conversion.target_name(finding.name)
+    is_frames = storage.template or isinstance(conversion, FrameExtraction)
+    return f"{name} {finding.num_frames} {label}" if is_frames else f"{name} {label}"
+
+
+def _why_none(splits: dict[str, _Split], videos_dir: Path) -> str:
+    missing = [name for content in splits.values() for name in content.missing]
+    unreadable = [error for content in splits.values() for error in content.unreadable.values()]
+    if unreadable:
+        return f"{videos_dir}: none of its videos can be read. The first: {unreadable[0]}"
+    example = f", for example {missing[0]}" if missing else ""
+    return f"{videos_dir}: must hold the annotated videos{example}, but holds none. Check --videos."
+
+
+def _report(name: str, annotations: Annotations, splits: dict[str, _Split]) -> dict[str, Any]:
+    return {
+        "dataset": name,
+        "label_map_hash": label_map_hash(annotations.class_names),
+        "num_classes": len(annotations.class_names),
+        "flip_label_pairs": mirror_pairs(annotations.class_names),
+        "splits": {
+            split: {
+                "annotated": len(annotations.splits[split]),
+                "readable": len(content.lines),
+                "missing": sorted(content.missing),
+                "unreadable": dict(sorted(content.unreadable.items())),
+            }
+            for split, content in splits.items()
+        },
+    }
+
+
+def _log_report(report: dict[str, Any], out_dir: Path) -> None:
+    for split, part in report["splits"].items():
+        logger.info(
+            f"{split}: {part['annotated']} annotated, {part['readable']} readable, "
+            f"{len(part['missing'])} missing, {len(part['unreadable'])} unreadable."
+        )
+    logger.info(
+        f"{report['num_classes']} classes, label map {report['label_map_hash'][:12]}. Lists, labels and "
+        f"report.json are in {out_dir}; its dataset.yaml is what a recipe sets."
+    )

@@ -1,0 +1,233 @@
+"""What a training run is at a step boundary, to and from a checkpoint."""
+
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import torch
+import torch.distributed as dist
+import yaml
+from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel
+
+from tsn_tsm_plugin.config import CfgNode, keys_of
+from tsn_tsm_plugin.config.load import flatten
+from tsn_tsm_plugin.data.annotations import label_map_hash
+from tsn_tsm_plugin.engine.random_state import random_state
+from tsn_tsm_plugin.errors import CheckpointError
+from tsn_tsm_plugin.log import get_logger
+from tsn_tsm_plugin.models import TSM, TSN
+from tsn_tsm_plugin.ranks import Ranks
+from tsn_tsm_plugin.runs.progress import Totals
+
+logger = get_logger(__name__)
+
+# A checkpoint does not fit a run in which one of these differs: other weights, or other optimiser state.
+_FIXED = (
+    "MODEL.ARCH",
+    "MODEL.BACKBONE",
+    "MODEL.HEAD",
+    "MODEL.NUM_CLASSES",
+    "MODEL.FROZEN_MODULES",
+    "MODEL.PARTIAL_BN",
+    "TSM.SHIFT_DIV",
+    "TSM.SHIFT_PLACE",
+    "TSM.TEMPORAL_POOL",
+    "TSM.CAUSAL",
+    "NONLOCAL.INSTANTIATION",
+    "NONLOCAL.LOCATION",
+    "EMA.ENABLE",
+    "SOLVER.OPTIMIZING_METHOD",
+    "SOLVER.PARAM_GROUPS",
+    "SOLVER.FC_LR5",
+)
+# Within an epoch also these must stay: they decide which videos were already seen.
+_FIXED_WITHIN_EPOCH = (
+    "RNG_SEED",
+    "DATA.TRAIN_LIST",
+    "TRAIN.BATCH_SIZE",
+    "TRAIN.NUM_REPEATS",
+    "TRAIN.CLASS_BALANCED",
+    "TRAIN.DROP_LAST",
+)
+# Where a run lies and how it is watched changes nothing.
+_SILENT = ("OUTPUT_DIR", "LOG_PERIOD", "TENSORBOARD.ENABLE", "DATA_LOADER.NUM_WORKERS")
+
+
+@dataclass
+class Position:
+    """How far a run has come.
+
+    Attributes:
+        epoch: The epoch under way, from 0.
+        batch: Steps of it that are done; all of them, when only its validation is left.
+        totals: Sums over those steps.
+        best: Highest validation accuracy so far, in percent; negative before the first.
+        extra_steps: Steps that the run has taken beyond those of ``epoch`` epochs of today's length: it may
+            go on, at the end of an epoch, with longer or shorter ones. Negative if they were shorter.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    totals: Totals = field(default_factory=Totals)
+    best: float = -1.0
+    extra_steps: int = 0
+
+    def start_next_epoch(self) -> None:
+        """Go on to the first batch of the next epoch."""
+        self.epoch, self.batch, self.totals = self.epoch + 1, 0, Totals()
+
+
+class TrainingState:
+    """The parts of a run that a checkpoint carries.
+
+    Args:
+        model: The network, without a wrapper.
+        optimizer: Over its parameters.
+        scaler: Of the loss in fp16; disabled otherwise.
+        ranks: All of them call the methods together.
+        averaged: The moving average of the network, if the run keeps one.
+    """
+
+    def __init__(
+        self,
+        model: TSN | TSM,
+        optimizer: Optimizer,
+        *,
+        scaler: torch.amp.GradScaler,
+        ranks: Ranks,
+        averaged: AveragedModel | None = None,
+    ) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self.scaler = scaler
+        self.ranks = ranks
+        self.averaged = averaged
+        self.position = Position()
+
+    @property
+    def tested_model(self) -> TSN | TSM:
+        """The network that is tested and used: the moving average where there is one."""
+        return cast(TSN | TSM, self.averaged.module) if self.averaged is not None else self.model
+
+    def tested_model_in_train_mode(self) -> TSN | TSM:
+        """Return :attr:`tested_model`, each module in the mode that it has in the trained network."""
+        for tested, trained in zip(self.tested_model.modules(), self.model.modules(), strict=True):
+            tested.training = trained.training
+        return self.tested_model
+
+    def share_buffers(self) -> None:
+        """Give every rank the running statistics of rank 0, so that all test the model that is saved."""
+        if self.ranks.world_size > 1:
+            for buffer in self.tested_model.buffers():
+                dist.broadcast(buffer, 0)
+
+    def snapshot(
+        self, cfg: CfgNode, *, step: int, lr: float, steps_per_epoch: int, class_names: list[str]
+    ) -> dict[str, Any]:
+        """Return the content of a checkpoint: tensors and plain values; every rank calls it.
+
+        Args:
+            cfg: The recipe.
+            step: Steps done in the whole run.
+            lr: Learning rate of the last step.
+            steps_per_epoch: Steps of an epoch, which the position in it is counted in.
+            class_names: Of the label map.
+        """
+        randomness = self.ranks.gather(random_state())
+        position = self.position
+        averaging: dict[str, Any] = {}
+        if self.averaged is not None:
+            averaging = {"trained_state": self.model.state_dict(), "num_averaged": self.averaged.n_averaged}
+        return {
+            "model_state": self.tested_model.state_dict(),
+            **averaging,
+            "optimizer_state": self.optimizer.state_dict(),
+            "scaler_state": self.scaler.state_dict(),
+            "epoch": position.epoch,
+            "batch": position.batch,
+            "step": step,
+            "steps_per_epoch": steps_per_epoch,
+            "scheduler": {"policy": cfg.SOLVER.LR_POLICY, "lr": lr},
+            "epoch_totals": dict(vars(position.totals)),
+            "best": position.best,
+            "random_state": randomness,
+            "config": cfg.dump(),
+            "class_names": class_names,
+            "label_map_hash": label_map_hash(class_names),
+        }
+
+    def restore(
+        self, state: dict[str, Any], cfg: CfgNode, *, steps_per_epoch: int, class_names: list[str]
+    ) -> dict[str, Any] | None:
+        """Go back to a checkpoint.
+
+        Args:
+            state: Of :meth:`snapshot`.
+            cfg: The recipe, which may differ from that of the checkpoint where both can work together.
+            steps_per_epoch: Steps of an epoch now.
+            class_names: Of the label map now.
+
+        Returns:
+            The random state to go on with once the epoch's loader has started, or ``None`` where the number
+            of ranks differs and the run cannot go on bit for bit.
+
+        Raises:
+            CheckpointError: If recipe or label map do not fit the checkpoint; nothing has been loaded then.
+        """
+        is_within_epoch = 0 < state["batch"] < state["steps_per_epoch"]
+        _compare_configs(state["config"], cfg, is_within_epoch=is_within_epoch)
+        if state["label_map_hash"] != label_map_hash(class_names):
+            raise CheckpointError(
+                "The label map differs from the one of the checkpoint: what it calls "
+                f"{state['class_names'][:3]}... is {class_names[:3]}... now. Give DATA.LABEL_MAP the old "
+                "file, or start in a new OUTPUT_DIR."
+            )
+        if is_within_epoch and state["steps_per_epoch"] != steps_per_epoch:
+            raise CheckpointError(
+                f"The checkpoint lies within an epoch of {state['steps_per_epoch']} steps, which now has "
+                f"{steps_per_epoch}: the list of videos has changed. Restore it, or start in a new "
+                "OUTPUT_DIR."
+            )
+        self.model.load_state_dict(state.get("trained_state", state["model_state"]))
+        if self.averaged is not None:
+            self.averaged.module.load_state_dict(state["model_state"])
+            self.averaged.n_averaged.copy_(state["num_averaged"])
+        self.optimizer.load_state_dict(state["optimizer_state"])
+        if self.scaler.is_enabled() and state["scaler_state"]:
+            self.scaler.load_state_dict(state["scaler_state"])
+        batch = state["batch"] if is_within_epoch else steps_per_epoch * bool(state["batch"])
+        self.position = Position(
+            state["epoch"],
+            batch,
+            Totals(**state["epoch_totals"]),
+            state["best"],
+            extra_steps=state["step"] - state["epoch"] * steps_per_epoch - batch,
+        )
+        states = state["random_state"]
+        if len(states) == self.ranks.world_size:
+            return states[self.ranks.rank]
+        logger.warning(
+            f"The checkpoint is of {len(states)} ranks, this run has {self.ranks.world_size}: it goes on "
+            "with the same videos, but dropout draws other numbers."
+        )
+        return None
+
+
+def _compare_configs(saved: str, cfg: CfgNode, *, is_within_epoch: bool) -> None:
+    """Say what changed since the checkpoint; refuse what cannot work."""
+    before, now = flatten(yaml.safe_load(saved)), flatten(yaml.safe_load(cfg.dump()))
+    changed = {
+        key: f"{key}: {before.get(key)!r} -> {now[key]!r}"
+        for key in keys_of(cfg)
+        if key in before and before[key] != now[key] and key not in _SILENT
+    }
+    fixed = _FIXED + (_FIXED_WITHIN_EPOCH if is_within_epoch else ())
+    refused = [changed[key] for key in fixed if key in changed]
+    if refused:
+        within = " in the middle of an epoch" if is_within_epoch else ""
+        raise CheckpointError(
+            f"The run cannot go on{within} with another {'; '.join(refused)}. Change it back, or start in a "
+            "new OUTPUT_DIR."
+        )
+    if changed:
+        logger.warning("The recipe has changed since the checkpoint: " + "; ".join(changed.values()))

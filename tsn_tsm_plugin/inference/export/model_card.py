@@ -1,0 +1,212 @@
+"""Weights to give away: a safetensors file that carries its recipe, and a page that says what it is."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from iopath.common.file_io import g_pathmgr
+from safetensors.torch import save
+
+from tsn_tsm_plugin import __version__
+from tsn_tsm_plugin.atomic_files import write_atomically
+from tsn_tsm_plugin.data.annotations import label_map_hash
+from tsn_tsm_plugin.data.paths import is_url
+from tsn_tsm_plugin.errors import ConfigError, RunFolderError
+from tsn_tsm_plugin.inference.export.strip_local_paths import public_recipe, without_place
+from tsn_tsm_plugin.inference.trained_model import SHARED_WEIGHTS, TrainedModel
+from tsn_tsm_plugin.log import get_logger
+from tsn_tsm_plugin.models.complexity import measure_complexity
+from tsn_tsm_plugin.transforms.build import frames_of_view
+
+logger = get_logger(__name__)
+
+CARD_FILE = "README.md"
+_CURE = "Make room, or give another folder with --out."
+_CARD_BEGINS = "---\nlibrary_name: tsn_tsm_plugin\n"
+
+
+def share(trained: TrainedModel, folder: str, *, results: dict[str, Any] | None = None) -> list[str]:
+    """Write weights and model card into a folder, from where ``load_trained`` reads them.
+
+    The weights are read as data and cannot run code. Nothing of the run that is private goes along: no
+    optimiser state, no host names, no output folder, and of a path or URL in the recipe the last name only.
+
+    Args:
+        trained: The network.
+        folder: Any path that iopath can write; made if it is local.
+        results: Of these weights, as in ``results.json``, for the card.
+
+    Returns:
+        The paths that were written.
+
+    Raises:
+        ConfigError: If the folder holds a README.md that is no model card.
+        RunFolderError: If the files cannot be written.
+    """
+    weights_path, card_path = f"{folder}/{SHARED_WEIGHTS}", f"{folder}/{CARD_FILE}"
+    card = model_card(trained, results=results or {})
+    try:
+        g_pathmgr.mkdirs(folder)
+        _check_is_a_card(card_path)
+        _write(weights_path, as_safetensors(trained))
+        _write(card_path, card.encode())
+    except OSError as error:
+        raise RunFolderError(f"{folder} could not be written: {error.strerror or error}. {_CURE}") from error
+    return [weights_path, card_path]
+
+
+def _check_is_a_card(path: str) -> None:
+    if not g_pathmgr.isfile(path):
+        return
+    with g_pathmgr.open(path, "r") as file:
+        begins = file.read(len(_CARD_BEGINS))
+    if begins != _CARD_BEGINS:
+        raise ConfigError(f"{path} is no model card and would be lost: give a folder of its own with --out.")
+
+
+def _write(path: str, data: bytes) -> None:
+    if not is_url(path):
+        with write_atomically(Path(path), binary=True, cure=_CURE) as file:
+            file.write(data)
+        return
+    with g_pathmgr.open(path, "wb") as file:
+        file.write(data)
+
+
+def results_of(trained: TrainedModel, path: str | Path, *, is_named: bool) -> dict[str, Any]:
+    """Return the content of a ``results.json``, if it is of these weights.
+
+    Args:
+        trained: The network.
+        path: The file.
+        is_named: Whether somebody has named it; then it must be there, and be of these weights.
+
+    Returns:
+        Nothing, with a warning, where the file is of other weights and was not named.
+
+    Raises:
+        ConfigError: If the file cannot be used.
+    """
+    file = Path(path)
+    if not is_named and not file.is_file():
+        return {}
+    try:
+        results = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{file} is no results.json that can be read: {reason}.") from error
+    if not isinstance(results, dict):
+        raise ConfigError(f"{file} must hold an object as results.json does, got {type(results).__name__}.")
+    tested = str(results.get("weights", ""))
+    if _is_same_file(tested, trained.weights):
+        return results
+    said = f"{file} is of {tested or 'unknown weights'}, not of {trained.weights}"
+    if is_named:
+        raise ConfigError(f"{said}: test these with tools.evaluate --weights {trained.weights}.")
+    logger.warning(f"{said}: the card gives no accuracy.")
+    return {}
+
+
+def _is_same_file(one: str, other: str) -> bool:
+    """Tell whether two names are of one file; that of a run that was moved has kept its name only."""
+    if Path(one).exists() and Path(other).exists():
+        return Path(one).samefile(other)
+    return Path(one).name == Path(other).name
+
+
+def as_safetensors(trained: TrainedModel) -> bytes:
+    """Return the content of a safetensors file with the recipe and the class names in its metadata."""
+    public = _public(trained)
+    state = {name: value.cpu().contiguous() for name, value in public.model.state_dict().items()}
+    return save(state, metadata={"config": public.cfg.dump(), "class_names": json.dumps(public.class_names)})
+
+
+def _public(trained: TrainedModel) -> TrainedModel:
+    """Return it with a recipe and class names that say nothing of anybody's machine."""
+    names = [without_place(name) for name in trained.class_names]
+    return replace(trained, cfg=public_recipe(trained.cfg), class_names=names)
+
+
+def model_card(trained: TrainedModel, *, results: dict[str, Any]) -> str:
+    """Return the page: what the network is, how it was trained and tested, how to load it.
+
+    Args:
+        trained: The network.
+        results: With ``top1``, ``top5``, ``mean_class``, ``num_videos``, as far as they are known.
+    """
+    public = _public(trained)
+    cfg = public.cfg
+    dataset = cfg.DATA.PATH_TO_DATA_DIR or "a dataset of its own"
+    accuracy = [
+        f"| {name} | {results[key]:.2f} |"
+        for key, name in (("top1", "top-1"), ("top5", "top-5"), ("mean_class", "mean class"))
+        if key in results
+    ]
+    tested = [
+        "## Accuracy",
+        "",
+        f"On {results.get('num_videos', '?')} videos of {dataset}, in percent.",
+        "",
+        "| | |",
+        "| --- | ---: |",
+        *accuracy,
+        "",
+    ]
+    lines = [
+        *_CARD_BEGINS.splitlines(),
+        "pipeline_tag: video-classification",
+        "tags: [video, action-recognition, pytorchvideo, " + cfg.MODEL.ARCH + "]",
+        "---",
+        "",
+        f"# {cfg.MODEL.ARCH.upper()} {cfg.MODEL.BACKBONE} on {dataset}",
+        "",
+        trained.description.replace(trained.cfg.MODEL.BACKBONE, cfg.MODEL.BACKBONE) + ".",
+        "",
+        *_facts(public),
+        "",
+        *(tested if accuracy else []),
+        "## Use",
+        "",
+        "```bash",
+        f"python -m tsn_tsm_plugin.tools.predict --weights {SHARED_WEIGHTS} VIDEO...",
+        "```",
+        "",
+        "```python",
+        "from tsn_tsm_plugin.inference.trained_model import load_trained",
+        "",
+        f'trained = load_trained("{SHARED_WEIGHTS}")',
+        f"scores = trained.model(video)  # (B, 3, {cfg.DATA.NUM_FRAMES}, "
+        f"{cfg.DATA.TEST_CROP_SIZE}, {cfg.DATA.TEST_CROP_SIZE}), normalised RGB",
+        "```",
+        "",
+        "## Classes",
+        "",
+        ", ".join(public.class_names),
+        "",
+        "## Recipe",
+        "",
+        "```yaml",
+        cfg.dump().rstrip(),
+        "```",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _facts(trained: TrainedModel) -> list[str]:
+    cfg = trained.cfg
+    num_frames = frames_of_view(cfg, "test")
+    cost = measure_complexity(trained.model, num_frames=num_frames, size=cfg.DATA.TEST_CROP_SIZE)
+    return [
+        "| | |",
+        "| --- | --- |",
+        f"| parameters | {cost.num_parameters:,} |",
+        f"| multiply-adds of a view | {cost.num_operations / 1e9:.2f} G |",
+        f"| input | {num_frames} frames of {cfg.DATA.TEST_CROP_SIZE} x {cfg.DATA.TEST_CROP_SIZE}, "
+        f"short side {cfg.DATA.TEST_SHORT_SIDE} |",
+        f"| mean, std | {list(cfg.DATA.MEAN)}, {list(cfg.DATA.STD)} of RGB in 0-255 |",
+        f"| classes | {cfg.MODEL.NUM_CLASSES}, label map {label_map_hash(trained.class_names)[:12]} |",
+        f"| made by | tsn_tsm_plugin {__version__}, torch {torch.__version__} |",
+    ]

@@ -1,0 +1,78 @@
+"""int8 for CPUs: weights and activations of an ONNX file in 8 bits, their ranges measured on real clips."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tsn_tsm_plugin.inference.read_view import read_view
+from tsn_tsm_plugin.inference.sliding_windows import normalizer
+from tsn_tsm_plugin.inference.trained_model import TrainedModel
+
+
+def calibration_clips(
+    trained: TrainedModel, videos: Sequence[str], *, normalize: bool
+) -> Iterator[np.ndarray]:
+    """Yield one clip of each video as the exported network takes it, (1, 3, T, H, W).
+
+    Args:
+        trained: Whose recipe says how clips are made.
+        videos: Files.
+        normalize: Whether the network normalises; then the clip is uint8.
+    """
+    for path in videos:
+        clip = read_view(trained, path, split="test").clip[None]
+        yield clip.numpy() if normalize else normalizer(trained)(clip.to(trained.device)).cpu().numpy()
+
+
+def quantize_onnx(source: Path, out: Path, clips: Iterator[np.ndarray]) -> None:
+    """Write the int8 form of an ONNX file on clips.
+
+    Weights are quantised per output channel, activations per tensor. The shift moves channels and the
+    classifier is small: both stay in float32.
+
+    Args:
+        source: The float32 file, with the input ``video``.
+        out: The file to write.
+        clips: For the ranges of the activations; some tens are enough.
+
+    Raises:
+        ImportError: If ONNX Runtime is not installed.
+        ValueError: If there is no clip.
+    """
+    try:
+        from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+        from onnxruntime.quantization.shape_inference import quant_pre_process
+    except ImportError as error:
+        raise ImportError("int8 needs more packages: pip install 'tsn_tsm_plugin[export]'.") from error
+
+    first = next(clips, None)
+    if first is None:
+        raise ValueError("int8 needs at least one clip to measure the ranges of the activations, got none.")
+
+    class Reader(CalibrationDataReader):
+        """Hands the clips to ONNX Runtime, which asks until it gets ``None``."""
+
+        def __init__(self) -> None:
+            self._next: np.ndarray | None = first
+
+        def get_next(self) -> dict[str, Any] | None:
+            clip, self._next = self._next, next(clips, None)
+            return None if clip is None else {"video": clip}
+
+    prepared = out.with_suffix(".prepared.onnx")
+    try:
+        quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+        quantize_static(
+            str(prepared),
+            str(out),
+            Reader(),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            op_types_to_quantize=["Conv", "Add", "MaxPool"],
+        )
+    finally:
+        prepared.unlink(missing_ok=True)

@@ -1,0 +1,59 @@
+"""Rows of features in a ``.npy`` file, written as they come."""
+
+import contextlib
+from pathlib import Path
+
+import numpy as np
+
+from tsn_tsm_plugin.atomic_files import UnfinishedFile, explaining
+
+
+class FeatureFile:
+    """Appends float32 rows to an array on the disk: an hour of them may not fit into memory.
+
+    To be used in a ``with`` block, after which the file appears with as many rows as were appended; where the
+    block raises, or without a row, an older file stays as it was.
+
+    Args:
+        path: ``OUT.npy``.
+
+    Raises:
+        RunFolderError: If the disk is full or the folder cannot be written; so does ``append``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._shape: tuple[int, ...] = ()
+        self._unfinished = UnfinishedFile(path)
+        self._file = self._unfinished.path.open("wb")
+
+    def append(self, row: np.ndarray) -> None:
+        """Write one more row; all have one shape."""
+        with explaining(self._path):
+            if not self._shape:
+                self._shape = (0, *row.shape)
+                self._write_header()
+            assert row.shape == self._shape[1:]
+            self._shape = (self._shape[0] + 1, *row.shape)
+            self._file.write(np.ascontiguousarray(row, dtype="<f4").tobytes())
+
+    def _write_header(self) -> None:
+        """Write the shape; NumPy leaves room there for any number of rows."""
+        self._file.seek(0)
+        header = {"descr": "<f4", "fortran_order": False, "shape": self._shape}
+        np.lib.format.write_array_header_1_0(self._file, header)
+
+    def __enter__(self) -> "FeatureFile":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        try:
+            if kind is None and self._shape:
+                with explaining(self._path):
+                    self._write_header()
+                    self._file.close()
+                self._unfinished.keep()
+        finally:
+            with contextlib.suppress(OSError):
+                self._file.close()
+            self._unfinished.remove()

@@ -1,0 +1,136 @@
+"""Where a network looked: Grad-CAM on the frames it was given, as one sheet.
+
+Axes: T frames, C features, H rows, W columns, K classes; h, w of the last feature map.
+Source: Selvaraju et al., "Grad-CAM", ICCV 2017, arXiv:1610.02391, equations 1 and 2.
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from matplotlib import colormaps
+from PIL import Image, ImageDraw
+from torch import Tensor, nn
+
+from tsn_tsm_plugin.data.reader import DEFAULT_FPS
+from tsn_tsm_plugin.inference.read_view import read_view
+from tsn_tsm_plugin.inference.sliding_windows import frame_features, normalizer
+from tsn_tsm_plugin.inference.trained_model import TrainedModel
+from tsn_tsm_plugin.visualization.drawing import FAINT, INK, PAPER, clock, fit, font, percent
+
+_CELL = 224
+_GAP = 10
+_COLUMNS = 4
+
+
+def grad_cam(model: nn.Module, video_BCTHW: Tensor, label: int) -> Tensor:
+    """Return how much each place of each frame speaks for a class.
+
+    A feature map is weighted with the mean of the class score's gradient over it; the sum of the weighted
+    maps is kept where it is positive.
+
+    Args:
+        model: A TSN or TSM in eval mode.
+        video_BCTHW: One normalised clip, B = 1.
+        label: The class.
+
+    Returns:
+        (T', H, W) in [0, 1], with 1 at the place that speaks most; all zero where no place does. T' is T, or
+        half of it, rounded up, for a network that pools frames.
+    """
+    return _enlarged(_cells(model, video_BCTHW, label), video_BCTHW)
+
+
+def _cells(model: nn.Module, video_BCTHW: Tensor, label: int) -> Tensor:
+    """Return the evidence at the resolution of the last feature map, (T', h, w)."""
+    with torch.no_grad():
+        features = frame_features(model, video_BCTHW)
+    features = features.detach().requires_grad_()
+    with torch.enable_grad():
+        score = model.get_submodule("head")(features)[0, label]
+        (gradient,) = torch.autograd.grad(score, features)
+    weights = gradient.mean((3, 4), keepdim=True)
+    return F.relu((weights * features.detach()).sum(1))[0].float()
+
+
+def _enlarged(maps_Thw: Tensor, video_BCTHW: Tensor) -> Tensor:
+    # Bicubic: bilinear interpolation of a map of few cells shows the cells. It may undershoot.
+    size = video_BCTHW.shape[-2:]
+    maps_THW = F.interpolate(maps_Thw[None], size, mode="bicubic", align_corners=False)[0].clamp(min=0)
+    return maps_THW / maps_THW.max().clamp(min=1e-12)
+
+
+def explain_video(trained: TrainedModel, path: str, label: int | None = None) -> Image.Image:
+    """Return a sheet with the sampled frames of a video and, below each, where the network looked.
+
+    Args:
+        trained: The network. It is given the frames that its recipe samples for validation; of several
+            views, those of the one in the middle.
+        path: The video.
+        label: The class to speak for; ``None`` is the likeliest.
+
+    Raises:
+        VideoError: If the video cannot be read.
+    """
+    view = read_view(trained, path, split="val")
+    fps = view.fps or DEFAULT_FPS
+    length = view.num_frames / fps
+    video = normalizer(trained)(view.clip[None].to(trained.device))
+    with torch.no_grad():
+        probabilities = trained.probabilities(trained.model(video)[0]).cpu()
+    label = int(probabilities.argmax()) if label is None else label
+    cells = _cells(trained.model, video, label)
+    maps = _enlarged(cells, video).cpu().numpy()
+    step = -(-len(view.indices) // len(maps))
+    images = view.clip.permute(1, 2, 3, 0).numpy()[::step]
+    title = f"{trained.class_names[label]}  {percent(float(probabilities[label]))}"
+    times = [f"{clock(index / fps, length=length)}  frame {index}" for index in view.indices[::step]]
+    note = f"Grad-CAM of the last features, {cells.shape[2]} x {cells.shape[1]} cells to a frame"
+    return contact_sheet(images, maps, title=title, subtitle=path, captions=times, note=note)
+
+
+def contact_sheet(
+    images_THWC: np.ndarray,
+    maps_THW: np.ndarray,
+    *,
+    title: str,
+    subtitle: str,
+    captions: list[str],
+    note: str = "Grad-CAM of the last features",
+) -> Image.Image:
+    """Lay out frames in rows of four, each above itself under its heat map.
+
+    Args:
+        images_THWC: uint8 RGB.
+        maps_THW: In [0, 1].
+        title: First line.
+        subtitle: Second line.
+        captions: One for each frame.
+        note: In the lower right corner.
+    """
+    columns = min(_COLUMNS, len(images_THWC))
+    rows = -(-len(images_THWC) // columns)
+    head, foot, margin = 84, 34, 24
+    width = max(2 * margin + columns * (_CELL + _GAP) - _GAP, 480)
+    block = 2 * _CELL + 2 + foot
+    sheet = Image.new("RGB", (width, head + rows * block + 26), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    draw.text((margin, 18), fit(title, width - 2 * margin, font(22, bold=True)), INK, font(22, bold=True))
+    draw.text((margin, 52), fit(subtitle, width - 2 * margin, font(13)), FAINT, font(13))
+    for place, (image, heat, caption) in enumerate(zip(images_THWC, maps_THW, captions, strict=True)):
+        left = margin + place % columns * (_CELL + _GAP)
+        top = head + place // columns * block
+        plain = Image.fromarray(image).resize((_CELL, _CELL), Image.Resampling.BICUBIC)
+        sheet.paste(plain, (left, top))
+        sheet.paste(heated(plain, heat), (left, top + _CELL + 2))
+        draw.text((left, top + 2 * _CELL + 8), caption, FAINT, font(12))
+    draw.text((width - margin, sheet.height - 14), note, FAINT, font(11), anchor="rm")
+    return sheet
+
+
+def heated(image: Image.Image, heat_HW: np.ndarray) -> Image.Image:
+    """Return the image in grey, with colour where the heat is: the more, the brighter."""
+    heat = np.asarray(Image.fromarray((heat_HW * 255).astype(np.uint8)).resize(image.size)) / 255.0
+    grey = np.asarray(image.convert("L").convert("RGB"), np.float32) * 0.7
+    colour = np.asarray(colormaps["inferno"](heat)[..., :3], np.float32) * 255
+    alpha = heat[..., None] * 0.6
+    return Image.fromarray((grey * (1 - alpha) + colour * alpha).clip(0, 255).astype(np.uint8))

@@ -1,0 +1,109 @@
+"""A video of any length in sliding windows: its scores, its features, and its annotated copy.
+
+Axes: W windows, T frames of a window, C features, K classes.
+"""
+
+import contextlib
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tsn_tsm_plugin.atomic_files import replace_when_whole
+from tsn_tsm_plugin.data.reader import DEFAULT_FPS, VideoReader
+from tsn_tsm_plugin.errors import VideoError
+from tsn_tsm_plugin.inference.export.sidecar_json import description_path
+from tsn_tsm_plugin.inference.feature_writer import FeatureFile
+from tsn_tsm_plugin.inference.sliding_windows import Window, run_windows, sliding_windows
+from tsn_tsm_plugin.inference.trained_model import TrainedModel
+from tsn_tsm_plugin.runs.progress import with_bar
+from tsn_tsm_plugin.visualization.annotate_video import Course, annotate_video
+
+
+class LongVideo:
+    """A video in sliding windows; of each only the scores are kept.
+
+    Args:
+        trained: The network.
+        path: The video.
+        window: Seconds of a window; 0 is the whole video.
+        stride: Seconds from one window to the next; at least one frame.
+
+    Raises:
+        VideoError: If the video cannot be read.
+    """
+
+    def __init__(self, trained: TrainedModel, path: str, *, window: float = 4.0, stride: float = 0.5) -> None:
+        with VideoReader(path) as reader:
+            self.num_frames = reader.num_frames
+            self.fps = reader.fps or DEFAULT_FPS
+        self.trained = trained
+        self.path = path
+        length = max(1, round(window * self.fps)) if window > 0 else self.num_frames
+        step = max(1, round(stride * self.fps))
+        self.bounds = sliding_windows(self.num_frames, length=length, stride=step)
+
+    def score(self, *, features: Path | None = None, of: str = "clip") -> Course:
+        """Run the network over the video, and write features on the way.
+
+        Args:
+            features: ``OUT.npy`` for float32 features; ``OUT.json`` gets the frames of each window, or
+                ``OUT.npy.json``, see
+                :func:`~tsn_tsm_plugin.inference.export.sidecar_json.description_path`. Both appear when they
+                are whole.
+            of: ``"clip"``: (W, C), the mean over the frames of each window; ``"frame"``: (W, T, C).
+
+        Returns:
+            The class probabilities over time.
+
+        Raises:
+            ValueError: On another word.
+            RunFolderError: If the features cannot be written.
+            VideoError: If no window of the video can be decoded.
+        """
+        if of not in ("clip", "frame"):
+            raise ValueError(f"of must be 'clip' or 'frame', got {of!r}.")
+        if features is None:
+            return _course(self._windows(), self.trained, self.path)
+        with (
+            replace_when_whole(description_path(features)) as unfinished,
+            FeatureFile(features) as file,
+        ):
+            described: list[dict[str, Any]] = []
+
+            def note(windows: Iterable[Window]) -> Iterator[Window]:
+                for window in windows:
+                    file.append((window.features.mean(0) if of == "clip" else window.features).numpy())
+                    described.append({"start": window.start, "stop": window.stop, "frames": window.indices})
+                    yield window
+
+            course = _course(note(self._windows()), self.trained, self.path)
+            facts = {"file": features.name, "video": self.path, "fps": self.fps, "windows": described}
+            unfinished.write_text(json.dumps(facts, indent=1), encoding="utf-8")
+        return course
+
+    def _windows(self) -> Iterable[Window]:
+        found = run_windows(self.trained, self.path, self.bounds)
+        return with_bar(found, "windows", total=len(self.bounds), shown=True)
+
+    def annotate(self, course: Course, out: Path) -> None:
+        """Write the video with its scores, see :mod:`~tsn_tsm_plugin.visualization.annotate_video`."""
+        frames = annotate_video(
+            self.path, course, out, names=self.trained.class_names, fps=self.fps, num_frames=self.num_frames
+        )
+        with contextlib.closing(frames):
+            for _ in with_bar(frames, "annotate", total=self.num_frames, shown=True):
+                pass
+
+
+def _course(windows: Iterable[Window], trained: TrainedModel, path: str) -> Course:
+    moments: list[float] = []
+    probabilities: list[np.ndarray] = []
+    for window in windows:
+        moments.append((window.start + window.stop - 1) / 2)
+        probabilities.append(trained.probabilities(window.logits).numpy())
+    if not moments:
+        raise VideoError(f"{path}: no window of it could be decoded whole.")
+    return Course(np.array(moments), np.stack(probabilities))

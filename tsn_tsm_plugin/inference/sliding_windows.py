@@ -1,0 +1,151 @@
+"""A long video in sliding windows: what a network sees, says and feels of each, in constant memory.
+
+Axes: W windows, T frames of a window, C channels or features, H rows, W columns, K classes.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from tsn_tsm_plugin.data.frame_stream import iterate_frames, open_source
+from tsn_tsm_plugin.inference.trained_model import TrainedModel
+from tsn_tsm_plugin.log import get_logger
+from tsn_tsm_plugin.transforms import CenterCrop, Normalize, ShortSideScale, segment_indices
+
+logger = get_logger(__name__)
+
+# Windows that go through the network at once.
+_BATCH = 4
+
+
+class Window(NamedTuple):
+    """What a network says of the frames ``[start, stop)`` of a video.
+
+    Attributes:
+        start: First frame.
+        stop: One past the last frame.
+        indices: The T frames that were looked at.
+        logits: (K,).
+        features: (T, C), features of each of these frames, averaged over space.
+    """
+
+    start: int
+    stop: int
+    indices: list[int]
+    logits: Tensor
+    features: Tensor
+
+
+def sliding_windows(num_frames: int, *, length: int, stride: int) -> list[tuple[int, int]]:
+    """Return ``[start, stop)`` of windows over ``num_frames`` frames.
+
+    All are ``length`` long, and the last one ends with the video, so it may overlap the one before by more.
+    A video that is shorter than ``length`` is one window.
+
+    ::
+
+        num_frames=10, length=4, stride=4    0123 4567 6789    -> (0, 4) (4, 8) (6, 10)
+
+    Raises:
+        ValueError: If a number is below 1.
+    """
+    for name, value in (("num_frames", num_frames), ("length", length), ("stride", stride)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}.")
+    if num_frames <= length:
+        return [(0, num_frames)]
+    starts = list(range(0, num_frames - length + 1, stride))
+    if starts[-1] + length < num_frames:
+        starts.append(num_frames - length)
+    return [(start, start + length) for start in starts]
+
+
+def frame_transform(trained: TrainedModel) -> nn.Module:
+    """Return what makes of frames, uint8 (3, T, H, W), what the network was trained on, whatever T is."""
+    data = trained.cfg.DATA
+    steps: list[nn.Module] = [ShortSideScale(data.TEST_SHORT_SIDE)] if data.TEST_SHORT_SIDE else []
+    return nn.Sequential(*steps, CenterCrop(data.TEST_CROP_SIZE))
+
+
+class FramePreparer:
+    """Make of a frame what the network was trained on: resized, the square in the middle.
+
+    Args:
+        trained: Whose recipe counts.
+    """
+
+    def __init__(self, trained: TrainedModel) -> None:
+        self._transform = frame_transform(trained)
+
+    def __call__(self, rgb_HWC: Tensor) -> Tensor:
+        """Map uint8 (H, W, 3) to uint8 (3, size, size), in memory of its own."""
+        return self._transform(rgb_HWC.permute(2, 0, 1)[:, None])[:, 0].clone()
+
+
+def run_windows(trained: TrainedModel, path: str, windows: list[tuple[int, int]]) -> Iterator[Window]:
+    """Decode a video once and yield what the network says of each window, in order.
+
+    Only prepared frames that a window still needs are kept.
+
+    Args:
+        trained: The network. In each window it looks at the middle frame of each segment.
+        path: The video.
+        windows: From :func:`sliding_windows`, by rising start.
+    """
+    num_segments = trained.cfg.DATA.NUM_FRAMES
+    looks = [
+        [start + i for i in segment_indices(stop - start, num_segments, mode="test").tolist()]
+        for start, stop in windows
+    ]
+    prepare = FramePreparer(trained)
+    kept: dict[int, Tensor] = {}
+    wanted = {index for indices in looks for index in indices}
+    done = 0
+    ready: list[int] = []
+    with open_source(f"file:{path}") as container:
+        for frame in iterate_frames(container, lambda text: logger.warning(f"{path}: {text}")):
+            if frame.index in wanted:
+                kept[frame.index] = prepare(torch.from_numpy(frame.rgb))
+            while done + len(ready) < len(looks) and looks[done + len(ready)][-1] <= frame.index:
+                ready.append(done + len(ready))
+            if len(ready) >= _BATCH or (ready and done + len(ready) == len(looks)):
+                yield from _run(trained, [windows[i] for i in ready], [looks[i] for i in ready], kept)
+                done += len(ready)
+                ready = []
+                needed_from = looks[done][0] if done < len(looks) else frame.index + 1
+                kept = {index: image for index, image in kept.items() if index >= needed_from}
+            if done == len(looks):
+                return
+    logger.warning(f"{path}: ended early, {len(looks) - done} of {len(looks)} windows are left out.")
+
+
+@torch.inference_mode()
+def _run(
+    trained: TrainedModel, windows: list[tuple[int, int]], looks: list[list[int]], kept: dict[int, Tensor]
+) -> Iterator[Window]:
+    clips = torch.stack([torch.stack([kept[i] for i in indices], 1) for indices in looks])
+    video = normalizer(trained)(clips.to(trained.device))
+    features = frame_features(trained.model, video)
+    logits = trained.model.get_submodule("head")(features).float().cpu()
+    features_BTC = features.mean((3, 4)).transpose(1, 2).float().cpu()
+    for (start, stop), indices, scores, vectors in zip(windows, looks, logits, features_BTC, strict=True):
+        yield Window(start, stop, indices, scores, vectors)
+
+
+def normalizer(trained: TrainedModel) -> Normalize:
+    """Return the normalisation that the network was trained with, on its device."""
+    return Normalize(trained.cfg.DATA.MEAN, trained.cfg.DATA.STD).to(trained.device)
+
+
+def frame_features(model: nn.Module, video_BCTHW: Tensor) -> Tensor:
+    """Return the last feature map of each frame, (B, C', T, h, w), of a normalised clip.
+
+    Args:
+        model: A TSN or TSM.
+        video_BCTHW: (B, 3, T, H, W).
+    """
+    frames = video_BCTHW.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)
+    features: Tensor = model.get_submodule("backbone")(frames)
+    return features.unflatten(0, (len(video_BCTHW), -1)).transpose(1, 2)

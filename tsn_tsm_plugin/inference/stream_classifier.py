@@ -1,0 +1,159 @@
+"""An online TSM on a source of frames, as it happens.
+
+Axes: K classes, N moments.
+"""
+
+import time
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from tsn_tsm_plugin.data.frame_stream import StreamedFrame
+from tsn_tsm_plugin.data.reader import DEFAULT_FPS
+from tsn_tsm_plugin.errors import CheckpointError
+from tsn_tsm_plugin.inference.sliding_windows import FramePreparer, normalizer
+from tsn_tsm_plugin.inference.trained_model import TrainedModel
+from tsn_tsm_plugin.models import StreamingTSM
+from tsn_tsm_plugin.visualization.drawing import SERIES, Colour
+from tsn_tsm_plugin.visualization.score_overlay import ScoreOverlay
+
+# How much the last frame counts in the running frame rate.
+_RATE_WEIGHT = 0.1
+
+
+@dataclass(frozen=True)
+class LiveScores:
+    """What the network says at a frame.
+
+    Attributes:
+        index: The frame.
+        seconds: Its time since the first one; -1.0 where the source does not tell.
+        label: The class, calmed by ``hold_frames``.
+        probabilities: (K,).
+        latency_ms: From the decoded frame to its scores, in milliseconds.
+        fps: Frames per second that were worked on, a running mean.
+    """
+
+    index: int
+    seconds: float
+    label: int
+    probabilities: torch.Tensor
+    latency_ms: float
+    fps: float
+
+
+class LiveClassifier:
+    """Scores frames one after the other.
+
+    A frame of another size starts the stream anew: the source shows something else.
+
+    Args:
+        trained: A causal TSM.
+        average_frames: See :class:`~tsn_tsm_plugin.models.StreamingTSM`.
+        hold_frames: See :class:`~tsn_tsm_plugin.models.StreamingTSM`.
+        frame_interval: Look at every such frame; between two frames of the training clips lie several too.
+
+    Attributes:
+        latencies_ms: Of every frame that was worked on, the last thousand.
+
+    Raises:
+        CheckpointError: If the network cannot run on a stream.
+    """
+
+    def __init__(
+        self, trained: TrainedModel, *, average_frames: int = 8, hold_frames: int = 2, frame_interval: int = 1
+    ) -> None:
+        try:
+            stream = StreamingTSM(trained.model, average_frames=average_frames, hold_frames=hold_frames)
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(f"{trained.weights}: {error}") from error
+        self._trained = trained
+        self._stream = stream.to(trained.device)
+        self._prepare = FramePreparer(trained)
+        self._normalize = normalizer(trained)
+        self._frame_interval = frame_interval
+        self._size: tuple[int, ...] = ()
+        self._since = 0.0
+        self._seconds_per_frame = 0.0
+        self.num_scored = 0
+        self.latencies_ms: deque[float] = deque(maxlen=1000)
+
+    @torch.inference_mode()
+    def __call__(self, frame: StreamedFrame) -> LiveScores | None:
+        """Score a frame; ``None`` for one that is passed over."""
+        if frame.index % self._frame_interval:
+            return None
+        begun = time.perf_counter()
+        if frame.rgb.shape != self._size:
+            self._stream.reset()
+            self._size = frame.rgb.shape
+        pixels_CHW = self._prepare(torch.from_numpy(frame.rgb))
+        video = self._normalize(pixels_CHW[None, :, None].to(self._normalize.mean.device))
+        # Reading the scores waits for the device.
+        probabilities = self._trained.probabilities(self._stream(video[:, :, 0])[0].float()).cpu()
+        assert self._stream.label is not None
+        label = int(self._stream.label[0])
+        now = time.perf_counter()
+        self.latencies_ms.append(1000 * (now - begun))
+        self.num_scored += 1
+        return LiveScores(
+            frame.index, frame.seconds, label, probabilities, self.latencies_ms[-1], self._rate(now)
+        )
+
+    def _rate(self, now: float) -> float:
+        gap, self._since = now - self._since, now
+        if self.num_scored == 1:
+            return 0.0
+        first = self.num_scored == 2
+        weight = 1.0 if first else _RATE_WEIGHT
+        self._seconds_per_frame += weight * (gap - self._seconds_per_frame)
+        return 1.0 / max(self._seconds_per_frame, 1e-9)
+
+
+class LiveOverlay:
+    """Draws frames with the scores of the moment and their course over the last seconds.
+
+    Args:
+        class_names: K names.
+        fps: Frames per second of the source.
+        seconds: How far back the course goes.
+    """
+
+    def __init__(self, class_names: list[str], *, fps: float, seconds: float = 10.0) -> None:
+        self._class_names = class_names
+        self._fps = fps or DEFAULT_FPS
+        self._seconds = seconds
+        self._overlay: ScoreOverlay | None = None
+        self._past: deque[tuple[float, np.ndarray]] = deque(maxlen=round(seconds * self._fps) + 2)
+        self._colours: dict[int, Colour] = {}
+
+    def draw(self, frame: StreamedFrame, scores: LiveScores) -> np.ndarray:
+        """Return the picture, uint8 RGB; all have the size of the first one."""
+        if self._overlay is None:
+            height, width = frame.rgb.shape[:2]
+            self._overlay = ScoreOverlay(self._class_names, width=width, height=height)
+        now = frame.index / self._fps
+        probabilities = scores.probabilities.numpy()
+        self._past.append((now, probabilities))
+        self._recolour()
+        begin = max(0.0, now - self._seconds)
+        strip = self._overlay.timeline(
+            np.array([moment for moment, _ in self._past]),
+            np.stack([past for _, past in self._past]),
+            self._colours,
+            begin=begin,
+            end=max(now, begin + self._seconds),
+        )
+        note = f"{scores.latency_ms:.1f} ms   {scores.fps:.0f} fps"
+        return self._overlay.draw(frame.rgb, probabilities, self._colours, strip, note=note)
+
+    def _recolour(self) -> None:
+        """Give the likeliest classes of the last seconds a colour, which each keeps while it is shown."""
+        peaks = np.stack([past for _, past in self._past]).max(0)
+        shown = np.argsort(-peaks, kind="stable")[: len(SERIES)].tolist()
+        kept = {label: colour for label, colour in self._colours.items() if label in shown}
+        free = [colour for colour in SERIES if colour not in kept.values()]
+        fresh = [label for label in shown if label not in kept]
+        self._colours = {**kept, **dict(zip(fresh, free, strict=False))} if fresh else kept

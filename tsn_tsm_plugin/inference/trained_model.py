@@ -1,0 +1,211 @@
+"""A trained model with everything that is needed to use it: its recipe and the names of its classes."""
+
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import nn
+
+from tsn_tsm_plugin.checkpoints.read_checkpoint import Checkpoint, fetch_checkpoint, read_checkpoint
+from tsn_tsm_plugin.config import CfgNode, get_cfg, keys_of, load_cfg
+from tsn_tsm_plugin.data.annotations import read_label_map
+from tsn_tsm_plugin.data.paths import join, local_path
+from tsn_tsm_plugin.engine.checkpoint import list_checkpoints
+from tsn_tsm_plugin.engine.device import compute_device
+from tsn_tsm_plugin.errors import CheckpointError, ConfigError
+from tsn_tsm_plugin.log import get_logger
+from tsn_tsm_plugin.models import build_model, load_weights
+from tsn_tsm_plugin.runs.run_folder import RUN_WEIGHTS
+
+logger = get_logger(__name__)
+
+# The weights of a folder to give away.
+SHARED_WEIGHTS = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A network that is ready to be used.
+
+    Attributes:
+        model: In eval mode, on ``device``; (B, 3, T, H, W) float -> (B, K) logits.
+        cfg: The recipe it was trained with.
+        class_names: K names.
+        weights: The file, as it was named, or the one that was found in the named folder.
+        device: Where the model is.
+    """
+
+    model: nn.Module
+    cfg: CfgNode
+    class_names: list[str]
+    weights: str
+    device: torch.device
+
+    @property
+    def description(self) -> str:
+        """What the network says of itself, in one line."""
+        describe = getattr(self.model, "describe", None)
+        return describe() if callable(describe) else type(self.model).__name__
+
+    def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
+        """Map logits (..., K) to probabilities; of a network of several labels, each on its own."""
+        return logits.sigmoid() if self.cfg.DATA.MULTI_LABEL else logits.softmax(-1)
+
+    def top(self, probabilities: torch.Tensor, count: int = 5) -> list[tuple[str, float]]:
+        """Return the ``count`` likeliest classes of (K,) with their probabilities, likeliest first."""
+        values, indices = probabilities.topk(min(count, len(self.class_names)))
+        return [
+            (self.class_names[i], float(p)) for i, p in zip(indices.tolist(), values.tolist(), strict=True)
+        ]
+
+
+def load_trained(
+    weights: str | Path,
+    *,
+    recipe: str = "",
+    labels: str = "",
+    opts: Sequence[str] = (),
+    device: torch.device | None = None,
+) -> TrainedModel:
+    """Load a network from its weights alone, or, for a file of others, with a recipe.
+
+    Example:
+        >>> from tsn_tsm_plugin import create_tsm
+        >>> from tsn_tsm_plugin.config import get_cfg
+        >>> cfg = get_cfg()
+        >>> cfg.MODEL.update(BACKBONE="resnet18", NUM_CLASSES=2)
+        >>> model = create_tsm(backbone="resnet18", num_classes=2)
+        >>> names = ["opening", "closing"]
+        >>> checkpoint = {"model_state": model.state_dict(), "config": cfg.dump(), "class_names": names}
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> torch.save(checkpoint, f"{folder.name}/best.pt")
+        >>> trained = load_trained(f"{folder.name}/best.pt")
+        >>> trained.class_names
+        ['opening', 'closing']
+        >>> [name for name, _ in trained.top(torch.tensor([0.2, 0.8]))]
+        ['closing', 'opening']
+
+    Args:
+        weights: A checkpoint, a ``.safetensors`` file, the folder of a run, which stands for its newest
+            weights, those of its ``results.json``, or a folder that ``tools.share`` has made; any path that
+            iopath can open.
+        recipe: YAML file; empty takes the recipe that the checkpoint carries.
+        labels: File with one class name per line; empty takes the names that the checkpoint carries, or the
+            recipe's label map if it is at hand, or numbers.
+        opts: Overrides of the recipe.
+        device: ``None`` is the GPU where there is one.
+
+    Raises:
+        CheckpointError: If the weights cannot be read, carry no recipe although none is given, or do not fit.
+    """
+    path = _find(str(weights))
+    checkpoint = read_checkpoint(path)
+    cfg = load_cfg(recipe, opts) if recipe else _carried_cfg(checkpoint, opts)
+    model = build_model(cfg, with_backbone_weights=False)
+    load_weights(model, path)
+    device = device or compute_device()
+    names = _class_names(cfg, checkpoint, labels)
+    logger.info(f"{model.describe()}; weights: {path}")
+    # The file's own name, unless a cache has given it another.
+    source = path if path.is_relative_to(weights) else weights
+    return TrainedModel(model.to(device).eval(), cfg, names, str(source), device)
+
+
+def _find(weights: str) -> Path:
+    """Return the file of that name, or the newest weights of a folder."""
+    path = fetch_checkpoint(weights)
+    if not path.is_dir():
+        return path
+    folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path
+    for file in (*list_checkpoints(folder), folder / "best.pt", path / RUN_WEIGHTS, path / SHARED_WEIGHTS):
+        if file.is_file():
+            return file
+    raise CheckpointError(f"{weights} holds no checkpoint: give a file, or the folder of a run.")
+
+
+def _carried_cfg(checkpoint: Checkpoint, opts: Sequence[str]) -> CfgNode:
+    text = checkpoint.metadata.get("config", "")
+    if not text:
+        raise CheckpointError(
+            f"{checkpoint.path} does not say how it was trained: name the recipe with --cfg, e.g. "
+            "--cfg projects/tsm/k400_r50_8f.yaml."
+        )
+    try:
+        tree = yaml.safe_load(text)
+    except (yaml.YAMLError, AttributeError) as error:
+        raise _unreadable(checkpoint, "recipe", error) from error
+    if not isinstance(tree, dict):
+        raise _unreadable(checkpoint, "recipe", "it is no mapping of keys")
+    unknown = _drop_unknown(tree, set(keys_of(get_cfg())))
+    if unknown:
+        logger.warning(f"{checkpoint.path} has keys that this version does not know: {', '.join(unknown)}.")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "carried.yaml")
+        file.write_text(yaml.safe_dump(tree), encoding="utf-8")
+        try:
+            return load_cfg(file, opts)
+        except ConfigError as error:
+            # Nobody knows the file that it was read from.
+            message = str(error).replace(str(file), f"the recipe in {checkpoint.path}")
+            raise ConfigError(message) from error
+
+
+def _unreadable(checkpoint: Checkpoint, part: str, reason: object) -> CheckpointError:
+    first_line = str(reason).splitlines()[0]
+    return CheckpointError(
+        f"The {part} that {checkpoint.path} carries cannot be read ({first_line}): give another with --cfg "
+        "or --labels, or take the file from its source again."
+    )
+
+
+def _drop_unknown(tree: dict[str, Any], known: set[str], prefix: str = "") -> list[str]:
+    """Remove keys that the schema has not, so that checkpoints of other versions can be used."""
+    unknown: list[str] = []
+    for name in list(tree):
+        key = f"{prefix}{name}"
+        if isinstance(tree[name], dict):
+            unknown += _drop_unknown(tree[name], known, f"{key}.")
+        elif key not in known:
+            unknown.append(key)
+            del tree[name]
+    return unknown
+
+
+def _class_names(cfg: CfgNode, checkpoint: Checkpoint, labels: str) -> list[str]:
+    names = [] if labels else _carried_names(checkpoint)
+    recipe_map = join(cfg.DATA.PATH_TO_DATA_DIR, cfg.DATA.LABEL_MAP)
+    if labels:
+        names = read_label_map(labels)
+    elif not names and cfg.DATA.LABEL_MAP and _is_at_hand(recipe_map):
+        names = read_label_map(recipe_map)
+    elif not names:
+        names = [str(label) for label in range(cfg.MODEL.NUM_CLASSES)]
+    if len(names) != cfg.MODEL.NUM_CLASSES:
+        raise CheckpointError(
+            f"The names must be those of MODEL.NUM_CLASSES = {cfg.MODEL.NUM_CLASSES} classes, got "
+            f"{len(names)} ({labels or recipe_map}). Give the right file with --labels."
+        )
+    return names
+
+
+def _carried_names(checkpoint: Checkpoint) -> list[str]:
+    carried = checkpoint.metadata.get("class_names", [])
+    try:
+        names = json.loads(carried) if isinstance(carried, str) else carried
+    except json.JSONDecodeError as error:
+        raise _unreadable(checkpoint, "list of class names", error) from error
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise _unreadable(checkpoint, "list of class names", "it is no list of words")
+    return list(names)
+
+
+def _is_at_hand(path: str) -> bool:
+    try:
+        return Path(local_path(path)).is_file()
+    except OSError:
+        return False

@@ -1,0 +1,1 @@
+"""Convert an MMAction2 config to a recipe."""

@@ -1,0 +1,110 @@
+"""The datasets and loaders of an MMAction2 config in the keys of our recipes."""
+
+from typing import Any
+
+from tsn_tsm_plugin.migrate.mmaction2.pipeline import read_pipelines
+from tsn_tsm_plugin.migrate.mmaction2.settings import Recipe, Settings, drop, section, take, take_number
+
+_TYPES = ("RawframeDataset", "VideoDataset")
+# How a loader runs, or what it does here too.
+_OF_A_LOADER = ("persistent_workers", "pin_memory", "prefetch_factor")
+_OF_A_TEST_LOADER = ("batch_size", "num_workers", "videos_per_gpu", "workers_per_gpu", *_OF_A_LOADER)
+
+
+def read_data(settings: Settings, recipe: Recipe, *, num_gpus: int) -> None:
+    """Read datasets, loaders and pipelines of 0.x (``data``) and 1.x (``train_dataloader``).
+
+    Args:
+        settings: Of the config; what is understood is taken out.
+        recipe: Gets our keys and what has to be checked.
+        num_gpus: The config holds the batch of one GPU.
+    """
+    data, loader = section(settings, "data"), section(settings, "train_dataloader")
+    _read_loader(data, loader, recipe, num_gpus)
+    # A published config has it beside the dataset, not in it.
+    drop(section(settings, "test_dataloader"), pipeline=(settings.get("test_pipeline"),), test_mode=(True,))
+    train = _dataset(data, "train", loader)
+    val = _dataset(data, "val", section(settings, "val_dataloader"))
+    test = _dataset(data, "test", section(settings, "test_dataloader"))
+    if train.get("type") == "RepeatDataset":
+        recipe.set("TRAIN.NUM_REPEATS", take(train, "times", int))
+        drop(train, "type")
+        train = section(train, "dataset")
+    read_pipelines(settings, train, val, test, recipe)
+    _read_lists(settings, train, val, test, recipe)
+    _read_storage(train, val, test, recipe)
+
+
+def _dataset(data: Settings, split: str, loader: Settings) -> Settings:
+    if split != "train":
+        for each in (loader, section(data, f"{split}_dataloader")):
+            drop(each, *_OF_A_TEST_LOADER, sampler=({"type": "DefaultSampler", "shuffle": False},))
+    return section(data, split) or section(loader, "dataset")
+
+
+def _read_loader(data: Settings, loader: Settings, recipe: Recipe, num_gpus: int) -> None:
+    old = section(data, "train_dataloader")
+    per_gpu, workers = [
+        [take(each, name, int) for each, name in ((data, old_name), (old, old_name), (loader, new_name))]
+        for old_name, new_name in (("videos_per_gpu", "batch_size"), ("workers_per_gpu", "num_workers"))
+    ]
+    videos = next((count for count in reversed(per_gpu) if count), None)
+    if videos:
+        recipe.set("TRAIN.BATCH_SIZE", videos * num_gpus)
+        recipe.notes.append(f"assumed: {num_gpus} GPUs with {videos} videos each (--num-gpus)")
+    recipe.set(
+        "DATA_LOADER.NUM_WORKERS", next((count for count in reversed(workers) if count is not None), None)
+    )
+    for each in (old, loader):
+        recipe.set("TRAIN.DROP_LAST", take(each, "drop_last", bool))
+        drop(each, *_OF_A_LOADER, shuffle=(True,), sampler=({"type": "DefaultSampler", "shuffle": True},))
+
+
+def _read_lists(settings: Settings, train: Settings, val: Settings, test: Settings, recipe: Recipe) -> None:
+    root, val_root = take(settings, "data_root", str), take(settings, "data_root_val", str)
+    recipe.set("DATA.PATH_TO_DATA_DIR", root)
+    for key, dataset, name, folder in (
+        ("DATA.TRAIN_LIST", train, "ann_file_train", root),
+        ("DATA.VAL_LIST", val, "ann_file_val", val_root),
+        ("DATA.TEST_LIST", test, "ann_file_test", val_root),
+    ):
+        named, own = take(settings, name, str), take(dataset, "ann_file", str)
+        recipe.set(key, own or named)
+        if named and own and named != own:
+            recipe.notes.append(f"not carried over: {name} = {named!r}; the dataset reads {own!r}")
+        known = tuple(
+            place for path in (root, folder) if path for place in (path, {"video": path}, {"img": path})
+        )
+        drop(dataset, data_prefix=known)
+    if root:
+        recipe.notes.append(
+            "check the paths: here lists are looked up below DATA.PATH_TO_DATA_DIR, and videos below "
+            f"DATA.PATH_PREFIX in it (theirs: {root!r}, {val_root!r})"
+        )
+
+
+def _read_storage(train: Settings, val: Settings, test: Settings, recipe: Recipe) -> None:
+    modality = train.get("modality", "RGB")
+    if modality != "RGB":
+        recipe.notes.append(
+            f"not carried over: modality = {modality!r}; only RGB is read here, so this recipe is "
+            "another experiment"
+        )
+        for dataset in (train, val, test):
+            drop(dataset, modality=(modality,))
+    shared: dict[str, Any] = {name: train.get(name) for name in ("type", "filename_tmpl", "start_index")}
+    if "Rawframe" in str(train.get("type", "")):
+        recipe.set("DATA.FORMAT", "frames")
+        recipe.set("DATA.FRAME_TEMPLATE", take(train, "filename_tmpl", str) or "img_{:05}.jpg")
+        start = take_number(train, "start_index")
+        recipe.set("DATA.FRAME_START_INDEX", 1 if start is None else start)
+    recipe.set("DATA.MULTI_LABEL", take(train, "multi_class", bool))
+    for dataset in (val, test):
+        drop(dataset, test_mode=(True,), multi_class=(recipe.values.get("DATA.MULTI_LABEL", False),))
+        for name, value in shared.items():
+            drop(dataset, **{name: (value,)})
+    for dataset in (train, val, test):
+        drop(dataset, type=_TYPES if dataset is train else (), modality=("RGB",), start_index=(0,))
+        drop(
+            dataset, num_classes=(recipe.values.get("MODEL.NUM_CLASSES"),), test_mode=(dataset is not train,)
+        )

@@ -1,0 +1,60 @@
+"""From the settings of an MMAction2 config to a recipe of ours, saying what is left out.
+
+Read are 0.x and 1.x configs of TSN and TSM. Everything that is understood is taken out of the settings; what
+is then left was not carried over, and is said.
+"""
+
+from collections.abc import Collection
+
+from tsn_tsm_plugin.migrate.mmaction2.data import read_data
+from tsn_tsm_plugin.migrate.mmaction2.model import read_model
+from tsn_tsm_plugin.migrate.mmaction2.schedule import read_optimizer, read_schedule
+from tsn_tsm_plugin.migrate.mmaction2.settings import Recipe, Settings, drop, say_what_is_left, section
+
+# What a run looks like, and where and how it runs: not part of a recipe here.
+_OF_THE_RUN = (
+    "checkpoint_config", "cudnn_benchmark", "default_hooks", "default_scope", "dist_params", "env_cfg",
+    "file_client_args", "find_unused_parameters", "gpu_ids", "launcher", "log_config", "log_level",
+    "log_processor", "mp_start_method", "opencv_num_threads", "resume", "resume_from", "test_evaluator",
+    "val_evaluator", "vis_backends", "visualizer", "work_dir", "workflow",
+)  # fmt: skip
+
+
+def convert_settings(settings: Settings, *, num_gpus: int = 8, helpers: Collection[str] = ()) -> Recipe:
+    """Return the recipe of ours.
+
+    Example:
+        >>> settings = {
+        ...     "model": {"backbone": {"type": "ResNetTSM", "depth": 50}, "cls_head": {"num_classes": 174}},
+        ...     "load_from": None,
+        ...     "fp16": {"loss_scale": 512},
+        ... }
+        >>> recipe = convert_settings(settings)
+        >>> recipe.values["MODEL.ARCH"], recipe.values["MODEL.BACKBONE"], recipe.values["MODEL.NUM_CLASSES"]
+        ('tsm', 'resnet50', 174)
+        >>> recipe.notes
+        ['not carried over: fp16.loss_scale = 512']
+
+    Args:
+        settings: Of the config and its bases; emptied on the way.
+        num_gpus: The config holds the batch of one GPU; the batch of ours is this many times larger.
+        helpers: Names whose values stand in other settings too: what is not understood is said there.
+
+    Raises:
+        ConfigError: If a setting that is a dictionary in every config is something else.
+    """
+    recipe = Recipe()
+    test = section(settings, "test_cfg")
+    read_model(section(settings, "model"), test, recipe)
+    read_data(settings, recipe, num_gpus=num_gpus)
+    read_optimizer(settings, recipe, num_gpus=num_gpus)
+    read_schedule(settings, recipe)
+    drop(test, type=("TestLoop",))
+    drop(section(settings, "val_cfg"), type=("ValLoop",))
+    drop(settings, omnisource=(False,))
+    of_the_run = [name for name in _OF_THE_RUN if settings.get(name)]
+    drop(settings, *_OF_THE_RUN, *helpers)
+    say_what_is_left(settings, recipe.notes)
+    if of_the_run:
+        recipe.notes.append(f"left out, being about how and where a run goes: {', '.join(of_the_run)}")
+    return recipe

@@ -1,0 +1,202 @@
+"""The optimiser and the schedule of an MMAction2 config in the keys of our recipes."""
+
+from typing import Any
+
+from tsn_tsm_plugin.migrate.mmaction2.settings import (
+    Recipe,
+    Settings,
+    drop,
+    section,
+    sections,
+    take,
+    take_list,
+    take_number,
+)
+
+_PRECISIONS = {None: "fp16", "float16": "fp16", "bfloat16": "bf16"}
+# PyTorch's own, where a config leaves them out.
+_WEIGHT_DECAY = {"AdamW": 0.01}
+
+
+def read_optimizer(settings: Settings, recipe: Recipe, *, num_gpus: int) -> None:
+    """Read ``optimizer`` and ``optimizer_config`` of 0.x, ``optim_wrapper`` of 1.x, and what scales the rate.
+
+    Args:
+        settings: Of the config; what is understood is taken out.
+        recipe: Gets our keys; its ``TRAIN.BATCH_SIZE`` is that of one forward pass and grows with the steps
+            whose gradients add up.
+        num_gpus: The config was meant for.
+    """
+    wrapper, old = section(settings, "optim_wrapper"), section(settings, "optimizer_config")
+    optimizer = section(settings, "optimizer") or section(wrapper, "optimizer")
+    kind = optimizer.get("type", "SGD")
+    if kind in ("SGD", "AdamW", "LARS"):
+        recipe.set("SOLVER.OPTIMIZING_METHOD", kind.lower())
+        drop(optimizer, "type")
+    recipe.set("SOLVER.BASE_LR", take_number(optimizer, "lr"))
+    for key, name, usual in (
+        ("SOLVER.MOMENTUM", "momentum", 0.0),
+        ("SOLVER.WEIGHT_DECAY", "weight_decay", _WEIGHT_DECAY.get(str(kind), 0.0)),
+    ):
+        given = take_number(optimizer, name)
+        recipe.set(key, usual if given is None and "SOLVER.BASE_LR" in recipe.values else given)
+    recipe.set("SOLVER.NESTEROV", take(optimizer, "nesterov", bool))
+    recipe.set("SOLVER.BETAS", take_list(optimizer, "betas", int, float))
+    drop(optimizer, eps=(1e-8,), dampening=(0,), amsgrad=(False,))
+    _read_groups(wrapper if "constructor" in wrapper else optimizer, wrapper, recipe)
+    clip = section(wrapper, "clip_grad") or section(old, "grad_clip")
+    recipe.set("SOLVER.CLIP_GRAD_L2NORM", float(take_number(clip, "max_norm") or 0.0))
+    drop(clip, norm_type=(2,), type=("norm",))
+    _read_precision(settings, wrapper, old, recipe)
+    scale = section(settings, "auto_scale_lr")
+    recipe.set("SOLVER.BASE_BATCH_SIZE", take(scale, "base_batch_size", int))
+    recipe.set("SOLVER.AUTO_SCALE_LR", take(scale, "enable", bool))
+    _read_accumulation(wrapper, old, recipe, num_gpus)
+
+
+def _read_groups(owner: Settings, wrapper: Settings, recipe: Recipe) -> None:
+    is_tsm = str(owner.get("constructor", "")).startswith("TSMOptim")
+    recipe.set("SOLVER.PARAM_GROUPS", "tsm" if is_tsm else "tsn")
+    if is_tsm:
+        drop(owner, "constructor")
+        options = section(owner, "paramwise_cfg") or section(wrapper, "paramwise_cfg")
+        recipe.set("SOLVER.FC_LR5", take(options, "fc_lr5", bool) or False)
+    drop(owner, constructor=("DefaultOptimWrapperConstructor", "DefaultOptimizerConstructor"))
+
+
+def _read_precision(settings: Settings, wrapper: Settings, old: Settings, recipe: Recipe) -> None:
+    drop(wrapper, type=("OptimWrapper",))
+    drop(old, type=("OptimizerHook",))
+    if wrapper.get("type") == "AmpOptimWrapper" and wrapper.get("dtype") in tuple(_PRECISIONS):
+        recipe.set("TRAIN.MIXED_PRECISION", _PRECISIONS[wrapper.get("dtype")])
+        drop(wrapper, "type", "dtype", loss_scale=("dynamic",))
+    if isinstance(settings.get("fp16"), dict):
+        recipe.set("TRAIN.MIXED_PRECISION", "fp16")
+        drop(section(settings, "fp16"), loss_scale=("dynamic",))
+
+
+def _read_accumulation(wrapper: Settings, old: Settings, recipe: Recipe, num_gpus: int) -> None:
+    """A step of several forward passes is a larger batch here, which goes through in parts."""
+    drop(wrapper, accumulative_counts=(1,))
+    batch = recipe.values.get("TRAIN.BATCH_SIZE")
+    if batch is None:
+        return
+    count = take(wrapper, "accumulative_counts", int)
+    if old.get("type") == "GradientCumulativeOptimizerHook":
+        drop(old, "type")
+        count = take(old, "cumulative_iters", int)
+    if not count:
+        return
+    recipe.set("TRAIN.BATCH_SIZE", batch * count)
+    recipe.set("TRAIN.MAX_CLIPS_PER_FORWARD", batch // num_gpus)
+    # Theirs scales the rate with the batch of one forward pass.
+    base = recipe.values.get("SOLVER.BASE_BATCH_SIZE")
+    recipe.set("SOLVER.BASE_BATCH_SIZE", None if base is None else base * count)
+    recipe.notes.append(
+        f"changed: gradients of {count} forward passes add up there; here a step has {batch * count} clips, "
+        f"{batch // num_gpus} of each GPU at once"
+    )
+
+
+def read_schedule(settings: Settings, recipe: Recipe) -> None:
+    """Read the length of the run and its learning rate over time.
+
+    Args:
+        settings: Of the config; what is understood is taken out.
+        recipe: Gets our keys; its ``SOLVER.BASE_LR`` is known.
+    """
+    train, runner, evaluation = (section(settings, name) for name in ("train_cfg", "runner", "evaluation"))
+    lengths = [
+        take(settings, "total_epochs", int),
+        take(runner, "max_epochs", int),
+        take(train, "max_epochs", int),
+    ]
+    recipe.set("SOLVER.MAX_EPOCH", next((length for length in lengths if length), None))
+    for interval in (take(train, "val_interval", int), take(evaluation, "interval", int)):
+        recipe.set("TRAIN.EVAL_PERIOD", interval)
+    drop(runner, type=("EpochBasedRunner",))
+    drop(train, type=("EpochBasedTrainLoop",), by_epoch=(True,), val_begin=(1,))
+    drop(evaluation, "gpu_collect", "metrics")
+    recipe.set("TRAIN.CHECKPOINT_FILE_PATH", take(settings, "load_from", str))
+    _read_lr_config(section(settings, "lr_config"), recipe)
+    for part in sections(settings, "param_scheduler"):
+        _read_scheduler(part, recipe)
+
+
+def _read_lr_config(old: Settings, recipe: Recipe) -> None:
+    if not old:
+        return
+    policy, by_epoch = str(old.get("policy", "step")), old.get("by_epoch", True)
+    steps = old.get("step", [])
+    old["step"] = [steps] if isinstance(steps, int) else steps
+    if policy.lower() == "step" and by_epoch:
+        _read_steps(old, "step", recipe)
+        drop(old, "policy", "by_epoch")
+    elif policy in ("CosineAnnealing", "cosine"):
+        _read_cosine_end(old, ("min_lr_ratio", "min_lr"), recipe)
+        recipe.set("SOLVER.LR_PER_STEP", not by_epoch)
+        drop(old, "policy", "by_epoch")
+    if old.get("warmup") == "linear" and old.get("warmup_by_epoch", False):
+        count = take_number(old, "warmup_iters") or 0
+        ratio = take_number(old, "warmup_ratio")
+        _read_warmup(float(count), 0.1 if ratio is None else ratio, recipe)
+        drop(old, "warmup", "warmup_by_epoch")
+    elif old.get("warmup") == "linear":
+        recipe.notes.append(
+            f"not carried over: warm-up of {old.get('warmup_iters', 0)} iterations from a factor of "
+            f"{old.get('warmup_ratio', 0.1)}; here it is in epochs, SOLVER.WARMUP_EPOCHS"
+        )
+        drop(old, "warmup", "warmup_by_epoch", "warmup_iters", "warmup_ratio")
+
+
+def _read_scheduler(part: Settings, recipe: Recipe) -> None:
+    kind, epochs = part.get("type"), recipe.values.get("SOLVER.MAX_EPOCH")
+    begin, end = part.get("begin", 0), part.get("end", epochs)
+    if not part.get("by_epoch", True):
+        text = ", ".join(f"{name}={value!r}" for name, value in part.items() if name != "type")
+        recipe.notes.append(
+            f"not carried over: param_scheduler {kind} ({text}): it counts iterations, here all is in epochs "
+            "(SOLVER.WARMUP_EPOCHS, SOLVER.STEPS)"
+        )
+        part.clear()
+    elif kind == "LinearLR" and begin == 0 and isinstance(end, int) and part.get("end_factor", 1.0) == 1.0:
+        factor = take_number(part, "start_factor")
+        _read_warmup(float(end), 1 / 3 if factor is None else factor, recipe)
+        recipe.set("SOLVER.LR_PER_STEP", take(part, "convert_to_iter_based", bool))
+        drop(part, "type", "begin", "end", "end_factor", "by_epoch")
+    elif kind == "MultiStepLR":
+        # Theirs are counted from where the scheduler begins.
+        begin = take(part, "begin", int) or 0
+        _read_steps(part, "milestones", recipe, begin=begin)
+        drop(part, "type", "by_epoch", "convert_to_iter_based", end=(epochs,))
+    elif kind == "CosineAnnealingLR":
+        _read_cosine_end(part, ("eta_min_ratio", "eta_min"), recipe)
+        recipe.set("SOLVER.LR_PER_STEP", take(part, "convert_to_iter_based", bool))
+        # What differs from the whole run is left, and so said.
+        drop(part, "type", "by_epoch", begin=(0,), end=(epochs,), T_max=(epochs,))
+
+
+def _read_warmup(epochs: float, factor: float, recipe: Recipe) -> None:
+    recipe.set("SOLVER.WARMUP_EPOCHS", epochs)
+    recipe.set("SOLVER.WARMUP_START_FACTOR", factor)
+
+
+def _read_steps(owner: Settings, name: str, recipe: Recipe, *, begin: int = 0) -> None:
+    steps, gamma = take_list(owner, name, int), take_number(owner, "gamma")
+    if steps is None:
+        return
+    gamma = 0.1 if gamma is None else gamma
+    recipe.set("SOLVER.LR_POLICY", "steps_with_relative_lrs")
+    recipe.set("SOLVER.STEPS", [0, *(begin + step for step in steps)])
+    recipe.set("SOLVER.LRS", [round(gamma**power, 12) for power in range(len(steps) + 1)])
+
+
+def _read_cosine_end(owner: Settings, names: tuple[str, str], recipe: Recipe) -> None:
+    recipe.set("SOLVER.LR_POLICY", "cosine")
+    ratio, rate = names
+    end: Any = take_number(owner, ratio)
+    base = recipe.values.get("SOLVER.BASE_LR")
+    if end is None and base:
+        lowest = take_number(owner, rate)
+        end = None if lowest is None else lowest / base
+    recipe.set("SOLVER.COSINE_END_LR", end)

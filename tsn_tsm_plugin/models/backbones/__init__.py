@@ -1,0 +1,1 @@
+"""2D backbones and the sites that they declare for temporal modules."""

@@ -1,0 +1,132 @@
+"""ImageNet weights of a backbone: by name, from torch.hub's cache or the network, or from a file."""
+
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from tsn_tsm_plugin.checkpoints.key_renames import (
+    CLASSIFIERS,
+    imagenet_rename,
+    is_derived,
+    mmaction2_rename,
+)
+from tsn_tsm_plugin.checkpoints.read_checkpoint import read_checkpoint
+from tsn_tsm_plugin.errors import CheckpointError
+
+# From the name of a network and of its weights to a state dict.
+FetchWeights = Callable[[str, str], dict[str, Tensor]]
+
+
+def load_imagenet_weights(backbone: nn.Module, *, name: str, weights: str, fetch: FetchWeights) -> None:
+    """Fill a backbone with ImageNet weights; ``weights=""`` leaves it as it is.
+
+    Args:
+        backbone: A network without its classifier.
+        name: Its name in the library that ``fetch`` asks, e.g. ``"resnet50"``.
+        weights: The library's name for them, or the file of a state dict: a path, or a URL such as
+            ``s3://bucket/a.pth`` that iopath can fetch.
+        fetch: :func:`fetch_torchvision_weights` or :func:`fetch_timm_weights`.
+
+    Raises:
+        CheckpointError: If the weights cannot be had, or belong to another network.
+    """
+    if not weights:
+        return
+    is_file = "://" in weights or Path(weights).is_file()
+    state_dict = read_checkpoint(weights).state_dict if is_file else fetch(name, weights)
+    load_backbone_state_dict(backbone, state_dict, source=weights if is_file else f"{name} {weights}")
+
+
+def fetch_torchvision_weights(name: str, weights: str) -> dict[str, Tensor]:
+    """Return a torchvision state dict from the local cache, or download it there.
+
+    Raises:
+        CheckpointError: If torchvision knows no such weights, or they are neither cached nor reachable.
+    """
+    known = torchvision.models.get_model_weights(name).__members__
+    if weights not in known:
+        raise CheckpointError(
+            f"Backbone weights must be a file or one of {sorted(known)} for {name}, got {weights!r}."
+        )
+    entry = known[weights]
+    try:
+        return entry.get_state_dict(progress=False, check_hash=True)
+    except (OSError, RuntimeError) as error:
+        file_name = Path(urlparse(entry.url).path).name
+        path = Path(torch.hub.get_dir()) / "checkpoints" / file_name
+        raise CheckpointError(
+            f"The {weights} weights of {name} are not at {path} and could not be downloaded ({error}): "
+            f"fetch {entry.url} on a machine with a network and put it there, or give a file as weights."
+        ) from error
+
+
+def fetch_timm_weights(name: str, tag: str) -> dict[str, Tensor]:
+    """Return timm's state dict of that tag, without a classifier, from the local cache or the network.
+
+    Args:
+        name: Name of the network in timm.
+        tag: E.g. ``"fb_in1k"``, also with the name before it; ``"default"`` is timm's choice.
+
+    Raises:
+        CheckpointError: If timm knows no such weights, or they are neither cached nor reachable.
+    """
+    import timm
+
+    tag = tag.removeprefix(f"{name}.")
+    known = [full.partition(".")[2] for full in timm.list_pretrained(f"{name}.*")]
+    if tag != "default" and tag not in known:
+        raise CheckpointError(
+            f"Backbone weights must be a file, 'default' or one of {known} for timm's {name}, got {tag!r}."
+        )
+    full_name = name if tag == "default" else f"{name}.{tag}"
+    try:
+        return timm.create_model(full_name, pretrained=True, num_classes=0).state_dict()
+    except Exception as error:  # The hub's client fails in many ways without a network.
+        origin: Any = timm.get_pretrained_cfg(full_name)
+        address = f"https://huggingface.co/{origin.hf_hub_id}" if origin.hf_hub_id else origin.url
+        raise CheckpointError(
+            f"The {tag} weights of timm's {name} are not cached and could not be downloaded "
+            f"({type(error).__name__}): fetch the weights file of {address} on a machine with a network and "
+            "give its path as weights."
+        ) from error
+
+
+def load_backbone_state_dict(backbone: nn.Module, state_dict: dict[str, Tensor], *, source: str) -> None:
+    """Load an image classifier's state dict into its backbone; the classifier is left out.
+
+    Raises:
+        CheckpointError: If any other key or shape does not fit; nothing has been loaded then.
+    """
+    own = backbone.state_dict()
+    given = {}
+    for key, name in _backbone_names(state_dict).items():
+        if name in own or not (name.startswith(CLASSIFIERS) or is_derived(name)):
+            given[name] = state_dict[key]
+    missing = [key for key in own if key not in given and not key.endswith("num_batches_tracked")]
+    unexpected = [key for key in given if key not in own]
+    reshaped = [key for key in given if key in own and given[key].shape != own[key].shape]
+    if missing or unexpected or reshaped:
+        raise CheckpointError(
+            f"{source} is not an ImageNet checkpoint of this backbone ({type(backbone).__name__}): "
+            f"{len(missing)} keys are missing {missing[:3]}, {len(unexpected)} unexpected {unexpected[:3]}, "
+            f"{len(reshaped)} have another shape {reshaped[:3]}. Give the weights of the same network, "
+            "or load_weights() for a video checkpoint."
+        )
+    backbone.load_state_dict(given, strict=False)
+
+
+def _backbone_names(keys: Collection[str]) -> dict[str, str]:
+    """Return the names of torchvision and timm for those of an image classifier, MMPretrain's too."""
+    bare = {key: key.removeprefix("module.") for key in keys}
+    if any(name.startswith("backbone.") for name in bare.values()):
+        rename = mmaction2_rename(bare.values())
+        return {
+            key: rename(name).removeprefix("backbone.").removeprefix("trunk.") for key, name in bare.items()
+        }
+    rename = imagenet_rename(bare.values())
+    return {key: rename(name) for key, name in bare.items()}

@@ -1,0 +1,107 @@
+"""Backbones from torchvision other than its ResNets: two with the references' choices, and any by name."""
+
+import torchvision
+from torch import Tensor, nn
+
+from tsn_tsm_plugin.errors import UnknownComponentError
+from tsn_tsm_plugin.layers.in_place_batch_norm import InPlaceBatchNorm2d
+from tsn_tsm_plugin.models.backbones.imagenet_weights import fetch_torchvision_weights, load_imagenet_weights
+from tsn_tsm_plugin.models.backbones.shift_sites import find_shift_sites
+
+# What torchvision's networks call their classifier.
+_CLASSIFIERS = ("fc", "classifier", "head", "heads")
+
+
+class FeaturesBackbone(nn.Module):
+    """The ``features`` of a torchvision network, without what it does behind them.
+
+    Args:
+        features: Maps (N, 3, H, W) to (N, num_features, h, w).
+        num_features: Channels of the feature map.
+    """
+
+    def __init__(self, features: nn.Module, *, num_features: int) -> None:
+        super().__init__()
+        self.features = features
+        self.num_features = num_features
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        """Map normalised frames (N, 3, H, W) to features (N, num_features, h, w)."""
+        return self.features(x_NCHW)
+
+    def temporal_shift_sites(self, shift_place: str) -> list[str]:
+        """See :func:`~tsn_tsm_plugin.models.backbones.shift_sites.find_shift_sites`."""
+        return find_shift_sites(self, shift_place)
+
+
+def densenet161(*, weights: str = "") -> FeaturesBackbone:
+    """Create DenseNet-161: 2208 features, without a ReLU behind the last normalisation, as in MMAction2."""
+    network = torchvision.models.densenet161()
+    backbone = FeaturesBackbone(network.features, num_features=network.classifier.in_features)
+    load_imagenet_weights(backbone, name="densenet161", weights=weights, fetch=fetch_torchvision_weights)
+    return backbone
+
+
+def mobilenet_v2(*, weights: str = "") -> FeaturesBackbone:
+    """Create MobileNetV2: 1280 features, 10 shifted blocks."""
+    network = torchvision.models.mobilenet_v2(norm_layer=InPlaceBatchNorm2d)
+    backbone = FeaturesBackbone(network.features, num_features=network.last_channel)
+    load_imagenet_weights(backbone, name="mobilenet_v2", weights=weights, fetch=fetch_torchvision_weights)
+    return backbone
+
+
+class TorchvisionBackbone(nn.Module):
+    """Any image classifier of torchvision without its last layer; parameters are under ``trunk``.
+
+    Args:
+        name: Name in ``torchvision.models.list_models(module=torchvision.models)``.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        known = torchvision.models.list_models(module=torchvision.models)
+        if name not in known:
+            raise UnknownComponentError(
+                f"torchvision has no image classifier {name!r}; it has {', '.join(known)}."
+            )
+        # Inception and GoogLeNet would return scores of their auxiliary classifiers in training.
+        options = {"aux_logits": False} if name in ("inception_v3", "googlenet") else {}
+        self.trunk = torchvision.models.get_model(name, weights=None, **options)
+        self.num_features = _remove_classifier(self.trunk)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        """Map normalised frames (N, 3, H, W) to pooled features (N, num_features, 1, 1)."""
+        return self.trunk(x_NCHW)[:, :, None, None]
+
+    def temporal_shift_sites(self, shift_place: str) -> list[str]:
+        """See :mod:`~tsn_tsm_plugin.models.backbones.shift_sites`; none for other families."""
+        return [f"trunk.{site}" for site in find_shift_sites(self.trunk, shift_place)]
+
+
+def _remove_classifier(network: nn.Module) -> int:
+    """Replace the last layer by the identity, switch off the dropout before it, return its input's width."""
+    container_name = next(name for name in _CLASSIFIERS if hasattr(network, name))
+    container = network.get_submodule(container_name)
+    layers = {name: m for name, m in container.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)}
+    last_name, last = list(layers.items())[-1]
+    for module in container.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    network.set_submodule(f"{container_name}.{last_name}".rstrip("."), nn.Identity())
+    return last.in_features if isinstance(last, nn.Linear) else last.in_channels
+
+
+def torchvision_backbone(name: str, *, weights: str = "") -> TorchvisionBackbone:
+    """Create a backbone from the image classifier of that name in torchvision.
+
+    Args:
+        name: E.g. ``"regnet_y_8gf"``.
+        weights: A name of its weights enum such as ``"IMAGENET1K_V1"``, a file, or "" for random ones.
+
+    Raises:
+        UnknownComponentError: If torchvision has no such classifier.
+        CheckpointError: If the weights cannot be had, or belong to another network.
+    """
+    backbone = TorchvisionBackbone(name)
+    load_imagenet_weights(backbone.trunk, name=name, weights=weights, fetch=fetch_torchvision_weights)
+    return backbone

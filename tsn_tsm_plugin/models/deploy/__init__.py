@@ -1,0 +1,1 @@
+"""Faster and portable networks: fused inference, re-parameterisation and export."""

@@ -1,0 +1,164 @@
+"""Networks as files that run without this library: ``torch.export`` and ONNX.
+
+Axes: B videos or streams, C channels, T frames, H rows, W columns, K classes.
+"""
+
+import copy
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tsn_tsm_plugin.models.streaming.streaming_tsm import StreamingStep
+
+FORMATS = ("torch_export", "onnx")
+_OPSET = 18
+
+
+class NormalizedInput(nn.Module):
+    """Normalise RGB in 0-255, then apply the wrapped network.
+
+    Args:
+        network: Its first input has the channels on axis 1.
+        mean: One number per channel, in 0-255.
+        std: One number per channel, in 0-255.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: nn.Module, *, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32))
+
+    def forward(self, pixels: Tensor, *state: Tensor) -> Any:
+        """Map uint8 pixels to what the network makes of them and of its state."""
+        shape = (-1, *[1] * (pixels.ndim - 2))
+        return self.network((pixels.float() - self.mean.view(shape)) / self.std.view(shape), *state)
+
+
+@dataclass(frozen=True)
+class ExportPlan:
+    """A network in the form in which it is exported.
+
+    Attributes:
+        network: Takes ``inputs`` and gives ``outputs``, all tensors with the batch on axis 0.
+        inputs: An example of each input, with a batch of two, by name.
+        outputs: Names of the outputs.
+    """
+
+    network: nn.Module
+    inputs: dict[str, Tensor]
+    outputs: list[str]
+
+
+def plan_clip_export(
+    model: nn.Module,
+    *,
+    num_frames: int,
+    size: int,
+    mean: Sequence[float] = (),
+    std: Sequence[float] = (),
+) -> ExportPlan:
+    """Plan the export of a network on clips: ``video`` (B, 3, T, H, W) to ``scores`` (B, K), no softmax.
+
+    Args:
+        model: A TSN or TSM; copied.
+        num_frames: T.
+        size: H and W.
+        mean: If given, the exported network takes uint8 RGB and normalises it itself.
+        std: With ``mean``.
+    """
+    video = _example((2, 3, num_frames, size, size), is_pixels=bool(mean))
+    return ExportPlan(_prepared(model, mean, std), {"video": video}, ["scores"])
+
+
+def plan_stream_export(
+    model: nn.Module, *, size: int, mean: Sequence[float] = (), std: Sequence[float] = ()
+) -> ExportPlan:
+    """Plan the export of one step of an online TSM.
+
+    The inputs are ``frame`` (B, 3, H, W) and a ``state.SITE`` (B, F, h, w) per shifted site, zeros before the
+    first frame; the outputs ``scores`` (B, K) and one ``next.SITE`` per site, the state for the next frame.
+
+    Args:
+        model: A causal TSM.
+        size: H and W.
+        mean: If given, the exported network takes uint8 RGB and normalises it itself.
+        std: With ``mean``.
+
+    Raises:
+        ValueError: If the TSM needs frames that a stream has not seen.
+    """
+    step = StreamingStep(model)
+    inputs = {"frame": _example((2, 3, size, size), is_pixels=bool(mean))}
+    for name, shape in step.state_shapes(size, size).items():
+        inputs[f"state.{name}"] = torch.zeros(2, *shape)
+    return ExportPlan(
+        _prepared(step, mean, std), inputs, ["scores", *(f"next.{n}" for n in step.state_names)]
+    )
+
+
+def _example(shape: tuple[int, ...], *, is_pixels: bool) -> Tensor:
+    if is_pixels:
+        return torch.randint(0, 256, shape, dtype=torch.uint8)
+    return torch.randn(shape)
+
+
+def _prepared(network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> nn.Module:
+    # A copy on the CPU, whose weights are laid out as exporters expect.
+    network = copy.deepcopy(network).cpu().to(memory_format=torch.contiguous_format).eval()
+    return NormalizedInput(network, mean=mean, std=std).eval() if mean else network
+
+
+def export(plan: ExportPlan, path: str | Path, *, form: str) -> None:
+    """Write the network to a file in which the batch may have any size.
+
+    Args:
+        plan: From :func:`plan_clip_export` or :func:`plan_stream_export`.
+        path: ``.pt2`` for ``torch.export.load``, ``.onnx`` for ONNX.
+        form: ``"torch_export"`` or ``"onnx"``.
+
+    Raises:
+        ValueError: On another form.
+        ImportError: If ``"onnx"`` is asked for and its packages are not installed.
+        OSError: If the file cannot be written.
+    """
+    if form not in FORMATS:
+        raise ValueError(f"form must be one of {', '.join(FORMATS)}, got {form!r}.")
+    program = trace(plan)
+    if form == "torch_export":
+        # Into memory first: the writer of the file aborts the process where the disk is full.
+        content = io.BytesIO()
+        torch.export.save(program, content)
+        Path(path).write_bytes(content.getbuffer())
+        return
+    try:
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise ImportError("ONNX needs more packages: pip install 'tsn_tsm_plugin[export]'.") from error
+    written = torch.onnx.export(
+        program,
+        input_names=list(plan.inputs),
+        output_names=plan.outputs,
+        opset_version=_OPSET,
+        dynamo=True,
+        verbose=False,
+    )
+    assert written is not None
+    written.save(str(path), external_data=False)
+
+
+def trace(plan: ExportPlan) -> torch.export.ExportedProgram:
+    """Return the network as a graph whose batch axis is free."""
+    batch = torch.export.Dim("batch", min=1)
+    first, *state = ({0: batch} for _ in plan.inputs)
+    shapes = (first, tuple(state)) if state else (first,)
+    with torch.no_grad():
+        return torch.export.export(plan.network, tuple(plan.inputs.values()), dynamic_shapes=shapes)

@@ -1,0 +1,199 @@
+"""A trained network made ready to run: normalisation folded, weights narrow, kernels fused.
+
+Source of the folding: Ioffe, Szegedy, "Batch Normalization", arXiv:1502.03167, section 3.1: with its
+statistics fixed, a normalisation is an affine map of each channel, which a convolution can take over.
+"""
+
+import copy
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import Any, cast
+
+import torch
+from timm.layers.norm_act import BatchNormAct2d
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.overrides import TorchFunctionMode
+
+from tsn_tsm_plugin.layers.in_place_batch_norm import InPlaceBatchNorm2d
+from tsn_tsm_plugin.layers.replace import replace_submodule
+from tsn_tsm_plugin.log import get_logger
+from tsn_tsm_plugin.models.deploy.fused_residual import fuse_residual_blocks_
+from tsn_tsm_plugin.models.deploy.reparameterize import reparameterize_
+
+logger = get_logger(__name__)
+
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, InPlaceBatchNorm2d, BatchNormAct2d)
+_SIZE = 224
+_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+def optimize_for_inference(
+    model: nn.Module,
+    *,
+    dtype: torch.dtype | None = None,
+    compile: bool = False,
+    example: Tensor | None = None,
+) -> nn.Module:
+    """Return a copy of a network that computes the same faster, for evaluation only.
+
+    Every BatchNorm that sees nothing but the output of one convolution, which nothing else sees, goes into
+    that convolution; others, such as DenseNet's before its activations, stay. Which ones these are is not
+    guessed from names: the network runs once on tensors without values. Weights keep their memory format,
+    which is channels_last in a TSN or TSM. Branches of a MobileOne are folded as well. In bf16 on a CPU the
+    convolutions of a ResNet take over its ReLUs and additions.
+
+    A given ``dtype`` leaves the classifier and the scores in float32. In units of the standard deviation
+    of the original's scores, those of a ResNet-50 differ by less than 1e-4 in float32; by about 0.002 in
+    TF32, in which GPUs since Ampere compute float32 convolutions by default (emulated on a CPU; neither is
+    nearer to float32 than that); in bf16, which has 8 bits of precision, by about 0.01 to 0.05.
+
+    Example:
+        >>> from tsn_tsm_plugin import create_tsm
+        >>> model = create_tsm(backbone="resnet18", num_classes=8, num_segments=4).eval()
+        >>> fast = optimize_for_inference(model)
+        >>> any(isinstance(module, nn.BatchNorm2d) for module in fast.modules())
+        False
+        >>> video = torch.rand(1, 3, 4, 64, 64)
+        >>> with torch.inference_mode():
+        ...     torch.allclose(fast(video), model(video), atol=1e-4)
+        True
+
+    Args:
+        model: A TSN or TSM, or any network together with ``example``; not modified.
+        dtype: Of the backbone's weights and features: ``torch.bfloat16`` (three times faster on CPUs with
+            AVX512-BF16, and for GPUs), ``torch.float16`` (for GPUs), or ``None`` to leave it. Weights are
+            cast, because autocast, with the same scores, casts them anew for every batch.
+        compile: Use ``torch.compile``, which needs a C++ compiler and takes minutes; where it does not work,
+            a warning says so and the network is returned without it. On a CPU it gained a ResNet-50 nothing.
+        example: An input, only its shape counts; (1, 3, num_segments, 224, 224) by default.
+
+    Returns:
+        A module of the same class and interface in eval mode, or ``torch.compile``'s wrapper of it.
+
+    Raises:
+        ValueError: If ``dtype`` is another one, or the model is of a kind whose input is unknown and
+            ``example`` is missing.
+    """
+    if dtype is not None and dtype not in _DTYPES:
+        raise ValueError(f"dtype must be None or one of {', '.join(map(str, _DTYPES))}, got {dtype}.")
+    shape = _example_shape(model) if example is None else tuple(example.shape)
+    optimized = copy.deepcopy(model).eval().requires_grad_(False)
+    reparameterize_(optimized)
+    for convolution, normalisation in _foldable_pairs(optimized, shape).items():
+        _fold_(optimized, convolution, normalisation)
+    if dtype is not None:
+        _narrow_(getattr(optimized, "backbone", optimized), dtype)
+    fuse_residual_blocks_(optimized)
+    return _compiled(optimized, shape) if compile else optimized
+
+
+def _example_shape(model: nn.Module) -> tuple[int, ...]:
+    num_segments = getattr(model, "num_segments", None)
+    if not isinstance(num_segments, int):
+        raise ValueError(
+            f"example must be given for a {type(model).__name__}, which does not tell num_segments: an input "
+            "of the shape that it takes."
+        )
+    return (1, 3, num_segments, _SIZE, _SIZE)
+
+
+class _Flow(TorchFunctionMode):
+    """Count the calls that see the values of each tensor.
+
+    Attributes:
+        num_readers: Calls that had the tensor among their arguments, by its ``id``.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.num_readers: dict[int, int] = {}
+        self._alive: list[Tensor] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Make a call, and count its arguments unless it only asks for their form, as ``x.shape`` does."""
+        out = func(*args, **(kwargs or {}))
+        if out is None or any(True for _ in _tensors([out])):
+            for value in _tensors([*args, *(kwargs or {}).values()]):
+                self.num_readers[id(value)] = self.num_readers.get(id(value), 0) + 1
+                # The id of a tensor that is gone may be given to another.
+                self._alive.append(value)
+        return out
+
+
+def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from _tensors(value)
+
+
+def _foldable_pairs(model: nn.Module, shape: tuple[int, ...]) -> dict[str, str]:
+    """Return the name of the BatchNorm that can be folded into each convolution."""
+    probe = copy.deepcopy(model).to("meta")
+    made: list[tuple[str, Tensor]] = []
+    read: list[tuple[str, Tensor]] = []
+    for name, module in probe.named_modules():
+        # Subclasses may do more, such as standardising their weight.
+        if type(module) in _CONVOLUTIONS:
+            module.register_forward_hook(lambda _, __, out, name=name: made.append((name, out)))
+        elif type(module) in _NORMALISATIONS and module.running_mean is not None:
+            module.register_forward_pre_hook(lambda _, inputs, name=name: read.append((name, inputs[0])))
+    with torch.no_grad(), _Flow() as flow:
+        probe(torch.empty(shape, device="meta", dtype=_dtype_of(model)))
+    makers = {id(out): name for name, out in made}
+    num_calls = Counter(name for name, _ in made + read)
+    pairs = {
+        makers[id(seen)]: name
+        for name, seen in read
+        if flow.num_readers[id(seen)] == 1 and id(seen) in makers
+    }
+    return {a: b for a, b in pairs.items() if num_calls[a] == num_calls[b] == 1}
+
+
+def _dtype_of(model: nn.Module) -> torch.dtype:
+    return next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+
+
+def _fold_(model: nn.Module, convolution: str, normalisation: str) -> None:
+    norm = cast(nn.BatchNorm2d, model.get_submodule(normalisation))
+    fused = fuse_conv_bn_eval(cast(nn.Conv2d, model.get_submodule(convolution)), norm)
+    # timm's applies the activation too, and that stays.
+    rest = nn.Sequential(norm.drop, norm.act) if isinstance(norm, BatchNormAct2d) else nn.Identity()
+    replace_submodule(model, convolution, fused)
+    replace_submodule(model, normalisation, rest)
+
+
+def _cast_inputs(dtype: torch.dtype, module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(x.to(dtype) if isinstance(x, Tensor) and x.is_floating_point() else x for x in inputs)
+
+
+def _cast_output(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+    return output.float()
+
+
+def _narrow_(network: nn.Module, dtype: torch.dtype) -> None:
+    network.to(dtype)
+    network.register_forward_pre_hook(partial(_cast_inputs, dtype))
+    network.register_forward_hook(_cast_output)
+
+
+def _compiled(model: nn.Module, shape: tuple[int, ...]) -> nn.Module:
+    parameter = next(model.parameters())
+    # Freezing makes the weights constants, which the CPU's kernels then keep in their own layout.
+    options: dict[str, Any] | None = {"freezing": True} if parameter.device.type == "cpu" else None
+    try:
+        compiled = torch.compile(model, options=options)
+        with torch.no_grad():
+            compiled(torch.zeros(shape, device=parameter.device))
+    except Exception as error:  # Compilers fail with errors of many kinds.
+        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
+        logger.warning(
+            f"torch.compile does not work here ({type(error).__name__}: {reason}). The network is returned "
+            "without it; compile=False keeps this warning away."
+        )
+        return model
+    return cast(nn.Module, compiled)

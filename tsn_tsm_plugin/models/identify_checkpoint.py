@@ -1,0 +1,118 @@
+"""Find out which network a checkpoint belongs to, and build it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tsn_tsm_plugin.checkpoints.metadata import Fact, find_facts
+from tsn_tsm_plugin.checkpoints.read_checkpoint import Checkpoint
+from tsn_tsm_plugin.checkpoints.source_format import IMAGENET, without_wrappers
+from tsn_tsm_plugin.checkpoints.translate_keys import translate_checkpoint
+from tsn_tsm_plugin.errors import CheckpointError
+from tsn_tsm_plugin.models.backbones.create import create_backbone
+from tsn_tsm_plugin.models.deploy.reparameterize import is_reparameterized, reparameterize_
+from tsn_tsm_plugin.models.recognizer import TSM, TSN, create_tsm, create_tsn
+from tsn_tsm_plugin.registry import BACKBONES
+
+# Where neither names nor configuration nor file name tell.
+_ASSUMED = {"num_segments": 8, "shift_div": 8, "non_local": "embedded_gaussian"}
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a checkpoint belongs to.
+
+    Attributes:
+        format: Where it comes from, e.g. ``"MMAction2 1.x"``.
+        facts: What is known of the network, ``backbone`` included, see
+            :func:`~tsn_tsm_plugin.checkpoints.metadata.find_facts`.
+        assumed: What had to be assumed, because nothing tells.
+    """
+
+    format: str
+    facts: dict[str, Fact]
+    assumed: dict[str, Any] = field(default_factory=dict)
+
+    def value(self, name: str, default: Any = None) -> Any:
+        """Return a fact, or what is assumed in its place."""
+        return self.facts[name].value if name in self.facts else self.assumed.get(name, default)
+
+
+def identify(checkpoint: Checkpoint) -> Identity:
+    """Find out which TSN or TSM a checkpoint belongs to.
+
+    Raises:
+        CheckpointError: If it is no checkpoint of a TSN or TSM with a registered backbone.
+    """
+    translation = translate_checkpoint(checkpoint)
+    source = checkpoint.path or "The given state dict"
+    if translation.format == IMAGENET:
+        raise CheckpointError(
+            f"{source} is no checkpoint of a TSN or TSM: its names are those of an image classifier or of "
+            f"another network ({', '.join(list(translation.tensors)[:3])}, ...). ImageNet weights go into a "
+            "backbone: create_tsn(weights=...)."
+        )
+    facts = find_facts(checkpoint, translation.tensors, translation.format)
+    if "backbone" not in facts:
+        facts["backbone"] = Fact(_find_backbone(translation.tensors, source), "names")
+    needed = ["num_segments"] if facts["method"].value == "tsn" else ["num_segments", "shift_div"]
+    if "non_local_places" in facts:
+        needed.append("non_local")
+    assumed = {name: _ASSUMED[name] for name in needed if name not in facts}
+    return Identity(str(translation), facts, assumed)
+
+
+def _find_backbone(tensors: Mapping[str, Tensor], source: str) -> str:
+    wanted = _bare_shapes({n: t for n, t in tensors.items() if n.startswith("backbone.")})
+    for name in BACKBONES.names():
+        # Without memory or time for the weights; a third party's may not allow that, and knows its own files.
+        if not BACKBONES.get(name).__module__.startswith("tsn_tsm_plugin."):
+            continue
+        with torch.device("meta"):
+            backbone = create_backbone(name)
+            if is_reparameterized(tensors):
+                reparameterize_(backbone)
+        if _bare_shapes({f"backbone.{n}": t for n, t in backbone.state_dict().items()}) == wanted:
+            return name
+    raise CheckpointError(
+        f"{source} belongs to no registered backbone ({', '.join(BACKBONES.names())}): build its model and "
+        "load it with load_weights()."
+    )
+
+
+def _bare_shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {
+        without_wrappers(name): tensor.shape
+        for name, tensor in tensors.items()
+        if ".non_local." not in name and not name.endswith("num_batches_tracked")
+    }
+
+
+def create_identified(identity: Identity) -> TSN | TSM:
+    """Build the model that a checkpoint belongs to, with random weights."""
+    common = {
+        "backbone": identity.value("backbone"),
+        "num_classes": identity.value("num_classes"),
+        "num_segments": identity.value("num_segments"),
+    }
+    if identity.value("method") == "tsn":
+        return create_tsn(**common)
+    non_local = None
+    if identity.value("non_local_places"):
+        non_local = {
+            "kind": identity.value("non_local"),
+            "places": tuple(identity.value("non_local_places")),
+            "sub_sample": identity.value("non_local_sub_sample", True),
+            "use_scale": identity.value("non_local_use_scale", False),
+        }
+    return create_tsm(
+        **common,
+        shift_div=identity.value("shift_div"),
+        shift_place=identity.value("shift_place", "blockres"),
+        temporal_pool=identity.value("temporal_pool", False),
+        causal=identity.value("causal", False),
+        non_local=non_local,
+    )

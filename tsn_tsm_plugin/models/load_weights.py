@@ -1,0 +1,165 @@
+"""Load checkpoints of this library, of MMAction2 and mit-han-lab, and ImageNet weights, all or nothing."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from tsn_tsm_plugin.checkpoints.explain_mismatch import COMPARED_FACTS, explain_conflict, explain_mismatch
+from tsn_tsm_plugin.checkpoints.metadata import Fact, find_facts
+from tsn_tsm_plugin.checkpoints.read_checkpoint import Checkpoint, read_checkpoint, split_checkpoint
+from tsn_tsm_plugin.checkpoints.source_format import IMAGENET
+from tsn_tsm_plugin.checkpoints.translate_keys import Translation, fit_names, is_head, translate_checkpoint
+from tsn_tsm_plugin.errors import CheckpointError
+from tsn_tsm_plugin.log import get_logger
+from tsn_tsm_plugin.models.deploy.reparameterize import is_reparameterized, reparameterize_
+
+logger = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What :func:`load_weights` did.
+
+    Attributes:
+        format: Where the file comes from, e.g. ``"MMAction2 1.x"``.
+        num_mapped: Entries of the file that went into the model.
+        missing: Entries of the model that the file has not; they keep their values.
+        unexpected: Entries of the file that were left out.
+        derived: Entries of the file without a place of their own: index tables that the model computes, and
+            biases that were folded into the normalisation behind them.
+        facts: What the file says about its network, see
+            :func:`~tsn_tsm_plugin.checkpoints.metadata.find_facts`.
+        source: The file, or how the state dict was given.
+    """
+
+    format: str
+    num_mapped: int
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    derived: list[str] = field(default_factory=list)
+    facts: dict[str, Fact] = field(default_factory=dict)
+    source: str = ""
+
+    def __str__(self) -> str:
+        left = "".join(
+            f"; {name}: {', '.join(keys)}"
+            for name, keys in (
+                ("not in the file", self.missing),
+                ("left out", self.unexpected),
+                ("derived", self.derived),
+            )
+            if keys
+        )
+        return f"{self.source}: {self.format}, {self.num_mapped} entries loaded{left}"
+
+
+def load_weights(
+    model: nn.Module,
+    path_or_state_dict: str | Path | Mapping[str, Tensor],
+    *,
+    ignore_head: bool = False,
+    ignore_facts: Sequence[str] = (),
+    allow_globals: Sequence[str] = (),
+) -> LoadReport:
+    """Load a checkpoint into a TSN or TSM; the format is found from its names.
+
+    Read are this library's own files, MMAction2 0.x and 1.x, mit-han-lab TSM (each with or without a leading
+    ``module.``) and the ImageNet classifiers of torchvision and timm, whose last layer is left out and
+    reported. The model may also be PyTorchVideo's, from ``create_resnet(bottleneck=tsm_bottleneck,
+    head=create_tsm_head)``. A re-parameterised file re-parameterises the model.
+
+    All names and shapes are compared first, and what the file says about its network: either everything fits,
+    or the model stays as it was.
+
+    Example:
+        >>> from tsn_tsm_plugin import create_tsm, create_tsn
+        >>> trained = create_tsm(backbone="resnet18", num_classes=8)
+        >>> report = load_weights(create_tsm(backbone="resnet18", num_classes=8), trained.state_dict())
+        >>> report.format, report.num_mapped, report.missing, report.unexpected
+        ('tsn_tsm_plugin', 122, [], [])
+
+        What does not fit is refused, with the reason:
+
+        >>> load_weights(create_tsn(backbone="resnet18", num_classes=8), trained.state_dict())
+        Traceback (most recent call last):
+            ...
+        tsn_tsm_plugin.errors.CheckpointError: ... the file shifts 8 sites (...) that the model does not: ...
+
+    Args:
+        model: From ``create_tsn``, ``create_tsm``, ``build_model`` or ``create_resnet``.
+        path_or_state_dict: A file of ``torch.save`` or a ``.safetensors`` file, at any path that iopath can
+            fetch, or the content of one.
+        ignore_head: Leave the classifier out, to fine-tune on other classes.
+        ignore_facts: What may differ from the file's network, of
+            :data:`~tsn_tsm_plugin.checkpoints.explain_mismatch.COMPARED_FACTS`; e.g. ``["num_segments"]`` to
+            fine-tune with more segments, ``["causal"]`` to make an online model of one that looks ahead.
+        allow_globals: See :func:`~tsn_tsm_plugin.checkpoints.read_checkpoint.read_checkpoint`.
+
+    Raises:
+        CheckpointError: If the file cannot be read or does not fit the model, or ``ignore_facts`` names what
+            is not compared; nothing is loaded then.
+    """
+    unknown = [name for name in ignore_facts if name not in COMPARED_FACTS]
+    if unknown:
+        raise CheckpointError(
+            f"What may be ignored of a checkpoint is {', '.join(COMPARED_FACTS)}; got {', '.join(unknown)}."
+        )
+    checkpoint = _checkpoint(path_or_state_dict, allow_globals)
+    translation = translate_checkpoint(checkpoint)
+    facts = find_facts(checkpoint, translation.tensors, translation.format)
+    if ignore_head:
+        translation = translation.without_head()
+    fitted = _with_branches_like(model, translation)
+    target = fitted.state_dict()
+    translation = fit_names(translation, target)
+    has_head = any(is_head(name) for name in translation.tensors)
+    # Without a classifier the classes of the dataset do not matter.
+    ignored = set(ignore_facts) if has_head else {*ignore_facts, "dataset"}
+    optional = [name for name in target if _is_optional(name, translation, has_head=not ignore_head)]
+    reason = explain_mismatch(translation.tensors, target, optional=optional)
+    reason = reason or explain_conflict(facts, model, ignored=ignored)
+    source = checkpoint.path or "the given state dict"
+    if reason:
+        raise CheckpointError(
+            f"{source} ({translation}) does not fit the model: {reason} Nothing was loaded."
+        )
+    if fitted is not model:
+        reparameterize_(model)
+    model.load_state_dict(translation.tensors, strict=False)
+    report = LoadReport(
+        format=str(translation),
+        num_mapped=len(translation.tensors),
+        missing=[name for name in target if name not in translation.tensors],
+        unexpected=translation.unexpected,
+        derived=translation.derived,
+        facts=facts,
+        source=source,
+    )
+    logger.info("%s", report)
+    return report
+
+
+def _checkpoint(
+    path_or_state_dict: str | Path | Mapping[str, Tensor], allow_globals: Sequence[str]
+) -> Checkpoint:
+    if isinstance(path_or_state_dict, Mapping):
+        return split_checkpoint(path_or_state_dict)
+    return read_checkpoint(path_or_state_dict, allow_globals=allow_globals)
+
+
+def _with_branches_like(model: nn.Module, translation: Translation) -> nn.Module:
+    """Return the model, or a re-parameterised copy where only the file is re-parameterised."""
+    if is_reparameterized(translation.tensors) and not is_reparameterized(model.state_dict()):
+        model = copy.deepcopy(model)
+        reparameterize_(model)
+    return model
+
+
+def _is_optional(name: str, translation: Translation, *, has_head: bool) -> bool:
+    """Tell whether a file may lack an entry: old batch counts, and what ImageNet files never have."""
+    if name.endswith("num_batches_tracked") or (is_head(name) and not has_head):
+        return True
+    return translation.format == IMAGENET and (is_head(name) or ".non_local." in name)

@@ -1,0 +1,238 @@
+"""Online TSM: one frame in, scores out, a little state in between.
+
+Axes: B streams, C channels, H rows, W columns, K classes.
+Source: Lin, Gan, Han, "TSM", ICCV 2019, arXiv:1811.08383, section 4.3.
+"""
+
+import copy
+from collections import OrderedDict
+
+import torch
+from torch import Tensor, nn
+
+from tsn_tsm_plugin.layers.replace import replace_submodule
+from tsn_tsm_plugin.layers.temporal_shift import TemporalShift
+from tsn_tsm_plugin.models.heads import TSMHead
+from tsn_tsm_plugin.models.recognizer import TSM
+from tsn_tsm_plugin.models.streaming.smoothing import Hysteresis, MeanOfLastFrames
+from tsn_tsm_plugin.models.streaming.streaming_shift import StreamingShift
+
+
+class StreamingStep(nn.Module):
+    """One step of an online TSM as a function: frame and state in, scores and new state out.
+
+    Holds no state between calls, which is what exporters need; :class:`StreamingTSM` is for everyone else.
+
+    Args:
+        model: A causal TSM. It is copied, and left as it is.
+
+    Attributes:
+        state_names: Names of the state tensors, in the order of ``forward``: the backbone's shifted sites.
+
+    Raises:
+        TypeError: If ``model`` is no TSM.
+        ValueError: If the TSM needs frames that a stream has not seen.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        check_streamable(model)
+        copied = copy.deepcopy(model).eval()
+        self.backbone: nn.Module = copied.get_submodule("backbone")
+        self.head: nn.Module = copied.get_submodule("head")
+        self.state_names: list[str] = []
+        for name, module in list(self.backbone.named_modules()):
+            if isinstance(module, TemporalShift):
+                streaming = StreamingShift(module.net, shift_div=module.shift_div)
+                replace_submodule(self.backbone, name, streaming)
+                self.state_names.append(name)
+
+    def shifts(self) -> list[StreamingShift]:
+        """Return the shifted sites, in the order of :attr:`state_names`."""
+        modules = [self.backbone.get_submodule(name) for name in self.state_names]
+        assert all(isinstance(module, StreamingShift) for module in modules)
+        return modules  # type: ignore[return-value]
+
+    def score(self, frame_BCHW: Tensor) -> Tensor:
+        """Map frames (B, 3, H, W) to scores (B, K), reading and changing the state of the shifts."""
+        features = self.backbone(frame_BCHW.contiguous(memory_format=torch.channels_last))
+        return self.head(features.unsqueeze(2))
+
+    def forward(self, frame_BCHW: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        """Map a normalised frame of each stream and the state to ``(scores (B, K), *new state)``.
+
+        Args:
+            frame_BCHW: RGB, normalised as in training.
+            *state: (B, F, h, w) each, as :meth:`state_shapes` tells; none at all before the first frame,
+                which is the same as zeros.
+        """
+        shifts = self.shifts()
+        if len(state) not in (0, len(shifts)):
+            raise ValueError(f"state must be {len(shifts)} tensors ({self.state_names}), got {len(state)}.")
+        try:
+            for shift, previous in zip(shifts, state, strict=False):
+                shift.previous = previous
+            scores_BK = self.score(frame_BCHW)
+            return (scores_BK, *(shift.previous for shift in shifts))  # type: ignore[arg-type]
+        finally:
+            for shift in shifts:
+                shift.previous = None
+
+    @torch.no_grad()
+    def state_shapes(self, height: int, width: int) -> OrderedDict[str, tuple[int, int, int]]:
+        """Return (F, h, w) of the state of one stream of frames of that size, by name; computes nothing.
+
+        F is one ``shift_div``-th of the channels at the site, h and w are the size of its features.
+        """
+        saved = [shift.previous for shift in self.shifts()]
+        for shift in self.shifts():
+            shift.previous = None
+        weights = {name: value.to("meta") for name, value in self.state_dict().items()}
+        frame = torch.empty(1, 3, height, width, device="meta")
+        try:
+            _, *state = torch.func.functional_call(self, weights, (frame,))
+        finally:
+            for shift, previous in zip(self.shifts(), saved, strict=True):
+                shift.previous = previous
+        shapes = [(tensor.shape[1], tensor.shape[2], tensor.shape[3]) for tensor in state]
+        return OrderedDict(zip(self.state_names, shapes, strict=True))
+
+    def train(self, mode: bool = True) -> "StreamingStep":
+        """Stay in eval mode whatever ``mode`` is: the batch statistics of a single frame mean nothing."""
+        return super().train(False)
+
+
+class StreamingTSM(nn.Module):
+    """A causal TSM on endless streams of frames.
+
+    For every frame it gives the scores of that frame: what ``model`` computes for it before it averages over
+    the frames of a clip. So the mean of the scores of T frames after a reset is what ``model`` gives for the
+    clip of these frames, and ``average_frames=T`` gives the mean over the last T frames at every frame.
+
+    Several streams may run as a batch; a stream's place in the batch is its name. What is kept of the past is
+    one fold of features at each shifted site, see :attr:`state`. It is part of ``state_dict()``, follows
+    ``.to()``, and is empty before the first frame, which fixes batch and frame size until :meth:`reset`.
+
+    ::
+
+        stream = StreamingTSM(create_tsm(backbone="mobilenet_v2", causal=True), average_frames=12)
+        for frame in frames:  # (1, 3, 224, 224), normalised
+            scores = stream(frame)
+
+    Example:
+        >>> import torch
+        >>> from tsn_tsm_plugin import create_tsm
+        >>> model = create_tsm(backbone="mobilenet_v2", num_classes=27, num_segments=4, causal=True).eval()
+        >>> frames = torch.rand(4, 1, 3, 64, 64)  # four frames of one stream
+        >>> stream = StreamingTSM(model)
+        >>> scores = torch.stack([stream(frame) for frame in frames])
+        >>> with torch.no_grad():
+        ...     torch.allclose(scores.mean(0), model(frames.permute(1, 2, 0, 3, 4)), atol=1e-5)
+        True
+        >>> {name: tuple(kept.shape) for name, kept in list(stream.state.items())[:2]}
+        {'features.3.conv.0': (1, 3, 16, 16), 'features.5.conv.0': (1, 4, 8, 8)}
+        >>> stream.reset(torch.tensor([True]))  # the next frame of that stream is a first frame
+
+    Args:
+        model: A causal TSM, from ``create_tsm(causal=True)``. It is copied, and left as it is.
+        average_frames: Return the mean of the scores of this many last frames; 1 returns each frame's own.
+        hold_frames: A new class must be on top of this many frames in a row before :attr:`label` follows.
+
+    Attributes:
+        label: (B,) int64, the class on top of the returned scores, calmed by ``hold_frames``; ``None`` before
+            the first frame.
+
+    Raises:
+        TypeError: If ``model`` is no TSM.
+        ValueError: If the TSM needs frames that a stream has not seen: it is bi-directional, pools frames, or
+            has non-local blocks or a head that sees whole clips.
+    """
+
+    label: Tensor | None
+
+    def __init__(self, model: nn.Module, *, average_frames: int = 1, hold_frames: int = 1) -> None:
+        super().__init__()
+        self.step = StreamingStep(model)
+        self.average = MeanOfLastFrames(average_frames)
+        self.hysteresis = Hysteresis(hold_frames)
+        self.label = None
+
+    @torch.no_grad()
+    def forward(self, frame_BCHW: Tensor) -> Tensor:
+        """Map the next normalised RGB frame of each stream (B, 3, H, W) to scores (B, K).
+
+        Raises:
+            ValueError: If the shape is wrong, or not that of the frames before.
+        """
+        if frame_BCHW.ndim != 4:
+            raise ValueError(
+                f"The input must be one frame of each stream, (B, 3, H, W), got {tuple(frame_BCHW.shape)}."
+            )
+        scores_BK = self.average(self.step.score(frame_BCHW))
+        self.label = self.hysteresis(scores_BK)
+        return scores_BK
+
+    @property
+    def state(self) -> OrderedDict[str, Tensor]:
+        """The features kept for the next frame, (B, F, h, w) by site; empty before the first."""
+        previous = zip(self.step.state_names, (shift.previous for shift in self.step.shifts()), strict=True)
+        return OrderedDict((name, tensor) for name, tensor in previous if tensor is not None)
+
+    def state_shapes(self, height: int, width: int) -> OrderedDict[str, tuple[int, int, int]]:
+        """Return (F, h, w) of the state of one stream of frames of that size, by site."""
+        return self.step.state_shapes(height, width)
+
+    def reset(self, mask_B: Tensor | None = None) -> None:
+        """Start streams anew: their next frame is a first frame.
+
+        Args:
+            mask_B: bool (B,), which streams; ``None`` means all, and lets batch and frame size change.
+        """
+        for shift in self.step.shifts():
+            if mask_B is None:
+                shift.previous = None
+            elif shift.previous is not None:
+                mask = mask_B.to(shift.previous.device).view(-1, 1, 1, 1)
+                shift.previous = shift.previous.masked_fill(mask, 0)
+        self.average.reset(mask_B)
+        self.hysteresis.reset(mask_B)
+        if mask_B is None:
+            self.label = None
+
+
+def check_streamable(model: nn.Module) -> None:
+    """Refuse a model that needs frames that a stream has not seen.
+
+    Raises:
+        TypeError: If ``model`` is no TSM.
+        ValueError: If its shift is bi-directional, or anything else in it looks ahead; the message says why.
+    """
+    if not isinstance(model, TSM):
+        raise TypeError(f"model must be a TSM from create_tsm(causal=True), got {type(model).__name__}.")
+    if model.temporal_pool:
+        raise ValueError(
+            "A stream needs temporal_pool=False: pooling takes the maximum with the next frame, which a "
+            f"stream has not seen, got {model.describe()}."
+        )
+    if not model.causal:
+        raise ValueError(
+            "A stream needs a causal TSM: the bi-directional shift shows a fold of channels of the next "
+            "frame, which a stream has not seen, and its weights do not fit the causal shift, whose channels "
+            "mean something else. Train with create_tsm(causal=True), in a recipe TSM.CAUSAL True; got "
+            f"{model.describe()}."
+        )
+    if not isinstance(model.head, TSMHead):
+        raise ValueError(
+            "A stream needs the head of TSM, which scores each frame on its own: leave MODEL.HEAD empty, got "
+            f"{model.describe()}."
+        )
+    looks_ahead = [
+        name
+        for name, module in model.backbone.named_modules()
+        if hasattr(module, "num_segments") and not isinstance(module, TemporalShift)
+    ]
+    if looks_ahead:
+        raise ValueError(
+            f"A stream needs modules that see one frame at a time, got {looks_ahead}, which see whole clips: "
+            f"create the TSM without them ({model.describe()})."
+        )

@@ -1,0 +1,1 @@
+"""Activation of the plugin in PyTorchVideo's builders, and its ledger."""

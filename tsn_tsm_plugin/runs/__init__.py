@@ -1,0 +1,1 @@
+"""Run folders: what a run writes, and tables, plots and reports of it."""

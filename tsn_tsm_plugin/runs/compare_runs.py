@@ -1,0 +1,104 @@
+"""Runs side by side: what came out, and which keys of their recipes differ."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from tabulate import tabulate
+
+from tsn_tsm_plugin.config.load import flatten
+from tsn_tsm_plugin.errors import RunFolderError
+from tsn_tsm_plugin.runs.metrics_log import read_metrics
+from tsn_tsm_plugin.runs.progress import clock
+from tsn_tsm_plugin.runs.results import METRICS
+
+# Where a run lies says nothing about it.
+_IGNORED = ("OUTPUT_DIR",)
+
+
+def compare_runs(folders: Sequence[Path]) -> str:
+    """Return a table with a column for each run: results first, then the keys that differ.
+
+    Args:
+        folders: Run folders; one without ``results.json`` shows its last validation, marked with ``*``.
+
+    Raises:
+        RunFolderError: If a folder is not that of a run, or a file in it is damaged.
+    """
+    runs = [_read_run(folder) for folder in folders]
+    configs = [run.pop("config") for run in runs]
+    names = list(dict.fromkeys(name for run in runs for name in run))
+    rows = [[name, *(run.get(name, "") for run in runs)] for name in names]
+    keys = sorted({key for config in configs for key in config if key not in _IGNORED})
+    differing = [key for key in keys if len({repr(config.get(key)) for config in configs}) > 1]
+    rows += [[key, *(str(config.get(key, "")) for config in configs)] for key in differing]
+    return tabulate(rows, headers=["", *(str(folder) for folder in folders)], disable_numparse=True)
+
+
+def _read_run(folder: Path) -> dict[str, Any]:
+    config = folder / "config.yaml"
+    if not config.is_file():
+        raise RunFolderError(f"{folder} is not a run folder: it has no config.yaml.")
+    try:
+        settings = yaml.safe_load(config.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise _damaged(config, error) from error
+    if not isinstance(settings, dict) or not settings:
+        raise _damaged(config, "it holds no keys")
+    row: dict[str, Any] = {"config": flatten(settings)}
+    records = _read_records(folder / "metrics.jsonl")
+    row |= _measured(folder / "results.json", records)
+    steps = [record["step"] for record in records if "step" in record]
+    if steps:
+        row["steps"] = str(steps[-1])
+    seconds = sum(record.get("epoch/seconds", 0.0) for record in records)
+    if seconds:
+        row["training"] = clock(seconds)
+    return row
+
+
+def _read_records(path: Path) -> list[dict[str, float]]:
+    """Return the numbers of each record; the run may have been cut off, or still be writing."""
+    try:
+        records: list[Any] = read_metrics(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise _damaged(path, error) from error
+    return [_numbers(record) for record in records if isinstance(record, dict)]
+
+
+def _measured(results_file: Path, records: list[dict[str, float]]) -> dict[str, str]:
+    if results_file.is_file():
+        try:
+            results = json.loads(results_file.read_text(encoding="utf-8"))
+            videos, views = str(results["num_videos"]), str(results["views_per_video"])
+        except KeyError as error:
+            raise _damaged(results_file, f"it lacks {error}") from error
+        except (OSError, ValueError, TypeError) as error:
+            raise _damaged(results_file, error) from error
+        numbers = _numbers(results)
+        row = {title: _number(numbers[name]) for name, title in METRICS.items() if name in numbers}
+        return {**row, "videos": videos, "views": views}
+    validations = [record for record in records if any(name.startswith("val/") for name in record)]
+    last = validations[-1] if validations else {}
+    return {
+        title: f"{_number(last[f'val/{name}'])}*" for name, title in METRICS.items() if f"val/{name}" in last
+    }
+
+
+def _numbers(record: dict[str, Any]) -> dict[str, float]:
+    """Return what is a number; one that was not finite is written as ``null``, and is an empty cell here."""
+    return {name: value for name, value in record.items() if type(value) in (int, float)}
+
+
+def _damaged(path: Path, why: object) -> RunFolderError:
+    reason = " ".join(str(why).split())
+    return RunFolderError(
+        f"{path} is damaged ({reason}). Leave its run out, or write the file again: results.json by "
+        "tools.evaluate, the others by training."
+    )
+
+
+def _number(value: float) -> str:
+    return f"{value:.2f}" if value >= 10 else f"{value:.4g}"

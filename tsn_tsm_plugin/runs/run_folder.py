@@ -1,0 +1,146 @@
+"""The run folder: everything a person needs to see what happened and to go on.
+
+::
+
+    config.yaml        the resolved config           checkpoints/   step_00000123.pt, best.pt
+    environment.json   versions, machine, git        plots/         curves.png, confusion_matrix.png
+    log.txt            what the terminal showed      tensorboard/   the same numbers as metrics.jsonl
+    metrics.jsonl      one line per LOG_PERIOD       results.json   the final evaluation
+    report.html        all of it on one page         weights.safetensors   the final weights, to be used
+    bad_videos.txt     what could not be read
+"""
+
+import contextlib
+import fcntl
+import importlib.metadata
+import json
+import os
+import platform
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tsn_tsm_plugin.atomic_files import explain, write_atomically
+from tsn_tsm_plugin.errors import RunFolderError
+
+RUN_WEIGHTS = "weights.safetensors"
+_PACKAGES = ("tsn_tsm_plugin", "torch", "torchvision", "pytorchvideo", "fvcore", "timm", "av", "numpy")
+
+
+class RunFolder:
+    """Paths of a run folder.
+
+    Args:
+        path: The folder; made, with its subfolders, if it is missing.
+
+    Raises:
+        RunFolderError: If it cannot be made.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.checkpoints = self.path / "checkpoints"
+        self.plots = self.path / "plots"
+        self.tensorboard = self.path / "tensorboard"
+        self.config = self.path / "config.yaml"
+        self.environment = self.path / "environment.json"
+        self.log = self.path / "log.txt"
+        self.metrics = self.path / "metrics.jsonl"
+        self.results = self.path / "results.json"
+        self.weights = self.path / RUN_WEIGHTS
+        self.report = self.path / "report.html"
+        self.bad_videos = self.path / "bad_videos.txt"
+        for folder in (self.path, self.checkpoints, self.plots):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise RunFolderError(explain(error, folder)) from error
+        if not os.access(self.path, os.W_OK):
+            raise RunFolderError(
+                f"The run folder {self.path} cannot be written: set OUTPUT_DIR to a folder that can."
+            )
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for one training run; however the process ends, the system lets go of it.
+
+        Raises:
+            RunFolderError: If another process trains into this folder.
+        """
+        path = self.path / ".lock"
+        try:
+            file = path.open("a+", encoding="utf-8")
+        except OSError as error:
+            raise RunFolderError(explain(error, path)) from error
+        with file:
+            try:
+                # A record lock belongs to the process: loader workers that outlive it do not keep it.
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                file.seek(0)
+                raise RunFolderError(
+                    f"Another run trains into {self.path} ({file.read().strip() or 'unknown process'}): wait "
+                    "for it, stop it, or set another OUTPUT_DIR."
+                ) from error
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()} since {time.ctime()}\n")
+            file.flush()
+            yield
+
+    def write_json(self, path: Path, content: dict[str, Any]) -> None:
+        """Write a dictionary as indented JSON, atomically."""
+        with write_atomically(path) as file:
+            json.dump(content, file, indent=2)
+            file.write("\n")
+
+    def write_text(self, path: Path, content: str) -> None:
+        """Write text atomically."""
+        with write_atomically(path) as file:
+            file.write(content)
+
+
+def describe_environment(*, world_size: int) -> dict[str, Any]:
+    """Return what a result depends on besides its config: versions, machine, command, state of the code."""
+    devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": sys.argv,
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "git": _git_state(Path(__file__).parent),
+        "machine": {
+            "hostname": socket.gethostname(),
+            "system": platform.platform(),
+            "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "gpus": devices,
+            "cuda": torch.version.cuda or "",
+        },
+        "world_size": world_size,
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _git_state(folder: Path) -> dict[str, Any]:
+    """Return commit and changed files of the checkout around ``folder``; empty where there is none."""
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(folder), *words]
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "changed": git("status", "--porcelain").splitlines()}
+    except (OSError, subprocess.SubprocessError):
+        return {}

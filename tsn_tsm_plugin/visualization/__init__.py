@@ -1,0 +1,1 @@
+"""Pictures of clips and scores: drawing, overlays, contact sheets and videos."""

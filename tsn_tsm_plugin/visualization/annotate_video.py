@@ -1,0 +1,80 @@
+"""A video with what a network says of it, moment by moment.
+
+Axes: N moments, K classes.
+"""
+
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from tsn_tsm_plugin.atomic_files import check_are_no_inputs
+from tsn_tsm_plugin.data.frame_stream import iterate_frames, open_source
+from tsn_tsm_plugin.log import get_logger
+from tsn_tsm_plugin.visualization.drawing import clock
+from tsn_tsm_plugin.visualization.score_overlay import ScoreOverlay, colours_of
+from tsn_tsm_plugin.visualization.video_writer import VideoWriter
+
+logger = get_logger(__name__)
+
+
+class Course(NamedTuple):
+    """Class probabilities over the time of a video.
+
+    Attributes:
+        moments: (N,), rising numbers of frames; fractions lie between two frames.
+        probabilities: (N, K).
+    """
+
+    moments: np.ndarray
+    probabilities: np.ndarray
+
+    def at(self, frames: np.ndarray) -> np.ndarray:
+        """Return (F, K) at F frames: interpolated, and constant outside of the moments."""
+        last = len(self.moments) - 1
+        right = np.searchsorted(self.moments, frames).clip(min(1, last), last)
+        left = np.maximum(right - 1, 0)
+        gap = np.maximum(self.moments[right] - self.moments[left], 1e-9)
+        share = ((frames - self.moments[left]) / gap).clip(0.0, 1.0)[:, None]
+        return (1 - share) * self.probabilities[left] + share * self.probabilities[right]
+
+
+def annotate_video(
+    path: str, course: Course, out: str | Path, *, names: Sequence[str], fps: float, num_frames: int
+) -> Generator[int, None, None]:
+    """Write a copy of a video with the likeliest classes on it and their course below.
+
+    Args:
+        path: The video.
+        course: What the network says of it.
+        out: The file to write.
+        names: Of the classes.
+        fps: Frames per second of the video.
+        num_frames: Frames of the video.
+
+    Yields:
+        The number of each frame that is done. The file appears when the generator ends, and does not when
+        it is closed before.
+
+    Raises:
+        ConfigError: If ``out`` is the video itself.
+    """
+    check_are_no_inputs([out], [path])
+    colours = colours_of(course.probabilities)
+    last = max(num_frames - 1, 1)
+    drawn = np.unique(np.concatenate([[0.0], course.moments.clip(0, last), [last]]))
+    with open_source(f"file:{path}") as container, VideoWriter(out, fps=fps) as writer:
+        overlay = strip = None
+        for frame in iterate_frames(container, lambda text: logger.warning(f"{path}: {text}")):
+            if overlay is None or strip is None:
+                height, width = frame.rgb.shape[:2]
+                overlay = ScoreOverlay(names, width=width, height=height)
+                strip = overlay.timeline(drawn / fps, course.at(drawn), colours, begin=0.0, end=last / fps)
+            now = frame.index / fps
+            shown = overlay.with_playhead(
+                strip, overlay.x_of(now, 0.0, last / fps), label=clock(now, length=last / fps)
+            )
+            probabilities = course.at(np.array([float(frame.index)]))[0]
+            writer.write(overlay.draw(frame.rgb, probabilities, colours, shown))
+            yield frame.index
