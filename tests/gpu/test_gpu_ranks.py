@@ -58,13 +58,15 @@ def test_two_ranks_with_synchronised_batch_norm_end_with_the_weights_of_one_proc
 
 
 @on_a_gpu
-@pytest.mark.usefixtures("two_gpus")
-def test_two_ranks_that_stopped_go_on_to_the_same_bits(tmp_path, data, device):
+@pytest.mark.parametrize("world_size", [2, 4])
+def test_ranks_that_stopped_go_on_to_the_same_bits(tmp_path, data, device, world_size):
+    if device.type == "cuda" and torch.cuda.device_count() < world_size:
+        pytest.skip(f"{world_size} NCCL ranks need {world_size} GPUs, got {torch.cuda.device_count()}")
     options = {"DDP__GRADIENT_COMPRESSION": "bf16", "DDP__STATIC_GRAPH": True, "DETERMINISTIC": True}
     whole, parts = (tiny_cfg(tmp_path, data=data, out=out, **options) for out in ("whole", "parts"))
-    ranks_train(2, whole)
-    ranks_train(2, parts, steps=1)
-    ranks_train(2, parts)
+    ranks_train(world_size, whole)
+    ranks_train(world_size, parts, steps=1)
+    ranks_train(world_size, parts)
     mine, theirs = (final_state(tmp_path / out) for out in ("parts", "whole"))
 
     assert "Going on from" in (tmp_path / "parts" / "log.txt").read_text()

@@ -94,6 +94,46 @@ def test_two_ranks_stop_together_and_go_on_to_the_same_bits(tmp_path, data, comp
     assert "Going on from" in (tmp_path / "parts" / "log.txt").read_text()
 
 
+MANY_RANKS = {
+    "plain": {},
+    "bf16 gradients": {"DDP__GRADIENT_COMPRESSION": "bf16"},
+    "static graph": {"DDP__STATIC_GRAPH": True},
+    "accumulation": {"TRAIN__MAX_CLIPS_PER_FORWARD": 1},
+    "synchronised batch norm": {"BN__NORM_TYPE": "sync_batchnorm"},
+}
+
+
+@pytest.fixture(scope="module")
+def many_videos(tmp_path_factory):
+    return write_dataset(tmp_path_factory.mktemp("many"), num_train=48, num_val=3)
+
+
+@pytest.mark.parametrize("options", MANY_RANKS.values(), ids=MANY_RANKS.keys())
+@pytest.mark.parametrize(
+    "world_size", [3, pytest.param(4, marks=pytest.mark.slow), pytest.param(8, marks=pytest.mark.slow)]
+)
+def test_many_ranks_stop_together_and_go_on_to_the_same_bits(tmp_path, many_videos, world_size, options):
+    """Beyond two ranks the order of additions counts, and with it the buckets of the first step."""
+    options = options | {
+        "TRAIN__BATCH_SIZE": 2 * world_size,
+        "SOLVER__MAX_EPOCH": 1,
+        "TRAIN__EVAL_PERIOD": 0,
+    }
+    whole_cfg, cfg = (tiny_cfg(tmp_path, data=many_videos, out=out, **options) for out in ("whole", "parts"))
+    spawn(world_size, tmp_path, partial(engine.train, whole_cfg))
+    spawn(world_size, tmp_path, partial(stop_when_rank_1_is_asked, cfg))
+    spawn(world_size, tmp_path, partial(engine.train, cfg))
+
+    whole, parts = (final_state(tmp_path / out) for out in ("whole", "parts"))
+    assert whole["step"] == parts["step"] >= 3
+    differing = [
+        name
+        for name, tensor in whole["model_state"].items()
+        if not torch.equal(parts["model_state"][name], tensor)
+    ]
+    assert differing == []
+
+
 def test_the_results_do_not_depend_on_the_number_of_ranks(tmp_path, data):
     engine.train(tiny_cfg(tmp_path, data=data, SOLVER__MAX_EPOCH=1))
     weights = str(list_checkpoints(tmp_path / "run" / "checkpoints")[0])
@@ -122,26 +162,30 @@ def test_what_fails_on_rank_0_fails_everywhere(tmp_path):
     spawn(2, tmp_path, fail_on_main)
 
 
-def test_two_ranks_killed_at_random_end_with_the_same_bits(tmp_path, data):
+@pytest.mark.parametrize(
+    "world_size", [2, pytest.param(4, marks=pytest.mark.slow), pytest.param(8, marks=pytest.mark.slow)]
+)
+def test_ranks_killed_at_random_end_with_the_same_bits(tmp_path, data, world_size):
     options = {
         "SOLVER__MAX_EPOCH": 12,
         "TRAIN__CHECKPOINT_STEPS": 1,
         "TRAIN__EVAL_PERIOD": 0,
         "MIXUP__ENABLE": True,
         "DATA_LOADER__NUM_WORKERS": 1,
+        "TRAIN__BATCH_SIZE": max(4, world_size),
     }
     whole, killed = (tiny_cfg(tmp_path, data=data, out=out, **options) for out in ("whole", "killed"))
-    spawn(2, tmp_path, partial(engine.train, whole))
+    spawn(world_size, tmp_path, partial(engine.train, whole))
 
     moments, num_killed = random.Random(0), 0
     for _ in range(5):
-        ranks = start(2, tmp_path, partial(engine.train, killed))
-        ranks.processes[0].join(timeout=moments.uniform(0.2, 1.0))
+        ranks = start(world_size, tmp_path, partial(engine.train, killed))
+        ranks.processes[0].join(timeout=moments.uniform(0.2, 1.0) * world_size / 2)
         num_killed += ranks.processes[0].is_alive()
         for process in ranks.processes:
             process.kill()
             process.join()
-    spawn(2, tmp_path, partial(engine.train, killed))
+    spawn(world_size, tmp_path, partial(engine.train, killed))
 
     assert num_killed >= 2
     mine, theirs = (final_state(tmp_path / out) for out in ("killed", "whole"))

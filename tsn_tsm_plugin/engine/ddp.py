@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
 from torch.nn.parallel import DistributedDataParallel
 
@@ -31,6 +31,10 @@ def data_parallel(
     gradient_as_bucket_view: bool = True,
 ) -> DistributedDataParallel:
     """Wrap a network whose ranks are in a process group; every rank calls it.
+
+    The buckets are laid out here, in the reverse order of the parameters, and stay as they are. PyTorch would
+    lay them out anew after the first step. With more than two ranks the layout decides the order in which
+    gradients are added, so a resumed run would round its first step otherwise than the run that went on.
 
     Batch norm normalises with the clips of its own rank. Running statistics are not exchanged at every step:
     those of rank 0 are saved, and the others get them before they test.
@@ -57,7 +61,34 @@ def data_parallel(
     if gradient_compression == "bf16":
         _check_adds_bf16(device)
         wrapped.register_comm_hook(None, bf16_compress_hook)
+    # With a static graph PyTorch looks at the second backward pass, otherwise at the first.
+    _lay_out_buckets(wrapped, device, num_steps=3 if static_graph else 2)
     return wrapped
+
+
+class _TouchesParameters(nn.Module):
+    """Stands in for a network: gradients of zero arrive from its last parameter to its first."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self._parameters_in_order = [p for p in network.parameters() if p.requires_grad]
+
+    def forward(self, zero: Tensor) -> Tensor:
+        total = zero
+        for parameter in self._parameters_in_order:
+            total = total + parameter.sum().to(zero.dtype) * zero
+        return total
+
+
+def _lay_out_buckets(wrapped: DistributedDataParallel, device: torch.device, *, num_steps: int) -> None:
+    """Let PyTorch build its final buckets by steps that change nothing; the last one finds them built."""
+    network = wrapped.module
+    for _ in range(num_steps):
+        wrapped.module = _TouchesParameters(network)
+        wrapped(torch.zeros((), device=device)).backward()
+        wrapped.zero_grad(set_to_none=True)
+    wrapped.module = network
+    network.zero_grad(set_to_none=True)
 
 
 def _check_adds_bf16(device: torch.device) -> None:
