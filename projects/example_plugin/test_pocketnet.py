@@ -89,7 +89,7 @@ def test_the_sampler_reaches_spawned_workers():
 def cfg():
     cfg = get_cfg()
     cfg.MODEL.update(BACKBONE="pocketnet", HEAD="pocket_attention", NUM_CLASSES=2, DROPOUT_RATE=0.0)
-    cfg.TSN.SAMPLING = "pocket_steady"
+    cfg.DATA.SAMPLER = "pocket_steady"
     return cfg
 
 

@@ -117,7 +117,8 @@ def test_a_tsm_config_of_0x_becomes_a_recipe_that_says_the_same(tmp_path):
     assert cfg.DATA.RANDOM_FLIP and cfg.DATA.FLIP_LABEL_PAIRS == ((2, 4), (30, 41))
     assert (cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS, cfg.DATA.TEST_CROP_SIZE) == (2, 3, 256)
     assert (cfg.TRAIN.BATCH_SIZE, cfg.SOLVER.BASE_LR, cfg.SOLVER.WEIGHT_DECAY) == (48, 0.0075, 5e-4)
-    assert (cfg.SOLVER.PARAM_GROUPS, cfg.SOLVER.FC_LR5, cfg.SOLVER.CLIP_GRAD_L2NORM) == ("tsm", True, 20.0)
+    assert (cfg.SOLVER.PARAM_GROUPS, cfg.SOLVER.CLASSIFIER_LR_MULT) == ("tsm", 5.0)
+    assert cfg.SOLVER.CLIP_GRAD_L2NORM == 20.0
     assert (cfg.SOLVER.STEPS, cfg.SOLVER.LRS, cfg.SOLVER.MAX_EPOCH) == ((0, 20, 40), (1.0, 0.1, 0.01), 50)
     assert cfg.TRAIN.EVAL_PERIOD == 2
 
@@ -129,7 +130,7 @@ def test_a_tsn_config_of_1x_becomes_a_recipe_that_says_the_same(tmp_path):
         "IMAGENET1K_V2",
         0.01,
     )
-    assert (cfg.TSN.SAMPLING, cfg.TSN.TEST_SAMPLING, cfg.DATA.NUM_FRAMES) == ("dense", "uniform", 5)
+    assert (cfg.DATA.SAMPLER, cfg.DATA.TEST_SAMPLER, cfg.DATA.NUM_FRAMES) == ("dense", "uniform", 5)
     assert (cfg.TEST.NUM_FRAMES, cfg.TEST.NUM_SPATIAL_CROPS) == (25, 10)
     assert (cfg.AUG.CROP, cfg.DATA.RANDOM_FLIP) == ("random_resized", False)
     assert (cfg.MIXUP.ENABLE, cfg.MIXUP.ALPHA, cfg.MIXUP.CUTMIX_ALPHA) == (True, 0.2, 0.0)

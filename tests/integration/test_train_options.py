@@ -97,7 +97,7 @@ def test_precise_statistics_are_those_of_the_epoch_under_the_last_weights(tmp_pa
 
 def test_a_loss_that_is_not_a_number_stops_the_run_and_names_the_videos(tmp_path, data):
     cfg = tiny_cfg(
-        tmp_path, data=data, SOLVER__MAX_EPOCH=3, SOLVER__CLIP_GRAD_L2NORM=0, TRAIN__MAX_BAD_STEPS=1
+        tmp_path, data=data, SOLVER__MAX_EPOCH=3, SOLVER__CLIP_GRAD_L2NORM=0, TRAIN__MAX_NONFINITE_STEPS=1
     )
     engine.train(tiny_cfg(tmp_path, data=data, SOLVER__MAX_EPOCH=1))
     good = final_state(tmp_path)["step"]
@@ -123,7 +123,7 @@ def test_gradients_that_are_never_finite_stop_the_run_even_if_epochs_are_short(
         return features
 
     monkeypatch.setattr(TinyBackbone, "forward", with_bad_gradient)
-    overrides = {"SOLVER__MAX_EPOCH": 20, "TRAIN__MAX_BAD_STEPS": 4, "TRAIN__EVAL_PERIOD": 0}
+    overrides = {"SOLVER__MAX_EPOCH": 20, "TRAIN__MAX_NONFINITE_STEPS": 4, "TRAIN__EVAL_PERIOD": 0}
     # fp16 starts with a factor of 65536; only below 1 is it not the factor's fault.
     step = 5 if precision == "off" else 16 + 5
 
@@ -262,10 +262,12 @@ def test_an_online_network_may_start_from_one_that_looks_ahead_if_the_recipe_say
     weights = str(tmp_path / "run" / "checkpoints" / "best.pt")
     overrides = {"TSM__CAUSAL": True, "TRAIN__CHECKPOINT_FILE_PATH": weights, "SOLVER__MAX_EPOCH": 1}
 
-    with pytest.raises(CheckpointError, match=r"causal=False .*TRAIN\.CHECKPOINT_IGNORE_FACTS \['causal'\]"):
+    with pytest.raises(
+        CheckpointError, match=r"causal=False .*TRAIN\.CHECKPOINT_ALLOW_MISMATCH \['causal'\]"
+    ):
         engine.train(tiny_cfg(tmp_path, data=data, out="tuned", **overrides))
 
-    overrides["TRAIN__CHECKPOINT_IGNORE_FACTS"] = "[causal]"
+    overrides["TRAIN__CHECKPOINT_ALLOW_MISMATCH"] = "[causal]"
     engine.train(tiny_cfg(tmp_path, data=data, out="tuned", **overrides))
     assert "Weights to start from" in (tmp_path / "tuned" / "log.txt").read_text()
 

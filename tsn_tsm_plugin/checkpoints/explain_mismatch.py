@@ -153,7 +153,7 @@ def explain_conflict(facts: Mapping[str, Fact], model: nn.Module, *, ignored: Co
         return (
             f"the file is for {name}={fact.value} (says its {fact.origin}), the model for {name}={in_model}. "
             f"Build the model with {name}={fact.value}, or let it differ with ignore_facts=[{name!r}], in a "
-            f"recipe TRAIN.CHECKPOINT_IGNORE_FACTS [{name!r}]."
+            f"recipe TRAIN.CHECKPOINT_ALLOW_MISMATCH [{name!r}]."
         )
     return ""
 

@@ -95,7 +95,7 @@ def find_facts(
     facts: dict[str, Fact] = {}
     file_name = Path(checkpoint.path).name.lower()
     config = _config_text(checkpoint.metadata)
-    data_lines = re.findall(r"\b(?:PATH_TO_DATA_DIR|TRAIN_LIST|VAL_LIST|PREPARE): (.*)", config)
+    data_lines = re.findall(r"\b(?:PATH_TO_DATA_DIR|TRAIN_LIST|VAL_LIST|CREATE_IF_MISSING): (.*)", config)
     for fact_name, fact in (
         *_facts_of_metadata(checkpoint.metadata),
         *_facts_of_names(own_tensors, source_format),

@@ -1,34 +1,36 @@
-"""Builds a frozen config from the schema, a recipe with its bases, and overrides from the command line."""
+"""load_cfg: a frozen config from the schema, a recipe with its bases, and overrides of the command line."""
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
 
 from tsn_tsm_plugin.config.check import faults_of
-from tsn_tsm_plugin.config.defaults import get_cfg
-from tsn_tsm_plugin.config.node import CfgNode
-from tsn_tsm_plugin.config.source import Setting, read_settings
+from tsn_tsm_plugin.config.defaults import FORMER_KEYS, KEYS, get_cfg, node_of
+from tsn_tsm_plugin.config.node import CfgNode, OptionsNode
+from tsn_tsm_plugin.config.source import Setting, SettingsReader
 from tsn_tsm_plugin.config.values import WrongTypeError, coerce
+from tsn_tsm_plugin.config.yaml_text import compose, construct
 from tsn_tsm_plugin.errors import ConfigError
+from tsn_tsm_plugin.log import get_logger
+
+logger = get_logger(__name__)
 
 _COMMAND_LINE = "command line"
+_OPTIONS = frozenset(key.name for key in KEYS.values() if key.is_options)
 
 
-def load_cfg(path: str | Path, opts: Sequence[str] = ()) -> CfgNode:
+def load_cfg(path: str | Path, opts: Sequence[str] = (), *, text: str | None = None) -> CfgNode:
     """Return the frozen config of a recipe.
 
     Example:
-        >>> from tempfile import TemporaryDirectory
-        >>> folder = TemporaryDirectory()
-        >>> recipe = Path(folder.name, "mine_r18_8f.yaml")
-        >>> _ = recipe.write_text("MODEL: {ARCH: tsm, BACKBONE: resnet18, NUM_CLASSES: 8}")
-        >>> cfg = load_cfg(recipe, ["SOLVER.BASE_LR", "0.005", "TSM.CAUSAL=True"])
+        >>> recipe = "MODEL: {ARCH: tsm, BACKBONE: resnet18, NUM_CLASSES: 8}"
+        >>> cfg = load_cfg("mine_r18_8f.yaml", ["SOLVER.BASE_LR", "0.005", "TSM.CAUSAL=True"], text=recipe)
         >>> cfg.MODEL.BACKBONE, cfg.SOLVER.BASE_LR, cfg.TSM.CAUSAL, cfg.OUTPUT_DIR
         ('resnet18', 0.005, True, 'runs/tsm/mine_r18_8f')
-        >>> load_cfg(recipe, ["SOLVER.BASE_LRR", "0.005"])
+        >>> load_cfg("mine_r18_8f.yaml", ["SOLVER.BASE_LRR", "0.005"], text=recipe)
         Traceback (most recent call last):
             ...
         tsn_tsm_plugin.errors.ConfigError: ... SOLVER.BASE_LRR is not a key; did you mean SOLVER.BASE_LR?
@@ -36,6 +38,7 @@ def load_cfg(path: str | Path, opts: Sequence[str] = ()) -> CfgNode:
     Args:
         path: YAML file. It and its ``_BASE_`` files are merged into the schema, the file itself last.
         opts: Overrides, ``["KEY", "VALUE", ...]`` or ``["KEY=VALUE", ...]`` or both mixed; values are text.
+        text: The recipe itself, where it is at hand; ``path`` is then where it would lie.
 
     Returns:
         The config. An empty ``OUTPUT_DIR`` has become ``runs/<method>/<name of the recipe>``.
@@ -43,9 +46,43 @@ def load_cfg(path: str | Path, opts: Sequence[str] = ()) -> CfgNode:
     Raises:
         ConfigError: Naming every wrong key, type and rule at once, with file and line, and the nearest key.
     """
+    reader = SettingsReader(_OPTIONS)
+    if text is None:
+        reader.read_file(str(path))
+    else:
+        reader.read_text(text, str(path))
+    return _resolve(str(path), reader, opts)
+
+
+def load_carried_cfg(text: str, name: str, opts: Sequence[str] = ()) -> CfgNode:
+    """Return the frozen config that a checkpoint or a run folder carries.
+
+    It is whole, so it has no bases; keys that only another version knows are left out, with a warning.
+
+    Args:
+        text: What ``cfg.dump()`` has written.
+        name: Where it comes from, for messages.
+        opts: Overrides, as of ``load_cfg``.
+
+    Raises:
+        ConfigError: As ``load_cfg``.
+    """
+    reader = SettingsReader(_OPTIONS)
+    reader.read_whole(text, name)
+    known = {*KEYS, *FORMER_KEYS, *(key.rpartition(".")[0] for key in KEYS)}
+    unknown = [setting.key for setting in reader.settings if setting.key not in known]
+    if unknown:
+        logger.warning(f"{name} has keys that this version does not know: {', '.join(unknown)}.")
+    reader.settings = [setting for setting in reader.settings if setting.key in known]
+    return _resolve(name, reader, opts)
+
+
+def _resolve(path: str, reader: SettingsReader, opts: Sequence[str]) -> CfgNode:
     cfg = get_cfg()
-    settings = [*read_settings(str(path)), *_parse_overrides(opts)]
-    faults = [fault for setting in settings if (fault := _apply(cfg, setting))]
+    overrides, faults = _parse_overrides(opts)
+    settings = [*reader.settings, *overrides]
+    faults = [*reader.faults, *faults, *_faults_of_names(settings)]
+    faults += [fault for setting in settings if (fault := _apply(cfg, setting))]
     _apply_protocol(cfg)
     last = {setting.key: setting.place for setting in settings}
     faults += [f"{last.get(key, 'default')}: {key} {message}" for key, message in faults_of(cfg)]
@@ -58,52 +95,75 @@ def load_cfg(path: str | Path, opts: Sequence[str] = ()) -> CfgNode:
     return cfg
 
 
-def keys_of(node: CfgNode, prefix: str = "") -> Iterator[str]:
-    """Yield every dotted key of a config that holds a value."""
-    for name, value in node.items():
-        if isinstance(value, CfgNode):
-            yield from keys_of(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}"
-
-
-def _parse_overrides(opts: Sequence[str]) -> list[Setting]:
+def _parse_overrides(opts: Sequence[str]) -> tuple[list[Setting], list[str]]:
     settings: list[Setting] = []
+    faults: list[str] = []
     words = iter([str(opt) for opt in opts])
     for word in words:
         key, separator, text = word.partition("=")
         if not separator:
-            text = next(words, "")
-            if text == "" and word == str(opts[-1]):
-                raise ConfigError(
+            following = next(words, None)
+            if following is None:
+                faults.append(
                     f"override {word} has no value. Write `{word} VALUE` or `{word}=VALUE`; "
                     f"an empty text is `{word}=`."
                 )
+                continue
+            text = following
         try:
-            value = yaml.safe_load(text)
+            node = compose(text)
+            value = None if node is None else construct(node)
         except yaml.YAMLError:
             value = text
         settings.append(Setting(key, value, None if isinstance(value, list) else text, _COMMAND_LINE))
-    return settings
+    return settings, faults
+
+
+def _faults_of_names(settings: Iterable[Setting]) -> list[str]:
+    """Name each key that is none once, with the key it is called now or the nearest one."""
+    places: dict[str, str] = {}
+    for setting in settings:
+        if setting.key in KEYS or any(setting.key.startswith(f"{name}.") for name in _OPTIONS):
+            continue
+        if setting.value in (None, {}) and any(name.startswith(f"{setting.key}.") for name in KEYS):
+            continue
+        places.setdefault(setting.key, setting.place)
+    return [f"{place}: {_what_is_wrong(key)}" for key, place in places.items()]
+
+
+def _what_is_wrong(key: str) -> str:
+    if key in FORMER_KEYS:
+        new = FORMER_KEYS[key]
+        return f"{key} is called {new.name} now: {new.meaning}"
+    below = [name.removeprefix(f"{key}.").split(".")[0] for name in KEYS if name.startswith(f"{key}.")]
+    if below:
+        return f"{key} holds keys ({', '.join(dict.fromkeys(below))}), it cannot be set to a value"
+    return f"{key} is not a key{_nearest(key)}"
 
 
 def _apply(cfg: CfgNode, setting: Setting) -> str | None:
-    """Write a setting into the config; return the fault where it does not fit."""
-    *parents, name = setting.key.split(".")
-    node: Any = cfg
-    for parent in parents:
-        node = node.get(parent) if isinstance(node, CfgNode) else None
-    if not isinstance(node, CfgNode) or name not in node:
-        return f"{setting.place}: {setting.key} is not a key{_nearest(setting.key, cfg)}"
-    if isinstance(node[name], CfgNode):
-        if setting.value in (None, {}):
-            return None
-        keys = ", ".join(node[name])
-        return f"{setting.place}: {setting.key} holds keys ({keys}), it cannot be set to {setting.value!r}"
+    """Write the value of a key into the config; return the fault where it does not fit."""
+    option_of = next((name for name in _OPTIONS if setting.key.startswith(f"{name}.")), "")
+    if option_of:
+        node, name = node_of(cfg, option_of)
+        return _set_option(node[name], setting, setting.key.removeprefix(f"{option_of}."))
+    if setting.key not in KEYS:
+        return None
+    node, name = node_of(cfg, setting.key)
     try:
         node[name] = coerce(setting.value, setting.text, node[name])
     except WrongTypeError as error:
         return f"{setting.place}: {setting.key} {error}"
+    return None
+
+
+def _set_option(options: CfgNode, setting: Setting, name: str) -> str | None:
+    *parents, leaf = name.split(".")
+    for parent in parents:
+        if not isinstance(options.setdefault(parent, OptionsNode()), CfgNode):
+            return f"{setting.place}: {setting.key} lies below a value, not below options"
+        options = options[parent]
+    options[leaf] = coerce({leaf: setting.value}, None, options)[leaf]
     return None
 
 
@@ -116,20 +176,19 @@ def _apply_protocol(cfg: CfgNode) -> None:
         cfg.DATA.TEST_CROP_SIZE = cfg.DATA.TEST_SHORT_SIDE
 
 
-def _nearest(key: str, cfg: CfgNode) -> str:
-    keys = list(keys_of(cfg))
-    nearest = difflib.get_close_matches(key, keys, n=1, cutoff=0.5)
+def _nearest(key: str) -> str:
+    nearest = difflib.get_close_matches(key, KEYS, n=1, cutoff=0.5)
     leaf = key.rsplit(".", 1)[-1]
-    same_leaf = [candidate for candidate in keys if candidate.rsplit(".", 1)[-1] == leaf]
+    same_leaf = [candidate for candidate in KEYS if candidate.rsplit(".", 1)[-1] == leaf]
     found = same_leaf or nearest
     return f"; did you mean {' or '.join(found)}?" if found else ""
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return the values of a recipe's tree by dotted key."""
+    """Return the values of a recipe's tree by dotted key; a node of options is one value."""
     flat: dict[str, Any] = {}
     for name, value in tree.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and f"{prefix}{name}" not in _OPTIONS:
             flat |= flatten(value, f"{prefix}{name}.")
         else:
             flat[f"{prefix}{name}"] = value

@@ -1,9 +1,13 @@
-"""A ``CfgNode`` that is really frozen once frozen."""
+"""CfgNode, OptionsNode: nodes that are really frozen once frozen."""
 
 import copy
+from collections.abc import Iterator
 from typing import Any
 
+import yaml
 from fvcore.common.config import CfgNode as _FvcoreCfgNode
+
+from tsn_tsm_plugin.config.yaml_text import RecipeDumper
 
 
 class CfgNode(_FvcoreCfgNode):
@@ -29,6 +33,10 @@ class CfgNode(_FvcoreCfgNode):
         clone.__dict__.update(copy.deepcopy(self.__dict__, memo))
         return clone
 
+    def dump(self, **kwargs: Any) -> str:  # type: ignore[override]
+        """Return the config as YAML text; keywords go to ``yaml.dump``."""
+        return yaml.dump(plain(self), Dumper=RecipeDumper, **kwargs)
+
     def freeze(self) -> None:
         """Make this node and every node below it unchangeable."""
         _convert_sequences(self, tuple)
@@ -40,6 +48,26 @@ class CfgNode(_FvcoreCfgNode):
         _convert_sequences(self, list)
 
 
+class OptionsNode(CfgNode):
+    """Keyword arguments of a component: any names, plain values; one value of the config, as a list is."""
+
+
+def keys_of(node: CfgNode, prefix: str = "") -> Iterator[str]:
+    """Yield every dotted key of a config that holds a value; a node of options is one value."""
+    for name, value in node.items():
+        if isinstance(value, CfgNode) and not isinstance(value, OptionsNode):
+            yield from keys_of(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def plain(value: Any) -> Any:
+    """Return dictionaries, lists and values in place of nodes and tuples: what a component is handed."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
 def _convert_sequences(node: CfgNode, kind: type) -> None:
     for key, value in node.items():
         if isinstance(value, CfgNode):
@@ -49,4 +77,6 @@ def _convert_sequences(node: CfgNode, kind: type) -> None:
 
 
 def _convert(value: Any, kind: type) -> Any:
+    if isinstance(value, CfgNode):
+        value.freeze() if kind is tuple else value.defrost()
     return kind(_convert(item, kind) for item in value) if isinstance(value, list | tuple) else value

@@ -1,5 +1,7 @@
-"""Reads a YAML file and its bases as a flat list of settings, each with the place it was written at."""
+"""Setting, SettingsReader: a YAML file and its bases as a flat list of settings with their places."""
 
+import stat
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -7,8 +9,10 @@ from typing import Any
 import yaml
 from iopath.common.file_io import g_pathmgr
 
+from tsn_tsm_plugin.config.yaml_text import MAX_CHARACTERS, compose, construct
 from tsn_tsm_plugin.errors import ConfigError
 
+MAX_FILES = 64
 BASE_KEY = "_BASE_"
 
 
@@ -29,64 +33,162 @@ class Setting:
     place: str
 
 
-def read_settings(path: str) -> list[Setting]:
-    """Return the settings of a file, those of its bases first, so that a later one overrides an earlier one.
+class SettingsReader:
+    """Collects the settings of a recipe, those of its bases first, and everything that is wrong with it.
 
     ``_BASE_`` is a path or a list of paths, each relative to the file that names it; ``~`` and every iopath
     prefix work. An empty file has no settings.
 
     Args:
-        path: The YAML file.
+        options: Keys that hold keyword arguments: their mappings are one value each.
 
-    Raises:
-        ConfigError: If a file is missing, is not YAML, repeats a key, or bases form a circle.
+    Attributes:
+        settings: In the order in which they apply: a later one overrides an earlier one.
+        faults: What could not be read, each with its place.
     """
-    return _read(path, chain=())
+
+    def __init__(self, options: Collection[str] = ()) -> None:
+        self.settings: list[Setting] = []
+        self.faults: list[str] = []
+        self._options = options
+        self._num_files = 0
+
+    def read_file(self, path: str) -> None:
+        """Read a file and its bases.
+
+        Raises:
+            ConfigError: If the file is missing, is not YAML, or holds no keys; faults of bases are collected.
+        """
+        self._read(path, chain=())
+
+    def read_text(self, text: str, path: str) -> None:
+        """Read a recipe that is at hand, and its bases.
+
+        Args:
+            text: YAML.
+            path: Where it would lie: its name in messages, and the place that its bases are relative to.
+
+        Raises:
+            ConfigError: As :meth:`read_file`.
+        """
+        self._read(path, chain=(), text=text)
+
+    def read_whole(self, text: str, name: str) -> None:
+        """Read a config that names no other file.
+
+        Args:
+            text: YAML.
+            name: Its name in messages.
+
+        Raises:
+            ConfigError: If it is not YAML, or holds no keys.
+        """
+        root = _parse(text, name)
+        if root is not None:
+            self._flatten(root, name, prefix="", lines={})
+
+    def _read(self, path: str, *, chain: tuple[str, ...], text: str | None = None) -> None:
+        self._num_files += 1
+        if self._num_files > MAX_FILES:
+            raise ConfigError(
+                f"{chain[0]}: a recipe must not read more than {MAX_FILES} files through {BASE_KEY}. "
+                "Join some."
+            )
+        if text is None:
+            text = _read_text(path, named_by=chain[-1] if chain else "")
+        root = _parse(text, path)
+        if root is None:
+            return
+        for key_node, value_node in root.value:
+            if key_node.value == BASE_KEY:
+                for base in self._bases(value_node, path):
+                    self._read_base(_beside(base, path), (*chain, path))
+        self._flatten(root, path, prefix="", lines={})
+
+    def _read_base(self, path: str, chain: tuple[str, ...]) -> None:
+        if path in chain:
+            circle = " -> ".join((*chain[chain.index(path) :], path))
+            self.faults.append(
+                f"{BASE_KEY} must not form a circle, got {circle}. Remove one of these {BASE_KEY} lines."
+            )
+            return
+        try:
+            self._read(path, chain=chain)
+        except ConfigError as error:
+            if self._num_files > MAX_FILES:
+                raise
+            self.faults.append(str(error))
+
+    def _bases(self, node: yaml.Node, path: str) -> list[str]:
+        names = self._construct(node, path)
+        names = [names] if isinstance(names, str) else names
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            self.faults.append(
+                f"{_place(node, path)}: {BASE_KEY} must be a path or a list of paths, got {names!r}."
+            )
+            return []
+        return names
+
+    def _flatten(self, node: yaml.MappingNode, path: str, *, prefix: str, lines: dict[str, int]) -> None:
+        for key_node, value_node in node.value:
+            place = _place(key_node, path)
+            if not isinstance(key_node, yaml.ScalarNode):
+                self.faults.append(f"{place}: a key must be a word, got a {key_node.id}.")
+                continue
+            key = f"{prefix}{key_node.value}"
+            if key in lines:
+                self.faults.append(f"{place}: {key} is set twice, first in line {lines[key]}. Keep one.")
+                continue
+            lines[key] = key_node.start_mark.line + 1
+            if key == BASE_KEY:
+                continue
+            is_node = isinstance(value_node, yaml.MappingNode) and value_node.value
+            if is_node and key not in self._options:
+                self._flatten(value_node, path, prefix=f"{key}.", lines=lines)
+            else:
+                text = value_node.value if isinstance(value_node, yaml.ScalarNode) else None
+                num_faults = len(self.faults)
+                value = self._construct(value_node, path)
+                if len(self.faults) == num_faults:
+                    self.settings.append(Setting(key, value, text, place))
+
+    def _construct(self, node: yaml.Node, path: str) -> Any:
+        try:
+            return construct(node)
+        except yaml.YAMLError as error:
+            problem = getattr(error, "problem", None) or str(error)
+            self.faults.append(
+                f"{_place(node, path)}: {problem}; a recipe may hold plain values and lists only."
+            )
+            return None
 
 
-def _read(path: str, *, chain: tuple[str, ...]) -> list[Setting]:
-    if path in chain:
-        circle = " -> ".join((*chain[chain.index(path) :], path))
-        raise ConfigError(
-            f"{BASE_KEY} must not form a circle, got {circle}. Remove one of these {BASE_KEY} lines."
-        )
-    root = _compose(path, named_by=chain[-1] if chain else None)
-    if root is None:
-        return []
-    if not isinstance(root, yaml.MappingNode):
-        raise ConfigError(f"{path}: a recipe must be `KEY: value` lines, got a {root.id}.")
-    settings: list[Setting] = []
-    for key_node, value_node in root.value:
-        if key_node.value == BASE_KEY:
-            for base in _bases(value_node, path):
-                settings += _read(_beside(base, path), chain=(*chain, path))
-    return settings + _flatten(root, path, prefix="")
-
-
-def _compose(path: str, *, named_by: str | None) -> yaml.Node | None:
+def _read_text(path: str, *, named_by: str) -> str:
     source = f", named as {BASE_KEY} in {named_by}" if named_by else ""
     try:
-        with g_pathmgr.open(path, "r") as file:
-            return yaml.compose(file, Loader=yaml.SafeLoader)
+        local = g_pathmgr.get_local_path(path)
+        # Reading a pipe or a device would wait for ever.
+        if not stat.S_ISREG(Path(local).stat().st_mode):
+            raise ConfigError(f"{path}: must be a regular file{source}.")
+        with open(local, encoding="utf-8") as file:  # noqa: PTH123
+            return file.read(MAX_CHARACTERS + 1)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file{source}.") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # A ValueError is a text that is not UTF-8, or a name with a null.
         raise ConfigError(f"{path}: cannot be read{source}: {error}.") from error
+
+
+def _parse(text: str, path: str) -> yaml.MappingNode | None:
+    try:
+        root = compose(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error)
         raise ConfigError(f"{path}{line}: not valid YAML: {problem}.") from error
-
-
-def _bases(node: yaml.Node, path: str) -> list[str]:
-    names = _construct(node, path)
-    names = [names] if isinstance(names, str) else names
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ConfigError(
-            f"{_place(node, path)}: {BASE_KEY} must be a path or a list of paths, got {names!r}."
-        )
-    return names
+    if root is not None and not isinstance(root, yaml.MappingNode):
+        raise ConfigError(f"{path}: a recipe must be `KEY: value` lines, got a {root.id}.")
+    return root
 
 
 def _beside(base: str, path: str) -> str:
@@ -108,39 +210,6 @@ def _normalise(path: PurePosixPath) -> str:
         else:
             parts.append(part)
     return str(PurePosixPath(*parts))
-
-
-def _flatten(node: yaml.MappingNode, path: str, *, prefix: str) -> list[Setting]:
-    settings: list[Setting] = []
-    first_line: dict[str, int] = {}
-    for key_node, value_node in node.value:
-        name = str(key_node.value)
-        line = key_node.start_mark.line + 1
-        if name in first_line:
-            raise ConfigError(
-                f"{path}:{line}: {prefix}{name} is set twice, first in line {first_line[name]}. Keep one."
-            )
-        first_line[name] = line
-        if not prefix and name == BASE_KEY:
-            continue
-        if isinstance(value_node, yaml.MappingNode) and value_node.value:
-            settings += _flatten(value_node, path, prefix=f"{prefix}{name}.")
-        else:
-            text = value_node.value if isinstance(value_node, yaml.ScalarNode) else None
-            settings.append(
-                Setting(f"{prefix}{name}", _construct(value_node, path), text, _place(key_node, path))
-            )
-    return settings
-
-
-def _construct(node: yaml.Node, path: str) -> Any:
-    try:
-        return yaml.SafeLoader("").construct_document(node)
-    except yaml.YAMLError as error:
-        problem = getattr(error, "problem", None) or str(error)
-        raise ConfigError(
-            f"{_place(node, path)}: {problem}; a recipe may hold plain values and lists only."
-        ) from error
 
 
 def _place(node: yaml.Node, path: str) -> str:

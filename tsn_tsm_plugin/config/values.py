@@ -1,6 +1,8 @@
-"""Turns what somebody wrote into a value of the schema's type, or says why it cannot be one."""
+"""coerce: what somebody wrote as a value of the schema's type, or why it cannot be one."""
 
 from typing import Any
+
+from tsn_tsm_plugin.config.node import OptionsNode
 
 _WORDS = {"true": True, "false": False}
 
@@ -12,9 +14,10 @@ class WrongTypeError(ValueError):
 def coerce(value: Any, text: str | None, default: Any) -> Any:
     """Return ``value`` as the type of ``default``.
 
-    A float key takes ``1`` and ``1e-4`` (a string to YAML); an int key takes ``50.0``; a bool key takes
+    A float key takes ``1`` and ``1e-4``; an int key takes ``50.0``; a bool key takes
     ``true``/``false`` in any case; a string key takes what was written, even where YAML sees a number or a
     word like ``on``. Lists and tuples are one thing, their items coerced to the type of the default's items.
+    A node of options takes a mapping whose names can be keyword arguments.
 
     Args:
         value: What YAML made of it.
@@ -24,6 +27,8 @@ def coerce(value: Any, text: str | None, default: Any) -> Any:
     Raises:
         WrongTypeError: If the value cannot be of that type.
     """
+    if isinstance(default, OptionsNode):
+        return _options({} if value is None else value)
     if isinstance(default, bool):
         return _bool(value, text)
     if isinstance(default, int):
@@ -51,10 +56,10 @@ def _int(value: Any) -> int:
 
 
 def _float(value: Any) -> float:
-    if isinstance(value, int | float | str) and not isinstance(value, bool):
+    if isinstance(value, int | float) and not isinstance(value, bool):
         try:
             return float(value)
-        except ValueError:
+        except OverflowError:
             pass
     raise WrongTypeError(f"must be a number, got {value!r}")
 
@@ -65,6 +70,21 @@ def _str(value: Any, text: str | None) -> str:
     if isinstance(value, str):
         return value
     raise WrongTypeError(f"must be text, got {value!r}")
+
+
+def _options(value: Any) -> Any:
+    """Return mappings as nodes of options, at any depth."""
+    if isinstance(value, list | tuple):
+        return [_options(item) if isinstance(item, dict | list) else item for item in value]
+    if not isinstance(value, dict):
+        raise WrongTypeError(f"must hold keyword arguments, as {{name: value}}, got {value!r}")
+    names = [name for name in value if not isinstance(name, str)]
+    if names:
+        raise WrongTypeError(f"must have words for names, got {names[0]!r}")
+    node = OptionsNode()
+    for name, item in value.items():
+        node[name] = _options(item) if isinstance(item, dict | list) else item
+    return node
 
 
 def _sequence(value: Any, default: Any) -> list[Any]:

@@ -41,7 +41,7 @@ def _list_file(cfg: CfgNode, split: str) -> str:
 
 
 def ensure_data_dir(cfg: CfgNode) -> str:
-    """Return the dataset's folder or URL, made first if it is missing and ``DATA.PREPARE`` names how.
+    """Return the dataset's folder or URL, made first as ``DATA.CREATE_IF_MISSING`` says.
 
     Any number of ranks and processes may call this together: one of them makes the folder, the others wait.
 
@@ -51,7 +51,7 @@ def ensure_data_dir(cfg: CfgNode) -> str:
     data_dir = cfg.DATA.PATH_TO_DATA_DIR
     if is_url(data_dir) or Path(data_dir).is_dir():
         return data_dir
-    if cfg.DATA.PREPARE == "motion":
+    if cfg.DATA.CREATE_IF_MISSING == "motion":
         return str(prepare_motion(data_dir, num_workers=usable_cpus()))
     raise ConfigError(
         f"DATA.PATH_TO_DATA_DIR must be an existing folder, got {data_dir!r}. Set it to where the "

@@ -171,7 +171,7 @@ def _initial_model(cfg: CfgNode, *, is_resumed: bool) -> TSN | TSM:
             model,
             cfg.TRAIN.CHECKPOINT_FILE_PATH,
             ignore_head=cfg.TRAIN.CHECKPOINT_IGNORE_HEAD,
-            ignore_facts=cfg.TRAIN.CHECKPOINT_IGNORE_FACTS,
+            ignore_facts=cfg.TRAIN.CHECKPOINT_ALLOW_MISMATCH,
         )
         logger.info(f"Weights to start from: {report}")
     return model

@@ -241,12 +241,12 @@ class Trainer:
             f"Step {self.step + 1} left out: loss {sum(losses)}, gradient norm {result.grad_norm}. Videos: "
             f"{names}"
         )
-        if self._bad_steps > self._cfg.TRAIN.MAX_BAD_STEPS:
+        if self._bad_steps > self._cfg.TRAIN.MAX_NONFINITE_STEPS:
             raise DivergedError(
                 f"The loss or its gradient was not finite for {self._bad_steps} steps in a row, up to step "
-                f"{self.step + 1} (TRAIN.MAX_BAD_STEPS {self._cfg.TRAIN.MAX_BAD_STEPS}). The last videos "
-                f"were {names}. The checkpoints in {self._folder.checkpoints} are from before; lower "
-                "SOLVER.BASE_LR or SOLVER.CLIP_GRAD_L2NORM, or look at the videos."
+                f"{self.step + 1} (TRAIN.MAX_NONFINITE_STEPS {self._cfg.TRAIN.MAX_NONFINITE_STEPS}). The "
+                f"last videos were {names}. The checkpoints in {self._folder.checkpoints} are from before; "
+                "lower SOLVER.BASE_LR or SOLVER.CLIP_GRAD_L2NORM, or look at the videos."
             )
 
     def _stop(self) -> None:

@@ -9,7 +9,9 @@ import yaml
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from tsn_tsm_plugin.config import CfgNode, keys_of
+from tsn_tsm_plugin.config import CfgNode
+from tsn_tsm_plugin.config.defaults import KEYS
+from tsn_tsm_plugin.config.key import FIXED, FIXED_WITHIN_EPOCH, FREE
 from tsn_tsm_plugin.config.load import flatten
 from tsn_tsm_plugin.data.annotations import label_map_hash
 from tsn_tsm_plugin.engine.random_state import random_state
@@ -20,37 +22,6 @@ from tsn_tsm_plugin.ranks import Ranks
 from tsn_tsm_plugin.runs.progress import Totals
 
 logger = get_logger(__name__)
-
-# A checkpoint does not fit a run in which one of these differs: other weights, or other optimiser state.
-_FIXED = (
-    "MODEL.ARCH",
-    "MODEL.BACKBONE",
-    "MODEL.HEAD",
-    "MODEL.NUM_CLASSES",
-    "MODEL.FROZEN_MODULES",
-    "MODEL.PARTIAL_BN",
-    "TSM.SHIFT_DIV",
-    "TSM.SHIFT_PLACE",
-    "TSM.TEMPORAL_POOL",
-    "TSM.CAUSAL",
-    "NONLOCAL.INSTANTIATION",
-    "NONLOCAL.LOCATION",
-    "EMA.ENABLE",
-    "SOLVER.OPTIMIZING_METHOD",
-    "SOLVER.PARAM_GROUPS",
-    "SOLVER.FC_LR5",
-)
-# Within an epoch also these must stay: they decide which videos were already seen.
-_FIXED_WITHIN_EPOCH = (
-    "RNG_SEED",
-    "DATA.TRAIN_LIST",
-    "TRAIN.BATCH_SIZE",
-    "TRAIN.NUM_REPEATS",
-    "TRAIN.CLASS_BALANCED",
-    "TRAIN.DROP_LAST",
-)
-# Where a run lies and how it is watched changes nothing.
-_SILENT = ("OUTPUT_DIR", "LOG_PERIOD", "TENSORBOARD.ENABLE", "DATA_LOADER.NUM_WORKERS")
 
 
 @dataclass
@@ -217,12 +188,12 @@ def _compare_configs(saved: str, cfg: CfgNode, *, is_within_epoch: bool) -> None
     """Say what changed since the checkpoint; refuse what cannot work."""
     before, now = flatten(yaml.safe_load(saved)), flatten(yaml.safe_load(cfg.dump()))
     changed = {
-        key: f"{key}: {before.get(key)!r} -> {now[key]!r}"
-        for key in keys_of(cfg)
-        if key in before and before[key] != now[key] and key not in _SILENT
+        key: f"{key.name}: {before.get(key.name)!r} -> {now[key.name]!r}"
+        for key in KEYS.values()
+        if key.name in before and before[key.name] != now[key.name] and key.on_resume != FREE
     }
-    fixed = _FIXED + (_FIXED_WITHIN_EPOCH if is_within_epoch else ())
-    refused = [changed[key] for key in fixed if key in changed]
+    fixed = (FIXED, FIXED_WITHIN_EPOCH) if is_within_epoch else (FIXED,)
+    refused = [text for key, text in changed.items() if key.on_resume in fixed]
     if refused:
         within = " in the middle of an epoch" if is_within_epoch else ""
         raise CheckpointError(

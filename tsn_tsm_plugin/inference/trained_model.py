@@ -1,23 +1,23 @@
 """A trained model with everything that is needed to use it: its recipe and the names of its classes."""
 
 import json
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 import yaml
 from torch import nn
 
 from tsn_tsm_plugin.checkpoints.read_checkpoint import Checkpoint, fetch_checkpoint, read_checkpoint
-from tsn_tsm_plugin.config import CfgNode, get_cfg, keys_of, load_cfg
+from tsn_tsm_plugin.config import CfgNode, load_cfg
+from tsn_tsm_plugin.config.load import load_carried_cfg
+from tsn_tsm_plugin.config.yaml_text import compose
 from tsn_tsm_plugin.data.annotations import read_label_map
 from tsn_tsm_plugin.data.paths import join, local_path
 from tsn_tsm_plugin.engine.checkpoint import list_checkpoints
 from tsn_tsm_plugin.engine.device import compute_device
-from tsn_tsm_plugin.errors import CheckpointError, ConfigError
+from tsn_tsm_plugin.errors import CheckpointError
 from tsn_tsm_plugin.log import get_logger
 from tsn_tsm_plugin.models import build_model, load_weights
 from tsn_tsm_plugin.runs.run_folder import RUN_WEIGHTS
@@ -82,6 +82,7 @@ def load_trained(
         >>> model = create_tsm(backbone="resnet18", num_classes=2)
         >>> names = ["opening", "closing"]
         >>> checkpoint = {"model_state": model.state_dict(), "config": cfg.dump(), "class_names": names}
+        >>> import tempfile
         >>> folder = tempfile.TemporaryDirectory()
         >>> torch.save(checkpoint, f"{folder.name}/best.pt")
         >>> trained = load_trained(f"{folder.name}/best.pt")
@@ -136,23 +137,12 @@ def _carried_cfg(checkpoint: Checkpoint, opts: Sequence[str]) -> CfgNode:
             "--cfg projects/tsm/k400_r50_8f.yaml."
         )
     try:
-        tree = yaml.safe_load(text)
-    except (yaml.YAMLError, AttributeError) as error:
+        is_recipe = isinstance(compose(text), yaml.MappingNode)
+    except (yaml.YAMLError, TypeError) as error:
         raise _unreadable(checkpoint, "recipe", error) from error
-    if not isinstance(tree, dict):
+    if not is_recipe:
         raise _unreadable(checkpoint, "recipe", "it is no mapping of keys")
-    unknown = _drop_unknown(tree, set(keys_of(get_cfg())))
-    if unknown:
-        logger.warning(f"{checkpoint.path} has keys that this version does not know: {', '.join(unknown)}.")
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "carried.yaml")
-        file.write_text(yaml.safe_dump(tree), encoding="utf-8")
-        try:
-            return load_cfg(file, opts)
-        except ConfigError as error:
-            # Nobody knows the file that it was read from.
-            message = str(error).replace(str(file), f"the recipe in {checkpoint.path}")
-            raise ConfigError(message) from error
+    return load_carried_cfg(text, f"the recipe in {checkpoint.path}", opts)
 
 
 def _unreadable(checkpoint: Checkpoint, part: str, reason: object) -> CheckpointError:
@@ -161,19 +151,6 @@ def _unreadable(checkpoint: Checkpoint, part: str, reason: object) -> Checkpoint
         f"The {part} that {checkpoint.path} carries cannot be read ({first_line}): give another with --cfg "
         "or --labels, or take the file from its source again."
     )
-
-
-def _drop_unknown(tree: dict[str, Any], known: set[str], prefix: str = "") -> list[str]:
-    """Remove keys that the schema has not, so that checkpoints of other versions can be used."""
-    unknown: list[str] = []
-    for name in list(tree):
-        key = f"{prefix}{name}"
-        if isinstance(tree[name], dict):
-            unknown += _drop_unknown(tree[name], known, f"{key}.")
-        elif key not in known:
-            unknown.append(key)
-            del tree[name]
-    return unknown
 
 
 def _class_names(cfg: CfgNode, checkpoint: Checkpoint, labels: str) -> list[str]:

@@ -42,7 +42,9 @@ def _param_groups(solver: CfgNode, model: nn.Module) -> list[dict[str, Any]]:
         return tsn_param_groups(model, weight_decay=solver.WEIGHT_DECAY)
     if solver.PARAM_GROUPS == "tsm":
         try:
-            return tsm_param_groups(model, weight_decay=solver.WEIGHT_DECAY, fc_lr5=solver.FC_LR5)
+            return tsm_param_groups(
+                model, weight_decay=solver.WEIGHT_DECAY, classifier_lr_mult=solver.CLASSIFIER_LR_MULT
+            )
         except ValueError as error:
             raise ConfigError(str(error)) from error
     raise ConfigError(f"SOLVER.PARAM_GROUPS must be one of tsn, tsm, got {solver.PARAM_GROUPS!r}.")

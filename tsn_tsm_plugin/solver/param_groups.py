@@ -11,15 +11,16 @@ from torch import nn
 _CONVOLUTIONS_AND_LINEARS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 _NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
 
-# Name of each group, its factor on the learning rate and its factor on the weight decay.
+# Name of each group, its factor on the learning rate and its factor on the weight decay; the classifier's
+# learning rate has a further factor.
 _TSM_GROUPS = (
     ("first_conv_weight", 1.0, 1.0),
     ("first_conv_bias", 2.0, 0.0),
     ("normal_weight", 1.0, 1.0),
     ("normal_bias", 2.0, 0.0),
     ("norm", 1.0, 0.0),
-    ("classifier_weight", 5.0, 1.0),
-    ("classifier_bias", 10.0, 0.0),
+    ("classifier_weight", 1.0, 1.0),
+    ("classifier_bias", 2.0, 0.0),
 )
 
 
@@ -34,7 +35,9 @@ def tsn_param_groups(model: nn.Module, *, weight_decay: float) -> list[dict[str,
     return [_group("all", parameters, 1.0, 1.0, weight_decay)]
 
 
-def tsm_param_groups(model: nn.Module, *, weight_decay: float, fc_lr5: bool = True) -> list[dict[str, Any]]:
+def tsm_param_groups(
+    model: nn.Module, *, weight_decay: float, classifier_lr_mult: float = 5.0
+) -> list[dict[str, Any]]:
     """Return TSM's seven groups, in the references' order; groups without members are kept, empty.
 
     ==================  =======================================================  ====  ====
@@ -54,7 +57,8 @@ def tsm_param_groups(model: nn.Module, *, weight_decay: float, fc_lr5: bool = Tr
     Args:
         model: Parameters with ``requires_grad`` false are left out.
         weight_decay: L2 penalty of the groups whose factor is 1.
-        fc_lr5: Give the classifier its own groups; otherwise it joins ``normal_weight`` and ``normal_bias``.
+        classifier_lr_mult: Factor on the learning rate of the classifier's weight; its bias has twice that.
+            The references have 5, and 1 without ``fc_lr5``.
 
     Raises:
         ValueError: If a module of another kind owns trainable parameters: the rule says nothing about them.
@@ -74,13 +78,22 @@ def tsm_param_groups(model: nn.Module, *, weight_decay: float, fc_lr5: bool = Tr
                 f"{type(module).__name__} with parameters {sorted(own)}. Use SOLVER.PARAM_GROUPS tsn."
             )
         role = "normal"
-        if module is layers[-1] and fc_lr5:
+        if module is layers[-1]:
             role = "classifier"
         elif module is layers[0] and not isinstance(module, nn.Linear):
             role = "first_conv"
         for key, parameter in own.items():
             members[f"{role}_{key}"].append(parameter)
-    return [_group(name, members[name], lr, decay, weight_decay) for name, lr, decay in _TSM_GROUPS]
+    return [
+        _group(
+            name,
+            members[name],
+            lr * classifier_lr_mult if name.startswith("classifier") else lr,
+            decay,
+            weight_decay,
+        )
+        for name, lr, decay in _TSM_GROUPS
+    ]
 
 
 def _group(

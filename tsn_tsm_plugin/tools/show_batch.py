@@ -144,7 +144,7 @@ def _view_names(cfg: CfgNode, split: str, num_views: int) -> list[str]:
     num_times = num_views // len(crops)
     if num_times == 1:
         return list(crops)
-    if (cfg.TSN.TEST_SAMPLING or cfg.TSN.SAMPLING) == "uniform":
+    if (cfg.DATA.TEST_SAMPLER or cfg.DATA.SAMPLER) == "uniform":
         times = ["segment centres", "segment starts"]
     else:
         times = [f"window {number}" for number in range(1, num_times + 1)]

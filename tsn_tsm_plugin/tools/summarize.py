@@ -101,7 +101,7 @@ def write_markdown(path: Path, rows: Sequence[tuple[str, ...]]) -> None:
 
 
 def _row(recipe: Path, cfg: CfgNode, complexity: Complexity, *, num_frames: int) -> tuple[str, ...]:
-    sampling = cfg.TSN.TEST_SAMPLING or cfg.TSN.SAMPLING
+    sampling = cfg.DATA.TEST_SAMPLER or cfg.DATA.SAMPLER
     crops = f"{cfg.TEST.NUM_SPATIAL_CROPS} x {cfg.DATA.TEST_CROP_SIZE} px"
     views = f"{sampling} {cfg.TEST.NUM_ENSEMBLE_VIEWS} x {crops}"
     return (

@@ -52,18 +52,18 @@ def build_index_sampler(cfg: CfgNode, split: str) -> IndexSampler:
     """Return the function from a video's number of frames to the frames of its views.
 
     Args:
-        cfg: The config. ``TSN.SAMPLING`` names the sampler, in validation and testing
-            ``TSN.TEST_SAMPLING`` where it is set.
+        cfg: The config. ``DATA.SAMPLER`` names the sampler, in validation and testing
+            ``DATA.TEST_SAMPLER`` where it is set.
         split: ``"train"`` (random), ``"val"`` (the centre of each segment, or every dense window) or
             ``"test"`` (``TEST.NUM_ENSEMBLE_VIEWS`` views of ``TEST.NUM_FRAMES`` frames).
     """
     mode = "train" if split == "train" else "test"
     num_frames = frames_of_view(cfg, split)
-    sampling = (mode == "test" and cfg.TSN.TEST_SAMPLING) or cfg.TSN.SAMPLING
+    sampling = (mode == "test" and cfg.DATA.TEST_SAMPLER) or cfg.DATA.SAMPLER
     num_views = cfg.TEST.NUM_ENSEMBLE_VIEWS if split == "test" or sampling == "dense" else 1
     options = {
-        "uniform": {"keep_tail_frames": cfg.TSN.KEEP_TAIL_FRAMES},
-        "dense": {"sample_range": cfg.TSN.SAMPLE_RANGE},
+        "uniform": {"keep_tail_frames": cfg.DATA.KEEP_TAIL_FRAMES},
+        "dense": {"sample_range": cfg.DATA.DENSE_WINDOW},
     }.get(sampling, {})
     return SAMPLERS.get(sampling)(num_frames, mode=mode, num_views=num_views, **options)
 

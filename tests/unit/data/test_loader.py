@@ -265,7 +265,7 @@ def test_a_plain_index_reads_a_video_as_in_the_first_epoch(cfg):
 
 def test_a_missing_folder_is_made_where_the_recipe_says_how(cfg, tmp_path, monkeypatch):
     monkeypatch.setattr(build, "prepare_motion", functools.partial(prepare_motion, num_train=3, num_val=2))
-    cfg.DATA.PREPARE = "motion"
+    cfg.DATA.CREATE_IF_MISSING = "motion"
     cfg.DATA.PATH_TO_DATA_DIR = str(tmp_path / "new" / "motion")
 
     assert len(build_dataset(cfg, "train")) == 3

@@ -28,8 +28,8 @@ def load(folder, *opts):
     [
         ((), 0, 1),
         (("TEST.NUM_ENSEMBLE_VIEWS", "2"), 0, 2),
-        (("TSN.SAMPLING", "dense", "TSN.SAMPLE_RANGE", "16", "TEST.NUM_ENSEMBLE_VIEWS", "5"), 2, 5),
-        (("TSN.TEST_SAMPLING", "dense", "TSN.SAMPLE_RANGE", "16", "TEST.NUM_ENSEMBLE_VIEWS", "1"), 0, 1),
+        (("DATA.SAMPLER", "dense", "DATA.DENSE_WINDOW", "16", "TEST.NUM_ENSEMBLE_VIEWS", "5"), 2, 5),
+        (("DATA.TEST_SAMPLER", "dense", "DATA.DENSE_WINDOW", "16", "TEST.NUM_ENSEMBLE_VIEWS", "1"), 0, 1),
         (("DATA.SCALE_IN_DECODER", "True"), 0, 1),
     ],
     ids=["uniform", "twice", "dense", "dense in testing", "scaled in the decoder"],

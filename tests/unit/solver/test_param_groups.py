@@ -41,13 +41,14 @@ def test_the_seven_groups_hold_the_members_and_factors_of_the_references():
     assert [g["weight_decay"] for g in groups] == [0.01, 0, 0.01, 0, 0, 0.01, 0]
 
 
-def test_without_fc_lr5_the_classifier_joins_the_ordinary_weights_and_biases():
-    net = tiny_network()
-    groups = {g["name"]: g["params"] for g in tsm_param_groups(net, weight_decay=0.0, fc_lr5=False)}
+@pytest.mark.parametrize("mult", [1.0, 3.0])
+def test_the_classifier_learns_as_many_times_as_fast_as_is_asked_for(mult):
+    groups = {
+        g["name"]: g for g in tsm_param_groups(tiny_network(), weight_decay=0.0, classifier_lr_mult=mult)
+    }
 
-    assert any(p is net[6].weight for p in groups["normal_weight"])
-    assert any(p is net[6].bias for p in groups["normal_bias"])
-    assert groups["classifier_weight"] == groups["classifier_bias"] == []
+    for role in ("weight", "bias"):
+        assert groups[f"classifier_{role}"]["lr_mult"] == mult * groups[f"normal_{role}"]["lr_mult"]
 
 
 def test_frozen_parameters_are_in_no_group():

@@ -107,7 +107,7 @@ def test_a_test_sheet_has_a_named_row_for_every_view(recipe, drawn, tmp_path):
 
 
 def test_dense_windows_and_mirrored_crops_have_names(recipe):
-    cfg = load_cfg(recipe, ["TSN.SAMPLING=dense", "TEST.NUM_ENSEMBLE_VIEWS=2", "TEST.NUM_SPATIAL_CROPS=10"])
+    cfg = load_cfg(recipe, ["DATA.SAMPLER=dense", "TEST.NUM_ENSEMBLE_VIEWS=2", "TEST.NUM_SPATIAL_CROPS=10"])
     assert tool._view_names(cfg, "val", 2) == ["window 1", "window 2"]
     assert tool._view_names(cfg, "test", 20)[2:4] == [
         "upper left, mirrored, window 1",

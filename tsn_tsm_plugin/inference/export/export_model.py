@@ -116,7 +116,7 @@ def write_description(
             "normalized_inside": normalize,
         },
         "sampling": {
-            "kind": "every frame in turn" if streaming else cfg.TSN.TEST_SAMPLING or cfg.TSN.SAMPLING,
+            "kind": "every frame in turn" if streaming else cfg.DATA.TEST_SAMPLER or cfg.DATA.SAMPLER,
             "frames": 1 if streaming else frames_of_view(cfg, "test"),
             "views_in_time": 1 if streaming else cfg.TEST.NUM_ENSEMBLE_VIEWS,
         },

@@ -89,9 +89,9 @@ def _read_step(step: Settings, split: str, recipe: Recipe) -> None:
 def _read_train_sampling(kind: str, step: Settings, recipe: Recipe) -> None:
     is_dense = kind == "DenseSampleFrames"
     recipe.set("DATA.NUM_FRAMES", take(step, "num_clips", int) or 1)
-    recipe.set("TSN.SAMPLING", "dense" if is_dense else "uniform")
-    recipe.set("TSN.SAMPLE_RANGE", take(step, "sample_range", int))
-    recipe.set("TSN.KEEP_TAIL_FRAMES", take(step, "keep_tail_frames", bool))
+    recipe.set("DATA.SAMPLER", "dense" if is_dense else "uniform")
+    recipe.set("DATA.DENSE_WINDOW", take(step, "sample_range", int))
+    recipe.set("DATA.KEEP_TAIL_FRAMES", take(step, "keep_tail_frames", bool))
     drop(step, twice_sample=(False,))
     if is_dense:  # Of use in testing only.
         drop(step, "num_sample_positions")
@@ -100,14 +100,14 @@ def _read_train_sampling(kind: str, step: Settings, recipe: Recipe) -> None:
 def _read_test_sampling(kind: str, step: Settings, recipe: Recipe) -> None:
     is_dense = kind == "DenseSampleFrames"
     recipe.set("TEST.NUM_FRAMES", take(step, "num_clips", int) or 1)
-    recipe.set("TSN.TEST_SAMPLING", "dense" if is_dense else "uniform")
+    recipe.set("DATA.TEST_SAMPLER", "dense" if is_dense else "uniform")
     if is_dense:
         recipe.set("TEST.NUM_ENSEMBLE_VIEWS", take(step, "num_sample_positions", int) or 10)
-        trained = recipe.values.get("TSN.SAMPLE_RANGE", 64)
-        if recipe.values.get("TSN.SAMPLING") == "dense":
+        trained = recipe.values.get("DATA.DENSE_WINDOW", 64)
+        if recipe.values.get("DATA.SAMPLER") == "dense":
             drop(step, sample_range=(trained,))
         else:
-            recipe.set("TSN.SAMPLE_RANGE", take(step, "sample_range", int))
+            recipe.set("DATA.DENSE_WINDOW", take(step, "sample_range", int))
     else:
         recipe.set("TEST.NUM_ENSEMBLE_VIEWS", 2 if take(step, "twice_sample", bool) else 1)
     drop(step, keep_tail_frames=(False,))

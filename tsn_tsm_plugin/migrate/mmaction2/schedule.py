@@ -60,7 +60,7 @@ def _read_groups(owner: Settings, wrapper: Settings, recipe: Recipe) -> None:
     if is_tsm:
         drop(owner, "constructor")
         options = section(owner, "paramwise_cfg") or section(wrapper, "paramwise_cfg")
-        recipe.set("SOLVER.FC_LR5", take(options, "fc_lr5", bool) or False)
+        recipe.set("SOLVER.CLASSIFIER_LR_MULT", 5.0 if take(options, "fc_lr5", bool) else 1.0)
     drop(owner, constructor=("DefaultOptimWrapperConstructor", "DefaultOptimizerConstructor"))
 
 

@@ -1,9 +1,7 @@
 """Write a recipe: the keys that differ from the schema's defaults, as YAML that ``load_cfg`` reads."""
 
-import tempfile
 import textwrap
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -11,20 +9,10 @@ import yaml
 from tsn_tsm_plugin.config.defaults import get_cfg
 from tsn_tsm_plugin.config.load import load_cfg
 from tsn_tsm_plugin.config.node import CfgNode
+from tsn_tsm_plugin.config.yaml_text import RecipeDumper
 from tsn_tsm_plugin.errors import ConfigError
 
 _WIDTH = 110
-
-
-class _Dumper(yaml.SafeDumper):
-    """Keys in blocks, lists in one line, as recipes are written by hand."""
-
-    def represent_list(self, data: list[Any]) -> yaml.Node:
-        """Write a list as ``[a, b]``."""
-        return self.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=True)
-
-
-_Dumper.add_representer(list, _Dumper.represent_list)
 
 
 def recipe_text(values: Mapping[str, Any], *, title: str, notes: Sequence[str] = ()) -> tuple[str, list[str]]:
@@ -49,15 +37,12 @@ def recipe_text(values: Mapping[str, Any], *, title: str, notes: Sequence[str] =
             node = node.setdefault(parent, {})
         node[name] = value
     comment = [f"# {line}" for note in (title, *notes) for line in textwrap.wrap(note, _WIDTH - 2)]
-    body = yaml.dump(tree, Dumper=_Dumper, sort_keys=False, width=_WIDTH) if tree else ""
+    body = yaml.dump(tree, Dumper=RecipeDumper, sort_keys=False, width=_WIDTH) if tree else ""
     text = "\n".join(comment) + "\n" + body
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "recipe.yaml")
-        file.write_text(text, encoding="utf-8")
-        try:
-            load_cfg(file)
-        except ConfigError as error:
-            return text, [str(error).replace(str(file), "recipe")]
+    try:
+        load_cfg("recipe", text=text)
+    except ConfigError as error:
+        return text, [str(error)]
     return text, []
 
 

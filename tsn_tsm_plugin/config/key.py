@@ -1,0 +1,84 @@
+"""Key: the one declaration of a config key, and the rules that a value of it may have to follow."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+FIXED = "fixed"
+FIXED_WITHIN_EPOCH = "fixed within an epoch"
+RECORDED = "recorded"
+FREE = "free"
+
+ON_RESUME = {
+    FIXED: "a run cannot go on with another value: weights or optimiser state would not fit",
+    FIXED_WITHIN_EPOCH: "may change between two epochs only: it decides which videos an epoch has seen",
+    RECORDED: "may change; the run goes on and says so in its log",
+    FREE: "may change; no number of the run depends on it",
+}
+"""What a resumed run makes of another value, by the word that a declaration uses."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What holds for every value of a key.
+
+    Attributes:
+        text: The rule, as it stands after "must".
+        holds: Whether a value of the key's type follows it.
+    """
+
+    text: str
+    holds: Callable[[Any], bool]
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key of the config: everything that is known about it.
+
+    Attributes:
+        name: Dotted name, as ``SOLVER.BASE_LR``.
+        default: Its value in the schema, which also says its type. ``{}`` is a node of options: it takes any
+            keyword arguments, and a recipe that sets it replaces it as a whole.
+        meaning: What it does, with units.
+        rule: What its values must follow, besides their type.
+        on_resume: One of ``ON_RESUME``.
+        component: Kind of component whose registered names it takes, as in ``registry.REGISTRIES``.
+        formerly: Name that it had before; recipes that still use it are told the new one.
+    """
+
+    name: str
+    default: Any
+    meaning: str
+    rule: Rule | None = None
+    on_resume: str = RECORDED
+    component: str = ""
+    formerly: str = ""
+
+    @property
+    def is_options(self) -> bool:
+        """Whether it is a node of keyword arguments."""
+        return isinstance(self.default, dict)
+
+
+def one_of(*choices: object) -> Rule:
+    """Return the rule that a value is one of ``choices``."""
+    return Rule(f"be one of {', '.join(map(repr, choices))}", lambda value: value in choices)
+
+
+def at_least(least: float) -> Rule:
+    """Return the rule that a number is finite and at least ``least``."""
+    return Rule(f"be at least {least:g}", lambda value: least <= value < math.inf)
+
+
+def numbers_for(*names: str) -> Rule:
+    """Return the rule that a list holds one finite number for each of ``names``."""
+    count = len(names)
+    return Rule(
+        f"hold one number for each of {', '.join(names)}",
+        lambda value: len(value) == count and all(map(math.isfinite, value)),
+    )
+
+
+PROBABILITY = Rule("be in [0, 1]", lambda value: 0.0 <= value <= 1.0)
+SHARE = Rule("be in [0, 1)", lambda value: 0.0 <= value < 1.0)

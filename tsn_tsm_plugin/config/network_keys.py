@@ -1,0 +1,120 @@
+"""NETWORK_KEYS: the keys that say which network is built and which of its parts are trained."""
+
+from tsn_tsm_plugin.config.key import FIXED, SHARE, Key, at_least, one_of
+
+NETWORK_KEYS = (
+    Key("MODEL.ARCH", "tsm", "The method.", one_of("tsn", "tsm"), on_resume=FIXED),
+    Key(
+        "MODEL.BACKBONE",
+        "resnet50",
+        "A registered backbone, or `timm/NAME` or `torchvision/NAME`.",
+        on_resume=FIXED,
+        component="backbone",
+    ),
+    Key(
+        "MODEL.BACKBONE_WEIGHTS",
+        "",
+        'Weights of the backbone before training: "" (random), a name such as torchvision\'s '
+        '"IMAGENET1K_V1", or a file, by any path that iopath can open.',
+    ),
+    Key(
+        "MODEL.HEAD",
+        "",
+        'A registered head; "": the method\'s own.',
+        on_resume=FIXED,
+        component="head",
+    ),
+    Key("MODEL.NUM_CLASSES", 400, "Number of classes.", at_least(1), on_resume=FIXED),
+    Key("MODEL.DROPOUT_RATE", 0.5, "Probability of dropping a feature before the classifier.", SHARE),
+    Key(
+        "MODEL.FC_INIT_STD",
+        0.001,
+        "Standard deviation of the classifier's initial weights, in the method's own head.",
+        at_least(0),
+    ),
+    Key(
+        "MODEL.FROZEN_MODULES",
+        [],
+        'Submodules whose weights and statistics stay as they are, e.g. ["backbone.conv1", "backbone.bn1"].',
+        on_resume=FIXED,
+    ),
+    Key(
+        "MODEL.PARTIAL_BN",
+        False,
+        "Freeze every batch norm but the first, as the TSN paper does for small datasets.",
+        on_resume=FIXED,
+    ),
+    Key(
+        "MODEL.ACT_CHECKPOINT",
+        False,
+        "Keep the inputs of blocks only and compute the rest again in the backward pass: less memory, more "
+        "time.",
+    ),
+    Key(
+        "BN.NORM_TYPE",
+        "batchnorm",
+        '"batchnorm" (statistics of the clips of one process) or "sync_batchnorm" (of all processes).',
+        one_of("batchnorm", "sync_batchnorm"),
+    ),
+    Key(
+        "BN.USE_PRECISE_STATS",
+        False,
+        "After each epoch, replace running statistics by those of NUM_BATCHES_PRECISE batches.",
+    ),
+    Key("BN.NUM_BATCHES_PRECISE", 200, "Batches of each process for them.", at_least(1)),
+    Key(
+        "EMA.ENABLE",
+        False,
+        "Keep an exponential moving average of the weights, which is tested and saved in their place.",
+        on_resume=FIXED,
+    ),
+    Key("EMA.DECAY", 0.999, "Share of the average that a step leaves as it is.", SHARE),
+    Key(
+        "TSM.SHIFT_DIV",
+        8,
+        "One SHIFT_DIV-th of the channels is shifted each way.",
+        at_least(2),
+        on_resume=FIXED,
+    ),
+    Key(
+        "TSM.SHIFT_PLACE",
+        "blockres",
+        '"blockres": the first convolution of a residual block sees shifted features; "block": the whole '
+        "block does.",
+        one_of("blockres", "block"),
+        on_resume=FIXED,
+    ),
+    Key("TSM.TEMPORAL_POOL", False, "Halve the number of frames before the second stage.", on_resume=FIXED),
+    Key(
+        "TSM.CAUSAL",
+        False,
+        "Shift from the past only, so that the network can run on a stream, one frame at a time.",
+        on_resume=FIXED,
+    ),
+    Key(
+        "NONLOCAL.INSTANTIATION",
+        "",
+        'Kind of the non-local blocks in a TSM; "": none.',
+        one_of("", "embedded_gaussian", "gaussian", "dot_product"),
+        on_resume=FIXED,
+    ),
+    Key(
+        "NONLOCAL.LOCATION",
+        [],
+        'Blocks of the backbone that one follows, by name, e.g. ["layer2.0", "layer3.4"]; empty: as in the '
+        "paper.",
+        on_resume=FIXED,
+    ),
+    Key(
+        "NONLOCAL.USE_SCALE",
+        False,
+        "Divide by the square root of the inner width before the softmax of the embedded Gaussian.",
+        on_resume=FIXED,
+    ),
+    Key("NONLOCAL.SUB_SAMPLE", True, "Pool keys and values over 2x2 pixels.", on_resume=FIXED),
+    Key(
+        "NONLOCAL.ACT_CHECKPOINT",
+        False,
+        "As MODEL.ACT_CHECKPOINT, only of the blocks that a non-local block follows, together with it.",
+    ),
+)

@@ -1,0 +1,289 @@
+"""RUN_KEYS: the keys that say how a run trains, tests, learns and is watched."""
+
+from tsn_tsm_plugin.config.key import (
+    FIXED,
+    FIXED_WITHIN_EPOCH,
+    FREE,
+    SHARE,
+    Key,
+    Rule,
+    at_least,
+    numbers_for,
+    one_of,
+)
+
+RUN_KEYS = (
+    Key(
+        "OUTPUT_DIR",
+        "",
+        'Run folder; "": runs/<method>/<name of the recipe file>, below the current directory.',
+        on_resume=FREE,
+    ),
+    Key(
+        "RNG_SEED",
+        0,
+        "Seed of weights, order of the videos, augmentation and dropout.",
+        on_resume=FIXED_WITHIN_EPOCH,
+    ),
+    Key(
+        "DETERMINISTIC",
+        False,
+        "Use only algorithms that give the same bits for the same input; slower on GPUs. CPUs always do.",
+    ),
+    Key("LOG_PERIOD", 10, "Steps between two lines of metrics.", at_least(1), on_resume=FREE),
+    Key(
+        "TRAIN.BATCH_SIZE",
+        64,
+        "Clips in a step, over all processes.",
+        at_least(1),
+        on_resume=FIXED_WITHIN_EPOCH,
+    ),
+    Key(
+        "TRAIN.NUM_REPEATS",
+        1,
+        "How often an epoch reads the list of videos.",
+        at_least(1),
+        on_resume=FIXED_WITHIN_EPOCH,
+    ),
+    Key(
+        "TRAIN.CLASS_BALANCED",
+        False,
+        "Draw every class equally often instead of every video once; an epoch has the same length.",
+        on_resume=FIXED_WITHIN_EPOCH,
+    ),
+    Key(
+        "TRAIN.DROP_LAST",
+        False,
+        "Drop the videos that do not fill an epoch's last step, instead of filling it with videos from its "
+        "start.",
+        on_resume=FIXED_WITHIN_EPOCH,
+    ),
+    Key("TRAIN.EVAL_PERIOD", 5, "Epochs between validations; 0 never validates.", at_least(0)),
+    Key(
+        "TRAIN.MAX_CLIPS_PER_FORWARD",
+        0,
+        "Clips that a process puts through the model at once; a larger batch goes through in equal parts "
+        "whose gradients add up. 0: no limit.",
+        at_least(0),
+    ),
+    Key(
+        "TRAIN.MIXED_PRECISION",
+        "off",
+        'Precision of the forward pass: "off" (float32), "bf16", or "fp16" with a scaled loss.',
+        one_of("off", "bf16", "fp16"),
+    ),
+    Key(
+        "TRAIN.COMPILE",
+        False,
+        "Compile the network with torch.compile; where that fails, the run goes on without.",
+    ),
+    Key(
+        "TRAIN.MAX_NONFINITE_STEPS",
+        3,
+        "Steps in a row whose gradients may be infinite or not a number, left out, before the run stops.",
+        at_least(0),
+        formerly="TRAIN.MAX_BAD_STEPS",
+    ),
+    Key("TRAIN.CHECKPOINT_PERIOD", 1, "Epochs between checkpoints.", at_least(1), on_resume=FREE),
+    Key(
+        "TRAIN.CHECKPOINT_MINUTES",
+        30.0,
+        "Minutes between checkpoints within an epoch; 0: none.",
+        at_least(0),
+        on_resume=FREE,
+    ),
+    Key(
+        "TRAIN.CHECKPOINT_STEPS",
+        0,
+        "Steps between checkpoints within an epoch; 0: none.",
+        at_least(0),
+        on_resume=FREE,
+    ),
+    Key(
+        "TRAIN.STOP_GRACE_SECONDS",
+        120.0,
+        "Seconds after a stop signal that the run may go on to the end of its step and save; then it is "
+        "ended. Jobs of the launcher follow its own options.",
+        at_least(0),
+        on_resume=FREE,
+    ),
+    Key(
+        "TRAIN.KEEP_CHECKPOINTS",
+        2,
+        "Newest checkpoints to keep, besides the best; a second one stands in for a damaged newest.",
+        at_least(1),
+        on_resume=FREE,
+    ),
+    Key("TRAIN.AUTO_RESUME", True, "Go on from the newest checkpoint of the run folder.", on_resume=FREE),
+    Key(
+        "TRAIN.CHECKPOINT_FILE_PATH",
+        "",
+        "Weights to start from, in any format that `load_weights` reads, at any path that iopath can fetch.",
+    ),
+    Key(
+        "TRAIN.CHECKPOINT_IGNORE_HEAD",
+        False,
+        "Leave its classifier out and start with a fresh one, to fine-tune on other classes.",
+    ),
+    Key(
+        "TRAIN.CHECKPOINT_ALLOW_MISMATCH",
+        [],
+        'In what its network may differ from this one, e.g. ["num_segments"] or ["causal"]; see '
+        "`load_weights`.",
+        formerly="TRAIN.CHECKPOINT_IGNORE_FACTS",
+    ),
+    Key(
+        "DDP.GRADIENT_COMPRESSION",
+        "off",
+        'Precision in which gradients travel between processes: "off" (their own) or "bf16" (half the '
+        "bytes).",
+        one_of("off", "bf16"),
+    ),
+    Key(
+        "DDP.BUCKET_CAP_MB",
+        25.0,
+        "MiB of gradients that travel together; smaller ones start earlier, larger ones are fewer.",
+        at_least(1),
+    ),
+    Key(
+        "DDP.STATIC_GRAPH",
+        False,
+        "Promise that all steps run the same operations, which spares a look for unused weights at each of "
+        "them.",
+    ),
+    Key(
+        "DDP.GRADIENT_AS_BUCKET_VIEW",
+        True,
+        "Let gradients lie in the buckets that travel: one copy of them less in memory.",
+    ),
+    Key("TEST.BATCH_SIZE", 8, "Videos in a step of testing, over all processes.", at_least(1)),
+    Key(
+        "TEST.CHECKPOINT_FILE_PATH",
+        "",
+        'Weights to test, at any path that iopath can fetch; "": the newest checkpoint of the run folder.',
+    ),
+    Key(
+        "TEST.NUM_FRAMES",
+        0,
+        "Frames of one view at test time; 0: DATA.NUM_FRAMES. TSN tests with more than it trains with.",
+        at_least(0),
+    ),
+    Key(
+        "TEST.PROTOCOL",
+        "",
+        'A named protocol, which sets NUM_ENSEMBLE_VIEWS, NUM_SPATIAL_CROPS and DATA.TEST_CROP_SIZE: "" '
+        '(none), "efficient" (1 view, centre crop of the training size) or "accurate" (twice-sampled, 3 '
+        "crops of the short side), as Something-Something is tested.",
+        one_of("", "efficient", "accurate"),
+    ),
+    Key(
+        "TEST.NUM_ENSEMBLE_VIEWS",
+        1,
+        'Views in time. Uniform sampling: 1, or 2 (segment centres and segment starts, "twice sample"). '
+        "Dense sampling: windows over the video.",
+        at_least(1),
+    ),
+    Key(
+        "TEST.NUM_SPATIAL_CROPS",
+        1,
+        "Views in space: 1 (centre), 3 (along the longer side) or 10 (corners and centre, each mirrored).",
+        one_of(1, 3, 10),
+    ),
+    Key(
+        "TEST.SAVE_RESULTS_PATH",
+        "",
+        'File that gets the scores of every video and view; "": none. Relative to OUTPUT_DIR.',
+        Rule(
+            "end in .pkl, .json or .csv",
+            lambda path: not path or path.endswith((".pkl", ".json", ".csv")),
+        ),
+    ),
+    Key(
+        "TEST.MAX_FRAMES_PER_FORWARD",
+        0,
+        "Frames that go through the model at once, of all views of the videos in a step; at least one view "
+        "does. 0: no limit.",
+        at_least(0),
+    ),
+    Key(
+        "TEST.VIEW_AVERAGE",
+        "auto",
+        'How views are averaged: "logits", "probabilities", or "auto" (as the references: TSN averages '
+        "features, which equals logits; TSM averages probabilities).",
+        one_of("auto", "logits", "probabilities"),
+    ),
+    Key(
+        "SOLVER.OPTIMIZING_METHOD",
+        "sgd",
+        'The optimiser: "sgd" (the papers\'), "adamw" or "lars".',
+        one_of("sgd", "adamw", "lars"),
+        on_resume=FIXED,
+    ),
+    Key(
+        "SOLVER.BASE_LR",
+        0.01,
+        "Learning rate for the batch of TRAIN.BATCH_SIZE clips; with AUTO_SCALE_LR for that of "
+        "BASE_BATCH_SIZE clips.",
+        at_least(0),
+    ),
+    Key("SOLVER.AUTO_SCALE_LR", False, "Multiply BASE_LR by TRAIN.BATCH_SIZE / BASE_BATCH_SIZE."),
+    Key("SOLVER.BASE_BATCH_SIZE", 64, "Clips that BASE_LR is meant for.", at_least(1)),
+    Key("SOLVER.MOMENTUM", 0.9, "Momentum of SGD and LARS.", at_least(0)),
+    Key("SOLVER.NESTEROV", False, "Nesterov's momentum, of SGD and LARS."),
+    Key(
+        "SOLVER.BETAS",
+        [0.9, 0.999],
+        "Decay rates of AdamW's moment estimates.",
+        numbers_for("gradient", "square"),
+    ),
+    Key("SOLVER.WEIGHT_DECAY", 1e-4, "Weight decay.", at_least(0)),
+    Key(
+        "SOLVER.PARAM_GROUPS",
+        "tsm",
+        'Parameter groups: "tsn" (one group) or "tsm" (seven: biases, norms and classifier apart).',
+        one_of("tsn", "tsm"),
+        on_resume=FIXED,
+    ),
+    Key(
+        "SOLVER.CLASSIFIER_LR_MULT",
+        5.0,
+        "With the seven groups: factor on the learning rate of the classifier's weight; its bias has twice "
+        "that. 1 trains it as the rest.",
+        at_least(0),
+        on_resume=FIXED,
+        formerly="SOLVER.FC_LR5",
+    ),
+    Key(
+        "SOLVER.LR_POLICY",
+        "steps_with_relative_lrs",
+        "How the learning rate falls.",
+        one_of("steps_with_relative_lrs", "cosine"),
+    ),
+    Key(
+        "SOLVER.STEPS",
+        [0, 20, 40],
+        "First epoch of each step; the first is 0.",
+        Rule(
+            "start with 0 and rise",
+            lambda steps: steps[:1] == [0] and steps == sorted(set(steps)),
+        ),
+    ),
+    Key("SOLVER.LRS", [1.0, 0.1, 0.01], "Learning rate of each step, relative to BASE_LR."),
+    Key(
+        "SOLVER.LR_PER_STEP",
+        False,
+        "Change the learning rate at every step (SlowFast) instead of at every epoch (the references).",
+    ),
+    Key("SOLVER.COSINE_END_LR", 0.0, "Learning rate at the end of the cosine, relative to BASE_LR."),
+    Key("SOLVER.MAX_EPOCH", 50, "Epochs of the run.", at_least(1)),
+    Key("SOLVER.WARMUP_EPOCHS", 0.0, "Epochs of linear warm-up.", at_least(0)),
+    Key("SOLVER.WARMUP_START_FACTOR", 0.1, "Factor on the learning rate that the warm-up starts from."),
+    Key(
+        "SOLVER.CLIP_GRAD_L2NORM",
+        20.0,
+        "Total gradient norm above which gradients are scaled down; 0 never.",
+        at_least(0),
+    ),
+    Key("SOLVER.LABEL_SMOOTHING", 0.0, "Share of the target that is spread over all classes.", SHARE),
+    Key("TENSORBOARD.ENABLE", True, "Write TensorBoard events.", on_resume=FREE),
+)

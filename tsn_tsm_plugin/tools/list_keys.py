@@ -1,0 +1,70 @@
+"""Print the reference page of every config key, as Markdown.
+
+python -m tsn_tsm_plugin.tools.list_keys [TRAIN] > projects/keys.md
+"""
+
+import argparse
+import json
+import sys
+
+from tsn_tsm_plugin.config.defaults import KEYS
+from tsn_tsm_plugin.config.key import ON_RESUME, Key
+
+_HEADER = """# Every key of a recipe
+
+The table is written by `python -m tsn_tsm_plugin.tools.list_keys`. "Resume" says what a run that goes on
+makes of another value than its checkpoint's:
+"""
+
+
+def keys_page(keys: list[Key]) -> str:
+    """Return the reference page of some keys, one table for each node."""
+    lines = [_HEADER, *(f"- *{word}*: {meaning}." for word, meaning in ON_RESUME.items())]
+    for node in dict.fromkeys(_node_of(key) for key in keys):
+        rows = [_row(key) for key in keys if _node_of(key) == node]
+        lines += [
+            "",
+            f"## {node}",
+            "",
+            "| key | default | values | meaning | resume |",
+            "| --- " * 5 + "|",
+            *rows,
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _node_of(key: Key) -> str:
+    return key.name.rpartition(".")[0] or "Run"
+
+
+def _row(key: Key) -> str:
+    cells = (f"`{key.name}`", f"`{json.dumps(key.default)}`", _values(key), key.meaning, key.on_resume)
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _values(key: Key) -> str:
+    if key.is_options:
+        return "keyword arguments"
+    if key.component:
+        return f"a registered {key.component}"
+    kind = {bool: "true or false", int: "integer", float: "number", str: "text", list: "list"}[
+        type(key.default)
+    ]
+    return kind if key.rule is None else f"{kind}; must {key.rule.text}"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; return the exit code, 1 where no key has that name."""
+    parser = argparse.ArgumentParser(prog="list_keys", description="Print what every config key means.")
+    parser.add_argument("start", nargs="?", default="", help="print the keys that start with this: TRAIN")
+    start = parser.parse_args(argv).start
+    keys = [key for key in KEYS.values() if key.name.startswith(start)]
+    if not keys:
+        print(f"No key starts with {start!r}. Leave it out to see them all.", file=sys.stderr)
+        return 1
+    print(keys_page(keys), end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
