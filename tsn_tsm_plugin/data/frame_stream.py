@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import av
 import numpy as np
 
+from tsn_tsm_plugin.data.decoders.container import frame_rate
 from tsn_tsm_plugin.data.decoders.rotation import orientation_of, upright
 from tsn_tsm_plugin.errors import VideoError
 
@@ -203,7 +204,7 @@ class FrameStream:
         with open_source(self.source) as container:
             stream = container.streams.best("video")
             assert stream is not None
-            self._answer.put(float(stream.average_rate or stream.guessed_rate or 0))
+            self._answer.put(frame_rate(stream))
             for frame in iterate_frames(container, self._say):
                 if self._closed.is_set():
                     return

@@ -134,5 +134,6 @@ def _frame_seconds(scan: _Scan, index: FrameIndex, stream: VideoStream) -> list[
     known = [stamp for stamp in stamps if stamp is not None]
     if len(known) != len(stamps) or any(map(operator.ge, known, known[1:])):
         return None
-    numerator, denominator = (stream.time_base or Fraction(1)).as_integer_ratio()
-    return [stamp * numerator / denominator for stamp in known]
+    # PyAV 18 gives a Fraction, PyAV 19 a rational of its own that has fewer methods.
+    time_base = Fraction(stream.time_base or 1)
+    return [stamp * time_base.numerator / time_base.denominator for stamp in known]

@@ -41,6 +41,11 @@ def open_container(path: str) -> tuple[InputContainer, VideoStream]:
         raise
 
 
+def frame_rate(stream: VideoStream) -> float:
+    """Mean frames per second of a stream, 0.0 if the file does not say."""
+    return float(stream.average_rate or stream.guessed_rate or 0)
+
+
 def _best_stream(path: str, container: InputContainer) -> VideoStream:
     stream = container.streams.best("video")
     if (

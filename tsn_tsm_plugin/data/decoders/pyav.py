@@ -18,7 +18,7 @@ from torch import Tensor
 from tsn_tsm_plugin.data.bitstream.frame_index import FrameIndex, Run
 from tsn_tsm_plugin.data.bitstream.packet_scan import scan_packets
 from tsn_tsm_plugin.data.bitstream.picture import UnverifiedStreamError
-from tsn_tsm_plugin.data.decoders.container import DEMUX_ERRORS, damaged, open_container
+from tsn_tsm_plugin.data.decoders.container import DEMUX_ERRORS, damaged, frame_rate, open_container
 from tsn_tsm_plugin.data.decoders.frame_cache import FrameCache
 from tsn_tsm_plugin.data.decoders.rgb import RgbCollector, scaled_size
 from tsn_tsm_plugin.data.decoders.rotation import (
@@ -92,7 +92,7 @@ class PyAVDecoder:
         container, stream = open_container(self.path)
         with closing(container):
             self.stream_index = stream.index
-            self.fps = float(stream.average_rate or stream.guessed_rate or 0)
+            self.fps = frame_rate(stream)
             context = stream.codec_context
             bits_per_pixel = context.format.padded_bits_per_pixel if context.format else 0
             self._frame_bytes = context.height * context.width * bits_per_pixel // 8
