@@ -1,14 +1,12 @@
 """Layers: the temporal shift and what goes with it."""
 
 from tsn_tsm_plugin.layers.bottleneck import tsm_bottleneck, tsm_bottlenecks
-from tsn_tsm_plugin.layers.in_place_batch_norm import InPlaceBatchNorm2d
 from tsn_tsm_plugin.layers.non_local import NON_LOCAL_KINDS, NonLocal, NonLocalAfter
 from tsn_tsm_plugin.layers.temporal_pool import TemporalPool
 from tsn_tsm_plugin.layers.temporal_shift import TemporalShift, install_temporal_shift, temporal_shift
 
 __all__ = [
     "NON_LOCAL_KINDS",
-    "InPlaceBatchNorm2d",
     "NonLocal",
     "NonLocalAfter",
     "TemporalPool",

@@ -51,19 +51,21 @@ def tsm_bottleneck(*, shift_div: int = 8, causal: bool = False, **block: Any) ->
     return create_bottleneck_block(conv_a=create_shifted_conv_a, **block)
 
 
-class _StageBottlenecks:
-    """Create the blocks of one stage in turn, shifted where the index is a multiple of ``period``."""
+class _EverySecondBottleneck:
+    """Create the blocks of a stage: the first is shifted, then every second one.
 
-    def __init__(self, depth: int, period: int, create_shifted: Callable[..., nn.Module]) -> None:
-        self.depth = depth
-        self.period = period
+    The first block of a stage is the one that changes the width. So a stage begins with a shifted block even
+    if the stage before it was left unfinished.
+    """
+
+    def __init__(self, create_shifted: Callable[..., nn.Module]) -> None:
         self.create_shifted = create_shifted
-        self.index = 0
+        self.is_shifted = False
 
-    def __call__(self, **block: Any) -> nn.Module:
-        create = create_bottleneck_block if self.index % self.period else self.create_shifted
-        self.index = (self.index + 1) % self.depth
-        return create(**block)
+    def __call__(self, *, dim_in: int, dim_out: int, **block: Any) -> nn.Module:
+        self.is_shifted = dim_in != dim_out or not self.is_shifted
+        create = self.create_shifted if self.is_shifted else create_bottleneck_block
+        return create(dim_in=dim_in, dim_out=dim_out, **block)
 
 
 def tsm_bottlenecks(
@@ -85,6 +87,7 @@ def tsm_bottlenecks(
     if model_depth not in _STAGE_DEPTHS:
         raise ValueError(f"model_depth must be one of {sorted(_STAGE_DEPTHS)}, got {model_depth}.")
     depths = _STAGE_DEPTHS[model_depth]
-    period = 2 if depths[2] >= _DEEP_STAGE3 else 1
     create_shifted = partial(tsm_bottleneck, shift_div=shift_div, causal=causal)
-    return tuple(_StageBottlenecks(depth, period, create_shifted) for depth in depths)
+    if depths[2] < _DEEP_STAGE3:
+        return (create_shifted,) * len(depths)
+    return tuple(_EverySecondBottleneck(create_shifted) for _ in depths)

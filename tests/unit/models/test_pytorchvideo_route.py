@@ -78,6 +78,27 @@ def test_deep_networks_shift_the_sites_of_the_2d_route():
     ]
 
 
+def test_an_interrupted_build_leaves_the_sites_of_the_next_as_they_are():
+    bottlenecks = tsm_bottlenecks(101)
+
+    def failing_head(**slot):
+        raise KeyboardInterrupt
+
+    def interrupted_norm(num_features, **options):
+        if num_features == 1024:
+            raise KeyboardInterrupt
+        return nn.BatchNorm3d(num_features, **options)
+
+    with torch.device("meta"):
+        for slots in ({"head": failing_head}, {"norm": interrupted_norm}):
+            with pytest.raises(KeyboardInterrupt):
+                create_native(depth=101, bottleneck=bottlenecks, **slots)
+        network = create_native(depth=101, bottleneck=bottlenecks)
+
+    shifted = [name for name, module in network.named_modules() if isinstance(module, TemporalShift)]
+    assert [int(name.split(".")[3]) % 2 for name in shifted] == [0] * 18
+
+
 def test_the_shift_survives_the_transmuter():
     network = randomise_(native_tsm())
     video = torch.randn(1, 3, 4, 32, 32)

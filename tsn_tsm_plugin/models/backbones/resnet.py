@@ -9,7 +9,6 @@ from typing import Any
 from torch import Tensor
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
-from tsn_tsm_plugin.layers.in_place_batch_norm import InPlaceBatchNorm2d
 from tsn_tsm_plugin.models.backbones.imagenet_weights import (
     fetch_timm_weights,
     fetch_torchvision_weights,
@@ -34,7 +33,7 @@ class ResNetBackbone(ResNet):
     temporal_pool_site = "layer2"
 
     def __init__(self, block: type[BasicBlock | Bottleneck], layers: list[int], **options: Any) -> None:
-        super().__init__(block, layers, norm_layer=InPlaceBatchNorm2d, **options)
+        super().__init__(block, layers, **options)
         self.num_features: int = self.fc.in_features
         del self.avgpool, self.fc
 

@@ -4,7 +4,6 @@ import torchvision
 from torch import Tensor, nn
 
 from tsn_tsm_plugin.errors import UnknownComponentError
-from tsn_tsm_plugin.layers.in_place_batch_norm import InPlaceBatchNorm2d
 from tsn_tsm_plugin.models.backbones.imagenet_weights import fetch_torchvision_weights, load_imagenet_weights
 from tsn_tsm_plugin.models.backbones.shift_sites import find_shift_sites
 
@@ -44,7 +43,7 @@ def densenet161(*, weights: str = "") -> FeaturesBackbone:
 
 def mobilenet_v2(*, weights: str = "") -> FeaturesBackbone:
     """Create MobileNetV2: 1280 features, 10 shifted blocks."""
-    network = torchvision.models.mobilenet_v2(norm_layer=InPlaceBatchNorm2d)
+    network = torchvision.models.mobilenet_v2()
     backbone = FeaturesBackbone(network.features, num_features=network.last_channel)
     load_imagenet_weights(backbone, name="mobilenet_v2", weights=weights, fetch=fetch_torchvision_weights)
     return backbone

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.overrides import TorchFunctionMode
 
-from tsn_tsm_plugin.layers.in_place_batch_norm import InPlaceBatchNorm2d
 from tsn_tsm_plugin.layers.replace import replace_submodule
 from tsn_tsm_plugin.log import get_logger
 from tsn_tsm_plugin.models.deploy.fused_residual import fuse_residual_blocks_
@@ -25,7 +24,7 @@ from tsn_tsm_plugin.models.deploy.reparameterize import reparameterize_
 logger = get_logger(__name__)
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, InPlaceBatchNorm2d, BatchNormAct2d)
+_NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, BatchNormAct2d)
 _SIZE = 224
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
