@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+
+from tsn_tsm_plugin.transforms.pixel_range import to_levels
 
 
 class ClipTransform:
@@ -26,14 +28,14 @@ class ClipTransform:
         """Return a new dictionary; the input's is left as it is.
 
         Args:
-            clip: ``video``, uint8 (C, T, H, W), or float with the whole levels 0-255 of PyTorchVideo's
-                decoders; and mostly ``label``.
+            clip: ``video``, uint8 (C, T, H, W), float in 0-255 as PyTorchVideo's decoders give it, or float
+                in 0-1; and mostly ``label``.
             generator: Source of randomness; ``None`` is torch's global one.
 
         Raises:
-            TypeError: If the video is of floats that are no levels of 0-255.
+            TypeError: If floats are in neither range, or fit both.
         """
-        video, label = _as_uint8(clip["video"]), clip.get("label")
+        video, label = to_levels(clip["video"]), clip.get("label")
         for step, keywords in zip(self.steps, self._keywords, strict=True):
             random = {"generator": generator} if "generator" in keywords else {}
             if "label" in keywords and label is not None:
@@ -44,15 +46,3 @@ class ClipTransform:
 
     def __repr__(self) -> str:
         return " -> ".join(repr(step) for step in self.steps)
-
-
-def _as_uint8(video: Tensor) -> Tensor:
-    if video.dtype == torch.uint8:
-        return video
-    levels = video.to(torch.uint8)
-    if not torch.equal(levels.to(video.dtype), video):
-        raise TypeError(
-            f"video must hold whole levels of 0-255, got {video.dtype} from {float(video.min()):g} to "
-            f"{float(video.max()):g}. Transform clips before Div255 and Normalize."
-        )
-    return levels

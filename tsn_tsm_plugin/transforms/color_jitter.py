@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as F
 
+from tsn_tsm_plugin.transforms.pixel_range import on_levels
+
 _ADJUST: dict[str, Callable[[Tensor, float], Tensor]] = {
     "brightness": F.adjust_brightness,
     "contrast": F.adjust_contrast,
@@ -44,11 +46,22 @@ class ColorJitter(nn.Module):
         return [(names[index], self._factor(names[index], draws[index])) for index in order]
 
     def forward(self, video: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """Map uint8 (C, T, H, W) to uint8 of the same shape."""
-        frames = video.transpose(0, 1)
-        for name, factor in self.draw(generator):
-            frames = _ADJUST[name](frames, factor)
-        return frames.transpose(0, 1)
+        """Map (C, T, H, W) to the same shape, dtype and range: uint8, float in 0-255 or float in 0-1.
+
+        Floats are rounded to the 256 levels.
+
+        Raises:
+            TypeError: If the pixels are in neither range, or fit both.
+        """
+        drawn = self.draw(generator)
+
+        def adjust(levels: Tensor) -> Tensor:
+            frames = levels.transpose(0, 1)
+            for name, factor in drawn:
+                frames = _ADJUST[name](frames, factor)
+            return frames.transpose(0, 1)
+
+        return on_levels(adjust, video)
 
     def extra_repr(self) -> str:
         """Name the settings in the module's repr."""

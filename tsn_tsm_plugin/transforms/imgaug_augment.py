@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from tsn_tsm_plugin.transforms import augment_ops as ops
 from tsn_tsm_plugin.transforms.augment_ops import FrameOperation, warp
+from tsn_tsm_plugin.transforms.pixel_range import on_levels
 
 _LEVEL = 0.9
 _ENHANCEMENT = 1.8 * _LEVEL + 0.1
@@ -71,15 +72,26 @@ class ImgaugRandAugment(nn.Module):
         return [(NAMES[index], self._draw_arguments(NAMES[index], generator)) for index in chosen.tolist()]
 
     def forward(self, video: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """Map uint8 (C, T, H, W) to uint8 of the same shape."""
-        frames = video.transpose(0, 1)
-        for name, arguments in self.draw(generator):
-            if name == "Cutout":
-                x, y = arguments
-                frames = ops.fill_square(frames, center_x=x, center_y=y, side=_CUTOUT_SIDE)
-            else:
-                frames = OPERATIONS[name].apply(frames, *arguments)
-        return frames.transpose(0, 1)
+        """Map (C, T, H, W) to the same shape, dtype and range: uint8, float in 0-255 or float in 0-1.
+
+        Floats are rounded to the 256 levels.
+
+        Raises:
+            TypeError: If the pixels are in neither range, or fit both.
+        """
+        drawn = self.draw(generator)
+
+        def augment(levels: Tensor) -> Tensor:
+            frames = levels.transpose(0, 1)
+            for name, arguments in drawn:
+                if name == "Cutout":
+                    x, y = arguments
+                    frames = ops.fill_square(frames, center_x=x, center_y=y, side=_CUTOUT_SIDE)
+                else:
+                    frames = OPERATIONS[name].apply(frames, *arguments)
+            return frames.transpose(0, 1)
+
+        return on_levels(augment, video)
 
     @staticmethod
     def _draw_arguments(name: str, generator: torch.Generator | None) -> tuple[float, ...]:

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from tsn_tsm_plugin.transforms.pixel_range import to_255
+
 
 class Normalize(nn.Module):
     """Subtract the mean and divide by the standard deviation of each channel, both in 0-255.
@@ -32,8 +34,12 @@ class Normalize(nn.Module):
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32), persistent=False)
 
     def forward(self, video: Tensor) -> Tensor:
-        """Map uint8 (B, C, T, H, W) to float32 of the same shape."""
-        video_BTHWC = video.permute(0, 2, 3, 4, 1).contiguous()
+        """Map (B, C, T, H, W), uint8, float in 0-255 or float in 0-1, to float32 of the same shape.
+
+        Raises:
+            TypeError: If floats are in neither range, or fit both.
+        """
+        video_BTHWC = to_255(video).permute(0, 2, 3, 4, 1).contiguous()
         return torch.sub(video_BTHWC, self.mean).div_(self.std).permute(0, 4, 1, 2, 3)
 
     def extra_repr(self) -> str:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from tsn_tsm_plugin.transforms import augment_ops as ops
 from tsn_tsm_plugin.transforms.augment_ops import FrameOperation, warp
+from tsn_tsm_plugin.transforms.pixel_range import on_levels
 
 _MAX_LEVEL = 10.0
 _UNIFORM_ABOVE_STD = 100.0
@@ -212,11 +213,22 @@ class RandAugment(nn.Module):
         ]
 
     def forward(self, video: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """Map uint8 (C, T, H, W) to uint8 of the same shape."""
-        frames = video.transpose(0, 1)
-        for name, argument in self.draw(generator):
-            frames = OPERATIONS[name].apply(frames, argument)
-        return frames.transpose(0, 1)
+        """Map (C, T, H, W) to the same shape, dtype and range: uint8, float in 0-255 or float in 0-1.
+
+        Floats are rounded to the 256 levels.
+
+        Raises:
+            TypeError: If the pixels are in neither range, or fit both.
+        """
+        drawn = self.draw(generator)
+
+        def augment(levels: Tensor) -> Tensor:
+            frames = levels.transpose(0, 1)
+            for name, argument in drawn:
+                frames = OPERATIONS[name].apply(frames, argument)
+            return frames.transpose(0, 1)
+
+        return on_levels(augment, video)
 
     def extra_repr(self) -> str:
         """Name the setting in the module's repr."""

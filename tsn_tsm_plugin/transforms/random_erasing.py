@@ -1,8 +1,8 @@
 """Random erasing: noise or grey over random boxes, the same box in all frames of a clip, or one per frame.
 
 Source: Zhong et al., "Random Erasing Data Augmentation", AAAI 2020, arXiv:1708.04896, algorithm 1, with the
-ranges and fillings of timm and SlowFast. Those erase normalised floats; frames here are uint8, so the filling
-is normalised back: grey is the mean colour, noise has the mean and deviation of the data, cut to 0-255.
+ranges and fillings of timm and SlowFast. Those erase normalised floats; these frames are not normalised, and
+neither is the filling: grey is the mean colour, noise has the mean and deviation of the data, cut to 0-255.
 """
 
 import math
@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as F
+
+from tsn_tsm_plugin.transforms.pixel_range import white_level
 
 Box = tuple[int, int, int, int]
 
@@ -74,21 +76,26 @@ class RandomErasing(nn.Module):
         return [box for box in boxes if box is not None]
 
     def forward(self, video: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """Map uint8 (C, T, H, W) to uint8 of the same shape."""
+        """Map (C, T, H, W) to the same shape, dtype and range: uint8, float in 0-255 or float in 0-1.
+
+        Raises:
+            TypeError: If the pixels are in neither range, or fit both.
+        """
+        white = white_level(video)
         if not self.per_frame:
-            return self._erase(video, generator)
-        return torch.cat([self._erase(frame, generator) for frame in video.split(1, dim=1)], dim=1)
+            return self._erase(video, white, generator)
+        return torch.cat([self._erase(frame, white, generator) for frame in video.split(1, dim=1)], dim=1)
 
     def extra_repr(self) -> str:
         """Name the settings in the module's repr."""
         low, high = self.area
         return f"p={self.p}, area=({low:.3g}, {high:.3g}), mode={self.mode!r}, per_frame={self.per_frame}"
 
-    def _erase(self, video: Tensor, generator: torch.Generator | None) -> Tensor:
+    def _erase(self, video: Tensor, white: float, generator: torch.Generator | None) -> Tensor:
         num_frames, frame_height, frame_width = video.shape[1:]
         for top, left, height, width in self.draw(frame_height, frame_width, generator):
-            filling = self._filling(num_frames, height, width, generator)
-            video = F.erase(video, top, left, height, width, filling)
+            filling = self._filling(num_frames, height, width, generator) * (white / 255.0)
+            video = F.erase(video, top, left, height, width, filling.to(video))
         return video
 
     def _draw_box(self, height: int, width: int, count: int, generator: torch.Generator | None) -> Box | None:
@@ -104,7 +111,7 @@ class RandomErasing(nn.Module):
         return None
 
     def _filling(self, num_frames: int, height: int, width: int, generator: torch.Generator | None) -> Tensor:
-        """Return uint8 (C, T, height, width) or what broadcasts to it."""
+        """Return whole levels of 0-255, float (C, T, height, width) or what broadcasts to it."""
         channels = len(self.mean)
         shape = {
             "const": (channels, 1, 1, 1),
@@ -113,7 +120,7 @@ class RandomErasing(nn.Module):
         }[self.mode]
         noise = torch.zeros(shape) if self.mode == "const" else torch.randn(shape, generator=generator)
         mean, std = (torch.tensor(values).view(-1, 1, 1, 1) for values in (self.mean, self.std))
-        return (mean + std * noise).round_().clamp_(0.0, 255.0).to(torch.uint8)
+        return (mean + std * noise).round_().clamp_(0.0, 255.0)
 
 
 def _uniform(low: float, high: float, generator: torch.Generator | None) -> float:

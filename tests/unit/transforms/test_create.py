@@ -107,16 +107,6 @@ def test_a_clip_without_a_label_passes_where_no_label_is_needed():
         create_tsn_train_transform(short_side=32, crop_size=24, flip_label_pairs=[(0, 1)])(unlabeled)
 
 
-def test_whole_levels_in_floats_are_taken_and_other_floats_refused():
-    given = clip()
-    transform = create_test_transform(short_side=24, crop_size=24)
-    as_float = transform({**given, "video": given["video"].float()})["video"]
-    assert torch.equal(as_float, transform(given)["video"])
-    message = "video must hold whole levels of 0-255, got torch.float32 from 0 to 1. Transform clips before"
-    with pytest.raises(TypeError, match=re.escape(message)):
-        transform({**given, "video": given["video"].float() / 255.0})
-
-
 def test_dense_views_of_a_whole_clip_are_the_dense_windows():
     frame_numbers = torch.arange(100).view(1, 100, 1, 1).expand(3, 100, 2, 2)
     views = DenseViews(2, num_views=3, sample_range=20)(frame_numbers)

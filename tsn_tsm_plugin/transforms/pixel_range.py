@@ -1,0 +1,90 @@
+"""`white_level`, `to_255`, `to_levels` and `on_levels`: one check of the range of a clip's pixels.
+
+uint8 says its range. Floats may be levels of 0-255, as PyTorchVideo's datasets give them, or shares of 0-1,
+as after PyTorchVideo's ``Div255``. An operation made for one range destroys clips of the other. So the range
+is read from the values, and values that fit both ranges are refused.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+_WHITE = 255.0
+
+
+def white_level(video: Tensor) -> float:
+    """Return the value of white in a clip: 255.0 or 1.0.
+
+    Integers are levels of 0-255. Floats are too if one is at least 2, or if all are whole and one is above 1.
+    Floats are shares of 0-1 if none is above 1 and not all are whole.
+
+    Args:
+        video: Pixels of any shape.
+
+    Raises:
+        TypeError: If the pixels are outside both ranges, or fit both.
+    """
+    if video.dtype == torch.uint8:
+        return _WHITE
+    low, high = _checked_bounds(video)
+    if not video.is_floating_point() or high >= 2.0 or (high > 1.0 and _is_whole(video)):
+        return _WHITE
+    if high <= 1.0 and not _is_whole(video):
+        return 1.0
+    raise TypeError(
+        f"video must be uint8, float in 0-255 or float in 0-1, got {video.dtype} from {low:g} to {high:g}, "
+        "which fits both ranges. Pass uint8."
+    )
+
+
+def to_255(video: Tensor) -> Tensor:
+    """Return a clip in 0-255: the clip itself, or shares of 0-1 times 255. Whole numbers are levels.
+
+    Args:
+        video: uint8, float in 0-255 or float in 0-1, of any shape.
+
+    Raises:
+        TypeError: If the pixels are outside both ranges, or fit both.
+    """
+    if video.dtype == torch.uint8:
+        return video
+    _checked_bounds(video)
+    # A black frame of a decoder has only the levels 0 and 1: such a clip must not end a training.
+    is_255 = _is_whole(video) or white_level(video) == _WHITE
+    return video if is_255 else video.float() * _WHITE
+
+
+def to_levels(video: Tensor) -> Tensor:
+    """Return a clip as uint8: `to_255`, rounded to the nearest level."""
+    return video if video.dtype == torch.uint8 else to_255(video).round().to(torch.uint8)
+
+
+def on_levels(operation: Callable[[Tensor], Tensor], video: Tensor) -> Tensor:
+    """Apply an operation on uint8 to a clip; return the result in the clip's own dtype and range.
+
+    Raises:
+        TypeError: As `white_level`.
+    """
+    if video.dtype == torch.uint8:
+        return operation(video)
+    white = white_level(video)
+    return (operation(to_levels(video)).float() * (white / _WHITE)).to(video.dtype)
+
+
+def _checked_bounds(video: Tensor) -> tuple[float, float]:
+    """Return the least and the greatest value of a clip whose values are in 0-255."""
+    low, high = math.nan, math.nan
+    if video.dtype != torch.bool and not video.is_complex() and video.numel():
+        low, high = (float(bound) for bound in torch.aminmax(video))
+    if not (low >= 0.0 and high <= _WHITE):
+        raise TypeError(
+            f"video must be uint8, float in 0-255 or float in 0-1, got {video.dtype} from {low:g} to "
+            f"{high:g}. Transform clips before they are normalised."
+        )
+    return low, high
+
+
+def _is_whole(video: Tensor) -> bool:
+    return not video.is_floating_point() or bool((video == video.round()).all())
