@@ -4,6 +4,7 @@ from pathlib import Path
 
 import av
 from av.container import InputContainer
+from av.stream import Stream
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
@@ -41,7 +42,7 @@ def open_container(path: str) -> tuple[InputContainer, VideoStream]:
         raise
 
 
-def frame_rate(stream: VideoStream) -> float:
+def frame_rate(stream: Stream) -> float:
     """Mean frames per second of a stream, 0.0 if the file does not say."""
     return float(stream.average_rate or stream.guessed_rate or 0)
 
