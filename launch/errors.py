@@ -1,7 +1,9 @@
 """What a user of the launcher can get wrong, told apart from a job that failed."""
 
+from tsn_tsm_plugin.errors import TsnTsmError
 
-class LaunchError(Exception):
+
+class LaunchError(TsnTsmError):
     """A mistake that is known before anything is submitted; the command ends with exit code 2."""
 
 

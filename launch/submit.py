@@ -1,13 +1,16 @@
 """Train and evaluate a recipe, on this machine or on SLURM: ``python launch/submit.py --cfg RECIPE``.
 
-Run from a checkout; ``--help`` lists the options, ``launch/README.md`` shows a first job.
+From a checkout, or installed as ``tsn-tsm-submit``; ``--help`` lists the options, ``launch/README.md``
+shows a first job.
 """
 
+import importlib
 import importlib.metadata
 import sys
 from pathlib import Path
 
-CHECKOUT = Path(__file__).resolve().parent.parent
+_HERE = Path(__file__).resolve().parent
+_IS_CHECKOUT = _HERE.name == "launch"
 
 
 def missing_package() -> str:
@@ -16,7 +19,7 @@ def missing_package() -> str:
         try:
             importlib.metadata.distribution(name)
         except importlib.metadata.PackageNotFoundError:
-            return f"{name} is not installed in {sys.executable}. Run: pip install -e {CHECKOUT}"
+            return f"{name} is not installed in {sys.executable}. Run: pip install -e {_HERE.parent}"
     return ""
 
 
@@ -26,11 +29,11 @@ def main() -> int:
     if fault:
         print(f"submit.py: {fault}", file=sys.stderr)
         return 2
-    # A script's own folder comes first on the path, where launch/ would hide as loose modules.
-    sys.path[0] = str(CHECKOUT)
-    from launch.commands.parsers import run
-
-    return run(sys.argv[1:])
+    if _IS_CHECKOUT:
+        # The first place of the path is this folder, or that of the console script.
+        sys.path[0] = str(_HERE.parent)
+    package = "launch" if _IS_CHECKOUT else "tsn_tsm_plugin.launcher"
+    return int(importlib.import_module(f"{package}.commands.parsers").run(sys.argv[1:]))
 
 
 if __name__ == "__main__":

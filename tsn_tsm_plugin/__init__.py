@@ -1,7 +1,8 @@
 """TSN and TSM for PyTorchVideo.
 
-Names are loaded when they are first used. Importing this package checks that torch and torchvision fit each
-other and adds our names to PyTorchVideo (see `activate`), unless ``TSN_TSM_PLUGIN_AUTOACTIVATE=0``.
+Names are loaded when they are first used: the import itself does not import torch. It compares the versions
+of torch and torchvision, and adds our names to PyTorchVideo (see `activate`), unless
+``TSN_TSM_PLUGIN_AUTOACTIVATE=0``.
 """
 
 import importlib

@@ -1,33 +1,37 @@
-"""The errors a user can cause. Each message names the thing, the rule, the value and the cure."""
+"""TsnTsmError and the errors a user can cause. Each message names the thing, rule, value and remedy."""
 
 
-class ConfigError(ValueError):
+class TsnTsmError(Exception):
+    """Base class of every error of this project that a user can mend."""
+
+
+class ConfigError(TsnTsmError, ValueError):
     """A recipe or an override breaks the schema or a rule across keys; lists every fault at once."""
 
 
-class UnknownComponentError(LookupError):
+class UnknownComponentError(TsnTsmError, LookupError):
     """A name is not registered; the message lists the nearest names and how to see them all."""
 
 
-class PluginError(ImportError):
+class PluginError(TsnTsmError, ImportError):
     """A component's distribution fails to import, or two distributions claim one name."""
 
 
-class CheckpointError(RuntimeError):
+class CheckpointError(TsnTsmError, RuntimeError):
     """A checkpoint is unreadable or belongs to another model; nothing of it has been loaded."""
 
 
-class VideoError(RuntimeError):
+class VideoError(TsnTsmError, RuntimeError):
     """A video cannot be opened or a frame of it cannot be decoded; the message starts with the path."""
 
 
-class AnnotationError(ValueError):
+class AnnotationError(TsnTsmError, ValueError):
     """A list file or label map is malformed; the message gives file, line and the expected form."""
 
 
-class RunFolderError(RuntimeError):
+class RunFolderError(TsnTsmError, RuntimeError):
     """A run folder cannot be written, is full, or belongs to another run; what was saved before stays."""
 
 
-class DivergedError(RuntimeError):
+class DivergedError(TsnTsmError, RuntimeError):
     """The loss is no longer a number; the message names the videos of the last batch."""

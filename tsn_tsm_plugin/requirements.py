@@ -1,33 +1,40 @@
-"""Finds out at the first import whether torch and torchvision fit each other."""
+"""check_torchvision, check_torchvision_imports: do torch and torchvision fit each other?"""
 
 import importlib
 from importlib import metadata
 
 from packaging.requirements import Requirement
 
-_CURE = "Install a fitting pair: pip install --upgrade --force-reinstall torch torchvision"
+_HINT = "Install a fitting pair: pip install --upgrade --force-reinstall torch torchvision"
 
 
 def check_torchvision() -> None:
-    """Raise one sentence with the cure if torchvision was built for another torch.
-
-    Left alone, such a pair fails late and far away (``operator torchvision::nms does not exist``).
+    """Compare the installed versions by their metadata; neither package is imported.
 
     Raises:
-        ImportError: If the two do not fit, or torchvision cannot be imported.
+        ImportError: If torchvision was built for another torch.
     """
     torch, torchvision = metadata.version("torch"), metadata.version("torchvision")
     needed = unmet_torch(metadata.requires("torchvision") or [], torch)
     if needed is not None:
         raise ImportError(
-            f"torchvision {torchvision} needs {needed}, but torch {torch} is installed. {_CURE}"
+            f"torchvision {torchvision} needs {needed}, but torch {torch} is installed. {_HINT}"
         )
+
+
+def check_torchvision_imports() -> None:
+    """Import torchvision before anything else does, so that a failure is explained.
+
+    An unfit pair otherwise fails late and far away (``operator torchvision::nms does not exist``).
+
+    Raises:
+        ImportError: If torchvision cannot be imported with the installed torch.
+    """
     try:
         importlib.import_module("torchvision")
     except (ImportError, RuntimeError, OSError, AttributeError) as error:
-        raise ImportError(
-            f"torchvision {torchvision} cannot be imported with torch {torch} ({error}). {_CURE}"
-        ) from error
+        versions = f"torchvision {metadata.version('torchvision')} cannot be imported with torch "
+        raise ImportError(f"{versions}{metadata.version('torch')} ({error}). {_HINT}") from error
 
 
 def unmet_torch(requirements: list[str], torch: str) -> str | None:

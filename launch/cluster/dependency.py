@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from launch.cluster.options import Options
+from .options import Options
 
 # Without the second, a job whose dependency can no longer be met would wait for ever.
 _KEYS = ("dependency", "kill-on-invalid-dep")

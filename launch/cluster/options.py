@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from launch.errors import LaunchError
+from ..errors import LaunchError
 
 CLUSTERS_DIR = Path(__file__).resolve().parents[1] / "clusters"
 KINDS = ("auto", "slurm", "local", "debug")

@@ -8,8 +8,8 @@ import functools
 import re
 from dataclasses import dataclass
 
-from launch.cluster import slurm_client as slurm
-from launch.cluster.options import minutes_of
+from . import slurm_client as slurm
+from .options import minutes_of
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from launch.errors import LaunchError
+from ..errors import LaunchError
 
 # States in which a job has not ended; a requeued job passes through several of them.
 ALIVE = {

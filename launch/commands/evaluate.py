@@ -4,10 +4,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from launch.commands.train import describe, options_of, say_remarks
-from launch.errors import OK, LaunchError
-from launch.submit_job.job_arrays import check_all, run_all, without_done
-from launch.submit_job.plan import Plan, load_recipe, make_plan
+from ..errors import OK, LaunchError
+from ..submit_job.job_arrays import check_all, run_all, without_done
+from ..submit_job.plan import Plan, load_recipe, make_plan
+from .train import describe, options_of, say_remarks
 
 
 def evaluate(args: argparse.Namespace) -> int:

@@ -9,12 +9,12 @@ import signal
 import sys
 from pathlib import Path
 
-from launch.cluster import slurm_client as slurm
-from launch.errors import OK, LaunchError
-from launch.submit_job.job_arrays import resubmit_all
-from launch.track.records import Submission, find_submission, submissions_below
-from launch.track.status import State, state_of, states_of, table
-from launch.track.wait import wait_for
+from ..cluster import slurm_client as slurm
+from ..errors import OK, LaunchError
+from ..submit_job.job_arrays import resubmit_all
+from ..track.records import Submission, find_submission, submissions_below
+from ..track.status import State, state_of, states_of, table
+from ..track.wait import wait_for
 
 
 def list_all(args: argparse.Namespace) -> int:

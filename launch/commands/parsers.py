@@ -5,8 +5,10 @@ import importlib
 import sys
 from collections.abc import Callable, Sequence
 
-from launch.cluster.options import add_option_flags
-from launch.errors import USER_ERROR, LaunchError
+from tsn_tsm_plugin.errors import TsnTsmError
+
+from ..cluster.options import add_option_flags
+from ..errors import USER_ERROR
 
 _TRAIN_HELP = """\
 Train a recipe and evaluate it, here or on SLURM.
@@ -38,15 +40,13 @@ Evaluate many weights on many recipes as one array; run it again and only what i
 
 def run(argv: Sequence[str]) -> int:
     """Run a command line; return its exit code."""
-    from tsn_tsm_plugin.errors import ConfigError
-
     name = argv[0] if argv and argv[0] in _PARSERS else "train"
     words = argv[1:] if argv and argv[0] == name else argv
     try:
         args = _PARSERS[name]().parse_intermixed_args(list(words))
         command: Callable[[argparse.Namespace], int] = args.command
         return command(args)
-    except (LaunchError, ConfigError) as error:
+    except TsnTsmError as error:
         print(f"submit.py: {_on_one_line(str(error))}", file=sys.stderr)
         return USER_ERROR
 
@@ -182,6 +182,6 @@ def _command(module: str, function: str) -> Callable[[argparse.Namespace], int]:
     """Return a command that is imported when it is run: help and mistakes need not wait for torch."""
 
     def command(args: argparse.Namespace) -> int:
-        return int(getattr(importlib.import_module(f"launch.commands.{module}"), function)(args))
+        return int(getattr(importlib.import_module(f".{module}", __package__), function)(args))
 
     return command

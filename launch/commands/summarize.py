@@ -7,11 +7,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from launch.errors import OK, LaunchError
-from launch.rank.outcome import write_atomically
-from launch.track.records import Submission, find_submission
-from launch.track.status import State, states_of
 from tsn_tsm_plugin.config.published import published_accuracies
+
+from ..errors import OK, LaunchError
+from ..rank.outcome import write_atomically
+from ..track.records import Submission, find_submission
+from ..track.status import State, states_of
 
 COLUMNS = (
     "run",

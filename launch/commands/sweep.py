@@ -3,9 +3,10 @@
 import itertools
 from collections.abc import Sequence
 
-from launch.errors import LaunchError
-from launch.submit_job.plan import load_recipe
 from tsn_tsm_plugin.config import CfgNode
+
+from ..errors import LaunchError
+from ..submit_job.plan import load_recipe
 
 
 def combinations(sweeps: Sequence[Sequence[str]]) -> list[list[str]]:

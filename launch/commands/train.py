@@ -6,19 +6,20 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from launch.cluster.dependency import after
-from launch.cluster.options import Options, cluster_options, resolve_options
-from launch.commands.sweep import sweep_configs
-from launch.errors import OK, LaunchError
-from launch.submit_job.checks import check
-from launch.submit_job.inside_srun import run_rank
-from launch.submit_job.job_arrays import check_all, run_all
-from launch.submit_job.plan import CHECKOUT, Plan, load_recipe, make_plan
-from launch.submit_job.sbatch_script import build_executor
-from launch.submit_job.to_slurm import announce, submit_slurm
-from launch.submit_job.to_this_machine import run_debug, run_local
-from launch.track.status import state_of
-from launch.track.wait import say, wait_for
+from ..cluster.dependency import after
+from ..cluster.options import Options, cluster_options, resolve_options
+from ..code_root import CODE_ROOT
+from ..errors import OK, LaunchError
+from ..submit_job.checks import check
+from ..submit_job.inside_srun import run_rank
+from ..submit_job.job_arrays import check_all, run_all
+from ..submit_job.plan import Plan, load_recipe, make_plan
+from ..submit_job.sbatch_script import build_executor
+from ..submit_job.to_slurm import announce, submit_slurm
+from ..submit_job.to_this_machine import run_debug, run_local
+from ..track.status import state_of
+from ..track.wait import say, wait_for
+from .sweep import sweep_configs
 
 # SLURM looks at dependencies now and then.
 _CANCELLED_SECONDS = 60.0
@@ -115,6 +116,6 @@ def describe(plan: Plan) -> str:
 
 def _script(plan: Plan) -> list[str]:
     folder = plan.run_dir / "launch" / "TIME"
-    code = folder / "code" if plan.options.snapshot == "git" else CHECKOUT
+    code = folder / "code" if plan.options.snapshot == "git" else CODE_ROOT
     text = build_executor(plan, folder=folder, code=code).script()
     return ["", "# the script for sbatch; TIME stands for when it is submitted", text.rstrip()]

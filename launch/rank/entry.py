@@ -18,7 +18,9 @@ from pathlib import Path
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2, signal.SIGTERM})
 
 if __name__ == "__main__":
-    sys.path[0] = str(Path(__file__).resolve().parents[2])
+    here = Path(__file__).resolve()
+    # ROOT/launch/rank/ of a checkout, or ROOT/tsn_tsm_plugin/launcher/rank/ of an installed package.
+    sys.path[0] = str(here.parents[2] if here.parents[1].name == "launch" else here.parents[3])
     from submitit.core.submission import submitit_main
 
     logging.getLogger("submitit").setLevel(logging.ERROR)

@@ -16,9 +16,9 @@ from typing import Any, NoReturn
 
 from submitit import JobEnvironment
 
-from launch.cluster import slurm_client as slurm
-from launch.errors import FAILED, USER_ERROR, LaunchError
-from launch.rank.outcome import (
+from ..cluster import slurm_client as slurm
+from ..errors import FAILED, USER_ERROR, LaunchError
+from .outcome import (
     FAILURES,
     FINISHED,
     MISTAKEN,
@@ -28,8 +28,8 @@ from launch.rank.outcome import (
     read_outcomes,
     write_outcome,
 )
-from launch.rank.restart_guard import RestartLog
-from launch.rank.stop_signals import StopWatch, end_children, exit_at_once
+from .restart_guard import RestartLog
+from .stop_signals import StopWatch, end_children, exit_at_once
 
 TERMINATED = 128 + signal.SIGTERM
 # SLURM kills KillWait seconds after its SIGTERM; the default is 30.
@@ -152,8 +152,9 @@ class Job:
     def _join(self, place: JobEnvironment, watch: StopWatch) -> None:
         if place.num_tasks == 1:
             return
-        from launch.rank.rendezvous import open_store
         from tsn_tsm_plugin import distributed
+
+        from .rendezvous import open_store
 
         os.environ.update(
             RANK=str(place.global_rank), WORLD_SIZE=str(place.num_tasks), LOCAL_RANK=str(place.local_rank)

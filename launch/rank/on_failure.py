@@ -14,8 +14,8 @@ _REQUEUE_WAIT_SECONDS = 60.0
 
 def main(folder: Path, retries: int, status: int) -> None:
     """Report the failure of the job that this process runs in."""
-    from launch.cluster import slurm_client as slurm
-    from launch.rank.outcome import MISTAKEN, describe, first_failure
+    from ..cluster import slurm_client as slurm
+    from .outcome import MISTAKEN, describe, first_failure
 
     job_id = slurm.own_job_id()
     job_dir = folder / job_id
@@ -43,5 +43,8 @@ def since_last_start(log: Path) -> str:
 
 
 if __name__ == "__main__":
-    sys.path[0] = str(Path(__file__).resolve().parents[2])
+    here = Path(__file__).resolve()
+    is_checkout = here.parents[1].name == "launch"
+    sys.path[0] = str(here.parents[2 if is_checkout else 3])
+    __package__ = "launch.rank" if is_checkout else "tsn_tsm_plugin.launcher.rank"
     main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

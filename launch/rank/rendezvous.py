@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch.distributed as dist
 
-from launch.rank.outcome import write_atomically
+from .outcome import write_atomically
 
 
 def master_address(hostname: str) -> tuple[str, str]:

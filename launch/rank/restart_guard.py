@@ -5,7 +5,7 @@ import re
 import time
 from pathlib import Path
 
-from launch.errors import LaunchError
+from ..errors import LaunchError
 
 _CHECKPOINT = re.compile(r"step_(\d+)\.pt")
 

@@ -8,18 +8,18 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from launch.cluster import slurm_client as slurm
-from launch.cluster.partitions import Partition, chosen_partition, partitions
-from launch.errors import LaunchError
-from launch.submit_job.plan import Plan
-from launch.submit_job.sbatch_script import (
+from ..cluster import slurm_client as slurm
+from ..cluster.partitions import Partition, chosen_partition, partitions
+from ..errors import LaunchError
+from ..track.records import submissions_of
+from ..track.status import state_of
+from .plan import Plan
+from .sbatch_script import (
     build_executor,
     cpus_per_task,
     limit_minutes,
     submitting_environment,
 )
-from launch.track.records import submissions_of
-from launch.track.status import state_of
 
 # Folders that every machine has for itself.
 _PRIVATE_ROOTS = ("/tmp", "/var/tmp", "/dev/shm", "/run")

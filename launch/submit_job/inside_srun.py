@@ -6,10 +6,10 @@ from pathlib import Path
 
 from submitit.slurm.slurm import SlurmJobEnvironment
 
-from launch.errors import OK
-from launch.rank.outcome import write_atomically
-from launch.submit_job.plan import Plan
-from launch.submit_job.write_submission import job_of, record_of
+from ..errors import OK
+from ..rank.outcome import write_atomically
+from .plan import Plan
+from .write_submission import job_of, record_of
 
 
 def run_rank(plan: Plan) -> int:

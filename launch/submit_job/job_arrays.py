@@ -4,20 +4,21 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from launch.cluster.dependency import after, without_earlier_jobs
-from launch.cluster.options import Options
-from launch.errors import OK, LaunchError
-from launch.submit_job.checks import check
-from launch.submit_job.plan import Plan, sized
-from launch.submit_job.sbatch_script import build_executor, cpus_per_task, submitting_environment
-from launch.submit_job.to_slurm import discarded_on_failure, prepare_code, submit_slurm
-from launch.submit_job.to_this_machine import run_local
-from launch.submit_job.write_submission import job_of, write_submission
-from launch.track.records import Submission, new_submission_folder, submissions_of
-from launch.track.status import state_of
-from launch.track.wait import say, wait_for_all
 from tsn_tsm_plugin.config import load_cfg
-from tsn_tsm_plugin.errors import ConfigError
+from tsn_tsm_plugin.errors import TsnTsmError
+
+from ..cluster.dependency import after, without_earlier_jobs
+from ..cluster.options import Options
+from ..errors import OK, LaunchError
+from ..track.records import Submission, new_submission_folder, submissions_of
+from ..track.status import state_of
+from ..track.wait import say, wait_for_all
+from .checks import check
+from .plan import Plan, sized
+from .sbatch_script import build_executor, cpus_per_task, submitting_environment
+from .to_slurm import discarded_on_failure, prepare_code, submit_slurm
+from .to_this_machine import run_local
+from .write_submission import job_of, write_submission
 
 
 def check_all(plans: Sequence[Plan]) -> None:
@@ -32,7 +33,7 @@ def check_all(plans: Sequence[Plan]) -> None:
         shape = _shape_of(plan)
         try:
             check(plan, is_request_known=shape in asked)
-        except (LaunchError, ConfigError) as error:
+        except TsnTsmError as error:
             faults.append(f"{plan.name}: {error}")
         asked.add(shape)
     folders = [plan.run_dir for plan in plans]

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from launch.cluster import slurm_client as slurm
-from launch.cluster.options import Options
-from launch.cluster.partitions import chosen_partition
-from launch.errors import LaunchError
 from tsn_tsm_plugin.config import CfgNode, load_cfg
+from tsn_tsm_plugin.config.recipes import RECIPES, find_recipe, recipe_names
 
-CHECKOUT = Path(__file__).resolve().parents[2]
+from ..cluster import slurm_client as slurm
+from ..cluster.options import Options
+from ..cluster.partitions import chosen_partition
+from ..errors import LaunchError
 
 
 def is_inside_srun() -> bool:
@@ -72,7 +72,7 @@ def load_recipe(path: str, opts: Sequence[str], *, output_dir: str = "") -> CfgN
     """Return the config of a recipe with an absolute ``OUTPUT_DIR``.
 
     Args:
-        path: The recipe.
+        path: The recipe, by path or by name: ``tsm/k400_r50_8f``.
         opts: Overrides.
         output_dir: Run folder in place of the recipe's.
 
@@ -80,6 +80,7 @@ def load_recipe(path: str, opts: Sequence[str], *, output_dir: str = "") -> CfgN
         LaunchError: If there is no such file; names those that are nearly called so.
         ConfigError: If the recipe or an override is wrong.
     """
+    path = find_recipe(path)
     if "://" not in path and not Path(path).is_file():
         raise LaunchError(f"--cfg {path}: no such file{_near(path)}")
     cfg = load_cfg(path, list(opts)).clone()
@@ -162,6 +163,6 @@ def _remark_on_gpus(options: Options) -> str:
 
 
 def _near(path: str) -> str:
-    recipes = [str(file.relative_to(CHECKOUT)) for file in (CHECKOUT / "projects").glob("**/*.yaml")]
-    near = difflib.get_close_matches(path, recipes, n=3, cutoff=0.4)
-    return f"; did you mean {' or '.join(near)}?" if near else f"; recipes lie in {CHECKOUT / 'projects'}."
+    name = path.removesuffix(".yaml").removeprefix("projects/")
+    near = difflib.get_close_matches(name, recipe_names(), n=3, cutoff=0.4)
+    return f"; did you mean {' or '.join(near)}?" if near else f"; recipes lie in {RECIPES}."

@@ -10,10 +10,11 @@ from typing import Any
 
 from submitit.slurm.slurm import SlurmExecutor
 
-from launch.cluster import slurm_client as slurm
-from launch.cluster.options import minutes_of
-from launch.cluster.partitions import chosen_partition
-from launch.submit_job.plan import Plan
+from ..cluster import slurm_client as slurm
+from ..cluster.options import minutes_of
+from ..cluster.partitions import chosen_partition
+from ..code_root import LAUNCHER
+from .plan import Plan
 
 # A limit for partitions that have none: a job that is interrupted goes on, so nothing is lost by it.
 _DEFAULT_MINUTES = 24 * 60
@@ -69,7 +70,7 @@ def build_executor(plan: Plan, *, folder: Path, code: Path, **more: Any) -> Scri
 
 def start_command(code: Path) -> str:
     """Return the shell words that start a rank with the code in a folder."""
-    return f"{shlex.quote(sys.executable)} -u {shlex.quote(str(code / 'launch' / 'rank' / 'entry.py'))}"
+    return f"{shlex.quote(sys.executable)} -u {shlex.quote(str(code / LAUNCHER / 'rank' / 'entry.py'))}"
 
 
 @contextlib.contextmanager
@@ -160,7 +161,7 @@ def _teardown(plan: Plan, folder: Path, code: Path) -> list[str]:
     """Say what failed, start again where that was asked for, and end with srun's own status."""
     words = [
         sys.executable,
-        str(code / "launch" / "rank" / "on_failure.py"),
+        str(code / LAUNCHER / "rank" / "on_failure.py"),
         str(folder),
         str(plan.options.retries),
     ]

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from launch.rank.outcome import write_atomically
+from ..rank.outcome import write_atomically
 
 _ROOMS = ("tsn_tsm_plugin", "launch", "projects")
 

@@ -11,12 +11,13 @@ from pathlib import Path
 import yaml
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-from launch.errors import LaunchError
-from launch.submit_job.plan import CHECKOUT, Plan
-from launch.submit_job.sbatch_script import build_executor, submitting_environment
-from launch.submit_job.snapshot import take_snapshot
-from launch.submit_job.write_submission import job_of, write_submission
-from launch.track.records import Submission
+from ..code_root import CODE_ROOT
+from ..errors import LaunchError
+from ..track.records import Submission
+from .plan import Plan
+from .sbatch_script import build_executor, submitting_environment
+from .snapshot import take_snapshot
+from .write_submission import job_of, write_submission
 
 
 def submit_slurm(plan: Plan) -> Submission:
@@ -43,7 +44,7 @@ def prepare_code(plan: Plan, folder: Path) -> Path:
     (folder / "cluster.yaml").write_text(
         yaml.safe_dump(asdict(plan.options), sort_keys=False), encoding="utf-8"
     )
-    return take_snapshot(CHECKOUT, folder) if plan.options.snapshot == "git" else CHECKOUT
+    return take_snapshot(CODE_ROOT, folder) if plan.options.snapshot == "git" else CODE_ROOT
 
 
 @contextlib.contextmanager

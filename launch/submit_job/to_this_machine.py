@@ -7,15 +7,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-from launch.cluster import slurm_client as slurm
-from launch.errors import CANCELLED, FAILED, OK
-from launch.rank.outcome import FINISHED, describe, first_failure, read_outcomes
-from launch.submit_job.local_executor import GroupExecutor
-from launch.submit_job.plan import CHECKOUT, Plan
-from launch.submit_job.sbatch_script import start_command
-from launch.submit_job.write_submission import job_of, write_submission
-from launch.track.log_follower import LogFollower, last_lines
-from launch.track.records import Submission
+from ..cluster import slurm_client as slurm
+from ..code_root import CODE_ROOT
+from ..errors import CANCELLED, FAILED, OK
+from ..rank.outcome import FINISHED, describe, first_failure, read_outcomes
+from ..track.log_follower import LogFollower, last_lines
+from ..track.records import Submission
+from .local_executor import GroupExecutor
+from .plan import Plan
+from .sbatch_script import start_command
+from .write_submission import job_of, write_submission
 
 _POLL_SECONDS = 0.1
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
@@ -32,7 +33,7 @@ def run_debug(plan: Plan) -> int:
 def run_local(plan: Plan) -> int:
     """Run a plan's ranks through submitit's local executor; return the exit code of the command."""
     submission = write_submission(plan)
-    executor = GroupExecutor(Path(submission.folder) / "%j", python=start_command(CHECKOUT))
+    executor = GroupExecutor(Path(submission.folder) / "%j", python=start_command(CODE_ROOT))
     executor.update_parameters(tasks_per_node=plan.num_ranks, environment=_environment(plan))
     job = executor.submit(job_of(plan, submission))
     submission = submission.with_job(job.job_id)

@@ -5,9 +5,9 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from launch.rank.job import Job
-from launch.submit_job.plan import Plan
-from launch.track.records import Submission, new_submission_folder
+from ..rank.job import Job
+from ..track.records import Submission, new_submission_folder
+from .plan import Plan
 
 
 def write_submission(plan: Plan, *, jobs_dir: Path | None = None) -> Submission:

@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from launch.errors import LaunchError
-from launch.rank.outcome import write_atomically
+from ..errors import LaunchError
+from ..rank.outcome import write_atomically
 
 RECORD = "submission.json"
 

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from launch.cluster import slurm_client as slurm
-from launch.rank.outcome import FAILURES, FINISHED, read_outcomes
-from launch.rank.restart_guard import newest_step
-from launch.track.records import Submission
+from ..cluster import slurm_client as slurm
+from ..rank.outcome import FAILURES, FINISHED, read_outcomes
+from ..rank.restart_guard import newest_step
+from .records import Submission
 
 _ENDED_WELL = "COMPLETED"
 

@@ -10,13 +10,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from launch.cluster import slurm_client as slurm
-from launch.errors import CANCELLED, DETACHED, FAILED, OK
-from launch.rank.on_failure import since_last_start
-from launch.rank.outcome import describe, first_failure
-from launch.track.log_follower import LogFollower
-from launch.track.records import Submission
-from launch.track.status import State, all_finished, state_of, states_of
+from ..cluster import slurm_client as slurm
+from ..errors import CANCELLED, DETACHED, FAILED, OK
+from ..rank.on_failure import since_last_start
+from ..rank.outcome import describe, first_failure
+from .log_follower import LogFollower
+from .records import Submission
+from .status import State, all_finished, state_of, states_of
 
 _LOG_SECONDS = 0.5
 _FIRST_STATE_SECONDS, _LAST_STATE_SECONDS = 1.0, 15.0

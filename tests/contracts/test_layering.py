@@ -24,7 +24,7 @@ LIBRARY_RANKS = [
     ("tools",),
 ]
 LAUNCHER_RANKS = [
-    ("errors",),
+    ("errors", "code_root"),
     ("cluster",),
     ("rank",),
     ("track",),
@@ -40,11 +40,14 @@ def room_of(path: Path, root: Path) -> str:
 
 
 def imported_modules(path: Path) -> set[str]:
+    """Return the dotted names that a module imports; relative imports are made absolute."""
+    package = path.relative_to(ROOT).parts[:-1]
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: imports are absolute"
-            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            module = ".".join((*base, *([node.module] if node.module else [])))
+            names |= {f"{module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
     return names

@@ -158,7 +158,7 @@ def test_an_edit_of_the_checkout_does_not_reach_a_job_in_the_queue(jobs, monkeyp
     checkout = tmp_path / "a checkout"
     for room in ("tsn_tsm_plugin", "launch", "projects"):
         shutil.copytree(repository / room, checkout / room, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr("launch.submit_job.to_slurm.CHECKOUT", checkout)
+    monkeypatch.setattr("launch.submit_job.to_slurm.CODE_ROOT", checkout)
     monkeypatch.chdir(checkout)
     job = jobs.train("run", "--sbatch", "hold", *_QUICK)
     engine = checkout / "tsn_tsm_plugin" / "engine" / "__init__.py"

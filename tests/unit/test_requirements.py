@@ -32,10 +32,10 @@ def fake_torchvision(site: Path, *, source: str, requires: str) -> None:
     )
 
 
-def import_error(site: Path) -> str:
-    """Import the package in a fresh process that finds the fake torchvision first; return its last line."""
+def import_error(site: Path, name: str = "tsn_tsm_plugin") -> str:
+    """Import a module in a fresh process that finds the fake torchvision first; return its last line."""
     result = subprocess.run(
-        [sys.executable, "-c", "import tsn_tsm_plugin"],
+        [sys.executable, "-c", f"import {name}"],
         env={**os.environ, "PYTHONPATH": str(site)},
         capture_output=True,
         text=True,
@@ -55,7 +55,7 @@ def test_a_torchvision_for_another_torch_is_named_with_the_command_that_mends_it
 def test_a_torchvision_that_breaks_on_import_is_named_with_the_command_that_mends_it(tmp_path):
     breaks = "raise RuntimeError('operator torchvision::nms does not exist')"
     fake_torchvision(tmp_path, source=breaks, requires="torch>=1.0")
-    message = import_error(tmp_path)
+    message = import_error(tmp_path, "tsn_tsm_plugin.models")
     assert message.startswith("ImportError: torchvision 9.9.9 cannot be imported with torch ")
     assert "operator torchvision::nms does not exist" in message
     assert message.endswith("pip install --upgrade --force-reinstall torch torchvision")

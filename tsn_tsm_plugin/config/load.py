@@ -10,6 +10,7 @@ import yaml
 from tsn_tsm_plugin.config.check import faults_of
 from tsn_tsm_plugin.config.defaults import FORMER_KEYS, KEYS, get_cfg, node_of
 from tsn_tsm_plugin.config.node import CfgNode, OptionsNode
+from tsn_tsm_plugin.config.recipes import find_recipe
 from tsn_tsm_plugin.config.source import Setting, SettingsReader
 from tsn_tsm_plugin.config.values import WrongTypeError, coerce
 from tsn_tsm_plugin.config.yaml_text import compose, construct
@@ -47,11 +48,13 @@ def load_cfg(path: str | Path, opts: Sequence[str] = (), *, text: str | None = N
         ConfigError: Naming every wrong key, type and rule at once, with file and line, and the nearest key.
     """
     reader = SettingsReader(_OPTIONS)
+    name = str(path)
     if text is None:
-        reader.read_file(str(path))
+        name = find_recipe(name)
+        reader.read_file(name)
     else:
-        reader.read_text(text, str(path))
-    return _resolve(str(path), reader, opts)
+        reader.read_text(text, name)
+    return _resolve(name, reader, opts)
 
 
 def load_carried_cfg(text: str, name: str, opts: Sequence[str] = ()) -> CfgNode:

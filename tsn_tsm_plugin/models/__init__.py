@@ -1,5 +1,10 @@
 """Models: TSN and TSM, their heads, and the checkpoints that fit them."""
 
+# ruff: noqa: E402
+from tsn_tsm_plugin.requirements import check_torchvision_imports
+
+check_torchvision_imports()
+
 from tsn_tsm_plugin.models.build import build_model
 from tsn_tsm_plugin.models.heads import TSMHead, TSNHead, create_tsm_head, create_tsn_head
 from tsn_tsm_plugin.models.load_weights import LoadReport, load_weights

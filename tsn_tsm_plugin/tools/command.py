@@ -1,51 +1,90 @@
-"""What the commands share: the arguments that name a recipe, and errors of users in one line."""
+"""ToolParser, run_command: what the tools share."""
 
 import argparse
+import difflib
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import NoReturn
 
+from tsn_tsm_plugin import __version__
 from tsn_tsm_plugin.config import CfgNode, load_cfg
-from tsn_tsm_plugin.errors import (
-    AnnotationError,
-    CheckpointError,
-    ConfigError,
-    DivergedError,
-    PluginError,
-    RunFolderError,
-    UnknownComponentError,
-    VideoError,
-)
+from tsn_tsm_plugin.errors import TsnTsmError
 
-USER_ERRORS = (
-    AnnotationError,
-    CheckpointError,
-    ConfigError,
-    DivergedError,
-    PluginError,
-    RunFolderError,
-    UnknownComponentError,
-    VideoError,
-)
+
+class ToolParser(argparse.ArgumentParser):
+    """The parser of a tool: its name is that of the console script, and a mistyped flag gets a hint.
+
+    Args:
+        name: Name of the tool, such as ``prepare_dataset``.
+        description: Docstring of the tool.
+    """
+
+    def __init__(self, name: str, description: str | None) -> None:
+        super().__init__(
+            prog=f"tsn-tsm-{name.replace('_', '-')}",
+            description=description,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        self.add_argument("--version", action="version", version=f"tsn_tsm_plugin {__version__}")
+
+    def error(self, message: str) -> NoReturn:
+        """End with exit code 2; name the nearest flags of those that are not known."""
+        super().error(message + nearest_flags(message, self._option_string_actions))
+
+
+def nearest_flags(message: str, known: Iterable[str]) -> str:
+    """Return a hint for argparse's message about unknown flags, or nothing.
+
+    Args:
+        message: What argparse says, with the unknown flags in it.
+        known: All flags.
+    """
+    if not message.startswith("unrecognized arguments"):
+        return ""
+    words = [word.partition("=")[0] for word in message.split() if word.startswith("--")]
+    near = [flag for word in words for flag in difflib.get_close_matches(word, list(known), n=1)]
+    return f"; did you mean {', '.join(near)}?" if near else ""
 
 
 def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``--cfg FILE`` and the overrides ``KEY VALUE ...``."""
-    parser.add_argument("--cfg", required=True, metavar="FILE", help="recipe, a YAML file")
+    """Add ``--cfg RECIPE`` and the overrides ``KEY VALUE ...`` and ``--set KEY VALUE``."""
+    parser.add_argument(
+        "--cfg", required=True, metavar="RECIPE", help="YAML file, or a name such as tsm/k400_r50_8f"
+    )
+    add_set_argument(parser)
     parser.add_argument(
         "opts", nargs="*", metavar="KEY VALUE", help="overrides of the recipe, such as SOLVER.MAX_EPOCH 10"
     )
+
+
+def add_set_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--set KEY VALUE``, the way to override a recipe in every tool."""
+    parser.add_argument(
+        "--set",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("KEY", "VALUE"),
+        help="override of the recipe, such as TEST.NUM_SPATIAL_CROPS 1; may be repeated",
+    )
+
+
+def set_overrides(args: argparse.Namespace) -> list[str]:
+    """Return the overrides of ``--set`` as ``KEY, VALUE, ...``."""
+    return [word for pair in args.set for word in pair]
 
 
 def read_recipe(args: argparse.Namespace, *overrides: str) -> CfgNode:
     """Return the config that the arguments name.
 
     Args:
-        args: With ``cfg`` and ``opts``.
-        overrides: ``KEY, VALUE, ...`` of other flags; ``opts`` win over them.
+        args: With ``cfg``, ``set`` and ``opts``.
+        overrides: ``KEY, VALUE, ...`` of other flags; ``set`` and ``opts`` win over them.
     """
-    return load_cfg(args.cfg, [*overrides, *args.opts])
+    return load_cfg(args.cfg, [*overrides, *set_overrides(args), *args.opts])
 
 
 def give_up_stdout() -> None:
@@ -69,7 +108,7 @@ def run_command(work: Callable[[], object]) -> int:
     except BrokenPipeError:
         give_up_stdout()
         return 128 + signal.SIGPIPE
-    except USER_ERRORS as error:
+    except TsnTsmError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -1,16 +1,15 @@
 """Put runs side by side: ``python -m tsn_tsm_plugin.tools.compare RUN RUN ...``."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tsn_tsm_plugin.tools.command import run_command
+from tsn_tsm_plugin.tools.command import ToolParser, run_command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code."""
-    parser = argparse.ArgumentParser(prog="tsn-tsm-compare", description=__doc__)
+    parser = ToolParser("compare", __doc__)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder")
     args = parser.parse_args(argv)
 

@@ -22,7 +22,7 @@ from tsn_tsm_plugin.errors import CheckpointError
 from tsn_tsm_plugin.models.deploy.reparameterize import reparameterize
 from tsn_tsm_plugin.models.identify_checkpoint import Identity, create_identified, identify
 from tsn_tsm_plugin.models.load_weights import load_weights
-from tsn_tsm_plugin.tools.command import run_command
+from tsn_tsm_plugin.tools.command import ToolParser, run_command
 
 _SHOWN = (
     ("method", ("method",)),
@@ -50,10 +50,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m tsn_tsm_plugin.tools.convert_checkpoint", description=__doc__
-    )
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = ToolParser("convert_checkpoint", __doc__)
     parser.add_argument(
         "source", type=Path, metavar="SRC", help="checkpoint to read, in any format that is known"
     )

@@ -9,14 +9,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tsn_tsm_plugin.tools.command import run_command
+from tsn_tsm_plugin.tools.command import ToolParser, run_command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="tsn-tsm-ensemble", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ToolParser("ensemble", __doc__)
     parser.add_argument("dumps", nargs="+", type=Path, metavar="DUMP", help=".pkl or .json file")
     parser.add_argument("--weights", nargs="+", type=float, metavar="W", help="one for each dump [1 each]")
     parser.add_argument(

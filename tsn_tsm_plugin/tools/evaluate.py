@@ -4,19 +4,16 @@ Without ``--weights`` the newest checkpoint of the run folder is tested. On seve
 ``torchrun --nproc-per-node N -m tsn_tsm_plugin.tools.evaluate --cfg FILE``.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tsn_tsm_plugin.tools.command import add_recipe_arguments, read_recipe, run_command
+from tsn_tsm_plugin.tools.command import ToolParser, add_recipe_arguments, read_recipe, run_command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="tsn-tsm-evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ToolParser("evaluate", __doc__)
     add_recipe_arguments(parser)
     parser.add_argument("--weights", metavar="FILE", help="weights to test; TEST.CHECKPOINT_FILE_PATH")
     parser.add_argument(

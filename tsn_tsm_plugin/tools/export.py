@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from tsn_tsm_plugin.errors import ConfigError
 from tsn_tsm_plugin.tools.arguments import count
-from tsn_tsm_plugin.tools.command import run_command
+from tsn_tsm_plugin.tools.command import ToolParser, run_command
 from tsn_tsm_plugin.tools.trained_command import add_weights_arguments, load_from_arguments
 
 if TYPE_CHECKING:
@@ -32,9 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ToolParser("export", __doc__)
     add_weights_arguments(parser)
     parser.add_argument("--format", required=True, choices=("torch_export", "onnx"), help="of the file")
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: model.pt2 or model.onnx")

@@ -3,12 +3,13 @@
 python -m tsn_tsm_plugin.tools.list_keys [TRAIN] > projects/keys.md
 """
 
-import argparse
 import json
 import sys
 
 from tsn_tsm_plugin.config.defaults import KEYS
 from tsn_tsm_plugin.config.key import ON_RESUME, Key
+from tsn_tsm_plugin.errors import ConfigError
+from tsn_tsm_plugin.tools.command import ToolParser, run_command
 
 _HEADER = """# Every key of a recipe
 
@@ -55,15 +56,17 @@ def _values(key: Key) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; return the exit code, 1 where no key has that name."""
-    parser = argparse.ArgumentParser(prog="list_keys", description="Print what every config key means.")
+    parser = ToolParser("list_keys", __doc__)
     parser.add_argument("start", nargs="?", default="", help="print the keys that start with this: TRAIN")
     start = parser.parse_args(argv).start
     keys = [key for key in KEYS.values() if key.name.startswith(start)]
-    if not keys:
-        print(f"No key starts with {start!r}. Leave it out to see them all.", file=sys.stderr)
-        return 1
-    print(keys_page(keys), end="")
-    return 0
+
+    def work() -> None:
+        if not keys:
+            raise ConfigError(f"no key starts with {start!r}; run the tool without it to see all keys.")
+        print(keys_page(keys), end="")
+
+    return run_command(work)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from tsn_tsm_plugin.errors import ConfigError
 from tsn_tsm_plugin.tools.arguments import count, seconds
-from tsn_tsm_plugin.tools.command import run_command
+from tsn_tsm_plugin.tools.command import ToolParser, run_command
 from tsn_tsm_plugin.tools.trained_command import add_weights_arguments, load_from_arguments
 
 if TYPE_CHECKING:
@@ -38,9 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="predict", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ToolParser("predict", __doc__)
     parser.add_argument("videos", nargs="+", metavar="VIDEO", help="file, folder or pattern")
     add_weights_arguments(parser)
     parser.add_argument("--top", type=count(), default=5, metavar="K", help="classes per video (default: 5)")

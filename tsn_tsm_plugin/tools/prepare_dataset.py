@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tsn_tsm_plugin.log import get_logger, setup_logging
-from tsn_tsm_plugin.tools.command import run_command
+from tsn_tsm_plugin.tools.command import ToolParser, run_command
 
 if TYPE_CHECKING:
     from tsn_tsm_plugin.data.preparation.annotations import Annotations
@@ -214,12 +214,8 @@ def _prepare(title: str, annotations: "Annotations", storage: "Storage", args: a
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code: 130 after Ctrl-C, 2 after a mistake."""
-    parser = argparse.ArgumentParser(
-        prog="tsn-tsm-prepare-dataset",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    datasets = parser.add_subparsers(metavar="DATASET", required=True)
+    parser = ToolParser("prepare_dataset", __doc__)
+    datasets = parser.add_subparsers(metavar="DATASET", required=True, parser_class=argparse.ArgumentParser)
     _add_motion(datasets)
     _add_official(datasets)
     _add_folder(datasets)

@@ -12,15 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tsn_tsm_plugin.errors import ConfigError
-from tsn_tsm_plugin.tools.command import run_command
+from tsn_tsm_plugin.tools.command import ToolParser, run_command
 from tsn_tsm_plugin.tools.trained_command import add_weights_arguments, load_from_arguments
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="share", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ToolParser("share", __doc__)
     add_weights_arguments(parser)
     parser.add_argument("--out", required=True, metavar="FOLDER", help="where the files go")
     parser.add_argument(

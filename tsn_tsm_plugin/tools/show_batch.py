@@ -4,7 +4,6 @@ The sheet shows the first clips of an epoch of training, augmented and, where th
 training does it, or the test views of the first videos of a list, with labels and file names.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from itertools import chain, islice
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tsn_tsm_plugin.config import CfgNode
-from tsn_tsm_plugin.tools.command import add_recipe_arguments, read_recipe, run_command
+from tsn_tsm_plugin.tools.command import ToolParser, add_recipe_arguments, read_recipe, run_command
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -153,9 +152,7 @@ def _view_names(cfg: CfgNode, split: str, num_views: int) -> list[str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="tsn-tsm-show-batch", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ToolParser("show_batch", __doc__)
     add_recipe_arguments(parser)
     parser.add_argument("--split", choices=("train", "val", "test"), default="train")
     parser.add_argument("--out", type=Path, default=Path("sheet.png"), metavar="FILE", help="PNG to write")

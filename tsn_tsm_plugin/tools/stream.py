@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tsn_tsm_plugin.tools.arguments import count, seconds
-from tsn_tsm_plugin.tools.command import give_up_stdout, run_command
+from tsn_tsm_plugin.tools.command import ToolParser, give_up_stdout, run_command
 from tsn_tsm_plugin.tools.trained_command import add_weights_arguments, load_from_arguments
 
 if TYPE_CHECKING:
@@ -42,9 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="stream", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ToolParser("stream", __doc__)
     add_weights_arguments(parser)
     parser.add_argument("--source", required=True, metavar="FILE|INDEX|-", help="file, camera, or stdin")
     parser.add_argument("--json", action="store_true", help="one JSON object per line")

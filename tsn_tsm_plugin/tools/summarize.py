@@ -7,18 +7,18 @@ Every number but the published ones is counted from the network that the recipe 
 come from the recipe's header.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tsn_tsm_plugin.config import CfgNode, load_cfg
 from tsn_tsm_plugin.config.published import published_accuracies
 from tsn_tsm_plugin.errors import ConfigError
-from tsn_tsm_plugin.models.build import complexity_of
-from tsn_tsm_plugin.models.complexity import Complexity
-from tsn_tsm_plugin.tools.command import run_command
-from tsn_tsm_plugin.transforms.build import frames_of_view
+from tsn_tsm_plugin.tools.command import ToolParser, run_command
+
+if TYPE_CHECKING:
+    from tsn_tsm_plugin.models.complexity import Complexity
 
 _COLUMNS = ("recipe", "backbone", "frames", "test views", "params", "GFLOPs", "top-1", "top-5")
 _BEGIN, _END = "<!-- zoo table: begin -->", "<!-- zoo table: end -->"
@@ -26,9 +26,7 @@ _BEGIN, _END = "<!-- zoo table: begin -->", "<!-- zoo table: end -->"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool; return the exit status."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ToolParser("summarize", __doc__)
     parser.add_argument("paths", nargs="+", help="recipes, or folders of recipes")
     parser.add_argument("--markdown", help="file whose zoo table is written anew")
     options = parser.parse_args(argv)
@@ -62,6 +60,10 @@ def find_recipes(paths: Sequence[str]) -> list[Path]:
 
 def summarize(recipes: Sequence[Path]) -> list[tuple[str, ...]]:
     """Return one row of `_COLUMNS` per recipe; networks that are alike are built once."""
+    # Imported here: --help and mistakes need not wait for torch.
+    from tsn_tsm_plugin.models.build import complexity_of
+    from tsn_tsm_plugin.transforms.build import frames_of_view
+
     measured: dict[str, Complexity] = {}
     rows = []
     for recipe in recipes:
@@ -100,7 +102,7 @@ def write_markdown(path: Path, rows: Sequence[tuple[str, ...]]) -> None:
     path.write_text(f"{before}{_BEGIN}\n" + "\n".join(lines) + f"\n{_END}{after}")
 
 
-def _row(recipe: Path, cfg: CfgNode, complexity: Complexity, *, num_frames: int) -> tuple[str, ...]:
+def _row(recipe: Path, cfg: CfgNode, complexity: "Complexity", *, num_frames: int) -> tuple[str, ...]:
     sampling = cfg.DATA.TEST_SAMPLER or cfg.DATA.SAMPLER
     crops = f"{cfg.TEST.NUM_SPATIAL_CROPS} x {cfg.DATA.TEST_CROP_SIZE} px"
     views = f"{sampling} {cfg.TEST.NUM_ENSEMBLE_VIEWS} x {crops}"

@@ -4,18 +4,15 @@ Ctrl-C, SIGTERM, SIGUSR1 and SIGUSR2 write a checkpoint and end the run; the sam
 On several devices: ``torchrun --nproc-per-node N -m tsn_tsm_plugin.tools.train --cfg FILE``.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 
-from tsn_tsm_plugin.tools.command import add_recipe_arguments, read_recipe, run_command
+from tsn_tsm_plugin.tools.command import ToolParser, add_recipe_arguments, read_recipe, run_command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code: 2 after a mistake, 128 + its number after a signal."""
-    parser = argparse.ArgumentParser(
-        prog="tsn-tsm-train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ToolParser("train", __doc__)
     add_recipe_arguments(parser)
     parser.add_argument("--weights", metavar="FILE", help="weights to start from; TRAIN.CHECKPOINT_FILE_PATH")
     args = parser.parse_intermixed_args(argv)

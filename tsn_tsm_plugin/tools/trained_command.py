@@ -4,6 +4,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from tsn_tsm_plugin.errors import ConfigError
+from tsn_tsm_plugin.tools.command import add_set_argument, set_overrides
 
 if TYPE_CHECKING:
     import torch
@@ -16,14 +17,7 @@ def add_weights_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", required=True, metavar="W", help="checkpoint, or the folder of a run")
     parser.add_argument("--cfg", default="", metavar="FILE", help="recipe; not needed for our checkpoints")
     parser.add_argument("--labels", default="", metavar="FILE", help="class names, one per line")
-    parser.add_argument(
-        "--set",
-        nargs=2,
-        action="append",
-        default=[],
-        metavar=("KEY", "VALUE"),
-        help="override of the recipe, such as TEST.NUM_SPATIAL_CROPS 1; may be repeated",
-    )
+    add_set_argument(parser)
     parser.add_argument(
         "--device", default="", metavar="NAME", help="cpu, cuda, cuda:1; default: a GPU if any"
     )
@@ -53,6 +47,6 @@ def load_from_arguments(args: argparse.Namespace) -> "TrainedModel":
         args.weights,
         recipe=args.cfg,
         labels=args.labels,
-        opts=[word for pair in args.set for word in pair],
+        opts=set_overrides(args),
         device=_device(args.device),
     )

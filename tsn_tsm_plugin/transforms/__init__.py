@@ -1,5 +1,10 @@
 """Frame sampling, resizing, crops, flips, augmentation, normalisation and mixed batches."""
 
+# ruff: noqa: E402
+from tsn_tsm_plugin.requirements import check_torchvision_imports
+
+check_torchvision_imports()
+
 from tsn_tsm_plugin.transforms.clip_transform import ClipTransform
 from tsn_tsm_plugin.transforms.color_jitter import ColorJitter
 from tsn_tsm_plugin.transforms.create import create_test_transform, create_tsn_train_transform

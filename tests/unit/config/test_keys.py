@@ -45,5 +45,5 @@ def test_a_part_of_the_page_is_asked_for_by_the_start_of_its_keys(capsys):
     assert main(["DDP"]) == 0
     assert "DDP.BUCKET_CAP_MB" in (printed := capsys.readouterr().out)
     assert "SOLVER" not in printed
-    assert main(["DPP"]) == 1
-    assert "No key starts with 'DPP'" in capsys.readouterr().err
+    assert main(["DPP"]) == 2
+    assert "no key starts with 'DPP'" in capsys.readouterr().err

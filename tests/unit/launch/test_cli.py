@@ -28,7 +28,7 @@ def test_help_shows_an_example_and_the_exit_codes(capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--cfg", "projects/tsm/k400_r50_8.yaml"], "did you mean projects/tsm/k400_r50_8f.yaml"),
+        (["--cfg", "projects/tsm/k400_r50_8.yaml"], "did you mean tsm/k400_r50_8f"),
         (["SOLVER.BASELR", "3"], "SOLVER.BASELR is not a key; did you mean SOLVER.BASE_LR?"),
         (["--nodes", "2"], "--nodes must be 1 with --cluster local, got 2."),
         (

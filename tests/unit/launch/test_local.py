@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 from support import toy_ranks
 
+from launch.code_root import CODE_ROOT
 from launch.submit_job.local_executor import GroupExecutor
-from launch.submit_job.plan import CHECKOUT
 from launch.submit_job.sbatch_script import start_command
 
 
 def submit(folder: Path, num_ranks: int, work, *args):
-    executor = GroupExecutor(folder / "%j", python=start_command(CHECKOUT))
+    executor = GroupExecutor(folder / "%j", python=start_command(CODE_ROOT))
     tests = Path(toy_ranks.__file__).resolve().parents[1]
     executor.update_parameters(tasks_per_node=num_ranks, environment={**os.environ, "PYTHONPATH": str(tests)})
     return executor.submit(work, *args)

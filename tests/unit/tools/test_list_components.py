@@ -47,14 +47,14 @@ def test_an_unknown_kind_is_refused_with_the_legal_ones(capsys):
         tsn_tsm_plugin.list_components("backbones")
 
 
-def test_a_bare_checkout_gets_one_line_and_exit_code_1(capsys, monkeypatch):
+def test_a_bare_checkout_gets_one_line_and_exit_code_2(capsys, monkeypatch):
     def bare(kind):
         raise PluginError("tsn_tsm_plugin is not installed")
 
     monkeypatch.setattr(list_components, "list_components", bare)
 
-    assert list_components.main([]) == 1
-    assert capsys.readouterr().err == "tsn_tsm_plugin is not installed\n"
+    assert list_components.main([]) == 2
+    assert capsys.readouterr().err == "error: tsn_tsm_plugin is not installed\n"
 
 
 @pytest.mark.parametrize("kind", [kind for kind, registry in REGISTRIES.items() if registry.names()])

@@ -1,0 +1,29 @@
+"""RECIPES, find_recipe: the recipes that come with this package, by name."""
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+_INSTALLED = _PACKAGE / "recipes"
+
+RECIPES = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent / "projects"
+"""Folder of the recipes: inside the installed package, or ``projects/`` of a checkout."""
+
+
+def find_recipe(name: str) -> str:
+    """Return the path of a recipe that is named without its folder and suffix; other names stay as they are.
+
+    Example:
+        >>> Path(find_recipe("tsm/k400_r50_8f")).name
+        'k400_r50_8f.yaml'
+
+    Args:
+        name: A path, or a name such as ``tsm/k400_r50_8f``.
+    """
+    own = RECIPES / f"{name.removesuffix('.yaml').removeprefix('projects/')}.yaml"
+    return str(own) if "://" not in name and not Path(name).exists() and own.is_file() else name
+
+
+def recipe_names() -> list[str]:
+    """Return the names of all recipes, such as ``tsm/k400_r50_8f``, but not those of bases."""
+    files = sorted(RECIPES.glob("ts[mn]/*.yaml"))
+    return [str(file.relative_to(RECIPES).with_suffix("")) for file in files]
