@@ -22,6 +22,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--num-gpus", type=int, default=8, metavar="N", help="the config was meant for (default: 8)"
     )
+    parser.add_argument(
+        "--mmaction2-configs",
+        type=Path,
+        metavar="FOLDER",
+        help="configs of MMAction2, for bases such as mmaction::_base_/default_runtime.py",
+    )
     args = parser.parse_args(argv)
     return run_command(lambda: _convert(args))
 
@@ -32,7 +38,7 @@ def _convert(args: argparse.Namespace) -> None:
     from tsn_tsm_plugin.migrate.mmaction2.recipe import convert_settings
     from tsn_tsm_plugin.migrate.mmaction2.write_recipe import recipe_text
 
-    literals = read_literals(args.config)
+    literals = read_literals(args.config, library=args.mmaction2_configs)
     try:
         recipe = convert_settings(literals.settings, num_gpus=args.num_gpus, helpers=literals.helpers)
     except ConfigError as error:

@@ -1,23 +1,24 @@
-"""Read the settings of a Python config file without running it.
+"""read_literals, LiteralConfig: the settings of a Python config file, read without running it.
 
-MMAction2's configs are Python files that assign dictionaries. What is literal in them is read from the syntax
-tree; what would have to be run is named and left out.
+MMAction2's configs are Python files that assign dictionaries. Each value is computed if that is harmless;
+a value that only the file's own code could give is named by its path and line, and its siblings are kept.
 """
 
-import ast
-import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tsn_tsm_plugin.errors import ConfigError
+from tsn_tsm_plugin.migrate.mmaction2.config_bases import MAX_FILES, find_base, parse, read_source
+from tsn_tsm_plugin.migrate.mmaction2.config_statements import ConfigFile
+from tsn_tsm_plugin.migrate.mmaction2.harmless_calls import BaseDict
+from tsn_tsm_plugin.migrate.mmaction2.values_of_expressions import Budget, Symbol, Unread
 
-_BASE = "_base_"
+MAX_NODES = 20_000
+MAX_DEPTH = 40
 _DELETE = "_delete_"
-
-
-class _NotLiteralError(Exception):
-    """An expression that would have to be run."""
+# Keys whose value names a class or a function.
+_NAMES_A_CLASS = ("type", "constructor")
 
 
 @dataclass
@@ -26,7 +27,7 @@ class LiteralConfig:
 
     Attributes:
         settings: Nested dictionaries, lists and plain values by name.
-        skipped: What could not be read, each with file and line.
+        skipped: What could not be read, each with file, line and path.
         helpers: Names that other settings were written with, such as ``lr`` in ``dict(lr=lr)``.
     """
 
@@ -35,8 +36,8 @@ class LiteralConfig:
     helpers: set[str] = field(default_factory=set)
 
 
-def read_literals(path: str | Path) -> LiteralConfig:
-    """Read a config file and the files that it names in ``_base_``.
+def read_literals(path: str | Path, *, library: Path | None = None) -> LiteralConfig:
+    """Read a config file and its bases: ``_base_`` and ``with read_base():``.
 
     Dictionaries of the same name are merged, as the original does; ``_delete_=True`` replaces one as a whole.
 
@@ -44,139 +45,127 @@ def read_literals(path: str | Path) -> LiteralConfig:
         >>> from tempfile import TemporaryDirectory
         >>> folder = TemporaryDirectory()
         >>> config = Path(folder.name, "tsm.py")
-        >>> _ = config.write_text("lr = 0.01; model = dict(depth=50); key = open('secret').read()")
+        >>> _ = config.write_text("lr = 0.01; model = dict(depth=50, key=open('secret').read())")
         >>> literals = read_literals(config)
         >>> literals.settings
         {'lr': 0.01, 'model': {'depth': 50}}
         >>> literals.skipped  # a call is never made
-        ["...tsm.py:1: open('secret').read() would have to be run"]
+        ["...tsm.py:1: model.key: open('secret').read() would have to be run"]
+
+    Args:
+        path: The config file.
+        library: Folder of MMAction2's configs, for bases such as ``mmaction::_base_/models/tsm_r50.py``.
 
     Raises:
-        ConfigError: If the file is missing or not Python, or if bases name each other in a circle. A missing
-            base is only noted.
+        ConfigError: If the file is missing or not Python, if bases name each other in a circle, if a base of
+            MMAction2's is not at hand, or if reading exceeds its bounds. Another missing base is only noted.
     """
-    return _read_file(Path(path), above=())
+    read = _Reader(Path(path), library)
+    settings = read.file(Path(path), above=())
+    config = LiteralConfig(skipped=read.notes, helpers=read.helpers)
+    config.settings = {
+        name: value for name, value in _readable(settings, "", config.skipped).items() if name != "_base_"
+    }
+    return config
 
 
-def _read_file(path: Path, *, above: tuple[Path, ...]) -> LiteralConfig:
-    """Read a file whose settings those of the files ``above`` go over."""
-    if path.resolve() in above:
-        circle = " -> ".join(each.name for each in (*above[above.index(path.resolve()) :], path))
-        raise ConfigError(f"{path}: its bases name each other in a circle ({circle}). Take one {_BASE} out.")
-    try:
-        tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}). Check the path.") from error
-    except (SyntaxError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: is not a Python config file ({error}).") from error
-    own = LiteralConfig()
-    for statement in tree.body:
-        _read_statement(statement, own, path)
-    merged = LiteralConfig(skipped=own.skipped, helpers=own.helpers)
-    for base in _bases(own.settings.pop(_BASE, []), path):
-        base_path = path.parent / base
-        if not base_path.is_file():
-            merged.skipped.append(f"{path}: the base {base} is not there; give it, or check the result")
-            continue
-        read = _read_file(base_path, above=(*above, path.resolve()))
-        merged.skipped += read.skipped
-        merged.helpers |= read.helpers
-        merged.settings = _merge(merged.settings, read.settings)
-    merged.settings = _merge(merged.settings, own.settings)
-    return merged
+class _Reader:
+    """Reads one config with its bases."""
+
+    def __init__(self, path: Path, library: Path | None) -> None:
+        self.notes: list[str] = []
+        self.helpers: set[str] = set()
+        self._library = library
+        self._budget = Budget(str(path))
+        self._num_files = 0
+
+    def file(self, path: Path, *, above: tuple[Path, ...]) -> dict[str, Any]:
+        """Return the settings of a file whose settings those of the files ``above`` go over."""
+        if path.resolve() in above:
+            circle = " -> ".join(each.name for each in (*above[above.index(path.resolve()) :], path))
+            raise ConfigError(
+                f"{path}: its bases name each other in a circle ({circle}). Take one _base_ out."
+            )
+        self._num_files += 1
+        if self._num_files > MAX_FILES:
+            raise ConfigError(f"{path}: a config must not have more than {MAX_FILES} base files. Join some.")
+        source = read_source(path, self.notes)
+        config = ConfigFile(path, source, self._budget)
+
+        def read_base(name: str, place: str) -> dict[str, Any]:
+            found = find_base(name, path, self._library)
+            if found is None:
+                self.notes.append(f"{place}: the base {name} is not there; give it, or check the result")
+                return {}
+            return _as_base(self.file(found, above=(*above, path.resolve())))
+
+        config.run(parse(source, path), read_base)
+        self.notes += config.notes
+        self.helpers |= config.helpers
+        own = {
+            name: self._copy(value, 0, [MAX_NODES], f"{path}:1")
+            for name, value in config.names.items()
+            if not isinstance(value, Symbol) and not name.startswith("__")
+        }
+        return _merge(config.base, own)
+
+    def _copy(self, value: Any, depth: int, left: list[int], place: str) -> Any:
+        """Return a value as a tree of its own: lists for tuples, and what is too large unread."""
+        self._budget.spend()
+        left[0] -= 1
+        if depth > MAX_DEPTH or left[0] < 0:
+            return Unread(place, "a value that is too large or too deep")
+        if isinstance(value, dict):
+            return {
+                key: self._copy_item(key, each, depth + 1, left, place) for key, each in list(value.items())
+            }
+        if isinstance(value, list | tuple):
+            return [self._copy(each, depth + 1, left, place) for each in value]
+        if isinstance(value, Symbol):
+            return Unread(value.place, value.name)
+        return value
+
+    def _copy_item(self, key: Any, value: Any, depth: int, left: list[int], place: str) -> Any:
+        if isinstance(value, Symbol) and key in _NAMES_A_CLASS:
+            return value.name.rpartition(".")[2]
+        return self._copy(value, depth, left, place)
 
 
-def _bases(value: Any, path: Path) -> list[str]:
-    bases = [value] if isinstance(value, str) else value
-    if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
-        raise ConfigError(f"{path}: {_BASE} must be a path or a list of paths, got {value!r}. Mend it there.")
-    return bases
+def _as_base(value: Any) -> Any:
+    if isinstance(value, dict):
+        return BaseDict({key: _as_base(each) for key, each in value.items()})
+    return [_as_base(each) for each in value] if isinstance(value, list) else value
 
 
-def _read_statement(statement: ast.stmt, config: LiteralConfig, path: Path) -> None:
-    if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
-        return  # A docstring.
-    try:
-        if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
-            value = _evaluate(statement.value, config.settings)
-            names = (node.id for node in ast.walk(statement.value) if isinstance(node, ast.Name))
-            config.helpers |= config.settings.keys() & names
-            _assign(statement.targets[0], value, config.settings)
-            return
-    except _NotLiteralError as error:
-        config.skipped.append(f"{path}:{statement.lineno}: {error} would have to be run")
-        return
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ConfigError(
-            f"{path}:{statement.lineno}: Python itself could not run this line ({error}). Mend it there."
-        ) from error
-    source = ast.unparse(statement).splitlines()[0]
-    config.skipped.append(f"{path}:{statement.lineno}: {source} would have to be run")
-
-
-def _assign(target: ast.expr, value: Any, settings: dict[str, Any]) -> None:
-    if isinstance(target, ast.Name):
-        settings[target.id] = value
-        return
-    if isinstance(target, ast.Subscript):
-        container = _evaluate(target.value, settings)
-        key = _evaluate(target.slice, settings)
-        if isinstance(container, dict) and isinstance(target.value, ast.Name):
-            settings[target.value.id] = {**container, key: value}
-            return
-    raise _NotLiteralError(ast.unparse(target))
-
-
-def _evaluate(node: ast.expr, names: dict[str, Any]) -> Any:
-    """Return the value of a literal, of ``dict(...)`` over literals, or of a name assigned before."""
-    if isinstance(node, ast.Constant):
-        return node.value
-    if isinstance(node, ast.List | ast.Tuple | ast.Set):
-        return [_evaluate(each, names) for each in node.elts]
-    if isinstance(node, ast.Dict):
-        return _dictionary(zip(node.keys, node.values, strict=True), names)
-    if isinstance(node, ast.Name) and node.id in names:
-        return copy.deepcopy(names[node.id])
-    if isinstance(node, ast.Call) and ast.unparse(node.func) == "dict" and not node.args:
-        return _dictionary(
-            ((None if k.arg is None else ast.Constant(k.arg), k.value) for k in node.keywords), names
-        )
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        value = _evaluate(node.operand, names)
-        if isinstance(value, int | float):
-            return -value
-    if isinstance(node, ast.BinOp):
-        return _operate(node, names)
-    if isinstance(node, ast.Subscript):
-        try:
-            return _evaluate(node.value, names)[_evaluate(node.slice, names)]
-        except (KeyError, IndexError, TypeError):
-            raise _NotLiteralError(ast.unparse(node)) from None
-    raise _NotLiteralError(ast.unparse(node))
-
-
-def _dictionary(pairs: Any, names: dict[str, Any]) -> dict[Any, Any]:
-    result: dict[Any, Any] = {}
-    for key, value in pairs:
-        if key is None:  # **other
-            result |= _evaluate(value, names)
+def _readable(value: Any, path: str, lost: list[str]) -> Any:
+    """Return a value without what was not read, which is named by its path."""
+    if isinstance(value, dict):
+        result = {}
+        for name, each in value.items():
+            inner = f"{path}.{name}" if path else str(name)
+            hole = each if isinstance(each, Unread) else _hole_in(each)
+            if hole is not None:
+                lost.append(f"{hole.place}: {inner}: {hole.source} would have to be run")
+            else:
+                result[name] = _readable(each, inner, lost)
+        return result
+    if not isinstance(value, list):
+        return value
+    items = []
+    for place, each in enumerate(value):
+        if isinstance(each, Unread):
+            lost.append(f"{each.place}: {path}[{place}]: {each.source} would have to be run")
         else:
-            result[_evaluate(key, names)] = _evaluate(value, names)
-    return result
+            items.append(_readable(each, f"{path}[{place}]", lost))
+    return items
 
 
-def _operate(node: ast.BinOp, names: dict[str, Any]) -> Any:
-    left, right = _evaluate(node.left, names), _evaluate(node.right, names)
-    are_numbers = isinstance(left, int | float) and isinstance(right, int | float)
-    if isinstance(node.op, ast.Add) and (
-        are_numbers or (type(left) is type(right) and isinstance(left, str | list))
-    ):
-        return left + right
-    if isinstance(node.op, ast.Mult) and (are_numbers or (isinstance(left, list) and type(right) is int)):
-        return left * right
-    if isinstance(node.op, ast.Div) and are_numbers and right:
-        return left / right
-    raise _NotLiteralError(ast.unparse(node))
+def _hole_in(value: Any) -> Unread | None:
+    """Return what is not read of a list that means nothing without it: one of numbers or texts."""
+    if not isinstance(value, list) or any(isinstance(each, dict) for each in value):
+        return None
+    holes = (each if isinstance(each, Unread) else _hole_in(each) for each in value)
+    return next((hole for hole in holes if hole is not None), None)
 
 
 def _merge(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,109 @@
+"""read_source, parse, find_base: the text of a config file, its syntax tree and the files it builds on."""
+
+import ast
+import importlib.util
+import os
+import re
+import stat
+from pathlib import Path
+
+from tsn_tsm_plugin.errors import ConfigError
+
+MAX_FILES = 64
+MAX_BYTES = 1 << 20
+_ENVIRONMENT = re.compile(r"\{\{['\"]?\s*\$(\w+)\s*:\s*([^\s'\"\\{}]*)\s*['\"]?\}\}")
+_PLAIN = re.compile(r"[^\s'\"\\{}]*")
+_LIBRARY = ("mmaction::", "mmaction.configs.")
+
+
+def read_source(path: Path, notes: list[str]) -> str:
+    """Return the text of a config file, with ``{{$NAME:default}}`` replaced.
+
+    Args:
+        path: The file.
+        notes: Gets what was taken from the environment and what was not.
+
+    Raises:
+        ConfigError: If it cannot be read, is no regular file, is too large, or is not UTF-8.
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise ConfigError(f"{path}: must be a regular file. Give the path of a config file.")
+        if status.st_size > MAX_BYTES:
+            raise ConfigError(
+                f"{path}: must have at most {MAX_BYTES} bytes, has {status.st_size}. Check the path."
+            )
+        text = path.read_bytes().decode("utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}). Check the path.") from error
+    except (UnicodeDecodeError, ValueError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"{path}: is not a Python config file ({error}).") from error
+
+    def replace(match: re.Match[str]) -> str:
+        name, default = match.groups()
+        value = os.environ.get(name, default)
+        if not _PLAIN.fullmatch(value):
+            value = default
+        source = "the environment" if value != default else "its default in the file"
+        notes.append(f"{path}: ${name} is {value!r}, from {source}")
+        return value
+
+    return _ENVIRONMENT.sub(replace, text)
+
+
+def parse(text: str, path: Path) -> ast.Module:
+    """Return the syntax tree of a config file.
+
+    Raises:
+        ConfigError: If it is not Python, or nested too deeply.
+    """
+    try:
+        return ast.parse(text, filename=str(path))
+    except (SyntaxError, ValueError) as error:
+        raise ConfigError(f"{path}: is not a Python config file ({error}).") from error
+    except (RecursionError, MemoryError) as error:
+        raise ConfigError(
+            f"{path}: is nested too deeply to be read. Write its values as they are."
+        ) from error
+
+
+def find_base(name: str, path: Path, library: Path | None) -> Path | None:
+    """Return the file of a base; ``None`` if it is not there.
+
+    Args:
+        name: A path relative to the config, ``mmaction::PATH`` or ``mmaction.configs.MODULE``.
+        path: Of the config that names it.
+        library: Folder of MMAction2's configs.
+
+    Raises:
+        ConfigError: If it is a config of MMAction2's, or of another library, that is not at hand.
+    """
+    if name.startswith(_LIBRARY):
+        inner = name.removeprefix("mmaction::")
+        if name.startswith("mmaction.configs."):
+            inner = name.removeprefix("mmaction.configs.").replace(".", "/") + ".py"
+        folders = [library] if library else _installed_configs()
+        found = next((folder / inner for folder in folders if (folder / inner).is_file()), None)
+        if found is None:
+            looked = f" in {library}" if library else ""
+            raise ConfigError(
+                f"{path}: the base {name} belongs to MMAction2 and is not there{looked}. Run `git clone "
+                "https://github.com/open-mmlab/mmaction2` and give --mmaction2-configs mmaction2/configs."
+            )
+        return found
+    if "::" in name or "://" in name:
+        raise ConfigError(
+            f"{path}: the base {name} is not a file on this machine. Fetch it, and name its path in _base_."
+        )
+    found = path.parent / name
+    return found if found.is_file() else None
+
+
+def _installed_configs() -> list[Path]:
+    """Return the folders with configs of an installed MMAction2, which is not imported."""
+    spec = importlib.util.find_spec("mmaction")
+    places = list(spec.submodule_search_locations or ()) if spec else []
+    return [Path(place, inner) for place in places for inner in (".mim/configs", "configs")]

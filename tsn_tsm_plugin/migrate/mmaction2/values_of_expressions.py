@@ -1,0 +1,341 @@
+"""Evaluator, Unread, Symbol, Budget: values of Python expressions, computed without running any code.
+
+Only what cannot do harm is computed: names, literals, arithmetic, texts, conditions, subscripts, and the
+calls in ``harmless_calls``. Sizes and the number of steps are bounded.
+"""
+
+import ast
+import operator
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tsn_tsm_plugin.errors import ConfigError
+from tsn_tsm_plugin.migrate.mmaction2 import harmless_calls
+from tsn_tsm_plugin.migrate.mmaction2.harmless_calls import NotHarmlessError, bounded, format_value
+
+MAX_STEPS = 500_000
+MAX_DEPTH = 60
+_MAX_SOURCE = 80
+_PLACEHOLDER = re.compile(r"\{\{\s*([\w.]+)\s*\}\}")
+
+_OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+    ast.Pow: operator.pow,
+    ast.BitOr: operator.or_,
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Is: operator.is_,
+    ast.IsNot: operator.is_not,
+    ast.In: lambda item, items: item in items,
+    ast.NotIn: lambda item, items: item not in items,
+}
+_UNARY: dict[type, Callable[[Any], Any]] = {
+    ast.USub: operator.neg,
+    ast.UAdd: operator.pos,
+    ast.Not: operator.not_,
+}
+
+
+@dataclass(frozen=True)
+class Unread:
+    """Stands for a value that only the file's own code could give.
+
+    Attributes:
+        place: ``file:line``.
+        source: The expression, shortened.
+    """
+
+    place: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """A class, function or module that the file imports.
+
+    Attributes:
+        name: Dotted name, as ``os.path.join``.
+        place: ``file:line`` of its use.
+    """
+
+    name: str
+    place: str
+
+
+class Budget:
+    """Counts the steps that reading a file and its bases takes.
+
+    Args:
+        path: Of the file that is read, for the message.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._left = MAX_STEPS
+
+    def spend(self, steps: int = 1) -> None:
+        """Count steps.
+
+        Raises:
+            ConfigError: If there are more than ``MAX_STEPS``.
+        """
+        self._left -= steps
+        if self._left < 0:
+            raise ConfigError(
+                f"{self._path}: a config must not take more than {MAX_STEPS} steps to read. "
+                "Write its values as they are."
+            )
+
+
+class Evaluator:
+    """Evaluates the expressions of one file.
+
+    Args:
+        path: Of the file, for places.
+        text: Of the file.
+        budget: Shared with its bases.
+
+    Attributes:
+        names: What the file has assigned so far.
+        base: Settings of its bases, read as ``_base_.x``.
+        variables: What ``{{ name }}`` stands for.
+        has_star_import: Whether names may come from a module that is not read.
+        used: Names that other values were written with.
+    """
+
+    def __init__(self, path: str, text: str, budget: Budget) -> None:
+        self.names: dict[str, Any] = {}
+        self.base: dict[str, Any] = {}
+        self.variables: Mapping[str, str] = {}
+        self.has_star_import = False
+        self.used: set[str] = set()
+        self._path, self._lines, self._budget = path, text.splitlines(), budget
+        self._depth = 0
+
+    def value(self, node: ast.expr) -> Any:
+        """Return the value of an expression; :class:`Unread` for it, or within it, if it is not harmless.
+
+        Raises:
+            ConfigError: If the budget is spent.
+            TypeError, ValueError, ArithmeticError: If Python itself could not evaluate the expression.
+        """
+        try:
+            return self._evaluate(node)
+        except (NotHarmlessError, RecursionError):
+            return self.unread(node)
+
+    def unread(self, node: ast.AST) -> Unread:
+        """Return what stands for the value of a node that is not read."""
+        line, end = getattr(node, "lineno", 1), getattr(node, "end_lineno", 1)
+        start = getattr(node, "col_offset", 0)
+        if line == end:
+            encoded = self._lines[line - 1].encode()[start : getattr(node, "end_col_offset", None)]
+        else:
+            encoded = self._lines[line - 1].encode()[start:]
+        source = "".join(c if c.isprintable() else "?" for c in encoded.decode(errors="replace").strip())
+        is_short = line == end and len(source) <= _MAX_SOURCE
+        return Unread(f"{self._path}:{line}", source if is_short else f"{source[:_MAX_SOURCE]}...")
+
+    def known(self, node: ast.expr) -> Any:
+        """Return the value of an expression that is read.
+
+        Raises:
+            NotHarmlessError: If it is not harmless, or refers to what was not read.
+        """
+        value = self._evaluate(node)
+        if isinstance(value, Unread):
+            raise NotHarmlessError
+        return value
+
+    def _evaluate(self, node: ast.expr) -> Any:
+        self._budget.spend()
+        reader = getattr(self, f"_{type(node).__name__.lower()}", None)
+        if reader is None or self._depth >= MAX_DEPTH:
+            raise NotHarmlessError
+        self._depth += 1
+        try:
+            return bounded(reader(node))
+        finally:
+            self._depth -= 1
+
+    def _constant(self, node: ast.Constant) -> Any:
+        if isinstance(node.value, str) and "{{" in node.value:
+            return _PLACEHOLDER.sub(lambda match: str(self._variable(match[1])), node.value)
+        if node.value is None or isinstance(node.value, str | int | float):
+            return node.value
+        raise NotHarmlessError
+
+    def _name(self, node: ast.Name) -> Any:
+        if node.id in self.names:
+            self.used.add(node.id)
+            value = self.names[node.id]
+            return self._symbol(value.name, node) if isinstance(value, Symbol) else value
+        if node.id == "_base_":
+            return self.base
+        if node.id in harmless_calls.FUNCTIONS or self.has_star_import:
+            return self._symbol(node.id, node)
+        raise NotHarmlessError
+
+    def _symbol(self, name: str, node: ast.expr) -> Symbol:
+        return Symbol(name, f"{self._path}:{node.lineno}")
+
+    def _attribute(self, node: ast.Attribute) -> Any:
+        is_base = isinstance(node.value, ast.Name) and node.value.id == "_base_"
+        owner = self.base if is_base else self.known(node.value)
+        if isinstance(owner, Symbol):
+            return self._symbol(f"{owner.name}.{node.attr}", node)
+        if isinstance(owner, dict) and node.attr in owner:
+            return owner[node.attr]
+        raise NotHarmlessError
+
+    def _variable(self, name: str) -> Any:
+        first, *rest = name.split(".")
+        if first != "_base_":
+            if rest or first not in self.variables:
+                raise NotHarmlessError
+            return self.variables[first]
+        value: Any = self.base
+        for part in rest:
+            if not isinstance(value, dict) or part not in value:
+                raise NotHarmlessError
+            value = value[part]
+        if isinstance(value, Unread):
+            raise NotHarmlessError
+        return value
+
+    def _list(self, node: ast.List | ast.Tuple) -> list[Any]:
+        items: list[Any] = []
+        for each in node.elts:
+            if isinstance(each, ast.Starred):
+                items += self.known(each.value)
+            else:
+                items.append(self.value(each))
+        return items
+
+    def _tuple(self, node: ast.Tuple) -> tuple[Any, ...]:
+        return tuple(self._list(node))
+
+    def _set(self, node: ast.Set) -> Any:
+        """Read ``{{_base_.x}}``, which parses as a set in a set, or a set of plain values."""
+        inner = node.elts[0]
+        if len(node.elts) == 1 and isinstance(inner, ast.Set) and len(inner.elts) == 1:
+            name = inner.elts[0]
+            if isinstance(name, ast.Name) and name.id in self.variables:
+                return self.variables[name.id]
+            return self._evaluate(name)
+        return tuple(self._list(node))  # type: ignore[arg-type]
+
+    def _dict(self, node: ast.Dict) -> dict[Any, Any]:
+        result: dict[Any, Any] = {}
+        for key, value in zip(node.keys, node.values, strict=True):
+            if key is None:
+                self._spread(value, result)
+            else:
+                name = self.value(key)
+                if not isinstance(name, Unread):
+                    harmless_calls.check_flat(name)
+                result[f"{name.source}" if isinstance(name, Unread) else name] = self.value(value)
+        return result
+
+    def _spread(self, node: ast.expr, result: dict[Any, Any]) -> None:
+        other = self.value(node)
+        if isinstance(other, Unread):
+            result[f"**{other.source}"] = other
+        else:
+            result.update(other)
+
+    def _subscript(self, node: ast.Subscript) -> Any:
+        owner = self.known(node.value)
+        if isinstance(node.slice, ast.Slice):
+            parts = [
+                None if part is None else self.known(part)
+                for part in (node.slice.lower, node.slice.upper, node.slice.step)
+            ]
+            return owner[slice(*parts)]
+        try:
+            return owner[self.known(node.slice)]
+        except (KeyError, IndexError, TypeError):
+            raise NotHarmlessError from None
+
+    def _ifexp(self, node: ast.IfExp) -> Any:
+        return self._evaluate(node.body if self.known(node.test) else node.orelse)
+
+    def _boolop(self, node: ast.BoolOp) -> Any:
+        result: Any = None
+        for each in node.values:
+            result = self.known(each)
+            if bool(result) is isinstance(node.op, ast.Or):
+                return result
+        return result
+
+    def _compare(self, node: ast.Compare) -> bool:
+        left = self.known(node.left)
+        for sign, each in zip(node.ops, node.comparators, strict=True):
+            right = self.known(each)
+            for side in (left, right):
+                harmless_calls.check_flat(side)
+            if not _OPERATORS[type(sign)](left, right):
+                return False
+            left = right
+        return True
+
+    def _unaryop(self, node: ast.UnaryOp) -> Any:
+        if type(node.op) not in _UNARY:
+            raise NotHarmlessError
+        return _UNARY[type(node.op)](self.known(node.operand))
+
+    def _binop(self, node: ast.BinOp) -> Any:
+        return self.operate(node.op, self.known(node.left), self.known(node.right))
+
+    def operate(self, sign: ast.operator, left: Any, right: Any) -> Any:
+        """Return the result of an arithmetic operation whose size is bounded.
+
+        Raises:
+            NotHarmlessError: If it could be large, or is not one that is read.
+        """
+        harmless_calls.check_operands(type(sign), left, right)
+        if type(sign) not in _OPERATORS:
+            raise NotHarmlessError
+        return _OPERATORS[type(sign)](left, right)
+
+    def _joinedstr(self, node: ast.JoinedStr) -> str:
+        texts = [self._evaluate(each) for each in node.values]
+        return "".join(texts)
+
+    def _formattedvalue(self, node: ast.FormattedValue) -> str:
+        spec = "" if node.format_spec is None else self._evaluate(node.format_spec)
+        return format_value(self.known(node.value), spec, is_repr=node.conversion == ord("r"))
+
+    def _call(self, node: ast.Call) -> Any:
+        positional: list[Any] = []
+        for each in node.args:
+            if isinstance(each, ast.Starred):
+                positional += self.known(each.value)
+            else:
+                positional.append(self.value(each))
+        named: dict[str, Any] = {}
+        for keyword in node.keywords:
+            if keyword.arg is None:
+                self._spread(keyword.value, named)
+            else:
+                named[keyword.arg] = self.value(keyword.value)
+        self._budget.spend(sum(len(each) for each in positional if hasattr(each, "__len__")))
+        if isinstance(node.func, ast.Attribute):
+            owner = self.known(node.func.value)
+            if not isinstance(owner, Symbol):
+                return harmless_calls.call_method(owner, node.func.attr, positional, named)
+        function = self.known(node.func)
+        if not isinstance(function, Symbol):
+            raise NotHarmlessError
+        return harmless_calls.call_function(function.name, positional, named, unread=Unread)
