@@ -1,4 +1,4 @@
-"""Files that are either whole or absent, whatever happens while they are written."""
+"""write_atomically, replace_when_whole: files and folders that are whole or absent, whatever happens."""
 
 import contextlib
 import errno
@@ -10,16 +10,16 @@ from typing import IO, Any
 
 from tsn_tsm_plugin.errors import ConfigError, RunFolderError
 
-# What to do where a file of a run folder, or another one, could not be written.
-OF_A_RUN = (
+# What to do if a file of a run folder, or another file, cannot be written.
+HINT_RUN = (
     "Make room or set OUTPUT_DIR to a folder that can be written; the same command goes on from the newest "
     "checkpoint."
 )
-ELSEWHERE = "Make room or name another folder; what was there before is as it was."
+HINT_FILE = "Make room or name another folder; what was there before is as it was."
 
 
 @contextlib.contextmanager
-def write_atomically(path: Path, *, binary: bool = False, cure: str = OF_A_RUN) -> Iterator[IO[Any]]:
+def write_atomically(path: Path, *, binary: bool = False, hint: str = HINT_RUN) -> Iterator[IO[Any]]:
     """Open a file that takes the place of ``path`` only after it has been written and has reached the disk.
 
     The bytes go to an :class:`UnfinishedFile`. On any error it is removed and an older ``path`` stays as it
@@ -28,35 +28,64 @@ def write_atomically(path: Path, *, binary: bool = False, cure: str = OF_A_RUN) 
     Args:
         path: The file; its folder must exist.
         binary: Whether bytes are written; otherwise UTF-8 text.
-        cure: What to do where it cannot be written, a sentence.
+        hint: What to do where it cannot be written, a sentence.
 
     Raises:
         RunFolderError: If the disk is full or the folder cannot be written.
     """
     mode, encoding = ("wb", None) if binary else ("w", "utf-8")
     with (
-        replace_when_whole(path, cure=cure) as temporary,
+        replace_when_whole(path, hint=hint) as temporary,
         temporary.open(mode, encoding=encoding) as file,
     ):
         yield file
 
 
+def write_text_atomically(path: str | Path, text: str, *, hint: str = HINT_FILE) -> None:
+    """Write a UTF-8 file, and its folder if that is missing; see :func:`write_atomically`."""
+    with os_errors_as_run_folder_errors(Path(path), hint=hint):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with write_atomically(Path(path), hint=hint) as file:
+        file.write(text)
+
+
 @contextlib.contextmanager
-def replace_when_whole(path: str | Path, *, cure: str = ELSEWHERE) -> Iterator[Path]:
+def replace_folder_when_whole(target: Path) -> Iterator[Path]:
+    """Give a hidden name to make a file or folder under; it becomes ``target`` after the block.
+
+    If the block raises, the neighbour is removed and an older ``target`` stays as it was. A killed process
+    leaves ``.NAME.partial``, which the next call removes.
+
+    Args:
+        target: A file or folder; missing folders above it are made.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.partial")
+    _remove(partial)
+    try:
+        yield partial
+        _remove(target)
+        partial.rename(target)
+    finally:
+        _remove(partial)
+
+
+@contextlib.contextmanager
+def replace_when_whole(path: str | Path, *, hint: str = HINT_FILE) -> Iterator[Path]:
     """Give the name of a temporary file to write, which takes the place of ``path`` only after the block.
 
     Where the block raises, the temporary file is removed and an older ``path`` stays as it was.
 
     Args:
         path: The file; its folder must exist.
-        cure: What to do where it cannot be written, a sentence.
+        hint: What to do where it cannot be written, a sentence.
 
     Raises:
         RunFolderError: If the disk is full or the folder cannot be written.
     """
-    unfinished = UnfinishedFile(path, cure=cure)
+    unfinished = UnfinishedFile(path, hint=hint)
     try:
-        with explaining(Path(path), cure=cure):
+        with os_errors_as_run_folder_errors(Path(path), hint=hint):
             yield unfinished.path
         unfinished.keep()
     finally:
@@ -71,7 +100,7 @@ class UnfinishedFile:
 
     Args:
         path: The file; a link stays, and the file it leads to is replaced.
-        cure: What to do where it cannot be written, a sentence.
+        hint: What to do where it cannot be written, a sentence.
 
     Attributes:
         path: The temporary file, empty at first.
@@ -80,13 +109,13 @@ class UnfinishedFile:
         RunFolderError: If the folder cannot be written.
     """
 
-    def __init__(self, path: str | Path, *, cure: str = ELSEWHERE) -> None:
+    def __init__(self, path: str | Path, *, hint: str = HINT_FILE) -> None:
         self._named = Path(path)
-        self._cure = cure
+        self._hint = hint
         self._target = Path(os.path.realpath(path))
         name = f".{self._target.stem}.{os.getpid()}.unfinished{self._target.suffix}"
         self.path = self._target.with_name(name)
-        with explaining(self._named, cure=self._cure):
+        with os_errors_as_run_folder_errors(self._named, hint=self._hint):
             if self._target.is_dir():
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
             self.path.touch()
@@ -99,7 +128,7 @@ class UnfinishedFile:
         Raises:
             RunFolderError: If the disk is full or the folder cannot be written.
         """
-        with explaining(self._named, cure=self._cure):
+        with os_errors_as_run_folder_errors(self._named, hint=self._hint):
             with self.path.open("rb") as file:
                 os.fsync(file.fileno())
             self.path.replace(self._target)
@@ -112,20 +141,20 @@ class UnfinishedFile:
 
 
 @contextlib.contextmanager
-def explaining(path: Path, *, cure: str = ELSEWHERE) -> Iterator[None]:
+def os_errors_as_run_folder_errors(path: Path, *, hint: str = HINT_FILE) -> Iterator[None]:
     """Turn an ``OSError`` of the block, which writes ``path``, into a ``RunFolderError`` that says so."""
     try:
         yield
     except OSError as error:
-        raise RunFolderError(explain(error, path, cure=cure)) from error
+        raise RunFolderError(format_os_error(error, path, hint=hint)) from error
 
 
-def explain(error: OSError, path: Path, *, cure: str = OF_A_RUN) -> str:
+def format_os_error(error: OSError, path: Path, *, hint: str = HINT_RUN) -> str:
     """Return why ``path`` could not be written and what to do."""
     room = ""
     with contextlib.suppress(OSError):
         room = f", with {shutil.disk_usage(path.parent).free / 2**30:.2f} GiB free there"
-    return f"{path} could not be written: {error.strerror or error}{room}. {cure}"
+    return f"{path} could not be written: {error.strerror or error}{room}. {hint}"
 
 
 def check_are_no_inputs(outs: Iterable[str | Path], inputs: Iterable[str | Path | int]) -> None:
@@ -160,3 +189,10 @@ def _fsync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -2,15 +2,16 @@
 
 import argparse
 import csv
+import io
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from tsn_tsm_plugin.atomic_files import write_text_atomically
 from tsn_tsm_plugin.config.published import published_accuracies
 
 from ..errors import OK, LaunchError
-from ..rank.outcome import write_atomically
 from ..track.records import Submission, find_submission
 from ..track.status import State, states_of
 
@@ -41,7 +42,7 @@ def summarize(args: argparse.Namespace) -> int:
     if args.csv:
         _write_csv(Path(args.csv), rows)
     if args.markdown:
-        write_atomically(Path(args.markdown), as_markdown(rows))
+        write_text_atomically(Path(args.markdown), as_markdown(rows))
     return OK
 
 
@@ -113,8 +114,9 @@ def as_markdown(rows: Iterable[Sequence[str]]) -> str:
 
 
 def _write_csv(path: Path, rows: Iterable[Sequence[str]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([COLUMNS, *rows])
+    content = io.StringIO(newline="")
+    csv.writer(content).writerows([COLUMNS, *rows])
+    write_text_atomically(path, content.getvalue())
 
 
 def _common_folder(records: Sequence[Submission]) -> Path:

@@ -14,6 +14,8 @@ _REQUEUE_WAIT_SECONDS = 60.0
 
 def main(folder: Path, retries: int, status: int) -> None:
     """Report the failure of the job that this process runs in."""
+    from tsn_tsm_plugin.atomic_files import write_text_atomically
+
     from ..cluster import slurm_client as slurm
     from .outcome import MISTAKEN, describe, first_failure
 
@@ -28,7 +30,7 @@ def main(folder: Path, retries: int, status: int) -> None:
     used = int(attempts.read_text()) if attempts.exists() else 0
     if used >= retries or (failure and failure.ending == MISTAKEN):
         return
-    attempts.write_text(str(used + 1))
+    write_text_atomically(attempts, str(used + 1))
     complaint = slurm.requeue(job_id)
     print(f"launch: {complaint or f'started again ({used + 1} of {retries} retries)'}", flush=True)
     if not complaint:

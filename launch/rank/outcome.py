@@ -13,6 +13,8 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from tsn_tsm_plugin.atomic_files import write_text_atomically
+
 FINISHED, STOPPED, RAISED, MISTAKEN = "finished", "stopped", "raised", "mistaken"
 FAILURES = (RAISED, MISTAKEN)
 # Exit status of a process ended by SIGTERM: what a rank gets when srun ends it because another one failed.
@@ -40,17 +42,6 @@ class Outcome:
     time: float = 0.0
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file so that a reader, or a node that dies, never leaves half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-
-
 def outcome_file(folder: Path, rank: int) -> Path:
     """Return where a rank of the job in ``folder`` leaves its outcome."""
     return folder / f"rank_{rank}.json"
@@ -60,7 +51,7 @@ def write_outcome(folder: Path, rank: int, ending: str, *, error: str = "") -> N
     """Record how this rank ended."""
     node = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
     outcome = Outcome(rank, node, ending, error, time.time())
-    write_atomically(outcome_file(folder, rank), json.dumps(asdict(outcome)))
+    write_text_atomically(outcome_file(folder, rank), json.dumps(asdict(outcome)))
 
 
 def forget_outcome(folder: Path, rank: int) -> None:

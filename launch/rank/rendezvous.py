@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch.distributed as dist
 
-from .outcome import write_atomically
+from tsn_tsm_plugin.atomic_files import write_text_atomically
 
 
 def master_address(hostname: str) -> tuple[str, str]:
@@ -67,7 +67,7 @@ def open_store(
     if rank == 0:
         address, rule = master_address(hostname)
         store = dist.TCPStore(address, 0, world_size, is_master=True, timeout=timeout, wait_for_workers=False)
-        write_atomically(file, json.dumps([address, store.port]))
+        write_text_atomically(file, json.dumps([address, store.port]))
         return store, f"rendezvous at {address}:{store.port} (address from {rule})"
     address, port = _await_published(file, timeout_seconds, is_hopeless)
     store = dist.TCPStore(address, port, world_size, is_master=False, timeout=timeout)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from submitit.slurm.slurm import SlurmJobEnvironment
 
+from tsn_tsm_plugin.atomic_files import write_text_atomically
+
 from ..errors import OK
-from ..rank.outcome import write_atomically
 from .plan import Plan
 from .write_submission import job_of, record_of
 
@@ -17,7 +18,7 @@ def run_rank(plan: Plan) -> int:
     step = f"{os.environ['SLURM_JOB_ID']}.{os.environ['SLURM_STEP_ID']}"
     folder = plan.run_dir / "launch" / f"step-{step}"
     # Every rank writes the same.
-    write_atomically(folder / "config.yaml", plan.cfg.dump())
+    write_text_atomically(folder / "config.yaml", plan.cfg.dump())
     record = replace(record_of(plan, folder), num_ranks=int(os.environ["SLURM_STEP_NUM_TASKS"]))
     job_of(plan, record)(_place(folder))
     return OK

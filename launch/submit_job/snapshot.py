@@ -5,7 +5,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from ..rank.outcome import write_atomically
+from tsn_tsm_plugin.atomic_files import replace_folder_when_whole, write_text_atomically
 
 _ROOMS = ("tsn_tsm_plugin", "launch", "projects")
 
@@ -23,17 +23,17 @@ def take_snapshot(checkout: Path, submission: Path) -> Path:
     Returns:
         Root of the copy.
     """
-    target, staging = submission / "code", submission / "code.partial"
-    for file in _code_files(checkout):
-        copy = staging / file
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(checkout / file, copy)
-    staging.rename(target)
+    target = submission / "code"
+    with replace_folder_when_whole(target) as staging:
+        for file in _code_files(checkout):
+            copy = staging / file
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(checkout / file, copy)
     commit, changed = _git(checkout, "rev-parse", "HEAD"), _git(checkout, "status", "--porcelain")
     described = {"commit": commit.strip(), "changed": changed.splitlines()}
-    write_atomically(submission / "code.json", json.dumps(described, indent=1) + "\n")
+    write_text_atomically(submission / "code.json", json.dumps(described, indent=1) + "\n")
     if changed:
-        write_atomically(submission / "code.diff", _git(checkout, "diff", "HEAD"))
+        write_text_atomically(submission / "code.diff", _git(checkout, "diff", "HEAD"))
     return target
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import yaml
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
+from tsn_tsm_plugin.atomic_files import write_text_atomically
+
 from ..code_root import CODE_ROOT
 from ..errors import LaunchError
 from ..track.records import Submission
@@ -41,9 +43,7 @@ def submit_slurm(plan: Plan) -> Submission:
 
 def prepare_code(plan: Plan, folder: Path) -> Path:
     """Write the options beside the record and return the root of the code that the ranks will run."""
-    (folder / "cluster.yaml").write_text(
-        yaml.safe_dump(asdict(plan.options), sort_keys=False), encoding="utf-8"
-    )
+    write_text_atomically(folder / "cluster.yaml", yaml.safe_dump(asdict(plan.options), sort_keys=False))
     return take_snapshot(CODE_ROOT, folder) if plan.options.snapshot == "git" else CODE_ROOT
 
 

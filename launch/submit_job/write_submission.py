@@ -5,6 +5,9 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from tsn_tsm_plugin.atomic_files import write_text_atomically
+from tsn_tsm_plugin.config.recipes import find_recipe
+
 from ..rank.job import Job
 from ..track.records import Submission, new_submission_folder
 from .plan import Plan
@@ -18,9 +21,10 @@ def write_submission(plan: Plan, *, jobs_dir: Path | None = None) -> Submission:
         jobs_dir: Folder of the array that the job is a task of.
     """
     folder = new_submission_folder(plan.run_dir)
-    (folder / "config.yaml").write_text(plan.cfg.dump(), encoding="utf-8")
-    if Path(plan.recipe).is_file():
-        shutil.copyfile(plan.recipe, folder / "recipe.yaml")
+    write_text_atomically(folder / "config.yaml", plan.cfg.dump())
+    recipe = Path(find_recipe(plan.recipe))
+    if recipe.is_file():
+        shutil.copyfile(recipe, folder / "recipe.yaml")
     submission = record_of(plan, folder, jobs_dir=jobs_dir)
     submission.write()
     return submission

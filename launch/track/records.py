@@ -14,8 +14,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from tsn_tsm_plugin.atomic_files import write_text_atomically
+
 from ..errors import LaunchError
-from ..rank.outcome import write_atomically
 
 RECORD = "submission.json"
 
@@ -74,7 +75,7 @@ class Submission:
 
     def write(self) -> None:
         """Write the record into its folder."""
-        write_atomically(Path(self.folder) / RECORD, json.dumps(asdict(self), indent=1) + "\n")
+        write_text_atomically(Path(self.folder) / RECORD, json.dumps(asdict(self), indent=1) + "\n")
 
 
 def new_submission_folder(run_dir: Path) -> Path:

@@ -18,7 +18,7 @@ from tsn_tsm_plugin.data.paths import is_url, join, read_bytes
 from tsn_tsm_plugin.data.reader import frame_indices
 from tsn_tsm_plugin.errors import VideoError
 
-_CURE = "Extract the frames again, or remove the folder from the list."
+_HINT = "Extract the frames again, or remove the folder from the list."
 
 
 class FrameFolderReader:
@@ -75,7 +75,7 @@ class FrameFolderReader:
         while Path(self.frame_path(number)).exists():
             number += 1
         if not number:
-            raise VideoError(f"{self.path}: holds no {self.template.format(self.start_index)}. {_CURE}")
+            raise VideoError(f"{self.path}: holds no {self.template.format(self.start_index)}. {_HINT}")
         return number
 
     def frame_path(self, index: int) -> str:
@@ -97,7 +97,7 @@ class FrameFolderReader:
             try:
                 self._size = jpeg_size(self._encoded(0))
             except ValueError as error:
-                raise VideoError(f"{self.frame_path(0)}: {error}. {_CURE}") from error
+                raise VideoError(f"{self.frame_path(0)}: {error}. {_HINT}") from error
         return self._size
 
     def read(self, indices: Sequence[int] | Tensor | np.ndarray) -> Tensor:
@@ -126,18 +126,18 @@ class FrameFolderReader:
             return read_bytes(path)
         except FileNotFoundError as error:
             raise VideoError(
-                f"{path}: no such frame, number {index + 1} of {self.num_frames}. {_CURE} If all are there, "
+                f"{path}: no such frame, number {index + 1} of {self.num_frames}. {_HINT} If all are there, "
                 "DATA.FRAME_TEMPLATE or DATA.FRAME_START_INDEX is another."
             ) from error
         except OSError as error:
-            raise VideoError(f"{path}: cannot be read ({error.strerror or error}). {_CURE}") from error
+            raise VideoError(f"{path}: cannot be read ({error.strerror or error}). {_HINT}") from error
 
     def _decode(self, index: int) -> Tensor:
         encoded = self._encoded(index)
         try:
             return read_jpeg(encoded)
         except ValueError as error:
-            raise VideoError(f"{self.frame_path(index)}: {error}. {_CURE}") from error
+            raise VideoError(f"{self.frame_path(index)}: {error}. {_HINT}") from error
 
     def _check_sizes(self, frames: dict[int, Tensor]) -> None:
         (first, height_width), *others = ((index, frame.shape[1:]) for index, frame in frames.items())

@@ -11,7 +11,6 @@ CSV holds one row per video and view, the first of each video being the average:
 label, prediction, view`` (``mean``, then 0, 1, ...), and a column for each class.
 """
 
-import contextlib
 import csv
 import json
 import pickle
@@ -21,7 +20,8 @@ from typing import IO, Any
 
 import torch
 
-from tsn_tsm_plugin.errors import CheckpointError, RunFolderError
+from tsn_tsm_plugin.atomic_files import os_errors_as_run_folder_errors, replace_when_whole
+from tsn_tsm_plugin.errors import CheckpointError
 from tsn_tsm_plugin.evaluation.predictions import Predictions
 
 FORMATS = (".pkl", ".json", ".csv")
@@ -38,7 +38,7 @@ def write_dump(predictions: Predictions, path: Path, *, class_names: list[str], 
 
     Raises:
         ValueError: On another suffix.
-        RunFolderError: If the disk is full or the folder cannot be written; no part of a dump is left.
+        RunFolderError: If the disk is full or the folder cannot be written; an older dump stays as it was.
     """
     if path.suffix not in FORMATS:
         raise ValueError(f"A dump must end in one of {', '.join(FORMATS)}, got {path.name!r}.")
@@ -47,16 +47,10 @@ def write_dump(predictions: Predictions, path: Path, *, class_names: list[str], 
         "view_average": view_average,
         "videos": list(_rows(predictions)),
     }
-    try:
+    with os_errors_as_run_folder_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write(content, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            path.unlink(missing_ok=True)
-        raise RunFolderError(
-            f"The dump {path} could not be written: {error.strerror or error}. Give a path on a disk with "
-            "room, in a folder that can be written."
-        ) from error
+    with replace_when_whole(path) as unfinished:
+        _write(content, unfinished)
 
 
 def _write(content: dict[str, Any], path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tsn_tsm_plugin.atomic_files import UnfinishedFile, explaining
+from tsn_tsm_plugin.atomic_files import UnfinishedFile, os_errors_as_run_folder_errors
 
 
 class FeatureFile:
@@ -29,7 +29,7 @@ class FeatureFile:
 
     def append(self, row: np.ndarray) -> None:
         """Write one more row; all have one shape."""
-        with explaining(self._path):
+        with os_errors_as_run_folder_errors(self._path):
             if not self._shape:
                 self._shape = (0, *row.shape)
                 self._write_header()
@@ -49,7 +49,7 @@ class FeatureFile:
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         try:
             if kind is None and self._shape:
-                with explaining(self._path):
+                with os_errors_as_run_folder_errors(self._path):
                     self._write_header()
                     self._file.close()
                 self._unfinished.keep()

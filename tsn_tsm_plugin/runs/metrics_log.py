@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from tsn_tsm_plugin.atomic_files import explain, write_atomically
+from tsn_tsm_plugin.atomic_files import format_os_error, write_atomically
 from tsn_tsm_plugin.errors import RunFolderError
 
 
@@ -60,7 +60,7 @@ class MetricsLog:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": step, "epoch": epoch, **finite}) + "\n")
         except OSError as error:
-            raise RunFolderError(explain(error, self._path)) from error
+            raise RunFolderError(format_os_error(error, self._path)) from error
         if self._board is not None:
             for name, value in values.items():
                 self._board.add_scalar(name, value, step)

@@ -9,6 +9,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from tsn_tsm_plugin.atomic_files import HINT_RUN, replace_when_whole
+
 _TRAIN, _VALIDATION, _GREY = "#4878a8", "#d1603d", "#5a5a5a"
 # With more classes than this, names and counts no longer fit beside and into the cells.
 _MOST_NAMED, _MOST_COUNTED = 60, 20
@@ -140,4 +142,5 @@ def _tidy(axes: Axes, *, keep: tuple[str, ...] = ("left", "bottom")) -> None:
 
 def _save(figure: Figure, path: Path) -> None:
     FigureCanvasAgg(figure)
-    figure.savefig(path, dpi=130, facecolor="white")
+    with replace_when_whole(path, hint=HINT_RUN) as unfinished:
+        figure.savefig(unfinished, dpi=130, facecolor="white")

@@ -26,7 +26,7 @@ from typing import Any
 
 import torch
 
-from tsn_tsm_plugin.atomic_files import explain, write_atomically
+from tsn_tsm_plugin.atomic_files import format_os_error, write_atomically
 from tsn_tsm_plugin.errors import RunFolderError
 
 RUN_WEIGHTS = "weights.safetensors"
@@ -60,7 +60,7 @@ class RunFolder:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise RunFolderError(explain(error, folder)) from error
+                raise RunFolderError(format_os_error(error, folder)) from error
         if not os.access(self.path, os.W_OK):
             raise RunFolderError(
                 f"The run folder {self.path} cannot be written: set OUTPUT_DIR to a folder that can."
@@ -77,7 +77,7 @@ class RunFolder:
         try:
             file = path.open("a+", encoding="utf-8")
         except OSError as error:
-            raise RunFolderError(explain(error, path)) from error
+            raise RunFolderError(format_os_error(error, path)) from error
         with file:
             try:
                 # A record lock belongs to the process: loader workers that outlive it do not keep it.

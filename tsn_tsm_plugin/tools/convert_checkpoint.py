@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from tsn_tsm_plugin.atomic_files import ELSEWHERE, explaining, write_atomically
+from tsn_tsm_plugin.atomic_files import HINT_FILE, os_errors_as_run_folder_errors, write_atomically
 from tsn_tsm_plugin.checkpoints.metadata import Fact
 from tsn_tsm_plugin.checkpoints.read_checkpoint import read_checkpoint
 from tsn_tsm_plugin.errors import CheckpointError
@@ -148,9 +148,9 @@ def _write(state_dict: dict[str, Tensor], facts: dict[str, Any], destination: Pa
         buffer = io.BytesIO()
         torch.save({"model_state": state_dict, "facts": facts}, buffer)
         content = buffer.getvalue()
-    with explaining(destination):
+    with os_errors_as_run_folder_errors(destination):
         destination.parent.mkdir(parents=True, exist_ok=True)
-    with write_atomically(destination, binary=True, cure=ELSEWHERE) as file:
+    with write_atomically(destination, binary=True, hint=HINT_FILE) as file:
         file.write(content)
 
 

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tsn_tsm_plugin.atomic_files import write_text_atomically
 from tsn_tsm_plugin.tools.command import ToolParser, run_command
 
 
@@ -48,13 +49,7 @@ def _convert(args: argparse.Namespace) -> None:
     for line in [*notes, *faults]:
         print(line, file=sys.stderr)
     if args.out:
-        try:
-            args.out.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise ConfigError(
-                f"{args.out}: the recipe cannot be written ({error.strerror}). Give --out a file in a folder "
-                "that is there and can be written."
-            ) from error
+        write_text_atomically(args.out, text)
     else:
         print(text, end="")
 

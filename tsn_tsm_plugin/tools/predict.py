@@ -155,14 +155,14 @@ def _with_prefix(name: str, prefix: str) -> Path:
 def _write_files(args: argparse.Namespace, trained: "TrainedModel", video_path: str, prefix: str) -> None:
     from PIL import Image
 
-    from tsn_tsm_plugin.atomic_files import ELSEWHERE, write_atomically
+    from tsn_tsm_plugin.atomic_files import HINT_FILE, write_atomically
     from tsn_tsm_plugin.inference.grad_cam import explain_video
     from tsn_tsm_plugin.inference.sliding_window_video import LongVideo
 
     if args.explain:
         picture = _with_prefix(args.explain, prefix)
         kind = Image.registered_extensions()[picture.suffix.lower()]
-        with write_atomically(picture, binary=True, cure=ELSEWHERE) as file:
+        with write_atomically(picture, binary=True, hint=HINT_FILE) as file:
             explain_video(trained, video_path).save(file, kind)
     if args.annotate or args.features:
         video = LongVideo(trained, video_path, window=args.window, stride=args.stride)

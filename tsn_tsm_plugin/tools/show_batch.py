@@ -10,6 +10,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tsn_tsm_plugin.atomic_files import os_errors_as_run_folder_errors, replace_when_whole
 from tsn_tsm_plugin.config import CfgNode
 from tsn_tsm_plugin.tools.command import ToolParser, add_recipe_arguments, read_recipe, run_command
 
@@ -66,8 +67,10 @@ def show_batch(cfg: CfgNode, split: str, out: str | Path, *, num_clips: int = 8,
         frame_px=min(max(_SHEET_PX // num_frames, _FRAME_PX[0]), _FRAME_PX[1]),
     )
     path = Path(out)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(path)
+    with os_errors_as_run_folder_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with replace_when_whole(path) as unfinished:
+        sheet.save(unfinished)
     return path
 
 

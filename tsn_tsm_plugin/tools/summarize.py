@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tsn_tsm_plugin.atomic_files import write_text_atomically
 from tsn_tsm_plugin.config import CfgNode, load_cfg
 from tsn_tsm_plugin.config.published import published_accuracies
 from tsn_tsm_plugin.errors import ConfigError
@@ -99,7 +100,7 @@ def write_markdown(path: Path, rows: Sequence[tuple[str, ...]]) -> None:
     lines = ["| " + " | ".join(row) + " |" for row in (_COLUMNS, ("---",) * len(_COLUMNS), *rows)]
     before, rest = text.split(_BEGIN, 1)
     after = rest.split(_END, 1)[1]
-    path.write_text(f"{before}{_BEGIN}\n" + "\n".join(lines) + f"\n{_END}{after}")
+    write_text_atomically(path, f"{before}{_BEGIN}\n" + "\n".join(lines) + f"\n{_END}{after}")
 
 
 def _row(recipe: Path, cfg: CfgNode, complexity: "Complexity", *, num_frames: int) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from tsn_tsm_plugin.atomic_files import UnfinishedFile, explaining
+from tsn_tsm_plugin.atomic_files import UnfinishedFile, os_errors_as_run_folder_errors
 from tsn_tsm_plugin.data.reader import DEFAULT_FPS
 from tsn_tsm_plugin.errors import ConfigError, VideoError
 
@@ -96,7 +96,7 @@ class VideoWriter:
     def _errors_told(self) -> Iterator[None]:
         try:
             # Most of FFmpeg's errors on writing are of both families.
-            with explaining(Path(self.path)):
+            with os_errors_as_run_folder_errors(Path(self.path)):
                 yield
         except av.FFmpegError as error:
             raise VideoError(f"{self.path}: cannot be written ({error}). Give another name.") from error

@@ -4,8 +4,7 @@ Both write frames upright, as `VideoReader` gives them, without a display matrix
 and rename when what was written has been read back, so that a target is whole or not there.
 """
 
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
@@ -15,6 +14,7 @@ import av
 import numpy as np
 from PIL import Image
 
+from tsn_tsm_plugin.atomic_files import replace_folder_when_whole
 from tsn_tsm_plugin.data.decoders.container import DEMUX_ERRORS, damaged, open_container
 from tsn_tsm_plugin.data.decoders.rotation import orientation_of, shown_size, upright, warn_once
 from tsn_tsm_plugin.data.frame_folder import FrameFolderReader
@@ -74,7 +74,8 @@ class FrameExtraction:
         Raises:
             VideoError: If the video is damaged or what was written is not what it holds.
         """
-        _write_whole(target, lambda partial: self._write(source, partial, num_frames))
+        with replace_folder_when_whole(target) as partial:
+            self._write(source, partial, num_frames)
 
     def _write(self, source: Path, partial: Path, num_frames: int) -> None:
         partial.mkdir(parents=True)
@@ -144,7 +145,8 @@ class Transcoding:
         Raises:
             VideoError: If the video is damaged or what was written is not what it holds.
         """
-        _write_whole(target, lambda partial: self._write(source, partial, num_frames))
+        with replace_folder_when_whole(target) as partial:
+            self._write(source, partial, num_frames)
 
     def _write(self, source: Path, partial: Path, num_frames: int) -> None:
         with VideoReader(source) as reader:
@@ -216,23 +218,3 @@ def _turned(picture: av.VideoFrame, quarter_turns: int) -> av.VideoFrame:
     result = av.VideoFrame.from_ndarray(np.concatenate(turned).reshape(rows_and_columns), format="yuv420p")
     result.colorspace, result.color_range = picture.colorspace, picture.color_range
     return result
-
-
-def _write_whole(target: Path, write: Callable[[Path], None]) -> None:
-    """Let ``write`` make a hidden neighbour of the target, and rename it when it is whole."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.partial")
-    _remove(partial)
-    try:
-        write(partial)
-        _remove(target)
-        partial.rename(target)
-    finally:
-        _remove(partial)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

@@ -13,7 +13,6 @@ Running it again changes nothing unless videos or annotations have changed.
 """
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from tsn_tsm_plugin.atomic_files import write_text_atomically
 from tsn_tsm_plugin.data.annotations import label_map_hash
 from tsn_tsm_plugin.data.preparation.annotations import Annotations
 from tsn_tsm_plugin.data.preparation.catalog import Storage
@@ -111,9 +111,7 @@ def write_if_changed(path: Path, text: str) -> None:
     """Write a file at once and whole; one that holds the text already keeps its time of change."""
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    write_text_atomically(path, text)
 
 
 def _target_folder(

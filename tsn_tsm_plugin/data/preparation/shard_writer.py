@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from tsn_tsm_plugin.atomic_files import replace_when_whole, write_text_atomically
 from tsn_tsm_plugin.data.annotations import VideoEntry
 from tsn_tsm_plugin.data.shards import INDEX_SUFFIX, LABEL_SUFFIX, index_text, scan_shard
 from tsn_tsm_plugin.errors import AnnotationError
@@ -49,7 +50,7 @@ def write_shards(
     list_file = out_dir / f"{name}.txt"
     text = "".join(f"{shard}\n" for shard in names)
     if not list_file.exists() or list_file.read_text() != text:
-        list_file.write_text(text)
+        write_text_atomically(list_file, text)
     logger.info(f"{len(entries)} videos are in {len(names)} shards, listed in {list_file}.")
     return list_file
 
@@ -104,8 +105,7 @@ def _labels(entry: VideoEntry) -> tuple[int, ...]:
 
 
 def _write_shard(shard: Path, part: Sequence[VideoEntry]) -> None:
-    partial = shard.with_name(f".{shard.name}.partial")
-    try:
+    with replace_when_whole(shard) as partial:
         with tarfile.open(partial, "w:", format=tarfile.GNU_FORMAT) as tar:
             for entry in part:
                 video = member_name(entry)
@@ -115,11 +115,9 @@ def _write_shard(shard: Path, part: Sequence[VideoEntry]) -> None:
                 label_name = f"{video.rpartition('.')[0]}.{LABEL_SUFFIX}"
                 tar.addfile(_member(label_name, len(text)), io.BytesIO(text))
         index = index_text(partial, scan_shard(str(partial)))
+        # An index of the former shard must not stand beside the new one.
         _index_path(shard).unlink(missing_ok=True)
-        partial.rename(shard)
-        _index_path(shard).write_text(index)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_text_atomically(_index_path(shard), index)
 
 
 def _member(name: str, size: int) -> tarfile.TarInfo:

@@ -5,7 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from tsn_tsm_plugin import __version__
-from tsn_tsm_plugin.atomic_files import ELSEWHERE, explaining, replace_when_whole, write_atomically
+from tsn_tsm_plugin.atomic_files import (
+    HINT_FILE,
+    os_errors_as_run_folder_errors,
+    replace_when_whole,
+    write_atomically,
+)
 from tsn_tsm_plugin.errors import ConfigError
 from tsn_tsm_plugin.inference.export.sidecar_json import description_path
 from tsn_tsm_plugin.inference.trained_model import TrainedModel
@@ -67,7 +72,7 @@ def export_trained(
         plan = plan_clip_export(
             trained.model, num_frames=num_frames, size=data.TEST_CROP_SIZE, mean=mean, std=std
         )
-    with explaining(out):
+    with os_errors_as_run_folder_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
     with replace_when_whole(out) as unfinished:
         export(plan, unfinished, form=form)
@@ -129,7 +134,7 @@ def write_description(
             "every state.SITE is zeros before the first frame, and next.SITE of the frame before thereafter"
         )
     path = description_path(out)
-    with write_atomically(path, cure=ELSEWHERE) as file:
+    with write_atomically(path, hint=HINT_FILE) as file:
         json.dump(description, file, indent=2, ensure_ascii=False)
         file.write("\n")
     return path

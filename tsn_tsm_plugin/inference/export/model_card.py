@@ -23,7 +23,7 @@ from tsn_tsm_plugin.transforms.build import frames_of_view
 logger = get_logger(__name__)
 
 CARD_FILE = "README.md"
-_CURE = "Make room, or give another folder with --out."
+_HINT = "Make room, or give another folder with --out."
 _CARD_BEGINS = "---\nlibrary_name: tsn_tsm_plugin\n"
 
 
@@ -53,7 +53,7 @@ def share(trained: TrainedModel, folder: str, *, results: dict[str, Any] | None 
         _write(weights_path, as_safetensors(trained))
         _write(card_path, card.encode())
     except OSError as error:
-        raise RunFolderError(f"{folder} could not be written: {error.strerror or error}. {_CURE}") from error
+        raise RunFolderError(f"{folder} could not be written: {error.strerror or error}. {_HINT}") from error
     return [weights_path, card_path]
 
 
@@ -68,7 +68,7 @@ def _check_is_a_card(path: str) -> None:
 
 def _write(path: str, data: bytes) -> None:
     if not is_url(path):
-        with write_atomically(Path(path), binary=True, cure=_CURE) as file:
+        with write_atomically(Path(path), binary=True, hint=_HINT) as file:
             file.write(data)
         return
     with g_pathmgr.open(path, "wb") as file:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tsn_tsm_plugin.atomic_files import HINT_FILE, replace_when_whole, write_atomically
 from tsn_tsm_plugin.models.streaming.streaming_tsm import StreamingStep
 
 FORMATS = ("torch_export", "onnx")
@@ -137,7 +138,8 @@ def export(plan: ExportPlan, path: str | Path, *, form: str) -> None:
         # Into memory first: the writer of the file aborts the process where the disk is full.
         content = io.BytesIO()
         torch.export.save(program, content)
-        Path(path).write_bytes(content.getbuffer())
+        with write_atomically(Path(path), binary=True, hint=HINT_FILE) as file:
+            file.write(content.getbuffer())
         return
     try:
         import onnxscript  # noqa: F401
@@ -152,7 +154,8 @@ def export(plan: ExportPlan, path: str | Path, *, form: str) -> None:
         verbose=False,
     )
     assert written is not None
-    written.save(str(path), external_data=False)
+    with replace_when_whole(path) as unfinished:
+        written.save(str(unfinished), external_data=False)
 
 
 def trace(plan: ExportPlan) -> torch.export.ExportedProgram:
