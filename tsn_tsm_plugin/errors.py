@@ -35,3 +35,7 @@ class RunFolderError(TsnTsmError, RuntimeError):
 
 class DivergedError(TsnTsmError, RuntimeError):
     """The loss is no longer a number; the message names the videos of the last batch."""
+
+
+class UnknownHostNameError(UnknownComponentError, NotImplementedError):
+    """A name that neither PyTorchVideo nor this package knows; PyTorchVideo's own error type, with names."""

@@ -265,6 +265,14 @@ HEADS = Registry(
     ``out_features``, ``pool``, ``output_size``, ``pool_kernel_size``, ``dropout_rate``, ``activation``,
     ``output_with_global_average``; returns a module mapping (B, C, T, H, W) features to (B, K) scores.""",
 )
+BOTTLENECKS = Registry(
+    "bottleneck",
+    "tsn_tsm_plugin.bottlenecks",
+    contract="""Callable ``(block: nn.Module, *, index: int, stage: int | None, depths: Sequence[int])`` that
+    edits one residual block of a PyTorchVideo network, ``ResBlock``, and returns what takes its place.
+    ``index`` is its position in its stage, ``stage`` the stage's in the network, or None where the stage was
+    named alone, and ``depths`` how many blocks each stage has.""",
+)
 TEMPORAL_MODULES = Registry(
     "temporal_module",
     "tsn_tsm_plugin.temporal_modules",
@@ -308,6 +316,7 @@ REGISTRIES: dict[str, Registry] = {
     for registry in (
         BACKBONES,
         HEADS,
+        BOTTLENECKS,
         TEMPORAL_MODULES,
         SAMPLERS,
         TRANSFORMS,

@@ -1,26 +1,30 @@
-"""Activation: PyTorchVideo's own builders learn the names of this plugin.
+"""activate, deactivate, status, list_components: PyTorchVideo's own builders learn the names of this plugin.
 
 ``activate()`` adds to PyTorchVideo, and never changes what it already does:
 
-=================================================  =======================================================
-``pytorchvideo.models.hub.tsn_r50``, ``.tsm_r50``  models by depth 18, 34, 50, 101, 152
-``make_clip_sampler("whole_video")``               one clip per video, for reading by frame index
-``create_video_transform(aug_type=NAME)``          every registered transform
-``decoder=NAME`` of datasets, ``EncodedVideo``     ``"exact"`` and every registered decoder, as "torchcodec"
-``import pytorchvideo.transforms``                 works on torchvision >= 0.17
-the same import, and ``pytorchvideo.models``       without warnings that torch.jit is deprecated
-=================================================  =======================================================
+==================================================  ======================================================
+``pytorchvideo.models.hub.tsm_r50``, ``.tsn``, ...  TSN and TSM on every backbone of the zoo, or on any
+``create_resnet(head=NAME, bottleneck=NAME)``       registered heads and bottlenecks, in every builder with
+                                                    such a slot (`builder_slots.BUILDERS`)
+``make_clip_sampler(NAME, 8, mode="train")``        ``"uniform_segments"``, ``"twice_sample"``, ``"dense"``,
+                                                    ``"whole_video"`` and every registered sampler
+``LabeledVideoDataset(clip_sampler=...)``           reads the frames of these samplers, and no others
+``create_video_transform(aug_type=NAME)``           every registered transform
+``decoder=NAME`` of datasets, ``EncodedVideo``      ``"exact"`` and every registered decoder, as "torchcodec"
+``import pytorchvideo.transforms``                  works on torchvision >= 0.17
+the same import, and ``pytorchvideo.models``        without warnings that torch.jit is deprecated
+==================================================  ======================================================
 
-PyTorchVideo is asked first; only what it refuses is looked up here. ``import tsn_tsm_plugin`` activates, if
-not ``TSN_TSM_PLUGIN_AUTOACTIVATE=0``, and each module of PyTorchVideo is patched when it is imported.
-``status()`` shows every change; ``deactivate()`` puts back exactly what was there.
+PyTorchVideo's own names stay its own; only what it refuses is looked up here. ``import tsn_tsm_plugin``
+activates, if not ``TSN_TSM_PLUGIN_AUTOACTIVATE=0``. Each module of PyTorchVideo is patched on its import.
+``status()`` lists every change; ``deactivate()`` puts back exactly what was there.
 
 Limits, all due to names being patched in one process:
 
 - **Early binding.** ``from pytorchvideo.data import make_clip_sampler`` *before* the activation keeps
   PyTorchVideo's own function, which does not know our names.
-- **Spawned workers** (and forkserver) start without the activation unless what they unpickle imports this
-  package. PyTorchVideo's datasets skip videos that fail, so there a decoder's name gives an empty dataset.
+- **torch.hub.load of a PyTorchVideo checkout** runs that checkout's ``hubconf.py``, which lists its models
+  one by one: ``"tsm_r50"`` cannot be among them. Load from a checkout of this package instead.
 - **Modules already imported** keep what they took: ``pytorchvideo.transforms`` stays usable after
   ``deactivate()``.
 
@@ -41,86 +45,26 @@ from typing import Any
 
 from tabulate import tabulate
 
+from tsn_tsm_plugin.pytorchvideo_patch.builder_slots import BUILDERS, extend_builder
+from tsn_tsm_plugin.pytorchvideo_patch.dataset_names import (
+    extend_dataset,
+    extend_make_clip_sampler,
+    extend_select_video_class,
+)
+from tsn_tsm_plugin.pytorchvideo_patch.hub_models import HUB_MODELS, create_hub_model
 from tsn_tsm_plugin.pytorchvideo_patch.ledger import Ledger, Patch, PatchStatus
-from tsn_tsm_plugin.registry import DECODERS, REGISTRIES, TRANSFORMS, ComponentEntry, load_target
+from tsn_tsm_plugin.pytorchvideo_patch.routes import Route, routes_to
+from tsn_tsm_plugin.pytorchvideo_patch.video_transforms import (
+    extend_create_video_transform,
+    extend_get_augmentation,
+)
+from tsn_tsm_plugin.registry import REGISTRIES, ComponentEntry
 
-HUB_MODELS = {
-    f"{method}_r{depth}": (f"tsn_tsm_plugin.models:create_{method}", f"resnet{depth}")
-    for method in ("tsn", "tsm")
-    for depth in (18, 34, 50, 101, 152)
-}
-"""Name in ``pytorchvideo.models.hub`` to our builder and its backbone."""
-
-CLIP_SAMPLERS = {"whole_video": "tsn_tsm_plugin.data.pytorchvideo_bridge:WholeVideoSampler"}
-"""Name for ``make_clip_sampler`` to our class."""
-
-EXACT_DECODER = "exact"
-
-_VIDEO_CLASS = "tsn_tsm_plugin.data.pytorchvideo_bridge:ExactVideo"
 _FUNCTIONAL_TENSOR = "torchvision.transforms.functional_tensor"
 
 
-def _hub_model(name: str, _host: None = None) -> Callable[..., Any]:
-    target, backbone = HUB_MODELS[name]
-
-    def build(pretrained: bool = False, progress: bool = True, **kwargs: Any) -> Any:
-        if pretrained:
-            raise ValueError(
-                f"{name}(pretrained=True) has no hosted file to download: build it with pretrained=False and "
-                f"read a checkpoint with tsn_tsm_plugin.load_weights(model, path)."
-            )
-        return load_target(target)(backbone=backbone, **kwargs)
-
-    build.__name__ = build.__qualname__ = name
-    build.__doc__ = (
-        f"Build {name[:3].upper()} on {backbone} in the style of PyTorchVideo's hub.\n\n"
-        f"Args:\n"
-        f"    pretrained: Must be False; use tsn_tsm_plugin.load_weights for a checkpoint.\n"
-        f"    progress: Not used; nothing is downloaded.\n"
-        f"    kwargs: Keywords of {target.replace(':', '.')}, such as num_classes and num_segments.\n"
-    )
-    return build
-
-
-def _extended_make_clip_sampler(host: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(host)
-    def make_clip_sampler(sampling_type: str, *args: Any) -> Any:
-        try:
-            return host(sampling_type, *args)
-        except NotImplementedError:
-            if not _LEDGER.active or sampling_type not in CLIP_SAMPLERS:
-                raise
-        return load_target(CLIP_SAMPLERS[sampling_type])(*args)
-
-    return make_clip_sampler
-
-
-def _extended_select_video_class(host: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(host)
-    def select_video_class(decoder: str) -> Any:
-        try:
-            return host(decoder)
-        except (ValueError, NotImplementedError):
-            if not _LEDGER.active or (decoder != EXACT_DECODER and decoder not in DECODERS.names()):
-                raise
-        return functools.partial(
-            load_target(_VIDEO_CLASS), decoder="auto" if decoder == EXACT_DECODER else decoder
-        )
-
-    return select_video_class
-
-
-def _extended_get_augmentation(host: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(host)
-    def _get_augmentation(aug_type: str, aug_paras: dict[str, Any] | None = None) -> list[Any]:
-        try:
-            return host(aug_type, aug_paras)
-        except NotImplementedError:
-            if not _LEDGER.active or aug_type not in TRANSFORMS.names():
-                raise
-        return [TRANSFORMS.get(aug_type)(**(aug_paras or {}))]
-
-    return _get_augmentation
+def _is_active() -> bool:
+    return _LEDGER.active
 
 
 @contextmanager
@@ -148,22 +92,32 @@ def _without_scripting_warnings() -> Iterator[None]:
 
 
 def _patches() -> list[Patch]:
-    sampler = _extended_make_clip_sampler
     hub = [
-        Patch("pytorchvideo.models.hub", name, functools.partial(_hub_model, name), False)
+        Patch("pytorchvideo.models.hub", name, functools.partial(create_hub_model, name), False)
         for name in HUB_MODELS
     ]
-    return hub + [
-        Patch("pytorchvideo.data.clip_sampling", "make_clip_sampler", sampler, True),
-        Patch("pytorchvideo.data", "make_clip_sampler", sampler, True),
-        Patch("pytorchvideo.data.encoded_video", "select_video_class", _extended_select_video_class, True),
-        Patch(
-            "pytorchvideo.transforms.transforms_factory",
-            "_get_augmentation",
-            _extended_get_augmentation,
-            True,
-        ),
+    builders = [
+        Patch(module, name, functools.partial(extend_builder, name, _is_active), True)
+        for name, builder in BUILDERS.items()
+        for module in builder.modules
     ]
+    functions: list[tuple[str, str, Callable[..., Any]]] = [
+        ("pytorchvideo.data.clip_sampling", "make_clip_sampler", extend_make_clip_sampler),
+        ("pytorchvideo.data", "make_clip_sampler", extend_make_clip_sampler),
+        ("pytorchvideo.data.encoded_video", "select_video_class", extend_select_video_class),
+        ("pytorchvideo.data.labeled_video_dataset", "LabeledVideoDataset.__init__", extend_dataset),
+        (
+            "pytorchvideo.transforms.transforms_factory",
+            "create_video_transform",
+            extend_create_video_transform,
+        ),
+        ("pytorchvideo.transforms.transforms_factory", "_get_augmentation", extend_get_augmentation),
+        ("pytorchvideo.transforms", "create_video_transform", extend_create_video_transform),
+    ]
+    data = [
+        Patch(module, name, functools.partial(extend, _is_active), True) for module, name, extend in functions
+    ]
+    return [*hub, *builders, *data]
 
 
 # importlib.reload runs this line again; the ledger of what is patched must outlive it.
@@ -177,21 +131,32 @@ _LEDGER: Ledger = globals().get("_LEDGER") or Ledger(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ActivationStatus:
-    """What the plugin has changed in PyTorchVideo.
+    """What the plugin has changed in PyTorchVideo, and what is reached through it.
 
     Attributes:
         active: Whether the names of this plugin are served.
         rows: One per change.
+        routes: Each registered component with the calls that take its name.
     """
 
     active: bool
     rows: tuple[PatchStatus, ...]
+    routes: tuple[tuple[ComponentEntry, tuple[Route, ...]], ...]
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         head = f"tsn_tsm_plugin is {'active' if self.active else 'not active'} in PyTorchVideo"
-        return f"{head}\n{tabulate(self.rows, headers=PatchStatus._fields, tablefmt='plain')}"
+        changes = tabulate(self.rows, headers=PatchStatus._fields, tablefmt="plain")
+        reached = tabulate(
+            [
+                (entry.kind, entry.name, "\n".join(map(str, routes)) or "recipes only")
+                for entry, routes in self.routes
+            ],
+            headers=("kind", "name", "reached by"),
+            tablefmt="plain",
+        )
+        return f"{head}\n{changes}\n\n{reached}"
 
 
 def activate(*, eager: bool = True) -> None:
@@ -200,7 +165,7 @@ def activate(*, eager: bool = True) -> None:
     Example:
         >>> activate()
         >>> import pytorchvideo.models.hub as hub
-        >>> hub.tsm_r50(num_classes=174, num_segments=8).describe()
+        >>> hub.tsm_r50(model_num_class=174, num_segments=8).describe()
         'TSM: backbone=resnet50, num_segments=8, num_classes=174, temporal shift at 16 sites (...)'
 
     Args:
@@ -214,6 +179,11 @@ def activate(*, eager: bool = True) -> None:
     if eager:
         for module in _LEDGER.modules:
             importlib.import_module(module)
+
+
+def host_modules() -> list[str]:
+    """List the modules of PyTorchVideo that the activation changes."""
+    return _LEDGER.modules
 
 
 def deactivate() -> bool:
@@ -239,10 +209,9 @@ def patched() -> Iterator[None]:
 
 
 def status() -> ActivationStatus:
-    """Print what is patched, and return it."""
-    current = ActivationStatus(_LEDGER.active, tuple(_LEDGER.rows()))
-    print(current)
-    return current
+    """Return what is patched, and which call takes the name of each component; print it to read it."""
+    routes = tuple((entry, tuple(routes_to(entry))) for entry in list_components())
+    return ActivationStatus(_LEDGER.active, tuple(_LEDGER.rows()), routes)
 
 
 def list_components(kind: str = "") -> list[ComponentEntry]:

@@ -25,7 +25,7 @@ class Patch:
 
     Attributes:
         module: Host module.
-        attribute: Name of the function in it.
+        attribute: Name of the function in it, or ``Class.method``.
         make: Takes the host's function, None for an addition, and returns ours.
         extends: True to stand in front of the host's function, False to add a name that the host lacks.
     """
@@ -122,14 +122,15 @@ class Ledger:
     def _apply(self, patch: Patch, module: types.ModuleType) -> None:
         if patch in self._changes:
             return
-        current = getattr(module, patch.attribute, None)
+        owner, name = _owner(module, patch.attribute)
+        current = _current(module, patch.attribute)
         ours = _change_behind(current)
         if ours is not None:
             self._changes[patch] = ours
         elif patch.extends == (current is not None):
             change = _Change(current, patch.make(current))
             setattr(change.new, _MARK, change)
-            setattr(module, patch.attribute, change.new)
+            setattr(owner, name, change.new)
             self._changes[patch] = change
 
     @contextmanager
@@ -147,7 +148,7 @@ class Ledger:
 
     def _state(self, patch: Patch) -> str:
         module = sys.modules.get(patch.module)
-        current = getattr(module, patch.attribute, None)
+        current = _current(module, patch.attribute)
         change = self._changes.get(patch)
         if change is not None:
             return "on" if current is change.new else "covered"
@@ -164,17 +165,29 @@ def _change_behind(function: Any) -> _Change | None:
     return change if change is not None and change.new is function else None
 
 
+def _owner(module: types.ModuleType | None, attribute: str) -> tuple[Any, str]:
+    """Return what holds the attribute, the module or a class in it, and the attribute's own name."""
+    class_name, _, name = attribute.rpartition(".")
+    return (getattr(module, class_name, None) if class_name else module), name
+
+
+def _current(module: types.ModuleType | None, attribute: str) -> Any:
+    owner, name = _owner(module, attribute)
+    return None if owner is None else getattr(owner, name, None)
+
+
 def _undo(patch: Patch, change: _Change) -> bool:
     module = sys.modules.get(patch.module)
-    current = getattr(module, patch.attribute, None)
+    owner, name = _owner(module, patch.attribute)
+    current = _current(module, patch.attribute)
     if module is None or current is None:
         return True
     if current is not change.new:
         return False
     if change.old is None:
-        delattr(module, patch.attribute)
+        delattr(owner, name)
     else:
-        setattr(module, patch.attribute, change.old)
+        setattr(owner, name, change.old)
     return True
 
 

@@ -10,6 +10,7 @@ import sys
 from tabulate import tabulate
 
 from tsn_tsm_plugin.pytorchvideo_patch.activate import list_components
+from tsn_tsm_plugin.pytorchvideo_patch.routes import routes_to
 from tsn_tsm_plugin.registry import REGISTRIES, ComponentEntry
 from tsn_tsm_plugin.tools.command import ToolParser, run_command
 
@@ -22,14 +23,24 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
 
     def work() -> None:
-        rows = [dataclasses.asdict(entry) for entry in list_components(arguments.kind)]
+        rows = [
+            dataclasses.asdict(entry) | {"pytorchvideo": [str(route) for route in routes_to(entry)]}
+            for entry in list_components(arguments.kind)
+        ]
         if arguments.json:
             print(json.dumps(rows, indent=2))
         else:
-            header = [field.name for field in dataclasses.fields(ComponentEntry)]
-            print(tabulate([list(row.values()) for row in rows], headers=header, tablefmt="plain"))
+            header = [*(field.name for field in dataclasses.fields(ComponentEntry)), "pytorchvideo"]
+            cells = [[*list(row.values())[:-1], _shortened(row["pytorchvideo"])] for row in rows]
+            print(tabulate(cells, headers=header, tablefmt="plain"))
 
     return run_command(work)
+
+
+def _shortened(routes: list[str]) -> str:
+    """Return one cell: the first route, and how many more --json and status() list."""
+    more = f" and {len(routes) - 1} more" if len(routes) > 1 else ""
+    return f"{routes[0]}{more}" if routes else "-"
 
 
 if __name__ == "__main__":

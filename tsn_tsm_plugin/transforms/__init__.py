@@ -11,6 +11,7 @@ from tsn_tsm_plugin.transforms.create import create_test_transform, create_tsn_t
 from tsn_tsm_plugin.transforms.flip import RandomHorizontalFlip
 from tsn_tsm_plugin.transforms.imgaug_augment import ImgaugRandAugment
 from tsn_tsm_plugin.transforms.mix import CutMix, MixUp, RandomMix
+from tsn_tsm_plugin.transforms.mix_collate import MixCollate
 from tsn_tsm_plugin.transforms.normalize import Normalize
 from tsn_tsm_plugin.transforms.rand_augment import RandAugment
 from tsn_tsm_plugin.transforms.random_crop import MultiScaleCrop, RandomResizedCrop
@@ -34,6 +35,7 @@ __all__ = [
     "CutMix",
     "DenseViews",
     "ImgaugRandAugment",
+    "MixCollate",
     "MixUp",
     "MultiScaleCrop",
     "Normalize",

@@ -33,7 +33,7 @@ def build_batch_transform(cfg: CfgNode) -> RandomMix | None:
     if not cfg.MIXUP.ENABLE:
         return None
     return RandomMix(
-        cfg.MODEL.NUM_CLASSES,
+        num_classes=cfg.MODEL.NUM_CLASSES,
         mixup_alpha=cfg.MIXUP.ALPHA,
         cutmix_alpha=cfg.MIXUP.CUTMIX_ALPHA,
         prob=cfg.MIXUP.PROB,

@@ -117,19 +117,24 @@ class MixUp(BatchMix):
     Example:
         >>> generator = torch.Generator().manual_seed(0)
         >>> video = torch.rand(4, 3, 8, 56, 56)
-        >>> mixed, shares = MixUp(2, alpha=0.2)(video, torch.tensor([0, 1, 0, 1]), generator=generator)
+        >>> mixed, shares = MixUp(0.2, num_classes=2)(video, torch.tensor([0, 1, 0, 1]), generator=generator)
         >>> mixed.shape, shares.sum(1).tolist()
         (torch.Size([4, 3, 8, 56, 56]), [1.0, 1.0, 1.0, 1.0])
 
     Args:
-        num_classes: Number of classes K.
         alpha: Positive; small values leave most batches nearly unmixed, 1 draws the weight uniformly.
         label_smoothing: Share of a label that is spread over all classes, in [0, 1).
+        num_classes: Number of classes K; must be given. The order is that of PyTorchVideo.
         per_sample: Draw a weight for each clip instead of one for the batch.
     """
 
     def __init__(
-        self, num_classes: int, *, alpha: float = 0.2, label_smoothing: float = 0.0, per_sample: bool = False
+        self,
+        alpha: float = 0.2,
+        label_smoothing: float = 0.0,
+        num_classes: int = 0,
+        *,
+        per_sample: bool = False,
     ) -> None:
         super().__init__(num_classes, label_smoothing=label_smoothing, per_sample=per_sample)
         self.alpha = _positive("alpha", alpha)
@@ -152,21 +157,26 @@ class CutMix(BatchMix):
     Example:
         >>> black, white = torch.zeros(3, 8, 50, 50), torch.ones(3, 8, 50, 50)
         >>> generator = torch.Generator().manual_seed(3)
-        >>> mixed, shares = CutMix(2, alpha=1.0)(
+        >>> mixed, shares = CutMix(1.0, num_classes=2)(
         ...     torch.stack([black, white]), torch.tensor([0, 1]), generator=generator
         ... )
         >>> torch.allclose(mixed[0].mean(), shares[0, 1])  # the label counts the pixels of the box
         True
 
     Args:
-        num_classes: Number of classes K.
         alpha: Positive; 1 draws the area uniformly.
         label_smoothing: Share of a label that is spread over all classes, in [0, 1).
+        num_classes: Number of classes K; must be given. The order is that of PyTorchVideo.
         per_sample: Draw a box for each clip instead of one for the batch.
     """
 
     def __init__(
-        self, num_classes: int, *, alpha: float = 0.2, label_smoothing: float = 0.0, per_sample: bool = False
+        self,
+        alpha: float = 0.2,
+        label_smoothing: float = 0.0,
+        num_classes: int = 0,
+        *,
+        per_sample: bool = False,
     ) -> None:
         super().__init__(num_classes, label_smoothing=label_smoothing, per_sample=per_sample)
         self.alpha = _positive("alpha", alpha)
@@ -192,19 +202,19 @@ class RandomMix(BatchMix):
     """Choose MixUp, CutMix or neither, for each batch or each clip.
 
     Example:
-        >>> mix = RandomMix(174, mixup_alpha=0.8, cutmix_alpha=1.0, switch_prob=0.5)
+        >>> mix = RandomMix(num_classes=174, mixup_alpha=0.8, cutmix_alpha=1.0, switch_prob=0.5)
         >>> video, shares = mix(torch.rand(2, 3, 8, 56, 56), torch.tensor([3, 5]))
         >>> shares.shape
         torch.Size([2, 174])
 
     Args:
-        num_classes: Number of classes K.
+        switch_prob: Probability of CutMix if both may be chosen, in [0, 1]; PyTorchVideo's ``cutmix_prob``.
         mixup_alpha: ``alpha`` of MixUp; 0 leaves it out.
         cutmix_alpha: ``alpha`` of CutMix; 0 leaves it out.
-        prob: Probability of mixing at all, in [0, 1].
-        switch_prob: Probability of CutMix where both may be chosen, in [0, 1].
         label_smoothing: Share of a label that is spread over all classes, in [0, 1); also where nothing is
             mixed.
+        num_classes: Number of classes K; must be given. The order is that of PyTorchVideo's ``MixVideo``.
+        prob: Probability of mixing at all, in [0, 1].
         per_sample: Choose and draw for each clip instead of once for the batch.
 
     Raises:
@@ -213,13 +223,13 @@ class RandomMix(BatchMix):
 
     def __init__(
         self,
-        num_classes: int,
-        *,
+        switch_prob: float = 0.5,
         mixup_alpha: float = 0.8,
         cutmix_alpha: float = 1.0,
-        prob: float = 1.0,
-        switch_prob: float = 0.5,
         label_smoothing: float = 0.0,
+        num_classes: int = 0,
+        *,
+        prob: float = 1.0,
         per_sample: bool = False,
     ) -> None:
         super().__init__(num_classes, label_smoothing=label_smoothing, per_sample=per_sample)
@@ -228,8 +238,8 @@ class RandomMix(BatchMix):
                 raise ValueError(f"{name} must be in [0, 1], got {value}.")
         if not (mixup_alpha or cutmix_alpha):
             raise ValueError("mixup_alpha or cutmix_alpha must be positive, got 0 for both.")
-        self.mixup = MixUp(num_classes, alpha=mixup_alpha) if mixup_alpha else None
-        self.cutmix = CutMix(num_classes, alpha=cutmix_alpha) if cutmix_alpha else None
+        self.mixup = MixUp(mixup_alpha, num_classes=num_classes) if mixup_alpha else None
+        self.cutmix = CutMix(cutmix_alpha, num_classes=num_classes) if cutmix_alpha else None
         self.prob = prob
         self.switch_prob = switch_prob
 

@@ -7,7 +7,6 @@ import torch
 from pytorchvideo.data import Kinetics, labeled_video_dataset
 from pytorchvideo.data.encoded_video import EncodedVideo
 from pytorchvideo.data.labeled_video_dataset import LabeledVideoDataset
-from support.fresh_process import run_fresh
 from support.videos import frame_number, sequential_frames, write_video
 from torch.utils.data import DataLoader, SequentialSampler
 
@@ -183,17 +182,3 @@ def test_the_exact_decoder_names_a_bad_video():
 
     with pytest.raises(VideoError, match="^clip.mp4: "):
         video_class(io.BytesIO(b"no video"), "clip.mp4", False)
-
-
-def test_a_decoder_name_does_not_reach_spawned_workers(videos):
-    """The limit that the docs of `plugins` state: the worker skips every video, without an error."""
-    script = f"""
-import torch, tsn_tsm_plugin
-from pytorchvideo.data import Kinetics, make_clip_sampler
-from torch.utils.data import DataLoader, SequentialSampler
-arguments = {str(videos / "list.csv")!r}, make_clip_sampler("uniform", 1), SequentialSampler
-dataset = Kinetics(*arguments, decode_audio=False, decoder="exact")
-spawned = DataLoader(dataset, None, num_workers=1, multiprocessing_context="spawn")
-print(len(list(dataset)), len(list(spawned)))
-"""
-    assert run_fresh(script) == "4 0\n"

@@ -32,7 +32,7 @@ def updater_of(model: nn.Module, **options) -> Updater:
 
 
 def test_the_loss_is_that_of_the_mixed_clips_against_the_mixed_labels(model):
-    batch, mix = batch_of(6), RandomMix(NUM_CLASSES)
+    batch, mix = batch_of(6), RandomMix(num_classes=NUM_CLASSES)
     torch.manual_seed(3)
     video, shares = mix(Normalize([128.0] * 3, [64.0] * 3)(batch["video"]), batch["label"])
     logits = model(video)
@@ -50,9 +50,9 @@ def test_parts_of_a_mixed_batch_give_the_update_of_the_whole(model):
     for max_clips in (0, 2):
         copied = copy.deepcopy(model)
         torch.manual_seed(3)
-        updater_of(copied, batch_transform=RandomMix(NUM_CLASSES), max_clips_per_forward=max_clips)(
-            batch, num_clips=6
-        )
+        updater_of(
+            copied, batch_transform=RandomMix(num_classes=NUM_CLASSES), max_clips_per_forward=max_clips
+        )(batch, num_clips=6)
         updated.append(copied[2].weight)
     torch.testing.assert_close(*updated)
     assert not torch.equal(updated[0], model[2].weight)
@@ -60,7 +60,7 @@ def test_parts_of_a_mixed_batch_give_the_update_of_the_whole(model):
 
 def test_a_restored_random_state_repeats_the_mixing(model):
     batch = batch_of(6)
-    updater = updater_of(model, batch_transform=RandomMix(NUM_CLASSES, per_sample=True))
+    updater = updater_of(model, batch_transform=RandomMix(num_classes=NUM_CLASSES, per_sample=True))
     updater(batch, num_clips=6)
     weights, state = copy.deepcopy(model.state_dict()), random_state()
     first = updater(batch, num_clips=6)

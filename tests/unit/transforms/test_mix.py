@@ -12,8 +12,8 @@ from tsn_tsm_plugin.transforms.build import build_batch_transform
 
 NUM_CLASSES = 7
 MIXES = [
-    pytest.param(lambda **keywords: MixUp(NUM_CLASSES, alpha=1.0, **keywords), id="mixup"),
-    pytest.param(lambda **keywords: CutMix(NUM_CLASSES, alpha=1.0, **keywords), id="cutmix"),
+    pytest.param(lambda **keywords: MixUp(num_classes=NUM_CLASSES, alpha=1.0, **keywords), id="mixup"),
+    pytest.param(lambda **keywords: CutMix(num_classes=NUM_CLASSES, alpha=1.0, **keywords), id="cutmix"),
 ]
 
 
@@ -43,7 +43,7 @@ def kolmogorov_smirnov(first: np.ndarray, second: np.ndarray) -> float:
 
 def test_mixup_is_the_weighted_mean_of_both_clips_and_both_labels():
     video, labels = clips(5)
-    mixed, soft = MixUp(NUM_CLASSES, alpha=1.0)(video, labels, generator=generator())
+    mixed, soft = MixUp(num_classes=NUM_CLASSES, alpha=1.0)(video, labels, generator=generator())
     partner = partners(soft)
     share = soft[0, 0]
     expected = share * video + (1 - share) * video[partner]
@@ -54,7 +54,7 @@ def test_mixup_is_the_weighted_mean_of_both_clips_and_both_labels():
 
 def test_cutmix_pastes_one_box_of_the_partner_and_the_label_counts_its_pixels():
     video, labels = clips(5)
-    mixed, soft = CutMix(NUM_CLASSES, alpha=1.0)(video, labels, generator=generator(1))
+    mixed, soft = CutMix(num_classes=NUM_CLASSES, alpha=1.0)(video, labels, generator=generator(1))
     partner = partners(soft)
     is_pasted = mixed[0, 0, 0] != 0
     rows, columns = is_pasted.any(1).nonzero().flatten(), is_pasted.any(0).nonzero().flatten()
@@ -65,7 +65,7 @@ def test_cutmix_pastes_one_box_of_the_partner_and_the_label_counts_its_pixels():
 
 @pytest.mark.parametrize("alpha", [0.2, 1.0, 8.0])
 def test_mixups_weight_has_the_beta_distribution(alpha):
-    mix, source = MixUp(NUM_CLASSES, alpha=alpha), generator()
+    mix, source = MixUp(num_classes=NUM_CLASSES, alpha=alpha), generator()
     drawn = np.array([mix.draw(6, 9, source).share for _ in range(3000)])
     assert kolmogorov_smirnov(drawn, np.random.default_rng(0).beta(alpha, alpha, 3000)) < 1
 
@@ -82,7 +82,7 @@ def reference_box(alpha: float, height: int, width: int, random: np.random.Gener
 
 @pytest.mark.parametrize("alpha", [0.2, 1.0])
 def test_cutmixs_boxes_have_the_references_distribution(alpha):
-    mix, source, random = CutMix(NUM_CLASSES, alpha=alpha), generator(), np.random.default_rng(0)
+    mix, source, random = CutMix(num_classes=NUM_CLASSES, alpha=alpha), generator(), np.random.default_rng(0)
     drawn = np.array([mix.draw(56, 84, source).box for _ in range(3000)])
     expected = np.array([reference_box(alpha, 56, 84, random) for _ in range(3000)])
     for side in range(4):
@@ -96,7 +96,7 @@ def test_cutmixs_box_stands_around_every_pixel_and_loses_the_odd_one(
     monkeypatch, height, width, half_height, half_width
 ):
     monkeypatch.setattr("tsn_tsm_plugin.transforms.mix._draw_beta", lambda *_: 0.75)  # sides are halved
-    mix, source = CutMix(NUM_CLASSES), generator()
+    mix, source = CutMix(num_classes=NUM_CLASSES), generator()
     drawn = {mix.draw(height, width, source).box for _ in range(2000)}
     assert drawn == {
         (
@@ -161,7 +161,7 @@ def test_hard_and_soft_labels_give_the_same(create):
 
 
 def test_smoothing_spreads_its_share_over_all_classes():
-    soft = MixUp(4, label_smoothing=0.2)(*clips(1), generator=generator())[1]
+    soft = MixUp(num_classes=4, label_smoothing=0.2)(*clips(1), generator=generator())[1]
     assert soft[0].tolist() == pytest.approx([0.85, 0.05, 0.05, 0.05])
 
 
@@ -199,7 +199,7 @@ def test_the_memory_order_of_normalize_is_kept(create):
 
 @pytest.mark.parametrize("per_sample", [False, True])
 def test_the_choice_follows_its_two_probabilities(per_sample):
-    mix = RandomMix(NUM_CLASSES, prob=0.6, switch_prob=0.25, per_sample=per_sample)
+    mix = RandomMix(num_classes=NUM_CLASSES, prob=0.6, switch_prob=0.25, per_sample=per_sample)
     source = generator()
     blends = [mix.draw(56, 84, source) for _ in range(3000)]
     num_cut = sum(blend.box is not None for blend in blends)
@@ -210,21 +210,21 @@ def test_the_choice_follows_its_two_probabilities(per_sample):
 
 @pytest.mark.parametrize("alphas, is_cut", [((0.2, 0.0), False), ((0.0, 0.2), True)])
 def test_an_alpha_of_zero_leaves_that_way_out(alphas, is_cut):
-    mix = RandomMix(NUM_CLASSES, mixup_alpha=alphas[0], cutmix_alpha=alphas[1])
+    mix = RandomMix(num_classes=NUM_CLASSES, mixup_alpha=alphas[0], cutmix_alpha=alphas[1])
     source = generator()
     assert {mix.draw(56, 84, source).box is not None for _ in range(100)} == {is_cut}
 
 
 def test_where_nothing_is_mixed_labels_are_smoothed_all_the_same():
     video, labels = clips(2)
-    mixed, soft = RandomMix(4, prob=0.0, label_smoothing=0.4)(video, labels)
+    mixed, soft = RandomMix(num_classes=4, prob=0.0, label_smoothing=0.4)(video, labels)
     assert mixed is video
     torch.testing.assert_close(soft, 0.6 * torch.eye(4)[:2] + 0.1)
 
 
 def test_per_sample_a_batch_holds_both_ways_and_plain_clips():
     video, labels = clips(7, 56, 84)
-    mix = RandomMix(NUM_CLASSES, prob=0.7, label_smoothing=0.0, per_sample=True)
+    mix = RandomMix(num_classes=NUM_CLASSES, prob=0.7, label_smoothing=0.0, per_sample=True)
     mixed, soft = mix(video, labels, generator=generator(1))
     partner = partners(soft)
     kinds = set()
@@ -246,7 +246,7 @@ def test_per_sample_a_batch_holds_both_ways_and_plain_clips():
 
 def test_the_loss_of_soft_labels_is_the_weighted_loss_of_both():
     video, labels = clips(5)
-    soft = MixUp(NUM_CLASSES, alpha=1.0)(video, labels, generator=generator())[1]
+    soft = MixUp(num_classes=NUM_CLASSES, alpha=1.0)(video, labels, generator=generator())[1]
     logits = torch.randn(5, NUM_CLASSES, generator=generator())
     share, partner = soft[0, 0], torch.tensor(partners(soft))
     both = [F.cross_entropy(logits, target) for target in (labels, partner)]
@@ -267,27 +267,31 @@ def test_the_config_turns_it_on_with_slowfasts_keys():
 @pytest.mark.parametrize(
     "call, error, message",
     [
-        (lambda: MixUp(4, alpha=0.0), ValueError, "alpha must be positive, got 0.0."),
-        (lambda: CutMix(0), ValueError, "num_classes must be at least 1, got 0."),
-        (lambda: MixUp(4, label_smoothing=1.0), ValueError, "label_smoothing must be in [0, 1), got 1.0."),
-        (lambda: RandomMix(4, prob=1.5), ValueError, "prob must be in [0, 1], got 1.5."),
+        (lambda: MixUp(num_classes=4, alpha=0.0), ValueError, "alpha must be positive, got 0.0."),
+        (lambda: CutMix(num_classes=0), ValueError, "num_classes must be at least 1, got 0."),
         (
-            lambda: RandomMix(4, mixup_alpha=0.0, cutmix_alpha=0.0),
+            lambda: MixUp(num_classes=4, label_smoothing=1.0),
+            ValueError,
+            "label_smoothing must be in [0, 1), got 1.0.",
+        ),
+        (lambda: RandomMix(num_classes=4, prob=1.5), ValueError, "prob must be in [0, 1], got 1.5."),
+        (
+            lambda: RandomMix(num_classes=4, mixup_alpha=0.0, cutmix_alpha=0.0),
             ValueError,
             "mixup_alpha or cutmix_alpha must be positive, got 0 for both.",
         ),
         (
-            lambda: MixUp(4)(torch.zeros(2, 3, 1, 4, 4, dtype=torch.uint8), torch.tensor([0, 1])),
+            lambda: MixUp(num_classes=4)(torch.zeros(2, 3, 1, 4, 4, dtype=torch.uint8), torch.tensor([0, 1])),
             TypeError,
             "video must be float, got torch.uint8. Mix after Normalize",
         ),
         (
-            lambda: MixUp(4)(torch.zeros(2, 3, 1, 4, 4), torch.tensor([0, 4])),
+            lambda: MixUp(num_classes=4)(torch.zeros(2, 3, 1, 4, 4), torch.tensor([0, 4])),
             ValueError,
             "labels must be in [0, num_classes=4), got [0, 4].",
         ),
         (
-            lambda: MixUp(4)(torch.zeros(2, 3, 1, 4, 4), torch.zeros(2, 5)),
+            lambda: MixUp(num_classes=4)(torch.zeros(2, 3, 1, 4, 4), torch.zeros(2, 5)),
             ValueError,
             "labels must be int64 (2,) or float (2, 4), got torch.float32 (2, 5).",
         ),

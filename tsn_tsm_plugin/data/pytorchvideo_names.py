@@ -1,0 +1,100 @@
+"""SegmentClipSampler and prepare_dataset: our samplers and decoders in PyTorchVideo's datasets."""
+
+from fractions import Fraction
+from typing import Any
+
+from pytorchvideo.data.clip_sampling import ClipInfo
+from pytorchvideo.data.decoder import DecoderType
+
+from tsn_tsm_plugin.data.pytorchvideo_bridge import IndexSampler, SparsePathHandler, WholeVideoSampler
+from tsn_tsm_plugin.pytorchvideo_patch.activate import activate
+from tsn_tsm_plugin.pytorchvideo_patch.dataset_names import is_our_decoder
+from tsn_tsm_plugin.registry import DECODERS, SAMPLERS
+
+
+class SegmentClipSampler(WholeVideoSampler):
+    """Sample one clip per video that holds only the frames of an index sampler, each read once.
+
+    ``LabeledVideoDataset`` and ``labeled_video_dataset`` read by frame number with it, if this package is
+    active. Clips are uint8 and have no audio. A video that cannot be read raises `VideoError`.
+
+    Args:
+        index_sampler: From a number of frames to frame numbers, such as a ``uniform_sampler``.
+        augs_per_clip: As for `WholeVideoSampler`.
+    """
+
+    def __init__(self, index_sampler: IndexSampler, augs_per_clip: int = 1) -> None:
+        super().__init__(augs_per_clip)
+        self.index_sampler = index_sampler
+        self.is_served = False
+
+    @classmethod
+    def named(
+        cls,
+        name: str,
+        num_segments: int | None = None,
+        mode: str = "test",
+        *,
+        augs_per_clip: int = 1,
+        **options: Any,
+    ) -> "SegmentClipSampler":
+        """Create one from a name in the ``SAMPLERS`` registry.
+
+        Args:
+            name: Such as ``"uniform"``.
+            num_segments: Frames of one view.
+            mode: ``"train"`` draws frames at random, ``"test"`` is deterministic.
+            augs_per_clip: As for `WholeVideoSampler`.
+            **options: Of the registered sampler, such as ``num_views``.
+
+        Raises:
+            TypeError: If ``num_segments`` is missing.
+        """
+        if num_segments is None:
+            raise TypeError(f"The clip sampler {name!r} needs num_segments, the frames of a view, such as 8.")
+        return cls(SAMPLERS.get(name)(num_segments, mode=mode, **options), augs_per_clip)
+
+    def __call__(
+        self,
+        last_clip_time: float | Fraction | None,
+        video_duration: float | Fraction,
+        annotation: dict[str, Any],
+    ) -> ClipInfo:
+        """Return the clip of the whole video; the dataset's path handler picks the frames.
+
+        Raises:
+            RuntimeError: If the dataset does not read by frame number.
+        """
+        if not self.is_served:
+            raise RuntimeError(
+                "SegmentClipSampler needs a dataset that reads by frame number: build a LabeledVideoDataset "
+                "while tsn_tsm_plugin is active, or use WholeVideoSampler with a SparsePathHandler."
+            )
+        return super().__call__(last_clip_time, video_duration, annotation)
+
+
+class _WorkerDecoder(str):
+    """A decoder's name that activates this package wherever it is unpickled, as in spawned workers."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _decoder_in_worker, (str(self),)
+
+
+def _decoder_in_worker(name: str) -> _WorkerDecoder:
+    activate(eager=False)
+    return _WorkerDecoder(name)
+
+
+def prepare_dataset(dataset: Any) -> None:
+    """Make a ``LabeledVideoDataset`` serve our clip sampler and our decoder's name, in any worker.
+
+    Args:
+        dataset: As its own ``__init__`` has left it; anything that is PyTorchVideo's stays.
+    """
+    decoder, sampler = dataset._decoder, dataset._clip_sampler
+    if isinstance(sampler, SegmentClipSampler):
+        own = decoder if decoder in DECODERS.names() else "auto"
+        dataset.video_path_handler = SparsePathHandler(sampler.index_sampler, decoder=own)
+        sampler.is_served = True
+    elif is_our_decoder(decoder) and decoder not in {kind.value for kind in DecoderType}:
+        dataset._decoder = _WorkerDecoder(decoder)

@@ -1,0 +1,84 @@
+"""keep_block, shift_block and shift_block_non_local: named bottlenecks of PyTorchVideo's residual stages.
+
+PyTorchVideo builds a network with its own blocks, of any kind; then each block is edited in its place.
+Channel-separated, (2+1)D and X3D blocks stay what they are, and a block knows where it stands.
+
+Source: Lin, Gan, Han, "TSM", ICCV 2019, arXiv:1811.08383; sites as in mit-han-lab's ``make_temporal_shift``
+and ``make_non_local``.
+"""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from tsn_tsm_plugin.layers.non_local import NonLocal
+from tsn_tsm_plugin.layers.temporal_shift import TemporalShift
+
+# From how many blocks in a stage on a network has a shift in every second block only.
+_DEEP_STAGE = 23
+# Non-local blocks stand in the second and third stage, behind every second block.
+_NON_LOCAL_STAGES = (1, 2)
+
+
+def keep_block(block: nn.Module, *, index: int, stage: int | None, depths: Sequence[int]) -> nn.Module:
+    """Return the residual block as it is: frames meet only where the network's own kernels let them."""
+    return block
+
+
+def shift_block(
+    block: nn.Module,
+    *,
+    index: int,
+    stage: int | None,
+    depths: Sequence[int],
+    shift_div: int = 8,
+    causal: bool = False,
+) -> nn.Module:
+    """Shift the input of the first convolution of a residual block.
+
+    Networks with a stage of 23 blocks or more have a shift in every second block, as the references do.
+
+    Args:
+        block: PyTorchVideo's ``ResBlock``; changed in place.
+        index: Position in the stage.
+        stage: Position of the stage; ``None`` if the caller has named the bottleneck of this stage alone.
+        depths: Blocks of every stage.
+        shift_div: One ``shift_div``-th of the channels is shifted each way.
+        causal: Shift from the past only.
+
+    Raises:
+        ValueError: If the block has no convolution that can take a shift.
+    """
+    if max(depths) >= _DEEP_STAGE and index % 2:
+        return block
+    conv_a = getattr(getattr(block, "branch2", None), "conv_a", None)
+    num_channels = getattr(conv_a, "in_channels", None)
+    if not isinstance(conv_a, nn.Module) or num_channels is None:
+        raise ValueError(
+            f"The bottleneck 'tsm' shifts the input of conv_a, but {type(block).__name__} {index} of a stage "
+            "has none: name another bottleneck for this stage."
+        )
+    if num_channels < shift_div:
+        raise ValueError(
+            f"The bottleneck 'tsm' shifts 1/{shift_div} of the channels, but block {index} of a stage has "
+            f"{num_channels}: widen the network, or name the bottleneck 'tsn' for this stage."
+        )
+    block.branch2.conv_a = TemporalShift(conv_a, shift_div=shift_div, causal=causal)
+    return block
+
+
+def shift_block_non_local(
+    block: nn.Module, *, index: int, stage: int | None, depths: Sequence[int]
+) -> nn.Module:
+    """Shift a residual block and put a non-local block behind every second one of the middle stages.
+
+    Args:
+        block: As for `shift_block`.
+        index: As for `shift_block`.
+        stage: As for `shift_block`; ``None`` has non-local blocks whatever the stage.
+        depths: As for `shift_block`.
+    """
+    shifted = shift_block(block, index=index, stage=stage, depths=depths)
+    if index % 2 or (stage is not None and stage not in _NON_LOCAL_STAGES):
+        return shifted
+    return nn.Sequential(shifted, NonLocal(block.branch2.conv_c.out_channels))

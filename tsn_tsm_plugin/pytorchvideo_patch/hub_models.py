@@ -1,0 +1,105 @@
+"""HUB_MODELS and create_hub_model: TSN and TSM for ``pytorchvideo.models.hub``, in PyTorchVideo's words."""
+
+import difflib
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tsn_tsm_plugin.registry import load_target
+
+_METHODS = {"tsn": "tsn_tsm_plugin.models:create_tsn", "tsm": "tsn_tsm_plugin.models:create_tsm"}
+_BACKBONES = {
+    "r18": "resnet18",
+    "r34": "resnet34",
+    "r50": "resnet50",
+    "r101": "resnet101",
+    "r152": "resnet152",
+    "resnext101_32x4d": "resnext101_32x4d",
+    "densenet161": "densenet161",
+    "mobilenet_v2": "mobilenet_v2",
+    "mobileone_s4": "mobileone_s4",
+    "swin_base_patch4_window7_224": "swin_base_patch4_window7_224",
+}
+
+HUB_MODELS = {
+    **{
+        f"{method}_{short}": (method, backbone)
+        for method in _METHODS
+        for short, backbone in _BACKBONES.items()
+    },
+    **{method: (method, "") for method in _METHODS},
+}
+"""Name in ``pytorchvideo.models.hub`` to method and backbone; ``tsn`` and ``tsm`` take ``backbone=``."""
+
+# PyTorchVideo's keyword to ours.
+_HOST_KEYWORDS = {"model_num_class": "num_classes", "input_clip_length": "num_segments"}
+_IMAGENET = {
+    ("tsn", "resnet50"): "IMAGENET1K_V2",
+    ("tsn", "swin_base_patch4_window7_224"): "default",
+    ("tsm", "swin_base_patch4_window7_224"): "default",
+    ("tsn", "mobileone_s4"): "default",
+    ("tsm", "mobileone_s4"): "default",
+}
+
+
+def create_hub_model(name: str, _host: None = None) -> Callable[..., Any]:
+    """Return the function that goes into ``pytorchvideo.models.hub`` under a name of `HUB_MODELS`."""
+    method, hub_backbone = HUB_MODELS[name]
+
+    def build(pretrained: bool | str | Path = False, progress: bool = True, **keywords: Any) -> Any:
+        create = load_target(_METHODS[method])
+        options = _in_our_words(name, create, keywords)
+        backbone = options.setdefault("backbone", hub_backbone or "resnet50")
+        if hub_backbone and backbone != hub_backbone:
+            raise TypeError(
+                f"{name}() has the backbone {hub_backbone!r}, got backbone={backbone!r}: "
+                f"call {method}(backbone={backbone!r})."
+            )
+        return _with_weights(create, method, backbone, pretrained, options)
+
+    build.__name__ = build.__qualname__ = name
+    build.__doc__ = (
+        f"Build {method.upper()} on {hub_backbone or 'any backbone'} in the style of PyTorchVideo's hub.\n\n"
+        "Args:\n"
+        "    pretrained: True for ImageNet weights of the backbone; or what create_tsm takes as weights.\n"
+        "    progress: Not used; downloads are quiet.\n"
+        "    keywords: PyTorchVideo's model_num_class, input_clip_length, dropout_rate and head, or the\n"
+        f"        keywords of {_METHODS[method].replace(':', '.')}, such as num_classes and num_segments.\n"
+    )
+    return build
+
+
+def _in_our_words(name: str, create: Callable[..., Any], keywords: dict[str, Any]) -> dict[str, Any]:
+    """Translate PyTorchVideo's keywords; refuse those that a 2D network has no use for."""
+    known = set(inspect.signature(create).parameters)
+    options: dict[str, Any] = {}
+    for keyword, value in keywords.items():
+        if keyword in ("input_channel", "input_channels") and value == 3:
+            continue
+        ours = _HOST_KEYWORDS.get(keyword, keyword)
+        if ours not in known:
+            nearest = difflib.get_close_matches(keyword, sorted(known | set(_HOST_KEYWORDS)), n=2)
+            hint = f"nearest: {', '.join(nearest)}" if nearest else f"known: {', '.join(sorted(known))}"
+            raise TypeError(f"{name}() has no keyword {keyword!r}; {hint}.")
+        if options.get(ours, value) != value:
+            raise TypeError(f"{name}() got two values for {ours}: {options[ours]!r} and {keyword}={value!r}.")
+        options[ours] = value
+    return options
+
+
+def _with_weights(
+    create: Callable[..., Any],
+    method: str,
+    backbone: str,
+    pretrained: bool | str | Path,
+    options: dict[str, Any],
+) -> Any:
+    if not pretrained:
+        return create(**options)
+    if options.get("weights"):
+        raise TypeError(f"give pretrained={pretrained!r} or weights={options['weights']!r}, not both.")
+    if pretrained is True:
+        is_timm = backbone.startswith("timm/")
+        pretrained = "default" if is_timm else _IMAGENET.get((method, backbone), "IMAGENET1K_V1")
+    return create(**options | {"weights": str(pretrained)})
