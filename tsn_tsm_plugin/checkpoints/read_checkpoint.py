@@ -1,24 +1,29 @@
 """Read a checkpoint file without letting it run code."""
 
-import contextlib
-import importlib
-import pickle
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import torch
 from iopath.common.file_io import g_pathmgr
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from tsn_tsm_plugin.checkpoints.stub import Stub
+from tsn_tsm_plugin.checkpoints.torch_file import read_torch_file
 from tsn_tsm_plugin.errors import CheckpointError
 
-# Where checkpoints keep their tensors: ours and PyTorchVideo's, the references', and others'.
-_STATE_DICT_KEYS = ("model_state", "state_dict", "model")
-_REFUSED_GLOBAL = re.compile(r"(?:GLOBAL |but got <class ')([\w.]+)")
+# Names of what is to be used, best first. Averaged weights come before the trained ones, as in timm.
+_STATE_DICT_KEYS = (
+    "state_dict_ema",
+    "model_ema",
+    "model_state",
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "module",
+    "net",
+)
 
 
 @dataclass(frozen=True)
@@ -36,17 +41,14 @@ class Checkpoint:
     path: str = ""
 
 
-def read_checkpoint(path: str | Path, *, allow_globals: Sequence[str] = ()) -> Checkpoint:
-    """Read a ``.safetensors`` file or a file of ``torch.save``, the latter with ``weights_only=True``.
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a ``.safetensors`` file or a file of ``torch.save``; nothing of the file runs.
 
     Args:
         path: The file; any path that iopath can fetch.
-        allow_globals: Full names such as ``"numpy.core.multiarray.scalar"`` that a trusted file may use
-            besides tensors and plain Python values.
 
     Raises:
-        CheckpointError: If the file is missing, cannot be fetched, is damaged, not a checkpoint, or asks for
-            a global that is not allowed; the message names the global.
+        CheckpointError: If the file is missing, cannot be fetched, is damaged, or is not a checkpoint.
     """
     file = fetch_checkpoint(path)
     if not file.is_file():
@@ -58,7 +60,7 @@ def read_checkpoint(path: str | Path, *, allow_globals: Sequence[str] = ()) -> C
     if ".safetensors" in (file.suffix, PurePosixPath(path).suffix):
         checkpoint = _read_safetensors(file)
     else:
-        checkpoint = split_checkpoint(_read_torch_file(file, allow_globals), path=str(file))
+        checkpoint = split_checkpoint(read_torch_file(file), path=str(file))
     return replace(checkpoint, path=str(path))
 
 
@@ -81,9 +83,14 @@ def split_checkpoint(content: Any, *, path: str = "") -> Checkpoint:
     """Separate the tensors of a loaded checkpoint from what else it holds.
 
     Raises:
-        CheckpointError: If there is no state dict in it.
+        CheckpointError: If it holds no state dict, or a state dict with something else than tensors.
     """
     source = path or "The checkpoint"
+    if isinstance(content, Stub):
+        raise CheckpointError(
+            f"{source} holds an object of the class {content.name}, which is not loaded: save the state dict "
+            "of the model, torch.save(model.state_dict(), PATH)."
+        )
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{source} must hold a dictionary of tensors, got {type(content).__name__}.")
     for key in _STATE_DICT_KEYS:
@@ -93,14 +100,27 @@ def split_checkpoint(content: Any, *, path: str = "") -> Checkpoint:
     return Checkpoint(_tensors(content, source), {}, path)
 
 
-def _tensors(content: Mapping[str, Any], source: str) -> dict[str, Tensor]:
-    strange = [key for key, value in content.items() if not isinstance(value, Tensor)]
-    if strange or not content:
+def _tensors(content: Mapping[Any, Any], source: str) -> dict[str, Tensor]:
+    strange = [
+        key for key, value in content.items() if not isinstance(key, str) or not isinstance(value, Tensor)
+    ]
+    if not content or len(strange) == len(content):
         raise CheckpointError(
             f"{source} holds no state dict: expected tensors by name, or a dictionary with one of the keys "
-            f"{', '.join(_STATE_DICT_KEYS)}, got {strange[:5] or 'nothing'}."
+            f"{', '.join(_STATE_DICT_KEYS)}, got {_shown(strange[:5]) or 'nothing'}."
+        )
+    if strange:
+        found = content[strange[0]]
+        kind = f"{found!r}, {found.reason}" if isinstance(found, Stub) else type(found).__name__
+        raise CheckpointError(
+            f"{source} holds something else than tensors among the weights: {_shown(strange[:5])} "
+            f"({kind.rstrip(' ,')}). Save the state dict of the model with tensors alone."
         )
     return dict(content)
+
+
+def _shown(keys: list[Any]) -> str:
+    return ", ".join(ascii(key)[:60] for key in keys)
 
 
 def _read_safetensors(path: Path) -> Checkpoint:
@@ -113,50 +133,5 @@ def _read_safetensors(path: Path) -> Checkpoint:
     return Checkpoint(_tensors(state_dict, str(path)), metadata, str(path))
 
 
-def _read_torch_file(path: Path, allow_globals: Sequence[str]) -> Any:
-    allowed: list[Any] = [(_import_global(name), name) for name in allow_globals]
-    scope = torch.serialization.safe_globals(allowed) if allowed else contextlib.nullcontext()
-    try:
-        with scope:
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(_refusal(path, str(error))) from error
-    except Exception as error:  # A damaged file fails in many ways, and each of them means the same.
-        raise CheckpointError(
-            f"{path} is cut off or not a PyTorch checkpoint ({type(error).__name__}: {_first_line(error)}): "
-            "fetch it again."
-        ) from error
-
-
-def _refusal(path: Path, reason: str) -> str:
-    refused = _REFUSED_GLOBAL.search(reason)
-    if refused is None:
-        return f"{path} was not written by torch.save, or is damaged: it cannot be read without running code."
-    if "is blocked" in reason:
-        return (
-            f"{path} tries to run {refused.group(1)!r}: nothing was loaded, and nothing should be; delete it."
-        )
-    names = tuple(dict.fromkeys([refused.group(1), *_refused_globals(path)]))
-    return (
-        f"{path} asks for what could run code, so nothing was loaded: {', '.join(names)}. If you trust its "
-        f"maker, allow exactly that: allow_globals={names!r} (on the command line --allow-global)."
-    )
-
-
-def _refused_globals(path: Path) -> list[str]:
-    try:
-        return torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except Exception:  # It reads current files only; one name is known already.
-        return []
-
-
 def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0] if str(error) else "no reason given"
-
-
-def _import_global(name: str) -> Any:
-    module_name, _, attribute = name.rpartition(".")
-    try:
-        return getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise CheckpointError(f"allow_globals must hold importable names, got {name!r} ({error}).") from error

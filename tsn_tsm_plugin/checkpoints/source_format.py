@@ -21,14 +21,28 @@ _RENAMES: dict[str, Callable[[Collection[str]], Rename]] = {
     MIT: mit_rename,
     MIT_ONLINE: mit_online_rename,
 }
-# What DistributedDataParallel and torch.compile put before every name.
-_OUTER = re.compile(r"^(module\.|_orig_mod\.)+")
+# Modules that hold the network: DataParallel, torch.compile, FSDP, activation checkpointing, Lightning, EMA.
+_OUTER = re.compile(
+    r"^((module|_orig_mod|_forward_module|_fsdp_wrapped_module|_checkpoint_wrapped_module|model|ema_model"
+    r"|network|net)\.)+"
+)
+_INNER = re.compile(r"(?<=\.)(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 _WRAPPER = re.compile(r"\.(net|block)(?=\.)")
+
+
+def strip_holders(keys: Collection[str]) -> dict[str, str]:
+    """Return every name without the modules that hold the network, such as ``module.`` and ``_orig_mod.``.
+
+    If most names are held, the names beside them, as of a loss or of a counter, are left out.
+    """
+    held = [key for key in keys if _OUTER.match(key)]
+    kept = held if 2 * len(held) > len(keys) else keys
+    return {key: _INNER.sub("", _OUTER.sub("", key)) for key in kept}
 
 
 def detect_format(keys: Collection[str]) -> str:
     """Tell from its names where a state dict comes from; the others are ImageNet classifiers."""
-    keys = [_OUTER.sub("", key) for key in keys]
+    keys = list(strip_holders(keys).values())
 
     def has(*prefixes: str) -> bool:
         return any(key.startswith(prefixes) for key in keys)
@@ -50,12 +64,12 @@ def is_pytorchvideo(keys: Collection[str]) -> bool:
 
 
 def translate(keys: Collection[str], *, source_format: str) -> dict[str, str]:
-    """Return the own name of every name of a state dict of that format.
+    """Return the own name of every name of a state dict of that format; names beside the network have none.
 
     Raises:
         ValueError: If two names of the file become one.
     """
-    bare = {key: _OUTER.sub("", key) for key in keys}
+    bare = strip_holders(keys)
     rename = _RENAMES[source_format](bare.values()) if source_format in _RENAMES else _unchanged
     own_names = {key: rename(name) for key, name in bare.items()}
     taken: dict[str, str] = {}

@@ -74,6 +74,7 @@ def translate_checkpoint(checkpoint: Checkpoint) -> Translation:
         format=source_format,
         version=_version(checkpoint.metadata) if source_format == MMACTION2 else "",
         tensors=tensors,
+        unexpected=[key for key in state_dict if key not in own_names],
         derived=[*(key for key in checkpoint.state_dict if key not in state_dict), *folded],
     )
 

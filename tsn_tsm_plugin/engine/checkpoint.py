@@ -1,7 +1,7 @@
 """Checkpoints: written whole or not at all, read without running code, newest good one first.
 
-A checkpoint is a dictionary of tensors and plain Python values, so that ``torch.load(weights_only=True)``
-reads it. ``load_weights`` finds the network under ``model_state``, as in PyTorchVideo's and SlowFast's files.
+A checkpoint is a dictionary of tensors and plain Python values, so that reading it runs no code.
+``load_weights`` finds the network under ``model_state``, as in PyTorchVideo's and SlowFast's files.
 """
 
 import contextlib
@@ -15,6 +15,7 @@ import safetensors.torch
 import torch
 
 from tsn_tsm_plugin.atomic_files import write_atomically
+from tsn_tsm_plugin.checkpoints.torch_file import read_torch_file
 from tsn_tsm_plugin.errors import CheckpointError
 from tsn_tsm_plugin.log import get_logger
 
@@ -77,11 +78,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: If the file is cut off, is no checkpoint of a training run, or is of a newer format.
     """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # A damaged file fails in many ways, and each of them means the same.
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path} is cut off or damaged ({reason}).") from error
+    state = read_torch_file(path)
     missing = [key for key in _NEEDED if not isinstance(state, dict) or key not in state]
     if missing:
         raise CheckpointError(

@@ -21,6 +21,7 @@ from typing import IO, Any
 import torch
 
 from tsn_tsm_plugin.atomic_files import os_errors_as_run_folder_errors, replace_when_whole
+from tsn_tsm_plugin.checkpoints.pickle_machine import PickleMachine
 from tsn_tsm_plugin.errors import CheckpointError
 from tsn_tsm_plugin.evaluation.predictions import Predictions
 
@@ -87,13 +88,6 @@ def _write_csv(file: IO[str], content: dict[str, Any]) -> None:
         writer.writerows([*start, view, *logits] for view, logits in enumerate(video["view_logits"]))
 
 
-class _PlainUnpickler(pickle.Unpickler):
-    """Reads plain Python values; a file that names anything else could run code."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-
-
 def read_dump(path: Path) -> tuple[Predictions, list[str]]:
     """Read a pickle or JSON file of :func:`write_dump`.
 
@@ -106,16 +100,17 @@ def read_dump(path: Path) -> tuple[Predictions, list[str]]:
     """
     try:
         if path.suffix == ".pkl":
-            with path.open("rb") as file:
-                content = _PlainUnpickler(file).load()
+            content = PickleMachine(path.read_bytes()).run()
         else:
             content = json.loads(path.read_text(encoding="utf-8"))
         videos, class_names = content["videos"], content["class_names"]
+        if not isinstance(videos, list):
+            raise ValueError("videos must be a list")
         columns = {key: torch.tensor([video[key] for video in videos]) for key in _COLUMNS}
         names = [video["video_name"] for video in videos]
-    except (OSError, ValueError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
+    except Exception as error:  # A damaged file fails in many ways, and each of them means the same.
         raise CheckpointError(
-            f"{path} is not a dump of predictions, .pkl or .json ({type(error).__name__}: {error}). "
+            f"{path} is not a dump of predictions, .pkl or .json ({_reason(error)}). "
             "tools.evaluate --dump FILE writes one."
         ) from error
     predictions = Predictions(video_name=names, **columns)
@@ -162,6 +157,11 @@ def _fault(predictions: Predictions, class_names: Any) -> str:
 
 def _shape(tensor: torch.Tensor) -> str:
     return f"{len(tensor)} videos with {' x '.join(map(str, tensor.shape[1:])) or 'one'} number(s)"
+
+
+def _reason(error: Exception) -> str:
+    first_line = str(error).partition("\n")[0]
+    return f"{type(error).__name__}: {ascii(first_line)[1:-1][:120]}"
 
 
 _COLUMNS = ("video_index", "label", "scores", "view_logits")

@@ -62,7 +62,6 @@ def load_weights(
     *,
     ignore_head: bool = False,
     ignore_facts: Sequence[str] = (),
-    allow_globals: Sequence[str] = (),
 ) -> LoadReport:
     """Load a checkpoint into a TSN or TSM; the format is found from its names.
 
@@ -96,7 +95,6 @@ def load_weights(
         ignore_facts: What may differ from the file's network, of
             :data:`~tsn_tsm_plugin.checkpoints.explain_mismatch.COMPARED_FACTS`; e.g. ``["num_segments"]`` to
             fine-tune with more segments, ``["causal"]`` to make an online model of one that looks ahead.
-        allow_globals: See :func:`~tsn_tsm_plugin.checkpoints.read_checkpoint.read_checkpoint`.
 
     Raises:
         CheckpointError: If the file cannot be read or does not fit the model, or ``ignore_facts`` names what
@@ -107,7 +105,7 @@ def load_weights(
         raise CheckpointError(
             f"What may be ignored of a checkpoint is {', '.join(COMPARED_FACTS)}; got {', '.join(unknown)}."
         )
-    checkpoint = _checkpoint(path_or_state_dict, allow_globals)
+    checkpoint = _checkpoint(path_or_state_dict)
     translation = translate_checkpoint(checkpoint)
     facts = find_facts(checkpoint, translation.tensors, translation.format)
     if ignore_head:
@@ -142,12 +140,10 @@ def load_weights(
     return report
 
 
-def _checkpoint(
-    path_or_state_dict: str | Path | Mapping[str, Tensor], allow_globals: Sequence[str]
-) -> Checkpoint:
+def _checkpoint(path_or_state_dict: str | Path | Mapping[str, Tensor]) -> Checkpoint:
     if isinstance(path_or_state_dict, Mapping):
         return split_checkpoint(path_or_state_dict)
-    return read_checkpoint(path_or_state_dict, allow_globals=allow_globals)
+    return read_checkpoint(path_or_state_dict)
 
 
 def _with_branches_like(model: nn.Module, translation: Translation) -> nn.Module:

@@ -44,7 +44,6 @@ def main(argv: list[str] | None = None) -> int:
             arguments.destination,
             fold=arguments.reparameterize,
             overrides={"dataset": arguments.dataset, "num_segments": arguments.num_segments},
-            allow_globals=tuple(arguments.allow_global),
         )
     )
 
@@ -66,13 +65,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--num-segments", type=int, metavar="N", help="its frames, where the file does not tell"
     )
-    parser.add_argument(
-        "--allow-global",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="let a trusted file use this Python global, e.g. numpy.core.multiarray.scalar; may be repeated",
-    )
     return parser
 
 
@@ -82,7 +74,6 @@ def convert(
     *,
     fold: bool = False,
     overrides: dict[str, Any] | None = None,
-    allow_globals: tuple[str, ...] = (),
 ) -> Identity:
     """Convert a checkpoint and print what it is.
 
@@ -91,15 +82,14 @@ def convert(
         destination: Its suffix chooses the format; a file of that name is replaced.
         fold: Re-parameterise before writing.
         overrides: Facts that the owner knows; ``None`` values are passed over.
-        allow_globals: See :func:`~tsn_tsm_plugin.checkpoints.read_checkpoint.read_checkpoint`.
 
     Raises:
         CheckpointError: If the source is no checkpoint of a TSN or TSM, or contradicts ``overrides``.
     """
-    identity = identify(read_checkpoint(source, allow_globals=allow_globals))
+    identity = identify(read_checkpoint(source))
     _apply_overrides(identity, overrides or {}, source)
     model: nn.Module = create_identified(identity).eval()
-    report = load_weights(model, source, allow_globals=allow_globals)
+    report = load_weights(model, source)
     if fold:
         model = _fold(model, source)
         identity.facts["reparameterized"] = Fact(True, "command line")

@@ -16,6 +16,7 @@ from tsn_tsm_plugin.checkpoints.key_renames import (
     mmaction2_rename,
 )
 from tsn_tsm_plugin.checkpoints.read_checkpoint import read_checkpoint
+from tsn_tsm_plugin.checkpoints.source_format import strip_holders
 from tsn_tsm_plugin.errors import CheckpointError
 
 # From the name of a network and of its weights to a state dict.
@@ -122,7 +123,7 @@ def load_backbone_state_dict(backbone: nn.Module, state_dict: dict[str, Tensor],
 
 def _backbone_names(keys: Collection[str]) -> dict[str, str]:
     """Return the names of torchvision and timm for those of an image classifier, MMPretrain's too."""
-    bare = {key: key.removeprefix("module.") for key in keys}
+    bare = strip_holders(keys)
     if any(name.startswith("backbone.") for name in bare.values()):
         rename = mmaction2_rename(bare.values())
         return {
