@@ -250,13 +250,14 @@ def _require_installed() -> None:
 BACKBONES = Registry(
     "backbone",
     "tsn_tsm_plugin.backbones",
-    contract="""Callable ``(*, weights: str = "") -> nn.Module``.
+    contract="""Callable ``(*, weights: str = "", **options) -> nn.Module``.
 
     The module maps (N, 3, H, W) float images to a feature map (N, num_features, h, w) and has the attribute
     ``num_features: int``. For TSM it offers ``temporal_shift_sites(shift_place: str) -> list[str]``: the
     dotted names of the submodules whose input is shifted in time; without it TSM refuses the backbone.
     ``weights`` is "" for a random start, the name of a torchvision weights enum such as "IMAGENET1K_V1", or a
-    file path.""",
+    file path. ``options`` are those of ``MODEL.BACKBONE_OPTIONS``. A backbone that does not take 224 x 224
+    pixels has the attribute ``input_size``, (3, H, W).""",
 )
 HEADS = Registry(
     "head",
@@ -276,7 +277,12 @@ BOTTLENECKS = Registry(
 TEMPORAL_MODULES = Registry(
     "temporal_module",
     "tsn_tsm_plugin.temporal_modules",
-    contract="""``nn.Module`` class that mixes frames and keeps the shape of its input.""",
+    contract="""Callable ``(dim: int, *, num_segments: int, **options) -> nn.Module``.
+
+    The module maps clips (B, dim, T, H, W) with T = num_segments to the same shape; tokens come as H = L and
+    W = 1. It is created once for each site, and sees the input of the site, or with the attribute
+    ``position = "after"`` its output. ``options`` are those of ``MODEL.TEMPORAL_MODULES``. The built-in
+    ``temporal_shift`` and ``non_local`` have options and names of parameters of their own.""",
 )
 SAMPLERS = Registry(
     "sampler",

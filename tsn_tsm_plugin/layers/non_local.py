@@ -7,9 +7,10 @@ missing scaling and zero start as in MMAction2's ``NL3DWrapper`` and mit-han-lab
 
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from tsn_tsm_plugin.layers.temporal_module import clips_to_frames, frames_to_clips
 
 NON_LOCAL_KINDS = ("embedded_gaussian", "gaussian", "dot_product")
 
@@ -117,6 +118,9 @@ def _tokens(x_BCTHW: Tensor) -> Tensor:
 class NonLocalAfter(nn.Module):
     """Apply a module of a 2D network, then a non-local block over the frames of each video.
 
+    The two modules are ``.block`` and ``.non_local``, so that their parameters have the names of published
+    checkpoints.
+
     Args:
         block: Maps frames (BT, C', H', W') to (BT, C, H, W).
         non_local: On C channels.
@@ -132,9 +136,8 @@ class NonLocalAfter(nn.Module):
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """Map frames (BT, C', H', W') to (BT, C, H, W)."""
         features: Tensor = self.block(x_NCHW)
-        clips_BCTHW = features.unflatten(0, (-1, self.num_segments)).transpose(1, 2)
-        out: Tensor = self.non_local(clips_BCTHW).transpose(1, 2).flatten(0, 1)
-        return out.contiguous(memory_format=torch.channels_last)
+        clips_BCTHW = frames_to_clips(features, num_segments=self.num_segments)
+        return clips_to_frames(self.non_local(clips_BCTHW), like=features)
 
     def extra_repr(self) -> str:
         """Name the number of frames."""

@@ -1,4 +1,6 @@
-"""Put another module where a network has one of a given name."""
+"""``replace_submodule`` and ``wrap_submodules``: put modules into a network by dotted name."""
+
+from collections.abc import Callable, Iterable
 
 from torch import nn
 
@@ -13,3 +15,27 @@ def replace_submodule(root: nn.Module, name: str, module: nn.Module) -> None:
     parent = root.get_submodule(parent_name)
     parent.get_submodule(child_name)
     setattr(parent, child_name, module)
+
+
+def wrap_submodules(
+    root: nn.Module, wrappers: Iterable[tuple[str, Callable[[nn.Module], nn.Module]]]
+) -> None:
+    """Put a wrapper around submodules, in place; all names are those before the first wrapper.
+
+    Args:
+        root: A network.
+        wrappers: Dotted names, and what makes the new module of the old one. The later of two wrappers of one
+            name is the outer one.
+
+    Raises:
+        ValueError: If a submodule does not exist; nothing has been wrapped then.
+    """
+    wrappers = list(wrappers)
+    modules = dict(root.named_modules())
+    unknown = sorted({name for name, _ in wrappers if not name or name not in modules})
+    if unknown:
+        raise ValueError(f"{type(root).__name__} has no submodule named {unknown}; see named_modules().")
+    for name, wrap in wrappers:
+        parent_name, _, child_name = name.rpartition(".")
+        parent = modules[parent_name]
+        setattr(parent, child_name, wrap(getattr(parent, child_name)))

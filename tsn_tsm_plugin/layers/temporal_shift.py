@@ -7,17 +7,23 @@ arXiv:1811.08383, figure 1 (b) and, for ``causal``, figure 1 (c).
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack, suppress
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from tsn_tsm_plugin.layers.replace import replace_submodule
+from tsn_tsm_plugin.layers.replace import wrap_submodules
 from tsn_tsm_plugin.layers.tracing import is_traced
 
 
 def temporal_shift(
-    x: Tensor, *, shift_div: int = 8, num_segments: int | None = None, causal: bool = False
+    x: Tensor,
+    *,
+    shift_div: int = 8,
+    num_segments: int | None = None,
+    causal: bool = False,
+    channel_axis: int = 1,
 ) -> Tensor:
     """Bring in the next frame on one fold of the channels and the previous frame on another.
 
@@ -42,11 +48,13 @@ def temporal_shift(
                 [1, 2, 3, 4]])
 
     Args:
-        x: Features of any dtype, (B, C, T, H, W), or (BT, C, H, W) with ``num_segments`` frames to a video.
-            Not modified.
+        x: Features of any dtype. With ``channel_axis=1``: (B, C, T, H, W), or (BT, C, H, W) with
+            ``num_segments`` frames to a video. With ``channel_axis=-1``: (BT, ..., C), such as tokens
+            (BT, L, C) or a map (BT, H, W, C). Not modified.
         shift_div: 8 moves one eighth of the channels each way, as in the paper; in [2, C].
-        num_segments: T. Needed for a 4-D input only.
+        num_segments: T. Only (B, C, T, H, W) does not need it.
         causal: Look at the past only, as a stream of frames must.
+        channel_axis: 1 or -1, the axis of the channels.
 
     Returns:
         A new tensor with the shape, dtype, device and memory format of the input.
@@ -54,35 +62,17 @@ def temporal_shift(
     Raises:
         ValueError: If the shape does not fit ``num_segments`` or ``shift_div``.
     """
-    num_frames = check_num_frames(x, num_segments)
-    fold = check_fold(x, shift_div)
-    return shift_folds(x, num_frames=num_frames, fold=fold, steps=steps_of(causal=causal))
-
-
-def check_fold(x: Tensor, shift_div: int) -> int:
-    """Return the channels of a fold of (B, C, ...), or refuse the divisor with a ``ValueError``."""
-    num_channels = x.shape[1]
+    num_frames = _check_num_frames(x, num_segments, channel_axis)
+    num_channels = x.shape[channel_axis]
     if not 2 <= shift_div <= num_channels:
         raise ValueError(
             f"shift_div must be in [2, C={num_channels}], got {shift_div}: none would be shifted, or all."
         )
-    return num_channels // shift_div
-
-
-def steps_of(*, causal: bool) -> tuple[int, ...]:
-    """Return from how many frames later each fold is read; negated, what undoes it, and is its derivative."""
-    return (-1,) if causal else (1, -1)
-
-
-def shift_folds(x: Tensor, *, num_frames: int, fold: int, steps: tuple[int, ...]) -> Tensor:
-    """Shift one fold of the channels for each step, in the memory format of the input.
-
-    Args:
-        x: As for :func:`temporal_shift`.
-        num_frames: T.
-        fold: Channels of a fold.
-        steps: See :func:`steps_of`.
-    """
+    fold = num_channels // shift_div
+    # From how many frames later each fold is read; the negated steps give the gradient.
+    steps = (-1,) if causal else (1, -1)
+    if channel_axis == -1:
+        return _shift(x.unflatten(0, (-1, num_frames)), fold, steps, time=1, channel=x.ndim).flatten(0, 1)
     if x.ndim == 5:
         if x.is_contiguous(memory_format=torch.channels_last_3d):
             return _shift(x.permute(0, 2, 3, 4, 1), fold, steps, time=1, channel=4).permute(0, 4, 1, 2, 3)
@@ -94,14 +84,17 @@ def shift_folds(x: Tensor, *, num_frames: int, fold: int, steps: tuple[int, ...]
     return _shift(x_BTCHW, fold, steps, time=1, channel=2).flatten(0, 1)
 
 
-def check_num_frames(x: Tensor, num_segments: int | None) -> int:
-    """Return T of what :func:`temporal_shift` takes, or refuse the shape with a ``ValueError``."""
-    if x.ndim == 5:
+def _check_num_frames(x: Tensor, num_segments: int | None, channel_axis: int) -> int:
+    if channel_axis not in (1, -1):
+        raise ValueError(f"channel_axis must be 1 or -1, got {channel_axis}.")
+    if channel_axis == 1 and x.ndim == 5:
         if num_segments not in (None, x.shape[2]):
             raise ValueError(f"x has T={x.shape[2]} frames in shape {tuple(x.shape)}, got {num_segments=}.")
         return x.shape[2]
-    if x.ndim != 4:
+    if channel_axis == 1 and x.ndim != 4:
         raise ValueError(f"x must be (B, C, T, H, W) or (B*T, C, H, W), got shape {tuple(x.shape)}.")
+    if channel_axis == -1 and x.ndim < 2:
+        raise ValueError(f"x must be (B*T, ..., C), got shape {tuple(x.shape)}.")
     if num_segments is None:
         raise ValueError(
             f"x of shape {tuple(x.shape)} holds the frames of several videos: give num_segments= of each."
@@ -219,9 +212,12 @@ class TemporalShift(nn.Module):
 
     Args:
         net: What sees the shifted features; ``None`` only shifts.
-        num_segments: Frames of a video; needed where the input is 4-D.
+        num_segments: Frames of a video; only a (B, C, T, H, W) input does not need it.
         shift_div: See :func:`temporal_shift`.
         causal: See :func:`temporal_shift`.
+        channel_axis: See :func:`temporal_shift`.
+        num_tokens: Shift only this many first tokens of (BT, L, C), such as the class token; ``None`` shifts
+            all. Source: Zhang et al., "Token Shift Transformer", arXiv:2108.02432.
     """
 
     def __init__(
@@ -231,6 +227,8 @@ class TemporalShift(nn.Module):
         num_segments: int | None = None,
         shift_div: int = 8,
         causal: bool = False,
+        channel_axis: int = 1,
+        num_tokens: int | None = None,
     ) -> None:
         super().__init__()
         if num_segments is not None and num_segments < 1:
@@ -239,26 +237,41 @@ class TemporalShift(nn.Module):
         self.num_segments = num_segments
         self.shift_div = shift_div
         self.causal = causal
+        self.channel_axis = channel_axis
+        self.num_tokens = num_tokens
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, T, H, W) or (BT, C, H, W) to what ``net`` makes of its shifted copy."""
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
+        """Map features to what ``net`` makes of their shifted copy; hand further arguments to ``net``."""
         shifted = self.shift(x)
         if not shifted.requires_grad or is_traced():
-            return self.net(shifted)
+            return self.net(shifted, *args, **kwargs)
         with ExitStack() as stack:
             # torch.func forbids such hooks. The copy is kept then.
             with suppress(RuntimeError):
                 stack.enter_context(_keep_unshifted(x, shifted, self.shift))
-            return self.net(shifted)
+            return self.net(shifted, *args, **kwargs)
 
     def shift(self, x: Tensor) -> Tensor:
-        """Return what ``net`` sees of (B, C, T, H, W) or (BT, C, H, W)."""
-        return temporal_shift(x, shift_div=self.shift_div, num_segments=self.num_segments, causal=self.causal)
+        """Return what ``net`` sees of the features."""
+        if self.num_tokens is None:
+            return self._shift(x)
+        return torch.cat([self._shift(x[:, : self.num_tokens]), x[:, self.num_tokens :]], 1)
+
+    def _shift(self, x: Tensor) -> Tensor:
+        return temporal_shift(
+            x,
+            shift_div=self.shift_div,
+            num_segments=self.num_segments,
+            causal=self.causal,
+            channel_axis=self.channel_axis,
+        )
 
     def extra_repr(self) -> str:
         """Name the settings of the shift."""
         direction = ", causal" if self.causal else ""
-        return f"num_segments={self.num_segments}, shift_div={self.shift_div}{direction}"
+        layout = "" if self.channel_axis == 1 else f", channel_axis={self.channel_axis}"
+        tokens = "" if self.num_tokens is None else f", num_tokens={self.num_tokens}"
+        return f"num_segments={self.num_segments}, shift_div={self.shift_div}{direction}{layout}{tokens}"
 
 
 def install_temporal_shift(
@@ -275,10 +288,10 @@ def install_temporal_shift(
     Raises:
         ValueError: If a submodule does not exist; nothing has been wrapped then.
     """
-    modules = dict(network.named_modules())
-    unknown = [site for site in frames_at if site not in modules]
-    if unknown:
-        raise ValueError(f"{type(network).__name__} has no submodule named {unknown}; see named_modules().")
-    for site, num_frames in frames_at.items():
-        shifted = TemporalShift(modules[site], num_segments=num_frames, shift_div=shift_div, causal=causal)
-        replace_submodule(network, site, shifted)
+    wrap_submodules(
+        network,
+        {
+            site: partial(TemporalShift, num_segments=num_frames, shift_div=shift_div, causal=causal)
+            for site, num_frames in frames_at.items()
+        }.items(),
+    )

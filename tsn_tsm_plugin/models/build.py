@@ -7,7 +7,8 @@ from tsn_tsm_plugin.config import CfgNode
 from tsn_tsm_plugin.errors import ConfigError
 from tsn_tsm_plugin.models.backbones.non_local_sites import NonLocalOptions
 from tsn_tsm_plugin.models.complexity import Complexity, measure_complexity
-from tsn_tsm_plugin.models.recognizer import TSM, TSN, create_tsm, create_tsn
+from tsn_tsm_plugin.models.create import create_tsm, create_tsn
+from tsn_tsm_plugin.models.recognizer import TSM, TSN
 from tsn_tsm_plugin.transforms.build import frames_of_view
 
 

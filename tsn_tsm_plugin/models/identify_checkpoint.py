@@ -13,8 +13,9 @@ from tsn_tsm_plugin.checkpoints.source_format import IMAGENET, without_wrappers
 from tsn_tsm_plugin.checkpoints.translate_keys import translate_checkpoint
 from tsn_tsm_plugin.errors import CheckpointError
 from tsn_tsm_plugin.models.backbones.create import create_backbone
+from tsn_tsm_plugin.models.create import create_tsm, create_tsn
 from tsn_tsm_plugin.models.deploy.reparameterize import is_reparameterized, reparameterize_
-from tsn_tsm_plugin.models.recognizer import TSM, TSN, create_tsm, create_tsn
+from tsn_tsm_plugin.models.recognizer import TSM, TSN
 from tsn_tsm_plugin.registry import BACKBONES
 
 # Where neither names nor configuration nor file name tell.

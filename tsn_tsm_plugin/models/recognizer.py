@@ -10,13 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tsn_tsm_plugin.layers.non_local import NonLocal, NonLocalAfter
-from tsn_tsm_plugin.layers.replace import replace_submodule
+from tsn_tsm_plugin.layers.replace import replace_submodule, wrap_submodules
 from tsn_tsm_plugin.layers.temporal_pool import TemporalPool, num_pooled_frames
-from tsn_tsm_plugin.layers.temporal_shift import install_temporal_shift
-from tsn_tsm_plugin.models.backbones.create import create_backbone
-from tsn_tsm_plugin.models.backbones.non_local_sites import NonLocalOptions, find_non_local_sites
-from tsn_tsm_plugin.models.heads import TSMHead, TSNHead, create_head
+from tsn_tsm_plugin.models.backbones.non_local_sites import NonLocalOptions
+from tsn_tsm_plugin.models.heads import TSMHead, TSNHead
+from tsn_tsm_plugin.models.temporal_modules import (
+    NON_LOCAL,
+    SHIFT,
+    TemporalModuleOptions,
+    plan_temporal_modules,
+)
 
 
 class _FrameRecognizer(nn.Module):
@@ -40,7 +43,7 @@ class _FrameRecognizer(nn.Module):
         super().__init__()
         if num_segments < 1:
             raise ValueError(f"num_segments must be at least 1, got {num_segments}.")
-        self.backbone = backbone.to(memory_format=torch.channels_last)
+        self.backbone = _to_channels_last(backbone)
         self.head = head
         self.backbone_name = backbone_name
         self.num_classes = num_classes
@@ -89,7 +92,7 @@ class TSM(_FrameRecognizer):
     """Temporal shift network: the blocks of the backbone exchange channels with neighbouring frames.
 
     Args:
-        backbone: With the method ``temporal_shift_sites(shift_place)``.
+        backbone: With the method ``temporal_shift_sites(shift_place)``, unless ``sites`` are given.
         head: Averages the scores of the frames.
         backbone_name: For messages.
         num_classes: K.
@@ -99,11 +102,15 @@ class TSM(_FrameRecognizer):
         temporal_pool: Halve the number of frames before the second stage.
         causal: Shift from the past only.
         non_local: Non-local blocks, or ``None``.
+        sites: Patterns of the submodules that see shifted features; empty: those that the backbone declares.
+        tokens: ``"all"``, or ``"class"`` to shift class and register tokens only.
+        temporal_modules: What is put at the sites; empty: the temporal shift.
 
     Attributes:
         view_average: ``"probabilities"``: the softmax is taken per view and then averaged.
         shift_sites: Names of the shifted submodules of the backbone, before they were wrapped.
         non_local_sites: Names of the blocks that a non-local block follows.
+        other_sites: Names of the sites of other temporal modules, by name of the module.
     """
 
     view_average = "probabilities"
@@ -122,6 +129,9 @@ class TSM(_FrameRecognizer):
         temporal_pool: bool = False,
         causal: bool = False,
         non_local: NonLocalOptions | None = None,
+        sites: Sequence[str] = (),
+        tokens: str = "all",
+        temporal_modules: Sequence[str | Mapping[str, Any] | TemporalModuleOptions] = (),
     ) -> None:
         super().__init__(
             backbone=backbone,
@@ -130,47 +140,50 @@ class TSM(_FrameRecognizer):
             num_classes=num_classes,
             num_segments=num_segments,
         )
-        self.shift_div = shift_div
+        shift = TemporalModuleOptions(
+            SHIFT, tuple(sites), {"shift_div": shift_div, "causal": causal, "tokens": tokens}
+        )
+        modules = [TemporalModuleOptions.parse(module) for module in temporal_modules or (shift,)]
+        modules = [module.with_defaults(shift) for module in modules]
+        if non_local:
+            modules.append(TemporalModuleOptions(NON_LOCAL, options=vars(non_local)))
+        by_name = {module.name: module for module in modules}
+        self.shift_div = by_name.get(SHIFT, shift).options["shift_div"]
+        self.causal = by_name.get(SHIFT, shift).options["causal"]
+        self.non_local = by_name[NON_LOCAL].non_local() if NON_LOCAL in by_name else None
         self.shift_place = shift_place
         self.temporal_pool = temporal_pool
-        self.causal = causal
-        self.non_local = non_local
-        self.shift_sites = _shift_sites(backbone, backbone_name, shift_place)
-        non_local_sites = find_non_local_sites(backbone, non_local.places) if non_local else {}
-        frames_at = {site: self._num_frames_at(site) for site in self.shift_sites}
-        install_temporal_shift(backbone, frames_at, shift_div=shift_div, causal=causal)
-        for site, num_channels in non_local_sites.items():
-            self._add_non_local(site, num_channels)
-        self.non_local_sites = list(non_local_sites)
+        needs_declared = any(not module.sites for module in modules if module.name != NON_LOCAL)
+        planned = plan_temporal_modules(
+            backbone,
+            modules,
+            declared_sites=_declared_sites(backbone, backbone_name, shift_place) if needs_declared else [],
+            num_frames_at=self._num_frames_at,
+        )
+        sites_of = {name: [site for site, _ in wrappers] for name, wrappers in planned.items()}
+        self.shift_sites = sites_of.pop(SHIFT, [])
+        self.non_local_sites = sites_of.pop(NON_LOCAL, [])
+        self.other_sites = sites_of
+        pool_site = self._pool_site if temporal_pool else ""
+        wrap_submodules(backbone, [wrapper for wrappers in planned.values() for wrapper in wrappers])
         if temporal_pool:
-            pooled = TemporalPool(backbone.get_submodule(self._pool_site), num_segments=num_segments)
-            replace_submodule(backbone, self._pool_site, pooled)
-
-    def _add_non_local(self, site: str, num_channels: int) -> None:
-        assert self.non_local is not None
-        block = NonLocal(
-            num_channels,
-            kind=self.non_local.kind,
-            use_scale=self.non_local.use_scale,
-            sub_sample=self.non_local.sub_sample,
-        )
-        followed = NonLocalAfter(
-            self.backbone.get_submodule(site), block, num_segments=self._num_frames_at(site)
-        )
-        replace_submodule(self.backbone, site, followed)
+            pooled = TemporalPool(backbone.get_submodule(pool_site), num_segments=num_segments)
+            replace_submodule(backbone, pool_site, pooled)
 
     @property
     def _pool_site(self) -> str:
         site = getattr(self.backbone, "temporal_pool_site", None)
         if not isinstance(site, str):
             raise ValueError(
-                f"temporal_pool must be off for {self.backbone_name!r}: only ResNets have a place for it."
+                f"temporal_pool must be off for {self.backbone_name!r}: only networks with stages named "
+                "layer1 to layer4 have a place for it, as ResNets do."
             )
         return site
 
     def _num_frames_at(self, site: str) -> int:
         # The stages of a ResNet are named layer1 to layer4.
-        if self.temporal_pool and site.split(".")[0] >= self._pool_site:
+        stage = site.removeprefix("trunk.").split(".")[0]
+        if self.temporal_pool and stage.startswith("layer") and stage >= self._pool_site.rpartition(".")[2]:
             return num_pooled_frames(self.num_segments)
         return self.num_segments
 
@@ -186,138 +199,38 @@ class TSM(_FrameRecognizer):
 
     def describe(self) -> str:
         """Say in one line what this network is."""
-        direction = ", causal (past to present only)" if self.causal else ""
         pool = ", temporal_pool before stage 2" if self.temporal_pool else ""
+        others = "".join(f", {name} at {len(sites)} sites" for name, sites in self.other_sites.items())
         non_local = ""
         if self.non_local:
             non_local = f", {self.non_local.kind} non-local after {', '.join(self.non_local_sites)}"
+        return f"{super().describe()}, {self._describe_shift()}{pool}{others}{non_local}"
+
+    def _describe_shift(self) -> str:
+        if not self.shift_sites:
+            return "no temporal shift"
+        direction = ", causal (past to present only)" if self.causal else ""
         return (
-            f"{super().describe()}, temporal shift at {len(self.shift_sites)} sites "
-            f"(shift_div={self.shift_div}, shift_place={self.shift_place}{direction}){pool}{non_local}"
+            f"temporal shift at {len(self.shift_sites)} sites "
+            f"(shift_div={self.shift_div}, shift_place={self.shift_place}{direction})"
         )
 
 
-def _shift_sites(backbone: nn.Module, backbone_name: str, shift_place: str) -> list[str]:
+def _declared_sites(backbone: nn.Module, backbone_name: str, shift_place: str) -> list[str]:
     find_sites = getattr(backbone, "temporal_shift_sites", None)
     sites = find_sites(shift_place) if find_sites is not None else []
     if not sites:
         raise ValueError(
-            f"Backbone {backbone_name!r} has no residual blocks that the temporal "
-            "shift can name: use it with TSN, or give it a method temporal_shift_sites(shift_place)."
+            f"Backbone {backbone_name!r} has no residual blocks that the temporal shift can name: use it "
+            "with TSN, name its submodules with sites (TSM.SITES), or give it a method "
+            "temporal_shift_sites(shift_place)."
         )
-    return sites
+    return list(sites)
 
 
-def _num_features(backbone: nn.Module, backbone_name: str) -> int:
-    num_features = getattr(backbone, "num_features", None)
-    if not isinstance(num_features, int):
-        raise ValueError(
-            f"Backbone {backbone_name!r} must have an attribute num_features, the width of its feature map, "
-            f"got {num_features!r}."
-        )
-    return num_features
-
-
-def create_tsn(
-    *,
-    backbone: str = "resnet50",
-    num_classes: int = 400,
-    num_segments: int = 8,
-    dropout_rate: float = 0.4,
-    fc_init_std: float = 0.01,
-    weights: str = "",
-    head: str = "",
-) -> TSN:
-    """Create a TSN, module (B, 3, T, H, W) -> (B, K).
-
-    Example:
-        >>> model = create_tsn(backbone="resnet18", num_classes=8, num_segments=3)
-        >>> model(torch.rand(2, 3, 25, 64, 64)).shape  # trained with 3 frames, tested with 25
-        torch.Size([2, 8])
-
-    Args:
-        backbone: Name of a registered backbone, ``"torchvision/NAME"`` or ``"timm/NAME"``.
-        num_classes: K.
-        num_segments: Frames that a view is trained with; the network takes any number.
-        dropout_rate: Of the averaged features, in [0, 1).
-        fc_init_std: Standard deviation of the classifier's initial weights.
-        weights: ImageNet weights of the backbone, e.g. ``"IMAGENET1K_V1"`` or a file.
-        head: Name of a registered head, which starts from weights of its own kind; empty is TSN's.
-    """
-    network = create_backbone(backbone, weights=weights)
-    return TSN(
-        backbone=network,
-        head=create_head(
-            head,
-            own=TSNHead,
-            in_features=_num_features(network, backbone),
-            num_classes=num_classes,
-            dropout_rate=dropout_rate,
-            fc_init_std=fc_init_std,
-        ),
-        backbone_name=backbone,
-        num_classes=num_classes,
-        num_segments=num_segments,
-    )
-
-
-def create_tsm(
-    *,
-    backbone: str = "resnet50",
-    num_classes: int = 400,
-    num_segments: int = 8,
-    dropout_rate: float = 0.5,
-    fc_init_std: float = 0.001,
-    weights: str = "",
-    head: str = "",
-    shift_div: int = 8,
-    shift_place: str = "blockres",
-    temporal_pool: bool = False,
-    causal: bool = False,
-    non_local: str | tuple[str, Sequence[str]] | Mapping[str, Any] | NonLocalOptions | None = None,
-) -> TSM:
-    """Create a TSM, module (B, 3, num_segments, H, W) -> (B, K).
-
-    Example:
-        >>> model = create_tsm(backbone="resnet18", num_classes=8, num_segments=8)
-        >>> model.describe()
-        'TSM: backbone=resnet18, num_segments=8, num_classes=8, temporal shift at 8 sites (...)'
-        >>> model(torch.rand(2, 3, 8, 64, 64)).shape
-        torch.Size([2, 8])
-
-    Args:
-        backbone: As for :func:`create_tsn`; its residual blocks must be known.
-        num_classes: K.
-        num_segments: Frames of a view.
-        dropout_rate: Of the features of every frame, in [0, 1).
-        fc_init_std: Standard deviation of the classifier's initial weights.
-        weights: ImageNet weights of the backbone, e.g. ``"IMAGENET1K_V1"`` or a file.
-        head: As for :func:`create_tsn`; empty is TSM's.
-        shift_div: One ``shift_div``-th of the channels is shifted each way.
-        shift_place: ``"blockres"``: the identity of a block is not shifted; ``"block"``: it is.
-        temporal_pool: Halve the number of frames before the second stage.
-        causal: Shift from the past only, for streams.
-        non_local: A kind of :class:`~tsn_tsm_plugin.layers.NonLocal`, placed as in the papers; or a pair of
-            kind and names of blocks such as ``("dot_product", ["layer2.0", "layer3.4"])``; or a mapping with
-            the keys ``kind``, ``places``, ``use_scale``, ``sub_sample``.
-    """
-    network = create_backbone(backbone, weights=weights)
-    return TSM(
-        backbone=network,
-        head=create_head(
-            head,
-            own=TSMHead,
-            in_features=_num_features(network, backbone),
-            num_classes=num_classes,
-            dropout_rate=dropout_rate,
-            fc_init_std=fc_init_std,
-        ),
-        backbone_name=backbone,
-        num_classes=num_classes,
-        num_segments=num_segments,
-        shift_div=shift_div,
-        shift_place=shift_place,
-        temporal_pool=temporal_pool,
-        causal=causal,
-        non_local=None if non_local is None else NonLocalOptions.parse(non_local),
-    )
+def _to_channels_last(network: nn.Module) -> nn.Module:
+    # Module.to(memory_format=) refuses the weights of 3D convolutions, which some attention layers have.
+    for tensor in (*network.parameters(), *network.buffers()):
+        if tensor.ndim == 4:
+            tensor.data = tensor.data.to(memory_format=torch.channels_last)
+    return network

@@ -1,71 +1,18 @@
-"""Where the temporal shift goes in a 2D network: its residual blocks, found by their class.
+"""``find_shift_sites`` and ``match_sites``: the submodules of a 2D network that see shifted features."""
 
-Sources: the TSM reference code, ``ops/temporal_shift.py`` (ResNets, every second block of deep ones) and
-``archs/mobilenet_v2.py`` (the expanding convolution of every inverted residual that adds its input);
-MMAction2's ``MobileOneTSM`` (every block). The other families follow the rule of their relatives.
-"""
-
-from collections.abc import Iterator
-from dataclasses import dataclass
+import fnmatch
+import re
+from collections.abc import Iterator, Sequence
 
 from torch import nn
 
+from tsn_tsm_plugin.models.backbones.residual_branches import RESIDUAL_BRANCHES, ResidualBranch
+from tsn_tsm_plugin.models.backbones.site_features import SiteFeatures, probe_sites
+
 # From this many blocks in `layer3` on (ResNet-101, ResNet-152), only every second block is shifted.
 _DEEP_STAGE3 = 23
-
-
-@dataclass(frozen=True)
-class _Branch:
-    """The residual branch of a block class.
-
-    Attributes:
-        first: Names; the first that is there is the first layer of the branch; "" is the whole block.
-        adds_input: Attribute that says whether the block adds its input; "" if it always does.
-        is_expanding: Whether only a 1x1 convolution counts as the first layer.
-    """
-
-    first: tuple[str, ...]
-    adds_input: str = ""
-    is_expanding: bool = False
-
-
-_FIRST_CONV = _Branch(("conv1",))
-
-# A class is known by its module and name, so that no family is imported before it is used.
-_BRANCHES = {
-    # ResNet and its relatives
-    "torchvision.models.resnet.BasicBlock": _FIRST_CONV,
-    "torchvision.models.resnet.Bottleneck": _FIRST_CONV,
-    "timm.models.resnet.BasicBlock": _FIRST_CONV,
-    "timm.models.resnet.Bottleneck": _FIRST_CONV,
-    "timm.models.resnetv2.Bottleneck": _FIRST_CONV,
-    "timm.models.resnetv2.PreActBasic": _FIRST_CONV,
-    "timm.models.resnetv2.PreActBottleneck": _FIRST_CONV,
-    "timm.models.res2net.Bottle2neck": _FIRST_CONV,
-    "timm.models.resnest.ResNestBottleneck": _FIRST_CONV,
-    "timm.models.sknet.SelectiveKernelBasic": _FIRST_CONV,
-    "timm.models.sknet.SelectiveKernelBottleneck": _FIRST_CONV,
-    "timm.models.byobnet.BasicBlock": _Branch(("conv1_kxk",)),
-    "timm.models.byobnet.BottleneckBlock": _Branch(("conv1_1x1",)),
-    # RegNet
-    "torchvision.models.regnet.ResBottleneckBlock": _Branch(("f.a",)),
-    "timm.models.regnet.Bottleneck": _FIRST_CONV,
-    "timm.models.regnet.PreBottleneck": _FIRST_CONV,
-    # MobileNet and EfficientNet
-    "torchvision.models.mobilenetv2.InvertedResidual": _Branch(("conv.0",), "use_res_connect", True),
-    "torchvision.models.mobilenetv3.InvertedResidual": _Branch(("block.0",), "use_res_connect", True),
-    "torchvision.models.mnasnet._InvertedResidual": _Branch(("layers.0",), "apply_residual"),
-    "torchvision.models.efficientnet.MBConv": _Branch(("block.0",), "use_res_connect", True),
-    "torchvision.models.efficientnet.FusedMBConv": _Branch(("block.0",), "use_res_connect"),
-    "timm.models._efficientnet_blocks.InvertedResidual": _Branch(("conv_pw",), "has_skip"),
-    "timm.models._efficientnet_blocks.ConvBnAct": _Branch(("conv",), "has_skip"),
-    "timm.models._efficientnet_blocks.EdgeResidual": _Branch(("conv_exp",), "has_skip"),
-    "timm.models._efficientnet_blocks.UniversalInvertedResidual": _Branch(("dw_start", "pw_exp"), "has_skip"),
-    "timm.models.byobnet.MobileOneBlock": _Branch(("",)),
-    # ConvNeXt
-    "torchvision.models.convnext.CNBlock": _Branch(("block.0",)),
-    "timm.models.convnext.ConvNeXtBlock": _Branch(("conv_dw",)),
-}
+_SHIFT_PLACES = ("blockres", "block")
+_NUM_EXAMPLES = 4
 
 
 def find_shift_sites(network: nn.Module, shift_place: str) -> list[str]:
@@ -80,7 +27,7 @@ def find_shift_sites(network: nn.Module, shift_place: str) -> list[str]:
     Raises:
         ValueError: If ``shift_place`` is neither.
     """
-    if shift_place not in ("blockres", "block"):
+    if shift_place not in _SHIFT_PLACES:
         raise ValueError(f"shift_place must be 'blockres' or 'block', got {shift_place!r}.")
     blocks = list(_residual_blocks(network))
     if shift_place == "block":
@@ -91,6 +38,79 @@ def find_shift_sites(network: nn.Module, shift_place: str) -> list[str]:
     return [f"{name}.{first}".rstrip(".") for name, first in blocks]
 
 
+def match_sites(network: nn.Module, patterns: Sequence[str]) -> list[str]:
+    """Return the names of the submodules that match any of the patterns, in the order of the network.
+
+    Example:
+        >>> network = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8))
+        >>> match_sites(network, ["[02]"])
+        ['0', '2']
+
+    Args:
+        network: A 2D network.
+        patterns: Dotted names in which ``*`` stands for any part between two dots, such as
+            ``"blocks.*.mlp"``; ``?`` and ``[0-3]`` as in file names. The ``trunk.`` that timm's and
+            torchvision's backbones begin with may be left out.
+
+    Raises:
+        ValueError: If a pattern matches nothing.
+    """
+    names = [name for name, _ in network.named_modules() if name]
+    found: set[str] = set()
+    for pattern in patterns:
+        expression = re.compile(rf"(?:trunk\.)?(?:{_translate(pattern)})")
+        matches = [name for name in names if expression.fullmatch(name)]
+        if not matches:
+            raise ValueError(
+                f"sites must name submodules of {type(network).__name__}, got {pattern!r}, which matches none"
+                f"; it has {', '.join(_examples(names))}, ...; see named_modules()."
+            )
+        found.update(matches)
+    return [name for name in names if name in found]
+
+
+def _translate(pattern: str) -> str:
+    parts = (fnmatch.translate(part).removesuffix(r"\Z").removesuffix(r"\z") for part in pattern.split("."))
+    return r"\.".join(part.replace("(?s:.*)", r"[^.]*") for part in parts)
+
+
+def _examples(names: Sequence[str]) -> list[str]:
+    """Return deep names, a few from all over the network."""
+    deep = [name for name in names if name.count(".") >= 2] or list(names)
+    return deep[:: max(1, len(deep) // _NUM_EXAMPLES)][:_NUM_EXAMPLES]
+
+
+def site_features(network: nn.Module, sites: Sequence[str], *, are_named: bool) -> dict[str, SiteFeatures]:
+    """Return the features at the sites of the shift; sites that see windows of a frame are left out.
+
+    Args:
+        network: A 2D network.
+        sites: Dotted names of submodules.
+        are_named: Whether somebody named the sites; a fault is an error then.
+
+    Raises:
+        ValueError: If a named site does not see the features of whole frames.
+    """
+    features: dict[str, SiteFeatures] = {}
+    unclear = [site for site in sites if are_named or not _reads_feature_map(network.get_submodule(site))]
+    probed = probe_sites(network, unclear) if unclear else {}
+    for site in sites:
+        found = probed.get(site, SiteFeatures(0, 1))
+        if not found.fault:
+            features[site] = found
+        elif are_named:
+            raise ValueError(f"The site {site!r} cannot be shifted: {found.fault}. Name other sites.")
+    return features
+
+
+def _reads_feature_map(module: nn.Module) -> bool:
+    """Tell whether the first layer is a 2D convolution or batch norm, which needs no dry run."""
+    for layer in module.modules():
+        if next(layer.parameters(recurse=False), None) is not None:
+            return isinstance(layer, nn.Conv2d | nn.BatchNorm2d)
+    return False
+
+
 def _residual_blocks(network: nn.Module) -> Iterator[tuple[str, str]]:
     """Yield the name of every block that adds its input, and the name of its first layer within it."""
     for name, module in network.named_modules():
@@ -98,25 +118,32 @@ def _residual_blocks(network: nn.Module) -> Iterator[tuple[str, str]]:
         if branch is None or (branch.adds_input and not getattr(module, branch.adds_input)):
             continue
         for first in branch.first:
-            layer = module.get_submodule(first)
-            if not isinstance(layer, nn.Identity) and _is_shiftable(layer, branch):
+            layer = _submodule(module, first)
+            if layer is not None and _is_shiftable(layer, branch):
                 yield name, first
                 break
 
 
-def _branch_of(module: nn.Module) -> _Branch | None:
+def _submodule(module: nn.Module, name: str) -> nn.Module | None:
+    found: object = module
+    for part in name.split(".") if name else ():
+        found = getattr(found, part, None)
+    return found if isinstance(found, nn.Module) and not isinstance(found, nn.Identity) else None
+
+
+def _branch_of(module: nn.Module) -> ResidualBranch | None:
     for cls in type(module).__mro__:
-        branch = _BRANCHES.get(f"{cls.__module__}.{cls.__name__}")
+        branch = RESIDUAL_BRANCHES.get(f"{cls.__module__}.{cls.__name__}")
         if branch is not None:
             return branch
     return None
 
 
-def _is_shiftable(layer: nn.Module, branch: _Branch) -> bool:
+def _is_shiftable(layer: nn.Module, branch: ResidualBranch) -> bool:
     conv = next((module for module in layer.modules() if isinstance(module, nn.Conv2d)), None)
     if conv is None:
-        return False
+        return not branch.is_expanding
     if branch.is_expanding and conv.kernel_size != (1, 1):
         return False
-    # A stem of residual blocks reads RGB: an eighth of three channels is none.
+    # 3 // shift_div is 0: there is nothing to shift in a stem that reads RGB.
     return conv.in_channels > 3

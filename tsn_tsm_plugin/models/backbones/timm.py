@@ -1,13 +1,19 @@
-"""Backbones from timm: Swin-B and MobileOne-S4 of the model zoo, and any by name."""
+"""``TimmBackbone``: Swin-B and MobileOne-S4 of the model zoo, and any classifier of timm by name."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import timm
 from torch import Tensor, nn
 
-from tsn_tsm_plugin.errors import UnknownComponentError
+from tsn_tsm_plugin.errors import ConfigError, UnknownComponentError
 from tsn_tsm_plugin.models.backbones.imagenet_weights import fetch_timm_weights, load_imagenet_weights
 from tsn_tsm_plugin.models.backbones.shift_sites import find_shift_sites
+from tsn_tsm_plugin.models.backbones.site_features import probe_sites
+
+# How timm's networks are told to take frames of another size than their own.
+_SIZE_OPTIONS = ("dynamic_img_size", "img_size")
+_HUB = "hf-hub:"
 
 
 class TimmBackbone(nn.Module):
@@ -18,24 +24,32 @@ class TimmBackbone(nn.Module):
 
     Args:
         trunk: Of ``timm.create_model(num_classes=0)``.
+        input_size: (3, H, W) of the frames that it takes, in pixels.
     """
 
-    def __init__(self, trunk: nn.Module) -> None:
+    def __init__(self, trunk: nn.Module, *, input_size: tuple[int, int, int] = (3, 224, 224)) -> None:
         super().__init__()
         self.trunk = trunk
+        self.input_size = input_size
         self.num_features: int = getattr(trunk, "head_hidden_size", None) or trunk.num_features  # type: ignore
+
+    @property
+    def temporal_pool_site(self) -> str | None:
+        """Name of the stage in front of which frames may be pooled; ``None`` if the stages are others."""
+        stages = [f"layer{number}" for number in (1, 2, 3, 4)]
+        return "trunk.layer2" if all(hasattr(self.trunk, stage) for stage in stages) else None
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """Map normalised frames (N, 3, H, W) to pooled features (N, num_features, 1, 1)."""
         return self.trunk(x_NCHW)[:, :, None, None]
 
     def temporal_shift_sites(self, shift_place: str) -> list[str]:
-        """See :mod:`~tsn_tsm_plugin.models.backbones.shift_sites`; none for other families."""
+        """See :func:`~tsn_tsm_plugin.models.backbones.shift_sites.find_shift_sites`."""
         return [f"trunk.{site}" for site in find_shift_sites(self.trunk, shift_place)]
 
 
 def swin_base_patch4_window7_224(*, weights: str = "") -> TimmBackbone:
-    """Create Swin-B: 1024 features, for TSN only; frames of any size."""
+    """Create Swin-B: 1024 features; frames of any size."""
     return timm_backbone("swin_base_patch4_window7_224", weights=weights, dynamic_img_size=True)
 
 
@@ -44,24 +58,84 @@ def mobileone_s4(*, weights: str = "") -> TimmBackbone:
     return timm_backbone("mobileone_s4", weights=weights)
 
 
-def timm_backbone(name: str, *, weights: str = "", **options: Any) -> TimmBackbone:
+def timm_backbone(
+    name: str, *, weights: str = "", image_sizes: Sequence[int] = (), **options: Any
+) -> TimmBackbone:
     """Create a backbone from the image classifier of that name in timm.
 
     Args:
-        name: E.g. ``"convnext_tiny"``.
+        name: E.g. ``"convnext_tiny"``, or ``"hf-hub:OWNER/NAME"`` for a network on the Hugging Face hub.
         weights: A tag of timm's weights such as ``"fb_in1k"``, ``"default"`` for timm's choice, a file, or ""
             for random ones.
+        image_sizes: Sides of the frames that the network must take, in pixels. A network that takes only its
+            own size is built with timm's option for another size. Empty: its own size.
         **options: Handed to ``timm.create_model``.
 
     Raises:
         UnknownComponentError: If timm has no such classifier.
         CheckpointError: If the weights cannot be had, or belong to another network.
+        ConfigError: If the network does not take an option, or frames of these sizes.
     """
-    if not timm.is_model(name):
+    if not name.startswith(_HUB) and not timm.is_model(name):
         near = ", ".join(timm.list_models(f"{name.split('_')[0]}*")[:10]) or "none"
         raise UnknownComponentError(
             f"timm {timm.__version__} has no image classifier {name!r}; of the same family it has: {near}."
         )
-    backbone = TimmBackbone(timm.create_model(name, num_classes=0, **options))
+    backbone = _sized(name, sorted(set(image_sizes)), options)
     load_imagenet_weights(backbone.trunk, name=name, weights=weights, fetch=fetch_timm_weights)
     return backbone
+
+
+def _sized(name: str, sizes: Sequence[int], options: dict[str, Any]) -> TimmBackbone:
+    """Create a network that takes frames of these sizes, with another size option if it must."""
+    backbone = _create(name, options)
+    fault = _size_fault(backbone, sizes)
+    if not fault:
+        return backbone
+    for option in _SIZE_OPTIONS:
+        if option in options or (option == "img_size" and len(sizes) > 1):
+            continue
+        try:
+            resized = _create(name, {**options, option: sizes[0] if option == "img_size" else True})
+        except (ConfigError, AssertionError, ValueError, RuntimeError):  # timm has no common way to refuse.
+            continue
+        if not _size_fault(resized, sizes):
+            return resized
+    side = backbone.input_size[1]
+    raise ConfigError(
+        f"timm's {name} must get frames of the size that it was built for, {side}x{side} pixels, got "
+        f"{' and '.join(map(str, sizes))}: {fault} Set the crop sizes (DATA.TRAIN_CROP_SIZE, "
+        f"DATA.TEST_CROP_SIZE) to {side}, or another size in the backbone's options."
+    )
+
+
+def _create(name: str, options: dict[str, Any]) -> TimmBackbone:
+    try:
+        trunk = timm.create_model(name, **{"num_classes": 0, **options})
+    except TypeError as error:
+        raise ConfigError(f"timm's {name} does not take the options {options}: {error}.") from error
+    except Exception as error:
+        if not name.startswith(_HUB):
+            raise
+        raise UnknownComponentError(
+            f"timm cannot get {name!r} from the Hugging Face hub ({type(error).__name__}: {error}): check "
+            "the name, and fetch it once on a machine with a network."
+        ) from error
+    size = options.get("img_size") or trunk.pretrained_cfg.get("input_size", (3, 224, 224))[1:]
+    height, width = (size, size) if isinstance(size, int) else size
+    return TimmBackbone(trunk, input_size=(3, height, width))
+
+
+def _size_fault(backbone: TimmBackbone, sizes: Sequence[int]) -> str:
+    """Return why a network cannot take frames of these sizes; ``""`` if it can."""
+    own = backbone.input_size
+    try:
+        for size in sizes:
+            if (size, size) != own[1:]:
+                backbone.input_size = (3, size, size)
+                probe_sites(backbone, ())
+    except ValueError as error:
+        return str(error)
+    finally:
+        backbone.input_size = (3, sizes[0], sizes[0]) if sizes else own
+    return ""

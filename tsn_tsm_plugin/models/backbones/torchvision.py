@@ -1,9 +1,11 @@
 """Backbones from torchvision other than its ResNets: two with the references' choices, and any by name."""
 
+from typing import Any
+
 import torchvision
 from torch import Tensor, nn
 
-from tsn_tsm_plugin.errors import UnknownComponentError
+from tsn_tsm_plugin.errors import ConfigError, UnknownComponentError
 from tsn_tsm_plugin.models.backbones.imagenet_weights import fetch_torchvision_weights, load_imagenet_weights
 from tsn_tsm_plugin.models.backbones.shift_sites import find_shift_sites
 
@@ -54,9 +56,10 @@ class TorchvisionBackbone(nn.Module):
 
     Args:
         name: Name in ``torchvision.models.list_models(module=torchvision.models)``.
+        **options: Handed to torchvision's function of that name.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, **options: Any) -> None:
         super().__init__()
         known = torchvision.models.list_models(module=torchvision.models)
         if name not in known:
@@ -64,8 +67,13 @@ class TorchvisionBackbone(nn.Module):
                 f"torchvision has no image classifier {name!r}; it has {', '.join(known)}."
             )
         # Inception and GoogLeNet would return scores of their auxiliary classifiers in training.
-        options = {"aux_logits": False} if name in ("inception_v3", "googlenet") else {}
-        self.trunk = torchvision.models.get_model(name, weights=None, **options)
+        own = {"aux_logits": False} if name in ("inception_v3", "googlenet") else {}
+        try:
+            self.trunk = torchvision.models.get_model(name, **{"weights": None, **own, **options})
+        except TypeError as error:
+            raise ConfigError(
+                f"torchvision's {name} takes other options than {sorted(options)}: {error}."
+            ) from error
         self.num_features = _remove_classifier(self.trunk)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
@@ -90,17 +98,19 @@ def _remove_classifier(network: nn.Module) -> int:
     return last.in_features if isinstance(last, nn.Linear) else last.in_channels
 
 
-def torchvision_backbone(name: str, *, weights: str = "") -> TorchvisionBackbone:
+def torchvision_backbone(name: str, *, weights: str = "", **options: Any) -> TorchvisionBackbone:
     """Create a backbone from the image classifier of that name in torchvision.
 
     Args:
         name: E.g. ``"regnet_y_8gf"``.
         weights: A name of its weights enum such as ``"IMAGENET1K_V1"``, a file, or "" for random ones.
+        **options: Handed to torchvision's function of that name.
 
     Raises:
         UnknownComponentError: If torchvision has no such classifier.
+        ConfigError: If it does not take an option.
         CheckpointError: If the weights cannot be had, or belong to another network.
     """
-    backbone = TorchvisionBackbone(name)
+    backbone = TorchvisionBackbone(name, **options)
     load_imagenet_weights(backbone.trunk, name=name, weights=weights, fetch=fetch_torchvision_weights)
     return backbone

@@ -19,24 +19,34 @@ class StreamingShift(nn.Module):
     Args:
         net: What sees the shifted features.
         shift_div: A fold is ``C // shift_div`` channels.
+        channel_axis: 1 for (B, C, H, W), -1 for (B, H, W, C) and tokens (B, L, C).
+        num_tokens: Shift only this many first tokens; ``None`` shifts all.
 
     Attributes:
-        previous: (B, F, H, W), the first fold of the features of the last frame; ``None`` before the first.
+        previous: (B, F, H, W), (B, H, W, F) or (B, L, F), the first fold of the features of the last frame;
+            ``None`` before the first.
     """
 
     previous: Tensor | None
 
-    def __init__(self, net: nn.Module, *, shift_div: int) -> None:
+    def __init__(
+        self, net: nn.Module, *, shift_div: int, channel_axis: int = 1, num_tokens: int | None = None
+    ) -> None:
         super().__init__()
         self.net = net
         self.shift_div = shift_div
+        self.channel_axis = channel_axis
+        self.num_tokens = num_tokens
         self.register_buffer("previous", None)
 
-    def forward(self, x_BCHW: Tensor) -> Tensor:
-        """Map the features (B, C, H, W) of one frame to what ``net`` makes of them and of the last frame."""
-        num_channels = x_BCHW.shape[1]
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
+        """Map the features of one frame to what ``net`` makes of them and of the last frame."""
+        axis = self.channel_axis
+        num_channels = x.shape[axis]
         fold = num_channels // self.shift_div
-        first = x_BCHW.narrow(1, 0, fold)
+        first = x.narrow(axis, 0, fold)
+        if self.num_tokens is not None:
+            first = first[:, : self.num_tokens]
         previous = torch.zeros_like(first) if self.previous is None else self.previous
         if previous.shape != first.shape:
             raise ValueError(
@@ -46,17 +56,27 @@ class StreamingShift(nn.Module):
             )
         # A slice would keep all channels alive.
         self.previous = current = first.clone()
-        if not _may_borrow(x_BCHW):
-            return self.net(torch.cat([previous, x_BCHW.narrow(1, fold, num_channels - fold)], 1))
-        # Lend the fold to the last frame: a copy of all channels would cost a CPU a sixth of its time for a
-        # ResNet-50, this one twenty-fifth.
+        if not _may_borrow(x):
+            return self.net(self._replaced(x, previous, fold), *args, **kwargs)
+        # Overwrite the fold in x for a moment: a copy of all channels would cost a CPU a sixth of its time
+        # for a ResNet-50, this one twenty-fifth.
         try:
             first.copy_(previous)
-            out: Tensor = self.net(x_BCHW)
-            shares_memory = out.untyped_storage().data_ptr() == x_BCHW.untyped_storage().data_ptr()
+            out = self.net(x, *args, **kwargs)
+            shares_memory = (
+                isinstance(out, Tensor) and out.untyped_storage().data_ptr() == x.untyped_storage().data_ptr()
+            )
             return out.clone() if shares_memory else out
         finally:
             first.copy_(current)
+
+    def _replaced(self, x: Tensor, previous: Tensor, fold: int) -> Tensor:
+        axis = self.channel_axis
+        if self.num_tokens is not None:
+            tokens, others = x[:, : self.num_tokens], x[:, self.num_tokens :]
+            rest = tokens.narrow(axis, fold, x.shape[axis] - fold)
+            return torch.cat([torch.cat([previous, rest], axis), others], 1)
+        return torch.cat([previous, x.narrow(axis, fold, x.shape[axis] - fold)], axis)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         # The size of the frames is known from the saved state, not from this module.

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from tsn_tsm_plugin.layers.replace import replace_submodule
 from tsn_tsm_plugin.layers.temporal_shift import TemporalShift
+from tsn_tsm_plugin.models.backbones.site_features import dry_run
 from tsn_tsm_plugin.models.heads import TSMHead
 from tsn_tsm_plugin.models.recognizer import TSM
 from tsn_tsm_plugin.models.streaming.smoothing import Hysteresis, MeanOfLastFrames
@@ -43,7 +44,12 @@ class StreamingStep(nn.Module):
         self.state_names: list[str] = []
         for name, module in list(self.backbone.named_modules()):
             if isinstance(module, TemporalShift):
-                streaming = StreamingShift(module.net, shift_div=module.shift_div)
+                streaming = StreamingShift(
+                    module.net,
+                    shift_div=module.shift_div,
+                    channel_axis=module.channel_axis,
+                    num_tokens=module.num_tokens,
+                )
                 replace_submodule(self.backbone, name, streaming)
                 self.state_names.append(name)
 
@@ -63,8 +69,8 @@ class StreamingStep(nn.Module):
 
         Args:
             frame_BCHW: RGB, normalised as in training.
-            *state: (B, F, h, w) each, as :meth:`state_shapes` tells; none at all before the first frame,
-                which is the same as zeros.
+            *state: (B, F, h, w), (B, h, w, F) or (B, L, F) each, as :meth:`state_shapes` tells; none at all
+                before the first frame, which is the same as zeros.
         """
         shifts = self.shifts()
         if len(state) not in (0, len(shifts)):
@@ -79,22 +85,21 @@ class StreamingStep(nn.Module):
                 shift.previous = None
 
     @torch.no_grad()
-    def state_shapes(self, height: int, width: int) -> OrderedDict[str, tuple[int, int, int]]:
-        """Return (F, h, w) of the state of one stream of frames of that size, by name; computes nothing.
+    def state_shapes(self, height: int, width: int) -> OrderedDict[str, tuple[int, ...]]:
+        """Return the shape of the state of one stream of frames of that size, by name.
 
-        F is one ``shift_div``-th of the channels at the site, h and w are the size of its features.
+        It is (F, h, w), (h, w, F) or (L, F). F is one ``shift_div``-th of the channels at the site, h and w
+        are the size of its features, and L is its number of tokens.
         """
         saved = [shift.previous for shift in self.shifts()]
         for shift in self.shifts():
             shift.previous = None
-        weights = {name: value.to("meta") for name, value in self.state_dict().items()}
-        frame = torch.empty(1, 3, height, width, device="meta")
         try:
-            _, *state = torch.func.functional_call(self, weights, (frame,))
+            _, *state = dry_run(self, (1, 3, height, width))
         finally:
             for shift, previous in zip(self.shifts(), saved, strict=True):
                 shift.previous = previous
-        shapes = [(tensor.shape[1], tensor.shape[2], tensor.shape[3]) for tensor in state]
+        shapes = [tuple(tensor.shape[1:]) for tensor in state]
         return OrderedDict(zip(self.state_names, shapes, strict=True))
 
     def train(self, mode: bool = True) -> "StreamingStep":
@@ -178,8 +183,8 @@ class StreamingTSM(nn.Module):
         previous = zip(self.step.state_names, (shift.previous for shift in self.step.shifts()), strict=True)
         return OrderedDict((name, tensor) for name, tensor in previous if tensor is not None)
 
-    def state_shapes(self, height: int, width: int) -> OrderedDict[str, tuple[int, int, int]]:
-        """Return (F, h, w) of the state of one stream of frames of that size, by site."""
+    def state_shapes(self, height: int, width: int) -> OrderedDict[str, tuple[int, ...]]:
+        """Return the shape of the state of one stream of frames of that size, by site."""
         return self.step.state_shapes(height, width)
 
     def reset(self, mask_B: Tensor | None = None) -> None:
@@ -192,7 +197,7 @@ class StreamingTSM(nn.Module):
             if mask_B is None:
                 shift.previous = None
             elif shift.previous is not None:
-                mask = mask_B.to(shift.previous.device).view(-1, 1, 1, 1)
+                mask = mask_B.to(shift.previous.device).view(-1, *[1] * (shift.previous.ndim - 1))
                 shift.previous = shift.previous.masked_fill(mask, 0)
         self.average.reset(mask_B)
         self.hysteresis.reset(mask_B)

@@ -1,0 +1,137 @@
+"""``probe_sites``: a dry run of a 2D network that finds the layout of the features at its submodules."""
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_NUM_IMAGES = 2
+_SIZE = (3, 224, 224)
+# What layers call the number of channels that they read.
+_WIDTHS = ("in_channels", "in_features", "num_features", "num_channels", "normalized_shape")
+_CHANNELS_LAST = (nn.Linear, nn.LayerNorm)
+
+
+@dataclass(frozen=True)
+class SiteFeatures:
+    """The features that a submodule reads or returns.
+
+    Attributes:
+        num_channels: C.
+        channel_axis: 1 in (N, C, H, W), -1 in (N, H, W, C) and in tokens (N, L, C).
+        fault: Why the features cannot be exchanged between frames; "" if they can.
+    """
+
+    num_channels: int
+    channel_axis: int
+    fault: str = ""
+
+
+def probe_sites(
+    backbone: nn.Module, sites: Collection[str], *, outputs: bool = False
+) -> dict[str, SiteFeatures]:
+    """Run a network once without computing anything, and describe the features at its submodules.
+
+    The run uses tensors on the meta device. A network that reads values runs on its own device instead.
+
+    Args:
+        backbone: Maps (N, 3, H, W); ``backbone.input_size``, (3, H, W), is the size of the dry run.
+        sites: Dotted names of submodules.
+        outputs: Describe what the submodules return instead of what they read.
+
+    Raises:
+        ValueError: If the network cannot be run.
+    """
+    seen: dict[str, list[Any]] = {site: [] for site in sites}
+    handles = []
+    for site in sites:
+        module = backbone.get_submodule(site)
+
+        def keep(_: nn.Module, args: Any, *rest: Any, site: str = site) -> None:
+            features = rest[0] if outputs else next(iter(args), None)
+            seen[site].append(features.shape if isinstance(features, Tensor) else None)
+
+        hook = module.register_forward_hook if outputs else module.register_forward_pre_hook
+        handles.append(hook(keep))
+    size = tuple(getattr(backbone, "input_size", _SIZE))
+    try:
+        dry_run(backbone, (_NUM_IMAGES, *size), before=lambda: [shapes.clear() for shapes in seen.values()])
+    except Exception as error:
+        raise ValueError(
+            f"The backbone {type(backbone).__name__} must take frames of {size[1]}x{size[2]} pixels, its "
+            f"input_size, got {type(error).__name__}: {error}."
+        ) from error
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {site: _describe(backbone, site, shapes) for site, shapes in seen.items()}
+
+
+def dry_run(network: nn.Module, shape: tuple[int, ...], *, before: Callable[[], object] = tuple) -> Any:
+    """Return the outputs of a network in evaluation for an input of that shape, without their values.
+
+    The run uses tensors on the meta device. A network that reads values runs on zeros on its own device.
+
+    Args:
+        network: Any module; it is left as it is.
+        shape: Of the input.
+        before: Is called before each run.
+    """
+    tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+    dtype = next((t.dtype for t in tensors.values() if t.is_floating_point()), torch.float32)
+    device = next((t.device for t in tensors.values()), torch.device("cpu"))
+    with torch.no_grad(), _evaluating(network):
+        before()
+        try:
+            on_meta = {name: tensor.to("meta") for name, tensor in tensors.items()}
+            frames = torch.empty(shape, dtype=dtype, device="meta")
+            return torch.func.functional_call(network, on_meta, (frames,))
+        except Exception:  # Networks that read values fail on the meta device in many ways.
+            before()
+            return network(torch.zeros(shape, dtype=dtype, device=device))
+
+
+@contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    in_training = [module for module in network.modules() if module.training]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module in in_training:
+            module.training = True
+
+
+def _describe(backbone: nn.Module, site: str, shapes: Sequence[torch.Size | None]) -> SiteFeatures:
+    if len(shapes) != 1:
+        times = "never runs" if not shapes else f"runs {len(shapes)} times for each frame"
+        return SiteFeatures(0, 1, f"it {times}")
+    shape = shapes[0]
+    if shape is None or len(shape) not in (3, 4):
+        kind = "no single tensor" if shape is None else f"features of shape {tuple(shape)}"
+        return SiteFeatures(0, 1, f"it sees {kind}")
+    if shape[0] != _NUM_IMAGES:
+        return SiteFeatures(0, 1, f"it sees windows, {tuple(shape)} for {_NUM_IMAGES} frames")
+    axis = _channel_axis(backbone, site, shape)
+    return SiteFeatures(shape[axis], axis)
+
+
+def _channel_axis(backbone: nn.Module, site: str, shape: torch.Size) -> int:
+    """Return 1 or -1: the axis as wide as the first layer of the module, or of the modules around it."""
+    if len(shape) == 3:
+        return -1
+    while True:
+        for layer in backbone.get_submodule(site).modules():
+            width = next((getattr(layer, name) for name in _WIDTHS if hasattr(layer, name)), None)
+            width = width[-1] if isinstance(width, tuple) else width
+            axes = [axis for axis in (1, -1) if shape[axis] == width]
+            if len(axes) == 1:
+                return axes[0]
+            if axes:
+                return -1 if isinstance(layer, _CHANNELS_LAST) and "2d" not in type(layer).__name__ else 1
+        if not site:
+            return 1
+        site = site.rpartition(".")[0]

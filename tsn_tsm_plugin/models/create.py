@@ -1,0 +1,156 @@
+"""``create_tsn`` and ``create_tsm``: networks by keywords."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from tsn_tsm_plugin.models.backbones.create import create_backbone
+from tsn_tsm_plugin.models.backbones.non_local_sites import NonLocalOptions
+from tsn_tsm_plugin.models.heads import TSMHead, TSNHead, create_head
+from tsn_tsm_plugin.models.recognizer import TSM, TSN
+from tsn_tsm_plugin.models.temporal_modules import TemporalModuleOptions
+
+
+def _num_features(backbone: nn.Module, backbone_name: str) -> int:
+    num_features = getattr(backbone, "num_features", None)
+    if not isinstance(num_features, int):
+        raise ValueError(
+            f"Backbone {backbone_name!r} must have an attribute num_features, the width of its feature map, "
+            f"got {num_features!r}."
+        )
+    return num_features
+
+
+def create_tsn(
+    *,
+    backbone: str = "resnet50",
+    num_classes: int = 400,
+    num_segments: int = 8,
+    dropout_rate: float = 0.4,
+    fc_init_std: float = 0.01,
+    weights: str = "",
+    head: str = "",
+    backbone_options: Mapping[str, Any] | None = None,
+    image_size: int | Sequence[int] = (),
+) -> TSN:
+    """Create a TSN, module (B, 3, T, H, W) -> (B, K).
+
+    Example:
+        >>> model = create_tsn(backbone="resnet18", num_classes=8, num_segments=3)
+        >>> model(torch.rand(2, 3, 25, 64, 64)).shape  # trained with 3 frames, tested with 25
+        torch.Size([2, 8])
+
+    Args:
+        backbone: Name of a registered backbone, ``"torchvision/NAME"`` or ``"timm/NAME"``.
+        num_classes: K.
+        num_segments: Frames that a view is trained with; the network takes any number.
+        dropout_rate: Of the averaged features, in [0, 1).
+        fc_init_std: Standard deviation of the classifier's initial weights.
+        weights: ImageNet weights of the backbone, e.g. ``"IMAGENET1K_V1"`` or a file.
+        head: Name of a registered head, which starts from weights of its own kind; empty is TSN's.
+        backbone_options: Keyword arguments of the backbone, e.g. ``{"drop_path_rate": 0.1}`` of timm's.
+        image_size: Sides of the frames that the network must take, in pixels; empty: its own size.
+    """
+    network = create_backbone(
+        backbone, weights=weights, options=backbone_options or {}, image_size=image_size
+    )
+    return TSN(
+        backbone=network,
+        head=create_head(
+            head,
+            own=TSNHead,
+            in_features=_num_features(network, backbone),
+            num_classes=num_classes,
+            dropout_rate=dropout_rate,
+            fc_init_std=fc_init_std,
+        ),
+        backbone_name=backbone,
+        num_classes=num_classes,
+        num_segments=num_segments,
+    )
+
+
+def create_tsm(
+    *,
+    backbone: str = "resnet50",
+    num_classes: int = 400,
+    num_segments: int = 8,
+    dropout_rate: float = 0.5,
+    fc_init_std: float = 0.001,
+    weights: str = "",
+    head: str = "",
+    backbone_options: Mapping[str, Any] | None = None,
+    image_size: int | Sequence[int] = (),
+    shift_div: int = 8,
+    shift_place: str = "blockres",
+    temporal_pool: bool = False,
+    causal: bool = False,
+    non_local: str | tuple[str, Sequence[str]] | Mapping[str, Any] | NonLocalOptions | None = None,
+    sites: Sequence[str] = (),
+    tokens: str = "all",
+    temporal_modules: Sequence[str | Mapping[str, Any] | TemporalModuleOptions] = (),
+) -> TSM:
+    """Create a TSM, module (B, 3, num_segments, H, W) -> (B, K).
+
+    Example:
+        >>> model = create_tsm(backbone="resnet18", num_classes=8, num_segments=8)
+        >>> model.describe()
+        'TSM: backbone=resnet18, num_segments=8, num_classes=8, temporal shift at 8 sites (...)'
+        >>> model(torch.rand(2, 3, 8, 64, 64)).shape
+        torch.Size([2, 8])
+
+    Args:
+        backbone: As for :func:`create_tsn`; its residual blocks must be known.
+        num_classes: K.
+        num_segments: Frames of a view.
+        dropout_rate: Of the features of every frame, in [0, 1).
+        fc_init_std: Standard deviation of the classifier's initial weights.
+        weights: ImageNet weights of the backbone, e.g. ``"IMAGENET1K_V1"`` or a file.
+        head: As for :func:`create_tsn`; empty is TSM's.
+        backbone_options: As for :func:`create_tsn`.
+        image_size: As for :func:`create_tsn`.
+        shift_div: One ``shift_div``-th of the channels is shifted each way.
+        shift_place: ``"blockres"``: the identity of a block is not shifted; ``"block"``: it is.
+        temporal_pool: Halve the number of frames before the second stage.
+        causal: Shift from the past only, for streams.
+        non_local: A kind of :class:`~tsn_tsm_plugin.layers.NonLocal`, placed as in the papers; or a pair of
+            kind and names of blocks such as ``("dot_product", ["layer2.0", "layer3.4"])``; or a mapping with
+            the keys ``kind``, ``places``, ``use_scale``, ``sub_sample``.
+        sites: Patterns of the submodules that see shifted features, e.g. ``["blocks.*.mlp"]``; empty: the
+            sites that the backbone declares. Feature maps (N, C, H, W) and (N, H, W, C) and tokens (N, L, C)
+            are told apart by a dry run.
+        tokens: ``"all"``, or ``"class"`` to shift only class and register tokens, as Token Shift does.
+        temporal_modules: What is put at the sites: names of registered temporal modules, or mappings with the
+            keys ``name``, ``sites`` and ``options``. ``"temporal_shift"`` takes the keywords above; empty is
+            ``["temporal_shift"]``. At a shared site, a later module is put around an earlier one.
+
+    Raises:
+        ValueError: If a site, an option or a size does not fit.
+        UnknownComponentError: If there is no such backbone, head or temporal module.
+    """
+    network = create_backbone(
+        backbone, weights=weights, options=backbone_options or {}, image_size=image_size
+    )
+    return TSM(
+        backbone=network,
+        head=create_head(
+            head,
+            own=TSMHead,
+            in_features=_num_features(network, backbone),
+            num_classes=num_classes,
+            dropout_rate=dropout_rate,
+            fc_init_std=fc_init_std,
+        ),
+        backbone_name=backbone,
+        num_classes=num_classes,
+        num_segments=num_segments,
+        shift_div=shift_div,
+        shift_place=shift_place,
+        temporal_pool=temporal_pool,
+        causal=causal,
+        non_local=None if non_local is None else NonLocalOptions.parse(non_local),
+        sites=(sites,) if isinstance(sites, str) else sites,
+        tokens=tokens,
+        temporal_modules=temporal_modules,
+    )
