@@ -254,8 +254,9 @@ def test_a_repeated_dataset_is_read_as_often_and_its_own_list_and_pipeline_are_f
 
 def test_a_pipeline_that_is_named_and_not_the_datasets_own_is_to_be_checked(tmp_path, capsys):
     more = "train_dataloader['dataset'] = dict(type='VideoDataset', pipeline=[dict(type='CenterCrop')])\n"
-    convert(tmp_path, {"leaf.py": LEAF_1X + more})
-    assert "train_pipeline was read, but the dataset names another" in capsys.readouterr().err
+    cfg, _ = convert(tmp_path, {"leaf.py": LEAF_1X + more})
+    assert cfg.AUG.CROP == "center"
+    assert "the dataset's own was read; train_pipeline is another" in capsys.readouterr().err
 
 
 def test_augmentation_of_another_strength_is_said_to_be_changed(tmp_path, capsys):
@@ -361,3 +362,141 @@ def test_a_value_that_nobody_expects_is_said(tmp_path, capsys, more, message):
 def test_milestones_are_counted_from_where_their_scheduler_begins(tmp_path):
     more = "param_scheduler = [dict(type='MultiStepLR', begin=5, milestones=[20, 30])]\n"
     assert convert(tmp_path, {"leaf.py": LEAF_1X + more})[0].SOLVER.STEPS == (0, 25, 35)
+
+
+def test_hooks_seeds_and_switches_become_keys(tmp_path, capsys):
+    more = (
+        "default_hooks = dict(checkpoint=dict(interval=3, max_keep_ckpts=4, save_best='acc/mean1'),\n"
+        "    logger=dict(interval=20))\n"
+        "custom_hooks = [dict(type='EMAHook', momentum=0.001),\n"
+        "    dict(type='EarlyStoppingHook', monitor='acc/top1', patience=7)]\n"
+        "randomness = dict(seed=42, deterministic=True)\ncompile = dict(mode='max-autotune')\n"
+        "model['backbone'].update(norm_cfg=dict(type='SyncBN', requires_grad=True), frozen_stages=2)\n"
+    )
+    cfg, _ = convert(tmp_path, {"leaf.py": LEAF_1X + more})
+    assert (cfg.TRAIN.CHECKPOINT_PERIOD, cfg.TRAIN.KEEP_CHECKPOINTS, cfg.LOG_PERIOD) == (3, 4, 20)
+    assert (cfg.EMA.ENABLE, cfg.EMA.DECAY) == (True, pytest.approx(0.999))
+    assert (cfg.RNG_SEED, cfg.DETERMINISTIC, cfg.TRAIN.COMPILE) == (42, True, True)
+    assert cfg.BN.NORM_TYPE == "sync_batchnorm"
+    frozen = ["backbone.conv1", "backbone.bn1", "backbone.layer1", "backbone.layer2"]
+    assert list(cfg.MODEL.FROZEN_MODULES) == frozen
+    said = capsys.readouterr().err
+    assert "chosen by acc/mean1 there" in said and "early stopping by acc/top1 after 7" in said
+    assert "not carried over: compile = {'mode': 'max-autotune'}" in said
+
+
+def test_a_cosine_that_follows_its_warm_up_starts_at_the_end_of_it(tmp_path, capsys):
+    more = (
+        "param_scheduler = [dict(type='LinearLR', start_factor=0.1, by_epoch=True, begin=0, end=10),\n"
+        "    dict(type='CosineAnnealingLR', T_max=90, eta_min=0, by_epoch=True, begin=10, end=100)]\n"
+    )
+    cfg, _ = convert(tmp_path, {"leaf.py": LEAF_1X + more})
+    assert (cfg.SOLVER.LR_POLICY, cfg.SOLVER.COSINE_AFTER_WARMUP, cfg.SOLVER.WARMUP_EPOCHS) == (
+        "cosine",
+        True,
+        10.0,
+    )
+    assert "param_scheduler" not in capsys.readouterr().err
+
+
+def test_a_poly_schedule_keeps_its_power(tmp_path, capsys):
+    more = (
+        "param_scheduler = [dict(type='PolyLR', power=0.9, eta_min=1e-4, by_epoch=True, begin=0, end=100)]\n"
+    )
+    cfg, _ = convert(tmp_path, {"leaf.py": LEAF_1X + more})
+    assert (cfg.SOLVER.LR_POLICY, cfg.SOLVER.POLY_POWER) == ("poly", 0.9)
+    assert cfg.SOLVER.COSINE_END_LR == pytest.approx(0.01)
+    assert "param_scheduler" not in capsys.readouterr().err
+
+
+def test_iterations_are_not_taken_for_epochs(tmp_path, capsys):
+    more = "train_cfg = dict(type='IterBasedTrainLoop', max_iters=1000, val_interval=200)\n"
+    cfg, _ = convert(tmp_path, {"leaf.py": LEAF_1X + more})
+    assert cfg.SOLVER.MAX_EPOCH == 50 and cfg.TRAIN.EVAL_PERIOD == 5
+    said = capsys.readouterr().err
+    assert "the run has 1000 iterations" in said and "validation every 200 iterations" in said
+
+
+VALIDATION = """
+val_pipeline = [
+    dict(type='DenseSampleFrames', clip_len=1, frame_interval=1, num_clips=5, num_sample_positions=4),
+    dict(type='Resize', scale=(-1, 160)),
+    dict(type='CenterCrop', crop_size=144)]
+val_dataloader = dict(batch_size=1, dataset=dict(pipeline=val_pipeline))
+"""
+
+
+def test_a_validation_that_differs_from_the_test_is_said(tmp_path, capsys):
+    convert(tmp_path, {"leaf.py": LEAF_1X + VALIDATION})
+    said = capsys.readouterr().err
+    for difference in ("sampling dense (here uniform)", "short side 160 (here 256)", "crop 144 (here 224)"):
+        assert difference in said
+
+
+def test_without_a_test_pipeline_the_recipe_tests_as_validation_does(tmp_path, capsys):
+    bare = LEAF_1X.replace("test_pipeline", "unused_pipeline")
+    cfg, _ = convert(tmp_path, {"leaf.py": bare + VALIDATION})
+    assert (cfg.DATA.TEST_SHORT_SIDE, cfg.DATA.TEST_CROP_SIZE, cfg.DATA.TEST_SAMPLER) == (160, 144, "dense")
+    assert (cfg.TEST.NUM_FRAMES, cfg.TEST.NUM_ENSEMBLE_VIEWS) == (5, 4)
+    assert "assumed: testing as in validation" in capsys.readouterr().err
+
+
+def test_without_any_other_pipeline_the_recipe_tests_at_the_size_of_training(tmp_path):
+    bare = LEAF_1X.replace("test_pipeline", "unused_pipeline").replace("scale=(224, 224)", "scale=(112, 112)")
+    bare = bare.replace(
+        "dict(type='RandomResizedCrop')",
+        "dict(type='Resize', scale=(-1, 128)), dict(type='RandomResizedCrop')",
+    )
+    cfg, _ = convert(tmp_path, {"leaf.py": bare})
+    assert (cfg.DATA.TEST_SHORT_SIDE, cfg.DATA.TEST_CROP_SIZE) == (128, 112)
+
+
+def test_further_lists_of_one_training_are_named(tmp_path, capsys):
+    more = (
+        "train_dataloader['dataset'] = [dict(type='VideoDataset', ann_file='k400.txt'),\n"
+        "    dict(type='ImageDataset', ann_file='images.txt'),\n"
+        "    dict(type='RepeatDataset', times=2, dataset=dict(type='RawVideoDataset', ann_file='raw.txt'))]\n"
+    )
+    cfg, _ = convert(tmp_path, {"leaf.py": LEAF_1X + more})
+    assert cfg.DATA.TRAIN_LIST == "k400.txt"
+    said = capsys.readouterr().err
+    assert "ImageDataset of 'images.txt'" in said and "RawVideoDataset of 'raw.txt'" in said
+
+
+def test_drawing_by_class_is_carried_over(tmp_path, capsys):
+    more = "train_dataloader['dataset'].update(sample_by_class=True, power=0.5)\n"
+    cfg, _ = convert(tmp_path, {"leaf.py": LEAF_1X + more})
+    assert cfg.TRAIN.CLASS_BALANCED and "by the power 0.5" in capsys.readouterr().err
+
+
+def test_caffes_means_and_deviation_of_one_are_kept(tmp_path):
+    caffe = LEAF_1X.replace("[123.675, 116.28, 103.53]", "[104, 117, 128]").replace(
+        "[58.395, 57.12, 57.375]", "[1, 1, 1]"
+    )
+    cfg, _ = convert(tmp_path, {"leaf.py": caffe})
+    assert (cfg.DATA.MEAN, cfg.DATA.STD) == ((104.0, 117.0, 128.0), (1.0, 1.0, 1.0))
+
+
+def test_any_backbone_of_timm_and_torchvision_is_named(tmp_path):
+    for kind, name in (
+        ("dict(type='timm.convnext_tiny')", "timm/convnext_tiny"),
+        ("dict(type='torchvision.efficientnet_b0')", "torchvision/efficientnet_b0"),
+        ("dict(type='mmpretrain.TIMMBackbone', model_name='regnety_032')", "timm/regnety_032"),
+        ("dict(type='mmcls.ResNeXt', depth=101, groups=32, width_per_group=4)", "resnext101_32x4d"),
+    ):
+        cfg, _ = convert(tmp_path, {"leaf.py": LEAF_1X + f"model['backbone'] = {kind}\n"})
+        assert cfg.MODEL.BACKBONE == name
+
+
+def test_a_number_of_classes_that_is_not_read_is_not_the_bases(tmp_path, capsys):
+    leaf = (
+        "_base_ = 'base.py'\nmodel = dict(cls_head=dict(num_classes=count('classes.txt')),\n"
+        "    backbone=dict(depth=101))\n"
+    )
+    cfg, _ = convert(
+        tmp_path, {"base.py": LEAF_1X.replace("num_classes=400", "num_classes=51"), "leaf.py": leaf}
+    )
+    assert (cfg.MODEL.BACKBONE, cfg.MODEL.NUM_CLASSES) == ("resnet101", 400)
+    said = capsys.readouterr().err
+    assert "leaf.py:2: model.cls_head.num_classes: count('classes.txt') would have to be run" in said
+    assert "check MODEL.NUM_CLASSES" in said

@@ -102,7 +102,9 @@ def _sampling(cfg: CfgNode) -> Iterator[Fault]:
 def _pixels(cfg: CfgNode) -> Iterator[Fault]:
     if any(not std > 0 for std in cfg.DATA.STD):
         yield "DATA.STD", f"must be positive, got {list(cfg.DATA.STD)!r}"
-    if cfg.DATA.STD and max(cfg.DATA.STD) <= 1.0:
+    # Caffe's networks have a deviation of exactly 1 with means in 0-255.
+    is_caffe = set(cfg.DATA.STD) == {1.0} and max(cfg.DATA.MEAN, default=0.0) > 1.0
+    if cfg.DATA.STD and max(cfg.DATA.STD) <= 1.0 and not is_caffe:
         yield "DATA.STD", f"is in 0-255 here, got {list(cfg.DATA.STD)!r}; multiply MEAN and STD by 255"
     for split in ("TRAIN", "TEST"):
         short_side, crop = cfg.DATA[f"{split}_SHORT_SIDE"], cfg.DATA[f"{split}_CROP_SIZE"]

@@ -257,7 +257,7 @@ RUN_KEYS = (
         "SOLVER.LR_POLICY",
         "steps_with_relative_lrs",
         "How the learning rate falls.",
-        one_of("steps_with_relative_lrs", "cosine"),
+        one_of("steps_with_relative_lrs", "cosine", "poly"),
     ),
     Key(
         "SOLVER.STEPS",
@@ -274,7 +274,13 @@ RUN_KEYS = (
         False,
         "Change the learning rate at every step (SlowFast) instead of at every epoch (the references).",
     ),
-    Key("SOLVER.COSINE_END_LR", 0.0, "Learning rate at the end of the cosine, relative to BASE_LR."),
+    Key("SOLVER.COSINE_END_LR", 0.0, "Learning rate at the end of cosine and poly, relative to BASE_LR."),
+    Key(
+        "SOLVER.COSINE_AFTER_WARMUP",
+        False,
+        "Start cosine and poly at the end of the warm-up instead of together with it.",
+    ),
+    Key("SOLVER.POLY_POWER", 1.0, "Power of the share of the run that is left, for poly.", at_least(0)),
     Key("SOLVER.MAX_EPOCH", 50, "Epochs of the run.", at_least(1)),
     Key("SOLVER.WARMUP_EPOCHS", 0.0, "Epochs of linear warm-up.", at_least(0)),
     Key("SOLVER.WARMUP_START_FACTOR", 0.1, "Factor on the learning rate that the warm-up starts from."),

@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 from tsn_tsm_plugin.config import CfgNode
 from tsn_tsm_plugin.errors import ConfigError
 from tsn_tsm_plugin.solver.param_groups import tsm_param_groups, tsn_param_groups
-from tsn_tsm_plugin.solver.schedule import LrSchedule, cosine, steps_with_relative_lrs
+from tsn_tsm_plugin.solver.schedule import LrSchedule, cosine, polynomial, steps_with_relative_lrs
 
 
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
@@ -73,6 +73,8 @@ def build_lr_schedule(cfg: CfgNode, *, steps_per_epoch: int) -> LrSchedule:
     solver = cfg.SOLVER
     if solver.LR_POLICY == "cosine":
         decay = cosine(end_factor=solver.COSINE_END_LR)
+    elif solver.LR_POLICY == "poly":
+        decay = polynomial(power=solver.POLY_POWER, end_factor=solver.COSINE_END_LR)
     elif solver.LR_POLICY == "steps_with_relative_lrs":
         try:
             decay = steps_with_relative_lrs(solver.STEPS, solver.LRS, num_epochs=solver.MAX_EPOCH)
@@ -80,7 +82,8 @@ def build_lr_schedule(cfg: CfgNode, *, steps_per_epoch: int) -> LrSchedule:
             raise ConfigError(str(error)) from error
     else:
         raise ConfigError(
-            f"SOLVER.LR_POLICY must be one of steps_with_relative_lrs, cosine, got {solver.LR_POLICY!r}."
+            "SOLVER.LR_POLICY must be one of steps_with_relative_lrs, cosine, poly, got "
+            f"{solver.LR_POLICY!r}."
         )
     return LrSchedule(
         scaled_base_lr(cfg),
@@ -90,4 +93,5 @@ def build_lr_schedule(cfg: CfgNode, *, steps_per_epoch: int) -> LrSchedule:
         per_step=solver.LR_PER_STEP,
         warmup_epochs=solver.WARMUP_EPOCHS,
         warmup_start_factor=solver.WARMUP_START_FACTOR,
+        decay_after_warmup=solver.COSINE_AFTER_WARMUP and solver.LR_POLICY != "steps_with_relative_lrs",
     )

@@ -40,6 +40,19 @@ def cosine(*, end_factor: float) -> ParamScheduler:
     return CosineParamScheduler(1.0, end_factor)
 
 
+def polynomial(*, power: float, end_factor: float) -> ParamScheduler:
+    """Return the fall from 1 to ``end_factor`` by a power of the share of the run that is left."""
+    return _Polynomial(power, end_factor)
+
+
+class _Polynomial(ParamScheduler):
+    def __init__(self, power: float, end_factor: float) -> None:
+        self._power, self._end_factor = power, end_factor
+
+    def __call__(self, where: float) -> float:
+        return self._end_factor + (1.0 - self._end_factor) * (1.0 - where) ** self._power
+
+
 class LrSchedule:
     """Base learning rate times decay times warm-up.
 
@@ -62,6 +75,7 @@ class LrSchedule:
         per_step: Whether factors also change within an epoch.
         warmup_epochs: Length of the linear warm-up; 0 is none.
         warmup_start_factor: Factor of the very first step.
+        decay_after_warmup: Whether ``decay`` covers the epochs after the warm-up instead of all.
     """
 
     def __init__(
@@ -74,6 +88,7 @@ class LrSchedule:
         per_step: bool = False,
         warmup_epochs: float = 0.0,
         warmup_start_factor: float = 0.1,
+        decay_after_warmup: bool = False,
     ) -> None:
         self.base_lr = base_lr
         self.num_epochs = num_epochs
@@ -81,12 +96,16 @@ class LrSchedule:
         self.per_step = per_step
         self.warmup_epochs = warmup_epochs
         self._decay = decay
+        # A warm-up that fills the run leaves nothing to decay.
+        self._decay_start = min(warmup_epochs, num_epochs - 1) if decay_after_warmup else 0.0
         self._warmup = LinearParamScheduler(warmup_start_factor, 1.0)
 
     def lr_at(self, step: int) -> float:
         """Return the learning rate of optimiser step ``step``, counted from 0 over the whole run."""
         epoch = step / self.steps_per_epoch if self.per_step else step // self.steps_per_epoch
-        return self.base_lr * self._decay(epoch / self.num_epochs) * self._warmup_factor(epoch)
+        length = self.num_epochs - self._decay_start
+        decay = self._decay(max(0.0, epoch - self._decay_start) / length)
+        return self.base_lr * decay * self._warmup_factor(epoch)
 
     def _warmup_factor(self, epoch: float) -> float:
         if epoch >= self.warmup_epochs:

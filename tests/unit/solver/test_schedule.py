@@ -79,3 +79,26 @@ def test_groups_get_their_own_multiple():
 def test_a_wrong_schedule_is_refused_by_name(solver, message):
     with pytest.raises(ConfigError, match=message):
         schedule(**solver)
+
+
+def test_a_cosine_after_the_warm_up_starts_at_its_end():
+    lr_at = schedule(
+        LR_POLICY="cosine", COSINE_AFTER_WARMUP=True, WARMUP_EPOCHS=5.0, MAX_EPOCH=15, COSINE_END_LR=0.1
+    ).lr_at
+
+    rates = [lr_at(10 * epoch) for epoch in range(15)]
+    assert rates[:6] == pytest.approx([0.1, 0.325, 0.55, 0.775, 1.0, 1.0])
+    assert rates[10] == pytest.approx(0.55)
+    assert rates[14] == pytest.approx(0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * 0.9)))
+
+
+def test_poly_falls_by_a_power_of_what_is_left_to_its_end():
+    lr_at = schedule(LR_POLICY="poly", POLY_POWER=2.0, COSINE_END_LR=0.2, MAX_EPOCH=4).lr_at
+
+    assert [lr_at(10 * epoch) for epoch in range(4)] == pytest.approx([1.0, 0.65, 0.4, 0.25])
+
+
+def test_a_warm_up_as_long_as_the_run_leaves_no_decay():
+    lr_at = schedule(LR_POLICY="cosine", COSINE_AFTER_WARMUP=True, WARMUP_EPOCHS=9.0, MAX_EPOCH=2).lr_at
+
+    assert lr_at(0) == pytest.approx(0.1)

@@ -23,6 +23,7 @@ def read_data(settings: Settings, recipe: Recipe, *, num_gpus: int) -> None:
     _read_loader(data, loader, recipe, num_gpus)
     # A published config has it beside the dataset, not in it.
     drop(section(settings, "test_dataloader"), pipeline=(settings.get("test_pipeline"),), test_mode=(True,))
+    _read_further_lists(data, loader, recipe)
     train = _dataset(data, "train", loader)
     val = _dataset(data, "val", section(settings, "val_dataloader"))
     test = _dataset(data, "test", section(settings, "test_dataloader"))
@@ -33,6 +34,22 @@ def read_data(settings: Settings, recipe: Recipe, *, num_gpus: int) -> None:
     read_pipelines(settings, train, val, test, recipe)
     _read_lists(settings, train, val, test, recipe)
     _read_storage(train, val, test, recipe)
+
+
+def _read_further_lists(data: Settings, loader: Settings, recipe: Recipe) -> None:
+    """Keep the first of several datasets that are trained on together, as OmniSource's; name the others."""
+    for owner, name in ((data, "train"), (loader, "dataset")):
+        datasets = owner.get(name)
+        if isinstance(datasets, dict) and datasets.get("type") == "ConcatDataset":
+            datasets = datasets.get("datasets")
+        if isinstance(datasets, list) and datasets and all(isinstance(each, dict) for each in datasets):
+            owner[name] = datasets[0]
+            for number, other in enumerate(datasets[1:], 1):
+                inner = other.get("dataset", other)
+                recipe.notes.append(
+                    f"not carried over: {name}[{number}], {inner.get('type')} of {inner.get('ann_file')!r}; "
+                    "a recipe has one DATA.TRAIN_LIST: join lists that are stored alike"
+                )
 
 
 def _dataset(data: Settings, split: str, loader: Settings) -> Settings:
@@ -92,6 +109,8 @@ def _read_storage(train: Settings, val: Settings, test: Settings, recipe: Recipe
         )
         for dataset in (train, val, test):
             drop(dataset, modality=(modality,))
+    # A config for testing alone has no dataset to train on.
+    train = train or test
     shared: dict[str, Any] = {name: train.get(name) for name in ("type", "filename_tmpl", "start_index")}
     if "Rawframe" in str(train.get("type", "")):
         recipe.set("DATA.FORMAT", "frames")
@@ -99,6 +118,7 @@ def _read_storage(train: Settings, val: Settings, test: Settings, recipe: Recipe
         start = take_number(train, "start_index")
         recipe.set("DATA.FRAME_START_INDEX", 1 if start is None else start)
     recipe.set("DATA.MULTI_LABEL", take(train, "multi_class", bool))
+    _read_balance(train, recipe)
     for dataset in (val, test):
         drop(dataset, test_mode=(True,), multi_class=(recipe.values.get("DATA.MULTI_LABEL", False),))
         for name, value in shared.items():
@@ -108,3 +128,17 @@ def _read_storage(train: Settings, val: Settings, test: Settings, recipe: Recipe
         drop(
             dataset, num_classes=(recipe.values.get("MODEL.NUM_CLASSES"),), test_mode=(dataset is not train,)
         )
+
+
+def _read_balance(train: Settings, recipe: Recipe) -> None:
+    """Read drawing by class; ``power`` 0 is the same number of each, which is the default with it."""
+    if not take(train, "sample_by_class", bool):
+        return
+    power = train.get("power")
+    recipe.set("TRAIN.CLASS_BALANCED", True)
+    drop(train, power=(0, 0.0))
+    recipe.notes.append(
+        "changed: videos are drawn by class; here every class is drawn equally often"
+        + (f" (there by the power {power} of its number of videos)" if power else "")
+        + ", and an epoch keeps its length"
+    )

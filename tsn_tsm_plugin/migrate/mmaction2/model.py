@@ -73,10 +73,11 @@ def _read_head(head: Settings, recipe: Recipe) -> None:
         is_shift=(recipe.values["MODEL.ARCH"] == "tsm",),
         consensus=({"type": "AvgConsensus", "dim": 1},),
         temporal_pool=(recipe.values.get("TSM.TEMPORAL_POOL", False),),
-        loss_cls=(
-            {"type": "BCELossWithLogits" if recipe.values.get("DATA.MULTI_LABEL") else "CrossEntropyLoss"},
-        ),
     )
+    loss = section(head, "loss_cls")
+    if loss.get("type") == "BCELossWithLogits":
+        recipe.set("DATA.MULTI_LABEL", True)
+    drop(loss, type=("BCELossWithLogits", "CrossEntropyLoss"), loss_weight=(1.0,))
 
 
 def _read_backbone(backbone: Settings, recipe: Recipe) -> None:
@@ -101,6 +102,11 @@ def _read_backbone(backbone: Settings, recipe: Recipe) -> None:
     recipe.set("MODEL.PARTIAL_BN", take(backbone, "partial_bn", bool))
     recipe.set("MODEL.ACT_CHECKPOINT", take(backbone, "with_cp", bool))
     _read_non_local(backbone, recipe)
+    _read_frozen_stages(backbone, name, recipe)
+    norm = section(backbone, "norm_cfg")
+    if norm.get("type") == "SyncBN":
+        recipe.set("BN.NORM_TYPE", "sync_batchnorm")
+    drop(norm, type=("BN", "BN2d", "SyncBN"), requires_grad=(True,))
     drop(
         backbone,
         "torchvision_pretrain",
@@ -114,12 +120,26 @@ def _read_backbone(backbone: Settings, recipe: Recipe) -> None:
     )
 
 
+def _read_frozen_stages(backbone: Settings, name: str, recipe: Recipe) -> None:
+    """A ResNet's stem is stage 0 there."""
+    if (
+        name.startswith("resn")
+        and type(backbone.get("frozen_stages")) is int
+        and backbone["frozen_stages"] >= 0
+    ):
+        stages = range(1, take(backbone, "frozen_stages", int) + 1)
+        frozen = ["conv1", "bn1", *(f"layer{stage}" for stage in stages)]
+        recipe.set("MODEL.FROZEN_MODULES", [f"backbone.{module}" for module in frozen])
+
+
 def _backbone_name(library: str, inner: str, backbone: Settings) -> str:
     if library == "torchvision" and inner:
         return inner if inner == "densenet161" else f"torchvision/{inner}"
     if library == "timm" and inner:
         network = inner.partition(".")[0]
         return network if network == "swin_base_patch4_window7_224" else f"timm/{network}"
+    if (inner or library) == "TIMMBackbone" and isinstance(backbone.get("model_name"), str):
+        return f"timm/{take(backbone, 'model_name', str).partition('.')[0]}"
     name, depth = inner or library, backbone.get("depth")
     if name in ("ResNet", "ResNetTSM"):
         return f"resnet{depth}"

@@ -8,6 +8,7 @@ from tsn_tsm_plugin.migrate.mmaction2.settings import (
     sections,
     take,
     take_list,
+    take_number,
 )
 
 # Steps that every pipeline has and that are done here without being asked, with those of their settings that
@@ -17,6 +18,7 @@ _PLUMBING: dict[str, tuple[str, ...]] = {
     "DecordDecode": ("io_backend",),
     "DecordInit": ("io_backend", "num_threads"),
     "FormatShape": (),
+    "FrameSelector": ("io_backend", "decoding_backend"),
     "OpenCVDecode": (),
     "OpenCVInit": ("io_backend",),
     "PackActionInputs": ("meta_keys",),
@@ -25,13 +27,14 @@ _PLUMBING: dict[str, tuple[str, ...]] = {
     "RawFrameDecode": ("io_backend", "decoding_backend"),
     "ToTensor": ("keys",),
 }
+_SIZES = ("DATA.TEST_SHORT_SIDE", "DATA.TRAIN_CROP_SIZE", "DATA.MEAN", "DATA.STD")
 _TEST_CROPS = {"CenterCrop": 1, "ThreeCrop": 3, "TenCrop": 10}
 
 
 def read_pipelines(
     settings: Settings, train: Settings, val: Settings, test: Settings, recipe: Recipe
 ) -> None:
-    """Read the training and the test pipeline; that of validation follows from both here.
+    """Read the training and the test pipeline; how validation differs from both is noted.
 
     Args:
         settings: Of the config; its pipelines are taken out.
@@ -46,24 +49,59 @@ def read_pipelines(
         recipe.set("DATA.RANDOM_FLIP", False)
     for step in steps:
         _read_step(step, "TRAIN", recipe)
-    for step in _steps(settings, "test", test, recipe):
+    tested, validated = _steps(settings, "test", test, recipe), _steps(settings, "val", val, recipe)
+    if not tested and validated:
+        recipe.notes.append("assumed: testing as in validation, for there is no test pipeline")
+        tested, validated = validated, []
+    for step in tested:
         _read_step(step, "TEST", recipe)
-    # Nothing of it is wanted, but what nobody knows is said all the same.
-    validation = Recipe(values=dict(recipe.values))
-    for step in _steps(settings, "val", val, recipe):
+    if steps and not tested:
+        for name in ("SHORT_SIDE", "CROP_SIZE"):
+            recipe.set(f"DATA.TEST_{name}", recipe.values.get(f"DATA.TRAIN_{name}"))
+        recipe.notes.append("assumed: testing at the size of training, for there is no pipeline of it")
+    if validated:
+        _note_validation(validated, recipe)
+
+
+def _note_validation(steps: list[Settings], recipe: Recipe) -> None:
+    """Note how validation differs from that of a recipe."""
+    names = ("DATA.NUM_FRAMES", "DATA.SAMPLER", "DATA.DENSE_WINDOW", *_SIZES)
+    validation = Recipe(values={name: recipe.values[name] for name in names if name in recipe.values})
+    for step in steps:
         _read_step(step, "TEST", validation)
     recipe.notes += [note.replace(": test step", ": validation step") for note in validation.notes]
+    theirs, ours = validation.values, recipe.values
+    is_dense = ours.get("DATA.TEST_SAMPLER", ours.get("DATA.SAMPLER", "uniform")) == "dense"
+    views = "TEST.NUM_ENSEMBLE_VIEWS"
+    here: dict[str, tuple[str, object]] = {
+        "TEST.NUM_FRAMES": ("frames", ours.get("DATA.NUM_FRAMES")),
+        "DATA.TEST_SAMPLER": ("sampling", "dense" if is_dense else "uniform"),
+        views: ("views in time", ours.get(views) if is_dense else 1),
+        "TEST.NUM_SPATIAL_CROPS": ("crops", 1),
+        "DATA.TEST_SHORT_SIDE": ("short side", ours.get("DATA.TEST_SHORT_SIDE", 256)),
+        "DATA.TEST_CROP_SIZE": ("crop", ours.get("DATA.TRAIN_CROP_SIZE", 224)),
+    }
+    others = [
+        f"{text} {theirs[key]} (here {own})"
+        for key, (text, own) in here.items()
+        if theirs.get(key, own) != own
+    ]
+    if others:
+        recipe.notes.append(
+            f"changed: validation there has {', '.join(others)}; here it reads testing's frames at testing's "
+            "short side, in one crop of the training size"
+        )
 
 
 def _steps(settings: Settings, split: str, dataset: Settings, recipe: Recipe) -> list[Settings]:
-    """Return the pipeline that has a name, or else the dataset's own."""
+    """Return the dataset's own pipeline, which is the one that runs; otherwise the one of that name."""
     name = f"{split}_pipeline"
     named, own = sections(settings, name), sections(dataset, "pipeline")
     settings.pop(name, None)
     dataset.pop("pipeline", None)
     if named and own and named != own:
-        recipe.notes.append(f"check the {split} pipeline: {name} was read, but the dataset names another")
-    return named or own
+        recipe.notes.append(f"check the {split} pipeline: the dataset's own was read; {name} is another")
+    return own or named
 
 
 def _read_step(step: Settings, split: str, recipe: Recipe) -> None:
@@ -128,12 +166,22 @@ def _read_train_step(kind: str, step: Settings, recipe: Recipe) -> bool:
         recipe.set("DATA.TRAIN_CROP_SIZE", _side(step, "crop_size"))
     elif kind == "Flip":
         _read_flip(step, recipe)
+    elif kind == "ColorJitter" and "color_space_aug" not in step:
+        _read_color_jitter(step, recipe)
     elif kind == "Imgaug" and step.get("transforms") == "default":
         recipe.set("AUG.AA_TYPE", "imgaug_default")
         drop(step, "transforms")
     else:
         return False
     return True
+
+
+def _read_color_jitter(step: Settings, recipe: Recipe) -> None:
+    strengths = [
+        usual if (given := take_number(step, name)) is None else float(given)
+        for name, usual in (("brightness", 0.5), ("contrast", 0.5), ("saturation", 0.5), ("hue", 0.1))
+    ]
+    recipe.set("AUG.COLOR_JITTER", strengths)
 
 
 def _read_flip(step: Settings, recipe: Recipe) -> None:

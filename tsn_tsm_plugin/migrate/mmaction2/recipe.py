@@ -7,6 +7,7 @@ is then left was not carried over, and is said.
 from collections.abc import Collection
 
 from tsn_tsm_plugin.migrate.mmaction2.data import read_data
+from tsn_tsm_plugin.migrate.mmaction2.hooks import read_run
 from tsn_tsm_plugin.migrate.mmaction2.model import read_model
 from tsn_tsm_plugin.migrate.mmaction2.schedule import read_optimizer, read_schedule
 from tsn_tsm_plugin.migrate.mmaction2.settings import Recipe, Settings, drop, say_what_is_left, section
@@ -17,6 +18,14 @@ _OF_THE_RUN = (
     "file_client_args", "find_unused_parameters", "gpu_ids", "launcher", "log_config", "log_level",
     "log_processor", "mp_start_method", "opencv_num_threads", "resume", "resume_from", "test_evaluator",
     "val_evaluator", "vis_backends", "visualizer", "work_dir", "workflow",
+)  # fmt: skip
+
+
+# What the readers look into: what is left of these is reported, even where other values were made of them.
+_SECTIONS = (
+    "auto_scale_lr", "custom_hooks", "data", "evaluation", "fp16", "lr_config", "model", "module_hooks",
+    "optim_wrapper", "optimizer", "optimizer_config", "param_scheduler", "randomness", "runner", "test_cfg",
+    "test_dataloader", "train_cfg", "train_dataloader", "val_cfg", "val_dataloader",
 )  # fmt: skip
 
 
@@ -49,11 +58,14 @@ def convert_settings(settings: Settings, *, num_gpus: int = 8, helpers: Collecti
     read_data(settings, recipe, num_gpus=num_gpus)
     read_optimizer(settings, recipe, num_gpus=num_gpus)
     read_schedule(settings, recipe)
+    read_run(settings, recipe)
     drop(test, type=("TestLoop",))
     drop(section(settings, "val_cfg"), type=("ValLoop",))
     drop(settings, omnisource=(False,))
     of_the_run = [name for name in _OF_THE_RUN if settings.get(name)]
-    drop(settings, *_OF_THE_RUN, *helpers)
+    drop(settings, *_OF_THE_RUN, *(name for name in helpers if name not in _SECTIONS))
+    if "MODEL.NUM_CLASSES" not in recipe.values:
+        recipe.notes.append("check MODEL.NUM_CLASSES: the config does not tell it, 400 is only the default")
     say_what_is_left(settings, recipe.notes)
     if of_the_run:
         recipe.notes.append(f"left out, being about how and where a run goes: {', '.join(of_the_run)}")

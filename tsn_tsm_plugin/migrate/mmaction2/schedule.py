@@ -112,15 +112,33 @@ def read_schedule(settings: Settings, recipe: Recipe) -> None:
         take(train, "max_epochs", int),
     ]
     recipe.set("SOLVER.MAX_EPOCH", next((length for length in lengths if length), None))
+    _read_iterations(train, runner, recipe)
     for interval in (take(train, "val_interval", int), take(evaluation, "interval", int)):
         recipe.set("TRAIN.EVAL_PERIOD", interval)
     drop(runner, type=("EpochBasedRunner",))
     drop(train, type=("EpochBasedTrainLoop",), by_epoch=(True,), val_begin=(1,))
-    drop(evaluation, "gpu_collect", "metrics")
+    drop(evaluation, "gpu_collect", "metrics", "topk")
     recipe.set("TRAIN.CHECKPOINT_FILE_PATH", take(settings, "load_from", str))
     _read_lr_config(section(settings, "lr_config"), recipe)
     for part in sections(settings, "param_scheduler"):
         _read_scheduler(part, recipe)
+
+
+def _read_iterations(train: Settings, runner: Settings, recipe: Recipe) -> None:
+    """A run that counts iterations has no number of epochs that the config tells."""
+    for loop, kind in ((train, "IterBasedTrainLoop"), (runner, "IterBasedRunner")):
+        count = take(loop, "max_iters", int)
+        if loop.get("type") == kind or count:
+            drop(loop, type=(kind,))
+            batch = recipe.values.get("TRAIN.BATCH_SIZE")
+            recipe.notes.append(
+                f"not carried over: the run has {count} iterations, here it has epochs: set "
+                f"SOLVER.MAX_EPOCH to about {count} x {batch or 'TRAIN.BATCH_SIZE'} / the number of videos, "
+                "and TRAIN.EVAL_PERIOD and SOLVER.STEPS likewise"
+            )
+            interval = take(loop, "val_interval", int)
+            if interval:
+                recipe.notes.append(f"not carried over: validation every {interval} iterations")
 
 
 def _read_lr_config(old: Settings, recipe: Recipe) -> None:
@@ -131,6 +149,10 @@ def _read_lr_config(old: Settings, recipe: Recipe) -> None:
     old["step"] = [steps] if isinstance(steps, int) else steps
     if policy.lower() == "step" and by_epoch:
         _read_steps(old, "step", recipe)
+        drop(old, "policy", "by_epoch")
+    elif policy == "poly":
+        _read_poly(old, "min_lr", recipe)
+        recipe.set("SOLVER.LR_PER_STEP", not by_epoch)
         drop(old, "policy", "by_epoch")
     elif policy in ("CosineAnnealing", "cosine"):
         _read_cosine_end(old, ("min_lr_ratio", "min_lr"), recipe)
@@ -169,11 +191,20 @@ def _read_scheduler(part: Settings, recipe: Recipe) -> None:
         begin = take(part, "begin", int) or 0
         _read_steps(part, "milestones", recipe, begin=begin)
         drop(part, "type", "by_epoch", "convert_to_iter_based", end=(epochs,))
-    elif kind == "CosineAnnealingLR":
-        _read_cosine_end(part, ("eta_min_ratio", "eta_min"), recipe)
+    elif kind in ("CosineAnnealingLR", "PolyLR"):
+        if kind == "PolyLR":
+            _read_poly(part, "eta_min", recipe)
+        else:
+            _read_cosine_end(part, ("eta_min_ratio", "eta_min"), recipe)
         recipe.set("SOLVER.LR_PER_STEP", take(part, "convert_to_iter_based", bool))
-        # What differs from the whole run is left, and so said.
-        drop(part, "type", "by_epoch", begin=(0,), end=(epochs,), T_max=(epochs,))
+        if isinstance(begin, int) and begin and begin == recipe.values.get("SOLVER.WARMUP_EPOCHS"):
+            recipe.set("SOLVER.COSINE_AFTER_WARMUP", True)
+            drop(part, "begin")
+        elif begin != 0:
+            begin = 0
+        # A range that does not end with the run is reported.
+        length = None if epochs is None else epochs - begin
+        drop(part, "type", "by_epoch", begin=(0,), end=(epochs,), T_max=(length,), total_iters=(length,))
 
 
 def _read_warmup(epochs: float, factor: float, recipe: Recipe) -> None:
@@ -189,6 +220,13 @@ def _read_steps(owner: Settings, name: str, recipe: Recipe, *, begin: int = 0) -
     recipe.set("SOLVER.LR_POLICY", "steps_with_relative_lrs")
     recipe.set("SOLVER.STEPS", [0, *(begin + step for step in steps)])
     recipe.set("SOLVER.LRS", [round(gamma**power, 12) for power in range(len(steps) + 1)])
+
+
+def _read_poly(owner: Settings, end: str, recipe: Recipe) -> None:
+    power = take_number(owner, "power")
+    recipe.set("SOLVER.POLY_POWER", 1.0 if power is None else float(power))
+    _read_cosine_end(owner, ("", end), recipe)
+    recipe.set("SOLVER.LR_POLICY", "poly")
 
 
 def _read_cosine_end(owner: Settings, names: tuple[str, str], recipe: Recipe) -> None:
