@@ -335,9 +335,9 @@ def test_a_config_that_cannot_be_converted_is_named_in_one_line(tmp_path, capsys
 
 def test_a_recipe_that_cannot_be_written_is_named(tmp_path, capsys):
     (tmp_path / "leaf.py").write_text(LEAF_1X)
-    out = tmp_path / "nowhere" / "recipe.yaml"
+    out = tmp_path / "leaf.py" / "recipe.yaml"
     assert convert_config.main([str(tmp_path / "leaf.py"), "--out", str(out)]) == 2
-    assert f"{out}: the recipe cannot be written (No such file or directory)" in capsys.readouterr().err
+    assert str(out.parent) in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
