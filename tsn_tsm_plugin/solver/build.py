@@ -41,12 +41,9 @@ def _param_groups(solver: CfgNode, model: nn.Module) -> list[dict[str, Any]]:
     if solver.PARAM_GROUPS == "tsn":
         return tsn_param_groups(model, weight_decay=solver.WEIGHT_DECAY)
     if solver.PARAM_GROUPS == "tsm":
-        try:
-            return tsm_param_groups(
-                model, weight_decay=solver.WEIGHT_DECAY, classifier_lr_mult=solver.CLASSIFIER_LR_MULT
-            )
-        except ValueError as error:
-            raise ConfigError(str(error)) from error
+        return tsm_param_groups(
+            model, weight_decay=solver.WEIGHT_DECAY, classifier_lr_mult=solver.CLASSIFIER_LR_MULT
+        )
     raise ConfigError(f"SOLVER.PARAM_GROUPS must be one of tsn, tsm, got {solver.PARAM_GROUPS!r}.")
 
 

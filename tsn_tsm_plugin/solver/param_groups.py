@@ -47,43 +47,43 @@ def tsm_param_groups(
     first_conv_bias     its bias                                                 2     0
     normal_weight       weights of the other convolutions and linear layers      1     1
     normal_bias         their biases                                             2     0
-    norm                weights and biases of batch, group and layer norms       1     0
+    norm                weights and biases of norms; gains, tokens, embeddings   1     0
     classifier_weight   weight of the last convolution or linear layer           5     1
     classifier_bias     its bias                                                 10    0
     ==================  =======================================================  ====  ====
 
-    Layer norms are not in the references, whose backbones have none; they are treated as the other norms.
+    The references' backbones have convolutions, linear layers and batch norms only. Parameters of other
+    modules with at most one axis, such as gains and layer scales, are treated as those of norms. So are the
+    parameters that timm's networks list in ``no_weight_decay()``, such as position embeddings. The rest is
+    treated as the weights of convolutions.
 
     Args:
         model: Parameters with ``requires_grad`` false are left out.
         weight_decay: L2 penalty of the groups whose factor is 1.
         classifier_lr_mult: Factor on the learning rate of the classifier's weight; its bias has twice that.
             The references have 5, and 1 without ``fc_lr5``.
-
-    Raises:
-        ValueError: If a module of another kind owns trainable parameters: the rule says nothing about them.
     """
     members: dict[str, list[nn.Parameter]] = {name: [] for name, _, _ in _TSM_GROUPS}
     layers = [m for m in model.modules() if isinstance(m, _CONVOLUTIONS_AND_LINEARS)]
+    undecayed = _undecayed_names(model)
+    grouped: set[nn.Parameter] = set()
     for name, module in model.named_modules():
-        own = {key: p for key, p in module.named_parameters(recurse=False) if p.requires_grad}
-        if not own:
-            continue
-        if isinstance(module, _NORMS):
-            members["norm"] += own.values()
-            continue
-        if not isinstance(module, _CONVOLUTIONS_AND_LINEARS):
-            raise ValueError(
-                f"The parameter groups of TSM know convolutions, linear layers and norms, but {name!r} is a "
-                f"{type(module).__name__} with parameters {sorted(own)}. Use SOLVER.PARAM_GROUPS tsn."
-            )
+        is_layer = isinstance(module, _CONVOLUTIONS_AND_LINEARS)
         role = "normal"
-        if module is layers[-1]:
+        if is_layer and module is layers[-1]:
             role = "classifier"
-        elif module is layers[0] and not isinstance(module, nn.Linear):
+        elif is_layer and module is layers[0] and not isinstance(module, nn.Linear):
             role = "first_conv"
-        for key, parameter in own.items():
-            members[f"{role}_{key}"].append(parameter)
+        for key, parameter in module.named_parameters(recurse=False):
+            if not parameter.requires_grad or parameter in grouped:
+                continue
+            grouped.add(parameter)
+            if is_layer and key in ("weight", "bias"):
+                members[f"{role}_{key}"].append(parameter)
+            elif isinstance(module, _NORMS) or parameter.ndim <= 1 or f"{name}.{key}" in undecayed:
+                members["norm"].append(parameter)
+            else:
+                members["normal_weight"].append(parameter)
     return [
         _group(
             name,
@@ -94,6 +94,15 @@ def tsm_param_groups(
         )
         for name, lr, decay in _TSM_GROUPS
     ]
+
+
+def _undecayed_names(model: nn.Module) -> set[str]:
+    """Return the names of parameters that a network asks not to decay, as timm's networks do."""
+    found: set[str] = set()
+    for name, module in model.named_modules():
+        if callable(list_names := getattr(module, "no_weight_decay", None)):
+            found |= {f"{name}.{parameter}".lstrip(".") for parameter in list_names()}
+    return found
 
 
 def _group(

@@ -1,11 +1,11 @@
 """The parameter groups of TSM and TSN, held against reference/mmaction.md 2.11 by hand."""
 
 import pytest
+import timm
 import torch
 from torch import nn
 
 from tsn_tsm_plugin.config import get_cfg
-from tsn_tsm_plugin.errors import ConfigError
 from tsn_tsm_plugin.solver import build_optimizer, format_param_groups, tsm_param_groups, tsn_param_groups
 
 
@@ -63,9 +63,35 @@ def test_frozen_parameters_are_in_no_group():
     )
 
 
-def test_a_layer_the_groups_do_not_know_is_named():
-    with pytest.raises(ValueError, match=r"'0' is a PReLU with parameters \['weight'\]"):
-        tsm_param_groups(nn.Sequential(nn.PReLU(), nn.Linear(2, 2)), weight_decay=0.0)
+class Unknown(nn.Module):
+    """Parameters that no reference has: a gain, a token and a matrix."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(3))
+        self.token = nn.Parameter(torch.ones(1, 1, 3))
+        self.matrix = nn.Parameter(torch.ones(3, 3))
+
+    def no_weight_decay(self):
+        return {"token"}
+
+
+def test_what_the_references_do_not_know_decays_if_it_is_a_matrix():
+    unknown = Unknown()
+    net = nn.Sequential(nn.PReLU(), unknown, nn.Linear(3, 2))
+    groups = {group["name"]: group["params"] for group in tsm_param_groups(net, weight_decay=0.1)}
+
+    assert [id(p) for p in groups["norm"]] == [id(p) for p in (net[0].weight, unknown.gain, unknown.token)]
+    assert [id(p) for p in groups["normal_weight"]] == [id(unknown.matrix)]
+
+
+@pytest.mark.parametrize("name", ["nf_regnet_b0", "vit_tiny_patch16_224", "lambda_resnet26t", "prelu"])
+def test_every_trainable_parameter_is_in_one_group(name):
+    with torch.device("meta"):
+        net = nn.Sequential(nn.PReLU(), nn.PReLU()) if name == "prelu" else timm.create_model(name)
+    grouped = [id(p) for group in tsm_param_groups(net, weight_decay=0.1) for p in group["params"]]
+
+    assert sorted(grouped) == sorted(id(p) for p in net.parameters())
 
 
 def test_tsn_has_one_group_in_which_norms_and_biases_decay():
@@ -103,8 +129,3 @@ def test_the_learning_rate_scales_linearly_with_the_batch_where_asked():
     cfg.TRAIN.BATCH_SIZE, cfg.SOLVER.BASE_BATCH_SIZE, cfg.SOLVER.AUTO_SCALE_LR = 256, 64, True
 
     assert build_optimizer(cfg, tiny_network()).param_groups[0]["lr"] == pytest.approx(0.04)
-
-
-def test_groups_that_do_not_fit_the_model_are_a_config_error():
-    with pytest.raises(ConfigError, match=r"Use SOLVER\.PARAM_GROUPS tsn"):
-        build_optimizer(get_cfg(), nn.Sequential(nn.PReLU(), nn.Linear(2, 2)))
