@@ -19,6 +19,7 @@ _HOME = {
     "build_model": "models.build",
     "create_tsn": "models",
     "create_tsm": "models",
+    "load_trained": "inference.trained_model",
     "load_weights": "models.load_weights",
     "optimize_for_inference": "models.deploy.optimize_for_inference",
     "StreamingTSM": "models.streaming.streaming_tsm",
@@ -51,6 +52,7 @@ __all__ = [
     "layers",
     "list_components",
     "load_cfg",
+    "load_trained",
     "load_weights",
     "models",
     "optimize_for_inference",
@@ -65,6 +67,7 @@ if TYPE_CHECKING:
     from tsn_tsm_plugin.config import get_cfg, load_cfg
     from tsn_tsm_plugin.data.reader import VideoReader
     from tsn_tsm_plugin.host_memory import keep_freed_memory
+    from tsn_tsm_plugin.inference.trained_model import load_trained
     from tsn_tsm_plugin.models import StreamingTSM, create_tsm, create_tsn
     from tsn_tsm_plugin.models.build import build_model
     from tsn_tsm_plugin.models.deploy.optimize_for_inference import optimize_for_inference

@@ -9,7 +9,6 @@ from support.small_files import files_no_larger_than
 from support.trained import CLASS_NAMES, write_checkpoint
 from support.videos import write_video
 
-from tsn_tsm_plugin.inference.sliding_windows import normalizer
 from tsn_tsm_plugin.inference.trained_model import load_trained
 from tsn_tsm_plugin.models import StreamingTSM, create_tsm, create_tsn
 from tsn_tsm_plugin.models.deploy.export import export as export_plan
@@ -51,7 +50,7 @@ def test_a_clip_scores_alike_in_the_file_and_in_the_network(weights, tmp_path, f
         video = pixels(batch, 3, 4, 32, 32, seed=seed)
         (scores,) = run_exported(out, {"video": video})
         with torch.no_grad():
-            expected = trained.model(normalizer(trained)(video))
+            expected = trained.model(trained.preprocessing.normalize(video))
         torch.testing.assert_close(scores, expected, atol=1e-3, rtol=1e-3)
     assert (described["classes"], described["weights"]) == (CLASS_NAMES, "offline.pt")
     assert described["inputs"] == {"video": {"shape": ["batch", 3, 4, 32, 32], "dtype": "uint8"}}
@@ -102,7 +101,7 @@ def test_a_stream_goes_alike_in_the_file_and_in_the_network(weights, tmp_path, f
         frame = pixels(2, 3, 32, 32, seed=seed)
         scores, *following = run_exported(out, {"frame": frame, **state})
         state = dict(zip(names, following, strict=True))
-        expected = stream(normalizer(trained)(frame[:, :, None])[:, :, 0])
+        expected = stream(trained.preprocessing.normalize(frame[:, :, None])[:, :, 0])
         torch.testing.assert_close(scores, expected, atol=1e-3, rtol=1e-3)
     assert described["streaming"] and described["outputs"][1:] == [
         n.replace("state.", "next.") for n in names

@@ -17,7 +17,6 @@ from support.videos import numbered_frames, sequential_frames, write_video
 
 from tsn_tsm_plugin import VideoReader, segment_indices
 from tsn_tsm_plugin.errors import VideoError
-from tsn_tsm_plugin.inference.sliding_windows import normalizer
 from tsn_tsm_plugin.inference.stream_classifier import LiveClassifier
 from tsn_tsm_plugin.inference.trained_model import load_trained
 from tsn_tsm_plugin.inference.video_predictor import VideoPredictor
@@ -237,7 +236,7 @@ def test_several_labels_have_probabilities_of_their_own(folder, tmp_path, capsys
     trained = load_trained(weights)
     with VideoReader(folder / "clips" / "a.mp4") as reader:
         clip = reader.read(segment_indices(30, 4, mode="test")).transpose(0, 1)
-    clip = normalizer(trained)(CenterCrop(32)(ShortSideScale(36)(clip))[None])
+    clip = trained.preprocessing.normalize(CenterCrop(32)(ShortSideScale(36)(clip))[None])
     expected = sorted(trained.model(clip)[0].sigmoid().tolist(), reverse=True)
     assert [each["probability"] for each in row["top"]] == pytest.approx(expected, abs=1e-5)
 

@@ -18,8 +18,7 @@ from tsn_tsm_plugin.models import TSM, TSN
 from tsn_tsm_plugin.ranks import Ranks
 from tsn_tsm_plugin.runs.progress import with_bar
 from tsn_tsm_plugin.runs.run_folder import RunFolder
-from tsn_tsm_plugin.transforms.build import frames_of_view
-from tsn_tsm_plugin.transforms.normalize import Normalize
+from tsn_tsm_plugin.transforms.build import build_normalize, frames_of_view
 
 
 class Predictor:
@@ -106,7 +105,7 @@ def run_model(
     """
     predictor = Predictor(
         model,
-        normalize=Normalize(cfg.DATA.MEAN, cfg.DATA.STD),
+        normalize=build_normalize(cfg),
         num_frames=frames_of_view(cfg, split),
         view_average=view_average_of(cfg, model),
         max_frames_per_forward=cfg.TEST.MAX_FRAMES_PER_FORWARD,

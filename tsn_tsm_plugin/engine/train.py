@@ -52,8 +52,8 @@ from tsn_tsm_plugin.transforms.build import (
     build_batch_transform,
     build_clip_transform,
     build_index_sampler,
+    build_normalize,
 )
-from tsn_tsm_plugin.transforms.normalize import Normalize
 
 logger = get_logger(__name__)
 
@@ -209,7 +209,7 @@ def _build_updater(cfg: CfgNode, model: nn.Module, device: torch.device, ranks: 
     return Updater(
         wrapped,
         optimizer,
-        normalize=Normalize(cfg.DATA.MEAN, cfg.DATA.STD).to(device),
+        normalize=build_normalize(cfg).to(device),
         device=device,
         clip_grad_l2norm=cfg.SOLVER.CLIP_GRAD_L2NORM,
         mixed_precision=cfg.TRAIN.MIXED_PRECISION,

@@ -12,8 +12,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
 from tsn_tsm_plugin.data.reader import DEFAULT_FPS
-from tsn_tsm_plugin.inference.read_view import read_view
-from tsn_tsm_plugin.inference.sliding_windows import frame_features, normalizer
+from tsn_tsm_plugin.inference.frame_features import frame_features
 from tsn_tsm_plugin.inference.trained_model import TrainedModel
 from tsn_tsm_plugin.visualization.drawing import FAINT, INK, PAPER, clock, fit, font, percent
 
@@ -71,10 +70,10 @@ def explain_video(trained: TrainedModel, path: str, label: int | None = None) ->
     Raises:
         VideoError: If the video cannot be read.
     """
-    view = read_view(trained, path, split="val")
+    view = trained.preprocessing.read_view(path, split="val")
     fps = view.fps or DEFAULT_FPS
     length = view.num_frames / fps
-    video = normalizer(trained)(view.clip[None].to(trained.device))
+    video = trained.preprocessing.normalize(view.clip[None].to(trained.device))
     with torch.no_grad():
         probabilities = trained.probabilities(trained.model(video)[0]).cpu()
     label = int(probabilities.argmax()) if label is None else label

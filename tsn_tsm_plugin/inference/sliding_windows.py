@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tsn_tsm_plugin.data.frame_stream import iterate_frames, open_source
+from tsn_tsm_plugin.inference.frame_features import frame_features
 from tsn_tsm_plugin.inference.trained_model import TrainedModel
 from tsn_tsm_plugin.log import get_logger
-from tsn_tsm_plugin.transforms import CenterCrop, Normalize, ShortSideScale, segment_indices
+from tsn_tsm_plugin.transforms import segment_indices
 
 logger = get_logger(__name__)
 
@@ -62,28 +63,6 @@ def sliding_windows(num_frames: int, *, length: int, stride: int) -> list[tuple[
     return [(start, start + length) for start in starts]
 
 
-def frame_transform(trained: TrainedModel) -> nn.Module:
-    """Return what makes of frames, uint8 (3, T, H, W), what the network was trained on, whatever T is."""
-    data = trained.cfg.DATA
-    steps: list[nn.Module] = [ShortSideScale(data.TEST_SHORT_SIDE)] if data.TEST_SHORT_SIDE else []
-    return nn.Sequential(*steps, CenterCrop(data.TEST_CROP_SIZE))
-
-
-class FramePreparer:
-    """Make of a frame what the network was trained on: resized, the square in the middle.
-
-    Args:
-        trained: Whose recipe counts.
-    """
-
-    def __init__(self, trained: TrainedModel) -> None:
-        self._transform = frame_transform(trained)
-
-    def __call__(self, rgb_HWC: Tensor) -> Tensor:
-        """Map uint8 (H, W, 3) to uint8 (3, size, size), in memory of its own."""
-        return self._transform(rgb_HWC.permute(2, 0, 1)[:, None])[:, 0].clone()
-
-
 def run_windows(trained: TrainedModel, path: str, windows: list[tuple[int, int]]) -> Iterator[Window]:
     """Decode a video once and yield what the network says of each window, in order.
 
@@ -94,12 +73,12 @@ def run_windows(trained: TrainedModel, path: str, windows: list[tuple[int, int]]
         path: The video.
         windows: From :func:`sliding_windows`, by rising start.
     """
-    num_segments = trained.cfg.DATA.NUM_FRAMES
+    num_segments = trained.preprocessing.num_segments
     looks = [
         [start + i for i in segment_indices(stop - start, num_segments, mode="test").tolist()]
         for start, stop in windows
     ]
-    prepare = FramePreparer(trained)
+    prepare = trained.preprocessing.prepare_frame
     kept: dict[int, Tensor] = {}
     wanted = {index for indices in looks for index in indices}
     done = 0
@@ -126,26 +105,9 @@ def _run(
     trained: TrainedModel, windows: list[tuple[int, int]], looks: list[list[int]], kept: dict[int, Tensor]
 ) -> Iterator[Window]:
     clips = torch.stack([torch.stack([kept[i] for i in indices], 1) for indices in looks])
-    video = normalizer(trained)(clips.to(trained.device))
+    video = trained.preprocessing.normalize(clips.to(trained.device))
     features = frame_features(trained.model, video)
     logits = trained.model.get_submodule("head")(features).float().cpu()
     features_BTC = features.mean((3, 4)).transpose(1, 2).float().cpu()
     for (start, stop), indices, scores, vectors in zip(windows, looks, logits, features_BTC, strict=True):
         yield Window(start, stop, indices, scores, vectors)
-
-
-def normalizer(trained: TrainedModel) -> Normalize:
-    """Return the normalisation that the network was trained with, on its device."""
-    return Normalize(trained.cfg.DATA.MEAN, trained.cfg.DATA.STD).to(trained.device)
-
-
-def frame_features(model: nn.Module, video_BCTHW: Tensor) -> Tensor:
-    """Return the last feature map of each frame, (B, C', T, h, w), of a normalised clip.
-
-    Args:
-        model: A TSN or TSM.
-        video_BCTHW: (B, 3, T, H, W).
-    """
-    frames = video_BCTHW.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)
-    features: Tensor = model.get_submodule("backbone")(frames)
-    return features.unflatten(0, (len(video_BCTHW), -1)).transpose(1, 2)

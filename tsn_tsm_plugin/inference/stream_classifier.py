@@ -13,7 +13,6 @@ import torch
 from tsn_tsm_plugin.data.frame_stream import StreamedFrame
 from tsn_tsm_plugin.data.reader import DEFAULT_FPS
 from tsn_tsm_plugin.errors import CheckpointError
-from tsn_tsm_plugin.inference.sliding_windows import FramePreparer, normalizer
 from tsn_tsm_plugin.inference.trained_model import TrainedModel
 from tsn_tsm_plugin.models import StreamingTSM
 from tsn_tsm_plugin.visualization.drawing import SERIES, Colour
@@ -71,8 +70,7 @@ class LiveClassifier:
             raise CheckpointError(f"{trained.weights}: {error}") from error
         self._trained = trained
         self._stream = stream.to(trained.device)
-        self._prepare = FramePreparer(trained)
-        self._normalize = normalizer(trained)
+        self._preprocessing = trained.preprocessing
         self._frame_interval = frame_interval
         self._size: tuple[int, ...] = ()
         self._since = 0.0
@@ -89,8 +87,8 @@ class LiveClassifier:
         if frame.rgb.shape != self._size:
             self._stream.reset()
             self._size = frame.rgb.shape
-        pixels_CHW = self._prepare(torch.from_numpy(frame.rgb))
-        video = self._normalize(pixels_CHW[None, :, None].to(self._normalize.mean.device))
+        pixels_CHW = self._preprocessing.prepare_frame(torch.from_numpy(frame.rgb))
+        video = self._preprocessing.normalize(pixels_CHW[None, :, None].to(self._trained.device))
         # Reading the scores waits for the device.
         probabilities = self._trained.probabilities(self._stream(video[:, :, 0])[0].float()).cpu()
         assert self._stream.label is not None

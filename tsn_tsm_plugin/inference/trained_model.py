@@ -1,9 +1,11 @@
-"""A trained model with everything that is needed to use it: its recipe and the names of its classes."""
+"""TrainedModel and load_trained: a network with all that is needed to use it, in one call."""
 
+import functools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import overload
 
 import torch
 import yaml
@@ -17,9 +19,13 @@ from tsn_tsm_plugin.data.annotations import read_label_map
 from tsn_tsm_plugin.data.paths import join, local_path
 from tsn_tsm_plugin.engine.checkpoint import list_checkpoints
 from tsn_tsm_plugin.engine.device import compute_device
-from tsn_tsm_plugin.errors import CheckpointError
+from tsn_tsm_plugin.errors import CheckpointError, VideoError
+from tsn_tsm_plugin.inference.frame_features import frame_features
+from tsn_tsm_plugin.inference.preprocessing import Preprocessing
+from tsn_tsm_plugin.inference.video_predictor import Predictions, VideoPrediction, VideoPredictor, find_videos
 from tsn_tsm_plugin.log import get_logger
 from tsn_tsm_plugin.models import build_model, load_weights
+from tsn_tsm_plugin.runs.progress import with_bar
 from tsn_tsm_plugin.runs.run_folder import RUN_WEIGHTS
 
 logger = get_logger(__name__)
@@ -28,9 +34,11 @@ logger = get_logger(__name__)
 SHARED_WEIGHTS = "model.safetensors"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TrainedModel:
     """A network that is ready to be used.
+
+    ``predict`` classifies videos, ``features`` gives their features; a call gives the logits of clips.
 
     Attributes:
         model: In eval mode, on ``device``; (B, 3, T, H, W) float -> (B, K) logits.
@@ -45,6 +53,89 @@ class TrainedModel:
     class_names: list[str]
     weights: str
     device: torch.device
+
+    @functools.cached_property
+    def preprocessing(self) -> Preprocessing:
+        """From a video file to the network's input, as the recipe says."""
+        return Preprocessing(self.cfg, self.device)
+
+    @functools.cached_property
+    def predictor(self) -> VideoPredictor:
+        """Predicts videos with the views of the recipe."""
+        return VideoPredictor(self.model, self.cfg, self.preprocessing, self.class_names)
+
+    def __repr__(self) -> str:
+        return f"TrainedModel({self.description}; weights={self.weights}, device={self.device})"
+
+    def __call__(self, video_BCTHW: torch.Tensor) -> torch.Tensor:
+        """Return the logits (B, K) of clips.
+
+        Args:
+            video_BCTHW: (B, 3, T, H, W): uint8 RGB, which is normalised here, or normalised floats.
+        """
+        with torch.inference_mode():
+            logits: torch.Tensor = self.model(self._normalized(video_BCTHW))
+        return logits
+
+    @overload
+    def predict(self, videos: str | Path, *, batch_size: int = ...) -> VideoPrediction: ...
+    @overload
+    def predict(self, videos: Sequence[str | Path], *, batch_size: int = ...) -> Predictions: ...
+
+    def predict(
+        self, videos: str | Path | Sequence[str | Path], *, batch_size: int = 1
+    ) -> VideoPrediction | Predictions:
+        """Classify one video or several, with the views that the recipe tests with.
+
+        Args:
+            videos: A file or a URL; or a list of files, URLs, folders and patterns such as ``"clips/*.mp4"``.
+            batch_size: Videos that go through the network together.
+
+        Returns:
+            The prediction, or a list of them; in a list, videos that cannot be read have an ``error``.
+
+        Raises:
+            VideoError: If the one video that is named cannot be read, or a folder or pattern holds none.
+            ValueError: If ``batch_size`` is less than 1.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
+        if isinstance(videos, str | Path):
+            prediction = self.predictor(str(videos))
+            if prediction.error:
+                raise VideoError(prediction.error)
+            return prediction
+        paths = [path for name in map(str, videos) for path in _videos_of(name)]
+        found = self.predictor.predict(paths, batch_size=batch_size)
+        return Predictions(with_bar(found, "predict", total=len(paths), shown=len(paths) > 1))
+
+    def features(self, video: str | Path | torch.Tensor, *, of: str = "clip") -> torch.Tensor:
+        """Return the features before the classifier, averaged over space, on the CPU.
+
+        Args:
+            video: A file or a URL, whose middle test view is taken; or clips as for calling the model.
+            of: ``"clip"``: the mean over the frames; ``"frame"``: each frame.
+
+        Returns:
+            Of a file (C,) or (T, C); of clips (B, C) or (B, T, C).
+
+        Raises:
+            VideoError: If the video cannot be read.
+            ValueError: If ``of`` is another word.
+        """
+        if of not in ("clip", "frame"):
+            raise ValueError(f"of must be 'clip' or 'frame', got {of!r}.")
+        if not isinstance(video, torch.Tensor):
+            view = self.preprocessing.read_view(str(video), split="test")
+            return self.features(view.clip[None], of=of)[0]
+        with torch.inference_mode():
+            maps_BCTHW = frame_features(self.model, self._normalized(video))
+        features = maps_BCTHW.mean((3, 4)).transpose(1, 2).float().cpu()
+        return features.mean(1) if of == "clip" else features
+
+    def _normalized(self, video_BCTHW: torch.Tensor) -> torch.Tensor:
+        on_device = video_BCTHW.to(self.device)
+        return self.preprocessing.normalize(on_device) if on_device.dtype == torch.uint8 else on_device
 
     @property
     def description(self) -> str:
@@ -62,6 +153,12 @@ class TrainedModel:
         return [
             (self.class_names[i], float(p)) for i, p in zip(indices.tolist(), values.tolist(), strict=True)
         ]
+
+
+def _videos_of(name: str) -> list[str]:
+    """Return the videos behind a name; a file that is missing stays, and reading it says so."""
+    is_pattern = any(sign in name for sign in "*?[")
+    return find_videos([name]) if is_pattern or Path(name).is_dir() else [name]
 
 
 def load_trained(

@@ -1,53 +1,101 @@
-"""Classes of videos, with the views that the recipe tests with.
+"""VideoPredictor, VideoPrediction and find_videos: classes of videos, with the views of the recipe.
 
-Axes: B videos, V views, K classes.
+Axes: B videos, V views, T frames of a view, K classes.
 """
 
 import glob
-from collections.abc import Sequence
+import html
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from tsn_tsm_plugin.data.build import short_side_of_decoder
-from tsn_tsm_plugin.data.reader import VideoReader
+from tsn_tsm_plugin.config import CfgNode
+from tsn_tsm_plugin.data.paths import is_url
 from tsn_tsm_plugin.engine.score_split import Predictor, view_average_of
 from tsn_tsm_plugin.errors import VideoError
-from tsn_tsm_plugin.inference.trained_model import TrainedModel
-from tsn_tsm_plugin.transforms import Normalize
-from tsn_tsm_plugin.transforms.build import build_clip_transform, build_index_sampler, frames_of_view
+from tsn_tsm_plugin.inference.preprocessing import Preprocessing
 
 # What a folder is searched for; a file that is named may have any suffix.
 _SUFFIXES = {".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"}
 _MAX_FRAMES = 64
+_SHOWN = 5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class VideoPrediction:
     """What a network says of a video.
 
     Attributes:
         path: The file.
-        probabilities: (K,), with sum 1 where a video has one label; empty where it could not be read.
+        probabilities: (K,), with sum 1 if a video has one label; empty if it could not be read.
         error: Why it could not be read, or nothing.
+        class_names: K names.
     """
 
     path: str
     probabilities: Tensor
     error: str = ""
+    class_names: Sequence[str] = ()
+
+    @property
+    def label(self) -> str:
+        """The likeliest class; empty if the video could not be read."""
+        return "" if self.error else self.top(1)[0][0]
+
+    def top(self, count: int = _SHOWN) -> list[tuple[str, float]]:
+        """Return the ``count`` likeliest classes with their probabilities, likeliest first."""
+        if self.error:
+            return []
+        values, indices = self.probabilities.topk(min(count, len(self.probabilities)))
+        names = self.class_names or [str(label) for label in range(len(self.probabilities))]
+        return [(names[i], float(p)) for i, p in zip(indices.tolist(), values.tolist(), strict=True)]
+
+    def __repr__(self) -> str:
+        if self.error:
+            return f"{self.path}: not read ({self.error.removeprefix(f'{self.path}: ')})"
+        return f"{self.path}: " + ", ".join(f"{name} {100 * p:.1f} %" for name, p in self.top())
+
+    def _repr_html_(self) -> str:
+        return Predictions([self])._repr_html_()
+
+
+class Predictions(list[VideoPrediction]):
+    """Predictions of several videos; a notebook shows them as a table."""
+
+    def __repr__(self) -> str:
+        return "\n".join(map(repr, self))
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{html.escape(prediction.path)}</td><td>{_html_cell(prediction)}</td></tr>"
+            for prediction in self
+        )
+        return f"<table><tr><th>video</th><th>classes</th></tr>{rows}</table>"
+
+
+def _html_cell(prediction: VideoPrediction) -> str:
+    if prediction.error:
+        return html.escape(f"not read: {prediction.error}")
+    return "<br>".join(
+        f'<meter value="{p:.4f}"></meter> {html.escape(name)} {100 * p:.1f} %' for name, p in prediction.top()
+    )
 
 
 def find_videos(names: Sequence[str]) -> list[str]:
-    """Return the videos that are meant by files, folders (searched below) and patterns, each once.
+    """Return the videos that are meant by files, URLs, folders (searched below) and patterns, each once.
 
     Raises:
         VideoError: If a name means nothing.
     """
     found: list[str] = []
     for name in names:
-        if Path(name).is_dir():
+        if is_url(name):
+            files = [name]
+        elif Path(name).is_dir():
             below = [
                 path
                 for path in Path(name).rglob("*")
@@ -70,44 +118,64 @@ def find_videos(names: Sequence[str]) -> list[str]:
 
 
 class VideoPredictor:
-    """Predicts one video after the other.
+    """Predicts videos, one after the other or several at once.
 
     Args:
-        trained: The network; its recipe says which views are taken, how frames are scaled, and how views are
-            averaged.
+        model: In eval mode, (B, 3, T, H, W) float -> (B, K) logits.
+        cfg: The recipe; it says how views are averaged.
+        preprocessing: Of the same recipe.
+        class_names: K names.
     """
 
-    def __init__(self, trained: TrainedModel) -> None:
-        cfg = trained.cfg
-        self._trained = trained
-        self._sampler = build_index_sampler(cfg, "test")
-        self._transform = build_clip_transform(cfg, "test")
-        self._decoder = cfg.DATA.DECODING_BACKEND
-        self._short_side = short_side_of_decoder(cfg, "test")
-        self._view_average = view_average_of(cfg, trained.model)
+    def __init__(
+        self, model: nn.Module, cfg: CfgNode, preprocessing: Preprocessing, class_names: Sequence[str]
+    ) -> None:
+        self._preprocessing = preprocessing
+        self._class_names = class_names
+        self._is_multi_label = cfg.DATA.MULTI_LABEL
+        self._view_average = view_average_of(cfg, model)
         self._predictor = Predictor(
-            trained.model,
-            normalize=Normalize(cfg.DATA.MEAN, cfg.DATA.STD),
-            num_frames=frames_of_view(cfg, "test"),
+            model,
+            normalize=preprocessing.normalize,
+            num_frames=preprocessing.num_frames,
             view_average=self._view_average,
             max_frames_per_forward=cfg.TEST.MAX_FRAMES_PER_FORWARD or _MAX_FRAMES,
         )
 
     def __call__(self, path: str) -> VideoPrediction:
         """Return the prediction, or why there is none."""
-        try:
-            with VideoReader(path, self._decoder, short_side=self._short_side) as reader:
-                frames_TCHW = reader.read(self._sampler(reader.num_frames, None))
-        except VideoError as error:
-            return VideoPrediction(path, torch.empty(0), str(error))
-        clip = self._transform({"video": frames_TCHW.permute(1, 0, 2, 3), "label": 0}, None)
-        batch = {
-            "video": clip["video"][None],
-            "video_index": torch.zeros(1, dtype=torch.long),
-            "video_name": [path],
-            "label": torch.zeros(1, dtype=torch.long),
-        }
-        scores_K = self._predictor(batch).scores[0]
-        if self._view_average in ("features", "logits"):
-            scores_K = self._trained.probabilities(scores_K)
-        return VideoPrediction(path, scores_K)
+        return next(self.predict([path]))
+
+    def predict(self, paths: Iterable[str], *, batch_size: int = 1) -> Iterator[VideoPrediction]:
+        """Yield the prediction of each video in order, unreadable ones with their reason.
+
+        Args:
+            paths: Files or URLs.
+            batch_size: Videos that go through the network together.
+        """
+        remaining = iter(paths)
+        while batch := list(islice(remaining, batch_size)):
+            yield from self._predict_batch(batch)
+
+    def _predict_batch(self, paths: Sequence[str]) -> Iterator[VideoPrediction]:
+        views: list[Tensor] = []
+        errors: dict[int, str] = {}
+        for place, path in enumerate(paths):
+            try:
+                views.append(self._preprocessing.read_views(path))
+            except VideoError as error:
+                errors[place] = str(error)
+        scores = iter(self._probabilities(torch.stack(views)) if views else ())
+        for place, path in enumerate(paths):
+            error_text = errors.get(place, "")
+            probabilities = torch.empty(0) if error_text else next(scores)
+            yield VideoPrediction(path, probabilities, error_text, self._class_names)
+
+    def _probabilities(self, views: Tensor) -> Tensor:
+        """Map uint8 (B, 3, V * T, H, W) to (B, K)."""
+        unknown = torch.zeros(len(views), dtype=torch.long)
+        batch = {"video": views, "video_index": unknown, "video_name": [""] * len(views), "label": unknown}
+        scores_BK = self._predictor(batch).scores
+        if self._view_average not in ("features", "logits"):
+            return scores_BK
+        return scores_BK.sigmoid() if self._is_multi_label else scores_BK.softmax(-1)

@@ -53,6 +53,11 @@ class _FrameRecognizer(nn.Module):
         """Map normalised RGB views (B, 3, T, H, W) to scores (B, K) before any softmax."""
         if x_BCTHW.ndim != 5:
             raise ValueError(f"The input must be (B, 3, T, H, W), got shape {tuple(x_BCTHW.shape)}.")
+        if not x_BCTHW.is_floating_point():
+            raise TypeError(
+                f"The input must be normalised floats, got {x_BCTHW.dtype}: pass it through "
+                "tsn_tsm_plugin.transforms.Normalize(mean, std), or call what load_trained returns."
+            )
         num_videos = x_BCTHW.shape[0]
         x_NCHW = x_BCTHW.transpose(1, 2).flatten(0, 1)
         x_NCHW = self.backbone(x_NCHW.contiguous(memory_format=torch.channels_last))

@@ -73,7 +73,7 @@ def _predict(args: argparse.Namespace) -> int:
     """Do what the arguments ask for, and return how many videos could not be read."""
     # Imported after the arguments: --help and mistakes need not wait for torch.
     from tsn_tsm_plugin.inference.format_predictions import format_predictions
-    from tsn_tsm_plugin.inference.video_predictor import VideoPrediction, VideoPredictor, find_videos
+    from tsn_tsm_plugin.inference.video_predictor import VideoPrediction, find_videos
     from tsn_tsm_plugin.log import setup_logging
     from tsn_tsm_plugin.runs.progress import with_bar
 
@@ -82,11 +82,10 @@ def _predict(args: argparse.Namespace) -> int:
     videos = find_videos(args.videos)
     _check_inputs_stay(args, videos)
     trained = load_from_arguments(args)
-    predict = VideoPredictor(trained)
     predictions: list[VideoPrediction] = []
     try:
         for path in with_bar(videos, "predict", total=len(videos), shown=True):
-            predictions.append(predict(path))
+            predictions.append(trained.predictor(path))
     finally:  # After Ctrl-C, too: hours of work are not lost.
         if predictions:
             print(format_predictions(predictions, trained, count=args.top, form=args.format))
@@ -156,6 +155,7 @@ def _write_files(args: argparse.Namespace, trained: "TrainedModel", video_path: 
     from PIL import Image
 
     from tsn_tsm_plugin.atomic_files import HINT_FILE, write_atomically
+    from tsn_tsm_plugin.data.paths import local_path
     from tsn_tsm_plugin.inference.grad_cam import explain_video
     from tsn_tsm_plugin.inference.sliding_window_video import LongVideo
 
@@ -163,9 +163,9 @@ def _write_files(args: argparse.Namespace, trained: "TrainedModel", video_path: 
         picture = _with_prefix(args.explain, prefix)
         kind = Image.registered_extensions()[picture.suffix.lower()]
         with write_atomically(picture, binary=True, hint=HINT_FILE) as file:
-            explain_video(trained, video_path).save(file, kind)
+            explain_video(trained, local_path(video_path)).save(file, kind)
     if args.annotate or args.features:
-        video = LongVideo(trained, video_path, window=args.window, stride=args.stride)
+        video = LongVideo(trained, local_path(video_path), window=args.window, stride=args.stride)
         features = _with_prefix(args.features, prefix) if args.features else None
         course = video.score(features=features, of=args.features_of)
         if args.annotate:

@@ -117,12 +117,11 @@ def _mix(
     import torch
 
     from tsn_tsm_plugin.data.collate import multi_hot
-    from tsn_tsm_plugin.transforms import Normalize
-    from tsn_tsm_plugin.transforms.build import build_batch_transform
+    from tsn_tsm_plugin.transforms.build import build_batch_transform, build_normalize
 
     mix = build_batch_transform(cfg)
     assert mix is not None, "called where MIXUP is enabled"
-    normalize = Normalize(cfg.DATA.MEAN, cfg.DATA.STD)
+    normalize = build_normalize(cfg)
     mean, std = (values.view(3, 1, 1, 1) for values in (normalize.mean, normalize.std))
     labels = [clip["label"] for clip in clips]
     video, shares_BK = mix(

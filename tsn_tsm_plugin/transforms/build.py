@@ -6,6 +6,7 @@ from tsn_tsm_plugin.registry import SAMPLERS
 from tsn_tsm_plugin.transforms.clip_transform import ClipTransform
 from tsn_tsm_plugin.transforms.create import create_test_transform, create_tsn_train_transform
 from tsn_tsm_plugin.transforms.mix import RandomMix
+from tsn_tsm_plugin.transforms.normalize import Normalize
 from tsn_tsm_plugin.transforms.random_erasing import RandomErasing
 from tsn_tsm_plugin.transforms.segments import IndexSampler
 
@@ -26,6 +27,11 @@ def build_clip_transform(cfg: CfgNode, split: str) -> ClipTransform:
         crop_size=cfg.DATA.TEST_CROP_SIZE if is_test else cfg.DATA.TRAIN_CROP_SIZE,
         num_crops=cfg.TEST.NUM_SPATIAL_CROPS if is_test else 1,
     )
+
+
+def build_normalize(cfg: CfgNode) -> Normalize:
+    """Return what makes the network's floats of a uint8 batch."""
+    return Normalize(cfg.DATA.MEAN, cfg.DATA.STD)
 
 
 def build_batch_transform(cfg: CfgNode) -> RandomMix | None:

@@ -5,7 +5,6 @@ from support.trained import CLASS_NAMES, write_checkpoint
 
 from tsn_tsm_plugin.data.frame_stream import StreamedFrame
 from tsn_tsm_plugin.errors import CheckpointError
-from tsn_tsm_plugin.inference.sliding_windows import FramePreparer, normalizer
 from tsn_tsm_plugin.inference.stream_classifier import LiveClassifier, LiveOverlay, LiveScores
 from tsn_tsm_plugin.inference.trained_model import load_trained
 from tsn_tsm_plugin.models import StreamingTSM
@@ -26,10 +25,10 @@ def frames(count: int, *, height: int = 40, width: int = 50) -> list[StreamedFra
 
 def test_the_scores_are_those_of_the_stream_on_prepared_frames(trained):
     classify = LiveClassifier(trained, average_frames=2, hold_frames=1)
-    stream, prepare = StreamingTSM(trained.model, average_frames=2), FramePreparer(trained)
+    stream, prepare = StreamingTSM(trained.model, average_frames=2), trained.preprocessing.prepare_frame
     for frame in frames(3):
         pixels = prepare(torch.from_numpy(frame.rgb))
-        expected = stream(normalizer(trained)(pixels[None, :, None])[:, :, 0])[0].softmax(0)
+        expected = stream(trained.preprocessing.normalize(pixels[None, :, None])[:, :, 0])[0].softmax(0)
         scores = classify(frame)
         torch.testing.assert_close(scores.probabilities, expected, atol=1e-5, rtol=1e-4)
         assert scores.label == int(expected.argmax()) and scores.index == frame.index

@@ -5,8 +5,7 @@ from support.videos import write_video
 
 from tsn_tsm_plugin.data.build import build_dataset
 from tsn_tsm_plugin.errors import VideoError
-from tsn_tsm_plugin.inference import read_view as module
-from tsn_tsm_plugin.inference.read_view import read_view
+from tsn_tsm_plugin.inference import preprocessing as module
 from tsn_tsm_plugin.inference.trained_model import load_trained
 
 
@@ -38,7 +37,7 @@ def test_it_is_the_view_in_the_middle_of_those_that_testing_takes(folder, opts, 
     trained = load(folder, *opts)
     expected = build_dataset(trained.cfg, "test")[0]["video"].tensor_split(num_views, 1)[middle]
 
-    view = read_view(trained, str(folder / "v.mp4"), split="test")
+    view = trained.preprocessing.read_view(str(folder / "v.mp4"), split="test")
 
     assert torch.equal(view.clip, expected)
     assert len(view.indices) == expected.shape[1]
@@ -48,7 +47,10 @@ def test_it_is_the_view_in_the_middle_of_those_that_testing_takes(folder, opts, 
 def test_testing_may_look_at_more_frames_than_validation(folder):
     weights = write_checkpoint(folder / "tsn.pt", "MODEL.ARCH", "tsn", "TEST.NUM_FRAMES", "6")
     trained = load_trained(weights)
-    shapes = [read_view(trained, str(folder / "v.mp4"), split=split).clip.shape for split in ("val", "test")]
+    shapes = [
+        trained.preprocessing.read_view(str(folder / "v.mp4"), split=split).clip.shape
+        for split in ("val", "test")
+    ]
     assert shapes == [(3, 4, 32, 32), (3, 6, 32, 32)]
 
 
@@ -58,10 +60,10 @@ def test_it_is_read_with_the_decoder_of_the_recipe(folder, monkeypatch):
     monkeypatch.setattr(
         module, "VideoReader", lambda *args, **kw: asked.append(args[1]) or reader(*args, **kw)
     )
-    read_view(load(folder, "DATA.DECODING_BACKEND", "pyav"), str(folder / "v.mp4"), split="val")
+    load(folder, "DATA.DECODING_BACKEND", "pyav").preprocessing.read_view(str(folder / "v.mp4"), split="val")
     assert asked == ["pyav"]
 
 
 def test_a_file_that_is_no_video_is_named(folder):
     with pytest.raises(VideoError, match="w.yaml"):
-        read_view(load(folder), str(folder / "w.yaml"), split="val")
+        load(folder).preprocessing.read_view(str(folder / "w.yaml"), split="val")

@@ -11,7 +11,7 @@ from tsn_tsm_plugin.data.build import build_dataset
 from tsn_tsm_plugin.errors import VideoError
 from tsn_tsm_plugin.inference.format_predictions import format_predictions
 from tsn_tsm_plugin.inference.trained_model import load_trained
-from tsn_tsm_plugin.inference.video_predictor import VideoPrediction, VideoPredictor, find_videos
+from tsn_tsm_plugin.inference.video_predictor import VideoPrediction, find_videos
 from tsn_tsm_plugin.transforms import Normalize
 
 
@@ -43,7 +43,7 @@ def test_the_views_of_the_recipe_are_taken(tmp_path):
     video = str(write_video(tmp_path / "v.mp4", 20))
     one = load_trained(weights)
     more = load_trained(weights, opts=["TEST.NUM_ENSEMBLE_VIEWS", "2", "TEST.NUM_SPATIAL_CROPS", "10"])
-    first, second = (VideoPredictor(trained)(video).probabilities for trained in (one, more))
+    first, second = (trained.predictor(video).probabilities for trained in (one, more))
     assert first.sum() == pytest.approx(1, abs=1e-5) and second.sum() == pytest.approx(1, abs=1e-5)
     assert not torch.allclose(first, second)
 
@@ -59,7 +59,7 @@ def test_a_video_is_scored_as_in_the_test_of_its_recipe(tmp_path, in_decoder):
     with torch.inference_mode():
         expected = trained.model(normalize(clip)).softmax(1)[0].cpu()
 
-    predicted = VideoPredictor(trained)(str(video)).probabilities
+    predicted = trained.predictor(str(video)).probabilities
 
     torch.testing.assert_close(predicted, expected, rtol=1e-4, atol=1e-5)
 
@@ -67,14 +67,14 @@ def test_a_video_is_scored_as_in_the_test_of_its_recipe(tmp_path, in_decoder):
 @pytest.mark.parametrize("average", ["logits", "probabilities"])
 def test_probabilities_sum_to_one_however_views_are_averaged(tmp_path, average):
     trained = load_trained(write_checkpoint(tmp_path / "w.pt"), opts=["TEST.VIEW_AVERAGE", average])
-    prediction = VideoPredictor(trained)(str(write_video(tmp_path / "v.mp4", 6)))
+    prediction = trained.predictor(str(write_video(tmp_path / "v.mp4", 6)))
     assert prediction.probabilities.sum() == pytest.approx(1, abs=1e-5)
 
 
 def test_a_video_that_cannot_be_read_says_why(trained, tmp_path):
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"no video")
-    prediction = VideoPredictor(trained)(str(broken))
+    prediction = trained.predictor(str(broken))
     assert "cannot be opened" in prediction.error and prediction.probabilities.numel() == 0
 
 

@@ -7,7 +7,7 @@ from support.videos import write_video
 from tsn_tsm_plugin.data.reader import VideoReader
 from tsn_tsm_plugin.inference import sliding_windows as module
 from tsn_tsm_plugin.inference.sliding_window_video import LongVideo
-from tsn_tsm_plugin.inference.sliding_windows import FramePreparer, normalizer, run_windows, sliding_windows
+from tsn_tsm_plugin.inference.sliding_windows import run_windows, sliding_windows
 from tsn_tsm_plugin.inference.trained_model import load_trained
 from tsn_tsm_plugin.transforms import segment_indices
 from tsn_tsm_plugin.visualization.annotate_video import Course
@@ -47,7 +47,7 @@ def test_each_window_scores_as_a_clip_of_its_frames(trained, video):
     bounds = sliding_windows(40, length=12, stride=7)
     found = list(run_windows(trained, video, bounds))
     assert [(window.start, window.stop) for window in found] == bounds
-    prepare = FramePreparer(trained)
+    prepare = trained.preprocessing.prepare_frame
     for window in found:
         expected = [
             window.start + i for i in segment_indices(window.stop - window.start, 4, mode="test").tolist()
@@ -56,7 +56,7 @@ def test_each_window_scores_as_a_clip_of_its_frames(trained, video):
         with VideoReader(video) as reader:
             clip = torch.stack([prepare(frame.permute(1, 2, 0)) for frame in reader.read(expected)], 1)
         with torch.no_grad():
-            scores = trained.model(normalizer(trained)(clip[None]))[0]
+            scores = trained.model(trained.preprocessing.normalize(clip[None]))[0]
         # A batch of four clips and one of one may take different kernels.
         torch.testing.assert_close(window.logits, scores, atol=1e-3, rtol=1e-4)
 

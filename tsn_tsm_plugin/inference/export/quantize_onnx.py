@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from tsn_tsm_plugin.inference.read_view import read_view
-from tsn_tsm_plugin.inference.sliding_windows import normalizer
 from tsn_tsm_plugin.inference.trained_model import TrainedModel
 
 
@@ -22,8 +20,9 @@ def calibration_clips(
         normalize: Whether the network normalises; then the clip is uint8.
     """
     for path in videos:
-        clip = read_view(trained, path, split="test").clip[None]
-        yield clip.numpy() if normalize else normalizer(trained)(clip.to(trained.device)).cpu().numpy()
+        prepare = trained.preprocessing
+        clip = prepare.read_view(path, split="test").clip[None]
+        yield clip.numpy() if normalize else prepare.normalize(clip.to(trained.device)).cpu().numpy()
 
 
 def quantize_onnx(source: Path, out: Path, clips: Iterator[np.ndarray]) -> None:

@@ -1,0 +1,116 @@
+"""Preprocessing: from a video file to what a trained network takes, as its recipe says; View.
+
+Axes: C channels, T frames of a view, V views, H rows, W columns.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from tsn_tsm_plugin.config import CfgNode
+from tsn_tsm_plugin.data.build import short_side_of_decoder
+from tsn_tsm_plugin.data.paths import local_path
+from tsn_tsm_plugin.data.reader import VideoReader
+from tsn_tsm_plugin.errors import VideoError
+from tsn_tsm_plugin.transforms import CenterCrop, ShortSideScale
+from tsn_tsm_plugin.transforms.build import (
+    build_clip_transform,
+    build_index_sampler,
+    build_normalize,
+    frames_of_view,
+)
+
+
+class View(NamedTuple):
+    """The frames that a network is given, and their place in the video.
+
+    Attributes:
+        clip: uint8 (3, T, H, W), the centre crop of ``DATA.TEST_CROP_SIZE``.
+        indices: T frame numbers.
+        num_frames: Of the whole video.
+        fps: Of the video; 0 if the file tells none.
+    """
+
+    clip: Tensor
+    indices: list[int]
+    num_frames: int
+    fps: float
+
+
+class Preprocessing:
+    """Frames, size, crop and normalisation of a trained network, in one object.
+
+    Args:
+        cfg: The recipe.
+        device: Where the normalisation computes.
+
+    Attributes:
+        num_frames: T of a test view.
+        num_segments: T of a training view, and of a sliding window.
+        size: Side of the crops, in pixels.
+        normalize: From uint8 (B, 3, T, H, W) to the network's floats, on ``device``.
+    """
+
+    def __init__(self, cfg: CfgNode, device: torch.device) -> None:
+        self.num_frames = frames_of_view(cfg, "test")
+        self.num_segments = cfg.DATA.NUM_FRAMES
+        self.size = cfg.DATA.TEST_CROP_SIZE
+        self.device = device
+        self.normalize = build_normalize(cfg).to(device)
+        self._cfg = cfg
+        self._sampler = build_index_sampler(cfg, "test")
+        self._transform = build_clip_transform(cfg, "test")
+        short_side = cfg.DATA.TEST_SHORT_SIDE
+        scale: list[nn.Module] = [ShortSideScale(short_side)] if short_side else []
+        self._center = nn.Sequential(*scale, CenterCrop(self.size))
+
+    def __repr__(self) -> str:
+        return f"Preprocessing({self.num_frames} frames, {self._transform!r}, {self.normalize!r})"
+
+    def read_views(self, path: str) -> Tensor:
+        """Return every view that the recipe tests with, uint8 (3, V * T, size, size).
+
+        Args:
+            path: A file, or any URL that iopath has a handler for.
+
+        Raises:
+            VideoError: If the video cannot be fetched or read.
+        """
+        with self._open(path, "test") as reader:
+            frames_TCHW = reader.read(self._sampler(reader.num_frames, None))
+        clip = self._transform({"video": frames_TCHW.permute(1, 0, 2, 3)}, None)
+        views: Tensor = clip["video"]
+        return views
+
+    def read_view(self, path: str, *, split: str) -> View:
+        """Return the view in the middle of those that the recipe takes of a video.
+
+        Args:
+            path: As for `read_views`.
+            split: ``"val"``: ``DATA.NUM_FRAMES`` frames; ``"test"``: ``TEST.NUM_FRAMES``, if it is set.
+
+        Raises:
+            VideoError: If the video cannot be fetched or read.
+        """
+        with self._open(path, split) as reader:
+            indices = build_index_sampler(self._cfg, split)(reader.num_frames, None)
+            views = indices.view(-1, frames_of_view(self._cfg, split))
+            middle = views[(len(views) - 1) // 2].tolist()
+            frames_TCHW = reader.read(middle)
+            length, fps = reader.num_frames, reader.fps or 0.0
+        clip_CTHW = self._center(frames_TCHW.transpose(0, 1)).contiguous()
+        return View(clip_CTHW, middle, length, fps)
+
+    def prepare_frame(self, rgb_HWC: Tensor) -> Tensor:
+        """Map a frame, uint8 (H, W, 3), to uint8 (3, size, size), in memory of its own."""
+        prepared: Tensor = self._center(rgb_HWC.permute(2, 0, 1)[:, None])
+        return prepared[:, 0].clone()
+
+    def _open(self, path: str, split: str) -> VideoReader:
+        try:
+            file = local_path(path)
+        except OSError as error:
+            raise VideoError(str(error)) from error
+        short_side = short_side_of_decoder(self._cfg, split)
+        return VideoReader(file, self._cfg.DATA.DECODING_BACKEND, short_side=short_side)
