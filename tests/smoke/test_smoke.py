@@ -98,10 +98,13 @@ def test_trained_weights_are_exported(run, tmp_path, form, suffix):
 
 
 def test_the_launcher_shows_what_it_would_run(repository, recipe, tmp_path):
+    submit = [sys.executable, str(repository / "launch" / "submit.py")]
     ended = subprocess.run(
-        [sys.executable, str(repository / "launch" / "submit.py"), "--cfg", str(recipe), "--dry-run",
-         f"OUTPUT_DIR={tmp_path / 'run'}"],
-        capture_output=True, text=True, timeout=120, env={"PATH": "/usr/bin:/bin", **job_environment(tmp_path)},
-    )  # fmt: skip
+        [*submit, "--cfg", str(recipe), "--dry-run", f"OUTPUT_DIR={tmp_path / 'run'}"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={"PATH": "/usr/bin:/bin", **job_environment(tmp_path)},
+    )
     assert ended.returncode == 0, ended.stderr
     assert str(recipe) in ended.stdout + ended.stderr

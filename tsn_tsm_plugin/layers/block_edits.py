@@ -63,7 +63,7 @@ def shift_block(
             f"The bottleneck 'tsm' shifts 1/{shift_div} of the channels, but block {index} of a stage has "
             f"{num_channels}: widen the network, or name the bottleneck 'tsn' for this stage."
         )
-    block.branch2.conv_a = TemporalShift(conv_a, shift_div=shift_div, causal=causal)
+    block.get_submodule("branch2").conv_a = TemporalShift(conv_a, shift_div=shift_div, causal=causal)
     return block
 
 
@@ -81,4 +81,6 @@ def shift_block_non_local(
     shifted = shift_block(block, index=index, stage=stage, depths=depths)
     if index % 2 or (stage is not None and stage not in _NON_LOCAL_STAGES):
         return shifted
-    return nn.Sequential(shifted, NonLocal(block.branch2.conv_c.out_channels))
+    conv_c = block.get_submodule("branch2.conv_c")
+    assert isinstance(conv_c, nn.Conv3d), "the last convolution of PyTorchVideo's blocks"
+    return nn.Sequential(shifted, NonLocal(conv_c.out_channels))
