@@ -3,8 +3,8 @@
 import pytest
 
 from tsn_tsm_plugin import load_cfg
+from tsn_tsm_plugin.migrate.mmaction2.convert import convert_settings
 from tsn_tsm_plugin.migrate.mmaction2.python_literals import read_literals
-from tsn_tsm_plugin.migrate.mmaction2.recipe import convert_settings
 from tsn_tsm_plugin.tools import convert_config
 
 BASE_0X = """

@@ -1,27 +1,40 @@
-"""Turn an MMAction2 config of TSN or TSM into a recipe.
+"""Turn a config of another codebase into a recipe.
 
     python -m tsn_tsm_plugin.tools.convert_config tsm_r50_1x1x8_50e_kinetics400_rgb.py > recipe.yaml
+    python -m tsn_tsm_plugin.tools.convert_config SLOW_8x8_R50.yaml --out recipe.yaml
+    python -m tsn_tsm_plugin.tools.convert_config --command "python main.py something RGB --shift"
 
-The file is read, never run; its bases are found as the original finds them. What was not carried over, and
-what had to be assumed, is said on standard error and stands at the top of the recipe.
+MMAction2's configs (.py) are read, never run; their bases are found as the original finds them. A YAML file
+is one of SlowFast. A command, or a shell script with one, is that of mit-han-lab's main.py. Settings that
+were not carried over or assumed are reported on standard error and stand at the top of the recipe.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tsn_tsm_plugin.atomic_files import write_text_atomically
 from tsn_tsm_plugin.tools.command import ToolParser, run_command
+
+if TYPE_CHECKING:
+    from tsn_tsm_plugin.migrate.recipe import Recipe
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code."""
     parser = ToolParser("convert_config", __doc__)
-    parser.add_argument("config", type=Path, help="the config file, .py")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("config", nargs="?", type=Path, help="config file: .py, .yaml or a shell script, .sh")
+    source.add_argument("--command", metavar="TEXT", help="training command of mit-han-lab's main.py")
     parser.add_argument("--out", type=Path, metavar="FILE", help="recipe to write; default: standard output")
     parser.add_argument(
-        "--num-gpus", type=int, default=8, metavar="N", help="the config was meant for (default: 8)"
+        "--num-gpus",
+        type=int,
+        default=8,
+        metavar="N",
+        help="GPUs of an MMAction2 config (default: 8)",
     )
     parser.add_argument(
         "--mmaction2-configs",
@@ -34,24 +47,32 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _convert(args: argparse.Namespace) -> None:
-    from tsn_tsm_plugin.errors import ConfigError
-    from tsn_tsm_plugin.migrate.mmaction2.python_literals import read_literals
-    from tsn_tsm_plugin.migrate.mmaction2.recipe import convert_settings
-    from tsn_tsm_plugin.migrate.mmaction2.write_recipe import recipe_text
+    from tsn_tsm_plugin.migrate.write_recipe import recipe_text
 
-    literals = read_literals(args.config, library=args.mmaction2_configs)
-    try:
-        recipe = convert_settings(literals.settings, num_gpus=args.num_gpus, helpers=literals.helpers)
-    except ConfigError as error:
-        raise ConfigError(f"{args.config}: {error}") from error
-    notes = [f"not read: {skipped}" for skipped in literals.skipped] + recipe.notes
-    text, faults = recipe_text(recipe.values, title=f"Converted from {args.config.name}.", notes=notes)
-    for line in [*notes, *faults]:
+    recipe = _read(args)
+    title = f"Converted from {args.config.name if args.config else 'a command of main.py'}."
+    text, faults = recipe_text(recipe.values, title=title, notes=recipe.notes)
+    for line in [*recipe.notes, *faults]:
         print(line, file=sys.stderr)
     if args.out:
         write_text_atomically(args.out, text)
     else:
         print(text, end="")
+
+
+def _read(args: argparse.Namespace) -> "Recipe":
+    from tsn_tsm_plugin.migrate.mit_han_lab import convert_command
+    from tsn_tsm_plugin.migrate.mmaction2.config_bases import read_source
+    from tsn_tsm_plugin.migrate.mmaction2.convert import convert_file
+    from tsn_tsm_plugin.migrate.slowfast import convert_slowfast
+
+    if args.command:
+        return convert_command(args.command)
+    if args.config.suffix in (".yaml", ".yml"):
+        return convert_slowfast(str(args.config))
+    if args.config.suffix == ".sh":
+        return convert_command(read_source(args.config, []))
+    return convert_file(args.config, num_gpus=args.num_gpus, library=args.mmaction2_configs)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ from support.mmaction2_config import render_config
 
 from tsn_tsm_plugin.config import get_cfg
 from tsn_tsm_plugin.config.defaults import value_of
+from tsn_tsm_plugin.migrate.mmaction2.convert import convert_settings
 from tsn_tsm_plugin.migrate.mmaction2.python_literals import read_literals
-from tsn_tsm_plugin.migrate.mmaction2.recipe import convert_settings
 
 TABLE = json.loads((Path(__file__).parents[2] / "golden" / "mmaction2_configs.json").read_text())
 

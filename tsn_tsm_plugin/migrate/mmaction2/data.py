@@ -3,7 +3,8 @@
 from typing import Any
 
 from tsn_tsm_plugin.migrate.mmaction2.pipeline import read_pipelines
-from tsn_tsm_plugin.migrate.mmaction2.settings import Recipe, Settings, drop, section, take, take_number
+from tsn_tsm_plugin.migrate.mmaction2.settings import Settings, drop, section, take, take_number
+from tsn_tsm_plugin.migrate.recipe import Recipe
 
 _TYPES = ("RawframeDataset", "VideoDataset")
 # How a loader runs, or what it does here too.

@@ -1,7 +1,6 @@
 """read_run: the hooks, seeds and other switches of an MMAction2 config in the keys of our recipes."""
 
 from tsn_tsm_plugin.migrate.mmaction2.settings import (
-    Recipe,
     Settings,
     drop,
     section,
@@ -10,6 +9,7 @@ from tsn_tsm_plugin.migrate.mmaction2.settings import (
     take_list,
     take_number,
 )
+from tsn_tsm_plugin.migrate.recipe import Recipe
 
 # Metrics by which a best checkpoint is chosen there; here it is top-1.
 _TOP1 = ("auto", "acc/top1", "top1_acc", "top1")

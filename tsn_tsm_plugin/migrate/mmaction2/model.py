@@ -4,7 +4,6 @@ import re
 from typing import Any
 
 from tsn_tsm_plugin.migrate.mmaction2.settings import (
-    Recipe,
     Settings,
     drop,
     section,
@@ -12,6 +11,7 @@ from tsn_tsm_plugin.migrate.mmaction2.settings import (
     take_list,
     take_number,
 )
+from tsn_tsm_plugin.migrate.recipe import Recipe
 
 # What the name of a file says about the ImageNet weights in it.
 _IMAGENET = {

@@ -1,7 +1,6 @@
 """The data pipelines of an MMAction2 config in the keys of our recipes."""
 
 from tsn_tsm_plugin.migrate.mmaction2.settings import (
-    Recipe,
     Settings,
     drop,
     say_what_is_left,
@@ -10,6 +9,7 @@ from tsn_tsm_plugin.migrate.mmaction2.settings import (
     take_list,
     take_number,
 )
+from tsn_tsm_plugin.migrate.recipe import Recipe
 
 # Steps that every pipeline has and that are done here without being asked, with those of their settings that
 # make no difference: where files are, how many threads decode them, and what is handed to the network.

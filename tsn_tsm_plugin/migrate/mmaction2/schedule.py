@@ -3,7 +3,6 @@
 from typing import Any
 
 from tsn_tsm_plugin.migrate.mmaction2.settings import (
-    Recipe,
     Settings,
     drop,
     section,
@@ -12,6 +11,7 @@ from tsn_tsm_plugin.migrate.mmaction2.settings import (
     take_list,
     take_number,
 )
+from tsn_tsm_plugin.migrate.recipe import Recipe
 
 _PRECISIONS = {None: "fp16", "float16": "fp16", "bfloat16": "bf16"}
 # PyTorch's own, where a config leaves them out.

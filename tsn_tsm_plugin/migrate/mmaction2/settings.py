@@ -5,30 +5,11 @@ nobody expected, is still there at the end, and :func:`say_what_is_left` names i
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 from tsn_tsm_plugin.errors import ConfigError
 
 Settings = dict[str, Any]
-
-
-@dataclass
-class Recipe:
-    """A recipe in the making.
-
-    Attributes:
-        values: By our dotted key.
-        notes: What was not carried over or had to be assumed, in sentences.
-    """
-
-    values: dict[str, Any] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-
-    def set(self, key: str, value: Any) -> None:
-        """Set a key, unless there is nothing to set it to."""
-        if value is not None:
-            self.values[key] = value
 
 
 def section(settings: Settings, name: str) -> Settings:

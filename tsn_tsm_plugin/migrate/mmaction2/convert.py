@@ -1,16 +1,20 @@
-"""From the settings of an MMAction2 config to a recipe of ours, saying what is left out.
+"""convert_file, convert_settings: from an MMAction2 config to a recipe, and what is left out of it.
 
 Read are 0.x and 1.x configs of TSN and TSM. Everything that is understood is taken out of the settings; what
 is then left was not carried over, and is said.
 """
 
 from collections.abc import Collection
+from pathlib import Path
 
+from tsn_tsm_plugin.errors import ConfigError
 from tsn_tsm_plugin.migrate.mmaction2.data import read_data
 from tsn_tsm_plugin.migrate.mmaction2.hooks import read_run
 from tsn_tsm_plugin.migrate.mmaction2.model import read_model
+from tsn_tsm_plugin.migrate.mmaction2.python_literals import read_literals
 from tsn_tsm_plugin.migrate.mmaction2.schedule import read_optimizer, read_schedule
-from tsn_tsm_plugin.migrate.mmaction2.settings import Recipe, Settings, drop, say_what_is_left, section
+from tsn_tsm_plugin.migrate.mmaction2.settings import Settings, drop, say_what_is_left, section
+from tsn_tsm_plugin.migrate.recipe import Recipe
 
 # What a run looks like, and where and how it runs: not part of a recipe here.
 _OF_THE_RUN = (
@@ -69,4 +73,24 @@ def convert_settings(settings: Settings, *, num_gpus: int = 8, helpers: Collecti
     say_what_is_left(settings, recipe.notes)
     if of_the_run:
         recipe.notes.append(f"left out, being about how and where a run goes: {', '.join(of_the_run)}")
+    return recipe
+
+
+def convert_file(path: Path, *, num_gpus: int = 8, library: Path | None = None) -> Recipe:
+    """Return the recipe of a config file; settings that could not be read are noted first.
+
+    Args:
+        path: The config file.
+        num_gpus: As in :func:`convert_settings`.
+        library: Folder of MMAction2's configs, for bases that lie there.
+
+    Raises:
+        ConfigError: If the file cannot be read or converted.
+    """
+    literals = read_literals(path, library=library)
+    try:
+        recipe = convert_settings(literals.settings, num_gpus=num_gpus, helpers=literals.helpers)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    recipe.notes[:0] = [f"not read: {skipped}" for skipped in literals.skipped]
     return recipe

@@ -1,0 +1,251 @@
+"""convert_command: the recipe of a training command of mit-han-lab's temporal-shift-module or tsn-pytorch."""
+
+import argparse
+import shlex
+from typing import Any, NoReturn
+
+from tsn_tsm_plugin.errors import ConfigError
+from tsn_tsm_plugin.migrate.recipe import Recipe
+
+# Classes of their datasets.
+_CLASSES = {"something": 174, "somethingv2": 174, "jester": 27, "kinetics": 400, "ucf101": 101, "hmdb51": 51}
+# Below their ROOT_DATASET: the two lists, the folder of the frames and the name of a frame.
+_FILES = {
+    ("something", "RGB"): (
+        "something/v1/{}_videofolder.txt",
+        "something/v1/20bn-something-something-v1",
+        "{:05}.jpg",
+    ),
+    ("something", "Flow"): (
+        "something/v1/{}_videofolder_flow.txt",
+        "something/v1/20bn-something-something-v1-flow",
+        "flow_{}_{:05}.jpg",
+    ),
+    ("somethingv2", "RGB"): (
+        "something/v2/{}_videofolder.txt",
+        "something/v2/20bn-something-something-v2-frames",
+        "{:06}.jpg",
+    ),
+    ("jester", "RGB"): ("jester/{}_videofolder.txt", "jester/20bn-jester-v1", "{:05}.jpg"),
+    ("kinetics", "RGB"): ("kinetics/labels/{}_videofolder.txt", "kinetics/images", "img_{:05}.jpg"),
+    ("ucf101", "RGB"): ("UCF101/file_list/ucf101_rgb_{}_split_1.txt", "UCF101/jpg", "img_{:05}.jpg"),
+    ("ucf101", "Flow"): ("UCF101/file_list/ucf101_flow_{}_split_1.txt", "UCF101/jpg", "flow_{}_{:05}.jpg"),
+    ("hmdb51", "RGB"): ("HMDB51/splits/hmdb51_rgb_{}_split_1.txt", "HMDB51/images", "img_{:05}.jpg"),
+    ("hmdb51", "Flow"): ("HMDB51/splits/hmdb51_flow_{}_split_1.txt", "HMDB51/images", "flow_{}_{:05}.jpg"),
+}
+_BACKBONES = {"mobilenetv2": "mobilenet_v2", "BNInception": "bninception"}
+_MODALITIES = {"RGB": "rgb", "Flow": "flow", "RGBDiff": "rgb_diff"}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"the command is not one of main.py: {message}. Give it as it was typed.")
+
+
+def convert_command(command: str) -> Recipe:
+    """Return the recipe of a training command.
+
+    Example:
+        >>> recipe = convert_command("python main.py something RGB --arch resnet50 --num_segments 8 --shift")
+        >>> recipe.values["MODEL.ARCH"], recipe.values["MODEL.NUM_CLASSES"], recipe.values["DATA.NUM_FRAMES"]
+        ('tsm', 174, 8)
+
+    Args:
+        command: As it is typed in a shell; backslashes at the ends of lines join them.
+
+    Raises:
+        ConfigError: If it is not a command of ``main.py``.
+    """
+    args, unknown = _parse(command)
+    recipe = Recipe()
+    _read_network(args, recipe)
+    _read_data(args, recipe)
+    _read_schedule(args, recipe)
+    _read_start(args, recipe)
+    if unknown:
+        recipe.notes.append(f"not carried over: {' '.join(unknown)}")
+    return recipe
+
+
+def _parse(command: str) -> tuple[argparse.Namespace, list[str]]:
+    try:
+        words = shlex.split(command.replace("\\\n", " "), comments=True)
+    except ValueError as error:
+        raise ConfigError(
+            f"the command cannot be split into words ({error}). Give it as it was typed."
+        ) from error
+    script = next((number for number, word in enumerate(words) if word.endswith("main.py")), None)
+    if script is None:
+        raise ConfigError(
+            "the command must call main.py, as in: python main.py something RGB --arch resnet50."
+        )
+    words = words[script + 1 :]
+    parser = _Parser(add_help=False, allow_abbrev=True)
+    parser.add_argument("dataset")
+    parser.add_argument("modality", choices=list(_MODALITIES))
+    # tsn-pytorch names its lists behind the modality.
+    if len(words) > 3 and not words[2].startswith("-") and not words[3].startswith("-"):
+        parser.add_argument("train_list")
+        parser.add_argument("val_list")
+        usual = {"epochs": 45, "batch_size": 256, "lr_steps": [20.0, 40.0], "arch": "resnet101"}
+    else:
+        parser.set_defaults(train_list="", val_list="")
+        usual = {"epochs": 120, "batch_size": 128, "lr_steps": [50.0, 100.0], "arch": "BNInception"}
+    _add_options(parser, usual)
+    return parser.parse_known_args(words)
+
+
+def _add_options(parser: argparse.ArgumentParser, usual: dict[str, Any]) -> None:
+    for name, kind, default in (
+        ("--num_segments", int, 3),
+        ("--consensus_type", str, "avg"),
+        ("--k", int, 3),
+        ("--loss_type", str, "nll"),
+        ("--img_feature_dim", int, 256),
+        ("--suffix", str, None),
+        ("--pretrain", str, "imagenet"),
+        ("--tune_from", str, ""),
+        ("--lr_type", str, "step"),
+        ("--momentum", float, 0.9),
+        ("--resume", str, ""),
+        ("--start-epoch", int, 0),
+        ("--snapshot_pref", str, ""),
+        ("--flow_prefix", str, ""),
+        ("--root_log", str, ""),
+        ("--root_model", str, ""),
+        ("--shift_div", int, 8),
+        ("--shift_place", str, "blockres"),
+    ):
+        parser.add_argument(name, type=kind, default=default)
+    for names, kind, default in (
+        (("--dropout", "--do"), float, 0.5),
+        (("--lr", "--learning-rate"), float, 0.001),
+        (("--weight-decay", "--wd"), float, 5e-4),
+        (("--clip-gradient", "--gd"), float, None),
+        (("--print-freq", "-p"), int, 20),
+        (("--eval-freq", "-ef"), int, 5),
+        (("-j", "--workers"), int, 8),
+    ):
+        parser.add_argument(*names, type=kind, default=default)
+    parser.add_argument("--arch", type=str)
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("-b", "--batch-size", type=int)
+    parser.add_argument("--lr_steps", type=float, nargs="+")
+    parser.add_argument("--gpus", type=int, nargs="+")
+    for flags in (
+        ("--no_partialbn", "--npb"),
+        ("-e", "--evaluate"),
+        ("--shift",),
+        ("--temporal_pool",),
+        ("--non_local",),
+        ("--dense_sample",),
+    ):
+        parser.add_argument(*flags, action="store_true")
+    parser.set_defaults(**usual)
+
+
+def _read_network(args: argparse.Namespace, recipe: Recipe) -> None:
+    recipe.set("MODEL.ARCH", "tsm" if args.shift else "tsn")
+    recipe.set("MODEL.BACKBONE", _BACKBONES.get(args.arch, args.arch))
+    if args.pretrain == "imagenet" and args.arch != "BNInception":
+        recipe.set("MODEL.BACKBONE_WEIGHTS", "IMAGENET1K_V1")
+    elif args.pretrain == "imagenet":
+        recipe.notes.append("fetch ImageNet weights of BN-Inception, set MODEL.BACKBONE_WEIGHTS to the file")
+    recipe.set("MODEL.DROPOUT_RATE", args.dropout)
+    recipe.set("MODEL.FC_INIT_STD", 0.001)
+    recipe.set("MODEL.PARTIAL_BN", not args.no_partialbn)
+    if args.shift:
+        recipe.set("TSM.SHIFT_DIV", args.shift_div)
+        recipe.set("TSM.SHIFT_PLACE", args.shift_place)
+        recipe.set("TSM.TEMPORAL_POOL", args.temporal_pool)
+        recipe.set("NONLOCAL.INSTANTIATION", "embedded_gaussian" if args.non_local else None)
+    elif args.temporal_pool or args.non_local:
+        recipe.notes.append(
+            "not carried over: --temporal_pool, --non_local; here they belong to TSM (--shift)"
+        )
+    if args.consensus_type != "avg":
+        recipe.notes.append(f"not carried over: --consensus_type {args.consensus_type}; scores are averaged")
+
+
+def _read_data(args: argparse.Namespace, recipe: Recipe) -> None:
+    recipe.set("DATA.FORMAT", "frames")
+    recipe.set("DATA.FRAME_START_INDEX", 1)
+    recipe.set("DATA.NUM_FRAMES", args.num_segments)
+    recipe.set("DATA.SAMPLER", "dense" if args.dense_sample else "uniform")
+    recipe.set("TEST.NUM_ENSEMBLE_VIEWS", 10 if args.dense_sample else 1)
+    recipe.set("TEST.VIEW_AVERAGE", "logits")
+    recipe.set("MODEL.NUM_CLASSES", _CLASSES.get(args.dataset))
+    known = _FILES.get((args.dataset, args.modality)) or _FILES.get((args.dataset, "RGB"))
+    if args.train_list:
+        recipe.set("DATA.TRAIN_LIST", args.train_list)
+        recipe.set("DATA.VAL_LIST", args.val_list)
+        if args.modality == "Flow":
+            recipe.set("DATA.FRAME_TEMPLATE", f"{args.flow_prefix}{{}}_{{:05}}.jpg")
+    elif known is not None:
+        lists, frames, template = known
+        recipe.set("DATA.TRAIN_LIST", lists.format("train"))
+        recipe.set("DATA.VAL_LIST", lists.format("val"))
+        recipe.set("DATA.PATH_PREFIX", frames)
+        recipe.set("DATA.FRAME_TEMPLATE", template)
+        recipe.notes.append("set DATA.PATH_TO_DATA_DIR to ROOT_DATASET of ops/dataset_config.py")
+    if args.dataset not in _CLASSES:
+        recipe.notes.append(f"dataset {args.dataset!r} is not theirs: set MODEL.NUM_CLASSES, DATA.TRAIN_LIST")
+    _read_pixels(args, recipe)
+
+
+def _read_pixels(args: argparse.Namespace, recipe: Recipe) -> None:
+    if args.modality != "RGB":
+        recipe.set("DATA.MODALITY", _MODALITIES[args.modality])
+    # The crop is cut from the decoded size, from 13 places.
+    recipe.set("DATA.TRAIN_SHORT_SIDE", 0)
+    mirrors = "something" not in args.dataset and "jester" not in args.dataset
+    recipe.set("DATA.RANDOM_FLIP", mirrors)
+    scales = [1.0, 0.875, 0.75] if mirrors and args.modality != "RGB" else [1.0, 0.875, 0.75, 0.66]
+    recipe.set("AUG.CROP_SCALES", scales)
+    if args.arch == "BNInception" and args.modality == "RGB":
+        recipe.set("DATA.MEAN", [128.0, 117.0, 104.0])
+        recipe.set("DATA.STD", [1.0, 1.0, 1.0])
+
+
+def _read_schedule(args: argparse.Namespace, recipe: Recipe) -> None:
+    values: dict[str, Any] = {
+        "SOLVER.OPTIMIZING_METHOD": "sgd",
+        "SOLVER.BASE_LR": args.lr,
+        "SOLVER.MOMENTUM": args.momentum,
+        "SOLVER.WEIGHT_DECAY": args.weight_decay,
+        "SOLVER.PARAM_GROUPS": "tsm",
+        "SOLVER.CLIP_GRAD_L2NORM": args.clip_gradient or 0.0,
+        "SOLVER.MAX_EPOCH": args.epochs,
+        "TRAIN.BATCH_SIZE": args.batch_size,
+        "TRAIN.DROP_LAST": not args.train_list,
+        "TRAIN.EVAL_PERIOD": args.eval_freq,
+        "DATA_LOADER.NUM_WORKERS": args.workers,
+        "LOG_PERIOD": args.print_freq,
+    }
+    for key, value in values.items():
+        recipe.set(key, value)
+    is_same = bool(args.tune_from) and args.dataset in args.tune_from
+    recipe.set("SOLVER.CLASSIFIER_LR_MULT", 1.0 if is_same or args.train_list else 5.0)
+    if args.lr_type == "cos":
+        recipe.set("SOLVER.LR_POLICY", "cosine")
+    elif args.lr_type == "step":
+        steps = [int(step) for step in args.lr_steps]
+        recipe.set("SOLVER.STEPS", [0, *steps])
+        recipe.set("SOLVER.LRS", [round(0.1**power, 12) for power in range(len(steps) + 1)])
+    else:
+        recipe.notes.append(f"not carried over: --lr_type {args.lr_type}")
+
+
+def _read_start(args: argparse.Namespace, recipe: Recipe) -> None:
+    if args.tune_from:
+        recipe.set("TRAIN.CHECKPOINT_FILE_PATH", args.tune_from)
+        recipe.set("TRAIN.CHECKPOINT_IGNORE_HEAD", args.dataset not in args.tune_from)
+    if args.resume:
+        recipe.notes.append(f"not carried over: --resume {args.resume}; a run goes on from its own folder")
+    if args.evaluate:
+        recipe.notes.append("not carried over: --evaluate; run python -m tsn_tsm_plugin.tools.evaluate")
+    if args.start_epoch:
+        recipe.notes.append(f"not carried over: --start-epoch {args.start_epoch}")
+    left = [f"--{name}" for name in ("gpus", "suffix") if getattr(args, name)]
+    if left:
+        recipe.notes.append(f"left out, being about how and where a run goes: {', '.join(left)}")
