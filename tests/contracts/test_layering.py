@@ -14,9 +14,10 @@ MAX_LINES = 350
 # From the bottom to the top: a room imports lower ranks only.
 LIBRARY_RANKS = [
     ("errors", "log", "host_memory", "requirements"),
-    ("atomic_files", "component_options", "distributed", "registry", "layers"),
+    ("atomic_files", "distributed", "registry", "layers"),
     ("ranks", "checkpoints", "pytorchvideo_patch"),
-    ("config", "evaluation", "transforms"),
+    ("config", "evaluation"),
+    ("transforms",),
     ("data", "models", "solver", "migrate"),
     ("runs", "visualization"),
     ("engine",),

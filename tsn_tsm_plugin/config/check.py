@@ -4,8 +4,9 @@ import re
 from collections.abc import Iterator
 
 from tsn_tsm_plugin.config.defaults import KEYS, value_of
-from tsn_tsm_plugin.config.key import Key
+from tsn_tsm_plugin.config.key import PRESET, Key
 from tsn_tsm_plugin.config.node import CfgNode
+from tsn_tsm_plugin.config.values import WrongTypeError, named_options
 from tsn_tsm_plugin.registry import REGISTRIES
 
 Fault = tuple[str, str]
@@ -17,7 +18,7 @@ _AA_TYPE = re.compile(
 
 def faults_of(cfg: CfgNode) -> list[Fault]:
     """Return every broken rule as ``(key, what the rule is and what was given)``."""
-    rules = (_keys, _model, _storage, _sampling, _pixels, _augmentation, _ranks, _schedule)
+    rules = (_keys, _model, _storage, _sampling, _pixels, _augmentation, _loss, _ranks, _schedule)
     return [fault for rule in rules for fault in rule(cfg)]
 
 
@@ -27,20 +28,33 @@ def _keys(cfg: CfgNode) -> Iterator[Fault]:
         if key.rule is not None and not key.rule.holds(value):
             yield key.name, f"must {key.rule.text}, got {value!r}"
         if key.component:
-            yield from _component(key, value)
+            for item in [value] if isinstance(value, str) else value:
+                yield from _component(key, item)
 
 
-def _component(key: Key, name: str) -> Iterator[Fault]:
+def _component(key: Key, item: object) -> Iterator[Fault]:
     """Look up a name that is not the default's; one with a slash is of another library, which knows it."""
-    if name == key.default or "/" in name:
+    try:
+        name, _ = named_options(item)
+    except WrongTypeError as error:
+        yield key.name, str(error)
+        return
+    default = key.default if isinstance(key.default, str) else PRESET
+    if name == default or "/" in name:
         return
     names = REGISTRIES[key.component].names()
     if name not in names:
-        known = ", ".join(map(repr, dict.fromkeys((key.default, *names))))
+        known = ", ".join(map(repr, dict.fromkeys((default, *names))))
         yield key.name, f"must be one of {known}, got {name!r}"
 
 
 def _model(cfg: CfgNode) -> Iterator[Fault]:
+    for node, name in (("MODEL", "HEAD"), ("DATA", "TEST_SAMPLER")):
+        if cfg[node][f"{name}_OPTIONS"] and not cfg[node][name]:
+            yield (
+                f"{node}.{name}_OPTIONS",
+                f"must be empty without {node}.{name}, which names what takes them",
+            )
     has_non_local = cfg.MODEL.ARCH == "tsm" and cfg.NONLOCAL.INSTANTIATION
     if cfg.NONLOCAL.ACT_CHECKPOINT and not has_non_local:
         yield (
@@ -144,13 +158,33 @@ def _augmentation(cfg: CfgNode) -> Iterator[Fault]:
             "must hold brightness, contrast, saturation and hue, none negative and the last at most 0.5, "
             f"got {jitter!r}",
         )
-    if cfg.MIXUP.ENABLE and not (cfg.MIXUP.ALPHA or cfg.MIXUP.CUTMIX_ALPHA):
-        yield "MIXUP.ALPHA", "or MIXUP.CUTMIX_ALPHA must be positive with MIXUP.ENABLE, got 0 for both"
+    if cfg.MIXUP.ENABLE and cfg.MIXUP.METHOD == "random_mix":
+        if not (cfg.MIXUP.ALPHA or cfg.MIXUP.CUTMIX_ALPHA):
+            yield "MIXUP.ALPHA", "or MIXUP.CUTMIX_ALPHA must be positive with MIXUP.ENABLE, got 0 for both"
+    elif cfg.MIXUP.ENABLE and cfg.MIXUP.PROB < 1.0:
+        yield (
+            "MIXUP.PROB",
+            f"must be 1 with MIXUP.METHOD {cfg.MIXUP.METHOD}, got {cfg.MIXUP.PROB}; only random_mix chooses",
+        )
     if cfg.MIXUP.ENABLE and cfg.MIXUP.LABEL_SMOOTH_VALUE and cfg.SOLVER.LABEL_SMOOTHING:
         yield (
             "SOLVER.LABEL_SMOOTHING",
             "must be 0 with MIXUP.ENABLE and its LABEL_SMOOTH_VALUE, which smooths already, got "
             f"{cfg.SOLVER.LABEL_SMOOTHING!r}",
+        )
+
+
+def _loss(cfg: CfgNode) -> Iterator[Fault]:
+    if cfg.SOLVER.LABEL_SMOOTHING and cfg.SOLVER.LOSS not in ("", "cross_entropy"):
+        yield (
+            "SOLVER.LABEL_SMOOTHING",
+            f"must be 0 with SOLVER.LOSS {cfg.SOLVER.LOSS}, whose SOLVER.LOSS_OPTIONS are its own, got "
+            f"{cfg.SOLVER.LABEL_SMOOTHING!r}",
+        )
+    if cfg.DATA.MULTI_LABEL and cfg.SOLVER.LOSS == "cross_entropy":
+        yield (
+            "SOLVER.LOSS",
+            "must not be cross_entropy with DATA.MULTI_LABEL, whose videos have several classes",
         )
 
 

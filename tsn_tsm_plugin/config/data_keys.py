@@ -3,6 +3,7 @@
 from tsn_tsm_plugin.config.key import (
     FIXED_WITHIN_EPOCH,
     FREE,
+    PRESET,
     PROBABILITY,
     SHARE,
     Key,
@@ -21,9 +22,14 @@ DATA_KEYS = (
     Key(
         "DATA.FORMAT",
         "videos",
-        'How videos are stored: "videos" (one file each), "frames" (a folder of JPEG images each) or '
-        '"shards" (many in one tar file).',
-        one_of("videos", "frames", "shards"),
+        'How videos are stored: "videos" (one file each), "frames" (a folder of JPEG images each), "shards" '
+        "(many in one tar file), or as another registered dataset has them.",
+        component="dataset",
+    ),
+    Key(
+        "DATA.FORMAT_OPTIONS",
+        {},
+        "Keyword arguments of the dataset, besides those that other keys give to the built-in ones.",
     ),
     Key(
         "DATA.FRAME_TEMPLATE",
@@ -73,6 +79,7 @@ DATA_KEYS = (
         component="sampler",
         formerly="TSN.SAMPLING",
     ),
+    Key("DATA.SAMPLER_OPTIONS", {}, "Keyword arguments of SAMPLER."),
     Key(
         "DATA.TEST_SAMPLER",
         "",
@@ -80,6 +87,7 @@ DATA_KEYS = (
         component="sampler",
         formerly="TSN.TEST_SAMPLING",
     ),
+    Key("DATA.TEST_SAMPLER_OPTIONS", {}, "Keyword arguments of TEST_SAMPLER."),
     Key(
         "DATA.DENSE_WINDOW",
         64,
@@ -99,6 +107,21 @@ DATA_KEYS = (
         "auto",
         'Decoder of videos: "auto" or a registered name.',
         component="decoder",
+    ),
+    Key("DATA.DECODER_OPTIONS", {}, "Keyword arguments of a decoder that is named."),
+    Key(
+        "DATA.TRAIN_TRANSFORMS",
+        [PRESET],
+        "Steps that make a training clip of the decoded frames, in order: names of registered transforms, or "
+        '`{name: NAME, options: {...}}` with keyword arguments. "preset" stands for the steps of the keys '
+        "below and of AUG; a list without it replaces them.",
+        component="transform",
+    ),
+    Key(
+        "DATA.TEST_TRANSFORMS",
+        [PRESET],
+        'The same in validation and testing; "preset" stands for short side and crops.',
+        component="transform",
     ),
     Key(
         "DATA.SCALE_IN_DECODER",
@@ -176,6 +199,18 @@ DATA_KEYS = (
     Key("AUG.RE_COUNT", 1, "Largest number of boxes.", at_least(1)),
     Key("AUG.RE_PER_FRAME", False, "Other boxes in every frame instead of the same ones in all."),
     Key("MIXUP.ENABLE", False, "Mix the clips of a batch and their labels, after normalisation."),
+    Key(
+        "MIXUP.METHOD",
+        "random_mix",
+        'What mixes: "mixup", "cutmix", "random_mix" (the one or the other), or another registered batch '
+        "transform.",
+        component="batch_transform",
+    ),
+    Key(
+        "MIXUP.OPTIONS",
+        {},
+        "Keyword arguments of METHOD, besides those that the keys below give to the built-in ones.",
+    ),
     Key(
         "MIXUP.ALPHA",
         0.8,

@@ -10,6 +10,9 @@ FIXED_WITHIN_EPOCH = "fixed within an epoch"
 RECORDED = "recorded"
 FREE = "free"
 
+PRESET = "preset"
+"""Word of a list of components for the steps that other keys describe."""
+
 ON_RESUME = {
     FIXED: "a run cannot go on with another value: weights or optimiser state would not fit",
     FIXED_WITHIN_EPOCH: "may change between two epochs only: it decides which videos an epoch has seen",

@@ -24,6 +24,12 @@ NETWORK_KEYS = (
         on_resume=FIXED,
         component="head",
     ),
+    Key(
+        "MODEL.HEAD_OPTIONS",
+        {},
+        "Keyword arguments of HEAD, where it is a registered one.",
+        on_resume=FIXED,
+    ),
     Key("MODEL.NUM_CLASSES", 400, "Number of classes.", at_least(1), on_resume=FIXED),
     Key("MODEL.DROPOUT_RATE", 0.5, "Probability of dropping a feature before the classifier.", SHARE),
     Key(

@@ -215,9 +215,14 @@ RUN_KEYS = (
     Key(
         "SOLVER.OPTIMIZING_METHOD",
         "sgd",
-        'The optimiser: "sgd" (the papers\'), "adamw" or "lars".',
-        one_of("sgd", "adamw", "lars"),
+        'A registered optimiser: "sgd" (the papers\'), "adamw", "lars" or another; or `timm/NAME`.',
         on_resume=FIXED,
+        component="optimizer",
+    ),
+    Key(
+        "SOLVER.OPTIMIZER_OPTIONS",
+        {},
+        "Keyword arguments of the optimiser, besides those that the keys below give to the built-in ones.",
     ),
     Key(
         "SOLVER.BASE_LR",
@@ -256,8 +261,14 @@ RUN_KEYS = (
     Key(
         "SOLVER.LR_POLICY",
         "steps_with_relative_lrs",
-        "How the learning rate falls.",
-        one_of("steps_with_relative_lrs", "cosine", "poly"),
+        'How the learning rate falls: "steps_with_relative_lrs", "cosine", "poly" or another registered '
+        "policy.",
+        component="lr_policy",
+    ),
+    Key(
+        "SOLVER.LR_POLICY_OPTIONS",
+        {},
+        "Keyword arguments of the policy, besides those that the keys below give to the built-in ones.",
     ),
     Key(
         "SOLVER.STEPS",
@@ -290,6 +301,14 @@ RUN_KEYS = (
         "Total gradient norm above which gradients are scaled down; 0 never.",
         at_least(0),
     ),
+    Key(
+        "SOLVER.LOSS",
+        "",
+        'A registered loss, averaged over clips; "": "cross_entropy", or "binary_cross_entropy" with '
+        "DATA.MULTI_LABEL.",
+        component="loss",
+    ),
+    Key("SOLVER.LOSS_OPTIONS", {}, "Keyword arguments of the loss."),
     Key("SOLVER.LABEL_SMOOTHING", 0.0, "Share of the target that is spread over all classes.", SHARE),
     Key("TENSORBOARD.ENABLE", True, "Write TensorBoard events.", on_resume=FREE),
 )

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tsn_tsm_plugin.config.node import OptionsNode
+from tsn_tsm_plugin.config.node import OptionsNode, plain
 
 _WORDS = {"true": True, "false": False}
 
@@ -38,6 +38,26 @@ def coerce(value: Any, text: str | None, default: Any) -> Any:
     if isinstance(default, str):
         return _str(value, text)
     return _sequence(value, default)
+
+
+def named_options(item: Any) -> tuple[str, dict[str, Any]]:
+    """Return the name and the keyword arguments of an item of a list of components.
+
+    Args:
+        item: A name, or a mapping with the keys ``name`` and, if needed, ``options``.
+
+    Raises:
+        WrongTypeError: If it is neither.
+    """
+    if isinstance(item, str):
+        return item, {}
+    entry = {str(key).lower(): plain(value) for key, value in item.items()} if isinstance(item, dict) else {}
+    name, options = entry.pop("name", None), entry.pop("options", None) or {}
+    if entry or not isinstance(name, str) or not isinstance(options, dict):
+        raise WrongTypeError(
+            f"must hold names, or mappings such as {{name: NAME, options: {{size: 8}}}}, got {plain(item)!r}"
+        )
+    return name, options
 
 
 def _bool(value: Any, text: str | None) -> bool:
@@ -90,6 +110,6 @@ def _options(value: Any) -> Any:
 def _sequence(value: Any, default: Any) -> list[Any]:
     if not isinstance(value, list | tuple):
         raise WrongTypeError(f"must be a list such as {list(default)!r}, got {value!r}")
-    if not default or isinstance(default[0], list | tuple):
-        return list(value)
+    if not default or isinstance(default[0], list | tuple) or any(isinstance(item, dict) for item in value):
+        return _options(list(value))
     return [coerce(item, item if isinstance(item, str) else None, default[0]) for item in value]

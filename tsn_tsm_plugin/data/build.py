@@ -3,26 +3,24 @@
 import functools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
 
 from tsn_tsm_plugin.config import CfgNode
-from tsn_tsm_plugin.data.annotations import read_label_map, read_video_list
+from tsn_tsm_plugin.config.node import plain
+from tsn_tsm_plugin.data.annotations import read_label_map
 from tsn_tsm_plugin.data.collate import collate_clips
+from tsn_tsm_plugin.data.datasets import SplitRequest
 from tsn_tsm_plugin.data.motion.dataset import prepare_motion, usable_cpus
 from tsn_tsm_plugin.data.paths import is_url, join
+from tsn_tsm_plugin.data.reader import DEFAULT_DECODER
 from tsn_tsm_plugin.data.samplers import EvalBatchSampler, ShardedBatchSampler, TrainBatchSampler
-from tsn_tsm_plugin.data.shards import ShardedVideoReader, read_shard_list
 from tsn_tsm_plugin.data.signal_safe_loader import UninterruptedLoader
-from tsn_tsm_plugin.data.video_dataset import (
-    ListedVideo,
-    OpenVideo,
-    VideoListDataset,
-    open_frame_folder,
-    open_video_file,
-)
+from tsn_tsm_plugin.data.video_dataset import ListedVideo, VideoListDataset
 from tsn_tsm_plugin.errors import ConfigError
+from tsn_tsm_plugin.registry import DATASETS, DECODERS, bind_arguments
 from tsn_tsm_plugin.transforms.build import build_clip_transform, build_index_sampler
 
 _PREPARE_COMMAND = "python -m tsn_tsm_plugin.tools.prepare_dataset"
@@ -86,53 +84,50 @@ def build_dataset(cfg: CfgNode, split: str) -> VideoListDataset:
         split: ``"train"``, ``"val"`` (one view) or ``"test"`` (the views of ``TEST``).
 
     Raises:
-        ConfigError: If the data folder does not exist.
+        ConfigError: If the data folder does not exist, or a component does not take its options.
         AnnotationError: If the list file is missing or malformed.
     """
     list_file = _list_file(cfg, split)
     data_dir = ensure_data_dir(cfg)
-    entries = _read_entries(cfg, join(data_dir, list_file), prefix=join(data_dir, cfg.DATA.PATH_PREFIX))
-    return VideoListDataset(
-        entries,
+    lines = {"separator": cfg.DATA.PATH_LABEL_SEPARATOR}
+    preset = {
+        "videos": lambda: {**lines, **reader_options(cfg, split)},
+        "frames": lambda: {
+            **lines,
+            "template": cfg.DATA.FRAME_TEMPLATE,
+            "start_index": cfg.DATA.FRAME_START_INDEX,
+        },
+        "shards": lambda: reader_options(cfg, split),
+    }.get(cfg.DATA.FORMAT, dict)()
+    request = SplitRequest(
+        split,
+        list_file=join(data_dir, list_file),
+        prefix=join(data_dir, cfg.DATA.PATH_PREFIX),
+        num_classes=cfg.MODEL.NUM_CLASSES,
+        multi_label=cfg.DATA.MULTI_LABEL,
         index_sampler=build_index_sampler(cfg, split),
         clip_transform=build_clip_transform(cfg, split),
-        open_video=_build_opener(cfg, split),
         seed=cfg.RNG_SEED,
     )
+    options = {**preset, **plain(cfg.DATA.FORMAT_OPTIONS)}
+    return DATASETS.create(cfg.DATA.FORMAT, request, options=options, key="DATA.FORMAT_OPTIONS")
 
 
-def _read_entries(cfg: CfgNode, list_file: str, *, prefix: str) -> Sequence[ListedVideo]:
-    if cfg.DATA.FORMAT == "shards":
-        return read_shard_list(
-            list_file, prefix=prefix, num_classes=cfg.MODEL.NUM_CLASSES, multi_label=cfg.DATA.MULTI_LABEL
-        )
-    return read_video_list(
-        list_file,
-        prefix=prefix,
-        separator=cfg.DATA.PATH_LABEL_SEPARATOR,
-        num_classes=cfg.MODEL.NUM_CLASSES,
-        has_frame_counts=cfg.DATA.FORMAT == "frames",
-        multi_label=cfg.DATA.MULTI_LABEL,
-    )
+def reader_options(cfg: CfgNode, split: str) -> dict[str, Any]:
+    """Return how videos of a split are decoded, as keyword arguments of `VideoReader`.
 
-
-def _build_opener(cfg: CfgNode, split: str) -> OpenVideo:
-    if cfg.DATA.FORMAT == "frames":
-        return functools.partial(
-            open_frame_folder, template=cfg.DATA.FRAME_TEMPLATE, start_index=cfg.DATA.FRAME_START_INDEX
-        )
-    return functools.partial(
-        ShardedVideoReader if cfg.DATA.FORMAT == "shards" else open_video_file,
-        decoder=cfg.DATA.DECODING_BACKEND,
-        short_side=short_side_of_decoder(cfg, split),
-    )
-
-
-def short_side_of_decoder(cfg: CfgNode, split: str) -> int:
-    """Return the pixels to which a split's frames are scaled when they are decoded; 0 keeps their size."""
-    if not cfg.DATA.SCALE_IN_DECODER:
-        return 0
-    return cfg.DATA.TRAIN_SHORT_SIDE if split == "train" else cfg.DATA.TEST_SHORT_SIDE
+    Raises:
+        ConfigError: If ``DATA.DECODING_BACKEND`` does not take ``DATA.DECODER_OPTIONS``.
+    """
+    decoder = DEFAULT_DECODER if cfg.DATA.DECODING_BACKEND == "auto" else cfg.DATA.DECODING_BACKEND
+    options = plain(cfg.DATA.DECODER_OPTIONS)
+    if options:
+        label = f"DATA.DECODER_OPTIONS of decoder {decoder!r}"
+        bind_arguments(DECODERS.get(decoder), label, "", num_threads=1, **options)
+    short_side = 0
+    if cfg.DATA.SCALE_IN_DECODER:
+        short_side = cfg.DATA.TRAIN_SHORT_SIDE if split == "train" else cfg.DATA.TEST_SHORT_SIDE
+    return {"decoder": decoder, "decoder_options": options, "short_side": short_side}
 
 
 def _classes(entries: Sequence[ListedVideo]) -> list[int]:

@@ -7,7 +7,7 @@ one, as FFmpeg's own programs do. Axes: T frames, C channels, H rows, W columns.
 
 import operator
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -89,6 +89,7 @@ class VideoReader:
             says by how much. Only ``"pyav"`` can.
         cache_mib: Memory for decoded frames, mostly 4:2:0, that are kept from one ``read`` to the next, for
             repeated and overlapping views; 0 keeps none. Only ``"pyav"`` can.
+        decoder_options: Further keyword arguments of the decoder.
 
     Raises:
         VideoError: If the file is no readable video; starts with the path and says what to do.
@@ -103,12 +104,14 @@ class VideoReader:
         num_threads: int = 1,
         short_side: int = 0,
         cache_mib: int = 0,
+        decoder_options: Mapping[str, Any] | None = None,
     ) -> None:
         self.path = os.fspath(path)
         self.decoder = DEFAULT_DECODER if decoder == "auto" else decoder
         self.num_threads = num_threads
         self.short_side = short_side
         self.cache_mib = cache_mib
+        self.decoder_options = dict(decoder_options or {})
         self._check_options()
         self._opened: Any = None
         self._open()
@@ -136,7 +139,7 @@ class VideoReader:
             options = {"num_threads": self.num_threads}
             if self.decoder == "pyav":
                 options |= {"short_side": self.short_side, "cache_bytes": self.cache_mib << 20}
-            self._opened = decoder_class(self.path, **options)
+            self._opened = decoder_class(self.path, **options, **self.decoder_options)
         return self._opened
 
     @property

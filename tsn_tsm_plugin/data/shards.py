@@ -10,9 +10,9 @@ import json
 import re
 import tarfile
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from torch import Tensor
 
@@ -189,6 +189,7 @@ class ShardedVideoReader:
     Args:
         video: Where it is.
         decoder: ``"auto"`` or a registered decoder's name.
+        decoder_options: Its keyword arguments.
         short_side: See `VideoReader`.
 
     Raises:
@@ -196,13 +197,22 @@ class ShardedVideoReader:
             the shard and the name.
     """
 
-    def __init__(self, video: ShardedVideo, *, decoder: str = "auto", short_side: int = 0) -> None:
+    def __init__(
+        self,
+        video: ShardedVideo,
+        *,
+        decoder: str = "auto",
+        decoder_options: Mapping[str, Any] | None = None,
+        short_side: int = 0,
+    ) -> None:
         self._video = video
         self._copy: IO[bytes] = tempfile.NamedTemporaryFile(suffix=Path(video.name).suffix)  # noqa: SIM115
         try:
             self._copy.write(_read_slice(video))
             self._copy.flush()
-            self._reader = VideoReader(self._copy.name, decoder, short_side=short_side)
+            self._reader = VideoReader(
+                self._copy.name, decoder, decoder_options=decoder_options, short_side=short_side
+            )
         except VideoError as error:
             self._copy.close()
             raise self._named(error) from error

@@ -1,7 +1,7 @@
 """Videos of a list as PyTorchVideo's clip dictionaries: read the sampled frames, then transform."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from typing import Any, Protocol
 
@@ -58,12 +58,19 @@ OpenVideo = Callable[[Any], FrameReader]
 """From an element of the list to its opened video."""
 
 
-def open_video_file(entry: VideoEntry, *, decoder: str = "auto", short_side: int = 0) -> VideoReader:
+def open_video_file(
+    entry: VideoEntry,
+    *,
+    decoder: str = "auto",
+    decoder_options: Mapping[str, Any] | None = None,
+    short_side: int = 0,
+) -> VideoReader:
     """Open a video file, fetched first if its path is a URL.
 
     Args:
         entry: Line of the list.
         decoder: ``"auto"`` or a registered decoder's name.
+        decoder_options: Its keyword arguments.
         short_side: See `VideoReader`.
 
     Raises:
@@ -75,7 +82,7 @@ def open_video_file(entry: VideoEntry, *, decoder: str = "auto", short_side: int
         raise VideoError(
             f"{entry.path}: cannot be fetched ({error}). Check the URL and its access."
         ) from error
-    return VideoReader(path, decoder, short_side=short_side)
+    return VideoReader(path, decoder, decoder_options=decoder_options, short_side=short_side)
 
 
 def open_frame_folder(entry: VideoEntry, *, template: str, start_index: int) -> FrameFolderReader:

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from tsn_tsm_plugin.engine.compile import Compiled
+from tsn_tsm_plugin.errors import ConfigError
+from tsn_tsm_plugin.solver.losses import Loss, cross_entropy
 
 _PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -53,11 +54,11 @@ class Updater:
         mixed_precision: ``"off"``, ``"bf16"`` or ``"fp16"``.
         max_clips_per_forward: Larger batches go through the network in equal parts whose gradients add up;
             0 is no limit.
-        label_smoothing: Share of the target that is spread over all classes, in [0, 1).
         batch_transform: From a normalised video (B, C, T, H, W) and labels (B,) to such with labels (B, K),
             such as MixUp; of the whole batch, so that its parts still add up to it.
         multi_label: Whether labels are (B, K) of 0 and 1, each class decided on its own.
         compile_model: Whether to try ``torch.compile``.
+        loss: From logits (B, K) and labels to the loss of each clip (B,); ``None`` is cross-entropy.
     """
 
     def __init__(
@@ -70,10 +71,10 @@ class Updater:
         clip_grad_l2norm: float = 0.0,
         mixed_precision: str = "off",
         max_clips_per_forward: int = 0,
-        label_smoothing: float = 0.0,
         batch_transform: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
         multi_label: bool = False,
         compile_model: bool = False,
+        loss: Loss | None = None,
     ) -> None:
         self._model = model
         self._forward = Compiled(model) if compile_model else model
@@ -83,7 +84,8 @@ class Updater:
         self._max_norm = clip_grad_l2norm or math.inf
         self._precision = mixed_precision
         self._max_clips = max_clips_per_forward
-        self._label_smoothing = label_smoothing
+        loss = loss or cross_entropy()
+        self._loss_of_clips = loss.to(device) if isinstance(loss, nn.Module) else loss
         self._batch_transform = batch_transform
         self._multi_label = multi_label
         self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -139,10 +141,13 @@ class Updater:
 
     def _loss(self, logits_BK: Tensor, target: Tensor) -> Tensor:
         logits_BK = logits_BK.to(torch.promote_types(logits_BK.dtype, torch.float32))
-        if self._multi_label:
-            # Mean over classes, as in SlowFast's bce_logit.
-            return F.binary_cross_entropy_with_logits(logits_BK, target, reduction="none").mean(dim=1).sum()
-        return F.cross_entropy(logits_BK, target, reduction="sum", label_smoothing=self._label_smoothing)
+        losses_B = self._loss_of_clips(logits_BK, target)
+        if losses_B.shape != logits_BK.shape[:1]:
+            raise ConfigError(
+                f"SOLVER.LOSS must give one number for each of {len(logits_BK)} clips, got shape "
+                f"{tuple(losses_B.shape)}. Leave out its mean or sum."
+            )
+        return losses_B.sum()
 
     @staticmethod
     def _copy(source: list[Tensor], target: list[Tensor]) -> None:

@@ -47,7 +47,13 @@ from tsn_tsm_plugin.runs.progress import Stopwatch, clock
 from tsn_tsm_plugin.runs.report import write_report
 from tsn_tsm_plugin.runs.results import format_results
 from tsn_tsm_plugin.runs.run_folder import RunFolder, describe_environment
-from tsn_tsm_plugin.solver import build_lr_schedule, build_optimizer, format_param_groups, scaled_base_lr
+from tsn_tsm_plugin.solver import (
+    build_loss,
+    build_lr_schedule,
+    build_optimizer,
+    format_param_groups,
+    scaled_base_lr,
+)
 from tsn_tsm_plugin.transforms.build import (
     build_batch_transform,
     build_clip_transform,
@@ -209,12 +215,12 @@ def _build_updater(cfg: CfgNode, model: nn.Module, device: torch.device, ranks: 
     return Updater(
         wrapped,
         optimizer,
+        loss=build_loss(cfg),
         normalize=build_normalize(cfg).to(device),
         device=device,
         clip_grad_l2norm=cfg.SOLVER.CLIP_GRAD_L2NORM,
         mixed_precision=cfg.TRAIN.MIXED_PRECISION,
         max_clips_per_forward=cfg.TRAIN.MAX_CLIPS_PER_FORWARD,
-        label_smoothing=cfg.SOLVER.LABEL_SMOOTHING,
         batch_transform=build_batch_transform(cfg),
         multi_label=cfg.DATA.MULTI_LABEL,
         compile_model=cfg.TRAIN.COMPILE,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tsn_tsm_plugin.config import CfgNode
-from tsn_tsm_plugin.data.build import short_side_of_decoder
+from tsn_tsm_plugin.data.build import reader_options
 from tsn_tsm_plugin.data.paths import local_path
 from tsn_tsm_plugin.data.reader import VideoReader
 from tsn_tsm_plugin.errors import VideoError
@@ -112,5 +112,4 @@ class Preprocessing:
             file = local_path(path)
         except OSError as error:
             raise VideoError(str(error)) from error
-        short_side = short_side_of_decoder(self._cfg, split)
-        return VideoReader(file, self._cfg.DATA.DECODING_BACKEND, short_side=short_side)
+        return VideoReader(file, **reader_options(self._cfg, split))

@@ -4,6 +4,7 @@ import torch
 
 from tsn_tsm_plugin.checkpoints.metadata import dataset_of
 from tsn_tsm_plugin.config import CfgNode
+from tsn_tsm_plugin.config.node import plain
 from tsn_tsm_plugin.errors import ConfigError
 from tsn_tsm_plugin.models.backbones.non_local_sites import NonLocalOptions
 from tsn_tsm_plugin.models.complexity import Complexity, measure_complexity
@@ -30,6 +31,7 @@ def build_model(cfg: CfgNode, *, with_backbone_weights: bool = True) -> TSN | TS
         "fc_init_std": cfg.MODEL.FC_INIT_STD,
         "weights": cfg.MODEL.BACKBONE_WEIGHTS if with_backbone_weights else "",
         "head": cfg.MODEL.HEAD,
+        "head_options": plain(cfg.MODEL.HEAD_OPTIONS),
     }
     if cfg.MODEL.ARCH == "tsn":
         return _of_dataset(cfg, create_tsn(**common))

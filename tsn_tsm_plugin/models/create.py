@@ -31,6 +31,7 @@ def create_tsn(
     fc_init_std: float = 0.01,
     weights: str = "",
     head: str = "",
+    head_options: Mapping[str, Any] | None = None,
     backbone_options: Mapping[str, Any] | None = None,
     image_size: int | Sequence[int] = (),
 ) -> TSN:
@@ -49,6 +50,7 @@ def create_tsn(
         fc_init_std: Standard deviation of the classifier's initial weights.
         weights: ImageNet weights of the backbone, e.g. ``"IMAGENET1K_V1"`` or a file.
         head: Name of a registered head, which starts from weights of its own kind; empty is TSN's.
+        head_options: Further keywords of a head that is named.
         backbone_options: Keyword arguments of the backbone, e.g. ``{"drop_path_rate": 0.1}`` of timm's.
         image_size: Sides of the frames that the network must take, in pixels; empty: its own size.
     """
@@ -64,6 +66,7 @@ def create_tsn(
             num_classes=num_classes,
             dropout_rate=dropout_rate,
             fc_init_std=fc_init_std,
+            options=head_options,
         ),
         backbone_name=backbone,
         num_classes=num_classes,
@@ -80,6 +83,7 @@ def create_tsm(
     fc_init_std: float = 0.001,
     weights: str = "",
     head: str = "",
+    head_options: Mapping[str, Any] | None = None,
     backbone_options: Mapping[str, Any] | None = None,
     image_size: int | Sequence[int] = (),
     shift_div: int = 8,
@@ -108,6 +112,7 @@ def create_tsm(
         fc_init_std: Standard deviation of the classifier's initial weights.
         weights: ImageNet weights of the backbone, e.g. ``"IMAGENET1K_V1"`` or a file.
         head: As for :func:`create_tsn`; empty is TSM's.
+        head_options: As for :func:`create_tsn`.
         backbone_options: As for :func:`create_tsn`.
         image_size: As for :func:`create_tsn`.
         shift_div: One ``shift_div``-th of the channels is shifted each way.
@@ -141,6 +146,7 @@ def create_tsm(
             num_classes=num_classes,
             dropout_rate=dropout_rate,
             fc_init_std=fc_init_std,
+            options=head_options,
         ),
         backbone_name=backbone,
         num_classes=num_classes,

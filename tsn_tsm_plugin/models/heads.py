@@ -5,7 +5,8 @@ Sources: Wang et al., "Temporal Segment Networks", arXiv:1608.00859, average con
 arXiv:1811.08383. Which of dropout, classifier and consensus comes first is as in MMAction2's two heads.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -157,6 +158,7 @@ def create_head(
     num_classes: int,
     dropout_rate: float,
     fc_init_std: float,
+    options: Mapping[str, Any] | None = None,
 ) -> nn.Module:
     """Create a registered head, of any distribution, with the eight keywords of the slot.
 
@@ -167,9 +169,11 @@ def create_head(
         num_classes: K.
         dropout_rate: In [0, 1).
         fc_init_std: Of ``own``'s classifier; a head that is named has a start of its own.
+        options: Further keywords of a head that is named.
 
     Raises:
         UnknownComponentError: If no distribution offers the name.
+        ConfigError: If the head does not take the options.
     """
     if not name:
         return own(
@@ -178,7 +182,10 @@ def create_head(
             dropout_rate=dropout_rate,
             fc_init_std=fc_init_std,
         )
-    head: nn.Module = HEADS.get(name)(
+    head: nn.Module = HEADS.create(
+        name,
+        options=options,
+        key="head_options",
         in_features=in_features,
         out_features=num_classes,
         pool=None,

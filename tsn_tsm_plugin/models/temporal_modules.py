@@ -7,14 +7,13 @@ from typing import Any
 
 from torch import nn
 
-from tsn_tsm_plugin.component_options import bind_arguments
 from tsn_tsm_plugin.layers.non_local import NON_LOCAL_KINDS, NonLocal, NonLocalAfter
 from tsn_tsm_plugin.layers.temporal_module import WithTemporalModule
 from tsn_tsm_plugin.layers.temporal_shift import TemporalShift
 from tsn_tsm_plugin.models.backbones.non_local_sites import NonLocalOptions, find_non_local_sites
 from tsn_tsm_plugin.models.backbones.shift_sites import match_sites, site_features
 from tsn_tsm_plugin.models.backbones.site_features import probe_sites
-from tsn_tsm_plugin.registry import TEMPORAL_MODULES
+from tsn_tsm_plugin.registry import TEMPORAL_MODULES, bind_arguments
 
 SHIFT = "temporal_shift"
 NON_LOCAL = "non_local"

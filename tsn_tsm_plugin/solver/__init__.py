@@ -1,11 +1,12 @@
-"""Parameter groups, optimisers and learning-rate schedules of the papers' recipes."""
+"""Parameter groups, optimisers, losses and learning-rate schedules of the papers' recipes."""
 
-from tsn_tsm_plugin.solver.build import build_lr_schedule, build_optimizer, scaled_base_lr
+from tsn_tsm_plugin.solver.build import build_loss, build_lr_schedule, build_optimizer, scaled_base_lr
 from tsn_tsm_plugin.solver.param_groups import format_param_groups, tsm_param_groups, tsn_param_groups
 from tsn_tsm_plugin.solver.schedule import LrSchedule
 
 __all__ = [
     "LrSchedule",
+    "build_loss",
     "build_lr_schedule",
     "build_optimizer",
     "format_param_groups",

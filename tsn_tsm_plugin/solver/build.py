@@ -1,16 +1,18 @@
-"""Builds optimiser and learning-rate schedule from the ``SOLVER`` node."""
+"""build_optimizer, build_loss, build_lr_schedule: what the ``SOLVER`` node describes."""
 
 from typing import Any
 
-import torch
-from timm.optim.lars import Lars
 from torch import nn
 from torch.optim import Optimizer
 
 from tsn_tsm_plugin.config import CfgNode
+from tsn_tsm_plugin.config.node import plain
 from tsn_tsm_plugin.errors import ConfigError
+from tsn_tsm_plugin.registry import LOSSES, LR_POLICIES, OPTIMIZERS
+from tsn_tsm_plugin.solver.losses import Loss
+from tsn_tsm_plugin.solver.optimizers import timm_optimizer
 from tsn_tsm_plugin.solver.param_groups import tsm_param_groups, tsn_param_groups
-from tsn_tsm_plugin.solver.schedule import LrSchedule, cosine, polynomial, steps_with_relative_lrs
+from tsn_tsm_plugin.solver.schedule import LrSchedule
 
 
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
@@ -20,20 +22,39 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
     that of a factor-1 schedule until :class:`LrSchedule` sets it.
 
     Raises:
-        ConfigError: On an unknown method or grouping, or on a model whose layers the grouping does not know.
+        UnknownComponentError: If there is no such optimiser.
+        ConfigError: If it does not take its options, or the grouping does not know the model's layers.
     """
     solver = cfg.SOLVER
     groups = _param_groups(solver, model)
     for group in groups:
         group["lr"] = scaled_base_lr(cfg) * group["lr_mult"]
-    if solver.OPTIMIZING_METHOD == "sgd":
-        return torch.optim.SGD(groups, momentum=solver.MOMENTUM, nesterov=solver.NESTEROV)
-    if solver.OPTIMIZING_METHOD == "adamw":
-        return torch.optim.AdamW(groups, betas=tuple(solver.BETAS))
-    if solver.OPTIMIZING_METHOD == "lars":
-        return Lars(groups, momentum=solver.MOMENTUM, nesterov=solver.NESTEROV)
-    raise ConfigError(
-        f"SOLVER.OPTIMIZING_METHOD must be one of sgd, adamw, lars, got {solver.OPTIMIZING_METHOD!r}."
+    momentum = {"momentum": solver.MOMENTUM, "nesterov": solver.NESTEROV}
+    preset = {"sgd": momentum, "lars": momentum, "adamw": {"betas": tuple(solver.BETAS)}}
+    name, key = solver.OPTIMIZING_METHOD, "SOLVER.OPTIMIZER_OPTIONS"
+    options = {**preset.get(name, {}), **plain(solver.OPTIMIZER_OPTIONS)}
+    library, _, library_name = name.partition("/")
+    try:
+        if library == "timm" and library_name:
+            return timm_optimizer(library_name, groups, **options)
+        return OPTIMIZERS.create(name, groups, options=options, key=key)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{key} of optimizer {name!r} do not fit: {error}.") from error
+
+
+def build_loss(cfg: CfgNode) -> Loss:
+    """Return the loss of ``SOLVER.LOSS``; without one, that of the labels that a video has.
+
+    Raises:
+        ConfigError: If it does not take ``SOLVER.LOSS_OPTIONS``.
+    """
+    name = cfg.SOLVER.LOSS or ("binary_cross_entropy" if cfg.DATA.MULTI_LABEL else "cross_entropy")
+    preset = {"label_smoothing": cfg.SOLVER.LABEL_SMOOTHING} if name == "cross_entropy" else {}
+    return LOSSES.create(
+        name,
+        options={**preset, **plain(cfg.SOLVER.LOSS_OPTIONS)},
+        key="SOLVER.LOSS_OPTIONS",
+        num_classes=cfg.MODEL.NUM_CLASSES,
     )
 
 
@@ -65,23 +86,21 @@ def build_lr_schedule(cfg: CfgNode, *, steps_per_epoch: int) -> LrSchedule:
         steps_per_epoch: Optimiser steps of one epoch.
 
     Raises:
-        ConfigError: On an unknown policy, or on steps and factors that do not fit each other.
+        UnknownComponentError: If there is no such policy.
+        ConfigError: If it does not take its options, as steps and factors that do not fit each other.
     """
     solver = cfg.SOLVER
-    if solver.LR_POLICY == "cosine":
-        decay = cosine(end_factor=solver.COSINE_END_LR)
-    elif solver.LR_POLICY == "poly":
-        decay = polynomial(power=solver.POLY_POWER, end_factor=solver.COSINE_END_LR)
-    elif solver.LR_POLICY == "steps_with_relative_lrs":
-        try:
-            decay = steps_with_relative_lrs(solver.STEPS, solver.LRS, num_epochs=solver.MAX_EPOCH)
-        except ValueError as error:
-            raise ConfigError(str(error)) from error
-    else:
-        raise ConfigError(
-            "SOLVER.LR_POLICY must be one of steps_with_relative_lrs, cosine, poly, got "
-            f"{solver.LR_POLICY!r}."
-        )
+    preset = {
+        "poly": {"power": solver.POLY_POWER, "end_factor": solver.COSINE_END_LR},
+        "cosine": {"end_factor": solver.COSINE_END_LR},
+        "steps_with_relative_lrs": {"steps": list(solver.STEPS), "relative_lrs": list(solver.LRS)},
+    }.get(solver.LR_POLICY, {})
+    decay = LR_POLICIES.create(
+        solver.LR_POLICY,
+        options={**preset, **plain(solver.LR_POLICY_OPTIONS)},
+        key="SOLVER.LR_POLICY_OPTIONS",
+        num_epochs=solver.MAX_EPOCH,
+    )
     return LrSchedule(
         scaled_base_lr(cfg),
         decay=decay,

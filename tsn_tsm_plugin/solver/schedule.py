@@ -1,5 +1,7 @@
 """The learning rate as a pure function of the step, so that a resumed run needs no scheduler state."""
 
+from collections.abc import Callable
+
 from fvcore.common.param_scheduler import (
     CosineParamScheduler,
     LinearParamScheduler,
@@ -10,24 +12,23 @@ from torch.optim import Optimizer
 
 
 def steps_with_relative_lrs(
-    steps: list[int], relative_lrs: list[float], *, num_epochs: int
+    *, num_epochs: int, steps: list[int], relative_lrs: list[float]
 ) -> ParamScheduler:
     """Return a schedule that holds ``relative_lrs[i]`` from epoch ``steps[i]`` on.
 
     Args:
+        num_epochs: Epochs of the run, at least 1.
         steps: First epoch of each step, ascending from 0. Those at or after ``num_epochs`` are never reached.
         relative_lrs: One factor on the base learning rate per step.
-        num_epochs: Epochs of the run, at least 1.
 
     Raises:
         ValueError: If ``steps`` does not ascend from 0 or the lengths differ.
     """
     if not steps or steps[0] != 0 or any(a >= b for a, b in zip(steps, steps[1:], strict=False)):
-        raise ValueError(f"SOLVER.STEPS must ascend from 0, got {list(steps)}.")
+        raise ValueError(f"steps must ascend from 0, got {list(steps)}.")
     if len(steps) != len(relative_lrs):
         raise ValueError(
-            f"SOLVER.LRS must have one factor per entry of SOLVER.STEPS {list(steps)}, "
-            f"got {list(relative_lrs)}."
+            f"relative_lrs must have one factor per entry of steps {list(steps)}, got {list(relative_lrs)}."
         )
     milestones = [step for step in steps[1:] if step < num_epochs]
     values = list(relative_lrs[: len(milestones) + 1])
@@ -35,12 +36,12 @@ def steps_with_relative_lrs(
     return MultiStepParamScheduler(values, num_updates=num_epochs, milestones=milestones)
 
 
-def cosine(*, end_factor: float) -> ParamScheduler:
+def cosine(*, num_epochs: int, end_factor: float = 0.0) -> ParamScheduler:
     """Return half a cosine from 1 to ``end_factor`` (Loshchilov and Hutter, SGDR, arXiv:1608.03983)."""
     return CosineParamScheduler(1.0, end_factor)
 
 
-def polynomial(*, power: float, end_factor: float) -> ParamScheduler:
+def polynomial(*, num_epochs: int, power: float = 1.0, end_factor: float = 0.0) -> ParamScheduler:
     """Return the fall from 1 to ``end_factor`` by a power of the share of the run that is left."""
     return _Polynomial(power, end_factor)
 
@@ -62,7 +63,7 @@ class LrSchedule:
     both see fractional epochs, as in SlowFast, and the warm-up reaches 1 at the end of epoch ``W - 1``.
 
     Example:
-        >>> decay = steps_with_relative_lrs([0, 20, 40], [1.0, 0.1, 0.01], num_epochs=50)
+        >>> decay = steps_with_relative_lrs(num_epochs=50, steps=[0, 20, 40], relative_lrs=[1.0, 0.1, 0.01])
         >>> schedule = LrSchedule(0.01, decay=decay, num_epochs=50, steps_per_epoch=100)
         >>> [round(schedule.lr_at(100 * epoch), 6) for epoch in (0, 19, 20, 40)]
         [0.01, 0.01, 0.001, 0.0001]
@@ -82,7 +83,7 @@ class LrSchedule:
         self,
         base_lr: float,
         *,
-        decay: ParamScheduler,
+        decay: Callable[[float], float],
         num_epochs: int,
         steps_per_epoch: int,
         per_step: bool = False,

@@ -9,10 +9,16 @@ import sys
 
 from tabulate import tabulate
 
+from tsn_tsm_plugin.config.defaults import KEYS
 from tsn_tsm_plugin.pytorchvideo_patch.activate import list_components
 from tsn_tsm_plugin.pytorchvideo_patch.routes import routes_to
 from tsn_tsm_plugin.registry import REGISTRIES, ComponentEntry
 from tsn_tsm_plugin.tools.command import ToolParser, run_command
+
+
+def what_reaches(kind: str) -> str:
+    """Return the keys of a recipe that take names of a kind of component."""
+    return ", ".join(key.name for key in KEYS.values() if key.component == kind)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -24,13 +30,14 @@ def main(argv: list[str] | None = None) -> int:
 
     def work() -> None:
         rows = [
-            dataclasses.asdict(entry) | {"pytorchvideo": [str(route) for route in routes_to(entry)]}
+            dataclasses.asdict(entry)
+            | {"key": what_reaches(entry.kind), "pytorchvideo": [str(route) for route in routes_to(entry)]}
             for entry in list_components(arguments.kind)
         ]
         if arguments.json:
             print(json.dumps(rows, indent=2))
         else:
-            header = [*(field.name for field in dataclasses.fields(ComponentEntry)), "pytorchvideo"]
+            header = [*(field.name for field in dataclasses.fields(ComponentEntry)), "key", "pytorchvideo"]
             cells = [[*list(row.values())[:-1], _shortened(row["pytorchvideo"])] for row in rows]
             print(tabulate(cells, headers=header, tablefmt="plain"))
 

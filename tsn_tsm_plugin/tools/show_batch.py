@@ -124,13 +124,16 @@ def _mix(
     normalize = build_normalize(cfg)
     mean, std = (values.view(3, 1, 1, 1) for values in (normalize.mean, normalize.std))
     labels = [clip["label"] for clip in clips]
-    video, shares_BK = mix(
-        normalize(torch.stack([clip["video"] for clip in clips])),
-        multi_hot(labels, num_classes=mix.num_classes) if cfg.DATA.MULTI_LABEL else torch.tensor(labels),
-        generator=torch.Generator().manual_seed(cfg.RNG_SEED + epoch),
-    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(cfg.RNG_SEED + epoch)
+        video, shares_BK = mix(
+            normalize(torch.stack([clip["video"] for clip in clips])),
+            multi_hot(labels, num_classes=cfg.MODEL.NUM_CLASSES)
+            if cfg.DATA.MULTI_LABEL
+            else torch.tensor(labels),
+        )
     pixels = (video * std + mean).round().clamp(0, 255).to(torch.uint8)
-    smoothed = mix.label_smoothing / mix.num_classes
+    smoothed = cfg.MIXUP.LABEL_SMOOTH_VALUE / cfg.MODEL.NUM_CLASSES
     captions = []
     for shares in shares_BK:
         order = shares.argsort(descending=True).tolist()

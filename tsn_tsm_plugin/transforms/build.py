@@ -1,32 +1,43 @@
 """From a config to what becomes of a video: which frames are read, their pixels, and mixed batches."""
 
-from fvcore.common.config import CfgNode
+from collections.abc import Callable
 
-from tsn_tsm_plugin.registry import SAMPLERS
+from torch import Tensor, nn
+
+from tsn_tsm_plugin.config import CfgNode
+from tsn_tsm_plugin.config.key import PRESET
+from tsn_tsm_plugin.config.node import plain
+from tsn_tsm_plugin.config.values import named_options
+from tsn_tsm_plugin.registry import BATCH_TRANSFORMS, SAMPLERS, TRANSFORMS
 from tsn_tsm_plugin.transforms.clip_transform import ClipTransform
 from tsn_tsm_plugin.transforms.create import create_test_transform, create_tsn_train_transform
-from tsn_tsm_plugin.transforms.mix import RandomMix
 from tsn_tsm_plugin.transforms.normalize import Normalize
 from tsn_tsm_plugin.transforms.random_erasing import RandomErasing
 from tsn_tsm_plugin.transforms.segments import IndexSampler
 
+BatchTransform = Callable[..., tuple[Tensor, Tensor]]
+
 
 def build_clip_transform(cfg: CfgNode, split: str) -> ClipTransform:
-    """Return what becomes of a decoded clip.
+    """Return what becomes of a decoded clip: the steps of ``DATA.TRAIN_TRANSFORMS`` or ``TEST_TRANSFORMS``.
 
     Args:
         cfg: The config.
-        split: ``"train"``; ``"val"``, one centre crop of the training size; or ``"test"``,
-            ``TEST.NUM_SPATIAL_CROPS`` crops, crop-major.
+        split: ``"train"``; ``"val"``, whose preset is one centre crop of the training size; or ``"test"``,
+            whose preset is ``TEST.NUM_SPATIAL_CROPS`` crops, crop-major.
+
+    Raises:
+        ConfigError: If a step does not take its options.
     """
-    if split == "train":
-        return _build_train_transform(cfg)
-    is_test = split == "test"
-    return create_test_transform(
-        short_side=cfg.DATA.TEST_SHORT_SIDE,
-        crop_size=cfg.DATA.TEST_CROP_SIZE if is_test else cfg.DATA.TRAIN_CROP_SIZE,
-        num_crops=cfg.TEST.NUM_SPATIAL_CROPS if is_test else 1,
-    )
+    node = "TRAIN_TRANSFORMS" if split == "train" else "TEST_TRANSFORMS"
+    steps: list[nn.Module] = []
+    for item in cfg.DATA[node]:
+        name, options = named_options(item)
+        if name == PRESET:
+            steps += (_build_train_preset(cfg) if split == "train" else _build_test_preset(cfg, split)).steps
+        else:
+            steps.append(TRANSFORMS.create(name, options=options, key=f"DATA.{node}"))
+    return ClipTransform(steps)
 
 
 def build_normalize(cfg: CfgNode) -> Normalize:
@@ -34,18 +45,32 @@ def build_normalize(cfg: CfgNode) -> Normalize:
     return Normalize(cfg.DATA.MEAN, cfg.DATA.STD)
 
 
-def build_batch_transform(cfg: CfgNode) -> RandomMix | None:
-    """Return what becomes of a normalised training batch and its labels; None if ``MIXUP.ENABLE`` is off."""
-    if not cfg.MIXUP.ENABLE:
+def build_batch_transform(cfg: CfgNode) -> BatchTransform | None:
+    """Return what becomes of a normalised training batch and its labels; None if ``MIXUP.ENABLE`` is off.
+
+    Raises:
+        ConfigError: If ``MIXUP.METHOD`` does not take ``MIXUP.OPTIONS``.
+    """
+    mixup = cfg.MIXUP
+    if not mixup.ENABLE:
         return None
-    return RandomMix(
+    common = {"label_smoothing": mixup.LABEL_SMOOTH_VALUE, "per_sample": mixup.PER_SAMPLE}
+    preset = {
+        "mixup": {"alpha": mixup.ALPHA, **common},
+        "cutmix": {"alpha": mixup.CUTMIX_ALPHA, **common},
+        "random_mix": {
+            "mixup_alpha": mixup.ALPHA,
+            "cutmix_alpha": mixup.CUTMIX_ALPHA,
+            "prob": mixup.PROB,
+            "switch_prob": mixup.SWITCH_PROB,
+            **common,
+        },
+    }.get(mixup.METHOD, {})
+    return BATCH_TRANSFORMS.create(
+        mixup.METHOD,
+        options={**preset, **plain(mixup.OPTIONS)},
+        key="MIXUP.OPTIONS",
         num_classes=cfg.MODEL.NUM_CLASSES,
-        mixup_alpha=cfg.MIXUP.ALPHA,
-        cutmix_alpha=cfg.MIXUP.CUTMIX_ALPHA,
-        prob=cfg.MIXUP.PROB,
-        switch_prob=cfg.MIXUP.SWITCH_PROB,
-        label_smoothing=cfg.MIXUP.LABEL_SMOOTH_VALUE,
-        per_sample=cfg.MIXUP.PER_SAMPLE,
     )
 
 
@@ -65,16 +90,34 @@ def build_index_sampler(cfg: CfgNode, split: str) -> IndexSampler:
     """
     mode = "train" if split == "train" else "test"
     num_frames = frames_of_view(cfg, split)
-    sampling = (mode == "test" and cfg.DATA.TEST_SAMPLER) or cfg.DATA.SAMPLER
-    num_views = cfg.TEST.NUM_ENSEMBLE_VIEWS if split == "test" or sampling == "dense" else 1
-    options = {
+    node = "TEST_SAMPLER" if mode == "test" and cfg.DATA.TEST_SAMPLER else "SAMPLER"
+    sampler = cfg.DATA[node]
+    num_views = cfg.TEST.NUM_ENSEMBLE_VIEWS if split == "test" or sampler == "dense" else 1
+    preset = {
         "uniform": {"keep_tail_frames": cfg.DATA.KEEP_TAIL_FRAMES},
         "dense": {"sample_range": cfg.DATA.DENSE_WINDOW},
-    }.get(sampling, {})
-    return SAMPLERS.get(sampling)(num_frames, mode=mode, num_views=num_views, **options)
+    }.get(sampler, {})
+    key = f"{node}_OPTIONS"
+    return SAMPLERS.create(
+        sampler,
+        num_frames,
+        options={**preset, **plain(cfg.DATA[key])},
+        key=f"DATA.{key}",
+        mode=mode,
+        num_views=num_views,
+    )
 
 
-def _build_train_transform(cfg: CfgNode) -> ClipTransform:
+def _build_test_preset(cfg: CfgNode, split: str) -> ClipTransform:
+    is_test = split == "test"
+    return create_test_transform(
+        short_side=cfg.DATA.TEST_SHORT_SIDE,
+        crop_size=cfg.DATA.TEST_CROP_SIZE if is_test else cfg.DATA.TRAIN_CROP_SIZE,
+        num_crops=cfg.TEST.NUM_SPATIAL_CROPS if is_test else 1,
+    )
+
+
+def _build_train_preset(cfg: CfgNode) -> ClipTransform:
     erasing = RandomErasing(
         cfg.AUG.RE_PROB,
         mode=cfg.AUG.RE_MODE,

@@ -22,7 +22,9 @@ class ClipTransform:
 
     def __init__(self, steps: Sequence[nn.Module]) -> None:
         self.steps = list(steps)
-        self._keywords = [set(inspect.signature(step.forward).parameters) for step in self.steps]
+        self._keywords = [
+            set(inspect.signature(getattr(step, "forward", step)).parameters) for step in self.steps
+        ]
 
     def __call__(self, clip: dict[str, Any], generator: torch.Generator | None = None) -> dict[str, Any]:
         """Return a new dictionary; the input's is left as it is.

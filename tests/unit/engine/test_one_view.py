@@ -58,7 +58,7 @@ def test_it_is_read_with_the_decoder_of_the_recipe(folder, monkeypatch):
     asked = []
     reader = module.VideoReader
     monkeypatch.setattr(
-        module, "VideoReader", lambda *args, **kw: asked.append(args[1]) or reader(*args, **kw)
+        module, "VideoReader", lambda *args, **kw: asked.append(kw["decoder"]) or reader(*args, **kw)
     )
     load(folder, "DATA.DECODING_BACKEND", "pyav").preprocessing.read_view(str(folder / "v.mp4"), split="val")
     assert asked == ["pyav"]

@@ -12,6 +12,7 @@ from torch import nn
 from tsn_tsm_plugin.engine.optimizer_step import Updater
 from tsn_tsm_plugin.models import create_tsm, load_weights
 from tsn_tsm_plugin.solver import tsm_param_groups
+from tsn_tsm_plugin.solver.losses import cross_entropy
 
 LR, MOMENTUM, DECAY, MAX_NORM = 0.05, 0.9, 0.01, 0.3
 
@@ -146,6 +147,6 @@ def test_label_smoothing_is_that_of_the_references(model):
     logits = model.eval()(ToFloat64()(batch["video"])).detach()
     target = 0.9 * F.one_hot(batch["label"], 3) + 0.1 / 3
     expected = -(target * torch.log_softmax(logits, 1)).sum()
-    result = updater_of(model, label_smoothing=0.1)(batch, num_clips=3)
+    result = updater_of(model, loss=cross_entropy(label_smoothing=0.1))(batch, num_clips=3)
 
     assert result.loss == pytest.approx(expected.item(), rel=1e-6)

@@ -12,13 +12,14 @@ def test_the_table_has_one_aligned_row_per_component(capsys):
     assert list_components.main([]) == 0
 
     header, *rows = capsys.readouterr().out.splitlines()
-    assert header.split() == ["kind", "name", "target", "distribution", "version", "pytorchvideo"]
+    assert header.split() == ["kind", "name", "target", "distribution", "version", "key", "pytorchvideo"]
     assert len(rows) == len(tsn_tsm_plugin.list_components())
     (resnet50,) = [row for row in rows if row.split()[:2] == ["backbone", "resnet50"]]
-    assert resnet50.split()[2:5] == [
+    assert resnet50.split()[2:6] == [
         "tsn_tsm_plugin.models.backbones.resnet:resnet50",
         "tsn_tsm_plugin",
         tsn_tsm_plugin.__version__,
+        "MODEL.BACKBONE",
     ]
     assert resnet50.index("tsn_tsm_plugin.models") == header.index("target")
 
@@ -34,7 +35,7 @@ def test_json_rows_carry_the_same_fields(capsys):
     list_components.main(["--json", "--kind", "head"])
 
     rows = json.loads(capsys.readouterr().out)
-    assert {"kind", "name", "target", "distribution", "version", "pytorchvideo"} == set(rows[0])
+    assert {"kind", "name", "target", "distribution", "version", "key", "pytorchvideo"} == set(rows[0])
     assert {row["name"] for row in rows} == set(REGISTRIES["head"].names())
 
 

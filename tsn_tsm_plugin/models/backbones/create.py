@@ -5,8 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from tsn_tsm_plugin.component_options import bind_arguments
-from tsn_tsm_plugin.registry import BACKBONES
+from tsn_tsm_plugin.registry import BACKBONES, bind_arguments
 
 
 def create_backbone(

@@ -1,28 +1,15 @@
-"""Lazy registries of components, fed by entry points.
-
-Every kind of component has one entry-point group; our own components are declared in our setup.cfg through
-the groups that other distributions use. Listing names imports nothing. A component is imported when it is
-asked for, so a broken distribution harms only the run that names it.
-
-    >>> from tsn_tsm_plugin.registry import BACKBONES
-    >>> BACKBONES.get("resnet50").__module__  # an entry point, loaded on demand
-    'tsn_tsm_plugin.models.backbones.resnet'
-    >>> @BACKBONES.register("mine")  # or without packaging, for this process only
-    ... def my_backbone(*, weights=""): ...
-    >>> "mine" in BACKBONES.names()
-    True
-    >>> BACKBONES.unregister("mine")
-"""
+"""Registry, ComponentEntry: the components of one kind by name, loaded when they are asked for."""
 
 import difflib
 import functools
 import importlib.metadata
+import inspect
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from tsn_tsm_plugin.errors import PluginError, UnknownComponentError
+from tsn_tsm_plugin.errors import ConfigError, PluginError, TsnTsmError, UnknownComponentError
 
 LIST_COMMAND = "python -m tsn_tsm_plugin.tools.list_components"
 RUN_TIME = "(run time)"
@@ -55,23 +42,48 @@ class ComponentEntry:
 
 
 @functools.cache
-def _installed_entry_points() -> tuple[importlib.metadata.EntryPoint, ...]:
+def installed_entry_points() -> tuple[importlib.metadata.EntryPoint, ...]:
     """Scan the metadata of all installed distributions, once per process (a scan takes milliseconds)."""
     found = importlib.metadata.entry_points()
     groups = [group for group in found.groups if group.startswith(f"{_DISTRIBUTION}.")]
     return tuple(point for group in groups for point in found.select(group=group))
 
 
-def rescan() -> None:
-    """Forget the scan and what was loaded through it, so that a change of sys.path or an install is seen."""
-    _installed_entry_points.cache_clear()
-    for registry in REGISTRIES.values():
-        registry._forget_loaded()
-
-
 def load_target(target: str) -> Any:
     """Import ``package.module:attribute`` and return the attribute."""
     return importlib.metadata.EntryPoint(name="", value=target, group="").load()
+
+
+def bind_arguments(component: _C, label: str, *args: Any, **options: Any) -> Callable[..., Any]:
+    """Return a component with its arguments, or refuse options that it does not take.
+
+    Args:
+        component: Of a registry.
+        label: Its kind and name, for the message.
+        *args: What the contract of the kind hands over.
+        **options: What a recipe or a call adds.
+
+    Raises:
+        ConfigError: If the component takes no such argument.
+    """
+    try:
+        signature = inspect.signature(component)
+    except ValueError:  # Written in C.
+        return functools.partial(component, *args, **options)
+    try:
+        signature.bind_partial(*args, **options)
+    except TypeError as error:
+        raise ConfigError(f"{label} takes {signature}, got options that do not fit: {error}.") from error
+    return functools.partial(component, *args, **options)
+
+
+def _missing_arguments(component: Callable[..., Any]) -> list[str]:
+    try:
+        parameters = inspect.signature(component).parameters.values()
+    except ValueError:  # Written in C.
+        return []
+    has_none = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [p.name for p in parameters if p.default is p.empty and p.kind not in has_none]
 
 
 def _target_of(component: Callable[..., Any]) -> str:
@@ -139,6 +151,44 @@ class Registry:
         with self._lock:
             return self._registered.get(name) or self._loaded.setdefault(name, component)
 
+    def create(
+        self,
+        name: str,
+        *args: Any,
+        options: Mapping[str, Any] | None = None,
+        key: str = "options",
+        **arguments: Any,
+    ) -> Any:
+        """Call the component of that name.
+
+        Args:
+            name: Name of the component.
+            *args: What the contract of the kind hands over.
+            options: Keyword arguments that a recipe or a call adds.
+            key: What the options are called there, for messages.
+            **arguments: What the contract hands over by keyword.
+
+        Raises:
+            UnknownComponentError: As :meth:`get`.
+            PluginError: As :meth:`get`.
+            ConfigError: If the component does not take the options, or refuses a value with a ValueError.
+        """
+        options = options or {}
+        label = f"{self.kind} {name!r}"
+        taken = sorted(options.keys() & arguments.keys())
+        if taken:
+            raise ConfigError(f"{key} must leave {', '.join(taken)} to the run, which sets it for {label}.")
+        component = bind_arguments(self.get(name), f"{key} of {label}", *args, **arguments, **options)
+        missing = _missing_arguments(component)
+        if missing:
+            raise ConfigError(f"{key} of {label} must hold {', '.join(missing)}, which have no default.")
+        try:
+            return component()
+        except TsnTsmError:
+            raise
+        except ValueError as error:
+            raise ConfigError(f"{key} of {label}: {error}") from error
+
     def register(self, name: str, *, override: bool = False) -> Callable[[_C], _C]:
         """Return a decorator that registers a component in this process.
 
@@ -180,12 +230,13 @@ class Registry:
                 )
             del self._registered[name]
 
-    def _forget_loaded(self) -> None:
+    def forget_loaded(self) -> None:
+        """Forget what was loaded through entry points."""
         with self._lock:
             self._loaded.clear()
 
     def _points(self) -> list[importlib.metadata.EntryPoint]:
-        return [point for point in _installed_entry_points() if point.group == self.group]
+        return [point for point in installed_entry_points() if point.group == self.group]
 
     def _entry(self, point: importlib.metadata.EntryPoint) -> ComponentEntry:
         distribution, version = (point.dist.name, point.dist.version) if point.dist else ("unknown", "")
@@ -245,90 +296,3 @@ def _require_installed() -> None:
             f"{_DISTRIBUTION} is not installed: its components are declared in package metadata, which a "
             f"bare checkout lacks. Run `pip install -e .` in the checkout."
         ) from None
-
-
-BACKBONES = Registry(
-    "backbone",
-    "tsn_tsm_plugin.backbones",
-    contract="""Callable ``(*, weights: str = "", **options) -> nn.Module``.
-
-    The module maps (N, 3, H, W) float images to a feature map (N, num_features, h, w) and has the attribute
-    ``num_features: int``. For TSM it offers ``temporal_shift_sites(shift_place: str) -> list[str]``: the
-    dotted names of the submodules whose input is shifted in time; without it TSM refuses the backbone.
-    ``weights`` is "" for a random start, the name of a torchvision weights enum such as "IMAGENET1K_V1", or a
-    file path. ``options`` are those of ``MODEL.BACKBONE_OPTIONS``. A backbone that does not take 224 x 224
-    pixels has the attribute ``input_size``, (3, H, W).""",
-)
-HEADS = Registry(
-    "head",
-    "tsn_tsm_plugin.heads",
-    contract="""Builder with the eight keywords of ``create_resnet(head=)``: ``in_features``,
-    ``out_features``, ``pool``, ``output_size``, ``pool_kernel_size``, ``dropout_rate``, ``activation``,
-    ``output_with_global_average``; returns a module mapping (B, C, T, H, W) features to (B, K) scores.""",
-)
-BOTTLENECKS = Registry(
-    "bottleneck",
-    "tsn_tsm_plugin.bottlenecks",
-    contract="""Callable ``(block: nn.Module, *, index: int, stage: int | None, depths: Sequence[int])`` that
-    edits one residual block of a PyTorchVideo network, ``ResBlock``, and returns what takes its place.
-    ``index`` is its position in its stage, ``stage`` the stage's in the network, or None where the stage was
-    named alone, and ``depths`` how many blocks each stage has.""",
-)
-TEMPORAL_MODULES = Registry(
-    "temporal_module",
-    "tsn_tsm_plugin.temporal_modules",
-    contract="""Callable ``(dim: int, *, num_segments: int, **options) -> nn.Module``.
-
-    The module maps clips (B, dim, T, H, W) with T = num_segments to the same shape; tokens come as H = L and
-    W = 1. It is created once for each site, and sees the input of the site, or with the attribute
-    ``position = "after"`` its output. ``options`` are those of ``MODEL.TEMPORAL_MODULES``. The built-in
-    ``temporal_shift`` and ``non_local`` have options and names of parameters of their own.""",
-)
-SAMPLERS = Registry(
-    "sampler",
-    "tsn_tsm_plugin.samplers",
-    contract="""Callable ``(num_segments: int, *, mode: str, num_views: int = 1)`` with ``mode`` "train" or
-    "test"; returns a callable ``(num_frames: int, generator: torch.Generator | None) -> LongTensor`` of
-    0-based frame indices: (num_segments,) in training, (num_views * num_segments,), view after view, in
-    testing. What it returns must be picklable where workers are spawned: no closure.""",
-)
-TRANSFORMS = Registry(
-    "transform",
-    "tsn_tsm_plugin.transforms",
-    contract="""Callable that builds a clip transform: an object mapping a (C, T, H, W) uint8 video to a
-    (C, T', H', W') one; a random one takes ``generator=`` as a keyword.""",
-)
-BATCH_TRANSFORMS = Registry(
-    "batch_transform",
-    "tsn_tsm_plugin.batch_transforms",
-    contract="""Callable that builds a batch transform: an object mapping a pair (video (B, C, T, H, W),
-    labels) to such a pair.""",
-)
-DECODERS = Registry(
-    "decoder",
-    "tsn_tsm_plugin.decoders",
-    contract="""Class ``(path, *, num_threads=1)`` with ``num_frames: int``, ``fps: float``, ``close()`` and
-    ``read(indices) -> uint8 (T, C, H, W) RGB``; frame i is the i-th of decoding the file from its start.""",
-)
-DATASETS = Registry(
-    "dataset",
-    "tsn_tsm_plugin.datasets",
-    contract="""``torch.utils.data.Dataset`` class whose items are clip dictionaries with PyTorchVideo's
-    keys.""",
-)
-
-REGISTRIES: dict[str, Registry] = {
-    registry.kind: registry
-    for registry in (
-        BACKBONES,
-        HEADS,
-        BOTTLENECKS,
-        TEMPORAL_MODULES,
-        SAMPLERS,
-        TRANSFORMS,
-        BATCH_TRANSFORMS,
-        DECODERS,
-        DATASETS,
-    )
-}
-"""Every registry by its kind, in the order of the tables."""

@@ -1,0 +1,138 @@
+"""SplitRequest; videos, frames, shards: the datasets that ``DATA.FORMAT`` names."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tsn_tsm_plugin.data.annotations import read_video_list
+from tsn_tsm_plugin.data.shards import ShardedVideoReader, read_shard_list
+from tsn_tsm_plugin.data.video_dataset import (
+    ClipTransform,
+    IndexSampler,
+    ListedVideo,
+    OpenVideo,
+    VideoListDataset,
+    open_frame_folder,
+    open_video_file,
+)
+
+
+@dataclass(frozen=True)
+class SplitRequest:
+    """What every dataset is told about the split it is built for.
+
+    Attributes:
+        split: ``"train"``, ``"val"`` or ``"test"``.
+        list_file: Path or URL of the split's list.
+        prefix: Folder or URL put before each relative path of the list.
+        num_classes: Labels must be in ``[0, num_classes)``.
+        multi_label: Whether a video may have several labels.
+        index_sampler: From a video's number of frames to those to read, see `VideoListDataset`.
+        clip_transform: What becomes of the frames, see `VideoListDataset`.
+        seed: Seed of the run.
+    """
+
+    split: str
+    list_file: str
+    prefix: str
+    num_classes: int
+    multi_label: bool
+    index_sampler: IndexSampler
+    clip_transform: ClipTransform
+    seed: int
+
+    def dataset(self, entries: Sequence[ListedVideo], open_video: OpenVideo) -> VideoListDataset:
+        """Return the dataset of these videos, opened by that function."""
+        return VideoListDataset(
+            entries,
+            index_sampler=self.index_sampler,
+            clip_transform=self.clip_transform,
+            open_video=open_video,
+            seed=self.seed,
+        )
+
+
+def videos(
+    request: SplitRequest,
+    *,
+    separator: str = " ",
+    decoder: str = "auto",
+    decoder_options: Mapping[str, Any] | None = None,
+    short_side: int = 0,
+) -> VideoListDataset:
+    """Create the dataset of video files: ``path label`` in each line of the list.
+
+    Args:
+        request: The split.
+        separator: What stands between path and label.
+        decoder: ``"auto"`` or a registered decoder's name.
+        decoder_options: Its keyword arguments.
+        short_side: See `VideoReader`.
+
+    Raises:
+        AnnotationError: If the list file is missing or malformed.
+    """
+    entries = read_video_list(
+        request.list_file,
+        prefix=request.prefix,
+        separator=separator,
+        num_classes=request.num_classes,
+        multi_label=request.multi_label,
+    )
+    reader = {"decoder": decoder, "decoder_options": decoder_options, "short_side": short_side}
+    return request.dataset(entries, functools.partial(open_video_file, **reader))
+
+
+def frames(
+    request: SplitRequest, *, separator: str = " ", template: str = "img_{:05}.jpg", start_index: int = 1
+) -> VideoListDataset:
+    """Create the dataset of folders of JPEG images: ``path number-of-frames label`` in each line of the list.
+
+    Args:
+        request: The split.
+        separator: What stands between path, number and label.
+        template: Name of a frame's file, with one field for its number.
+        start_index: Number of the first frame.
+
+    Raises:
+        AnnotationError: If the list file is missing or malformed.
+    """
+    entries = read_video_list(
+        request.list_file,
+        prefix=request.prefix,
+        separator=separator,
+        num_classes=request.num_classes,
+        has_frame_counts=True,
+        multi_label=request.multi_label,
+    )
+    folder = {"template": template, "start_index": start_index}
+    return request.dataset(entries, functools.partial(open_frame_folder, **folder))
+
+
+def shards(
+    request: SplitRequest,
+    *,
+    decoder: str = "auto",
+    decoder_options: Mapping[str, Any] | None = None,
+    short_side: int = 0,
+) -> VideoListDataset:
+    """Create the dataset of videos in tar files: the path of one in each line of the list.
+
+    Args:
+        request: The split.
+        decoder: ``"auto"`` or a registered decoder's name.
+        decoder_options: Its keyword arguments.
+        short_side: See `VideoReader`.
+
+    Raises:
+        AnnotationError: If the list or a shard is missing or malformed.
+    """
+    entries = read_shard_list(
+        request.list_file,
+        prefix=request.prefix,
+        num_classes=request.num_classes,
+        multi_label=request.multi_label,
+    )
+    reader = {"decoder": decoder, "decoder_options": decoder_options, "short_side": short_side}
+    return request.dataset(entries, functools.partial(ShardedVideoReader, **reader))

@@ -1,0 +1,172 @@
+"""Lazy registries of components, fed by entry points.
+
+Every kind of component has one entry-point group; our own components are declared in our setup.cfg through
+the groups that other distributions use. Listing names imports nothing. A component is imported when it is
+asked for, so a broken distribution harms only the run that names it.
+
+    >>> from tsn_tsm_plugin.registry import BACKBONES
+    >>> BACKBONES.get("resnet50").__module__  # an entry point, loaded on demand
+    'tsn_tsm_plugin.models.backbones.resnet'
+    >>> @BACKBONES.register("mine")  # or without packaging, for this process only
+    ... def my_backbone(*, weights=""): ...
+    >>> "mine" in BACKBONES.names()
+    True
+    >>> BACKBONES.unregister("mine")
+"""
+
+from tsn_tsm_plugin.registry.lookup import (
+    ComponentEntry,
+    Registry,
+    bind_arguments,
+    installed_entry_points,
+    load_target,
+)
+
+__all__ = [
+    "BACKBONES",
+    "BATCH_TRANSFORMS",
+    "BOTTLENECKS",
+    "DATASETS",
+    "DECODERS",
+    "HEADS",
+    "LOSSES",
+    "LR_POLICIES",
+    "OPTIMIZERS",
+    "REGISTRIES",
+    "SAMPLERS",
+    "TEMPORAL_MODULES",
+    "TRANSFORMS",
+    "ComponentEntry",
+    "Registry",
+    "bind_arguments",
+    "load_target",
+    "rescan",
+]
+
+BACKBONES = Registry(
+    "backbone",
+    "tsn_tsm_plugin.backbones",
+    contract="""Callable ``(*, weights: str = "", **options) -> nn.Module``.
+
+    The module maps (N, 3, H, W) float images to a feature map (N, num_features, h, w) and has the attribute
+    ``num_features: int``. For TSM it offers ``temporal_shift_sites(shift_place: str) -> list[str]``: the
+    dotted names of the submodules whose input is shifted in time; without it TSM refuses the backbone.
+    ``weights`` is "" for a random start, the name of a torchvision weights enum such as "IMAGENET1K_V1", or a
+    file path. ``options`` are those of ``MODEL.BACKBONE_OPTIONS``. A backbone that does not take 224 x 224
+    pixels has the attribute ``input_size``, (3, H, W).""",
+)
+HEADS = Registry(
+    "head",
+    "tsn_tsm_plugin.heads",
+    contract="""Builder with the eight keywords of ``create_resnet(head=)``: ``in_features``,
+    ``out_features``, ``pool``, ``output_size``, ``pool_kernel_size``, ``dropout_rate``, ``activation``,
+    ``output_with_global_average``, and options; returns a module mapping (B, C, T, H, W) features to (B, K)
+    scores.""",
+)
+BOTTLENECKS = Registry(
+    "bottleneck",
+    "tsn_tsm_plugin.bottlenecks",
+    contract="""Callable ``(block: nn.Module, *, index: int, stage: int | None, depths: Sequence[int])`` that
+    edits one residual block of a PyTorchVideo network, ``ResBlock``, and returns what takes its place.
+    ``index`` is its position in its stage, ``stage`` the stage's in the network, or None where the stage was
+    named alone, and ``depths`` how many blocks each stage has.""",
+)
+TEMPORAL_MODULES = Registry(
+    "temporal_module",
+    "tsn_tsm_plugin.temporal_modules",
+    contract="""Callable ``(dim: int, *, num_segments: int, **options) -> nn.Module``.
+
+    The module maps clips (B, dim, T, H, W) with T = num_segments to the same shape; tokens come as H = L and
+    W = 1. It is created once for each site, and sees the input of the site, or with the attribute
+    ``position = "after"`` its output. ``options`` are those of ``MODEL.TEMPORAL_MODULES``. The built-in
+    ``temporal_shift`` and ``non_local`` have options and names of parameters of their own.""",
+)
+SAMPLERS = Registry(
+    "sampler",
+    "tsn_tsm_plugin.samplers",
+    contract="""Callable ``(num_segments: int, *, mode: str, num_views: int = 1, **options)``.
+
+    ``mode`` is "train" or "test". It returns a callable ``(num_frames: int, generator: torch.Generator |
+    None) -> LongTensor`` of 0-based frame indices: (num_segments,) in training, (num_views * num_segments,),
+    view after view, in testing. What it returns must be picklable where workers are spawned: no closure.""",
+)
+TRANSFORMS = Registry(
+    "transform",
+    "tsn_tsm_plugin.transforms",
+    contract="""Callable ``(**options)`` that builds a step: an object mapping a (C, T, H, W) uint8 video to a
+    (C, T', H', W') one.
+
+    A random step takes ``generator=`` as a keyword. One that changes labels takes ``label`` too, and returns
+    the pair.""",
+)
+BATCH_TRANSFORMS = Registry(
+    "batch_transform",
+    "tsn_tsm_plugin.batch_transforms",
+    contract="""Callable ``(*, num_classes: int, **options)`` that builds a batch transform.
+
+    A batch transform maps a pair of a normalised video (B, C, T, H, W) and labels (B,) to such a video and
+    shares of the classes, float (B, num_classes), whose rows sum to 1.""",
+)
+DECODERS = Registry(
+    "decoder",
+    "tsn_tsm_plugin.decoders",
+    contract="""Class ``(path, *, num_threads=1, **options)`` with ``num_frames: int``, ``fps: float``,
+    ``width: int``, ``height: int``, ``close()`` and ``read(indices) -> uint8 (T, C, H, W) RGB``; frame i is
+    the i-th of decoding the file from its start.""",
+)
+DATASETS = Registry(
+    "dataset",
+    "tsn_tsm_plugin.datasets",
+    contract="""Callable ``(request: SplitRequest, **options)`` that builds the dataset of a split.
+
+    It returns a `torch.utils.data.Dataset` with ``entries``, whose elements have ``label``. Its items are
+    clip dictionaries with PyTorchVideo's keys, or a `BadVideo`, and it is asked for them by `SampleKey`.
+    ``request.dataset(entries, open_video)`` makes one of a list and a function that opens a video.""",
+)
+OPTIMIZERS = Registry(
+    "optimizer",
+    "tsn_tsm_plugin.optimizers",
+    contract="""Callable ``(param_groups, **options) -> torch.optim.Optimizer``; every group has its own
+    ``lr`` and ``weight_decay``.""",
+)
+LR_POLICIES = Registry(
+    "lr_policy",
+    "tsn_tsm_plugin.lr_policies",
+    contract="""Callable ``(*, num_epochs: int, **options)`` that returns a function from the share of the run
+    that is over, in [0, 1), to a factor on the learning rate.""",
+)
+LOSSES = Registry(
+    "loss",
+    "tsn_tsm_plugin.losses",
+    contract="""Callable ``(*, num_classes: int, **options)`` that returns a function
+    ``(logits (B, num_classes), target) -> loss of each clip (B,)``.
+
+    The target is int64 (B,), or float (B, num_classes) with a batch transform or with several
+    labels of a clip.""",
+)
+
+REGISTRIES: dict[str, Registry] = {
+    registry.kind: registry
+    for registry in (
+        BACKBONES,
+        HEADS,
+        BOTTLENECKS,
+        TEMPORAL_MODULES,
+        SAMPLERS,
+        TRANSFORMS,
+        BATCH_TRANSFORMS,
+        DECODERS,
+        DATASETS,
+        OPTIMIZERS,
+        LR_POLICIES,
+        LOSSES,
+    )
+}
+"""Every registry by its kind, in the order of the tables."""
+
+
+def rescan() -> None:
+    """Forget the scan and what was loaded through it, so that a change of sys.path or an install is seen."""
+    installed_entry_points.cache_clear()
+    for registry in REGISTRIES.values():
+        registry.forget_loaded()
