@@ -15,6 +15,7 @@ MAX_LINES = 350
 LIBRARY_RANKS = [
     ("errors", "log", "host_memory", "requirements"),
     ("atomic_files", "distributed", "registry", "layers"),
+    ("storage",),
     ("ranks", "checkpoints", "pytorchvideo_patch"),
     ("config", "evaluation"),
     ("transforms",),

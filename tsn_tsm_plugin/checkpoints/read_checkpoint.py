@@ -5,13 +5,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from iopath.common.file_io import g_pathmgr
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from tsn_tsm_plugin.checkpoints.stub import Stub
 from tsn_tsm_plugin.checkpoints.torch_file import read_torch_file
 from tsn_tsm_plugin.errors import CheckpointError
+from tsn_tsm_plugin.storage import manager_of
 
 # Names of what is to be used, best first. Averaged weights come before the trained ones, as in timm.
 _STATE_DICT_KEYS = (
@@ -71,7 +71,7 @@ def fetch_checkpoint(path: str | Path) -> Path:
         CheckpointError: If it cannot be fetched.
     """
     try:
-        return Path(g_pathmgr.get_local_path(str(path)))
+        return Path(manager_of(path).get_local_path(str(path)))
     except Exception as error:  # Handlers raise what their storage's library raises.
         raise CheckpointError(
             f"{path} cannot be fetched ({type(error).__name__}: {_first_line(error)}): check the address and "

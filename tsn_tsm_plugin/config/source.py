@@ -7,10 +7,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
-from iopath.common.file_io import g_pathmgr
 
 from tsn_tsm_plugin.config.yaml_text import MAX_CHARACTERS, compose, construct
 from tsn_tsm_plugin.errors import ConfigError
+from tsn_tsm_plugin.storage import manager_of
 
 MAX_FILES = 64
 BASE_KEY = "_BASE_"
@@ -166,7 +166,7 @@ class SettingsReader:
 def _read_text(path: str, *, named_by: str) -> str:
     source = f", named as {BASE_KEY} in {named_by}" if named_by else ""
     try:
-        local = g_pathmgr.get_local_path(path)
+        local = manager_of(path).get_local_path(path)
         # Reading a pipe or a device would wait for ever.
         if not stat.S_ISREG(Path(local).stat().st_mode):
             raise ConfigError(f"{path}: must be a regular file{source}.")

@@ -1,11 +1,11 @@
-"""Files by local path, or by any URL that iopath has a handler for, such as ``s3://bucket/a.mp4``."""
+"""Files by local path, or by a URL such as ``s3://bucket/a.mp4``."""
 
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from iopath.common.file_io import g_pathmgr
+from tsn_tsm_plugin.storage import manager_of
 
 _T = TypeVar("_T")
 
@@ -31,7 +31,7 @@ def local_path(path: str) -> str:
     Raises:
         OSError: If it cannot be fetched.
     """
-    return _fetched(path, g_pathmgr.get_local_path) if is_url(path) else path
+    return _fetched(path, manager_of(path).get_local_path) if is_url(path) else path
 
 
 def read_bytes(path: str) -> bytes:
@@ -44,7 +44,7 @@ def read_bytes(path: str) -> bytes:
 
 
 def _read_url(path: str) -> bytes:
-    with g_pathmgr.open(path, "rb") as file:
+    with manager_of(path).open(path, "rb") as file:
         return file.read()
 
 

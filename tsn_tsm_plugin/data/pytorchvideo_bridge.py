@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
-from iopath.common.file_io import g_pathmgr
 from pytorchvideo.data.clip_sampling import ClipInfo, ClipSampler
 from pytorchvideo.data.video import Video, VideoPathHandler
 from torch import Tensor
@@ -30,6 +29,7 @@ from torch import Tensor
 from tsn_tsm_plugin.data.reader import VideoReader
 from tsn_tsm_plugin.errors import VideoError
 from tsn_tsm_plugin.log import get_logger
+from tsn_tsm_plugin.storage import manager_of
 
 logger = get_logger(__name__)
 
@@ -246,7 +246,7 @@ class SparsePathHandler(VideoPathHandler):
         The dataset's own arguments (audio, decoder, frame rate, by version of PyTorchVideo) do not apply.
         """
         video = SparseVideo(
-            g_pathmgr.get_local_path(os.fspath(filepath)),
+            manager_of(filepath).get_local_path(os.fspath(filepath)),
             index_sampler=self._index_sampler,
             decoder=self._decoder,
             num_threads=self._num_threads,

@@ -2,7 +2,8 @@
 
     python -m tsn_tsm_plugin.tools.share --weights runs/tsm/motion_r18_8f --out shared/motion_r18_8f
 
-Both ``--weights`` and ``--out`` may be any path that iopath can open. Whoever has the file needs no more:
+Both may be URLs: ``--out hf://USER/NAME`` uploads to the Hugging Face hub, with the login of ``hf auth``.
+Whoever has the file needs no more:
 ``python -m tsn_tsm_plugin.tools.predict --weights shared/motion_r18_8f VIDEO``.
 """
 
@@ -20,7 +21,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code."""
     parser = ToolParser("share", __doc__)
     add_weights_arguments(parser)
-    parser.add_argument("--out", required=True, metavar="FOLDER", help="where the files go")
+    parser.add_argument(
+        "--out", required=True, metavar="FOLDER", help="a folder, or a URL such as hf://USER/NAME"
+    )
     parser.add_argument(
         "--results",
         type=Path,

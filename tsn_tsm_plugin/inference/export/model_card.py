@@ -1,12 +1,14 @@
 """Weights to give away: a safetensors file that carries its recipe, and a page that says what it is."""
 
 import json
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from iopath.common.file_io import g_pathmgr
+import yaml
+from huggingface_hub import ModelCard, ModelCardData
 from safetensors.torch import save
 
 from tsn_tsm_plugin import __version__
@@ -18,13 +20,14 @@ from tsn_tsm_plugin.inference.export.strip_local_paths import public_recipe, wit
 from tsn_tsm_plugin.inference.trained_model import SHARED_WEIGHTS, TrainedModel
 from tsn_tsm_plugin.log import get_logger
 from tsn_tsm_plugin.models.complexity import measure_complexity
+from tsn_tsm_plugin.storage import upload_folder
 from tsn_tsm_plugin.transforms.build import frames_of_view
 
 logger = get_logger(__name__)
 
 CARD_FILE = "README.md"
 _HINT = "Make room, or give another folder with --out."
-_CARD_BEGINS = "---\nlibrary_name: tsn_tsm_plugin\n"
+_LIBRARY = "tsn_tsm_plugin"
 
 
 def share(trained: TrainedModel, folder: str, *, results: dict[str, Any] | None = None) -> list[str]:
@@ -35,7 +38,7 @@ def share(trained: TrainedModel, folder: str, *, results: dict[str, Any] | None 
 
     Args:
         trained: The network.
-        folder: Any path that iopath can write; made if it is local.
+        folder: A local folder, ``hf://USER/NAME`` for the Hugging Face hub, or another URL.
         results: Of these weights, as in ``results.json``, for the card.
 
     Returns:
@@ -45,34 +48,42 @@ def share(trained: TrainedModel, folder: str, *, results: dict[str, Any] | None 
         ConfigError: If the folder holds a README.md that is no model card.
         RunFolderError: If the files cannot be written.
     """
-    weights_path, card_path = f"{folder}/{SHARED_WEIGHTS}", f"{folder}/{CARD_FILE}"
-    card = model_card(trained, results=results or {})
+    files = {
+        SHARED_WEIGHTS: as_safetensors(trained),
+        CARD_FILE: model_card(trained, results=results or {}).encode(),
+    }
     try:
-        g_pathmgr.mkdirs(folder)
-        _check_is_a_card(card_path)
-        _write(weights_path, as_safetensors(trained))
-        _write(card_path, card.encode())
+        if is_url(folder):
+            _upload(folder, files)
+        else:
+            _write(Path(folder), files)
     except OSError as error:
         raise RunFolderError(f"{folder} could not be written: {error.strerror or error}. {_HINT}") from error
-    return [weights_path, card_path]
+    return [f"{folder}/{name}" for name in files]
 
 
-def _check_is_a_card(path: str) -> None:
-    if not g_pathmgr.isfile(path):
-        return
-    with g_pathmgr.open(path, "r") as file:
-        begins = file.read(len(_CARD_BEGINS))
-    if begins != _CARD_BEGINS:
-        raise ConfigError(f"{path} is no model card and would be lost: give a folder of its own with --out.")
-
-
-def _write(path: str, data: bytes) -> None:
-    if not is_url(path):
-        with write_atomically(Path(path), binary=True, hint=_HINT) as file:
+def _write(folder: Path, files: dict[str, bytes]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    card = folder / CARD_FILE
+    if card.is_file() and not _is_ours(card.read_text(encoding="utf-8", errors="replace")):
+        raise ConfigError(f"{card} is no model card and would be lost: give a folder of its own with --out.")
+    for name, data in files.items():
+        with write_atomically(folder / name, binary=True, hint=_HINT) as file:
             file.write(data)
-        return
-    with g_pathmgr.open(path, "wb") as file:
-        file.write(data)
+
+
+def _is_ours(card: str) -> bool:
+    try:
+        return bool(ModelCard(card, ignore_metadata_errors=True).data.library_name == _LIBRARY)
+    except (ValueError, TypeError, yaml.YAMLError):
+        return False
+
+
+def _upload(folder: str, files: dict[str, bytes]) -> None:
+    with tempfile.TemporaryDirectory() as staged:
+        for name, data in files.items():
+            Path(staged, name).write_bytes(data)
+        upload_folder(Path(staged), folder)
 
 
 def results_of(trained: TrainedModel, path: str | Path, *, is_named: bool) -> dict[str, Any]:
@@ -154,10 +165,14 @@ def model_card(trained: TrainedModel, *, results: dict[str, Any]) -> str:
         *accuracy,
         "",
     ]
+    facts = ModelCardData(
+        library_name=_LIBRARY,
+        pipeline_tag="video-classification",
+        tags=["video", "action-recognition", "pytorchvideo", cfg.MODEL.ARCH],
+    )
     lines = [
-        *_CARD_BEGINS.splitlines(),
-        "pipeline_tag: video-classification",
-        "tags: [video, action-recognition, pytorchvideo, " + cfg.MODEL.ARCH + "]",
+        "---",
+        *facts.to_yaml().splitlines(),
         "---",
         "",
         f"# {cfg.MODEL.ARCH.upper()} {cfg.MODEL.BACKBONE} on {dataset}",
@@ -174,11 +189,12 @@ def model_card(trained: TrainedModel, *, results: dict[str, Any]) -> str:
         "```",
         "",
         "```python",
-        "from tsn_tsm_plugin.inference.trained_model import load_trained",
+        "from tsn_tsm_plugin import load_trained",
         "",
-        f'trained = load_trained("{SHARED_WEIGHTS}")',
-        f"scores = trained.model(video)  # (B, 3, {cfg.DATA.NUM_FRAMES}, "
-        f"{cfg.DATA.TEST_CROP_SIZE}, {cfg.DATA.TEST_CROP_SIZE}), normalised RGB",
+        f'model = load_trained("{SHARED_WEIGHTS}")  # or "hf://USER/NAME"',
+        'model.predict("clip.mp4")',
+        f"model(video)  # uint8 RGB (B, 3, {cfg.DATA.NUM_FRAMES}, "
+        f"{cfg.DATA.TEST_CROP_SIZE}, {cfg.DATA.TEST_CROP_SIZE})",
         "```",
         "",
         "## Classes",

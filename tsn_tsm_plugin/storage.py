@@ -1,0 +1,221 @@
+"""manager_of, upload_folder and the handlers of paths that are no local files: https, s3, gs, hf and others.
+
+iopath opens every path of this package. A handler that the program has registered with iopath comes first,
+then the handlers of installed packages (entry-point group ``tsn_tsm_plugin.path_handlers``), then these:
+
+==========================  ================================================================
+``https://``, ``http://``   downloaded once into iopath's cache
+``hf://USER/NAME``          a model repository of the Hugging Face hub, or one of its files
+``s3://``, ``gs://``, ...   any file system of fsspec whose package is installed (s3fs, gcsfs)
+==========================  ================================================================
+"""
+
+import functools
+import hashlib
+import importlib.metadata
+import os
+import re
+import tempfile
+from pathlib import Path
+from typing import IO, Any
+
+from iopath.common.file_io import HTTPURLHandler, PathHandler, PathManager, g_pathmgr, get_cache_dir
+
+HANDLERS_GROUP = "tsn_tsm_plugin.path_handlers"
+HUB_PREFIX = "hf://"
+
+_FSSPEC_PREFIXES = [
+    "s3://",
+    "s3a://",
+    "gs://",
+    "gcs://",
+    "az://",
+    "abfs://",
+    "hdfs://",
+    "sftp://",
+    "memory://",
+]
+# user/name, an optional @revision, an optional file.
+_HUB_PATH = re.compile(r"(?P<repo>[^/@]+/[^/@]+)(?:@(?P<revision>[^/]+))?(?:/(?P<file>.+))?")
+
+
+def manager_of(path: str | os.PathLike[str]) -> PathManager:
+    """Return the path manager that opens a path: the program's own if it knows the prefix, else ours."""
+    text = os.fspath(path)
+    if "://" not in text or any(text.startswith(prefix) for prefix in g_pathmgr._path_handlers):
+        return g_pathmgr
+    return _manager()
+
+
+@functools.cache
+def _manager() -> PathManager:
+    # A manager of its own: the program's registrations in iopath's global one never collide with these.
+    manager = PathManager()
+    for handler in (_HttpHandler(), _HubHandler(), _FsspecHandler()):
+        manager.register_handler(handler)
+    for point in importlib.metadata.entry_points(group=HANDLERS_GROUP):
+        manager.register_handler(point.load()())
+    return manager
+
+
+def upload_folder(folder: Path, path: str) -> None:
+    """Copy the files of a local folder to a path, whatever its storage.
+
+    Args:
+        folder: Its files, not those of folders below.
+        path: ``hf://USER/NAME`` is created, private, if it does not exist.
+
+    Raises:
+        OSError: If the storage refuses.
+    """
+    if path.startswith(HUB_PREFIX):
+        _upload_to_hub(folder, path)
+        return
+    manager = manager_of(path)
+    manager.mkdirs(path)
+    for file in sorted(folder.iterdir()):
+        with manager.open(f"{path}/{file.name}", "wb") as out:
+            out.write(file.read_bytes())
+
+
+def _upload_to_hub(folder: Path, path: str) -> None:
+    repo, revision, file = _hub_parts(path)
+    if file:
+        raise OSError(f"{path} must be hf://USER/NAME, a repository without a file.")
+    api = _hub(path).HfApi(endpoint=_hub_endpoint())
+    try:
+        api.create_repo(repo, exist_ok=True, private=True)
+        api.upload_folder(
+            repo_id=repo, folder_path=folder, revision=revision, commit_message="Upload model and card"
+        )
+    except Exception as error:
+        raise OSError(f"{path}: the hub refused the upload ({_first_line(error)}); hf auth login?") from error
+
+
+class _HttpHandler(HTTPURLHandler):
+    """Caches by the whole address: files of one name at two hosts are two files."""
+
+    def _get_local_path(
+        self, path: str, force: bool = False, cache_dir: str | None = None, **kwargs: Any
+    ) -> str:
+        digest = hashlib.sha256(path.encode()).hexdigest()[:16]
+        folder = Path(get_cache_dir(cache_dir), "tsn_tsm_plugin", digest)
+        try:
+            return str(super()._get_local_path(path, force=force, cache_dir=str(folder), **kwargs))
+        except Exception as error:
+            raise OSError(f"{path} cannot be downloaded ({_first_line(error)})") from error
+
+    def _isfile(self, path: str, **_: Any) -> bool:
+        return True
+
+    def _isdir(self, path: str, **_: Any) -> bool:
+        return False
+
+
+class _FsspecHandler(PathHandler):
+    """Serves what fsspec has a file system for."""
+
+    def _get_supported_prefixes(self) -> list[str]:
+        return _FSSPEC_PREFIXES
+
+    def _get_local_path(self, path: str, force: bool = False, **_: Any) -> str:
+        system, name = self._system(path)
+        digest = hashlib.sha256(path.encode()).hexdigest()[:16]
+        target = Path(get_cache_dir(), "tsn_tsm_plugin", digest, name.rstrip("/").rpartition("/")[2])
+        if target.exists() and not force:
+            return str(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent) as unfinished:
+            copy = Path(unfinished, target.name)
+            system.get(name, str(copy), recursive=system.isdir(name))
+            copy.replace(target)
+        return str(target)
+
+    def _open(self, path: str, mode: str = "r", buffering: int = -1, **_: Any) -> IO[Any]:
+        system, name = self._system(path)
+        opened: IO[Any] = system.open(name, mode)
+        return opened
+
+    def _exists(self, path: str, **_: Any) -> bool:
+        system, name = self._system(path)
+        return bool(system.exists(name))
+
+    def _isfile(self, path: str, **_: Any) -> bool:
+        system, name = self._system(path)
+        return bool(system.isfile(name))
+
+    def _isdir(self, path: str, **_: Any) -> bool:
+        system, name = self._system(path)
+        return bool(system.isdir(name))
+
+    def _ls(self, path: str, **_: Any) -> list[str]:
+        system, name = self._system(path)
+        return [entry.rstrip("/").rpartition("/")[2] for entry in system.ls(name, detail=False)]
+
+    def _mkdirs(self, path: str, **_: Any) -> None:
+        system, name = self._system(path)
+        system.makedirs(name, exist_ok=True)
+
+    @staticmethod
+    def _system(path: str) -> tuple[Any, str]:
+        try:
+            from fsspec.core import url_to_fs
+
+            system, name = url_to_fs(path)
+        except ImportError as error:
+            package = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs"}
+            wanted = package.get(path.partition("://")[0], error.name or "fsspec")
+            raise OSError(f"{path} needs one more package: pip install {wanted}") from error
+        return system, str(name)
+
+
+class _HubHandler(PathHandler):
+    """Serves model repositories of the Hugging Face hub, ``hf://USER/NAME[@REVISION][/FILE]``."""
+
+    def _get_supported_prefixes(self) -> list[str]:
+        return [HUB_PREFIX]
+
+    def _get_local_path(self, path: str, force: bool = False, **_: Any) -> str:
+        repo, revision, file = _hub_parts(path)
+        hub, options = _hub(path), {"revision": revision, "endpoint": _hub_endpoint()}
+        try:
+            if file:
+                return str(hub.hf_hub_download(repo, file, force_download=force, **options))
+            return str(hub.snapshot_download(repo, force_download=force, **options))
+        except Exception as error:
+            raise OSError(f"{path} cannot be fetched from the hub ({_first_line(error)})") from error
+
+    def _open(self, path: str, mode: str = "r", buffering: int = -1, **_: Any) -> IO[Any]:
+        if "r" not in mode:
+            raise OSError(f"{path}: a repository takes whole folders, by tools.share --out hf://USER/NAME.")
+        return Path(self._get_local_path(path)).open(mode)
+
+    def _isfile(self, path: str, **_: Any) -> bool:
+        return bool(_hub_parts(path)[2])
+
+    def _isdir(self, path: str, **_: Any) -> bool:
+        return not _hub_parts(path)[2]
+
+
+def _hub_parts(path: str) -> tuple[str, str | None, str]:
+    """Return repository, revision and file of a path on the hub."""
+    match = _HUB_PATH.fullmatch(path.removeprefix(HUB_PREFIX).rstrip("/"))
+    if match is None:
+        raise OSError(f"{path} must be hf://USER/NAME, hf://USER/NAME@REVISION or one of these with /FILE.")
+    return match["repo"], match["revision"], match["file"] or ""
+
+
+def _hub(path: str) -> Any:
+    try:
+        import huggingface_hub
+    except ImportError as error:
+        raise OSError(f"{path} needs one more package: pip install huggingface_hub") from error
+    return huggingface_hub
+
+
+def _hub_endpoint() -> str | None:
+    return os.environ.get("HF_ENDPOINT")
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
