@@ -6,6 +6,7 @@ shows a first job.
 
 import importlib
 import importlib.metadata
+import signal
 import sys
 from pathlib import Path
 
@@ -13,8 +14,13 @@ _HERE = Path(__file__).resolve().parent
 _IS_CHECKOUT = _HERE.name == "launch"
 
 
-def missing_package() -> str:
-    """Return a sentence about what is not installed, or an empty text."""
+def obstacle() -> str:
+    """Return a sentence about why the launcher cannot run here, or an empty text."""
+    if not hasattr(signal, "SIGUSR2"):
+        return (
+            "the launcher needs POSIX signals, which this system does not have. "
+            "Train by: python -m tsn_tsm_plugin.tools.train --cfg RECIPE"
+        )
     for name in ("tsn_tsm_plugin", "submitit"):
         try:
             importlib.metadata.distribution(name)
@@ -25,7 +31,7 @@ def missing_package() -> str:
 
 def main() -> int:
     """Run the command line; return its exit code."""
-    fault = missing_package()
+    fault = obstacle()
     if fault:
         print(f"submit.py: {fault}", file=sys.stderr)
         return 2

@@ -184,6 +184,8 @@ def _identity(file: str | Path | int) -> tuple[int, int] | None:
 
 
 def _fsync_folder(folder: Path) -> None:
+    if not hasattr(os, "O_DIRECTORY"):
+        return  # Windows opens no folders.
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -38,6 +38,7 @@ class StopWatch:
         self._on_overdue = on_overdue
         self._grace_seconds: dict[int, float] = dict.fromkeys(SIGNALS, 0.0)
         self._left = threading.Event()
+        self._taking = threading.Lock()
         # Starting the tracker unblocks SIGTERM in the calling thread (Python 3.10 to 3.12): do it before.
         resource_tracker.ensure_running()
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
@@ -69,27 +70,38 @@ class StopWatch:
         deadline = time.monotonic() + timeout_seconds
         while self.received != signal.SIGTERM and time.monotonic() < deadline:
             # Either thread may be the one that the signal wakes.
-            found = signal.sigtimedwait(SIGNALS, _POLL_SECONDS)
-            if found is not None:
-                self._note(found.si_signo)
+            self._note_next(_POLL_SECONDS)
 
     def _note(self, number: int, frame: object = None) -> None:
         # A TERM after a USR2 wins: SLURM is ending the job already.
         if number == signal.SIGTERM or not self.received:
             self.received = number
 
+    def _note_next(self, timeout_seconds: float) -> bool:
+        """Wait for a signal and note it; return whether there was one."""
+        if hasattr(signal, "sigtimedwait"):
+            found = signal.sigtimedwait(SIGNALS, timeout_seconds)
+            number = 0 if found is None else found.si_signo
+        else:  # macOS
+            time.sleep(timeout_seconds)
+            with self._taking:
+                pending = signal.sigpending() & SIGNALS
+                number = signal.sigwait(pending) if pending else 0
+        if number:
+            self._note(number)
+        return bool(number)
+
     def _wait(self) -> None:
-        self._note(signal.sigwait(SIGNALS))
+        while not self._note_next(_POLL_SECONDS):
+            pass
         deadline = time.monotonic() + self._grace_seconds[self.received]
         while not self._left.wait(_POLL_SECONDS):
-            later = signal.sigtimedwait(SIGNALS, 0)
-            if later is not None:
-                self._note(later.si_signo)
+            if self._note_next(0.0):
                 deadline = min(deadline, time.monotonic() + self._grace_seconds[self.received])
             if time.monotonic() > deadline or self.is_hopeless():
                 self._on_overdue(self)
         while True:
-            self._note(signal.sigwait(SIGNALS))
+            self._note_next(_POLL_SECONDS)
 
 
 def end_children() -> None:

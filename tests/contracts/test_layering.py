@@ -14,7 +14,7 @@ MAX_LINES = 350
 # From the bottom to the top: a room imports lower ranks only.
 LIBRARY_RANKS = [
     ("errors", "log", "host_memory", "requirements"),
-    ("atomic_files", "distributed", "registry", "layers"),
+    ("atomic_files", "file_lock", "distributed", "registry", "layers"),
     ("storage",),
     ("ranks", "checkpoints", "pytorchvideo_patch"),
     ("config", "evaluation"),

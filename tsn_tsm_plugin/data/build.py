@@ -1,6 +1,7 @@
 """Datasets and loaders from a config."""
 
 import functools
+import multiprocessing
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,11 @@ from tsn_tsm_plugin.data.samplers import EvalBatchSampler, ShardedBatchSampler, 
 from tsn_tsm_plugin.data.signal_safe_loader import UninterruptedLoader
 from tsn_tsm_plugin.data.video_dataset import ListedVideo, VideoListDataset
 from tsn_tsm_plugin.errors import ConfigError
+from tsn_tsm_plugin.log import get_logger
 from tsn_tsm_plugin.registry import DATASETS, DECODERS, bind_arguments
 from tsn_tsm_plugin.transforms.build import build_clip_transform, build_index_sampler
+
+logger = get_logger(__name__)
 
 _PREPARE_COMMAND = "python -m tsn_tsm_plugin.tools.prepare_dataset"
 
@@ -184,8 +188,16 @@ def build_loader(cfg: CfgNode, split: str, *, world_size: int = 1, rank: int = 0
             collate_clips, multi_label_classes=cfg.MODEL.NUM_CLASSES if cfg.DATA.MULTI_LABEL else 0
         ),
         num_workers=num_workers,
-        multiprocessing_context=cfg.DATA_LOADER.START_METHOD if num_workers else None,
+        multiprocessing_context=_start_method(cfg.DATA_LOADER.START_METHOD) if num_workers else None,
         # Training comes back every epoch; validation would hold its workers' memory in between.
         persistent_workers=num_workers > 0 and split == "train",
         pin_memory=cfg.DATA_LOADER.PIN_MEMORY and torch.cuda.is_available(),
     )
+
+
+def _start_method(wanted: str) -> str:
+    """Return how workers start: as wanted, or by spawn if the system does not know that way."""
+    if wanted in multiprocessing.get_all_start_methods():
+        return wanted
+    logger.warning(f"DATA_LOADER.START_METHOD {wanted} does not exist here; workers start by spawn.")
+    return "spawn"

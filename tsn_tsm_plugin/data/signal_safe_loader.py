@@ -5,6 +5,7 @@ of a job. The run answers by a checkpoint at the next step; a worker that ended 
 with it, and PyTorch answers the end of a worker by an exception at whatever line the run has come to.
 """
 
+import functools
 import multiprocessing
 import os
 import signal
@@ -14,25 +15,37 @@ from typing import Any
 
 from torch.utils.data import DataLoader, Dataset
 
-# SIGTERM is also how a parent ends its workers: it can be held back only where a worker learns who sent it,
-# and macOS does not tell.
+from tsn_tsm_plugin.log import get_logger
+
+logger = get_logger(__name__)
+
+RUN_SIGNALS = frozenset(
+    number for number in signal.Signals if number.name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
+)
+"""Signals that ask a run to stop, as far as the system has them: Windows lacks the last two."""
+
+_CAN_HOLD_BACK = hasattr(signal, "pthread_sigmask")
+# SIGTERM is also how a parent ends its workers. A worker can hold it back only if the system tells who sent
+# it; macOS and Windows do not.
 _CAN_TELL_SENDER = hasattr(signal, "sigwaitinfo")
-_HELD_BACK = {signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2}
-if _CAN_TELL_SENDER:
-    _HELD_BACK.add(signal.SIGTERM)
+_HELD_BACK = RUN_SIGNALS if _CAN_TELL_SENDER else RUN_SIGNALS - {signal.SIGTERM}
 
 
 class UninterruptedLoader(DataLoader):
     """A ``DataLoader`` whose workers hold back Ctrl-C, SIGUSR1, SIGUSR2 and any SIGTERM but their parent's.
 
     A worker whose parent has gone ends by itself, as every worker of PyTorch does. On macOS any SIGTERM ends
-    a worker.
+    a worker; on Windows Ctrl-C does too, and a warning says so.
     """
 
     def __init__(self, dataset: Dataset, **kwargs: Any) -> None:
         super().__init__(dataset, worker_init_fn=_end_for_parent_only, **kwargs)
+        if self.num_workers and not _CAN_HOLD_BACK:
+            _warn_of_ctrl_c()
 
     def __iter__(self) -> Any:
+        if not _CAN_HOLD_BACK:
+            return super().__iter__()
         context = self.multiprocessing_context
         if context is not None and context.get_start_method() != "fork":
             # Starting later, it would let SIGINT and SIGTERM through again.
@@ -45,8 +58,18 @@ class UninterruptedLoader(DataLoader):
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+@functools.cache
+def _warn_of_ctrl_c() -> None:
+    logger.warning(
+        "Ctrl-C ends the loader's workers, and with them the run: this system cannot hold signals back. "
+        "Set DATA_LOADER.NUM_WORKERS 0 for a run that writes a checkpoint first."
+    )
+
+
 def _end_for_parent_only(worker_id: int) -> None:
     """Set up a worker; ``worker_id`` is not used."""
+    if not _CAN_HOLD_BACK:
+        return
     # Once more: a fork server that was there before did not inherit the mask.
     signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_BACK)
     parent = multiprocessing.parent_process()

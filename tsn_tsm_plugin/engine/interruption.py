@@ -13,6 +13,8 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
+from tsn_tsm_plugin.data.signal_safe_loader import RUN_SIGNALS
+
 StopRequested = Callable[[], bool]
 
 
@@ -103,8 +105,7 @@ def catch_stop_signals(*, grace_seconds: float = math.inf) -> Iterator[StopSigna
     if threading.current_thread() is not threading.main_thread():
         yield signals
         return
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
-    before = {number: signal.signal(number, signals._handle) for number in numbers}
+    before = {number: signal.signal(number, signals._handle) for number in RUN_SIGNALS}
     try:
         yield signals
     finally:

@@ -11,7 +11,6 @@
 """
 
 import contextlib
-import fcntl
 import importlib.metadata
 import json
 import os
@@ -28,6 +27,7 @@ import torch
 
 from tsn_tsm_plugin.atomic_files import format_os_error, write_atomically
 from tsn_tsm_plugin.errors import RunFolderError
+from tsn_tsm_plugin.file_lock import lock_file
 
 RUN_WEIGHTS = "weights.safetensors"
 _PACKAGES = ("tsn_tsm_plugin", "torch", "torchvision", "pytorchvideo", "fvcore", "timm", "av", "numpy")
@@ -80,8 +80,7 @@ class RunFolder:
             raise RunFolderError(format_os_error(error, path)) from error
         with file:
             try:
-                # A record lock belongs to the process: loader workers that outlive it do not keep it.
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock_file(file, wait=False)
             except OSError as error:
                 file.seek(0)
                 raise RunFolderError(

@@ -11,7 +11,7 @@ from launch.cluster import slurm_client as slurm
 from launch.code_root import CODE_ROOT
 from launch.errors import LaunchError
 from launch.rank.restart_guard import NoProgressError, RestartLog, newest_step
-from launch.submit import missing_package
+from launch.submit import obstacle
 from launch.submit_job.snapshot import take_snapshot
 from launch.track.log_follower import LogFollower, last_lines
 
@@ -154,7 +154,4 @@ def test_a_missing_package_is_named_with_the_command_that_installs_everything(mo
 
     monkeypatch.setattr("importlib.metadata.distribution", distribution)
 
-    assert (
-        missing_package()
-        == f"{package} is not installed in {sys.executable}. Run: pip install -e {CODE_ROOT}"
-    )
+    assert obstacle() == f"{package} is not installed in {sys.executable}. Run: pip install -e {CODE_ROOT}"

@@ -4,7 +4,6 @@ Its 8 classes are 4 pairs, each the other played backwards, so that averaging ov
 apart: the honest proof of a temporal module, made in less than a minute on any machine.
 """
 
-import fcntl
 import json
 import os
 import shutil
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from tsn_tsm_plugin.data.motion.scenes import CLASS_NAMES, CLASS_PAIRS, draw_scene, render_scene
+from tsn_tsm_plugin.file_lock import lock_file
 from tsn_tsm_plugin.log import get_logger
 
 logger = get_logger(__name__)
@@ -151,7 +151,7 @@ def _one_at_a_time(out_dir: Path) -> Iterator[None]:
     lock = out_dir.with_name(f".{out_dir.name}.lock")
     with lock.open("w") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            lock_file(file, wait=True)
         except OSError as error:
             # The folder still appears at once and whole; at worst two processes make it and one is in vain.
             logger.warning(f"{lock} cannot be locked ({error.strerror}); going on without.")
