@@ -1,4 +1,4 @@
-"""What the options of reading cost and save: a cache for views read one by one, and scaling in the decoder.
+"""What the options of reading cost and save: views read together, and scaling in the decoder.
 
     python tests/benchmarks/bench_views.py [--rounds 9] [--write]
 
@@ -32,14 +32,13 @@ from tsn_tsm_plugin.transforms import ShortSideScale, dense_indices, segment_ind
 
 SOURCE = REPOSITORY.parent / "shared/videos/arm_wrestling.mp4"
 NUM_SEGMENTS, NUM_VIEWS, SHORT_SIDE = 8, 10, 256
-CACHE_MIB = 64
 
 Ways = dict[str, Callable[[], Tensor]]
 
 
-def read_views(path: str, *, cache_mib: int, together: bool) -> Tensor:
+def read_views(path: str, *, together: bool) -> Tensor:
     """Read the dense views of a clip, with one call or with one for each."""
-    with VideoReader(path, cache_mib=cache_mib) as reader:
+    with VideoReader(path) as reader:
         indices = dense_indices(reader.num_frames, NUM_SEGMENTS, mode="test", num_positions=NUM_VIEWS)
         if together:
             return reader.read(indices)
@@ -65,9 +64,8 @@ def views_table(label: str, path: str, num_rounds: int) -> list[str]:
     """Compare ways to read repeated views."""
     read = functools.partial(read_views, path)
     ways: Ways = {
-        "one by one": lambda: read(cache_mib=0, together=False),
-        f"one by one, cache of {CACHE_MIB} MiB": lambda: read(cache_mib=CACHE_MIB, together=False),
-        "all in one read, as our datasets do": lambda: read(cache_mib=0, together=True),
+        "one by one": lambda: read(together=False),
+        "all in one read, as our datasets do": lambda: read(together=True),
     }
     expected = ways["one by one"]()
     if not all(torch.equal(way(), expected) for way in ways.values()):
@@ -105,8 +103,7 @@ def report(args: argparse.Namespace) -> str:
         for label, size in SIZES.items():
             frames, rate = decoded(SOURCE, size)
             path = str(write_video(Path(folder) / f"{size[1]}.mp4", frames, fps=rate, **X264_DEFAULT))
-            if label != "720p":  # Its groups of pictures are larger than the cache.
-                views += views_table(label, path, args.rounds)
+            views += views_table(label, path, args.rounds)
             if label != "340x256":  # It has that short side already.
                 scaling += scaling_table(label, path, args.rounds)
     return "\n".join(

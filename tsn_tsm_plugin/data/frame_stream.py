@@ -1,4 +1,4 @@
-"""Frames one after the other, from a file, a camera or standard input, whatever happens to the source.
+"""FrameStream: frames one after the other, from a file, a camera or standard input, come what may.
 
 Memory does not grow with the length of the source. What goes wrong is said, not raised: a corrupt frame is
 skipped, a changed size is passed on, and a source that stalls is waited for.
@@ -15,14 +15,18 @@ from typing import Any, TypeVar
 import av
 import numpy as np
 
-from tsn_tsm_plugin.data.decoders.container import frame_rate
+from tsn_tsm_plugin.data.decoders.container import FILE_OPTIONS, frame_rate, open_container
 from tsn_tsm_plugin.data.decoders.rotation import orientation_of, upright
+from tsn_tsm_plugin.data.paths import is_url
 from tsn_tsm_plugin.errors import VideoError
 
 Say = Callable[[str], None]
 """Receives one sentence about something that happened to the source."""
 
 STANDARD_INPUT = "-"
+_URL_OPTIONS = {
+    "protocol_whitelist": "crypto,data,http,httpproxy,https,rtmp,rtmps,rtp,rtsp,srt,srtp,tcp,tls,udp"
+}
 _Item = TypeVar("_Item")
 _CAMERAS = {
     "linux": ("v4l2", "/dev/video{}"),
@@ -59,7 +63,7 @@ def open_source(source: str) -> av.container.InputContainer:
     """
     try:
         container = _open(source)
-    except (OSError, av.FFmpegError) as error:
+    except (OSError, ValueError, av.FFmpegError) as error:
         raise VideoError(_why_not(source, error)) from error
     if container.streams.best("video") is None:
         container.close()
@@ -72,11 +76,14 @@ def _open(source: str) -> av.container.InputContainer:
         if sys.stdin is None:
             raise VideoError("-: standard input is closed. Send a video, e.g. ffmpeg -i ... -f mpegts -.")
         # Past Python's buffer: a read that never returns would hold its lock when the program ends.
-        return av.open(getattr(sys.stdin.buffer, "raw", sys.stdin.buffer), mode="r")
+        return av.open(getattr(sys.stdin.buffer, "raw", sys.stdin.buffer), mode="r", options=FILE_OPTIONS)
     if is_camera(source):
         kind, device = _CAMERAS[sys.platform if sys.platform in _CAMERAS else "linux"]
         return av.open(device.format(source), mode="r", format=kind)
-    return av.open(source, mode="r")
+    source = source.removeprefix("file://")
+    if is_url(source):  # A playlist behind an address may name other addresses, but no file of this machine.
+        return av.open(source, mode="r", options=_URL_OPTIONS)
+    return open_container(source)[0]
 
 
 def _why_not(source: str, error: Exception) -> str:
@@ -88,7 +95,7 @@ def _why_not(source: str, error: Exception) -> str:
     if is_camera(source):
         device = _CAMERAS.get(sys.platform, _CAMERAS["linux"])[1].format(source)
         return f"camera {source}: {device} cannot be opened ({error}). Check that it is there and not in use."
-    return f"{source}: cannot be opened as a video ({error}). Check the path."
+    return f"{source}: cannot be opened as a video ({error}). Check the address."
 
 
 def iterate_frames(container: av.container.InputContainer, say: Say) -> Iterator[StreamedFrame]:

@@ -1,9 +1,15 @@
-"""Files by local path, or by a URL such as ``s3://bucket/a.mp4``."""
+"""local_path, read_bytes, open_regular: the door that every path from outside goes through.
 
+A path is local, or a URL such as ``s3://bucket/a.mp4``. A local one must
+be a regular file: reading a pipe or a device could wait forever.
+"""
+
+import errno
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 from tsn_tsm_plugin.storage import manager_of
 
@@ -25,22 +31,53 @@ def join(folder: str | os.PathLike[str], name: str | os.PathLike[str]) -> str:
     return str(Path(folder, name))
 
 
+def printable(path: str | os.PathLike[str]) -> str:
+    """Return a path as valid text: bytes of a name that are not UTF-8 become ``\\xNN``."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
 def local_path(path: str) -> str:
-    """Return where the file lies on this machine, fetched first if iopath has to.
+    """Return the path on this machine, fetched first if iopath has to, with ``~`` expanded.
 
     Raises:
         OSError: If it cannot be fetched.
     """
-    return _fetched(path, manager_of(path).get_local_path) if is_url(path) else path
+    return _fetched(path, manager_of(path).get_local_path) if is_url(path) else os.path.expanduser(path)  # noqa: PTH111
 
 
 def read_bytes(path: str) -> bytes:
     """Return the content of a file.
 
     Raises:
-        OSError: If it cannot be read.
+        OSError: If it cannot be read, or is no regular file.
     """
-    return _fetched(path, _read_url) if is_url(path) else Path(path).read_bytes()
+    if is_url(path):
+        return _fetched(path, _read_url)
+    with open_regular(path) as file:
+        return file.read()
+
+
+def open_regular(path: str) -> BinaryIO:
+    """Open a file of this machine for reading; a pipe or a device, which may block, is refused.
+
+    Raises:
+        OSError: If there is no regular file that can be read; its ``strerror`` says why.
+    """
+    path = os.path.expanduser(path)  # noqa: PTH111
+    try:
+        file = open(path, "rb", opener=_without_waiting)  # noqa: PTH123, SIM115
+    except ValueError as error:
+        raise OSError(errno.EINVAL, "the path holds a NUL character", path) from error
+    mode = os.fstat(file.fileno()).st_mode
+    if not stat.S_ISREG(mode):
+        file.close()
+        kind = "a named pipe" if stat.S_ISFIFO(mode) else "a device or a socket"
+        raise OSError(errno.EINVAL, f"{kind} is not a regular file", path)
+    return file
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _read_url(path: str) -> bytes:

@@ -76,11 +76,10 @@ class WholeVideoSampler(ClipSampler):
 class _IndexedVideo(Video):
     """A video of PyTorchVideo whose seconds are translated to frame indices of a `VideoReader`."""
 
-    def __init__(self, path: str, name: str, *, decoder: str, num_threads: int, cache_mib: int = 0) -> None:
+    def __init__(self, path: str, name: str, *, decoder: str, num_threads: int) -> None:
         self._path = path
         self._decoder = decoder
         self._num_threads = num_threads
-        self._cache_mib = cache_mib
         self._reader: VideoReader | None = None
         self.name = name
 
@@ -91,9 +90,7 @@ class _IndexedVideo(Video):
             VideoError: If the file is no readable video.
         """
         if self._reader is None:
-            self._reader = VideoReader(
-                self._path, self._decoder, num_threads=self._num_threads, cache_mib=self._cache_mib
-            )
+            self._reader = VideoReader(self._path, self._decoder, num_threads=self._num_threads)
         return self._reader
 
     @property
@@ -124,7 +121,6 @@ class SparseVideo(_IndexedVideo):
         index_sampler: Called with the number of frames of a clip's window and None, the global generator.
         decoder: A name in the ``DECODERS`` registry, or ``"auto"``.
         num_threads: Threads of the decoder.
-        cache_mib: Memory for decoded frames that are kept from one clip to the next; see `VideoReader`.
     """
 
     def __init__(
@@ -134,9 +130,8 @@ class SparseVideo(_IndexedVideo):
         index_sampler: IndexSampler,
         decoder: str = "auto",
         num_threads: int = 1,
-        cache_mib: int = 0,
     ) -> None:
-        super().__init__(path, Path(path).name, decoder=decoder, num_threads=num_threads, cache_mib=cache_mib)
+        super().__init__(path, Path(path).name, decoder=decoder, num_threads=num_threads)
         self._index_sampler = index_sampler
 
     def get_clip(self, start_sec: float | Fraction, end_sec: float | Fraction) -> dict[str, Tensor | None]:
@@ -220,8 +215,6 @@ class SparsePathHandler(VideoPathHandler):
         decoder: A name in the ``DECODERS`` registry, or ``"auto"``.
         num_threads: Threads of the decoder; 1 is right inside data-loader workers.
         skip_bad_videos: Leave out what cannot be opened.
-        cache_mib: Memory for decoded frames that are kept from one clip of a video to the next, for clip
-            samplers whose clips overlap or share a group of pictures; see `VideoReader`.
     """
 
     def __init__(
@@ -231,14 +224,12 @@ class SparsePathHandler(VideoPathHandler):
         decoder: str = "auto",
         num_threads: int = 1,
         skip_bad_videos: bool = False,
-        cache_mib: int = 0,
     ) -> None:
         super().__init__()
         self._index_sampler = index_sampler
         self._decoder = decoder
         self._num_threads = num_threads
         self._skip_bad_videos = skip_bad_videos
-        self._cache_mib = cache_mib
 
     def video_from_path(self, filepath: str | os.PathLike[str], *_: Any, **__: Any) -> SparseVideo:
         """Return the video at a local path or any path that iopath can fetch.
@@ -250,7 +241,6 @@ class SparsePathHandler(VideoPathHandler):
             index_sampler=self._index_sampler,
             decoder=self._decoder,
             num_threads=self._num_threads,
-            cache_mib=self._cache_mib,
         )
         if self._skip_bad_videos:
             try:

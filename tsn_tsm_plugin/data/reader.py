@@ -1,4 +1,4 @@
-"""Frames of a video by their index, whatever decodes them.
+"""VideoReader: frames of a video by their index, whatever decodes them.
 
 Frame i is the i-th frame of decoding the whole file from its start with FFmpeg, of the video stream
 that FFmpeg calls best, turned upright: by the right angle of the container's display matrix, where there is
@@ -7,6 +7,7 @@ one, as FFmpeg's own programs do. Axes: T frames, C channels, H rows, W columns.
 
 import operator
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -16,28 +17,41 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tsn_tsm_plugin.data.paths import open_regular, printable
 from tsn_tsm_plugin.errors import VideoError
 
 DEFAULT_DECODER = "pyav"
 # Frames per second where a file tells none.
 DEFAULT_FPS = 25.0
+_VERIFY_VARIABLE = "TSN_TSM_PLUGIN_VERIFY"
 
 
-def _check_file(path: str) -> None:
-    """Say what is wrong with a path that is no readable, non-empty file."""
-    file = Path(path)
-    if file.is_symlink() and not file.exists():
-        raise VideoError(f"{path}: is a link to {file.readlink()}, which is missing. Mend the link.")
-    if not file.exists():
-        raise VideoError(f"{path}: no such file. Check the path, its prefix in the config and the mount.")
-    if file.is_dir():
-        raise VideoError(f"{path}: is a directory, not a video file. Name one file in it.")
-    if not file.is_file():
-        raise VideoError(f"{path}: is not a regular file. Copy the video to a file.")
-    if not os.access(path, os.R_OK):
-        raise VideoError(f"{path}: this user may not read it. Grant read permission (chmod a+r).")
-    if file.stat().st_size == 0:
-        raise VideoError(f"{path}: is empty (0 bytes). Fetch it again or remove it from the list.")
+def _checked(path: str) -> str:
+    """Return the path of a readable, non-empty file, ``~`` expanded; say what is wrong with any other."""
+    shown = printable(path)
+    try:
+        with open_regular(path) as file:
+            is_empty = os.fstat(file.fileno()).st_size == 0
+        path = os.fspath(file.name)
+        path.encode()
+    except FileNotFoundError as error:
+        if Path(path).is_symlink():
+            target = printable(Path(path).readlink())
+            raise VideoError(f"{shown}: is a link to {target}, which is missing. Mend the link.") from error
+        raise VideoError(
+            f"{shown}: no such file. Check the path, its prefix in the config and the mount."
+        ) from error
+    except IsADirectoryError as error:
+        raise VideoError(f"{shown}: is a directory, not a video file. Name one file in it.") from error
+    except PermissionError as error:
+        raise VideoError(f"{shown}: this user may not read it. Grant read permission (chmod a+r).") from error
+    except UnicodeError as error:
+        raise VideoError(f"{shown}: its name is not valid UTF-8. Rename the file.") from error
+    except OSError as error:  # Such as a pipe, or a name that is too long.
+        raise VideoError(f"{shown}: cannot be read ({error.strerror}). Name a video file.") from error
+    if is_empty:
+        raise VideoError(f"{shown}: is empty (0 bytes). Fetch it again or remove it from the list.")
+    return path
 
 
 def frame_indices(
@@ -63,7 +77,7 @@ class VideoReader:
     Holds for every decoder: ``VideoReader(path).read([i])`` is the i-th frame of a plain decode, turned
     upright. Where a display matrix mirrors or turns by another angle than a right one, frames are left as
     coded, with one warning for each file. A reader travels to workers by its path, with fork and with spawn,
-    and opens the file again there.
+    and opens the file again there. Threads may share a reader: their reads wait for each other.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -83,13 +97,14 @@ class VideoReader:
     Args:
         path: The video file.
         decoder: A name in the ``DECODERS`` registry; ``"auto"`` is ``"pyav"``.
-        num_threads: Threads of the decoder; 1 is right inside data-loader workers.
+        num_threads: Threads of the decoder; 1 is right inside data-loader workers. What the headers do not
+            prove to be whole is decoded on one thread all the same.
         short_side: Scale frames to that many pixels of their short side, in the pass that converts them to
             RGB; 0 keeps their size. Pixels differ from those of `ShortSideScale`; ``DATA.SCALE_IN_DECODER``
             says by how much. Only ``"pyav"`` can.
-        cache_mib: Memory for decoded frames, mostly 4:2:0, that are kept from one ``read`` to the next, for
-            repeated and overlapping views; 0 keeps none. Only ``"pyav"`` can.
         decoder_options: Further keyword arguments of the decoder.
+        verify: Compare the number of frames and the first read with a plain decode of the whole file, which
+            takes as long as that decode. ``TSN_TSM_PLUGIN_VERIFY=1`` in the environment does so everywhere.
 
     Raises:
         VideoError: If the file is no readable video; starts with the path and says what to do.
@@ -103,44 +118,43 @@ class VideoReader:
         *,
         num_threads: int = 1,
         short_side: int = 0,
-        cache_mib: int = 0,
         decoder_options: Mapping[str, Any] | None = None,
+        verify: bool = False,
     ) -> None:
         self.path = os.fspath(path)
         self.decoder = DEFAULT_DECODER if decoder == "auto" else decoder
         self.num_threads = num_threads
         self.short_side = short_side
-        self.cache_mib = cache_mib
         self.decoder_options = dict(decoder_options or {})
+        self.verify = verify or os.environ.get(_VERIFY_VARIABLE, "") not in ("", "0")
         self._check_options()
         self._opened: Any = None
+        # Decoders hold one state; the lock lets threads share it.
+        self._lock = threading.RLock()
         self._open()
 
     def _check_options(self) -> None:
-        for name, least in (("num_threads", 1), ("short_side", 0), ("cache_mib", 0)):
+        for name, least in (("num_threads", 1), ("short_side", 0)):
             value = getattr(self, name)
             if value < least:
                 raise ValueError(f"{name} must be at least {least}, got {value}.")
-            if value and least == 0 and self.decoder != "pyav":
-                raise ValueError(
-                    f"{name} must be 0 with decoder {self.decoder!r}, got {value}. Use decoder 'pyav'."
-                )
+        if self.short_side and self.decoder != "pyav":
+            raise ValueError(
+                f"short_side must be 0 with decoder {self.decoder!r}, got {self.short_side}. Use decoder "
+                "'pyav'."
+            )
 
     def _open(self) -> Any:
-        if self._opened is None:
-            from tsn_tsm_plugin.registry import DECODERS
+        with self._lock:
+            if self._opened is None:
+                from tsn_tsm_plugin.registry import DECODERS
 
-            decoder_class = DECODERS.get(self.decoder)
-            try:
-                _check_file(self.path)
-            except OSError as error:  # Such as a name that is too long.
-                reason = f"{self.path}: cannot be found ({error.strerror}). Check the path."
-                raise VideoError(reason) from error
-            options = {"num_threads": self.num_threads}
-            if self.decoder == "pyav":
-                options |= {"short_side": self.short_side, "cache_bytes": self.cache_mib << 20}
-            self._opened = decoder_class(self.path, **options, **self.decoder_options)
-        return self._opened
+                decoder_class = DECODERS.get(self.decoder)
+                options = {"num_threads": self.num_threads}
+                if self.decoder == "pyav":
+                    options["short_side"] = self.short_side
+                self._opened = decoder_class(_checked(self.path), **options, **self.decoder_options)
+            return self._opened
 
     @property
     def num_frames(self) -> int:
@@ -158,14 +172,21 @@ class VideoReader:
         return self.num_frames / self.fps if self.fps else 0.0
 
     @property
+    def is_sparse(self) -> bool:
+        """Whether a read decodes less than all frames before; false if the decoder does not tell."""
+        return bool(getattr(self._open(), "is_sparse", False))
+
+    @property
     def width(self) -> int:
         """Columns of a frame as it is read, in pixels."""
-        return self._open().width
+        with self._lock:
+            return self._open().width
 
     @property
     def height(self) -> int:
         """Rows of a frame as it is read, in pixels."""
-        return self._open().height
+        with self._lock:
+            return self._open().height
 
     def read(self, indices: Sequence[int] | Tensor | np.ndarray) -> Tensor:
         """Decode the frames at ``indices``.
@@ -178,18 +199,39 @@ class VideoReader:
 
         Raises:
             IndexError: If an index is outside the video.
-            VideoError: If a frame cannot be decoded.
+            VideoError: If a frame cannot be decoded, or verification finds another one.
         """
         wanted = frame_indices(indices, num_frames=self.num_frames, path=self.path)
         if not wanted:
             return torch.empty((0, 3, self.height, self.width), dtype=torch.uint8)
-        return self._open().read(wanted)
+        with self._lock:
+            frames = self._open().read(wanted)
+            if self.verify:
+                self._verify(wanted, frames)
+                self.verify = False
+            return frames
+
+    def _verify(self, wanted: Sequence[int], frames: Tensor) -> None:
+        """Compare frames that were read with those of a plain decode."""
+        from tsn_tsm_plugin.data.decoders.pyav import PyAVDecoder
+
+        plain = PyAVDecoder(_checked(self.path), short_side=self.short_side, is_plain=True)
+        if plain.num_frames != self.num_frames:
+            what = f"has {plain.num_frames} frames when it is decoded plainly, {self.num_frames} here"
+        elif not torch.equal(plain.read(wanted), frames):
+            what = f"frames {list(wanted)} differ from those of a plain decode"
+        else:
+            return
+        raise VideoError(
+            f"{self.path}: {what} (decoder {self.decoder!r}). Re-encode it, or report it with the file."
+        )
 
     def close(self) -> None:
         """Release the decoder; reading again opens the file again."""
-        if self._opened is not None:
-            self._opened.close()
-            self._opened = None
+        with self._lock:
+            if self._opened is not None:
+                self._opened.close()
+                self._opened = None
 
     def __enter__(self) -> "VideoReader":
         return self
@@ -200,7 +242,10 @@ class VideoReader:
         self.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_opened": None}
+        return {name: value for name, value in vars(self).items() if name not in ("_lock", "_opened")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _lock=threading.RLock(), _opened=None)
 
     def __repr__(self) -> str:
         return f"VideoReader({self.path!r}, decoder={self.decoder!r}, num_threads={self.num_threads})"

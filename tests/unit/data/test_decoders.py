@@ -45,7 +45,7 @@ def library(request):
 
 @pytest.fixture(autouse=True)
 def _each_test_hears_its_warnings():
-    verified._warn_once.cache_clear()
+    verified._told.clear()
 
 
 def assert_exact(path, library):
@@ -133,9 +133,9 @@ def test_frames_of_a_library_that_does_not_turn_them_are_turned(tmp_path, degree
     assert torch.equal(decoder.read([5, 2]), VideoReader(path).read([5, 2]))
 
 
-def test_a_first_frame_that_looks_the_same_turned_vouches_for_no_library(tmp_path):
+def test_frames_that_look_the_same_turned_vouch_for_no_library(tmp_path):
     frames = numbered_frames(8)
-    frames[0] = 0
+    frames[[0, 4, 7]] = 0
     path = write_video(tmp_path / "video.mp4", frames, display_matrix=rotation_matrix(180))
     decoder = _LyingLibrary(path)
     assert decoder.is_delegated

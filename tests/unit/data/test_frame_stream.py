@@ -223,3 +223,14 @@ def test_a_file_drops_no_frame(monkeypatch):
     with FrameStream("file", print) as stream:
         assert [frame.index for frame in stream] == list(range(20))
         assert stream.num_dropped == 0 and not stream.is_given_up
+
+
+@pytest.mark.parametrize("script", ["ffconcat version 1.0\nfile a.mp4\n", "#EXTM3U\n#EXTINF:1,\na.mp4\n"])
+def test_a_source_that_names_other_files_is_refused(tmp_path, script):
+    write_video(tmp_path / "a.mp4", 4)
+    (tmp_path / "list.mp4").write_text(script)
+    with pytest.raises(VideoError, match=r"list\.mp4: cannot be opened as a video"):
+        open_source(str(tmp_path / "list.mp4"))
+    (tmp_path / "list.m3u8").write_text(script)
+    with pytest.raises(VideoError, match=r"list\.m3u8: cannot be opened as a video"):
+        open_source(f"file://{tmp_path}/list.m3u8")

@@ -79,7 +79,7 @@ def test_every_codec_is_turned_in_sparse_reads_as_in_whole_ones(tmp_path, name):
         assert torch.equal(VideoReader(path).read(wanted), expected[wanted])
 
 
-@pytest.mark.parametrize("options", [{}, {"cache_mib": 1}, {"num_threads": 3}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"num_threads": 3}], ids=str)
 def test_reads_one_after_the_other_are_upright(video, options):
     path, expected = video
     with VideoReader(path, **options) as reader:
@@ -188,8 +188,9 @@ def test_an_angle_is_known_where_pyav_cannot_list_the_side_data(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # Orientation: turn clockwise by 90 degrees.
     Image.fromarray(numbered_frames(1)[0]).save(tmp_path / "picture.jpg", exif=exif)
-    reader = VideoReader(tmp_path / "picture.jpg")
-    assert torch.equal(reader.read([0]), turned(tmp_path / "picture.jpg", 270))
+    with av.open(str(tmp_path / "picture.jpg")) as container:
+        orientation, _ = orientation_of(container.decode(video=0))
+    assert orientation.quarter_turns == 3
 
 
 def test_looking_for_a_matrix_keeps_no_frame(tmp_path):

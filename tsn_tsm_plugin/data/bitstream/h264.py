@@ -1,45 +1,56 @@
-"""H.264 pictures, from the headers of their slices and sequence parameter sets.
+"""H264Pictures: the pictures of H.264, from the headers of their slices.
 
-Sources: ITU-T H.264 7.3 and 7.4; ISO/IEC 14496-15 5.3.3 (avcC).
+Sources: ITU-T H.264 7.3, 7.4 and D.1; ISO/IEC 14496-15 5.3.3 (avcC).
 """
 
 import functools
-from typing import NamedTuple
 
 from tsn_tsm_plugin.data.bitstream.bit_reader import BitReader, without_emulation_prevention
+from tsn_tsm_plugin.data.bitstream.h264_parameter_sets import (
+    PictureSet,
+    SequenceSet,
+    read_picture_set,
+    read_sequence_set,
+)
 from tsn_tsm_plugin.data.bitstream.nal_units import (
     NalPictures,
     OrderCounter,
     length_prefixed,
+    sei_messages,
     split_nal_units,
 )
 from tsn_tsm_plugin.data.bitstream.picture import Picture, UnverifiedStreamError
 
-_HIGH_PROFILES = {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135}
-
-
-class _SequenceLayout(NamedTuple):
-    """What of a sequence parameter set the reading of slice headers needs (H.264 7.3.2.1.1)."""
-
-    frame_num_bits: int
-    has_colour_plane: bool
-    frames_only: bool
-    order_count_type: int
-    order_count_bits: int
+_SLICE, _IDR_SLICE, _SEI, _SEQUENCE_SET, _PICTURE_SET = 1, 5, 6, 7, 8
+# An access unit delimiter repeats the slice types; filler is thrown away.
+_EMPTY_UNITS = {9, 12}
+_PICTURE_TIMING, _UNREGISTERED = 1, 5
+_HARMLESS_MESSAGES = {
+    0,  # Buffering period: when a hardware buffer may be emptied.
+    3,  # Filler.
+    4,  # Registered user data: captions and display hints, which travel beside the frames.
+    6,  # Recovery point: decoding starts at IDR pictures only.
+    137,  # Colour volume of the mastering display, which travels beside the frames.
+    144,  # Light level of the content, likewise.
+}
 
 
 class H264Pictures(NalPictures):
     """H.264: decoding starts at IDR pictures; a picture with nal_ref_idc 0 is referred to by none.
 
-    A reference picture that is missing shows in the numbers of the others.
+    A reference picture that is missing shows in the numbers of the others, a missing slice in the addresses.
     """
 
-    _parameter_set_types = frozenset({7, 8, 13, 15})
+    _sequence_set_type = _SEQUENCE_SET
+    _parameter_set_types = frozenset({_SEQUENCE_SET, _PICTURE_SET})
 
     def __init__(self, extradata: bytes) -> None:
-        self._layouts: set[_SequenceLayout] = set()
+        self._sequence_set: SequenceSet | None = None
+        self._picture_sets: dict[int, PictureSet] = {}
         self._next_frame_num = 0
         self._counter = OrderCounter()
+        self._addresses: list[int] | None = None
+        self._encoder_note: bytes | None = None
         super().__init__(extradata)
 
     def _type(self, header: int) -> int:
@@ -50,111 +61,107 @@ class H264Pictures(NalPictures):
         picture_sets, _ = length_prefixed(extradata, position + 1, extradata[position])
         return (extradata[4] & 3) + 1, sequence_sets + picture_sets
 
-    def _read_parameter_set(self, kind: int, nal_unit: bytes) -> None:
-        if kind == 7:
-            self._layouts.add(_sequence_layout(nal_unit))
+    def _read_parameter_set(self, kind: int, nal_unit: bytes) -> int:
+        if kind == _SEQUENCE_SET:
+            self._sequence_set = read_sequence_set(nal_unit)
+            return self._sequence_set.number
+        picture_set = read_picture_set(nal_unit)
+        self._picture_sets[picture_set.number] = picture_set
+        return picture_set.number
 
     def scan(self, packet: bytes) -> Picture:
         """Describe the next packet: exactly one frame, coded as a frame."""
-        num_pictures, slice_header = 0, b""
-        kinds, is_reference = set(), False
+        headers, addresses, slice_header = set(), [], b""
         for start, end in split_nal_units(packet, self._length_size):
             kind = packet[start] & 31
-            if kind in (1, 5):
-                kinds.add(kind)
-                is_reference |= packet[start] & 0x60 != 0
-                # A slice whose first_mb_in_slice is 0, coded as the single bit 1, opens a picture.
+            if kind in (_SLICE, _IDR_SLICE):
+                headers.add((kind, packet[start] & 0x60 != 0))
+                # first_mb_in_slice 0 is the single bit 1.
                 if packet[start + 1 : start + 2] >= b"\x80":
-                    num_pictures += 1
-                    slice_header = packet[start + 1 : min(end, start + 25)]
+                    addresses.append(0)
+                    slice_header = packet[start + 1 : min(end, start + 41)]
+                else:
+                    address = without_emulation_prevention(packet[start + 1 : min(end, start + 9)])
+                    addresses.append(BitReader(address).unsigned_golomb())
             elif kind in self._parameter_set_types:
                 self._meet_parameter_set(packet[start:end])
-            elif kind in (2, 3, 4, 10, 11):
+            elif kind == _SEI:
+                for message, content in sei_messages(packet[start + 1 : end]):
+                    self._check_message(message, content)
+            elif kind not in _EMPTY_UNITS:
                 raise UnverifiedStreamError(f"an H.264 packet holds a NAL unit of type {kind}")
-        if num_pictures != 1 or len(kinds) != 1:
-            raise UnverifiedStreamError("an H.264 packet holds other than one picture")
-        is_start = kinds == {5}
+        self._addresses = self._addresses or addresses
+        if len(headers) != 1 or addresses != self._addresses or addresses.count(0) != 1:
+            raise UnverifiedStreamError(
+                "an H.264 packet holds other than one picture, or pictures differ in slices"
+            )
+        ((kind, is_reference),) = headers
+        is_start = kind == _IDR_SLICE
         if self._num_scanned == 0 and not is_start:
             raise UnverifiedStreamError("the H.264 stream does not begin with an IDR picture")
+        if is_start and not is_reference:
+            raise UnverifiedStreamError("an H.264 IDR picture claims to be no reference")
         order_count = self._read_slice_header(slice_header, is_start, is_reference)
         self._num_scanned += 1
         return Picture(is_start=is_start, is_droppable=not is_reference, order_count=order_count)
 
-    def _read_slice_header(
-        self, slice_header: bytes, is_start: bool, is_reference: bool
-    ) -> tuple[int, int] | None:
+    def _check_message(self, kind: int, content: bytes) -> None:
+        if kind == _PICTURE_TIMING:
+            self._check_timing(content)
+        elif kind == _UNREGISTERED:
+            # FFmpeg works around the faults of x264's builds, which are told so.
+            if content[16:20] == b"x264" and content != self._encoder_note:
+                if self._num_scanned or self._encoder_note is not None:
+                    raise UnverifiedStreamError("the H.264 stream changes the note of its encoder")
+                self._encoder_note = content
+        elif kind not in _HARMLESS_MESSAGES:
+            raise UnverifiedStreamError(f"the H.264 stream has supplemental information of type {kind}")
+
+    def _check_timing(self, content: bytes) -> None:
+        """Refuse pulldown and interlacing flags, which colour conversion follows (H.264 D.1.3)."""
+        if self._sequence_set is None:
+            raise UnverifiedStreamError("the H.264 stream lacks a sequence parameter set")
+        if self._sequence_set.has_picture_structure:
+            reader = BitReader(content)
+            reader.bits(self._sequence_set.delay_bits)
+            if reader.bits(5):
+                raise UnverifiedStreamError("the H.264 stream says how to show its pictures (pic_struct)")
+
+    def _read_slice_header(self, slice_header: bytes, is_start: bool, is_reference: bool) -> tuple[int, int]:
         """Check frame_num, which counts reference pictures, and return the order of display (H.264 7.3.3)."""
-        if len(self._layouts) != 1:
-            raise UnverifiedStreamError("the H.264 stream has other than one kind of sequence parameter set")
-        (layout,) = self._layouts
+        layout = self._sequence_set
         slice_header = without_emulation_prevention(slice_header)
+        slice_type, number, num_bits = _slice_start(slice_header[:3])
+        if layout is None or number not in self._picture_sets or num_bits > 24:
+            raise UnverifiedStreamError("the H.264 stream lacks a parameter set")
+        if slice_type % 5 > 2:
+            raise UnverifiedStreamError("the H.264 stream has switching pictures")
         reader = BitReader(slice_header)
-        reader.bits(_bits_before_frame_num(slice_header[:2]) + 2 * layout.has_colour_plane)
+        reader.bits(num_bits + 2 * layout.has_colour_plane)
         frame_num = reader.bits(layout.frame_num_bits)
         if frame_num != (0 if is_start else self._next_frame_num):
             raise UnverifiedStreamError("an H.264 reference picture is missing")
         if is_reference:
             self._next_frame_num = (frame_num + 1) % (1 << layout.frame_num_bits)
-        if not layout.frames_only and reader.bits(1):
-            raise UnverifiedStreamError("the H.264 stream codes single fields")
-        if layout.order_count_type == 2:  # displayed as decoded
-            return 0, self._num_scanned
-        if layout.order_count_type == 1:
-            return None
         if is_start:
             reader.unsigned_golomb()  # idr_pic_id
-        low_bits = reader.bits(layout.order_count_bits)
+        low_bits = 0
+        if layout.order_count_bits:
+            low_bits = reader.bits(layout.order_count_bits)
+            if self._picture_sets[number].has_order_count_delta and reader.signed_golomb() < 0:
+                raise UnverifiedStreamError("an H.264 picture is displayed by its second field")
+        if is_start and (slice_type % 5 != 2 or (reader.bits(1) and self._num_scanned)):
+            raise UnverifiedStreamError("the H.264 stream drops pictures (no_output_of_prior_pics)")
+        if not layout.order_count_bits:  # displayed as decoded
+            return 0, self._num_scanned
         return self._counter.count(
             low_bits, layout.order_count_bits, is_reset=is_start, is_anchor=is_reference
         )
 
 
 @functools.lru_cache(maxsize=4096)
-def _bits_before_frame_num(slice_header: bytes) -> int:
-    """Return the length of first_mb_in_slice, slice_type and pic_parameter_set_id in bits."""
+def _slice_start(slice_header: bytes) -> tuple[int, int, int]:
+    """Return slice_type, pic_parameter_set_id and the bits up to frame_num, from the first three bytes."""
     reader = BitReader(slice_header)
-    for _ in range(3):
-        reader.unsigned_golomb()
-    return reader.num_read
-
-
-def _sequence_layout(nal_unit: bytes) -> _SequenceLayout:
-    reader = BitReader(without_emulation_prevention(nal_unit[1:]))
-    profile = reader.bits(24) >> 16
-    reader.unsigned_golomb()  # seq_parameter_set_id
-    has_colour_plane = False
-    if profile in _HIGH_PROFILES:
-        chroma_format = reader.unsigned_golomb()
-        has_colour_plane = chroma_format == 3 and bool(reader.bits(1))
-        reader.unsigned_golomb()  # bit depths of luma and chroma
-        reader.unsigned_golomb()
-        reader.bits(1)
-        if reader.bits(1):
-            _skip_scaling_lists(reader, 12 if chroma_format == 3 else 8)
-    frame_num_bits = reader.unsigned_golomb() + 4
-    order_count_type = reader.unsigned_golomb()
-    order_count_bits = 0
-    if order_count_type == 0:
-        order_count_bits = reader.unsigned_golomb() + 4
-    elif order_count_type == 1:
-        reader.bits(1)
-        reader.signed_golomb()
-        reader.signed_golomb()
-        for _ in range(min(reader.unsigned_golomb(), 255)):
-            reader.signed_golomb()
-    reader.unsigned_golomb()  # max_num_ref_frames
-    reader.bits(1)
-    reader.unsigned_golomb()  # width and height in macroblocks
-    reader.unsigned_golomb()
-    frames_only = bool(reader.bits(1))
-    return _SequenceLayout(frame_num_bits, has_colour_plane, frames_only, order_count_type, order_count_bits)
-
-
-def _skip_scaling_lists(reader: BitReader, num_lists: int) -> None:
-    for number in range(num_lists):
-        if reader.bits(1):
-            last = following = 8
-            for _ in range(16 if number < 6 else 64):
-                if following:
-                    following = (last + reader.signed_golomb()) % 256
-                last = following or last
+    reader.unsigned_golomb()  # first_mb_in_slice
+    return reader.unsigned_golomb(), reader.unsigned_golomb(), reader.num_read

@@ -1,33 +1,61 @@
-"""HEVC pictures, from the headers of their slices and parameter sets.
+"""HevcPictures: the pictures of HEVC, from the headers of their slices.
 
-Sources: ITU-T H.265 7.3 and 7.4; ISO/IEC 14496-15 8.3.3 (hvcC).
+Sources: ITU-T H.265 7.3, 7.4, 8.3.2 and D.2; ISO/IEC 14496-15 8.3.3 (hvcC).
 """
 
 from tsn_tsm_plugin.data.bitstream.bit_reader import BitReader, without_emulation_prevention
+from tsn_tsm_plugin.data.bitstream.hevc_parameter_sets import (
+    SequenceSet,
+    read_reference_set,
+    read_sequence_set,
+)
 from tsn_tsm_plugin.data.bitstream.nal_units import (
     NalPictures,
     OrderCounter,
     length_prefixed,
+    sei_messages,
     split_nal_units,
 )
 from tsn_tsm_plugin.data.bitstream.picture import Picture, UnverifiedStreamError
 
+_TRAILING, _LEADING = frozenset(range(6)), frozenset(range(6, 10))
+_IDR, _RANDOM_ACCESS = frozenset({19, 20}), frozenset({19, 20, 21})
+_PICTURES = _TRAILING | _LEADING | _RANDOM_ACCESS
+_VIDEO_SET, _SEQUENCE_SET, _PICTURE_SET = 32, 33, 34
+# An access unit delimiter repeats the slice types; filler is thrown away.
+_EMPTY_UNITS = {35, 38}
+_MESSAGES = {39, 40}
+_PICTURE_TIMING = 1
+_HARMLESS_MESSAGES = {
+    0,  # Buffering period: when a hardware buffer may be emptied.
+    3,  # Filler.
+    4,  # Registered user data: captions and display hints, which travel beside the frames.
+    5,  # Unregistered user data: FFmpeg works around no HEVC encoder's faults.
+    6,  # Recovery point: decoding starts at random access pictures only.
+    129,  # Active parameter sets: repeats what slices name.
+    130,  # Decoding unit: times of a hardware buffer.
+    132,  # Hash of the decoded picture, which is not compared.
+    137,  # Colour volume of the mastering display, which travels beside the frames.
+    144,  # Light level of the content, likewise.
+}
+
 
 class HevcPictures(NalPictures):
-    """HEVC: decoding starts at IDR and CRA pictures.
+    """HEVC: decoding starts at IDR and CRA pictures, and every picture that a slice names must be there.
 
-    A sub-layer non-reference picture of the highest temporal sub-layer is referred to by none. The RASL
-    pictures of a CRA picture that opens the stream have no reference and give no frame.
+    A sub-layer non-reference picture of the highest temporal sub-layer is referred to by none.
     """
 
-    _parameter_set_types = frozenset({32, 33, 34})
+    _sequence_set_type = _SEQUENCE_SET
+    _parameter_set_types = frozenset({_VIDEO_SET, _SEQUENCE_SET, _PICTURE_SET})
 
     def __init__(self, extradata: bytes) -> None:
-        self._highest_sub_layer = 0
-        self._has_lost_leading = False
-        self._layouts: set[tuple[bool, int]] = set()
-        self._num_extra_bits: set[int] = set()
+        self._sequence_set: SequenceSet | None = None
+        self._num_extra_bits: dict[int, int] = {}
         self._counter = OrderCounter()
+        # Order counts of the pictures that may be referred to, and of the last random access picture.
+        self._kept: set[int] = set()
+        self._random_access = 0
         super().__init__(extradata)
 
     def _type(self, header: int) -> int:
@@ -41,98 +69,104 @@ class HevcPictures(NalPictures):
             nal_units += array
         return (extradata[21] & 3) + 1, nal_units
 
-    def _read_parameter_set(self, kind: int, nal_unit: bytes) -> None:
-        if kind == 33:
-            self._highest_sub_layer = max(self._highest_sub_layer, nal_unit[2] >> 1 & 7)
-            self._layouts.add(_sequence_layout(nal_unit))
-        elif kind == 34:
-            reader = BitReader(without_emulation_prevention(nal_unit[2:]))
-            reader.unsigned_golomb()  # picture and sequence parameter set ids
-            reader.unsigned_golomb()
-            if reader.bits(2) & 1:
-                raise UnverifiedStreamError("the HEVC stream may hide pictures (output_flag_present_flag)")
-            self._num_extra_bits.add(reader.bits(3))
+    def _read_parameter_set(self, kind: int, nal_unit: bytes) -> int:
+        if kind == _VIDEO_SET:
+            return nal_unit[2] >> 4
+        if kind == _SEQUENCE_SET:
+            self._sequence_set = read_sequence_set(nal_unit)
+            return self._sequence_set.number
+        reader = BitReader(without_emulation_prevention(nal_unit[2:]))
+        number = reader.unsigned_golomb()
+        reader.unsigned_golomb()  # pps_seq_parameter_set_id
+        if reader.bits(2) & 1:
+            raise UnverifiedStreamError("the HEVC stream may hide pictures (output_flag_present_flag)")
+        self._num_extra_bits[number] = reader.bits(3)
+        return number
 
     def scan(self, packet: bytes) -> Picture:
-        """Describe the next packet: exactly one picture of the base layer."""
-        num_pictures, slice_header = 0, b""
-        kinds, sub_layers = set(), set()
+        """Describe the next packet: exactly one picture of the base layer, in one slice segment."""
+        slices = []
         for start, end in split_nal_units(packet, self._length_size):
             header = int.from_bytes(packet[start : start + 3].ljust(3, b"\0"), "big")
             kind, layer, sub_layer = header >> 17 & 63, header >> 11 & 63, (header >> 8 & 7) - 1
             if layer:
-                continue
-            if kind < 32:
-                kinds.add(kind)
-                sub_layers.add(sub_layer)
-                if header & 0x80:  # first_slice_segment_in_pic_flag
-                    num_pictures += 1
-                    slice_header = packet[start + 2 : min(end, start + 18)]
-                if kind >= 16 and header & 0x40 and self._num_scanned:
+                raise UnverifiedStreamError("the HEVC stream has several layers")
+            if kind in _PICTURES:
+                if kind in _RANDOM_ACCESS and header & 0x40 and self._num_scanned:
                     raise UnverifiedStreamError("the HEVC stream drops pictures (no_output_of_prior_pics)")
+                slices.append((kind, sub_layer, packet[start + 2 : min(end, start + 66)]))
             elif kind in self._parameter_set_types:
                 self._meet_parameter_set(packet[start:end])
-            elif kind in (36, 37):
-                raise UnverifiedStreamError("the HEVC stream ends and begins again")
-        if num_pictures != 1 or len(kinds) != 1 or len(sub_layers) != 1:
-            raise UnverifiedStreamError("an HEVC packet holds other than one picture")
+            elif kind in _MESSAGES:
+                for message, content in sei_messages(packet[start + 2 : end]):
+                    _check_message(message, content)
+            elif kind not in _EMPTY_UNITS:
+                raise UnverifiedStreamError(f"an HEVC packet holds a NAL unit of type {kind}")
+        if len(slices) != 1 or slices[0][2][:1] < b"\x80":  # first_slice_segment_in_pic_flag
+            raise UnverifiedStreamError("an HEVC packet holds other than one picture in one slice segment")
+        picture = self._picture(*slices[0])
         self._num_scanned += 1
-        return self._picture(kinds.pop(), sub_layers.pop(), slice_header)
+        return picture
 
     def _picture(self, kind: int, sub_layer: int, slice_header: bytes) -> Picture:
-        is_random_access = 16 <= kind <= 23
-        if is_random_access and kind not in (19, 20, 21):
-            raise UnverifiedStreamError(f"the HEVC stream holds a picture of type {kind}")
-        if self._num_scanned == 1 and not is_random_access:
+        layout = self._sequence_set
+        is_start = kind in _RANDOM_ACCESS
+        if layout is None or (self._num_scanned == 0 and not is_start):
             raise UnverifiedStreamError("the HEVC stream does not begin with a random access picture")
-        order_count = self._order_count(kind, sub_layer, slice_header)
-        if is_random_access:
-            self._has_lost_leading = self._num_scanned == 1 and kind == 21
-            return Picture(is_start=True, order_count=order_count)
-        is_non_reference = kind < 16 and kind % 2 == 0
-        is_lost = self._has_lost_leading and kind in (8, 9)
-        return Picture(
-            is_start=False,
-            is_droppable=is_lost or (is_non_reference and sub_layer == self._highest_sub_layer),
-            is_shown=not is_lost,
-            order_count=order_count,
-        )
-
-    def _order_count(self, kind: int, sub_layer: int, slice_header: bytes) -> tuple[int, int]:
-        """Return the order of display (H.265 7.3.6.1 and 8.3.1)."""
-        if len(self._layouts) != 1 or len(self._num_extra_bits) != 1:
-            raise UnverifiedStreamError("the HEVC stream has other than one kind of parameter sets")
-        ((has_colour_plane, num_bits),) = self._layouts
-        (num_extra_bits,) = self._num_extra_bits
-        is_idr = kind in (19, 20)
         reader = BitReader(without_emulation_prevention(slice_header))
-        reader.bits(2 if kind >= 16 else 1)
-        reader.unsigned_golomb()  # slice_pic_parameter_set_id
-        reader.bits(num_extra_bits)
+        reader.bits(2 if is_start else 1)
+        number = reader.unsigned_golomb()
+        if number not in self._num_extra_bits:
+            raise UnverifiedStreamError("the HEVC stream lacks a picture parameter set")
+        reader.bits(self._num_extra_bits[number])
         reader.unsigned_golomb()  # slice_type
-        reader.bits(2 * has_colour_plane)
-        low_bits = 0 if is_idr else reader.bits(num_bits)
-        is_anchor = sub_layer == 0 and not 6 <= kind <= 9 and (kind >= 16 or kind % 2 == 1)
-        is_reset = is_idr or self._num_scanned == 1
-        return self._counter.count(low_bits, num_bits, is_reset=is_reset, is_anchor=is_anchor)
+        reader.bits(2 * layout.has_colour_plane)
+        is_idr = kind in _IDR
+        low_bits = 0 if is_idr else reader.bits(layout.order_count_bits)
+        order_count = self._counter.count(
+            low_bits,
+            layout.order_count_bits,
+            is_reset=is_idr or self._num_scanned == 0,
+            is_anchor=sub_layer == 0 and kind not in _LEADING and (is_start or kind % 2 == 1),
+        )
+        references = set() if is_idr else self._references(reader, layout, order_count[1])
+        is_droppable = not is_start and kind % 2 == 0 and sub_layer == layout.highest_sub_layer
+        self._check_references(kind, order_count[1], references, is_droppable=is_droppable)
+        return Picture(is_start=is_start, is_droppable=is_droppable, order_count=order_count)
+
+    def _references(self, reader: BitReader, layout: SequenceSet, order_count: int) -> set[int]:
+        """Return the order counts of the pictures that this one or later ones refer to."""
+        num_sets = len(layout.reference_sets)
+        if not reader.bits(1):  # short_term_ref_pic_set_sps_flag
+            distances = read_reference_set(reader, layout.reference_sets, is_in_slice=True)
+        else:
+            number = reader.bits((num_sets - 1).bit_length()) if num_sets > 1 else 0
+            if number >= num_sets:
+                raise UnverifiedStreamError("an HEVC picture names a set of references that is missing")
+            distances = layout.reference_sets[number]
+        if layout.has_long_term and reader.unsigned_golomb():
+            raise UnverifiedStreamError("the HEVC stream has long-term references")
+        return {order_count + distance for distance in distances}
+
+    def _check_references(
+        self, kind: int, order_count: int, references: set[int], *, is_droppable: bool
+    ) -> None:
+        """Refuse references that are missing, that sparse reading drops, or from before the keyframe."""
+        if kind in _IDR or self._num_scanned == 0:
+            self._kept = set()
+        if kind in _RANDOM_ACCESS:
+            self._random_access = order_count
+        elif (kind in _LEADING) != (order_count < self._random_access):
+            raise UnverifiedStreamError("an HEVC picture is displayed on the wrong side of its keyframe")
+        if not references <= self._kept:
+            raise UnverifiedStreamError("an HEVC reference picture is missing")
+        if kind in _TRAILING and any(reference < self._random_access for reference in references):
+            raise UnverifiedStreamError("an HEVC picture refers to pictures before its keyframe")
+        self._kept = references if is_droppable else references | {order_count}
 
 
-def _sequence_layout(nal_unit: bytes) -> tuple[bool, int]:
-    """Return separate_colour_plane_flag and the bits of slice_pic_order_cnt_lsb (H.265 7.3.2.2.1, 7.3.3)."""
-    reader = BitReader(without_emulation_prevention(nal_unit[2:]))
-    reader.bits(4)
-    num_lower_layers = reader.bits(3)
-    reader.bits(1 + 96)  # sps_temporal_id_nesting_flag; general profile, tier and level
-    layers = [(reader.bits(1), reader.bits(1)) for _ in range(8 if num_lower_layers else 0)]
-    for has_profile, has_level in layers[:num_lower_layers]:
-        reader.bits(88 * has_profile + 8 * has_level)
-    reader.unsigned_golomb()  # sps_seq_parameter_set_id
-    has_colour_plane = reader.unsigned_golomb() == 3 and bool(reader.bits(1))
-    reader.unsigned_golomb()  # width and height
-    reader.unsigned_golomb()
-    if reader.bits(1):  # conformance_window_flag
-        for _ in range(4):
-            reader.unsigned_golomb()
-    reader.unsigned_golomb()  # bit depths of luma and chroma
-    reader.unsigned_golomb()
-    return has_colour_plane, reader.unsigned_golomb() + 4
+def _check_message(kind: int, content: bytes) -> None:
+    # pic_struct opens picture timing where the stream has it; bits of a delay, mostly 0, do otherwise.
+    is_harmless = content[:1] < b"\x10" if kind == _PICTURE_TIMING else kind in _HARMLESS_MESSAGES
+    if not is_harmless:
+        raise UnverifiedStreamError(f"the HEVC stream has supplemental information of type {kind}")

@@ -1,10 +1,11 @@
-"""What H.264 and HEVC share: NAL units, parameter sets and the order of display.
+"""NalPictures, split_nal_units, sei_messages, OrderCounter: what H.264 and HEVC share.
 
 Sources: ITU-T H.264 and H.265, annex B of each; ISO/IEC 14496-15.
 """
 
 from collections.abc import Iterator
 
+from tsn_tsm_plugin.data.bitstream.bit_reader import without_emulation_prevention
 from tsn_tsm_plugin.data.bitstream.picture import UnverifiedStreamError
 
 
@@ -13,7 +14,7 @@ def split_nal_units(data: bytes, length_size: int) -> Iterator[tuple[int, int]]:
 
     Args:
         data: A packet, or extradata in the byte stream format.
-        length_size: Bytes of the length before each NAL unit; 0 for the byte stream format, where start
+        length_size: Bytes of the length before each NAL unit; 0 for the byte stream format, in which start
             codes separate them.
     """
     position, end = 0, len(data)
@@ -42,18 +43,43 @@ def length_prefixed(data: bytes, position: int, count: int) -> tuple[list[bytes]
     return nal_units, position
 
 
-class NalPictures:
-    """What both codecs share: splitting packets, and parameter sets that must never change.
+def sei_messages(payload: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield type and content of each message of supplemental information (H.264 and H.265 7.3.2.3).
 
-    A parameter set that arrives after the first packet would be missing where decoding starts later.
+    Args:
+        payload: A NAL unit behind its header.
+    """
+    data = without_emulation_prevention(payload).rstrip(b"\0")
+    position, end = 0, len(data) - 1  # The last byte is the trailing bit.
+    while position < end:
+        numbers = []
+        for _ in range(2):
+            number = 0
+            while data[position] == 0xFF:
+                number, position = number + 0xFF, position + 1
+            numbers.append(number + data[position])
+            position += 1
+        kind, size = numbers
+        if position + size > len(data):
+            raise UnverifiedStreamError("supplemental information is cut short")
+        yield kind, data[position : position + size]
+        position += size
+
+
+class NalPictures:
+    """Parameter sets that all come with the first packet, and never change.
+
+    Decoding that starts later would miss a set that arrives later. Two sets of one number, or two sequence
+    parameter sets, are a stream put together from others.
     """
 
     order = "pts"
+    _sequence_set_type: int
     _parameter_set_types: frozenset[int]
 
     def __init__(self, extradata: bytes) -> None:
         self._num_scanned = 0
-        self._parameter_sets: set[bytes] = set()
+        self._parameter_sets: dict[tuple[int, int], bytes] = {}
         if extradata[:1] == b"\1":
             self._length_size, nal_units = self._parse_configuration(extradata)
         else:
@@ -69,17 +95,23 @@ class NalPictures:
     def _type(self, header: int) -> int:
         raise NotImplementedError
 
-    def _read_parameter_set(self, kind: int, nal_unit: bytes) -> None:
+    def _read_parameter_set(self, kind: int, nal_unit: bytes) -> int:
+        """Read a parameter set that is new and return its number."""
         raise NotImplementedError
 
     def _meet_parameter_set(self, nal_unit: bytes) -> None:
         nal_unit = nal_unit.rstrip(b"\0")
-        if nal_unit in self._parameter_sets:
+        if nal_unit in self._parameter_sets.values():
             return
         if self._num_scanned > 0:
             raise UnverifiedStreamError("the parameter sets change after the first packet")
-        self._parameter_sets.add(nal_unit)
-        self._read_parameter_set(self._type(nal_unit[0]), nal_unit)
+        kind = self._type(nal_unit[0])
+        key = kind, self._read_parameter_set(kind, nal_unit)
+        if key in self._parameter_sets or (
+            kind == self._sequence_set_type and any(other == kind for other, _ in self._parameter_sets)
+        ):
+            raise UnverifiedStreamError("the stream has several parameter sets where one is expected")
+        self._parameter_sets[key] = nal_unit
 
 
 class OrderCounter:

@@ -1,6 +1,7 @@
-"""Reading the packets of a stream once, to learn which of them each frame needs."""
+"""scan_packets: reads the packets of a stream once, to learn which of them each frame needs."""
 
 import operator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -18,6 +19,8 @@ MAX_HELD_BYTES = 32 << 20
 
 # Containers that store the time of display; others guess it, sometimes from the order of the packets.
 _TIMED_FORMATS = {"mp4", "matroska", "flv"}
+# The longest time from one frame to the next, in units of the median one; more is a gap.
+_MAX_STEP = 1.5
 # Streams that can be joined midway have damaged packets there; that is no sign of a missing end.
 _JOINABLE_FORMATS = {"mpegts", "mpeg"}
 
@@ -48,6 +51,7 @@ class _Scan:
         self.num_packets = self.num_bytes = self.num_corrupt = 0
         self.pictures: list[Picture] = []
         self.pts: list[int | None] = []
+        self.dts: list[int | None] = []
         self.discarded: set[int] = set()
         self.has_loose_keyframe = False
         self.doubt: Exception | None = None
@@ -70,9 +74,8 @@ class _Scan:
         if self.doubt is not None or self.scanner is None:
             return
         try:
-            for _ in packet.iter_sidedata():
-                if packet.has_sidedata("new_extradata"):
-                    raise UnverifiedStreamError("the stream changes its decoder configuration")
+            if next(iter(packet.iter_sidedata()), None) is not None:
+                raise UnverifiedStreamError("the container changes decoding midway, such as by a new palette")
             picture = self.scanner.scan(bytes(packet))
         except (UnverifiedStreamError, IndexError) as doubt:
             self._doubt(doubt)
@@ -80,6 +83,7 @@ class _Scan:
         self.pictures.append(picture)
         self.has_loose_keyframe |= packet.is_keyframe and not picture.is_start
         self.pts.append(packet.pts)
+        self.dts.append(packet.dts)
         if packet.is_discard:
             self.discarded.add(number)
         if self.num_bytes > MAX_HELD_BYTES:
@@ -118,6 +122,7 @@ def scan_packets(path: str, container: InputContainer, stream: VideoStream) -> S
         raise UnverifiedStreamError(str(scan.doubt)) from scan.doubt
     if scan.scanner.order == "pts" and not names & _TIMED_FORMATS:
         raise UnverifiedStreamError(f"{container.format.name} files do not tell when a frame is displayed")
+    _check_times(scan.pts if None not in scan.pts else scan.dts)
     index = build_frame_index(
         scan.pictures,
         scan.pts,
@@ -127,6 +132,18 @@ def scan_packets(path: str, container: InputContainer, stream: VideoStream) -> S
     )
     is_seekable = not (index.is_open or scan.has_loose_keyframe or scan.discarded)
     return ScannedStream(index, scan.packets, _frame_seconds(scan, index, stream), is_seekable)
+
+
+def _check_times(stamps: Sequence[int | None]) -> None:
+    """Refuse frames that follow each other at once or after a gap: the stream was cut, joined or damaged."""
+    known = sorted(stamp for stamp in stamps if stamp is not None)
+    if len(known) != len(stamps):
+        raise UnverifiedStreamError("time stamps are missing")
+    steps = sorted(map(operator.sub, known[1:], known))
+    if steps and not 0 < steps[-1] <= max(_MAX_STEP * steps[len(steps) // 2], 2):
+        raise UnverifiedStreamError("time stamps have a gap")
+    if steps and steps[0] <= 0:
+        raise UnverifiedStreamError("time stamps are repeated")
 
 
 def _frame_seconds(scan: _Scan, index: FrameIndex, stream: VideoStream) -> list[float] | None:

@@ -1,4 +1,8 @@
-"""Opening a video file with FFmpeg, and telling when it was cut short."""
+"""open_container, check_complete: opening a video file with FFmpeg, and telling when it was cut short.
+
+FFmpeg opens more than files: playlists and scripts name other files and network addresses. Only the file that
+was given is opened here, and only by demuxers that read one file.
+"""
 
 from pathlib import Path
 
@@ -16,12 +20,24 @@ MAX_FRAME_PIXELS = 1 << 27
 DEMUX_ERRORS = (av.FFmpegError, IndexError)
 """What reading packets may raise; PyAV answers a stream that appears midway with an IndexError."""
 
-_TEXT_FORMATS = {"tty", "ans", "bin", "xbin", "adf", "idf"}
+# fmt: off
+_FORMATS = (
+    "apng", "asf", "av1", "avi", "cavsvideo", "dirac", "dv", "evc", "flv", "gif", "h261", "h263", "h264",
+    "hevc", "ivf", "live_flv", "m4v", "matroska", "mjpeg", "mjpeg_2000", "mov", "mpeg", "mpegts", "mpegvideo",
+    "mxf", "nsv", "nut", "obu", "ogg", "rm", "swf", "vc1", "vvc", "wtv", "yuv4mpegpipe",
+)
+# fmt: on
+FILE_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": ",".join(_FORMATS), "enable_drefs": "0"}
+"""FFmpeg's options that keep it to one file: no playlist, no network, no reference out of a container."""
+
+MAX_READ_BYTES = 4 << 30
+"""A read that would give more RGB is refused before memory is asked for."""
+
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 
 
 def open_container(path: str) -> tuple[InputContainer, VideoStream]:
-    """Open a file and choose the video stream that FFmpeg calls best.
+    """Open a file, and no other, and choose the video stream that FFmpeg calls best.
 
     The ``file:`` protocol keeps a colon in the path from being read as another protocol.
 
@@ -29,11 +45,13 @@ def open_container(path: str) -> tuple[InputContainer, VideoStream]:
         VideoError: If the file is no video.
     """
     try:
-        container = av.open(f"file:{path}")
-    except (OSError, UnicodeError, av.FFmpegError) as error:
+        container = av.open(f"file:{path}", options=FILE_OPTIONS)
+    except (OSError, ValueError, av.FFmpegError) as error:
+        is_refused = isinstance(error, av.ArgumentError)  # FFmpeg's answer to other containers.
+        reason = "its container is none of those known" if is_refused else _reason(error)
         raise VideoError(
-            f"{path}: cannot be opened as a video ({_reason(error)}). If it should be one, it is damaged or "
-            "cut short: fetch it again, or remove it from the list."
+            f"{path}: cannot be opened as a video ({reason}). If it is a playlist, name the files in it; "
+            "if it is a video, it is damaged or cut short: fetch it again, or remove it from the list."
         ) from error
     try:
         return container, _best_stream(path, container)
@@ -49,11 +67,7 @@ def frame_rate(stream: Stream) -> float:
 
 def _best_stream(path: str, container: InputContainer) -> VideoStream:
     stream = container.streams.best("video")
-    if (
-        not isinstance(stream, VideoStream)
-        or container.format.name in _TEXT_FORMATS
-        or stream.disposition & _attached_picture()
-    ):
+    if not isinstance(stream, VideoStream) or stream.disposition & _attached_picture():
         raise VideoError(f"{path}: holds no video stream. Remove it from the list.")
     context: VideoCodecContext | None = stream.codec_context
     if context is None:
@@ -75,6 +89,20 @@ def _attached_picture() -> int:
 
 def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def check_read_size(path: str, num_frames: int, height: int, width: int) -> None:
+    """Refuse a read that would take more memory than any use of it is worth.
+
+    Raises:
+        VideoError: If the frames take more than ``MAX_READ_BYTES`` as RGB.
+    """
+    num_bytes = 3 * num_frames * height * width
+    if num_bytes > MAX_READ_BYTES:
+        raise VideoError(
+            f"{path}: {num_frames} frames of {width}x{height} pixels take {num_bytes / 1e9:.1f} GB; a read "
+            f"may take {MAX_READ_BYTES / 1e9:.1f} GB. Read fewer frames at once, or make them smaller."
+        )
 
 
 def damaged(path: str, error: Exception, *, frame: int | None = None) -> VideoError:

@@ -1,4 +1,4 @@
-"""Frames through decord, which carries an FFmpeg of 2020."""
+"""DecordDecoder: frames through decord, which carries an FFmpeg of 2020."""
 
 from collections.abc import Sequence
 from typing import Any

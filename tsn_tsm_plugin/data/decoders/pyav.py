@@ -1,9 +1,10 @@
-"""Exact frames through PyAV, whose wheel carries FFmpeg: the default decoder.
+"""PyAVDecoder: exact frames through PyAV, whose wheel carries FFmpeg; the default decoder.
 
-Sparse reading: the packets are read once and their headers say which frame needs which packets; only those
-are decoded. What the headers cannot vouch for, and what then decodes otherwise than they said, is decoded
-plainly from the start of the file instead; the frames are the same. Axes: T frames, C channels, H rows,
-W columns.
+Sparse reading: the packets are read once, and their headers say which frame needs which packets; only those
+are decoded. The headers must prove that the stream is whole and of one kind. Every other stream is decoded
+plainly, from the start of the file on one thread; the frames are the same.
+
+Axes: T frames, C channels, H rows, W columns.
 """
 
 import os
@@ -11,15 +12,16 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 
 import av
+from av.container import InputContainer
 from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
 from torch import Tensor
 
 from tsn_tsm_plugin.data.bitstream.frame_index import FrameIndex, Run
 from tsn_tsm_plugin.data.bitstream.packet_scan import scan_packets
 from tsn_tsm_plugin.data.bitstream.picture import UnverifiedStreamError
 from tsn_tsm_plugin.data.decoders.container import DEMUX_ERRORS, damaged, frame_rate, open_container
-from tsn_tsm_plugin.data.decoders.frame_cache import FrameCache
 from tsn_tsm_plugin.data.decoders.rgb import RgbCollector, scaled_size
 from tsn_tsm_plugin.data.decoders.rotation import (
     AS_CODED,
@@ -34,6 +36,8 @@ from tsn_tsm_plugin.log import get_logger
 
 logger = get_logger(__name__)
 
+# Time stamps of few frames in whole milliseconds are that far from the rate.
+_RATE_TOLERANCE = 0.02
 _PROGRESSIVE = 1  # FFmpeg's AV_FIELD_PROGRESSIVE; 0 is unknown
 
 
@@ -49,16 +53,18 @@ class PyAVDecoder:
 
     Args:
         path: A file that FFmpeg can read.
-        num_threads: Threads of the decoder.
+        num_threads: Threads of the decoder for sparse reading.
         short_side: Pixels of the short side that the pass that converts to RGB gives; 0 keeps the size.
-        cache_bytes: Memory for decoded frames that are kept for the next read; 0 keeps none.
+
+        is_plain: Decode from the start of the file whatever the headers prove.
 
     Attributes:
         num_frames: How many frames a plain decode of the whole file gives.
-        fps: Mean frames per second, 0.0 where the file does not tell.
+        fps: Mean frames per second, by the time stamps if the header contradicts them; 0.0 if neither tells.
         coded_height: Rows of a frame before it is scaled and turned, in pixels.
         coded_width: Columns of a frame before it is scaled and turned, in pixels.
         stream_index: Number of the stream in the file.
+        codec: FFmpeg's name of the decoder.
         pix_fmt: FFmpeg's name of the pixel format.
         is_interlaced: Whether the header says so.
         format_names: FFmpeg's names of the container.
@@ -75,12 +81,12 @@ class PyAVDecoder:
         *,
         num_threads: int = 1,
         short_side: int = 0,
-        cache_bytes: int = 0,
+        is_plain: bool = False,
     ) -> None:
         self.path = os.fspath(path)
         self.num_threads = num_threads
         self.short_side = short_side
-        self._cache = FrameCache(cache_bytes)
+        self.is_plain = is_plain
         self.frame_seconds: list[float] | None = None
         self.is_seekable = False
         self._index: FrameIndex | None = None
@@ -94,23 +100,27 @@ class PyAVDecoder:
             self.stream_index = stream.index
             self.fps = frame_rate(stream)
             context = stream.codec_context
-            bits_per_pixel = context.format.padded_bits_per_pixel if context.format else 0
-            self._frame_bytes = context.height * context.width * bits_per_pixel // 8
             self.coded_height, self.coded_width = context.height, context.width
+            self.codec = context.codec.name
             self.pix_fmt = stream.codec_context.pix_fmt or "unknown"
             self.is_interlaced = stream.codec_context.field_order > _PROGRESSIVE
             self.format_names = frozenset(container.format.name.split(","))
-            try:
-                scanned = scan_packets(self.path, container, stream)
-            except UnverifiedStreamError as doubt:
-                self._give_up_sparse_reading(doubt)
-            else:
-                self._index, self._packets = scanned.index, scanned.packets
-                self.frame_seconds, self.is_seekable = scanned.frame_seconds, scanned.is_seekable
-                self._context = self._prepared(context)
+            if not is_plain:
+                self._scan(container, stream)
         self.num_frames = self._count_plainly() if self._index is None else len(self._index.frames)
         if self.num_frames == 0:
             raise VideoError(f"{self.path}: its video stream holds no frame. Remove it from the list.")
+
+    def _scan(self, container: InputContainer, stream: VideoStream) -> None:
+        try:
+            scanned = scan_packets(self.path, container, stream)
+        except UnverifiedStreamError as doubt:
+            self._give_up_sparse_reading(doubt)
+            return
+        self._index, self._packets = scanned.index, scanned.packets
+        self.frame_seconds, self.is_seekable = scanned.frame_seconds, scanned.is_seekable
+        self.fps = _mean_rate(self.fps, len(self._index.frames), self.frame_seconds)
+        self._context = self._prepared(stream.codec_context)
 
     @property
     def orientation(self) -> Orientation:
@@ -156,10 +166,9 @@ class PyAVDecoder:
         return self._read_plainly(indices)
 
     def close(self) -> None:
-        """Release packets, decoder and kept frames; reading again takes them from the file."""
+        """Release packets and decoder; reading again takes them from the file."""
         self._packets = None
         self._context = None
-        self._cache.clear()
 
     def _size(self) -> tuple[int, int]:
         height, width = scaled_size(self.coded_height, self.coded_width, self.short_side)
@@ -178,18 +187,13 @@ class PyAVDecoder:
         return orientation
 
     def _collector(self, indices: Sequence[int]) -> RgbCollector:
-        """Return a collector that has what is kept of the frames."""
-        collector = RgbCollector(
+        return RgbCollector(
             self.path,
             indices,
             self._reformatter,
             short_side=self.short_side,
             quarter_turns=self._quarter_turns,
         )
-        for index in set(indices):
-            if (frame := self._cache.get(index)) is not None:
-                collector.offer(index, frame)
-        return collector
 
     def _give_up_sparse_reading(self, doubt: Exception) -> None:
         logger.debug("%s: decoding from the start: %s", self.path, doubt)
@@ -207,11 +211,7 @@ class PyAVDecoder:
 
     def _read_sparsely(self, index: FrameIndex, indices: Sequence[int]) -> Tensor:
         collector = self._collector(indices)
-        if collector.is_complete:
-            return collector.tensor()
-        # A long video has many frames; only a cache wants those that are decoded on the way.
-        useful = range(len(index.frames)) if self._cache.max_bytes else collector.missing
-        number_of = {index.frames[number]: number for number in useful}
+        number_of = {index.frames[number]: number for number in collector.missing}
         with ExitStack() as stack:
             if self._context is None or self._packets is None:
                 container, stream = open_container(self.path)
@@ -220,22 +220,13 @@ class PyAVDecoder:
                 packet_at = _packets_from_file(container.demux(stream))
             else:
                 packet_at = self._packets.__getitem__
-            for run in index.runs(self._worth_decoding(index, collector.missing)):
+            for run in index.runs(collector.missing):
                 for packet, frame in self._decode_run(self._context, run, packet_at):
                     if packet in number_of:
-                        self._cache.put(number_of[packet], frame)
                         collector.offer(number_of[packet], frame)
         if self.num_threads > 1:
             self._context = None  # Threads would not survive a fork.
         return collector.tensor()
-
-    def _worth_decoding(self, index: FrameIndex, missing: set[int]) -> set[int]:
-        """Add the rest of their groups of pictures where the cache keeps it: later reads decode nothing."""
-        if not self._cache.max_bytes:
-            return missing
-        starts = {index.start[index.frames[number]] for number in missing}
-        groups = {number for number, packet in enumerate(index.frames) if index.start[packet] in starts}
-        return groups if self._cache.can_keep(len(groups), self._frame_bytes) else missing
 
     def _decode_run(
         self, context: VideoCodecContext, run: Run, packet_at: Callable[[int], av.Packet]
@@ -260,7 +251,8 @@ class PyAVDecoder:
         container, stream = open_container(self.path)
         number = 0
         with closing(container):
-            stream.codec_context.thread_count = self.num_threads
+            # What is painted over damage depends on the number of threads.
+            stream.codec_context.thread_count = 1
             try:
                 for frame in container.decode(stream):
                     yield frame
@@ -269,14 +261,14 @@ class PyAVDecoder:
                 raise damaged(self.path, error, frame=number) from error
 
     def _count_plainly(self) -> int:
-        return sum(1 for _ in self._plain_frames())
+        times = [frame.time for frame in self._plain_frames()]
+        known = [time for time in times if time is not None]
+        self.fps = _mean_rate(self.fps, len(times), known if known == sorted(known) else None)
+        return len(times)
 
     def _read_plainly(self, indices: Sequence[int]) -> Tensor:
         collector = self._collector(indices)
-        if collector.is_complete:
-            return collector.tensor()
         for number, frame in enumerate(self._plain_frames()):
-            self._cache.put(number, frame)
             collector.offer(number, frame)
             if collector.is_complete:
                 return collector.tensor()
@@ -284,6 +276,14 @@ class PyAVDecoder:
             f"{self.path}: is damaged: frame {max(indices)} was asked for, {self.num_frames} can be decoded. "
             "Fetch it again, re-encode it or remove it from the list."
         )
+
+
+def _mean_rate(told: float, num_frames: int, seconds: Sequence[float] | None) -> float:
+    """Return the rate that a header tells, or the mean of the time stamps where they contradict it."""
+    if seconds is None or len(seconds) != num_frames or num_frames < 2 or seconds[-1] <= seconds[0]:
+        return told
+    mean = (num_frames - 1) / (seconds[-1] - seconds[0])
+    return told if abs(told - mean) <= _RATE_TOLERANCE * mean else mean
 
 
 def _decoded(

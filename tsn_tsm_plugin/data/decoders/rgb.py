@@ -1,4 +1,4 @@
-"""Collecting decoded frames as one RGB tensor.
+"""RgbCollector, converted: decoded frames as one RGB tensor.
 
 Axes: T frames, C channels, H rows, W columns.
 """
@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from av import VideoFrame
+from av import FFmpegError, VideoFrame
 from av.video.reformatter import VideoReformatter
 from torch import Tensor
 
-from tsn_tsm_plugin.data.decoders.container import MAX_FRAME_PIXELS
+from tsn_tsm_plugin.data.decoders.container import MAX_FRAME_PIXELS, check_read_size
 from tsn_tsm_plugin.data.decoders.rotation import shown_size, upright
 from tsn_tsm_plugin.errors import VideoError
 from tsn_tsm_plugin.transforms.resize import short_side_size
@@ -21,6 +21,43 @@ from tsn_tsm_plugin.transforms.resize import short_side_size
 def scaled_size(height: int, width: int, short_side: int) -> tuple[int, int]:
     """Return height and width as `ShortSideScale` makes them; unchanged where the short side is 0."""
     return short_side_size(height, width, short_side=short_side) if short_side else (height, width)
+
+
+def converted(
+    reformatter: VideoReformatter,
+    frame: VideoFrame,
+    width: int,
+    height: int,
+    pixel_format: str,
+    *,
+    interpolation: str | None,
+    name: str,
+) -> VideoFrame:
+    """Convert a frame with FFmpeg's software scaler.
+
+    Args:
+        reformatter: Keeps the scaler's tables from one frame to the next.
+        frame: A decoded frame.
+        width: Columns of the result, in pixels.
+        height: Rows of the result, in pixels.
+        pixel_format: FFmpeg's name.
+        interpolation: PyAV's name; None leaves it to the scaler.
+        name: Video and frame, for messages.
+
+    Raises:
+        VideoError: If the scaler does not know the colours.
+    """
+    try:
+        # One thread: the scaler's own threads would not survive a fork.
+        return reformatter.reformat(
+            frame, width, height, pixel_format, interpolation=interpolation, threads=1
+        )
+    except (OSError, ValueError, FFmpegError) as error:
+        raise VideoError(
+            f"{name} cannot be converted to {pixel_format}: FFmpeg's scaler does not know its colours "
+            f"({frame.format.name}, matrix coefficients {int(frame.colorspace)}). Re-encode the video with "
+            "-vf colorspace or zscale, or remove it from the list."
+        ) from error
 
 
 class RgbCollector:
@@ -79,22 +116,25 @@ class RgbCollector:
         shape = (*shown_size(height, width, self._quarter_turns), 3)
         if self._frames_THWC is None:
             if max(frame.height * frame.width, height * width) > MAX_FRAME_PIXELS:
-                raise VideoError(
-                    f"{self._path}: frame {index} has {frame.width}x{frame.height} pixels: damaged."
-                )
+                raise VideoError(f"{self._name(index)} has {frame.width}x{frame.height} pixels: damaged.")
+            check_read_size(self._path, self._num_places, shape[0], shape[1])
             self._frames_THWC = np.empty((self._num_places, *shape), np.uint8)
         elif self._frames_THWC.shape[1:] != shape:
             others = self._frames_THWC.shape
             raise VideoError(
-                f"{self._path}: frame {index} is {shape[1]}x{shape[0]}, others are {others[2]}x{others[1]}. "
+                f"{self._name(index)} is {shape[1]}x{shape[0]}, others are {others[2]}x{others[1]}. "
                 "Frames of one read must have one size: re-encode the video to one size."
             )
-        # One thread: the scaler's own threads would not survive a fork.
-        rgb = self._reformatter.reformat(frame, width, height, "rgb24", interpolation="BILINEAR", threads=1)
+        rgb = converted(
+            self._reformatter, frame, width, height, "rgb24", interpolation="BILINEAR", name=self._name(index)
+        )
         rgb_HWC = upright(rgb.to_ndarray(), self._quarter_turns)
         for place in self._places[index]:
             self._frames_THWC[place] = rgb_HWC
         self.missing.remove(index)
+
+    def _name(self, index: int) -> str:
+        return f"{self._path}: frame {index}"
 
     def tensor(self) -> Tensor:
         """Return uint8 RGB (T, C, H, W), stored as (T, H, W, C)."""

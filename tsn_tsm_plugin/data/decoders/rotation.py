@@ -105,7 +105,7 @@ def warn_once(path: str, remark: str) -> None:
         _warn(path, remark)
 
 
-@functools.cache
+@functools.lru_cache(maxsize=1024)
 def _warn(path: str, remark: str) -> None:
     logger.warning("%s: %s.", path, remark)
 

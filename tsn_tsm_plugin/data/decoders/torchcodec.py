@@ -1,4 +1,4 @@
-"""Frames through torchcodec, which loads the FFmpeg libraries of the system."""
+"""TorchCodecDecoder: frames through torchcodec, which loads the FFmpeg libraries of the system."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,14 +1,14 @@
-"""Other libraries' decoders, held to the frames of a plain decode.
+"""VerifiedDecoder: other libraries' decoders, held to the frames of a plain decode.
 
-They count frames in their own ways: by time stamps, which some containers invent, or by seeking to keyframes
-that are none. So the packets are indexed here first, and a video goes to the library only where the index
-shows that both must count alike, and the first frame that both convert alike; any other video is read with
-PyAV, with one warning per reason. Measured with torchcodec 0.17 and decord 0.6, whose frames otherwise differ
-on MPEG-4 in AVI (torchcodec), MPEG program streams, intra refresh, 10 bit, interlaced and odd-sized video,
-open groups of pictures, edit lists and small frames to be turned by 90 degrees (decord).
+They bring other versions of FFmpeg, and count frames in their own ways: by time stamps, which some containers
+invent, or by seeking to keyframes that are none. So the packets are indexed here first. A video goes to the
+library only if the index proves that both count alike, and if its first, middle and last frames are equal.
+Any other video is read with PyAV, with one warning per reason. Measured with torchcodec 0.17 and decord 0.6,
+whose frames otherwise differ on MPEG-4, AV1 with super-resolution, MPEG program streams, intra refresh, 10
+bit, interlaced and odd-sized video, open groups of pictures, edit lists, and small frames to be turned by 90
+degrees (decord).
 """
 
-import functools
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -25,6 +25,7 @@ INSTALL_COMMAND = "pip install 'tsn_tsm_plugin[decoders]'"
 
 _TIME_TOLERANCE_SECONDS = 1e-4
 _EXACT_PIXEL_FORMATS = {"yuv420p", "yuvj420p", "yuv444p", "yuvj444p", "gray"}
+_EXACT_CODECS = {"h264", "hevc", "vp9"}
 _EXACT_CONTAINERS = {"mp4", "matroska"}
 
 
@@ -32,11 +33,15 @@ class DoubtError(Exception):
     """The library may not give the frames of a plain decode."""
 
 
-@functools.cache
+_told: set[tuple[str, str]] = set()
+
+
 def _warn_once(library: str, reason: str, path: str) -> None:
-    logger.warning(
-        "%s: read with decoder='pyav', not %s: %s. Said once for this reason.", path, library, reason
-    )
+    if (library, reason) not in _told:
+        _told.add((library, reason))
+        logger.warning(
+            "%s: read with decoder='pyav', not %s: %s. Said once for this reason.", path, library, reason
+        )
 
 
 class VerifiedDecoder(ABC):
@@ -55,7 +60,8 @@ class VerifiedDecoder(ABC):
 
     def __init__(self, path: str | os.PathLike[str], *, num_threads: int = 1) -> None:
         self._load_library()
-        self.path = os.fspath(path)
+        # Libraries read a colon in a relative path as a protocol, which may be a network's.
+        self.path = os.path.abspath(path)  # noqa: PTH100
         self._reference = PyAVDecoder(path, num_threads=num_threads)
         self.is_delegated = False
         self.fps = self._reference.fps
@@ -64,8 +70,8 @@ class VerifiedDecoder(ABC):
             self._check_index()
             num_frames = self._open(self._reference.stream_index, num_threads)
             if num_frames != self.num_frames:
-                raise DoubtError(f"it counts other frames than FFmpeg ({num_frames}, not {self.num_frames})")
-            self._quarter_turns = self._turns_left(self._read([0]))
+                raise DoubtError("it counts other frames than FFmpeg")
+            self._quarter_turns = self._turns_left()
         except (DoubtError, RuntimeError) as doubt:
             self._delegate(doubt)
         else:
@@ -105,6 +111,8 @@ class VerifiedDecoder(ABC):
         is_halved = reference.pix_fmt.endswith("420p") and (
             reference.coded_width % 2 or reference.coded_height % 2
         )
+        if reference.codec not in _EXACT_CODECS:
+            raise DoubtError(f"not known to be exact on {reference.codec}")
         if not reference.format_names & _EXACT_CONTAINERS:
             raise DoubtError(f"not known to be exact on {'/'.join(sorted(reference.format_names))} files")
         if reference.frame_seconds is None:
@@ -126,20 +134,21 @@ class VerifiedDecoder(ABC):
             if abs(second - expected[index]) > _TIME_TOLERANCE_SECONDS:
                 raise DoubtError("it gives frames of other times")
 
-    def _turns_left(self, first_TCHW: Tensor) -> int:
+    def _turns_left(self) -> int:
         """Return the quarter turns that the library leaves to be made: none of them, or all."""
-        expected = self._reference.read([0])
+        samples = sorted({0, self.num_frames // 2, self.num_frames - 1})
+        frames_TCHW, expected = self._read(samples), self._reference.read(samples)
         if self._reference.orientation.remark:
             raise DoubtError("it may turn frames that are left as coded")
         fitting = [
             quarter_turns
             for quarter_turns in {0, self._reference.orientation.quarter_turns}
-            if torch.equal(torch.rot90(first_TCHW, quarter_turns, (2, 3)), expected)
+            if torch.equal(torch.rot90(frames_TCHW, quarter_turns, (2, 3)), expected)
         ]
         if not fitting:
-            raise DoubtError("its first frame differs")
+            raise DoubtError("its frames differ")
         if len(fitting) > 1:
-            raise DoubtError("its first frame does not tell whether it turns frames")
+            raise DoubtError("its frames do not tell whether it turns them")
         return fitting[0]
 
     def _upright(self, frames_TCHW: Tensor) -> Tensor:

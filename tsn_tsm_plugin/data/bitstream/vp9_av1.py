@@ -1,7 +1,8 @@
-"""VP8, VP9 and AV1 pictures: which packets show a frame, and where decoding may start.
+"""Vp9Pictures, Av1Pictures: which packets show a frame, and which decoding may start at.
 
-Their packets come in the order of display; pictures that only serve as references are hidden.
-Sources: RFC 6386 9.1; VP9 bitstream specification 6.2 and annex B; AV1 bitstream specification 5.3 and 5.9.
+Packets come in the order of display; pictures that only serve as references are hidden. A keyframe replaces
+all references and all probabilities, so that nothing from before it reaches a picture behind it.
+Sources: VP9 bitstream specification 6.2, 7.2 and annex B; AV1 bitstream specification 5.3, 5.9 and 7.20.
 """
 
 from collections.abc import Iterator
@@ -15,37 +16,21 @@ def _require_start(is_first: bool, is_start: bool, codec: str) -> None:
         raise UnverifiedStreamError(f"the {codec} stream does not begin with a keyframe")
 
 
-class Vp8Pictures:
-    """VP8: the frame tag says whether it is a keyframe and whether it is shown."""
-
-    order = "decoding"
-
-    def __init__(self, extradata: bytes) -> None:
-        del extradata
-        self._is_first = True
-
-    def scan(self, packet: bytes) -> Picture:
-        """Describe the next packet."""
-        is_key = not packet[0] & 1 and packet[3:6] == b"\x9d\x01\x2a"
-        _require_start(self._is_first, is_key, "VP8")
-        self._is_first = False
-        return Picture(is_start=is_key, is_shown=bool(packet[0] & 0x10))
-
-
 class Vp9Pictures:
-    """VP9: a packet is one frame or a superframe with hidden ones."""
+    """VP9: a packet is one frame or a superframe with hidden ones; all keyframes have one format."""
 
     order = "decoding"
 
     def __init__(self, extradata: bytes) -> None:
         del extradata
         self._is_first = True
+        self._format: int | None = None
 
     def scan(self, packet: bytes) -> Picture:
         """Describe the next packet: at most one shown frame."""
         num_shown, starts = 0, []
         for frame in _vp9_frames(packet):
-            reader = BitReader(frame[:3])
+            reader = BitReader(frame[:12])
             if reader.bits(2) != 2:
                 raise UnverifiedStreamError("a VP9 frame lacks its marker")
             profile = reader.bits(1) + 2 * reader.bits(1)
@@ -57,11 +42,23 @@ class Vp9Pictures:
                 continue
             starts.append(not reader.bits(1))  # frame_type
             num_shown += reader.bits(1)
+            reader.bits(1)
+            if starts[-1]:
+                self._check_format(reader, profile)
         if num_shown > 1 or not starts:
             raise UnverifiedStreamError("a VP9 packet shows more than one frame")
         _require_start(self._is_first, starts[0], "VP9")
         self._is_first = False
         return Picture(is_start=starts[0], is_shown=num_shown == 1)
+
+    def _check_format(self, reader: BitReader, profile: int) -> None:
+        """Refuse a keyframe of another profile, depth, colour or size (6.2.2, 6.2.3)."""
+        # Behind the colour space: the range, the layout of chroma in odd profiles, and the two sizes.
+        format_bits = 24 + (profile >= 2) + 3 + 1 + 3 * (profile % 2) + 32
+        found = profile << 64 | reader.bits(format_bits)
+        if self._format not in (None, found):
+            raise UnverifiedStreamError("the VP9 stream changes its format")
+        self._format = found
 
 
 def _vp9_frames(packet: bytes) -> Iterator[bytes]:
@@ -75,48 +72,55 @@ def _vp9_frames(packet: bytes) -> Iterator[bytes]:
     for number in range(num_frames):
         entry = len(packet) - index_bytes + 1 + number * size_bytes
         size = int.from_bytes(packet[entry : entry + size_bytes], "little")
+        if not size or position + size > len(packet) - index_bytes:
+            raise UnverifiedStreamError("the sizes of a VP9 superframe do not fit its packet")
         yield packet[position : position + size]
         position += size
 
 
+_SEQUENCE_HEADER, _FRAME_HEADER, _FRAME = 1, 3, 6
+_HARMLESS_UNITS = {
+    2,  # Temporal delimiter: a packet begins.
+    4,  # Tile group: pixels of the frame whose header came before it.
+    5,  # Metadata: captions, time codes and display hints, which travel beside the frames.
+    15,  # Padding.
+}
+
+
 class Av1Pictures:
-    """AV1: decoding starts at a shown key frame in a temporal unit with a sequence header."""
+    """AV1: decoding starts at a shown key frame in a temporal unit with the one sequence header."""
 
     order = "decoding"
 
     def __init__(self, extradata: bytes) -> None:
+        del extradata  # Packets repeat its sequence header, encoders in other words.
         self._is_first = True
-        self._is_still_picture = False
-        self._headers: set[bytes] = set()
-        if extradata[:1] == b"\x81":
-            for kind, payload in _av1_units(extradata[4:]):
-                self._meet_header(kind, payload)
+        self._header: bytes | None = None
 
-    def _meet_header(self, kind: int, payload: bytes) -> None:
-        if kind != 1:
-            return
-        if not self._is_first and payload not in self._headers:
+    def _meet_header(self, payload: bytes) -> None:
+        if self._header not in (None, payload):
             raise UnverifiedStreamError("the AV1 stream changes its sequence header")
-        self._headers.add(payload)
-        self._is_still_picture = bool(payload[0] & 0x08)  # reduced_still_picture_header
+        if payload[0] & 0x18:  # still_picture, reduced_still_picture_header
+            raise UnverifiedStreamError("the AV1 stream is a still picture")
+        self._header = payload
 
     def scan(self, packet: bytes) -> Picture:
         """Describe the next packet: at most one shown frame."""
         num_shown, starts, has_sequence_header = 0, [], False
         for kind, payload in _av1_units(packet):
-            self._meet_header(kind, payload)
-            has_sequence_header |= kind == 1
-            if kind not in (3, 6):
-                continue
-            reader = BitReader(payload[:1])
-            if self._is_still_picture:
-                is_key = is_shown = True
-            elif reader.bits(1):  # show_existing_frame
-                is_key, is_shown = False, True
-            else:
-                is_key, is_shown = reader.bits(2) == 0, bool(reader.bits(1))
-            num_shown += is_shown
-            starts.append(is_key and is_shown)
+            if kind == _SEQUENCE_HEADER:
+                self._meet_header(payload)
+                has_sequence_header = True
+            elif kind in (_FRAME_HEADER, _FRAME):
+                reader = BitReader(payload[:1])
+                if reader.bits(1):  # show_existing_frame
+                    is_key, is_shown = False, True
+                else:
+                    is_key, is_shown = reader.bits(2) == 0, bool(reader.bits(1))
+                num_shown += is_shown
+                starts.append(is_key and is_shown)
+            elif kind not in _HARMLESS_UNITS:
+                raise UnverifiedStreamError(f"an AV1 packet holds a unit of type {kind}")
         if num_shown > 1 or not starts:
             raise UnverifiedStreamError("an AV1 packet shows more than one frame")
         is_start = starts[0] and has_sequence_header
