@@ -10,6 +10,8 @@ from safetensors import safe_open
 from support.trained import CLASS_NAMES, write_checkpoint
 from support.videos import write_video
 
+from tsn_tsm_plugin.checkpoints.read_checkpoint import read_checkpoint
+from tsn_tsm_plugin.checkpoints.weights_hash import weights_hash
 from tsn_tsm_plugin.config import keys_of
 from tsn_tsm_plugin.inference.export.model_card import share as share_trained
 from tsn_tsm_plugin.inference.trained_model import load_trained
@@ -31,7 +33,9 @@ def shared(tmp_path_factory):
 
 
 def write_results(run, weights):
-    results = {"top1": 87.5, "top5": 100.0, "num_videos": 40, "weights": str(run / weights)}
+    file = run / weights
+    tested = weights_hash(read_checkpoint(file).state_dict) if file.exists() else "0" * 64
+    results = {"top1": 87.5, "top5": 100.0, "num_videos": 40, "weights": str(file), "weights_hash": tested}
     (run / "results.json").write_text(json.dumps(results))
 
 

@@ -1,6 +1,7 @@
 """DATA_KEYS: the keys that say which videos are read, which of their frames, and what becomes of these."""
 
 from tsn_tsm_plugin.config.key import (
+    FIXED,
     FIXED_WITHIN_EPOCH,
     FREE,
     PRESET,
@@ -51,6 +52,7 @@ DATA_KEYS = (
         "DATA.MULTI_LABEL",
         False,
         "Whether lines may end with several labels, all of which the video has.",
+        on_resume=FIXED,
     ),
     Key("DATA.PATH_LABEL_SEPARATOR", " ", "What stands between path and label."),
     Key(
@@ -70,6 +72,7 @@ DATA_KEYS = (
         8,
         "Frames of one view in training and validation; for TSM also in testing.",
         at_least(1),
+        on_resume=FIXED,
     ),
     Key(
         "DATA.SAMPLER",
@@ -78,6 +81,7 @@ DATA_KEYS = (
         "another registered sampler.",
         component="sampler",
         formerly="TSN.SAMPLING",
+        on_resume=FIXED,
     ),
     Key("DATA.SAMPLER_OPTIONS", {}, "Keyword arguments of SAMPLER."),
     Key(
@@ -94,6 +98,7 @@ DATA_KEYS = (
         "Width of the window of dense sampling, in frames.",
         at_least(1),
         formerly="TSN.SAMPLE_RANGE",
+        on_resume=FIXED,
     ),
     Key(
         "DATA.KEEP_TAIL_FRAMES",
@@ -142,21 +147,30 @@ DATA_KEYS = (
         [123.675, 116.28, 103.53],
         "Mean of each RGB channel, in 0-255.",
         numbers_for("R", "G", "B"),
+        on_resume=FIXED,
     ),
     Key(
         "DATA.STD",
         [58.395, 57.12, 57.375],
         "Deviation of each RGB channel, in 0-255.",
         numbers_for("R", "G", "B"),
+        on_resume=FIXED,
     ),
     Key(
         "DATA.TRAIN_SHORT_SIDE",
         256,
         "Short side of a training frame before the crop, in pixels; 0 keeps the decoded size.",
         at_least(0),
+        on_resume=FIXED,
     ),
     Key("DATA.TEST_SHORT_SIDE", 256, "The same in validation and testing.", at_least(0)),
-    Key("DATA.TRAIN_CROP_SIZE", 224, "Side of the square crop in training, in pixels.", at_least(1)),
+    Key(
+        "DATA.TRAIN_CROP_SIZE",
+        224,
+        "Side of the square crop in training, in pixels.",
+        at_least(1),
+        on_resume=FIXED,
+    ),
     Key("DATA.TEST_CROP_SIZE", 224, "Side of the square crops in testing, in pixels.", at_least(1)),
     Key("DATA.RANDOM_FLIP", True, "Mirror half of the training clips."),
     Key(
@@ -169,6 +183,7 @@ DATA_KEYS = (
         "multi_scale",
         'Training crop: "multi_scale" (TSN), "random_resized" (Inception) or "center".',
         one_of("multi_scale", "random_resized", "center"),
+        on_resume=FIXED,
     ),
     Key(
         "AUG.CROP_SCALES",

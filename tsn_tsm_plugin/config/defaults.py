@@ -55,3 +55,18 @@ def value_of(cfg: CfgNode, key: str) -> Any:
     """Return the value of a dotted key."""
     node, name = node_of(cfg, key)
     return node[name]
+
+
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the values of a recipe's tree by dotted key; a node of options is one value."""
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, dict) and not _is_options(f"{prefix}{name}"):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def _is_options(name: str) -> bool:
+    return name in KEYS and KEYS[name].is_options

@@ -14,7 +14,7 @@ PRESET = "preset"
 """Word of a list of components for the steps that other keys describe."""
 
 ON_RESUME = {
-    FIXED: "a run cannot go on with another value: weights or optimiser state would not fit",
+    FIXED: "a run cannot go on with another value: the weights were not trained with it",
     FIXED_WITHIN_EPOCH: "may change between two epochs only: it decides which videos an epoch has seen",
     RECORDED: "may change; the run goes on and says so in its log",
     FREE: "may change; no number of the run depends on it",

@@ -2,8 +2,7 @@
 
 import difflib
 from collections.abc import Iterable, Sequence
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
 
 import yaml
 
@@ -11,6 +10,7 @@ from tsn_tsm_plugin.config.check import faults_of
 from tsn_tsm_plugin.config.defaults import FORMER_KEYS, KEYS, get_cfg, node_of
 from tsn_tsm_plugin.config.node import CfgNode, OptionsNode
 from tsn_tsm_plugin.config.recipes import find_recipe
+from tsn_tsm_plugin.config.run_dir import choose_run_dir
 from tsn_tsm_plugin.config.source import Setting, SettingsReader
 from tsn_tsm_plugin.config.values import WrongTypeError, coerce
 from tsn_tsm_plugin.config.yaml_text import compose, construct
@@ -42,7 +42,8 @@ def load_cfg(path: str | Path, opts: Sequence[str] = (), *, text: str | None = N
         text: The recipe itself, where it is at hand; ``path`` is then where it would lie.
 
     Returns:
-        The config. An empty ``OUTPUT_DIR`` has become ``runs/<method>/<name of the recipe>``.
+        The config. An empty ``OUTPUT_DIR`` has become ``runs/<method>/<name of the recipe>``, with a number
+        if the run of another recipe lies there, see :func:`~tsn_tsm_plugin.config.run_dir.choose_run_dir`.
 
     Raises:
         ConfigError: Naming every wrong key, type and rule at once, with file and line, and the nearest key.
@@ -93,7 +94,7 @@ def _resolve(path: str, reader: SettingsReader, opts: Sequence[str]) -> CfgNode:
         count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
         raise ConfigError(f"{path}: {count}\n" + "\n".join(f"  {fault}" for fault in faults))
     if not cfg.OUTPUT_DIR:
-        cfg.OUTPUT_DIR = str(Path("runs") / cfg.MODEL.ARCH / PurePosixPath(path).stem)
+        cfg.OUTPUT_DIR = choose_run_dir(cfg, path)
     cfg.freeze()
     return cfg
 
@@ -185,14 +186,3 @@ def _nearest(key: str) -> str:
     same_leaf = [candidate for candidate in KEYS if candidate.rsplit(".", 1)[-1] == leaf]
     found = same_leaf or nearest
     return f"; did you mean {' or '.join(found)}?" if found else ""
-
-
-def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return the values of a recipe's tree by dotted key; a node of options is one value."""
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        if isinstance(value, dict) and f"{prefix}{name}" not in _OPTIONS:
-            flat |= flatten(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat

@@ -163,6 +163,12 @@ RUN_KEYS = (
         'Weights to test, at any path that iopath can fetch; "": the newest checkpoint of the run folder.',
     ),
     Key(
+        "TEST.OUTPUT_DIR",
+        "",
+        'Folder of an evaluation; "": OUTPUT_DIR/evaluate/<time>. Training tests into OUTPUT_DIR itself.',
+        on_resume=FREE,
+    ),
+    Key(
         "TEST.NUM_FRAMES",
         0,
         "Frames of one view at test time; 0: DATA.NUM_FRAMES. TSN tests with more than it trains with.",

@@ -42,6 +42,11 @@ def _list_file(cfg: CfgNode, split: str) -> str:
     return lists[split]
 
 
+def list_path(cfg: CfgNode, split: str) -> str:
+    """Return the list file of a split, in the dataset's folder; see :func:`ensure_data_dir`."""
+    return join(ensure_data_dir(cfg), _list_file(cfg, split))
+
+
 def ensure_data_dir(cfg: CfgNode) -> str:
     """Return the dataset's folder or URL, made first as ``DATA.CREATE_IF_MISSING`` says.
 

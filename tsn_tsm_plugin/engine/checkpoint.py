@@ -16,11 +16,13 @@ import torch
 
 from tsn_tsm_plugin.atomic_files import write_atomically
 from tsn_tsm_plugin.checkpoints.torch_file import read_torch_file
+from tsn_tsm_plugin.checkpoints.weights_hash import weights_hash
 from tsn_tsm_plugin.errors import CheckpointError
 from tsn_tsm_plugin.log import get_logger
 
 logger = get_logger(__name__)
 
+BEST = "best.pt"
 _FORMAT = 1
 _NEEDED = ("model_state", "optimizer_state", "epoch", "batch", "step", "config")
 
@@ -66,8 +68,13 @@ def export_weights(
     Raises:
         RunFolderError: If the disk is full or the folder cannot be written.
     """
-    metadata = {"format": "pt", "config": config, "class_names": json.dumps(class_names)}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model_state.items()}
+    metadata = {
+        "format": "pt",
+        "config": config,
+        "class_names": json.dumps(class_names),
+        "weights_hash": weights_hash(tensors),
+    }
     with write_atomically(path, binary=True) as file:
         file.write(safetensors.torch.save(tensors, metadata=metadata))
 
@@ -128,7 +135,7 @@ def remove_unfinished(folder: Path) -> None:
 
 def mark_best(path: Path) -> None:
     """Make ``best.pt`` the same file as the checkpoint ``path``; it outlives :func:`keep_newest`."""
-    best = path.with_name("best.pt")
+    best = path.with_name(BEST)
     temporary = path.with_name(".best.unfinished.pt")
     temporary.unlink(missing_ok=True)
     try:

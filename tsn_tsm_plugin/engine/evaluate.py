@@ -1,16 +1,25 @@
 """Evaluation: every video of a split once, all its views, over any number of ranks."""
 
+import contextlib
+import itertools
+import shutil
 import time
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from tsn_tsm_plugin import distributed
+from tsn_tsm_plugin.checkpoints.weights_hash import weights_hash
 from tsn_tsm_plugin.config import CfgNode
-from tsn_tsm_plugin.data.build import read_class_names
+from tsn_tsm_plugin.data.build import list_path, read_class_names
+from tsn_tsm_plugin.data.paths import read_bytes
 from tsn_tsm_plugin.engine.checkpoint import list_checkpoints, load_newest_checkpoint
 from tsn_tsm_plugin.engine.device import compute_device
+from tsn_tsm_plugin.engine.find_weights import find_weights
 from tsn_tsm_plugin.engine.interruption import StopRequested, never
 from tsn_tsm_plugin.engine.score_split import run_model, view_average_of
 from tsn_tsm_plugin.errors import CheckpointError
@@ -27,7 +36,10 @@ logger = get_logger(__name__)
 
 
 def evaluate(cfg: CfgNode) -> dict[str, Any]:
-    """Test a model with the views of ``TEST`` and write ``results.json`` and the plots.
+    """Test a model with the views of ``TEST`` and write the results into a folder of their own.
+
+    The folder is ``TEST.OUTPUT_DIR``, or ``OUTPUT_DIR/evaluate/<time>``: what a training has written stays. A
+    failed evaluation leaves no folder.
 
     Runs in this process, as a rank of a process group that exists already, or as one of torchrun.
 
@@ -45,35 +57,66 @@ def evaluate(cfg: CfgNode) -> dict[str, Any]:
     """
     joined = distributed.init_process_group_from_env()
     ranks = Ranks()
-    folder = ranks.on_main(lambda: RunFolder(cfg.OUTPUT_DIR))
-    setup_logging(folder.log, rank=ranks.rank)
-    if ranks.is_main and not folder.config.exists():
-        folder.write_text(folder.config, cfg.dump())
-        folder.write_json(folder.environment, describe_environment(world_size=ranks.world_size))
+    setup_logging(rank=ranks.rank)
     model = build_model(cfg, with_backbone_weights=False)
-    weights = _load_tested_weights(cfg, model, folder)
-    logger.info(f"{model.describe()}; weights: {weights}")
+    weights = _load_tested_weights(cfg, model)
     model.to(compute_device())
-    results = test_model(cfg, model, folder, ranks, about={"weights": weights})
-    if ranks.is_main:
-        write_report(cfg, folder)
+    path = ranks.on_main(lambda: _evaluation_folder(cfg))
+    with _removed_on_failure(path, ranks):
+        folder = ranks.on_main(lambda: RunFolder(path, is_training=False))
+        setup_logging(folder.log, rank=ranks.rank)
+        logger.info(f"{model.describe()}; weights: {weights}")
+        if ranks.is_main:
+            folder.write_text(folder.config, cfg.dump())
+            folder.write_json(folder.environment, describe_environment(world_size=ranks.world_size))
+        results = test_model(cfg, model, folder, ranks, about={"weights": weights})
+        if ranks.is_main:
+            write_report(cfg, folder)
     logger.info(f"Results, also in {folder.results}:\n{format_results(results)}")
     if joined:
         distributed.destroy()
     return results
 
 
-def _load_tested_weights(cfg: CfgNode, model: nn.Module, folder: RunFolder) -> str:
+def _evaluation_folder(cfg: CfgNode) -> Path:
+    """Return the folder of an evaluation; two in one second get a number."""
+    if cfg.TEST.OUTPUT_DIR:
+        return Path(cfg.TEST.OUTPUT_DIR).expanduser()
+    base = Path(cfg.OUTPUT_DIR).expanduser() / "evaluate" / time.strftime("%Y%m%d-%H%M%S")
+    names = (base if n == 1 else base.with_name(f"{base.name}_{n}") for n in itertools.count(1))
+    return next(path for path in names if not path.exists())
+
+
+@contextlib.contextmanager
+def _removed_on_failure(path: Path, ranks: Ranks) -> Iterator[None]:
+    """Remove a folder that did not exist before, and those above it that are empty, if the block fails."""
+    is_new = not path.exists()
+    try:
+        yield
+    except BaseException:
+        if ranks.is_main and is_new:
+            setup_logging(rank=ranks.rank)
+            shutil.rmtree(path, ignore_errors=True)
+            for parent in path.parents[:2]:
+                with contextlib.suppress(OSError):
+                    parent.rmdir()
+        raise
+
+
+def _load_tested_weights(cfg: CfgNode, model: nn.Module) -> str:
     """Load what is to be tested and return the path of its file."""
     if cfg.TEST.CHECKPOINT_FILE_PATH:
-        load_weights(model, cfg.TEST.CHECKPOINT_FILE_PATH)
-        return str(cfg.TEST.CHECKPOINT_FILE_PATH)
-    if not list_checkpoints(folder.checkpoints):
+        named = cfg.TEST.CHECKPOINT_FILE_PATH
+        path = find_weights(named)
+        logger.info(f"Weights to test: {load_weights(model, path)}")
+        return str(path if path.is_relative_to(named) else named)
+    folder = Path(cfg.OUTPUT_DIR) / "checkpoints"
+    if not list_checkpoints(folder):
         raise CheckpointError(
-            f"There are no weights to test: {folder.checkpoints} holds no checkpoint. Train first, or set "
+            f"There are no weights to test: {folder} holds no checkpoint. Train first, or set "
             "TEST.CHECKPOINT_FILE_PATH (--weights)."
         )
-    found = load_newest_checkpoint(folder.checkpoints)
+    found = load_newest_checkpoint(folder)
     assert found is not None
     path, state = found
     load_weights(model, state)
@@ -120,6 +163,9 @@ def test_model(
         "seconds": round(seconds, 2),
         "clips_per_second": round(len(predictions) * num_views / seconds, 2),
         "model": model.describe(),
+        "weights_hash": weights_hash(model.state_dict()),
+        "config_hash": sha256(cfg.dump().encode()).hexdigest(),
+        "list_hash": sha256(read_bytes(list_path(cfg, "test"))).hexdigest(),
         **about,
     }
     if ranks.is_main:

@@ -10,9 +10,8 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from tsn_tsm_plugin.config import CfgNode
-from tsn_tsm_plugin.config.defaults import KEYS
+from tsn_tsm_plugin.config.defaults import KEYS, flatten
 from tsn_tsm_plugin.config.key import FIXED, FIXED_WITHIN_EPOCH, FREE
-from tsn_tsm_plugin.config.load import flatten
 from tsn_tsm_plugin.data.annotations import label_map_hash
 from tsn_tsm_plugin.engine.random_state import random_state
 from tsn_tsm_plugin.errors import CheckpointError

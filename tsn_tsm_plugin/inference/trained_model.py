@@ -11,14 +11,14 @@ import torch
 import yaml
 from torch import nn
 
-from tsn_tsm_plugin.checkpoints.read_checkpoint import Checkpoint, fetch_checkpoint, read_checkpoint
+from tsn_tsm_plugin.checkpoints.read_checkpoint import Checkpoint, read_checkpoint
 from tsn_tsm_plugin.config import CfgNode, load_cfg
 from tsn_tsm_plugin.config.load import load_carried_cfg
 from tsn_tsm_plugin.config.yaml_text import compose
 from tsn_tsm_plugin.data.annotations import read_label_map
 from tsn_tsm_plugin.data.paths import join, local_path
-from tsn_tsm_plugin.engine.checkpoint import list_checkpoints
 from tsn_tsm_plugin.engine.device import compute_device
+from tsn_tsm_plugin.engine.find_weights import find_weights
 from tsn_tsm_plugin.errors import CheckpointError, VideoError
 from tsn_tsm_plugin.inference.frame_features import frame_features
 from tsn_tsm_plugin.inference.preprocessing import Preprocessing
@@ -26,12 +26,8 @@ from tsn_tsm_plugin.inference.video_predictor import Predictions, VideoPredictio
 from tsn_tsm_plugin.log import get_logger
 from tsn_tsm_plugin.models import build_model, load_weights
 from tsn_tsm_plugin.runs.progress import with_bar
-from tsn_tsm_plugin.runs.run_folder import RUN_WEIGHTS
 
 logger = get_logger(__name__)
-
-# The weights of a folder to give away.
-SHARED_WEIGHTS = "model.safetensors"
 
 
 @dataclass(frozen=True, repr=False)
@@ -168,6 +164,7 @@ def load_trained(
     labels: str = "",
     opts: Sequence[str] = (),
     device: torch.device | None = None,
+    which: str = "last",
 ) -> TrainedModel:
     """Load a network from its weights alone, or, for a file of others, with a recipe.
 
@@ -197,11 +194,13 @@ def load_trained(
             recipe's label map if it is at hand, or numbers.
         opts: Overrides of the recipe.
         device: ``None`` is the GPU where there is one.
+        which: Weights of a run folder: ``"last"`` or ``"best"``, see
+            :func:`~tsn_tsm_plugin.engine.find_weights.find_weights`.
 
     Raises:
         CheckpointError: If the weights cannot be read, carry no recipe although none is given, or do not fit.
     """
-    path = _find(str(weights))
+    path = find_weights(weights, which=which)
     checkpoint = read_checkpoint(path)
     cfg = load_cfg(recipe, opts) if recipe else _carried_cfg(checkpoint, opts)
     model = build_model(cfg, with_backbone_weights=False)
@@ -212,18 +211,6 @@ def load_trained(
     # The file's own name, unless a cache has given it another.
     source = path if path.is_relative_to(weights) else weights
     return TrainedModel(model.to(device).eval(), cfg, names, str(source), device)
-
-
-def _find(weights: str) -> Path:
-    """Return the file of that name, or the newest weights of a folder."""
-    path = fetch_checkpoint(weights)
-    if not path.is_dir():
-        return path
-    folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path
-    for file in (*list_checkpoints(folder), folder / "best.pt", path / RUN_WEIGHTS, path / SHARED_WEIGHTS):
-        if file.is_file():
-            return file
-    raise CheckpointError(f"{weights} holds no checkpoint: give a file, or the folder of a run.")
 
 
 def _carried_cfg(checkpoint: Checkpoint, opts: Sequence[str]) -> CfgNode:

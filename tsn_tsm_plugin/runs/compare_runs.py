@@ -8,11 +8,13 @@ from typing import Any
 import yaml
 from tabulate import tabulate
 
-from tsn_tsm_plugin.config.load import flatten
+from tsn_tsm_plugin.checkpoints.weights_hash import hash_in_file
+from tsn_tsm_plugin.config.defaults import flatten
 from tsn_tsm_plugin.errors import RunFolderError
 from tsn_tsm_plugin.runs.metrics_log import read_metrics
 from tsn_tsm_plugin.runs.progress import clock
 from tsn_tsm_plugin.runs.results import METRICS
+from tsn_tsm_plugin.runs.run_folder import RUN_WEIGHTS
 
 # Where a run lies says nothing about it.
 _IGNORED = ("OUTPUT_DIR",)
@@ -73,18 +75,31 @@ def _measured(results_file: Path, records: list[dict[str, float]]) -> dict[str, 
         try:
             results = json.loads(results_file.read_text(encoding="utf-8"))
             videos, views = str(results["num_videos"]), str(results["views_per_video"])
+            weights = str(results["weights_hash"])
         except KeyError as error:
             raise _damaged(results_file, f"it lacks {error}") from error
         except (OSError, ValueError, TypeError) as error:
             raise _damaged(results_file, error) from error
         numbers = _numbers(results)
         row = {title: _number(numbers[name]) for name, title in METRICS.items() if name in numbers}
-        return {**row, "videos": videos, "views": views}
+        _check_is_of_run(results_file, weights)
+        return {**row, "videos": videos, "views": views, "weights": weights[:12]}
     validations = [record for record in records if any(name.startswith("val/") for name in record)]
     last = validations[-1] if validations else {}
     return {
         title: f"{_number(last[f'val/{name}'])}*" for name, title in METRICS.items() if f"val/{name}" in last
     }
+
+
+def _check_is_of_run(results_file: Path, tested: str) -> None:
+    """Refuse results that are not of the weights beside them."""
+    file = results_file.with_name(RUN_WEIGHTS)
+    carried = hash_in_file(file) or tested
+    if carried != tested:
+        raise RunFolderError(
+            f"{results_file} is of other weights ({tested[:12]}) than {file} ({carried[:12]}). Test these "
+            f"with tools.evaluate --weights {file} --out {results_file.parent}."
+        )
 
 
 def _numbers(record: dict[str, Any]) -> dict[str, float]:

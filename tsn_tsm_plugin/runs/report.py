@@ -183,6 +183,8 @@ def _details(results: dict[str, Any], records: list[dict[str, Any]], folder: Run
         f"<p>Training {clock(trained)}{share}; final test {results['seconds']:.1f} s for "
         f"{results['num_videos']} videos of {results['views_per_video']} views, averaged as "
         f"{results['view_average']}: {results['clips_per_second']:.1f} clips/s.</p>"
+        f"<p>Weights tested: {html.escape(str(results['weights']))}<br>"
+        f'<span class="mono">{results["weights_hash"]}</span></p>'
     )
     files = ""
     for name, path in (("Recipe", folder.config), ("Environment", folder.environment)):

@@ -38,13 +38,14 @@ class RunFolder:
 
     Args:
         path: The folder; made, with its subfolders, if it is missing.
+        is_training: Whether it holds checkpoints; an evaluation has none.
 
     Raises:
         RunFolderError: If it cannot be made.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | Path, *, is_training: bool = True) -> None:
+        self.path = Path(path).expanduser()
         self.checkpoints = self.path / "checkpoints"
         self.plots = self.path / "plots"
         self.tensorboard = self.path / "tensorboard"
@@ -56,7 +57,7 @@ class RunFolder:
         self.weights = self.path / RUN_WEIGHTS
         self.report = self.path / "report.html"
         self.bad_videos = self.path / "bad_videos.txt"
-        for folder in (self.path, self.checkpoints, self.plots):
+        for folder in (self.path, self.plots, *([self.checkpoints] if is_training else [])):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from tsn_tsm_plugin import __version__
 from tsn_tsm_plugin.config import CfgNode, load_cfg
-from tsn_tsm_plugin.errors import TsnTsmError
+from tsn_tsm_plugin.errors import ConfigError, TsnTsmError
 
 
 class ToolParser(argparse.ArgumentParser):
@@ -75,6 +75,34 @@ def add_set_argument(parser: argparse.ArgumentParser) -> None:
 def set_overrides(args: argparse.Namespace) -> list[str]:
     """Return the overrides of ``--set`` as ``KEY, VALUE, ...``."""
     return [word for pair in args.set for word in pair]
+
+
+def add_which_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--which last|best``: the weights that a run folder stands for."""
+    parser.add_argument(
+        "--which",
+        choices=("last", "best"),
+        default="last",
+        help="weights of a run folder: the last, or those of the best validation [%(default)s]",
+    )
+
+
+def weights_override(args: argparse.Namespace, key: str) -> list[str]:
+    """Return the override of a key by ``--weights`` and ``--which``, nothing without ``--weights``.
+
+    Raises:
+        CheckpointError: If ``--which best`` is asked for and there are no such weights.
+        ConfigError: If ``--which`` comes without ``--weights``.
+    """
+    if not args.weights:
+        if args.which != "last":
+            raise ConfigError(f"--which {args.which} needs --weights RUN_FOLDER.")
+        return []
+    if args.which == "last":
+        return [key, args.weights]
+    from tsn_tsm_plugin.engine.find_weights import find_weights
+
+    return [key, str(find_weights(args.weights, which=args.which))]
 
 
 def read_recipe(args: argparse.Namespace, *overrides: str) -> CfgNode:

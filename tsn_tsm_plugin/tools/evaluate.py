@@ -8,14 +8,27 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tsn_tsm_plugin.tools.command import ToolParser, add_recipe_arguments, read_recipe, run_command
+from tsn_tsm_plugin.tools.command import (
+    ToolParser,
+    add_recipe_arguments,
+    add_which_argument,
+    read_recipe,
+    run_command,
+    weights_override,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code."""
     parser = ToolParser("evaluate", __doc__)
     add_recipe_arguments(parser)
-    parser.add_argument("--weights", metavar="FILE", help="weights to test; TEST.CHECKPOINT_FILE_PATH")
+    parser.add_argument(
+        "--weights", metavar="W", help="checkpoint or run folder to test; TEST.CHECKPOINT_FILE_PATH"
+    )
+    add_which_argument(parser)
+    parser.add_argument(
+        "--out", metavar="FOLDER", help="where results go [OUTPUT_DIR/evaluate/TIME]; TEST.OUTPUT_DIR"
+    )
     parser.add_argument(
         "--dump", metavar="FILE", help="write the scores of every video and view: .pkl, .json or .csv"
     )
@@ -24,10 +37,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Imported after the arguments: --help and mistakes need not wait for torch.
     from tsn_tsm_plugin.engine import evaluate
 
-    overrides = ["TEST.CHECKPOINT_FILE_PATH", args.weights] if args.weights else []
-    if args.dump:
-        overrides += ["TEST.SAVE_RESULTS_PATH", str(Path(args.dump).absolute())]
-    return run_command(lambda: evaluate(read_recipe(args, *overrides)))
+    def work() -> None:
+        overrides = weights_override(args, "TEST.CHECKPOINT_FILE_PATH")
+        if args.dump:
+            overrides += ["TEST.SAVE_RESULTS_PATH", str(Path(args.dump).absolute())]
+        if args.out:
+            overrides += ["TEST.OUTPUT_DIR", args.out]
+        evaluate(read_recipe(args, *overrides))
+
+    return run_command(work)
 
 
 if __name__ == "__main__":

@@ -7,25 +7,34 @@ On several devices: ``torchrun --nproc-per-node N -m tsn_tsm_plugin.tools.train 
 import sys
 from collections.abc import Sequence
 
-from tsn_tsm_plugin.tools.command import ToolParser, add_recipe_arguments, read_recipe, run_command
+from tsn_tsm_plugin.tools.command import (
+    ToolParser,
+    add_recipe_arguments,
+    add_which_argument,
+    read_recipe,
+    run_command,
+    weights_override,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code: 2 after a mistake, 128 + its number after a signal."""
     parser = ToolParser("train", __doc__)
     add_recipe_arguments(parser)
-    parser.add_argument("--weights", metavar="FILE", help="weights to start from; TRAIN.CHECKPOINT_FILE_PATH")
+    parser.add_argument(
+        "--weights", metavar="W", help="checkpoint or run folder to start from; TRAIN.CHECKPOINT_FILE_PATH"
+    )
+    add_which_argument(parser)
     args = parser.parse_intermixed_args(argv)
 
     # Imported after the arguments: --help and mistakes need not wait for torch.
     from tsn_tsm_plugin.engine import TrainingStopped, train
     from tsn_tsm_plugin.engine.interruption import catch_stop_signals
 
-    weights = ("TRAIN.CHECKPOINT_FILE_PATH", args.weights) if args.weights else ()
     with catch_stop_signals() as signals:
 
         def work() -> None:
-            cfg = read_recipe(args, *weights)
+            cfg = read_recipe(args, *weights_override(args, "TRAIN.CHECKPOINT_FILE_PATH"))
             signals.grace_seconds = cfg.TRAIN.STOP_GRACE_SECONDS
             train(cfg, stop_requested=signals.requested)
 

@@ -4,7 +4,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from tsn_tsm_plugin.errors import ConfigError
-from tsn_tsm_plugin.tools.command import add_set_argument, set_overrides
+from tsn_tsm_plugin.tools.command import add_set_argument, add_which_argument, set_overrides
 
 if TYPE_CHECKING:
     import torch
@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 
 
 def add_weights_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``--weights``, ``--cfg``, ``--labels``, ``--set`` and ``--device``."""
+    """Add ``--weights``, ``--which``, ``--cfg``, ``--labels``, ``--set`` and ``--device``."""
     parser.add_argument("--weights", required=True, metavar="W", help="checkpoint, or the folder of a run")
+    add_which_argument(parser)
     parser.add_argument("--cfg", default="", metavar="FILE", help="recipe; not needed for our checkpoints")
     parser.add_argument("--labels", default="", metavar="FILE", help="class names, one per line")
     add_set_argument(parser)
@@ -49,4 +50,5 @@ def load_from_arguments(args: argparse.Namespace) -> "TrainedModel":
         labels=args.labels,
         opts=set_overrides(args),
         device=_device(args.device),
+        which=args.which,
     )

@@ -7,7 +7,7 @@ import pytest
 from tsn_tsm_plugin.runs.compare_runs import compare_runs
 from tsn_tsm_plugin.tools import compare
 
-RESULTS = {"top1": 50.0, "num_videos": 4, "views_per_video": 3}
+RESULTS = {"top1": 50.0, "num_videos": 4, "views_per_video": 3, "weights_hash": "ab" * 32}
 
 
 def make_run(folder, name, **files):

@@ -17,6 +17,7 @@ def folder_and_cfg(tmp_path):
     cfg = tiny_cfg(tmp_path, data=data)
     folder = RunFolder(cfg.OUTPUT_DIR)
     results = {
+        "weights": "step_00000003.pt", "weights_hash": "ab" * 32,
         "top1": 50.0, "top5": 100.0, "mean_class": 50.0, "loss": 1.0, "num_videos": 2, "num_bad_videos": 0,
         "views_per_video": 1, "view_average": "probabilities", "seconds": 1.0, "clips_per_second": 2.0,
         "model": "TSM <of> something",

@@ -13,11 +13,13 @@ from safetensors.torch import save
 
 from tsn_tsm_plugin import __version__
 from tsn_tsm_plugin.atomic_files import write_atomically
+from tsn_tsm_plugin.checkpoints.weights_hash import weights_hash
 from tsn_tsm_plugin.data.annotations import label_map_hash
 from tsn_tsm_plugin.data.paths import is_url
+from tsn_tsm_plugin.engine.find_weights import SHARED_WEIGHTS
 from tsn_tsm_plugin.errors import ConfigError, RunFolderError
 from tsn_tsm_plugin.inference.export.strip_local_paths import public_recipe, without_place
-from tsn_tsm_plugin.inference.trained_model import SHARED_WEIGHTS, TrainedModel
+from tsn_tsm_plugin.inference.trained_model import TrainedModel
 from tsn_tsm_plugin.log import get_logger
 from tsn_tsm_plugin.models.complexity import measure_complexity
 from tsn_tsm_plugin.storage import upload_folder
@@ -110,21 +112,13 @@ def results_of(trained: TrainedModel, path: str | Path, *, is_named: bool) -> di
         raise ConfigError(f"{file} is no results.json that can be read: {reason}.") from error
     if not isinstance(results, dict):
         raise ConfigError(f"{file} must hold an object as results.json does, got {type(results).__name__}.")
-    tested = str(results.get("weights", ""))
-    if _is_same_file(tested, trained.weights):
+    if results.get("weights_hash") == weights_hash(trained.model.state_dict()):
         return results
-    said = f"{file} is of {tested or 'unknown weights'}, not of {trained.weights}"
+    said = f"{file} is of {results.get('weights') or 'unknown weights'}, not of {trained.weights}"
     if is_named:
         raise ConfigError(f"{said}: test these with tools.evaluate --weights {trained.weights}.")
     logger.warning(f"{said}: the card gives no accuracy.")
     return {}
-
-
-def _is_same_file(one: str, other: str) -> bool:
-    """Tell whether two names are of one file; that of a run that was moved has kept its name only."""
-    if Path(one).exists() and Path(other).exists():
-        return Path(one).samefile(other)
-    return Path(one).name == Path(other).name
 
 
 def as_safetensors(trained: TrainedModel) -> bytes:

@@ -1,0 +1,105 @@
+"""What a run leaves is true: evaluations keep to themselves, and every record names the same weights."""
+
+import json
+
+import pytest
+from safetensors import safe_open
+from support.runs import tiny_cfg, write_dataset, write_recipe
+
+from tsn_tsm_plugin import engine
+from tsn_tsm_plugin.checkpoints.read_checkpoint import read_checkpoint
+from tsn_tsm_plugin.checkpoints.weights_hash import weights_hash
+from tsn_tsm_plugin.tools import compare, evaluate
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_dataset(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp("runs")
+    engine.train(tiny_cfg(folder, data=data, out="run"))
+    return folder / "run"
+
+
+def contents(folder):
+    """Return every file of a folder with its bytes, but those of evaluations and the log."""
+    files = [p for p in folder.rglob("*") if p.is_file() and "evaluate" not in p.parts and p.suffix != ".txt"]
+    return {str(p.relative_to(folder)): p.read_bytes() for p in files}
+
+
+def evaluate_main(run, data, *words):
+    recipe = write_recipe(run.parent, data=data)
+    return evaluate.main(["--cfg", str(recipe), "OUTPUT_DIR", str(run), *words])
+
+
+def test_all_records_of_a_run_name_the_same_weights(run, capsys):
+    results = json.loads((run / "results.json").read_text())
+    newest = max((run / "checkpoints").glob("step_*.pt"))
+    with safe_open(run / "weights.safetensors", "pt") as file:
+        carried = file.metadata()["weights_hash"]
+    tested = results["weights_hash"]
+
+    assert tested == carried == weights_hash(read_checkpoint(newest).state_dict)
+    assert tested == weights_hash(read_checkpoint(run / "weights.safetensors").state_dict)
+    assert tested in (run / "report.html").read_text()
+    assert compare.main([str(run)]) == 0
+    assert tested[:12] in capsys.readouterr().out
+
+
+def test_an_evaluation_writes_into_a_folder_of_its_own(run, data):
+    before = contents(run)
+    assert evaluate_main(run, data, "--weights", str(run), "--which", "best") == 0
+    assert contents(run) == before
+    (folder,) = (run / "evaluate").iterdir()
+    results = json.loads((folder / "results.json").read_text())
+    assert results["weights"].endswith("best.pt")
+    assert len(results["list_hash"]) == len(results["config_hash"]) == 64
+    assert results["weights_hash"] in (folder / "report.html").read_text()
+
+
+def test_the_folder_of_an_evaluation_can_be_named(run, data, tmp_path):
+    assert evaluate_main(run, data, "--out", str(tmp_path / "mine")) == 0
+    assert (tmp_path / "mine" / "results.json").is_file()
+    assert not (tmp_path / "mine" / "checkpoints").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--weights", "nothing.pt"], "nothing.pt is not a file"),
+        (["DATA.VAL_LIST", "nothing.txt"], "nothing.txt"),
+        ([], "There are no weights to test"),
+    ],
+    ids=["weights", "list", "run"],
+)
+def test_a_failed_evaluation_leaves_no_folder(data, tmp_path, run, capsys, words, message):
+    words = [str(run) if word == "RUN" else word for word in words]
+    if words and words[0] == "DATA.VAL_LIST":
+        words += ["TEST.CHECKPOINT_FILE_PATH", str(run)]
+    assert evaluate_main(tmp_path / "fresh", data, *words) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "fresh").exists()
+
+
+def test_which_best_needs_a_run_folder_with_a_validation(run, data, tmp_path, capsys):
+    (tmp_path / "old" / "checkpoints").mkdir(parents=True)
+    newest = max((run / "checkpoints").glob("step_*.pt"))
+    (tmp_path / "old" / "checkpoints" / newest.name).write_bytes(newest.read_bytes())
+    assert evaluate_main(run, data, "--weights", str(tmp_path / "old"), "--which", "best") == 2
+    assert "old holds no best checkpoint: was there a validation?" in capsys.readouterr().err
+    assert evaluate_main(run, data, "--which", "best") == 2
+    assert "--which best needs --weights RUN_FOLDER" in capsys.readouterr().err
+
+
+def test_results_of_other_weights_in_a_run_are_refused(run, tmp_path, capsys):
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    for name in ("config.yaml", "metrics.jsonl", "weights.safetensors"):
+        (folder / name).write_bytes((run / name).read_bytes())
+    results = json.loads((run / "results.json").read_text())
+    (folder / "results.json").write_text(json.dumps({**results, "weights_hash": "0" * 64}))
+    assert compare.main([str(folder)]) == 2
+    assert "results.json is of other weights (000000000000) than" in capsys.readouterr().err

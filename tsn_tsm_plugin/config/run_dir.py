@@ -1,0 +1,67 @@
+"""choose_run_dir, is_same_run: the run folder of a recipe that names none."""
+
+import itertools
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import yaml
+
+from tsn_tsm_plugin.config.defaults import KEYS, flatten
+from tsn_tsm_plugin.config.key import FREE, Key
+from tsn_tsm_plugin.config.node import CfgNode
+from tsn_tsm_plugin.config.yaml_text import compose, construct
+
+CONFIG_FILE = "config.yaml"
+
+
+def choose_run_dir(cfg: CfgNode, recipe: str) -> str:
+    """Return ``runs/<method>/<name of the recipe>``, or that with a number if another recipe runs there.
+
+    A folder belongs to the recipe whose settings its ``config.yaml`` has. Settings of tests, and settings
+    that no number of a run depends on, do not count. The same recipe finds its own run again, finished or
+    not; a changed recipe gets the next free number: ``motion_r18_8f_2``.
+
+    Args:
+        cfg: The recipe's settings; ``OUTPUT_DIR`` is empty.
+        recipe: Path or name of the recipe.
+    """
+    base = Path("runs") / cfg.MODEL.ARCH / PurePosixPath(recipe).stem
+    for number in itertools.count(1):
+        folder = base if number == 1 else base.with_name(f"{base.name}_{number}")
+        file = _config_file(folder)
+        if file is None or is_same_run(cfg, file):
+            return str(folder)
+    raise AssertionError("unreachable")
+
+
+def is_same_run(cfg: CfgNode, file: Path) -> bool:
+    """Tell whether a run with a config file was made with these settings, as far as its training goes."""
+    saved, asked = _read(file), _values(cfg.dump())
+    return bool(saved) and all(
+        saved[key.name] == asked[key.name]
+        for key in KEYS.values()
+        if key.name in saved and _steers_training(key)
+    )
+
+
+def _steers_training(key: Key) -> bool:
+    return key.on_resume != FREE and not key.name.startswith("TEST.")
+
+
+def _config_file(folder: Path) -> Path | None:
+    """Return the settings of the run in a folder, or those of what was last submitted for it."""
+    submitted = sorted((folder / "launch").glob(f"*/{CONFIG_FILE}"))
+    return next((file for file in (folder / CONFIG_FILE, *submitted[::-1]) if file.is_file()), None)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """Return the values of a config file by key, none if it is damaged."""
+    try:
+        return _values(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return {}
+
+
+def _values(text: str) -> dict[str, Any]:
+    node = compose(text)
+    return flatten(construct(node)) if isinstance(node, yaml.MappingNode) else {}
