@@ -148,6 +148,7 @@ WRITE_THEMSELVES = {
     "tsn_tsm_plugin/inference/sliding_window_video.py": "the temporary name of replace_when_whole",
     "tsn_tsm_plugin/runs/metrics_log.py": "appends a line",
     "tsn_tsm_plugin/runs/run_folder.py": "the lock",
+    "tsn_tsm_plugin/storage.py": "iopath handlers of remote storage",
     "tsn_tsm_plugin/visualization/video_writer.py": "PyAV, under the temporary name of UnfinishedFile",
 }
 
