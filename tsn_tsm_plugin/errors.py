@@ -39,3 +39,7 @@ class DivergedError(TsnTsmError, RuntimeError):
 
 class UnknownHostNameError(UnknownComponentError, NotImplementedError):
     """A name that neither PyTorchVideo nor this package knows; PyTorchVideo's own error type, with names."""
+
+
+class LoaderError(TsnTsmError, RuntimeError):
+    """No batch comes, or a worker of the data loader has died; the message names the likely reason."""

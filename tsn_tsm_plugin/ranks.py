@@ -1,18 +1,97 @@
-"""What the ranks of a run tell each other besides gradients: small numbers, over a group on the CPU.
+"""Ranks: what the ranks of a run tell each other besides gradients, over groups on the CPU.
 
 Numbers that travel over the GPUs' own group would make every rank wait for its GPU before each step.
 """
 
+import queue
+import threading
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from concurrent.futures import Future
+from typing import Any, Protocol, TypeVar
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from tsn_tsm_plugin import distributed
 from tsn_tsm_plugin.errors import RunFolderError
 
 _Result = TypeVar("_Result")
+
+
+class Links(Protocol):
+    """Messages between ranks, which arrive in the order in which they were sent."""
+
+    def send(self, numbers: Tensor, rank: int) -> None:
+        """Send a tensor to a rank."""
+
+    def receive(self, numbers: Tensor, rank: int) -> None:
+        """Wait for a tensor of that shape from a rank and overwrite ``numbers`` with it."""
+
+
+def tree_sum(numbers: Tensor, links: Links, *, rank: int, world_size: int) -> None:
+    """Add up a tensor over all ranks, in place, along a binomial tree; every rank calls it.
+
+    A rank waits for at most ``2 * ceil(log2(world_size))`` messages in a row; around a ring it would be
+    ``2 * (world_size - 1)``. Launchers number ranks node by node, so the lower levels stay within a node.
+
+    Args:
+        numbers: This rank's summands.
+        links: To the other ranks.
+        rank: This rank.
+        world_size: Number of ranks.
+    """
+    span, received = 1, torch.empty_like(numbers)
+    while span < world_size and not rank & span:
+        if rank + span < world_size:
+            links.receive(received, rank + span)
+            numbers += received
+        span *= 2
+    if rank:
+        links.send(numbers, rank - span)
+        links.receive(numbers, rank - span)
+    while span > 1:
+        span //= 2
+        if rank + span < world_size:
+            links.send(numbers, rank + span)
+
+
+class _GroupLinks:
+    """Links of a gloo process group."""
+
+    def __init__(self, group: Any) -> None:
+        self._group = group
+
+    def send(self, numbers: Tensor, rank: int) -> None:
+        dist.send(numbers, rank, group=self._group)
+
+    def receive(self, numbers: Tensor, rank: int) -> None:
+        dist.recv(numbers, rank, group=self._group)
+
+
+class _Courier:
+    """A thread that does the work that it is given, in order, while the rank computes."""
+
+    def __init__(self) -> None:
+        self._errands: queue.SimpleQueue[tuple[Future, Callable[[], Any]]] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def send(self, work: Callable[[], _Result]) -> "Future[_Result]":
+        future: Future[_Result] = Future()
+        self._errands.put((future, work))
+        if self._thread is None:
+            # It may wait for a peer that has gone: as a daemon it does not keep this process from its end.
+            self._thread = threading.Thread(target=self._run, daemon=True, name="exchange between ranks")
+            self._thread.start()
+        return future
+
+    def _run(self) -> None:
+        while True:
+            future, work = self._errands.get()
+            try:
+                future.set_result(work())
+            except BaseException as error:
+                future.set_exception(error)
 
 
 class Ranks:
@@ -31,13 +110,31 @@ class Ranks:
         self.world_size = distributed.get_world_size()
         self.is_main = self.rank == 0
         self._group = distributed.new_cpu_group()
+        # A group of its own: sums travel in another thread than what is gathered meanwhile.
+        self._links = _GroupLinks(distributed.new_cpu_group())
+        self._courier = _Courier()
+
+    def start_sum(self, values: Sequence[float]) -> "Future[list[float]]":
+        """Begin to add up the values of all ranks, place by place, while the caller computes.
+
+        Returns:
+            The sums, once its ``result()`` is asked for. Sums arrive in the order in which they were begun.
+        """
+        numbers = torch.tensor(values, dtype=torch.float64)
+
+        def exchange() -> list[float]:
+            tree_sum(numbers, self._links, rank=self.rank, world_size=self.world_size)
+            return numbers.tolist()
+
+        if self.world_size > 1:
+            return self._courier.send(exchange)
+        alone: Future[list[float]] = Future()
+        alone.set_result(numbers.tolist())
+        return alone
 
     def sum(self, values: Sequence[float]) -> list[float]:
         """Add up the values of all ranks, place by place."""
-        total = torch.tensor(values, dtype=torch.float64)
-        if self._group is not None:
-            dist.all_reduce(total, group=self._group)
-        return total.tolist()
+        return self.start_sum(values).result()
 
     def gather(self, value: _Result) -> list[_Result]:
         """Return the picklable ``value`` of every rank, in rank order."""

@@ -12,6 +12,7 @@ that take each other's time would show a loss that is none.
 """
 
 import argparse
+import functools
 import os
 import statistics
 import tempfile
@@ -24,6 +25,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from agreement import Hops, agreement_table
 from measuring import command_line, float32_name, hardware_name, hardware_tag, synchronize, write_note
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -32,11 +34,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from tsn_tsm_plugin import VideoReader, create_tsm, segment_indices
 from tsn_tsm_plugin.engine.ddp import data_parallel
-from tsn_tsm_plugin.engine.optimizer_step import Updater
+from tsn_tsm_plugin.engine.optimizer_step import OptimizerStep
 from tsn_tsm_plugin.solver import tsm_param_groups
 from tsn_tsm_plugin.transforms.normalize import Normalize
 
 NUM_SEGMENTS, NUM_WARM = 8, 2
+HOPS = Hops(within=5e-6, between=20e-6)
 DEFAULT, ALONE = "as by default", "without exchange"
 OPTIONS: dict[str, dict[str, Any]] = {
     DEFAULT: {},
@@ -138,42 +141,37 @@ def measure(rank: int, num_ranks: int, store: str, args: argparse.Namespace, res
 
 def create_ways(
     args: argparse.Namespace, device: torch.device, num_ranks: int
-) -> dict[str, Callable[[dict[str, Tensor]], None]]:
+) -> dict[str, Callable[[dict[str, Tensor]], Any]]:
     """Return calls that update one network each; a rank alone has no exchange and no options for it."""
     ways = {}
     for name, options in OPTIONS.items() if num_ranks > 1 else [(DEFAULT, {})]:
         torch.manual_seed(0)
         model = create_tsm(backbone=args.backbone, num_segments=NUM_SEGMENTS).to(device).train()
-        wrapped = data_parallel(model, device=device, **options) if num_ranks > 1 else model
-        update = create_update(wrapped, model, args, device, num_ranks)
-        ways[name] = update
-        if name == DEFAULT and isinstance(wrapped, DistributedDataParallel):
-            ways[ALONE] = without_exchange(wrapped, update)
+        step = create_step(model, args, device, options if num_ranks > 1 else None)
+        ways[name] = update = functools.partial(step, num_clips=num_ranks * args.batch, world_size=num_ranks)
+        if name == DEFAULT and isinstance(step.wrapped, DistributedDataParallel):
+            ways[ALONE] = without_exchange(step.wrapped, update)
     return ways
 
 
-def create_update(
-    wrapped: nn.Module, model: nn.Module, args: argparse.Namespace, device: torch.device, num_ranks: int
-) -> Callable[[dict[str, Tensor]], None]:
-    """Return a call that does what the engine does with a batch."""
-    updater = Updater(
-        wrapped,
-        torch.optim.SGD(tsm_param_groups(model, weight_decay=1e-4), lr=1e-4, momentum=0.9),
+def create_step(
+    model: nn.Module, args: argparse.Namespace, device: torch.device, options: dict[str, Any] | None
+) -> OptimizerStep:
+    """Return what the engine does with a batch, with options of the exchange if there are other ranks."""
+    return OptimizerStep(
+        model,
+        torch.optim.SGD(tsm_param_groups(model, weight_decay=1e-4), lr=1e-4, momentum=0.9, fused=True),
         normalize=Normalize([123.675, 116.28, 103.53], [58.395, 57.12, 57.375]).to(device),
         device=device,
         clip_grad_l2norm=20.0,
         mixed_precision="bf16" if args.bf16 else "off",
+        wrap=None if options is None else functools.partial(data_parallel, device=device, **options),
     )
-
-    def update(batch: dict[str, Tensor]) -> None:
-        updater(batch, num_clips=num_ranks * args.batch, world_size=num_ranks)
-
-    return update
 
 
 def without_exchange(
-    wrapped: DistributedDataParallel, update: Callable[[dict[str, Tensor]], None]
-) -> Callable[[dict[str, Tensor]], None]:
+    wrapped: DistributedDataParallel, update: Callable[[dict[str, Tensor]], Any]
+) -> Callable[[dict[str, Tensor]], Any]:
     """Return the same update with the gradients of this rank only."""
 
     def alone(batch: dict[str, Tensor]) -> None:
@@ -250,6 +248,12 @@ def report(args: argparse.Namespace) -> str:
             *scaling_table(timings),
             *([*options, *options_table(timings[most])] if most > 1 else []),
             "",
+            f"Agreement on a step, simulated: {args.per_node} ranks to a node, "
+            f"{1e6 * HOPS.within:.0f} us for a message within a node and {1e6 * HOPS.between:.0f} us between "
+            "two. It travels under the step before.",
+            "",
+            *agreement_table(args.simulated, per_node=args.per_node, hops=HOPS),
+            "",
         ]
     )
 
@@ -266,6 +270,10 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="of each rank")
     parser.add_argument("--workers", type=int, default=0, help="loader processes of each rank")
     parser.add_argument("--runs", type=int, default=9, help="timed steps of each way")
+    parser.add_argument(
+        "--simulated", type=int, nargs="+", default=[8, 64, 512, 1536], help="ranks that agree, simulated"
+    )
+    parser.add_argument("--per-node", type=int, default=8, help="simulated ranks of a node")
     parser.add_argument("--bf16", action="store_true", help="train with bf16 autocast")
     parser.add_argument(
         "--video", default="", help="decode this file for every clip instead of random pixels"

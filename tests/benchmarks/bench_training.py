@@ -20,7 +20,7 @@ from processes import in_fresh_process
 
 from tsn_tsm_plugin import create_tsm
 from tsn_tsm_plugin.engine.activation_checkpoint import checkpoint_activations
-from tsn_tsm_plugin.engine.optimizer_step import Updater
+from tsn_tsm_plugin.engine.optimizer_step import OptimizerStep
 from tsn_tsm_plugin.solver import tsm_param_groups
 from tsn_tsm_plugin.transforms.normalize import Normalize
 
@@ -59,9 +59,9 @@ def measure(args: argparse.Namespace, variant: dict[str, Any]) -> tuple[float, f
     model.train()
     if "checkpointed" in variant:
         checkpoint_activations(model.backbone, which=variant["checkpointed"])
-    updater = Updater(
+    step = OptimizerStep(
         model,
-        torch.optim.SGD(tsm_param_groups(model, weight_decay=1e-4), lr=1e-3, momentum=0.9),
+        torch.optim.SGD(tsm_param_groups(model, weight_decay=1e-4), lr=1e-3, momentum=0.9, fused=True),
         normalize=Normalize([123.675, 116.28, 103.53], [58.395, 57.12, 57.375]).to(device),
         device=device,
         clip_grad_l2norm=20.0,
@@ -78,7 +78,7 @@ def measure(args: argparse.Namespace, variant: dict[str, Any]) -> tuple[float, f
     seconds = []
     for _ in range(args.steps + 2):
         begun = clock()
-        updater(batch, num_clips=args.batch)
+        step(batch, num_clips=args.batch)
         seconds.append(clock() - begun)
     return min(seconds[2:]), peak_mib(device) - before * (device.type == "cpu")
 

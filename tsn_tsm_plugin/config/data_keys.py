@@ -254,6 +254,13 @@ DATA_KEYS = (
         at_least(0),
         on_resume=FREE,
     ),
+    Key(
+        "DATA_LOADER.MAX_WAIT_SECONDS",
+        300.0,
+        "Seconds without a batch after which a run saves and ends; a line tells of each minute before.",
+        at_least(1),
+        on_resume=FREE,
+    ),
     Key("DATA_LOADER.PIN_MEMORY", True, "Keep batches where a GPU can fetch them itself.", on_resume=FREE),
     Key(
         "DATA_LOADER.START_METHOD",

@@ -75,7 +75,13 @@ RUN_KEYS = (
     Key(
         "TRAIN.COMPILE",
         False,
-        "Compile the network with torch.compile; where that fails, the run goes on without.",
+        "Compile forward pass and loss with torch.compile; if that fails, the run goes on without.",
+    ),
+    Key(
+        "TRAIN.COMPILE_MODE",
+        "default",
+        'Mode of torch.compile; "reduce-overhead" replays each step on a GPU as one CUDA graph.',
+        one_of("default", "reduce-overhead", "max-autotune"),
     ),
     Key(
         "TRAIN.MAX_NONFINITE_STEPS",

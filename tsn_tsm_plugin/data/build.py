@@ -18,7 +18,7 @@ from tsn_tsm_plugin.data.motion.dataset import prepare_motion, usable_cpus
 from tsn_tsm_plugin.data.paths import is_url, join
 from tsn_tsm_plugin.data.reader import DEFAULT_DECODER
 from tsn_tsm_plugin.data.samplers import EvalBatchSampler, ShardedBatchSampler, TrainBatchSampler
-from tsn_tsm_plugin.data.signal_safe_loader import UninterruptedLoader
+from tsn_tsm_plugin.data.signal_safe_loader import SignalSafeDataLoader
 from tsn_tsm_plugin.data.video_dataset import ListedVideo, VideoListDataset
 from tsn_tsm_plugin.errors import ConfigError
 from tsn_tsm_plugin.log import get_logger
@@ -184,7 +184,7 @@ def build_loader(cfg: CfgNode, split: str, *, world_size: int = 1, rank: int = 0
     """
     dataset = build_dataset(cfg, split)
     num_workers = cfg.DATA_LOADER.NUM_WORKERS
-    return UninterruptedLoader(
+    return SignalSafeDataLoader(
         dataset,
         batch_sampler=_build_batch_sampler(
             cfg, split, entries=dataset.entries, world_size=world_size, rank=rank

@@ -1,4 +1,4 @@
-"""A loader whose workers end when the run says so, not when a signal reaches them.
+"""SignalSafeDataLoader: its workers end when the run says so, not when a signal reaches them.
 
 A terminal sends Ctrl-C to every process of a command, and a scheduler its warning or SIGTERM to every process
 of a job. The run answers by a checkpoint at the next step; a worker that ended at once would take batches
@@ -11,6 +11,7 @@ import os
 import signal
 import threading
 from multiprocessing import resource_tracker
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 from torch.utils.data import DataLoader, Dataset
@@ -31,21 +32,38 @@ _CAN_TELL_SENDER = hasattr(signal, "sigwaitinfo")
 _HELD_BACK = RUN_SIGNALS if _CAN_TELL_SENDER else RUN_SIGNALS - {signal.SIGTERM}
 
 
-class UninterruptedLoader(DataLoader):
+class SignalSafeDataLoader(DataLoader):
     """A ``DataLoader`` whose workers hold back Ctrl-C, SIGUSR1, SIGUSR2 and any SIGTERM but their parent's.
 
     A worker whose parent has gone ends by itself, as every worker of PyTorch does. On macOS any SIGTERM ends
-    a worker; on Windows Ctrl-C does too, and a warning says so.
+    a worker; on Windows Ctrl-C does too, and a warning says so. A worker that dies raises where the next
+    batch is asked for, not at any line of the run.
+
+    Attributes:
+        workers: The worker processes of the newest iteration.
     """
 
     def __init__(self, dataset: Dataset, **kwargs: Any) -> None:
         super().__init__(dataset, worker_init_fn=_end_for_parent_only, **kwargs)
+        self.workers: list[BaseProcess] = []
         if self.num_workers and not _CAN_HOLD_BACK:
             _warn_of_ctrl_c()
 
     def __iter__(self) -> Any:
         if not _CAN_HOLD_BACK:
             return super().__iter__()
+        children = multiprocessing.active_children()
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        on_child_exit = signal.getsignal(signal.SIGCHLD)
+        batches = self._start()
+        if in_main_thread and signal.getsignal(signal.SIGCHLD) != on_child_exit:
+            # PyTorch's handler raises wherever the run is, in the middle of a step too.
+            signal.signal(signal.SIGCHLD, on_child_exit or signal.SIG_DFL)
+        new = [child for child in multiprocessing.active_children() if child not in children]
+        self.workers = new or self.workers  # Persistent workers were there before.
+        return batches
+
+    def _start(self) -> Any:
         context = self.multiprocessing_context
         if context is not None and context.get_start_method() != "fork":
             # Starting later, it would let SIGINT and SIGTERM through again.

@@ -2,6 +2,20 @@
 
 from tsn_tsm_plugin.engine.evaluate import evaluate
 from tsn_tsm_plugin.engine.interruption import EvaluationStopped, TrainingStopped
+from tsn_tsm_plugin.engine.optimizer_step import OptimizerStep
+from tsn_tsm_plugin.engine.setup import LoopOptions, TrainingSetup, build_training
 from tsn_tsm_plugin.engine.train import train
+from tsn_tsm_plugin.engine.trainer import Hook, Trainer
 
-__all__ = ["EvaluationStopped", "TrainingStopped", "evaluate", "train"]
+__all__ = [
+    "EvaluationStopped",
+    "Hook",
+    "LoopOptions",
+    "OptimizerStep",
+    "Trainer",
+    "TrainingSetup",
+    "TrainingStopped",
+    "build_training",
+    "evaluate",
+    "train",
+]

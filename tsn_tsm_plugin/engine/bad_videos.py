@@ -26,9 +26,14 @@ class BadVideos:
         if path is not None and path.exists():
             self._named = {line.split("\t")[0] for line in path.read_text(encoding="utf-8").splitlines()}
 
-    def start_epoch(self) -> None:
-        """Count from zero again."""
-        self._in_epoch.clear()
+    def start_epoch(self, counted: Iterable[str] = ()) -> None:
+        """Begin an epoch, or go on with one that has left out the videos ``counted`` already."""
+        self._in_epoch = set(counted)
+
+    @property
+    def counted(self) -> list[str]:
+        """Paths of the videos left out since the epoch began, for the checkpoint."""
+        return sorted(self._in_epoch)
 
     @property
     def count(self) -> int:

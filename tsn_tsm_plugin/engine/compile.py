@@ -1,46 +1,49 @@
-"""``torch.compile`` that falls back on the plain network where it does not work."""
+"""Compiled: a compiled call that falls back on the plain one if ``torch.compile`` does not work."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from tsn_tsm_plugin.layers.tracing import format_compile_failure
 from tsn_tsm_plugin.log import get_logger
 
 logger = get_logger(__name__)
 
 
 class Compiled:
-    """Calls the compiled network, or the network itself from the first failure to compile on.
+    """Calls compiled code for full batches, and the plain module for smaller ones.
+
+    A smaller batch, such as one with an unreadable video, would be compiled anew, which takes a minute. From
+    the first failure to compile on, all batches use the plain module.
 
     Args:
-        model: The network; its parameters stay where they are.
+        plain: Takes a video (B, C, T, H, W) first; its parameters stay as they are.
+        num_clips: B of a full batch.
+        mode: As of ``torch.compile``.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        self._model = model
-        self._call: Any = model
+    def __init__(self, plain: Callable[..., Any], *, num_clips: int, mode: str = "default") -> None:
+        self._plain = plain
+        self._num_clips = num_clips
+        self._compiled: Callable[..., Any] | None = None
         try:
-            self._call = torch.compile(model)
+            self._compiled = torch.compile(plain, mode=mode, dynamic=False)
         except Exception as error:
             self._fall_back(error)
 
-    def __call__(self, video: Tensor) -> Tensor:
-        """Map views (B, 3, T, H, W) to logits (B, K)."""
-        if self._call is self._model:
-            return self._model(video)
+    def __call__(self, video: Tensor, *rest: Tensor) -> Any:
+        """Return what the module makes of a batch."""
+        if self._compiled is None or len(video) != self._num_clips:
+            return self._plain(video, *rest)
         try:
-            return self._call(video)
-        except (
-            Exception
-        ) as error:  # Compilers fail with errors of many kinds; one of the network comes again.
+            return self._compiled(video, *rest)
+        except Exception as error:  # Compilers fail in many ways; an error of the network comes again.
             self._fall_back(error)
-            return self._model(video)
+            return self._plain(video, *rest)
 
     def _fall_back(self, error: Exception) -> None:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else "no reason given"
-        logger.warning(
-            f"torch.compile does not work here ({type(error).__name__}: {reason}). The run goes on without "
-            "it; TRAIN.COMPILE False keeps this warning away."
-        )
-        self._call = self._model
+        hint = "The run goes on without it; TRAIN.COMPILE False keeps this warning away."
+        logger.warning(format_compile_failure(error, hint=hint))
+        self._compiled = None

@@ -21,7 +21,7 @@ from tsn_tsm_plugin.engine.checkpoint import list_checkpoints, load_newest_check
 from tsn_tsm_plugin.engine.device import compute_device
 from tsn_tsm_plugin.engine.find_weights import find_weights
 from tsn_tsm_plugin.engine.interruption import StopRequested, never
-from tsn_tsm_plugin.engine.score_split import run_model, view_average_of
+from tsn_tsm_plugin.engine.score_split import build_scorer
 from tsn_tsm_plugin.errors import CheckpointError
 from tsn_tsm_plugin.evaluation import write_dump
 from tsn_tsm_plugin.log import get_logger, setup_logging
@@ -150,11 +150,14 @@ def test_model(
         VideoError: If too many videos are unreadable.
     """
     begun = time.perf_counter()
-    predictions, num_bad = run_model(cfg, model, "test", folder, ranks, stop_requested=stop_requested)
+    scorer = build_scorer(cfg, model, "test", ranks)
+    predictions, num_bad = scorer(
+        model, ranks, bad_videos_file=folder.bad_videos, stop_requested=stop_requested
+    )
     seconds = time.perf_counter() - begun
     class_names = read_class_names(cfg)
     num_views = predictions.view_logits.shape[1]
-    view_average = view_average_of(cfg, model)
+    view_average = scorer.view_average
     results = {
         **summarize(predictions, class_names=class_names, view_average=view_average),
         "num_bad_videos": num_bad,

@@ -1,4 +1,4 @@
-"""Which parts of a network learn: frozen modules, and the partial batch norm of the TSN paper."""
+"""FrozenModules: the parts of a network that do not learn, and the partial batch norm of the TSN paper."""
 
 import difflib
 
@@ -7,8 +7,8 @@ from torch import nn
 from tsn_tsm_plugin.errors import ConfigError
 
 
-class TrainMode:
-    """Puts a network into train mode, except what is frozen.
+class FrozenModules:
+    """Puts a network into train mode, except its frozen modules.
 
     Frozen parameters need no gradient from the moment this is made; build the optimiser, and synchronise
     batch norm, afterwards.
@@ -44,7 +44,7 @@ class TrainMode:
         for module in self.frozen:
             module.requires_grad_(False)
 
-    def set(self) -> None:
+    def set_train_mode(self) -> None:
         """Put the network into train mode and what is frozen into eval mode."""
         self._model.train()
         for module in self.frozen:

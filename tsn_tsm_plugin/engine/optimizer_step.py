@@ -1,11 +1,11 @@
-"""One optimiser update from one batch.
+"""OptimizerStep: one optimiser step from one batch, during which nothing is read back from the device.
 
 Axes: B clips of this rank, C channels, T frames, H rows, W columns, K classes.
 """
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,44 +21,56 @@ from tsn_tsm_plugin.solver.losses import Loss, cross_entropy
 _PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-@dataclass
-class UpdateResult:
-    """What an update was.
+@dataclass(frozen=True)
+class StepResult:
+    """What a step was, in 0-dimensional tensors on the device: reading one waits for the step.
 
     Attributes:
-        loss: Sum of the losses of this rank's clips.
-        num_right: Clips of this rank whose label, or the larger share of a mixed one, had the highest score.
+        loss: Sum of the losses of this rank's clips, float64.
+        num_right: Clips of this rank whose highest score is their label, one of their labels, or the larger
+            share of a mixed one; float64.
         grad_norm: L2 norm of all gradients over all ranks, before clipping.
-        is_applied: Whether the update was made; where the gradients are not finite, nothing changes.
+        is_applied: Whether the step was taken. If the gradients are not finite, nothing changes.
+        loss_scale: Factor of fp16 gradients after the step; 1 otherwise.
     """
 
-    loss: float
-    num_right: int
-    grad_norm: float
-    is_applied: bool
+    loss: Tensor
+    num_right: Tensor
+    grad_norm: Tensor
+    is_applied: Tensor
+    loss_scale: Tensor
 
 
-class Updater:
-    """Turns batches into updates of the weights.
+class OptimizerStep:
+    """Turns batches into steps of the optimiser.
 
     The gradient is that of the mean loss over the clips of all ranks and parts, however they are distributed:
-    two ranks, or two parts of one batch, give the update of the whole batch, except that batch norm sees only
+    two ranks, or two parts of one batch, give the step of the whole batch, except that batch norm sees only
     its own part.
 
+    A step whose gradients are not finite is skipped on the device. Optimisers that can do so are built with
+    ``fused=True``; for others (LARS) each step waits for one number.
+
     Args:
-        model: The network, wrapped for several ranks or not.
+        model: The network.
         optimizer: Updates its weights.
         normalize: From uint8 to float, on the device.
         device: Where the network is.
+        loss: Of each clip; by default the cross entropy.
+        wrap: Wraps forward pass and loss for several ranks, such as ``data_parallel`` with its options.
         clip_grad_l2norm: Total gradient norm above which gradients are scaled down; 0 never.
         mixed_precision: ``"off"``, ``"bf16"`` or ``"fp16"``.
         max_clips_per_forward: Larger batches go through the network in equal parts whose gradients add up;
             0 is no limit.
         batch_transform: From a normalised video (B, C, T, H, W) and labels (B,) to such with labels (B, K),
             such as MixUp; of the whole batch, so that its parts still add up to it.
-        multi_label: Whether labels are (B, K) of 0 and 1, each class decided on its own.
-        compile_model: Whether to try ``torch.compile``.
-        loss: From logits (B, K) and labels to the loss of each clip (B,); ``None`` is cross-entropy.
+        compile_mode: Mode of ``torch.compile`` for forward pass and loss; empty does not compile.
+        clips_per_step: Clips of a full batch of this rank. Only full batches run compiled; a smaller one
+            would be compiled anew. Needed with ``compile_mode``.
+
+    Attributes:
+        wrapped: Forward pass and loss, as ``wrap`` returned it.
+        scaler: Of the loss in fp16; disabled otherwise.
     """
 
     def __init__(
@@ -68,32 +80,54 @@ class Updater:
         *,
         normalize: nn.Module,
         device: torch.device,
+        loss: Loss | None = None,
+        wrap: Callable[[nn.Module], nn.Module] | None = None,
         clip_grad_l2norm: float = 0.0,
         mixed_precision: str = "off",
         max_clips_per_forward: int = 0,
         batch_transform: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
-        multi_label: bool = False,
-        compile_model: bool = False,
-        loss: Loss | None = None,
+        compile_mode: str = "",
+        clips_per_step: int = 0,
     ) -> None:
-        self._model = model
-        self._forward = Compiled(model) if compile_model else model
         self.optimizer = optimizer
         self.normalize = normalize
         self.device = device
-        self._max_norm = clip_grad_l2norm or math.inf
-        self._precision = mixed_precision
-        self._max_clips = max_clips_per_forward
-        loss = loss or cross_entropy()
-        self._loss_of_clips = loss.to(device) if isinstance(loss, nn.Module) else loss
-        self._batch_transform = batch_transform
-        self._multi_label = multi_label
-        self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        self._buffers = [b for b in model.buffers() if b.is_floating_point()]
-        self._buffers_before = [b.clone() for b in self._buffers]
         self.scaler = torch.amp.GradScaler(device.type, enabled=mixed_precision == "fp16")
+        self._forward_and_loss = ForwardAndLoss(
+            model, normalize, loss or cross_entropy(), precision=mixed_precision, device=device
+        )
+        self.wrapped = wrap(self._forward_and_loss) if wrap is not None else self._forward_and_loss
+        self._max_clips = max_clips_per_forward
+        self._call: Any = self.wrapped
+        if compile_mode:
+            full_part = -(-clips_per_step // self._num_parts(clips_per_step))
+            self._call = Compiled(self.wrapped, mode=compile_mode, num_clips=full_part)
+        self._max_norm = clip_grad_l2norm
+        self._batch_transform = batch_transform
+        self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self._skips_on_device = all(group.get("fused") for group in optimizer.param_groups)
+        self._one = torch.ones((), device=device)
+        self._statistics = _Statistics(model)
+        if self._skips_on_device:
+            _create_momentum(optimizer)
 
-    def __call__(self, batch: dict[str, Any], *, num_clips: int, world_size: int = 1) -> UpdateResult:
+    @property
+    def loss(self) -> Loss:
+        """The loss of each clip."""
+        return self._forward_and_loss.loss
+
+    @loss.setter
+    def loss(self, loss: Loss) -> None:
+        self._forward_and_loss.set_loss(loss)
+
+    def keep_statistics(self) -> None:
+        """Take the running statistics as they are now for those that a skipped step leaves.
+
+        Call it when something else than a step has changed them.
+        """
+        self._statistics.keep()
+
+    def __call__(self, batch: Mapping[str, Any], *, num_clips: int, world_size: int = 1) -> StepResult:
         """Take one step.
 
         Args:
@@ -104,75 +138,153 @@ class Updater:
         video = batch["video"].to(self.device, non_blocking=True)
         label = batch["label"].to(self.device, non_blocking=True)
         self.optimizer.zero_grad(set_to_none=True)
-        self._copy(self._buffers, self._buffers_before)
         # Ranks average gradients; the mean over all clips needs their sum over num_clips.
         weight = world_size / num_clips
         loss = torch.zeros((), device=self.device, dtype=torch.float64)
         num_right = torch.zeros((), device=self.device, dtype=torch.float64)
         for part, target, is_last in self._parts(video, label):
             with self._reduction(is_last):
-                with self._autocast():
-                    logits_BK = self._forward(part)
-                part_loss = self._loss(logits_BK, target)
+                part_loss, part_right = self._call(part, target)
                 self.scaler.scale(part_loss * weight).backward()
             loss += part_loss.detach()
-            num_right += _num_right(logits_BK, target, multi_label=self._multi_label)
+            num_right += part_right
         return self._apply(loss, num_right)
+
+    def _num_parts(self, num_clips: int) -> int:
+        return math.ceil(num_clips / self._max_clips) if self._max_clips else 1
 
     def _parts(self, video: Tensor, label: Tensor) -> Iterator[tuple[Tensor, Tensor, bool]]:
         if self._batch_transform is not None:
             video, label = self._batch_transform(self.normalize(video), label)
-        num_parts = math.ceil(len(video) / self._max_clips) if self._max_clips else 1
-        parts = list(zip(video.tensor_split(num_parts), label.tensor_split(num_parts), strict=True))
+        num_parts = self._num_parts(len(video))
+        parts = zip(video.tensor_split(num_parts), label.tensor_split(num_parts), strict=True)
         for number, (part, target) in enumerate(parts, start=1):
-            normalized = part if self._batch_transform is not None else self.normalize(part)
-            yield normalized, target, number == num_parts
+            yield part, target, number == num_parts
 
     def _reduction(self, is_last: bool) -> contextlib.AbstractContextManager[None]:
         """Let the ranks exchange gradients with the last part only."""
-        if isinstance(self._model, DistributedDataParallel) and not is_last:
-            return self._model.no_sync()
+        if isinstance(self.wrapped, DistributedDataParallel) and not is_last:
+            return self.wrapped.no_sync()
         return contextlib.nullcontext()
 
-    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        if self._precision == "off":
-            return contextlib.nullcontext()
-        return torch.autocast(self.device.type, dtype=_PRECISIONS[self._precision])
+    def _apply(self, loss: Tensor, num_right: Tensor) -> StepResult:
+        self.scaler.unscale_(self.optimizer)
+        gradients = [p.grad for p in self._parameters if p.grad is not None]
+        grad_norm = nn.utils.get_total_norm(gradients, error_if_nonfinite=False, foreach=True)
+        if self._max_norm:
+            nn.utils.clip_grads_with_norm_(self._parameters, self._max_norm, grad_norm, foreach=True)
+        is_finite = torch.isfinite(grad_norm)
+        self._step_if(is_finite)
+        # The forward pass updated the running statistics of batch norm too.
+        self._statistics.restore_unless(is_finite)
+        loss_scale = self.scaler.scale(self._one)
+        return StepResult(loss, num_right, grad_norm, is_finite, loss_scale)
 
-    def _loss(self, logits_BK: Tensor, target: Tensor) -> Tensor:
+    def _step_if(self, is_finite: Tensor) -> None:
+        optimizer: Any = self.optimizer
+        if self.scaler.is_enabled():
+            self.scaler.step(optimizer)
+            self.scaler.update()
+        elif self._skips_on_device:
+            # As the scaler tells a fused optimiser.
+            optimizer.grad_scale, optimizer.found_inf = None, (~is_finite).float()
+            optimizer.step()
+            del optimizer.grad_scale, optimizer.found_inf
+        elif is_finite:
+            optimizer.step()
+
+
+class ForwardAndLoss(nn.Module):
+    """Forward pass and loss of a batch, as one graph.
+
+    Args:
+        model: The network.
+        normalize: From uint8 to float; a video of floats is normalised already.
+        loss: Of each clip.
+        precision: ``"off"``, ``"bf16"`` or ``"fp16"``, of the network's forward pass.
+        device: Where the network is.
+    """
+
+    def __init__(
+        self, model: nn.Module, normalize: nn.Module, loss: Loss, *, precision: str, device: torch.device
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.normalize = normalize
+        self._precision = precision
+        self._device = device
+        self.set_loss(loss)
+
+    @property
+    def loss(self) -> Loss:
+        """The loss of each clip."""
+        return self._loss[0]
+
+    def set_loss(self, loss: Loss) -> None:
+        """Use another loss from now on."""
+        # In a tuple, the loss may be a module or a function, and is no part of the network.
+        self._loss = (loss.to(self._device) if isinstance(loss, nn.Module) else loss,)
+
+    def forward(self, video: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Map a video (B, C, T, H, W) and labels to the sum of the losses and the number of right clips."""
+        if not video.is_floating_point():
+            video = self.normalize(video)
+        with self._autocast():
+            logits_BK = self.model(video)
         logits_BK = logits_BK.to(torch.promote_types(logits_BK.dtype, torch.float32))
-        losses_B = self._loss_of_clips(logits_BK, target)
+        losses_B = self._loss[0](logits_BK, target)
         if losses_B.shape != logits_BK.shape[:1]:
             raise ConfigError(
                 f"SOLVER.LOSS must give one number for each of {len(logits_BK)} clips, got shape "
                 f"{tuple(losses_B.shape)}. Leave out its mean or sum."
             )
-        return losses_B.sum()
+        return losses_B.sum(), count_right(logits_BK, target)
 
-    @staticmethod
-    def _copy(source: list[Tensor], target: list[Tensor]) -> None:
-        if source:
-            with torch.no_grad():
-                torch._foreach_copy_(target, source)
-
-    def _apply(self, loss: Tensor, num_right: Tensor) -> UpdateResult:
-        self.scaler.unscale_(self.optimizer)
-        grad_norm = nn.utils.clip_grad_norm_(self._parameters, self._max_norm)
-        # One transfer for all three: every transfer makes the CPU wait for the GPU.
-        loss_value, right, norm = torch.stack([loss, num_right, grad_norm.double()]).tolist()
-        is_finite = math.isfinite(norm)
-        if is_finite or self.scaler.is_enabled():
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
-        if not is_finite:
-            # The running statistics of batch norm have seen what the weights were spared.
-            self._copy(self._buffers_before, self._buffers)
-        return UpdateResult(loss_value, int(right), norm, is_finite)
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        if self._precision == "off":
+            return contextlib.nullcontext()
+        return torch.autocast(self._device.type, dtype=_PRECISIONS[self._precision])
 
 
-def _num_right(logits_BK: Tensor, target: Tensor, *, multi_label: bool) -> Tensor:
-    """Count the clips whose highest logit is their class, their largest share, or one of several classes."""
+def count_right(logits_BK: Tensor, target: Tensor) -> Tensor:
+    """Count the clips whose highest logit is their class, one of their classes, or their largest share."""
     top_B = logits_BK.argmax(dim=1)
-    if multi_label:
-        return target.gather(1, top_B[:, None]).sum()
-    return (top_B == (target if target.ndim == 1 else target.argmax(dim=1))).sum()
+    if target.ndim == 1:
+        return (top_B == target).sum()
+    share_B, largest_B = target.gather(1, top_B[:, None])[:, 0], target.amax(dim=1)
+    return ((share_B == largest_B) & (share_B > 0)).sum()
+
+
+class _Statistics:
+    """The running statistics of a network, as the last step that was taken has left them."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._buffers = [b for b in model.buffers() if b.is_floating_point()]
+        self.keep()
+
+    def keep(self) -> None:
+        """Take over the present ones."""
+        self._kept = self._joined()
+        parts = self._kept.split([b.numel() for b in self._buffers])
+        self._parts = [part.view_as(b) for part, b in zip(parts, self._buffers, strict=True)]
+
+    def _joined(self) -> Tensor:
+        return torch.cat([b.detach().flatten() for b in self._buffers] or [torch.empty(0)])
+
+    @torch.no_grad()
+    def restore_unless(self, is_finite: Tensor) -> None:
+        """Take over the present ones, or put back the kept ones: on the device, in three operations."""
+        if self._buffers:
+            torch.where(is_finite, self._joined(), self._kept, out=self._kept)
+            torch._foreach_copy_(self._buffers, self._parts)
+
+
+def _create_momentum(optimizer: Optimizer) -> None:
+    """Let SGD's momentum begin at zero.
+
+    The fused SGD would take uninitialised memory for it, if the very first step were skipped.
+    """
+    if isinstance(optimizer, torch.optim.SGD):
+        for group in optimizer.param_groups:
+            for parameter in group["params"] if group["momentum"] else []:
+                optimizer.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter))

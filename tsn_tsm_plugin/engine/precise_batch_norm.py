@@ -4,20 +4,20 @@ Source: Wu and Johnson, "Rethinking 'Batch' in BatchNorm", arXiv:2105.07576, sec
     implementation.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from fvcore.nn.precise_bn import get_bn_modules, update_bn_stats
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from tsn_tsm_plugin.ranks import Ranks
 
 
 def set_precise_statistics(
     model: nn.Module,
-    loader: DataLoader,
+    epoch: Callable[[], Iterable[dict[str, Any]]],
     *,
     normalize: nn.Module,
     device: torch.device,
@@ -28,16 +28,16 @@ def set_precise_statistics(
 
     Args:
         model: In train mode; its weights do not change.
-        loader: Batches of this rank, of the epoch that its sampler is set to.
+        epoch: Returns the batches of this rank in an epoch, each time anew.
         normalize: From uint8 to float.
         device: Where the model is.
-        num_batches: Batches of this rank to use; fewer if the loader ends before.
+        num_batches: Batches of this rank to use, at most those of an epoch.
         ranks: All of them call this.
     """
 
     def videos() -> Iterator[Tensor]:
         while True:  # Batches without a readable video do not count.
-            for batch in loader:
+            for batch in epoch():
                 if batch["video_name"]:
                     yield normalize(batch["video"].to(device))
 
@@ -45,7 +45,7 @@ def set_precise_statistics(
     buffers = [
         (norm, name, getattr(norm, name)) for norm in norms for name in ("running_mean", "running_var")
     ]
-    update_bn_stats(model, videos(), num_iters=min(num_batches, len(loader)))
+    update_bn_stats(model, videos(), num_iters=num_batches)
     for norm, name, buffer in buffers:
         statistic = getattr(norm, name)
         if ranks.world_size > 1:

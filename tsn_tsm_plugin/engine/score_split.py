@@ -1,24 +1,33 @@
-"""Predictions of a model for every video of a split, over any number of ranks.
+"""Predictor and SplitScorer: predictions of a model for every video of a split, over any number of ranks.
 
 Axes: B videos, V views, K classes, C channels, T frames of a view, H rows, W columns.
 """
 
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from tsn_tsm_plugin.config import CfgNode
 from tsn_tsm_plugin.data.build import build_loader
+from tsn_tsm_plugin.data.loader_watch import watched_batches
 from tsn_tsm_plugin.engine.bad_videos import BadVideos
+from tsn_tsm_plugin.engine.device import batches_on
 from tsn_tsm_plugin.engine.interruption import EvaluationStopped, StopRequested, never
 from tsn_tsm_plugin.errors import VideoError
 from tsn_tsm_plugin.evaluation import Predictions, average_views, gather_predictions, split_views
-from tsn_tsm_plugin.models import TSM, TSN
 from tsn_tsm_plugin.ranks import Ranks
 from tsn_tsm_plugin.runs.progress import with_bar
-from tsn_tsm_plugin.runs.run_folder import RunFolder
 from tsn_tsm_plugin.transforms.build import build_normalize, frames_of_view
+
+# Of a batch these stay with its logits.
+_KEPT = ("video_index", "video_name", "label")
+_BATCHES_PER_TRANSFER = 16
 
 
 class Predictor:
@@ -42,32 +51,39 @@ class Predictor:
         max_frames_per_forward: int = 0,
     ) -> None:
         self._model = model.eval()
-        self._device = next(model.parameters()).device
-        self._normalize = normalize.to(self._device)
+        self.device = next(model.parameters()).device
+        self._normalize = normalize.to(self.device)
         self._num_frames = num_frames
-        self._view_average = view_average
+        self.view_average = view_average
         self._max_frames = max_frames_per_forward
 
     @torch.inference_mode()
-    def __call__(self, batch: dict[str, Any]) -> Predictions:
-        """Score a batch of at least one video, (B, C, V * T, H, W) uint8; the result is on the CPU."""
-        views = split_views(batch["video"], num_frames=self._num_frames)
+    def view_logits(self, video: Tensor) -> Tensor:
+        """Return the logits (B, V, K) of videos (B, C, V * T, H, W) uint8, on the model's device."""
+        views = split_views(video, num_frames=self._num_frames)
         num_parts = 1
         if self._max_frames:
             views_per_part = max(1, self._max_frames // self._num_frames)
             num_parts = -(-len(views) // views_per_part)
         logits = torch.cat([self._score(part) for part in views.tensor_split(num_parts)])
-        logits_BVK = logits.unflatten(0, (len(batch["video"]), -1)).cpu()
+        return logits.unflatten(0, (len(video), -1))
+
+    def predictions(self, batch: dict[str, Any], logits_BVK: Tensor) -> Predictions:
+        """Return the predictions of a batch from its logits, which are on the CPU."""
         return Predictions(
             video_index=batch["video_index"],
             video_name=batch["video_name"],
             label=batch["label"],
-            scores=average_views(logits_BVK, how=self._view_average),
+            scores=average_views(logits_BVK, how=self.view_average),
             view_logits=logits_BVK,
         )
 
+    def __call__(self, batch: dict[str, Any]) -> Predictions:
+        """Score a batch of at least one video, (B, C, V * T, H, W) uint8; the result is on the CPU."""
+        return self.predictions(batch, self.view_logits(batch["video"]).cpu())
+
     def _score(self, views: Tensor) -> Tensor:
-        return self._model(self._normalize(views.to(self._device, non_blocking=True))).float()
+        return self._model(self._normalize(views.to(self.device, non_blocking=True))).float()
 
 
 def view_average_of(cfg: CfgNode, model: nn.Module) -> str:
@@ -77,55 +93,130 @@ def view_average_of(cfg: CfgNode, model: nn.Module) -> str:
     return str(model.view_average) if cfg.TEST.VIEW_AVERAGE == "auto" else cfg.TEST.VIEW_AVERAGE
 
 
-def run_model(
-    cfg: CfgNode,
-    model: TSN | TSM,
-    split: str,
-    folder: RunFolder,
-    ranks: Ranks,
-    *,
-    stop_requested: StopRequested = never,
-) -> tuple[Predictions, int]:
-    """Predict every video of a split.
+@dataclass(frozen=True)
+class SplitScorer:
+    """Predicts every video of a split.
+
+    Attributes:
+        split: ``"val"`` or ``"test"``.
+        create_loader: Returns this rank's loader of the split, each time a new one.
+        create_predictor: From a network on its device to its predictor.
+        view_average: As of :class:`Predictor`.
+        max_bad_videos: Unreadable videos that may be skipped.
+        max_wait_seconds: See :func:`~tsn_tsm_plugin.data.loader_watch.watched_batches`.
+    """
+
+    split: str
+    create_loader: Callable[[], DataLoader]
+    create_predictor: Callable[[nn.Module], Predictor]
+    view_average: str
+    max_bad_videos: int
+    max_wait_seconds: float
+
+    def __call__(
+        self,
+        model: nn.Module,
+        ranks: Ranks,
+        *,
+        bad_videos_file: Path,
+        stop_requested: StopRequested = never,
+    ) -> tuple[Predictions, int]:
+        """Predict the split.
+
+        Args:
+            model: On its device, without a wrapper; left in eval mode.
+            ranks: All of them call this.
+            bad_videos_file: Where unreadable videos are named.
+            stop_requested: Polled between batches.
+
+        Returns:
+            The predictions of all ranks, on every rank, and how many videos were unreadable.
+
+        Raises:
+            EvaluationStopped: If a stop was requested on any rank.
+            VideoError: If too many videos are unreadable, or all of them.
+            LoaderError: If no batch comes.
+        """
+        collected = _Collected(self.create_predictor(model))
+        bad: list[Any] = []
+        is_stopped = False
+        for batch in self._batches(collected.predictor.device, ranks):
+            bad += batch["bad_videos"]
+            if batch["video_name"]:
+                collected.add(batch)
+            is_stopped = stop_requested()
+            if is_stopped or len(bad) > self.max_bad_videos:
+                break  # The others are told where all ranks meet.
+        if any(ranks.gather(is_stopped)):
+            raise EvaluationStopped(
+                f"The evaluation of {self.split!r} was asked to stop; no results were written."
+            )
+        bad_videos = BadVideos(bad_videos_file if ranks.is_main else None, bound=self.max_bad_videos)
+        bad_videos.add(video for part in ranks.gather(bad) for video in part)
+        predictions = gather_predictions(collected.read())
+        if predictions is None:
+            raise VideoError(
+                f"None of the videos of split {self.split!r} could be read; see {bad_videos_file}."
+            )
+        return predictions, bad_videos.count
+
+    def _batches(self, device: torch.device, ranks: Ranks) -> Iterator[dict[str, Any]]:
+        loader = self.create_loader()
+        watched = watched_batches(loader, max_wait_seconds=self.max_wait_seconds)
+        on_device = batches_on(device, watched, names=("video",))
+        return with_bar(on_device, self.split, total=len(loader), shown=ranks.is_main)
+
+
+class _Collected:
+    """Logits of batches, moved from the device many batches at a time: each move waits for the device."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self.predictor = predictor
+        self._waiting: list[tuple[dict[str, Any], Tensor]] = []
+        self._predictions: list[Predictions] = []
+
+    def add(self, batch: dict[str, Any]) -> None:
+        logits_BVK = self.predictor.view_logits(batch["video"])
+        self._waiting.append(({name: batch[name] for name in _KEPT}, logits_BVK))
+        if len(self._waiting) == _BATCHES_PER_TRANSFER:
+            self._move()
+
+    def read(self) -> list[Predictions]:
+        self._move()
+        return self._predictions
+
+    def _move(self) -> None:
+        if self._waiting:
+            logits = torch.cat([logits_BVK for _, logits_BVK in self._waiting]).cpu()
+            parts = logits.split([len(logits_BVK) for _, logits_BVK in self._waiting])
+            for (batch, _), part in zip(self._waiting, parts, strict=True):
+                self._predictions.append(self.predictor.predictions(batch, part))
+            self._waiting = []
+
+
+def build_scorer(cfg: CfgNode, model: nn.Module, split: str, ranks: Ranks) -> SplitScorer:
+    """Return what predicts a split of a recipe.
 
     Args:
         cfg: The recipe.
-        model: On its device, without a wrapper; left in eval mode.
+        model: Its network, for how views are averaged.
         split: ``"val"`` or ``"test"``.
-        folder: Where unreadable videos are named.
-        ranks: All of them call this.
-        stop_requested: Polled between batches.
-
-    Returns:
-        The predictions of all ranks, on every rank, and how many videos were unreadable.
-
-    Raises:
-        EvaluationStopped: If a stop was requested on any rank.
-        VideoError: If too many videos are unreadable, or all of them.
+        ranks: Share the videos.
     """
-    predictor = Predictor(
-        model,
-        normalize=build_normalize(cfg),
-        num_frames=frames_of_view(cfg, split),
-        view_average=view_average_of(cfg, model),
-        max_frames_per_forward=cfg.TEST.MAX_FRAMES_PER_FORWARD,
+    view_average = view_average_of(cfg, model)
+    return SplitScorer(
+        split=split,
+        create_loader=functools.partial(
+            build_loader, cfg, split, world_size=ranks.world_size, rank=ranks.rank
+        ),
+        create_predictor=functools.partial(
+            Predictor,
+            normalize=build_normalize(cfg),
+            num_frames=frames_of_view(cfg, split),
+            view_average=view_average,
+            max_frames_per_forward=cfg.TEST.MAX_FRAMES_PER_FORWARD,
+        ),
+        view_average=view_average,
+        max_bad_videos=cfg.DATA.MAX_BAD_VIDEOS,
+        max_wait_seconds=cfg.DATA_LOADER.MAX_WAIT_SECONDS,
     )
-    loader = build_loader(cfg, split, world_size=ranks.world_size, rank=ranks.rank)
-    batches: list[Predictions] = []
-    bad: list[Any] = []
-    is_stopped = False
-    for batch in with_bar(loader, split, total=len(loader), shown=ranks.is_main):
-        bad += batch["bad_videos"]
-        if batch["video_name"]:
-            batches.append(predictor(batch))
-        is_stopped = stop_requested()
-        if is_stopped or len(bad) > cfg.DATA.MAX_BAD_VIDEOS:
-            break  # The others are told where all ranks meet.
-    if any(ranks.gather(is_stopped)):
-        raise EvaluationStopped(f"The evaluation of {split!r} was asked to stop; no results were written.")
-    bad_videos = BadVideos(folder.bad_videos if ranks.is_main else None, bound=cfg.DATA.MAX_BAD_VIDEOS)
-    bad_videos.add(video for part in ranks.gather(bad) for video in part)
-    predictions = gather_predictions(batches)
-    if predictions is None:
-        raise VideoError(f"None of the videos of split {split!r} could be read; see {folder.bad_videos}.")
-    return predictions, bad_videos.count

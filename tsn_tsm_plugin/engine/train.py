@@ -1,17 +1,15 @@
 """Training from a recipe: everything is built, the run is resumed, trained, tested and summed up."""
 
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
-from torch.utils.data import DataLoader
 
 from tsn_tsm_plugin import distributed
 from tsn_tsm_plugin.config import CfgNode
-from tsn_tsm_plugin.data.build import build_loader, read_class_names
-from tsn_tsm_plugin.engine.activation_checkpoint import checkpoint_activations
+from tsn_tsm_plugin.data.build import read_class_names
 from tsn_tsm_plugin.engine.checkpoint import (
     checkpoint_path,
     export_weights,
@@ -20,25 +18,19 @@ from tsn_tsm_plugin.engine.checkpoint import (
     load_newest_checkpoint,
     remove_unfinished,
 )
-from tsn_tsm_plugin.engine.ddp import data_parallel
-from tsn_tsm_plugin.engine.device import compute_device
-from tsn_tsm_plugin.engine.ema import average_weights
 from tsn_tsm_plugin.engine.evaluate import test_model
-from tsn_tsm_plugin.engine.freezing import TrainMode
 from tsn_tsm_plugin.engine.interruption import (
     EvaluationStopped,
     StopRequested,
     TrainingStopped,
     catch_stop_signals,
 )
-from tsn_tsm_plugin.engine.optimizer_step import Updater
 from tsn_tsm_plugin.engine.random_state import make_deterministic, seed_all
-from tsn_tsm_plugin.engine.sync_batch_norm import synchronize_batch_norm
-from tsn_tsm_plugin.engine.trainer import Trainer
+from tsn_tsm_plugin.engine.setup import TrainingSetup, build_training
+from tsn_tsm_plugin.engine.trainer import Hook, Trainer
 from tsn_tsm_plugin.engine.training_state import TrainingState
 from tsn_tsm_plugin.errors import ConfigError, RunFolderError
 from tsn_tsm_plugin.log import get_logger, setup_logging
-from tsn_tsm_plugin.models import TSM, TSN, build_model, load_weights
 from tsn_tsm_plugin.ranks import Ranks
 from tsn_tsm_plugin.runs.epoch_table import format_epochs
 from tsn_tsm_plugin.runs.metrics_log import MetricsLog, read_metrics
@@ -47,30 +39,31 @@ from tsn_tsm_plugin.runs.progress import Stopwatch, clock
 from tsn_tsm_plugin.runs.report import write_report
 from tsn_tsm_plugin.runs.results import format_results
 from tsn_tsm_plugin.runs.run_folder import RunFolder, describe_environment
-from tsn_tsm_plugin.solver import (
-    build_loss,
-    build_lr_schedule,
-    build_optimizer,
-    format_param_groups,
-    scaled_base_lr,
-)
+from tsn_tsm_plugin.solver import format_param_groups, scaled_base_lr
+from tsn_tsm_plugin.solver.losses import Loss
 from tsn_tsm_plugin.transforms.build import (
-    build_batch_transform,
     build_clip_transform,
     build_index_sampler,
-    build_normalize,
 )
 
 logger = get_logger(__name__)
 
 
-def train(cfg: CfgNode, *, stop_requested: StopRequested | None = None) -> dict[str, Any]:
+def train(
+    cfg: CfgNode,
+    *,
+    loss: Loss | None = None,
+    hooks: Sequence[Hook] = (),
+    stop_requested: StopRequested | None = None,
+) -> dict[str, Any]:
     """Train the recipe's model, or go on training it, then test it.
 
     Runs in this process, as a rank of a process group that exists already, or as one of torchrun.
 
     Args:
         cfg: The recipe.
+        loss: Of each clip, from logits (B, K) and labels to (B,), in place of the recipe's.
+        hooks: Called by the trainer.
         stop_requested: Polled at every step; when it says yes on any rank, all leave after the same step.
             By default Ctrl-C, SIGTERM, SIGUSR1 and SIGUSR2 ask for it.
 
@@ -84,6 +77,7 @@ def train(cfg: CfgNode, *, stop_requested: StopRequested | None = None) -> dict[
         CheckpointError: If the checkpoints of the run folder are all damaged or do not fit the recipe.
         VideoError: If more than ``DATA.MAX_BAD_VIDEOS`` videos are unreadable, or all of an epoch.
         DivergedError: If the loss is not finite for too many steps.
+        LoaderError: If no batch comes on a rank; a checkpoint has been written.
     """
     joined = distributed.init_process_group_from_env()
     with contextlib.ExitStack() as stack:
@@ -95,7 +89,7 @@ def train(cfg: CfgNode, *, stop_requested: StopRequested | None = None) -> dict[
         ranks.on_main(lambda: stack.enter_context(folder.locked()))
         setup_logging(folder.log, rank=ranks.rank)
         try:
-            results = _train(cfg, folder, ranks, stop_requested)
+            results = _train(cfg, folder, ranks, stop_requested, loss=loss, hooks=hooks)
         except TrainingStopped:
             if joined:
                 distributed.destroy()
@@ -105,7 +99,15 @@ def train(cfg: CfgNode, *, stop_requested: StopRequested | None = None) -> dict[
     return results
 
 
-def _train(cfg: CfgNode, folder: RunFolder, ranks: Ranks, stop_requested: StopRequested) -> dict[str, Any]:
+def _train(
+    cfg: CfgNode,
+    folder: RunFolder,
+    ranks: Ranks,
+    stop_requested: StopRequested,
+    *,
+    loss: Loss | None,
+    hooks: Sequence[Hook],
+) -> dict[str, Any]:
     watch = Stopwatch()
     _check_batch_size(cfg, ranks)
     checkpoint = ranks.on_main(lambda: _newest_checkpoint(cfg, folder))
@@ -115,32 +117,27 @@ def _train(cfg: CfgNode, folder: RunFolder, ranks: Ranks, stop_requested: StopRe
     if cfg.DETERMINISTIC:
         make_deterministic()
     seed_all(cfg.RNG_SEED)
-    device = compute_device()
-    loader = build_loader(cfg, "train", world_size=ranks.world_size, rank=ranks.rank)
-    class_names = read_class_names(cfg)
-    model = _initial_model(cfg, is_resumed=checkpoint is not None)
-    train_mode = _prepare_training(cfg, model, device)
-    averaged = average_weights(model, decay=cfg.EMA.DECAY) if cfg.EMA.ENABLE else None
-    updater = _build_updater(cfg, model, device, ranks)
-    state = TrainingState(model, updater.optimizer, scaler=updater.scaler, ranks=ranks, averaged=averaged)
+    setup = build_training(cfg, ranks=ranks, loss=loss, with_initial_weights=checkpoint is None)
+    state = setup.state
     random_state, step = None, 0
     if checkpoint is not None:
         content = load_checkpoint(checkpoint)
         step = content["step"]
-        random_state = state.restore(content, cfg, steps_per_epoch=len(loader), class_names=class_names)
-    _log_run(cfg, state, loader, device)
+        random_state = state.restore(
+            content,
+            config=setup.config,
+            steps_per_epoch=len(setup.loader),
+            class_names=setup.class_names,
+        )
+    _log_run(cfg, setup)
     if checkpoint is not None:
         logger.info(f"Going on from {checkpoint}: epoch {state.position.epoch + 1}, step {step}.")
+    num_records = state.position.num_records
     trainer = Trainer(
-        cfg,
+        setup,
         folder=folder,
-        state=state,
-        train_mode=train_mode,
-        updater=updater,
-        loader=loader,
-        schedule=build_lr_schedule(cfg, steps_per_epoch=len(loader)),
-        metrics=_open_metrics(cfg, folder, step=step) if ranks.is_main else None,
-        class_names=class_names,
+        hooks=hooks,
+        metrics=_open_metrics(cfg, folder, step=step, num_records=num_records) if ranks.is_main else None,
         stop_requested=stop_requested,
     )
     trainer.run(random_state=random_state, validate_last=not _test_is_validation(cfg))
@@ -169,71 +166,14 @@ def _newest_checkpoint(cfg: CfgNode, folder: RunFolder) -> Path | None:
     return None
 
 
-def _initial_model(cfg: CfgNode, *, is_resumed: bool) -> TSN | TSM:
-    """Build the model with the weights that a run starts from; a resumed one gets its own later."""
-    model = build_model(cfg, with_backbone_weights=not is_resumed)
-    if cfg.TRAIN.CHECKPOINT_FILE_PATH and not is_resumed:
-        report = load_weights(
-            model,
-            cfg.TRAIN.CHECKPOINT_FILE_PATH,
-            ignore_head=cfg.TRAIN.CHECKPOINT_IGNORE_HEAD,
-            ignore_facts=cfg.TRAIN.CHECKPOINT_ALLOW_MISMATCH,
-        )
-        logger.info(f"Weights to start from: {report}")
-    return model
-
-
-def _prepare_training(cfg: CfgNode, model: TSN | TSM, device: torch.device) -> TrainMode:
-    """Make of a model what is trained, on its device: what is frozen, synchronised and recomputed."""
-    train_mode = TrainMode(
-        model, frozen_modules=tuple(cfg.MODEL.FROZEN_MODULES), partial_bn=cfg.MODEL.PARTIAL_BN
-    )
-    if cfg.BN.NORM_TYPE == "sync_batchnorm":
-        synchronize_batch_norm(model, device=device, frozen=train_mode.frozen)
-    if cfg.MODEL.ACT_CHECKPOINT:
-        if not checkpoint_activations(model.backbone):
-            reason = f"{cfg.MODEL.BACKBONE} has no blocks to checkpoint"
-            logger.warning(f"MODEL.ACT_CHECKPOINT is ignored: {reason}.")
-    elif cfg.NONLOCAL.ACT_CHECKPOINT:
-        checkpoint_activations(model.backbone, which="non_local")
-    model.to(device)
-    return train_mode
-
-
-def _build_updater(cfg: CfgNode, model: nn.Module, device: torch.device, ranks: Ranks) -> Updater:
-    optimizer = build_optimizer(cfg, model)
-    wrapped = model
-    if ranks.world_size > 1:
-        wrapped = data_parallel(
-            model,
-            device=device,
-            gradient_compression=cfg.DDP.GRADIENT_COMPRESSION,
-            bucket_cap_mb=cfg.DDP.BUCKET_CAP_MB,
-            static_graph=cfg.DDP.STATIC_GRAPH,
-            gradient_as_bucket_view=cfg.DDP.GRADIENT_AS_BUCKET_VIEW,
-        )
-    return Updater(
-        wrapped,
-        optimizer,
-        loss=build_loss(cfg),
-        normalize=build_normalize(cfg).to(device),
-        device=device,
-        clip_grad_l2norm=cfg.SOLVER.CLIP_GRAD_L2NORM,
-        mixed_precision=cfg.TRAIN.MIXED_PRECISION,
-        max_clips_per_forward=cfg.TRAIN.MAX_CLIPS_PER_FORWARD,
-        batch_transform=build_batch_transform(cfg),
-        multi_label=cfg.DATA.MULTI_LABEL,
-        compile_model=cfg.TRAIN.COMPILE,
-    )
-
-
-def _open_metrics(cfg: CfgNode, folder: RunFolder, *, step: int) -> MetricsLog:
+def _open_metrics(cfg: CfgNode, folder: RunFolder, *, step: int, num_records: int) -> MetricsLog:
     tensorboard_dir = folder.tensorboard if cfg.TENSORBOARD.ENABLE else None
-    return MetricsLog(folder.metrics, tensorboard_dir=tensorboard_dir, step=step)
+    return MetricsLog(folder.metrics, tensorboard_dir=tensorboard_dir, step=step, num_records=num_records)
 
 
-def _log_run(cfg: CfgNode, state: TrainingState, loader: DataLoader, device: torch.device) -> None:
+def _log_run(cfg: CfgNode, setup: TrainingSetup) -> None:
     """Say what is trained, on what, and how."""
+    state, loader, device = setup.state, setup.loader, setup.optimizer_step.device
     ranks, batch = state.ranks, cfg.TRAIN.BATCH_SIZE
     num_parameters = sum(p.numel() for p in state.model.parameters())
     logger.info(f"{state.model.describe()}; {num_parameters:,} parameters")

@@ -1,99 +1,115 @@
-"""The training loop: batch, update, step; checkpoints and validation in between."""
+"""Trainer and Hook: the training loop, with checkpoints and validation in between.
 
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+The loop never waits for the device between two lines of the log. While step n computes, the batch of step
+n + 1 is fetched and copied, and the ranks agree on what that step does.
+"""
+
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from torch.utils.data import DataLoader
+from torch import nn
 
-from tsn_tsm_plugin.config import CfgNode
+from tsn_tsm_plugin.data.loader_watch import watched_batches
 from tsn_tsm_plugin.engine.bad_videos import BadVideos
 from tsn_tsm_plugin.engine.checkpoint import checkpoint_path, keep_newest, mark_best, save_checkpoint
-from tsn_tsm_plugin.engine.freezing import TrainMode
-from tsn_tsm_plugin.engine.interruption import EvaluationStopped, StopRequested, TrainingStopped
-from tsn_tsm_plugin.engine.optimizer_step import Updater, UpdateResult
+from tsn_tsm_plugin.engine.fetch_ahead import Agreement, StepFeed
+from tsn_tsm_plugin.engine.interruption import EvaluationStopped, StopRequested, TrainingStopped, never
+from tsn_tsm_plugin.engine.optimizer_step import StepResult
 from tsn_tsm_plugin.engine.precise_batch_norm import set_precise_statistics
 from tsn_tsm_plugin.engine.random_state import seed_all, set_random_state
-from tsn_tsm_plugin.engine.score_split import run_model, view_average_of
-from tsn_tsm_plugin.engine.training_state import TrainingState
-from tsn_tsm_plugin.errors import DivergedError, VideoError
+from tsn_tsm_plugin.engine.setup import TrainingSetup
+from tsn_tsm_plugin.engine.step_log import StepLog, StepNumbers
+from tsn_tsm_plugin.errors import DivergedError, LoaderError, VideoError
 from tsn_tsm_plugin.log import get_logger
 from tsn_tsm_plugin.runs.metrics_log import MetricsLog
 from tsn_tsm_plugin.runs.progress import Progress, Stopwatch, Totals
 from tsn_tsm_plugin.runs.results import METRICS, accuracies
 from tsn_tsm_plugin.runs.run_folder import RunFolder
-from tsn_tsm_plugin.solver import LrSchedule
+from tsn_tsm_plugin.solver.losses import Loss
 
 logger = get_logger(__name__)
 
 
-@dataclass
-class _Agreement:
-    """What all ranks know about the step that comes, from one exchange."""
+class Hook:
+    """Called by the trainer, on every rank; each method does nothing unless it is overridden."""
 
-    num_clips: int
-    is_a_rank_empty: bool
-    is_a_video_bad: bool
-    must_stop: bool
-    must_save: bool
+    def before_step(self, trainer: "Trainer", batch: dict[str, Any]) -> None:
+        """Look at, or change, the batch of a step; its tensors are on the device."""
+
+    def after_step(self, trainer: "Trainer", batch: dict[str, Any], result: StepResult) -> None:
+        """Look at a step. Reading a number of ``result`` makes the CPU wait for the device."""
+
+    def after_epoch(self, trainer: "Trainer", epoch: int) -> None:
+        """Follow the last step of an epoch, counted from 0, before its checkpoint."""
+
+    def after_validation(self, trainer: "Trainer", epoch: int, values: dict[str, float]) -> None:
+        """Follow a validation after an epoch, counted from 0; ``values`` are its metrics by name."""
 
 
 class Trainer:
     """Takes a run from where its state is to its last epoch.
 
     Args:
-        cfg: The recipe.
+        setup: What is trained, and how.
         folder: The run folder.
-        state: Network, optimiser and position.
-        train_mode: Of that network.
-        updater: Turns batches into updates of that network.
-        loader: Training batches of this rank.
-        schedule: Learning rates.
+        loss: Of each clip, from logits (B, K) and labels to (B,), in place of the setup's.
+        hooks: Called in order.
         metrics: Where numbers are written, on the main rank.
-        class_names: Of the label map.
         stop_requested: Polled at every step.
     """
 
     def __init__(
         self,
-        cfg: CfgNode,
+        setup: TrainingSetup,
         *,
         folder: RunFolder,
-        state: TrainingState,
-        train_mode: TrainMode,
-        updater: Updater,
-        loader: DataLoader,
-        schedule: LrSchedule,
-        metrics: MetricsLog | None,
-        class_names: list[str],
-        stop_requested: StopRequested,
+        loss: Loss | None = None,
+        hooks: Sequence[Hook] = (),
+        metrics: MetricsLog | None = None,
+        stop_requested: StopRequested = never,
     ) -> None:
-        self._cfg = cfg
+        self.setup = setup
+        self._options = setup.options
         self._folder = folder
-        self._state = state
-        self._train_mode = train_mode
-        self._ranks = state.ranks
-        self._updater = updater
-        self._loader = loader
-        self._schedule = schedule
+        self._state = setup.state
+        self._ranks = setup.state.ranks
+        self._take_step = setup.optimizer_step
+        if loss is not None:
+            self._take_step.loss = loss
+        self._hooks = hooks
         self._metrics = metrics
-        self._class_names = class_names
         self._stop_requested = stop_requested
-        self._steps_per_epoch = len(loader)
-        self._bad_steps = 0
-        self._saved_at, self._saved_step = time.monotonic(), self.step
+        self._steps_per_epoch = len(setup.loader)
+        self._saved_step = self.step
+        self._feed = StepFeed(
+            self._ranks,
+            device=self._take_step.device,
+            stop_requested=stop_requested,
+            checkpoint_minutes=self._options.checkpoint_minutes,
+            checkpoint_steps=self._options.checkpoint_steps,
+        )
+        self._log = StepLog(
+            self._take_step.device, capacity=min(self._options.log_period, self._steps_per_epoch)
+        )
+        # Number and video names of each step whose result is still on the device.
+        self._unread: list[tuple[int, list[str]]] = []
         self._bad_videos = BadVideos(
-            folder.bad_videos if self._ranks.is_main else None, bound=cfg.DATA.MAX_BAD_VIDEOS
+            folder.bad_videos if self._ranks.is_main else None, bound=self._options.max_bad_videos
         )
         self._progress = Progress(
             self._ranks,
             metrics,
-            num_epochs=cfg.SOLVER.MAX_EPOCH,
+            num_epochs=self._options.num_epochs,
             steps_per_epoch=self._steps_per_epoch,
-            extra_steps=state.position.extra_steps,
-            log_period=cfg.LOG_PERIOD,
+            extra_steps=self._state.position.extra_steps,
+            log_period=self._options.log_period,
+            collect=self._read_steps,
         )
+
+    @property
+    def model(self) -> nn.Module:
+        """The network that is trained, without a wrapper."""
+        return self._state.model
 
     @property
     def step(self) -> int:
@@ -105,7 +121,7 @@ class Trainer:
         """Steps up to here of a run whose epochs are all as long as today's, as the schedule counts."""
         return self._state.position.epoch * self._steps_per_epoch + self._state.position.batch
 
-    def run(self, *, random_state: dict[str, Any] | None, validate_last: bool) -> None:
+    def run(self, *, random_state: dict[str, Any] | None = None, validate_last: bool = True) -> None:
         """Train to the end of the last epoch.
 
         Args:
@@ -115,18 +131,19 @@ class Trainer:
 
         Raises:
             TrainingStopped: If a stop was requested on any rank; a checkpoint has been written.
+            LoaderError: If no batch came on a rank; a checkpoint has been written.
             VideoError: If too many videos are unreadable, or an epoch had none.
             DivergedError: If the gradients were not finite for too many steps in a row.
             RunFolderError: If a checkpoint could not be written.
         """
-        num_epochs = self._cfg.SOLVER.MAX_EPOCH
+        num_epochs = self._options.num_epochs
         try:
             while self._state.position.epoch < num_epochs:
                 epoch = self._state.position.epoch
                 is_last = epoch + 1 == num_epochs
                 self._train_epoch(epoch, random_state)
                 random_state = None
-                if is_last or (epoch + 1) % self._cfg.TRAIN.CHECKPOINT_PERIOD == 0:
+                if is_last or (epoch + 1) % self._options.checkpoint_period == 0:
                     self._save()
                 if self._is_validated(epoch) and (validate_last or not is_last):
                     self._validate(epoch)
@@ -137,120 +154,130 @@ class Trainer:
             self._progress.close()
 
     def _is_validated(self, epoch: int) -> bool:
-        period = self._cfg.TRAIN.EVAL_PERIOD
-        return period > 0 and ((epoch + 1) % period == 0 or epoch + 1 == self._cfg.SOLVER.MAX_EPOCH)
+        period = self._options.eval_period
+        return period > 0 and ((epoch + 1) % period == 0 or epoch + 1 == self._options.num_epochs)
 
     def _train_epoch(self, epoch: int, random_state: dict[str, Any] | None) -> None:
         position = self._state.position
         if position.batch >= self._steps_per_epoch:
             return  # A checkpoint at the end of an epoch: only its validation is left.
-        self._loader.batch_sampler.set_epoch(epoch, start_batch=position.batch)  # type: ignore[union-attr]
-        batches = iter(self._loader)
+        batches = self._batches(epoch, start_batch=position.batch)
+        self._bad_videos.start_epoch(position.bad_videos)
+        self._progress.start_epoch(epoch, batch=position.batch, totals=position.totals)
+        self.setup.frozen.set_train_mode()
+        self._take_step.keep_statistics()
+        watch = Stopwatch()
+        ahead = self._feed.fetch(batches, step=self.step + 1)
+        data_seconds = ahead.data_seconds
         # After the loader, which draws a number of its own when it starts.
-        seed_all(self._cfg.RNG_SEED, epoch=epoch, rank=self._ranks.rank)
+        seed_all(self._options.seed, epoch=epoch, rank=self._ranks.rank)
         if random_state is not None:
             set_random_state(random_state)
-        self._bad_videos.start_epoch()
-        self._progress.start_epoch(epoch, batch=position.batch, totals=position.totals)
-        self._train_mode.set()
-        watch = Stopwatch()
         while position.batch < self._steps_per_epoch:
-            batch = self._next(batches)
-            data_seconds = watch.lap()
-            agreed = self._agree(batch)
+            present, agreed = ahead, ahead.agreement()
             if agreed.must_stop:
                 self._stop()
             if agreed.is_a_video_bad:
-                self._bad_videos.add(v for part in self._ranks.gather(batch["bad_videos"]) for v in part)
-            lr = self._schedule.set_lr_(self._state.optimizer, self._scheduled_step)
-            totals = self._update(batch, agreed)
+                self._count_bad_videos(present.batch)
+            batch = self._feed.on_device(present)
+            if position.batch + 1 < self._steps_per_epoch:
+                ahead = self._feed.fetch(batches, step=self.step + 2)
+                data_seconds += ahead.data_seconds
+            lr = self.setup.schedule.set_lr_(self._state.optimizer, self._scheduled_step)
+            self._train_on(batch, agreed)
             position.batch += 1
-            totals.data_seconds = data_seconds
-            totals.seconds = data_seconds + watch.lap()
+            totals, data_seconds = Totals(steps=1, seconds=watch.lap(), data_seconds=data_seconds), 0.0
             self._progress.step(self.step, totals, lr=lr)
             if agreed.must_save and position.batch < self._steps_per_epoch:
                 self._save()
+        self._end_epoch(epoch)
+
+    def _batches(self, epoch: int, *, start_batch: int = 0) -> Iterator[dict[str, Any]]:
+        self.setup.loader.batch_sampler.set_epoch(epoch, start_batch=start_batch)  # type: ignore[union-attr]
+        return watched_batches(self.setup.loader, max_wait_seconds=self._options.max_wait_seconds)
+
+    def _count_bad_videos(self, batch: dict[str, Any]) -> None:
+        self._bad_videos.add(v for part in self._ranks.gather(batch["bad_videos"]) for v in part)
+        self._state.position.bad_videos = self._bad_videos.counted
+
+    def _train_on(self, batch: dict[str, Any], agreed: Agreement) -> None:
+        """Take a step, or skip it if a rank has no clip: ranks can only step together."""
+        if agreed.is_a_rank_empty:
+            return
+        for hook in self._hooks:
+            hook.before_step(self, batch)
+        result = self._take_step(batch, num_clips=agreed.num_clips, world_size=self._ranks.world_size)
+        if self._state.averaged is not None:
+            self._state.averaged.update(self._state.model, is_applied=result.is_applied)
+        self._log.add(result)
+        self._unread.append((self.step + 1, batch["video_name"]))
+        for hook in self._hooks:
+            hook.after_step(self, batch, result)
+
+    def _read_steps(self) -> Totals:
+        """Read the results of the steps since the last time from the device; every rank calls it."""
+        totals = Totals()
+        unread, self._unread = self._unread, []
+        for (step, names), numbers in zip(unread, self._log.read(), strict=True):
+            if numbers.is_applied:
+                self._state.position.nonfinite_steps = 0
+                totals.clips += len(names)
+                totals.loss += numbers.loss
+                totals.right += numbers.num_right
+                totals.grad_norm += numbers.grad_norm
+            else:
+                totals.clips_left_out += len(names)
+                self._count_nonfinite_step(step, names, numbers)
+        return totals
+
+    def _count_nonfinite_step(self, step: int, names: list[str], numbers: StepNumbers) -> None:
+        """Count a step whose gradients are not finite; the norm, and so the branch, is that of all ranks."""
+        parts = self._ranks.gather((numbers.loss, names))
+        losses = [loss for loss, _ in parts]
+        is_loss_finite = all(abs(loss) < float("inf") for loss in losses)
+        if is_loss_finite and self._state.scaler.is_enabled() and numbers.loss_scale >= 1.0:
+            return  # fp16 overflowed: the scaler halves its factor until a step fits.
+        self._state.position.nonfinite_steps += 1
+        videos = ", ".join(name for _, names in parts for name in names)
+        logger.warning(
+            f"Step {step} skipped: loss {sum(losses)}, gradient norm {numbers.grad_norm}. Videos: {videos}"
+        )
+        in_a_row, bound = self._state.position.nonfinite_steps, self._options.max_nonfinite_steps
+        if in_a_row > bound:
+            raise DivergedError(
+                f"The loss or its gradient was not finite for {in_a_row} steps in a row, up to step {step} "
+                f"(TRAIN.MAX_NONFINITE_STEPS {bound}). The last videos were {videos}. The checkpoints in "
+                f"{self._folder.checkpoints} are from before; lower SOLVER.BASE_LR or "
+                "SOLVER.CLIP_GRAD_L2NORM, or look at the videos."
+            )
+
+    def _end_epoch(self, epoch: int) -> None:
         self._progress.end_epoch(epoch)
-        if not (position.totals.clips or position.totals.clips_left_out):
+        totals = self._state.position.totals
+        if not (totals.clips or totals.clips_left_out):
             raise VideoError(
                 f"Epoch {epoch + 1} is empty: none of its videos could be read. See "
                 f"{self._folder.bad_videos}."
             )
-        if self._cfg.BN.USE_PRECISE_STATS:
-            self._set_precise_statistics(epoch)
-
-    def _set_precise_statistics(self, epoch: int) -> None:
-        self._loader.batch_sampler.set_epoch(epoch)  # type: ignore[union-attr]
-        set_precise_statistics(
-            self._state.tested_model_in_train_mode(),
-            self._loader,
-            normalize=self._updater.normalize,
-            device=self._updater.device,
-            num_batches=self._cfg.BN.NUM_BATCHES_PRECISE,
-            ranks=self._ranks,
-        )
-
-    def _next(self, batches: Iterator[dict[str, Any]]) -> dict[str, Any]:
-        """Return the next batch; an empty one if a worker has ended since a stop was asked for."""
-        try:
-            return next(batches)
-        except RuntimeError:
-            if not self._stop_requested():
-                raise
-            return {"video_name": [], "bad_videos": []}
-
-    def _agree(self, batch: dict[str, Any]) -> _Agreement:
-        num_clips = len(batch["video_name"])
-        minutes, steps = self._cfg.TRAIN.CHECKPOINT_MINUTES, self._cfg.TRAIN.CHECKPOINT_STEPS
-        # Clocks differ between ranks: that of rank 0 counts.
-        is_time = minutes > 0 and self._ranks.is_main and time.monotonic() - self._saved_at > 60 * minutes
-        is_save_due = is_time or (steps > 0 and (self.step + 1) % steps == 0)
-        flags = (num_clips == 0, bool(batch["bad_videos"]), self._stop_requested(), is_save_due)
-        total, *votes = self._ranks.sum([num_clips, *flags])
-        return _Agreement(int(total), *(vote > 0 for vote in votes))
-
-    def _update(self, batch: dict[str, Any], agreed: _Agreement) -> Totals:
-        """Take a step, or leave it out where a rank has no clip: ranks can only step together."""
-        if agreed.is_a_rank_empty:
-            return Totals(steps=1)
-        result = self._updater(batch, num_clips=agreed.num_clips, world_size=self._ranks.world_size)
-        if not result.is_applied:
-            self._count_bad_step(batch, result)
-            return Totals(steps=1, clips_left_out=len(batch["video_name"]))
-        self._bad_steps = 0
-        if self._state.averaged is not None:
-            self._state.averaged.update_parameters(self._state.model)
-        return Totals(
-            steps=1,
-            clips=len(batch["video_name"]),
-            loss=result.loss,
-            right=result.num_right,
-            grad_norm=result.grad_norm,
-        )
-
-    def _count_bad_step(self, batch: dict[str, Any], result: UpdateResult) -> None:
-        """Count a step whose gradients are not finite; the norm, and so the branch, is that of all ranks."""
-        parts = self._ranks.gather((result.loss, batch["video_name"]))
-        losses = [loss for loss, _ in parts]
-        is_loss_finite = all(abs(loss) < float("inf") for loss in losses)
-        if is_loss_finite and self._state.scaler.is_enabled() and self._state.scaler.get_scale() >= 1.0:
-            return  # fp16 overflowed: the scaler halves its factor until a step fits.
-        self._bad_steps += 1
-        names = ", ".join(name for _, names in parts for name in names)
-        logger.warning(
-            f"Step {self.step + 1} left out: loss {sum(losses)}, gradient norm {result.grad_norm}. Videos: "
-            f"{names}"
-        )
-        if self._bad_steps > self._cfg.TRAIN.MAX_NONFINITE_STEPS:
-            raise DivergedError(
-                f"The loss or its gradient was not finite for {self._bad_steps} steps in a row, up to step "
-                f"{self.step + 1} (TRAIN.MAX_NONFINITE_STEPS {self._cfg.TRAIN.MAX_NONFINITE_STEPS}). The "
-                f"last videos were {names}. The checkpoints in {self._folder.checkpoints} are from before; "
-                "lower SOLVER.BASE_LR or SOLVER.CLIP_GRAD_L2NORM, or look at the videos."
+        if self._options.num_precise_batches:
+            set_precise_statistics(
+                self._state.tested_model_in_train_mode(),
+                lambda: self._batches(epoch),
+                normalize=self._take_step.normalize,
+                device=self._take_step.device,
+                num_batches=min(self._options.num_precise_batches, self._steps_per_epoch),
+                ranks=self._ranks,
             )
+        for hook in self._hooks:
+            hook.after_epoch(self, epoch)
 
     def _stop(self) -> None:
+        failures = [failure for failure in self._ranks.gather(self._feed.loader_failure) if failure]
         self._save()
+        if failures:
+            raise LoaderError(
+                f"{failures[0]} Step {self.step} is saved; the same command goes on from there."
+            )
         logger.info(f"Stopped after step {self.step}; the same command goes on from there.")
         raise TrainingStopped(self.step)
 
@@ -259,33 +286,39 @@ class Trainer:
         step = self.step
         if step == self._saved_step:
             return
-        lr = self._schedule.lr_at(max(self._scheduled_step - 1, 0))
+        lr = self.setup.schedule.lr_at(max(self._scheduled_step - 1, 0))
         self._progress.flush(step, lr=lr)
+        if self._metrics is not None:
+            self._state.position.num_records = self._metrics.num_records
         content = self._state.snapshot(
-            self._cfg, step=step, lr=lr, steps_per_epoch=self._steps_per_epoch, class_names=self._class_names
+            config=self.setup.config,
+            step=step,
+            lr=lr,
+            steps_per_epoch=self._steps_per_epoch,
+            class_names=self.setup.class_names,
         )
         self._ranks.on_main(lambda: self._write(content, step))
-        self._saved_at, self._saved_step = time.monotonic(), step
+        self._saved_step = step
+        self._feed.note_saved()
 
     def _write(self, content: dict[str, Any], step: int) -> None:
         save_checkpoint(content, checkpoint_path(self._folder.checkpoints, step=step))
-        keep_newest(self._folder.checkpoints, count=self._cfg.TRAIN.KEEP_CHECKPOINTS)
+        keep_newest(self._folder.checkpoints, count=self._options.keep_checkpoints)
 
     def _validate(self, epoch: int) -> None:
+        if self.setup.validation is None:
+            return
         self._state.share_buffers()
         try:
-            predictions, _ = run_model(
-                self._cfg,
+            predictions, _ = self.setup.validation(
                 self._state.tested_model,
-                "val",
-                self._folder,
                 self._ranks,
+                bad_videos_file=self._folder.bad_videos,
                 stop_requested=self._stop_requested,
             )
         except EvaluationStopped:
             self._stop()
-        values = accuracies(predictions, view_average=view_average_of(self._cfg, self._state.tested_model))
-        self.note_validation(epoch, values)
+        self.note_validation(epoch, accuracies(predictions, view_average=self.setup.validation.view_average))
 
     def note_validation(self, epoch: int, results: dict[str, Any]) -> None:
         """Log a validation after ``epoch`` and keep its checkpoint if it is the best; every rank calls it.
@@ -301,6 +334,8 @@ class Trainer:
         logger.info(f"epoch {epoch + 1} validation: {shown}, loss {values['loss']:.4f}")
         if self._metrics is not None:
             self._metrics.write(self.step, epoch + 1, {f"val/{name}": v for name, v in values.items()})
+        for hook in self._hooks:
+            hook.after_validation(self, epoch, values)
         decisive = next(iter(values.values()))
         if decisive > self._state.position.best:
             self._state.position.best = decisive

@@ -1,4 +1,4 @@
-"""What a training run is at a step boundary, to and from a checkpoint."""
+"""TrainingState and Position: what a run is at a step boundary, to and from a checkpoint."""
 
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -7,12 +7,11 @@ import torch
 import torch.distributed as dist
 import yaml
 from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel
 
-from tsn_tsm_plugin.config import CfgNode
 from tsn_tsm_plugin.config.defaults import KEYS, flatten
 from tsn_tsm_plugin.config.key import FIXED, FIXED_WITHIN_EPOCH, FREE
 from tsn_tsm_plugin.data.annotations import label_map_hash
+from tsn_tsm_plugin.engine.ema import MovingAverage
 from tsn_tsm_plugin.engine.random_state import random_state
 from tsn_tsm_plugin.errors import CheckpointError
 from tsn_tsm_plugin.log import get_logger
@@ -34,6 +33,9 @@ class Position:
         best: Highest validation accuracy so far, in percent; negative before the first.
         extra_steps: Steps that the run has taken beyond those of ``epoch`` epochs of today's length: it may
             go on, at the end of an epoch, with longer or shorter ones. Negative if they were shorter.
+        nonfinite_steps: Steps in a row, up to the last, whose gradients were not finite.
+        bad_videos: Paths of the unreadable videos of the epoch so far.
+        num_records: Records in the metrics log.
     """
 
     epoch: int = 0
@@ -41,10 +43,13 @@ class Position:
     totals: Totals = field(default_factory=Totals)
     best: float = -1.0
     extra_steps: int = 0
+    nonfinite_steps: int = 0
+    bad_videos: list[str] = field(default_factory=list)
+    num_records: int = 0
 
     def start_next_epoch(self) -> None:
         """Go on to the first batch of the next epoch."""
-        self.epoch, self.batch, self.totals = self.epoch + 1, 0, Totals()
+        self.epoch, self.batch, self.totals, self.bad_videos = self.epoch + 1, 0, Totals(), []
 
 
 class TrainingState:
@@ -65,7 +70,7 @@ class TrainingState:
         *,
         scaler: torch.amp.GradScaler,
         ranks: Ranks,
-        averaged: AveragedModel | None = None,
+        averaged: MovingAverage | None = None,
     ) -> None:
         self.model = model
         self.optimizer = optimizer
@@ -92,12 +97,12 @@ class TrainingState:
                 dist.broadcast(buffer, 0)
 
     def snapshot(
-        self, cfg: CfgNode, *, step: int, lr: float, steps_per_epoch: int, class_names: list[str]
+        self, *, config: str, step: int, lr: float, steps_per_epoch: int, class_names: list[str]
     ) -> dict[str, Any]:
         """Return the content of a checkpoint: tensors and plain values; every rank calls it.
 
         Args:
-            cfg: The recipe.
+            config: The recipe, YAML.
             step: Steps done in the whole run.
             lr: Learning rate of the last step.
             steps_per_epoch: Steps of an epoch, which the position in it is counted in.
@@ -107,7 +112,7 @@ class TrainingState:
         position = self.position
         averaging: dict[str, Any] = {}
         if self.averaged is not None:
-            averaging = {"trained_state": self.model.state_dict(), "num_averaged": self.averaged.n_averaged}
+            averaging = {"trained_state": self.model.state_dict(), "num_averaged": self.averaged.num_updates}
         return {
             "model_state": self.tested_model.state_dict(),
             **averaging,
@@ -117,23 +122,28 @@ class TrainingState:
             "batch": position.batch,
             "step": step,
             "steps_per_epoch": steps_per_epoch,
-            "scheduler": {"policy": cfg.SOLVER.LR_POLICY, "lr": lr},
+            "scheduler": {"lr": lr},
             "epoch_totals": dict(vars(position.totals)),
             "best": position.best,
+            "counters": {
+                "nonfinite_steps": position.nonfinite_steps,
+                "bad_videos": position.bad_videos,
+                "num_records": position.num_records,
+            },
             "random_state": randomness,
-            "config": cfg.dump(),
+            "config": config,
             "class_names": class_names,
             "label_map_hash": label_map_hash(class_names),
         }
 
     def restore(
-        self, state: dict[str, Any], cfg: CfgNode, *, steps_per_epoch: int, class_names: list[str]
+        self, state: dict[str, Any], *, config: str, steps_per_epoch: int, class_names: list[str]
     ) -> dict[str, Any] | None:
         """Go back to a checkpoint.
 
         Args:
             state: Of :meth:`snapshot`.
-            cfg: The recipe, which may differ from that of the checkpoint where both can work together.
+            config: The recipe, YAML; it may differ from the checkpoint's if both can work together.
             steps_per_epoch: Steps of an epoch now.
             class_names: Of the label map now.
 
@@ -145,7 +155,7 @@ class TrainingState:
             CheckpointError: If recipe or label map do not fit the checkpoint; nothing has been loaded then.
         """
         is_within_epoch = 0 < state["batch"] < state["steps_per_epoch"]
-        _compare_configs(state["config"], cfg, is_within_epoch=is_within_epoch)
+        _compare_configs(state["config"], config, is_within_epoch=is_within_epoch)
         if state["label_map_hash"] != label_map_hash(class_names):
             raise CheckpointError(
                 "The label map differs from the one of the checkpoint: what it calls "
@@ -161,8 +171,8 @@ class TrainingState:
         self.model.load_state_dict(state.get("trained_state", state["model_state"]))
         if self.averaged is not None:
             self.averaged.module.load_state_dict(state["model_state"])
-            self.averaged.n_averaged.copy_(state["num_averaged"])
-        self.optimizer.load_state_dict(state["optimizer_state"])
+            self.averaged.num_updates.copy_(state["num_averaged"])
+        self._restore_optimizer(state["optimizer_state"])
         if self.scaler.is_enabled() and state["scaler_state"]:
             self.scaler.load_state_dict(state["scaler_state"])
         batch = state["batch"] if is_within_epoch else steps_per_epoch * bool(state["batch"])
@@ -172,6 +182,7 @@ class TrainingState:
             Totals(**state["epoch_totals"]),
             state["best"],
             extra_steps=state["step"] - state["epoch"] * steps_per_epoch - batch,
+            **state["counters"],
         )
         states = state["random_state"]
         if len(states) == self.ranks.world_size:
@@ -182,10 +193,18 @@ class TrainingState:
         )
         return None
 
+    def _restore_optimizer(self, saved: dict[str, Any]) -> None:
+        """Load the optimiser's state, but not which implementation of it the earlier run used."""
+        groups = zip(saved["param_groups"], self.optimizer.param_groups, strict=True)
+        merged = [
+            group | {name: own[name] for name in ("fused", "foreach") if name in own} for group, own in groups
+        ]
+        self.optimizer.load_state_dict(saved | {"param_groups": merged})
 
-def _compare_configs(saved: str, cfg: CfgNode, *, is_within_epoch: bool) -> None:
+
+def _compare_configs(saved: str, config: str, *, is_within_epoch: bool) -> None:
     """Say what changed since the checkpoint; refuse what cannot work."""
-    before, now = flatten(yaml.safe_load(saved)), flatten(yaml.safe_load(cfg.dump()))
+    before, now = flatten(yaml.safe_load(saved)), flatten(yaml.safe_load(config))
     changed = {
         key: f"{key.name}: {before.get(key.name)!r} -> {now[key.name]!r}"
         for key in KEYS.values()

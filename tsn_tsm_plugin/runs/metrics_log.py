@@ -30,11 +30,19 @@ class MetricsLog:
         path: The ``metrics.jsonl``.
         tensorboard_dir: Folder of the event files; ``None`` writes none.
         step: Optimiser steps that the run has taken already.
+        num_records: Records that there were when those steps had been taken. Those of a validation after
+            them are removed, since the run validates again.
+
+    Attributes:
+        num_records: Records in the file.
     """
 
-    def __init__(self, path: Path, *, tensorboard_dir: Path | None, step: int) -> None:
+    def __init__(
+        self, path: Path, *, tensorboard_dir: Path | None, step: int, num_records: int | None = None
+    ) -> None:
         self._path = path
-        kept = [record for record in read_metrics(path) if record["step"] <= step]
+        kept = [record for record in read_metrics(path) if record["step"] <= step][:num_records]
+        self.num_records = len(kept)
         with write_atomically(path) as file:
             file.writelines(json.dumps(record) + "\n" for record in kept)
         self._board = None
@@ -59,6 +67,7 @@ class MetricsLog:
         try:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": step, "epoch": epoch, **finite}) + "\n")
+            self.num_records += 1
         except OSError as error:
             raise RunFolderError(format_os_error(error, self._path)) from error
         if self._board is not None:

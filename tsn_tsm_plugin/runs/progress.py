@@ -3,7 +3,7 @@
 import dataclasses
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -65,6 +65,8 @@ class Progress:
         steps_per_epoch: Steps of an epoch.
         log_period: Steps between two lines.
         extra_steps: See :class:`~tsn_tsm_plugin.engine.training_state.Position`.
+        collect: Returns the sums since the last line that are not passed to :meth:`step`, because they were
+            still on the device.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Progress:
         steps_per_epoch: int,
         log_period: int,
         extra_steps: int = 0,
+        collect: Callable[[], Totals] = Totals,
     ) -> None:
         self._ranks = ranks
         self._metrics = metrics
@@ -83,6 +86,7 @@ class Progress:
         self._steps_per_epoch = steps_per_epoch
         self._extra_steps = extra_steps
         self._log_period = log_period
+        self._collect = collect
         self._window = Totals()
         self._seconds_per_step = 0.0
         self._bar: tqdm | None = None
@@ -119,6 +123,7 @@ class Progress:
 
     def flush(self, step: int, *, lr: float) -> None:
         """Add up the ranks' sums since the last time, and show and write them; every rank calls it."""
+        self._window.add(self._collect())
         window, self._window = self._sum_over_ranks(self._window), Totals()
         if not window.steps:
             return

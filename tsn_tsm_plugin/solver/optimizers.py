@@ -14,15 +14,24 @@ from tsn_tsm_plugin.errors import UnknownComponentError
 Groups = list[dict[str, Any]]
 
 
-def sgd(param_groups: Groups, *, momentum: float = 0.9, nesterov: bool = False, **options: Any) -> Optimizer:
-    """Create torch's SGD; ``options`` are its further keywords."""
-    return torch.optim.SGD(param_groups, momentum=momentum, nesterov=nesterov, **options)
+def sgd(
+    param_groups: Groups,
+    *,
+    momentum: float = 0.9,
+    nesterov: bool = False,
+    fused: bool = True,
+    **options: Any,
+) -> Optimizer:
+    """Create torch's SGD; ``options`` are its further keywords. A fused one skips steps on the device."""
+    return torch.optim.SGD(param_groups, momentum=momentum, nesterov=nesterov, fused=fused, **options)
 
 
-def adamw(param_groups: Groups, *, betas: Sequence[float] = (0.9, 0.999), **options: Any) -> Optimizer:
-    """Create torch's AdamW; ``options`` are its further keywords."""
+def adamw(
+    param_groups: Groups, *, betas: Sequence[float] = (0.9, 0.999), fused: bool = True, **options: Any
+) -> Optimizer:
+    """Create torch's AdamW; ``options`` are its further keywords. A fused one skips steps on the device."""
     beta1, beta2 = betas
-    return torch.optim.AdamW(param_groups, betas=(beta1, beta2), **options)
+    return torch.optim.AdamW(param_groups, betas=(beta1, beta2), fused=fused, **options)
 
 
 def lars(param_groups: Groups, *, momentum: float = 0.9, nesterov: bool = False, **options: Any) -> Optimizer:

@@ -11,7 +11,7 @@ from support.runs import TinyBackbone
 from torch import Tensor, nn
 
 from tsn_tsm_plugin.engine.ddp import data_parallel
-from tsn_tsm_plugin.engine.optimizer_step import Updater
+from tsn_tsm_plugin.engine.optimizer_step import OptimizerStep
 from tsn_tsm_plugin.errors import ConfigError
 
 OPTIONS = {
@@ -34,11 +34,11 @@ def train(folder: Path, name: str, options: dict, *, max_clips: int = 0) -> None
     rank = dist.get_rank()
     torch.manual_seed(0)
     network = nn.Sequential(TinyBackbone(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 3))
-    wrapped = data_parallel(network, device=CPU, **options)
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
-    updater = Updater(
-        wrapped,
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, fused=True)
+    step = OptimizerStep(
+        network,
         optimizer,
+        wrap=partial(data_parallel, device=CPU, **options),
         normalize=Fold(),
         device=CPU,
         clip_grad_l2norm=5.0,
@@ -49,7 +49,7 @@ def train(folder: Path, name: str, options: dict, *, max_clips: int = 0) -> None
     for _ in range(6):
         video = torch.randint(0, 256, (4, 3, 1, 16, 16), generator=generator, dtype=torch.uint8)
         batch = {"video": video, "label": torch.arange(4) % 3}
-        losses.append(updater(batch, num_clips=8, world_size=2).loss)
+        losses.append(step(batch, num_clips=8, world_size=2).loss.item())
     torch.save({"losses": losses, **network.state_dict()}, folder / f"{name}_{rank}.pt")
 
 

@@ -12,13 +12,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from tsn_tsm_plugin.engine.activation_checkpoint import checkpoint_activations
 from tsn_tsm_plugin.engine.compile import Compiled
-from tsn_tsm_plugin.engine.ema import average_weights
-from tsn_tsm_plugin.engine.freezing import TrainMode
+from tsn_tsm_plugin.engine.ema import MovingAverage
+from tsn_tsm_plugin.engine.freezing import FrozenModules
 from tsn_tsm_plugin.engine.sync_batch_norm import SyncBatchNorm, synchronize_batch_norm
 from tsn_tsm_plugin.errors import ConfigError
 from tsn_tsm_plugin.layers import NON_LOCAL_KINDS, NonLocal
 from tsn_tsm_plugin.models import create_tsm, create_tsn
 
+TAKEN, SKIPPED = torch.tensor(True), torch.tensor(False)
 EVERY_NON_LOCAL = [("non_local", kind, 2) for kind in NON_LOCAL_KINDS]
 
 
@@ -37,9 +38,9 @@ def clips(num_clips: int = 2) -> torch.Tensor:
 
 
 def test_frozen_modules_get_no_gradient_and_keep_their_statistics(model):
-    mode = TrainMode(model, frozen_modules=("backbone.conv1", "backbone.bn1", "backbone.layer1"))
+    mode = FrozenModules(model, frozen_modules=("backbone.conv1", "backbone.bn1", "backbone.layer1"))
     before = copy.deepcopy(model.state_dict())
-    mode.set()
+    mode.set_train_mode()
     model(clips()).sum().backward()
 
     assert all(p.grad is None for p in model.backbone.layer1.parameters())
@@ -52,7 +53,7 @@ def test_frozen_modules_get_no_gradient_and_keep_their_statistics(model):
 
 
 def test_partial_batch_norm_trains_the_first_only(model):
-    TrainMode(model, partial_bn=True).set()
+    FrozenModules(model, partial_bn=True).set_train_mode()
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
 
     assert norms[0].training and norms[0].weight.requires_grad
@@ -64,7 +65,7 @@ def test_a_module_that_does_not_exist_is_refused_with_the_nearest(model):
     with pytest.raises(
         ConfigError, match=r"FROZEN_MODULES must name modules .* got 'backbone\.layer9'.*backbone\.layer"
     ):
-        TrainMode(model, frozen_modules=("backbone.layer9",))
+        FrozenModules(model, frozen_modules=("backbone.layer9",))
 
 
 @pytest.mark.parametrize(("which", "non_local", "num_blocks"), [("all", None, 8), *EVERY_NON_LOCAL])
@@ -119,21 +120,33 @@ def test_activation_checkpointing_keeps_fewer_activations(model):
 def test_the_moving_average_follows_by_its_formula():
     network = nn.Linear(1, 1)
     nn.init.zeros_(network.weight)
-    averaged = average_weights(network, decay=0.9)
-    averaged.update_parameters(network)  # the first call copies
+    averaged = MovingAverage(network, decay=0.9)
+    averaged.update(network, is_applied=TAKEN)  # the first call copies
     nn.init.ones_(network.weight)
-    averaged.update_parameters(network)
+    averaged.update(network, is_applied=TAKEN)
 
     assert averaged.module.weight.item() == pytest.approx(0.1)
     assert not averaged.module.weight.requires_grad
 
 
+def test_the_moving_average_does_not_follow_a_step_that_was_skipped():
+    network = nn.Linear(1, 1)
+    averaged = MovingAverage(network, decay=0.9)
+    before = averaged.module.weight.clone()
+    nn.init.ones_(network.weight)
+    averaged.update(network, is_applied=SKIPPED)
+    assert torch.equal(averaged.module.weight, before)
+
+    averaged.update(network, is_applied=TAKEN)  # the first that counts copies
+    assert torch.equal(averaged.module.weight, network.weight)
+
+
 def test_running_statistics_are_averaged_too():
     norm = nn.BatchNorm2d(1)
-    averaged = average_weights(norm, decay=0.9)
-    averaged.update_parameters(norm)
+    averaged = MovingAverage(norm, decay=0.9)
+    averaged.update(norm, is_applied=TAKEN)
     norm.running_mean.fill_(1.0)
-    averaged.update_parameters(norm)
+    averaged.update(norm, is_applied=TAKEN)
 
     assert averaged.module.running_mean.item() == pytest.approx(0.1)
 
@@ -168,11 +181,11 @@ def test_synchronized_networks_keep_what_lies_behind_a_norm(backbone, device):
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_every_norm_of_a_network_is_synchronized_but_those_that_are_frozen(device):
     model = small_tsm(non_local="embedded_gaussian")
-    mode = TrainMode(model, frozen_modules=("backbone.layer1",), partial_bn=True)
+    mode = FrozenModules(model, frozen_modules=("backbone.layer1",), partial_bn=True)
     before = dict(model.named_modules())
     synchronize_batch_norm(model, device=torch.device(device), frozen=mode.frozen)
     after = dict(model.named_modules())
-    mode.set()
+    mode.set_train_mode()
 
     learning = {name for name, m in before.items() if isinstance(m, _BatchNorm) and m.weight.requires_grad}
     assert {name for name in before if after[name] is not before[name]} == learning
@@ -212,14 +225,14 @@ def normalise_a_half(folder, options, dtype):
 
 
 def test_a_compiler_that_fails_is_left_out_with_a_warning(model, monkeypatch, caplog):
-    def broken(network):
+    def broken(network, **how):
         def call(video):
             raise RuntimeError("no compiler\nhere")
 
         return call
 
     monkeypatch.setattr(torch, "compile", broken)
-    compiled = Compiled(model.eval())
+    compiled = Compiled(model.eval(), num_clips=2)
     with caplog.at_level("WARNING", logger="tsn_tsm_plugin"):
         first = compiled(clips())
 
@@ -230,7 +243,7 @@ def test_a_compiler_that_fails_is_left_out_with_a_warning(model, monkeypatch, ca
 def test_the_fall_back_says_why(model, monkeypatch):
     said = []
     monkeypatch.setattr("tsn_tsm_plugin.engine.compile.logger.warning", said.append)
-    monkeypatch.setattr(torch, "compile", lambda network: (_ for _ in ()).throw(OSError("no g++")))
-    Compiled(model)
+    monkeypatch.setattr(torch, "compile", lambda network, **how: (_ for _ in ()).throw(OSError("no g++")))
+    Compiled(model, num_clips=2)
 
     assert "torch.compile does not work here (OSError: no g++)" in said[0]

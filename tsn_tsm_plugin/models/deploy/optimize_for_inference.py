@@ -17,6 +17,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.overrides import TorchFunctionMode
 
 from tsn_tsm_plugin.layers.replace import replace_submodule
+from tsn_tsm_plugin.layers.tracing import format_compile_failure
 from tsn_tsm_plugin.log import get_logger
 from tsn_tsm_plugin.models.deploy.fused_residual import fuse_residual_blocks_
 from tsn_tsm_plugin.models.deploy.reparameterize import reparameterize_
@@ -189,10 +190,7 @@ def _compiled(model: nn.Module, shape: tuple[int, ...]) -> nn.Module:
         with torch.no_grad():
             compiled(torch.zeros(shape, device=parameter.device))
     except Exception as error:  # Compilers fail with errors of many kinds.
-        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
-        logger.warning(
-            f"torch.compile does not work here ({type(error).__name__}: {reason}). The network is returned "
-            "without it; compile=False keeps this warning away."
-        )
+        hint = "The network is returned without it; compile=False keeps this warning away."
+        logger.warning(format_compile_failure(error, hint=hint))
         return model
     return cast(nn.Module, compiled)

@@ -8,7 +8,7 @@ import torch
 from support.tf32 import without_tf32
 from torch import nn
 
-from tsn_tsm_plugin.engine.optimizer_step import Updater
+from tsn_tsm_plugin.engine.optimizer_step import OptimizerStep
 from tsn_tsm_plugin.models import create_tsm
 from tsn_tsm_plugin.transforms.normalize import Normalize
 
@@ -22,19 +22,19 @@ def created(backbone: str) -> nn.Module:
     return create_tsm(backbone=backbone, **options).train()
 
 
-def updater_of(
+def step_of(
     model: nn.Module, device: torch.device, *, precision: str = "off", factor: float = 2.0**10
-) -> Updater:
+) -> OptimizerStep:
     model.to(device)
-    updater = Updater(
+    step = OptimizerStep(
         model,
-        torch.optim.SGD(model.parameters(), lr=0.01),
+        torch.optim.SGD(model.parameters(), lr=0.01, fused=True),
         normalize=Normalize([128.0] * 3, [64.0] * 3).to(device, next(model.parameters()).dtype),
         device=device,
         mixed_precision=precision,
     )
-    updater.scaler = torch.amp.GradScaler(device.type, factor, enabled=precision == "fp16")
-    return updater
+    step.scaler = torch.amp.GradScaler(device.type, factor, enabled=precision == "fp16")
+    return step
 
 
 def batch() -> dict:
@@ -57,26 +57,26 @@ def test_a_step_changes_the_weights_as_a_cpu_does_in_float64(device, precision, 
     before = created("resnet18")
     model, exact = copy.deepcopy(before), copy.deepcopy(before).double()
     with without_tf32():
-        result = updater_of(model, device, precision=precision)(batch(), num_clips=NUM_CLIPS)
-    expected = updater_of(exact, CPU)(batch(), num_clips=NUM_CLIPS)
+        result = step_of(model, device, precision=precision)(batch(), num_clips=NUM_CLIPS)
+    expected = step_of(exact, CPU)(batch(), num_clips=NUM_CLIPS)
 
     assert result.is_applied
     assert {(p.dtype, p.device.type) for p in model.parameters()} == {(torch.float32, device.type)}
-    assert result.loss == pytest.approx(expected.loss, rel=of_the_loss)
+    assert result.loss.item() == pytest.approx(expected.loss.item(), rel=of_the_loss)
     wanted = change(exact, before)
     assert (change(model, before) - wanted).norm() < of_the_change * wanted.norm()
 
 
 def test_a_step_that_overflows_in_fp16_halves_the_factor_and_leaves_no_other_trace(device):
     model = created("tiny")
-    updater = updater_of(model, device, precision="fp16", factor=2.0**40)
+    step = step_of(model, device, precision="fp16", factor=2.0**40)
     before = {name: value.clone() for name, value in model.state_dict().items()}
 
-    assert not updater(batch(), num_clips=NUM_CLIPS).is_applied
-    assert updater.scaler.get_scale() == 2.0**39
+    assert not step(batch(), num_clips=NUM_CLIPS).is_applied
+    assert step.scaler.get_scale() == 2.0**39
     for name, value in model.state_dict().items():
         assert not value.is_floating_point() or torch.equal(value, before[name]), name
 
-    while not updater(batch(), num_clips=NUM_CLIPS).is_applied:
-        assert updater.scaler.get_scale() >= 1.0
+    while not step(batch(), num_clips=NUM_CLIPS).is_applied:
+        assert step.scaler.get_scale() >= 1.0
     assert not torch.equal(model.head.fc.weight, before["head.fc.weight"])

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
-from tsn_tsm_plugin.data.signal_safe_loader import UninterruptedLoader
+from tsn_tsm_plugin.data.signal_safe_loader import SignalSafeDataLoader
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 needs_sender = pytest.mark.skipif(
@@ -40,7 +40,7 @@ def send_from_elsewhere(number, pid):
 @needs_sender
 @pytest.mark.parametrize("start_method", ["fork", "spawn", "forkserver"])
 def test_workers_live_through_every_signal_from_elsewhere(start_method):
-    loader = UninterruptedLoader(ProcessIds(), num_workers=1, multiprocessing_context=start_method)
+    loader = SignalSafeDataLoader(ProcessIds(), num_workers=1, multiprocessing_context=start_method)
     batches = iter(loader)
     (worker,) = batches._workers
     for number in SIGNALS:  # At once: a spawned worker is still importing.
@@ -55,7 +55,7 @@ def test_workers_live_through_every_signal_from_elsewhere(start_method):
 @needs_sender
 @pytest.mark.parametrize("start_method", ["fork", "spawn", "forkserver"])
 def test_a_worker_that_stalls_ends_when_its_parent_says_so(start_method):
-    loader = UninterruptedLoader(ProcessIds(), num_workers=1, multiprocessing_context=start_method)
+    loader = SignalSafeDataLoader(ProcessIds(), num_workers=1, multiprocessing_context=start_method)
     batches = iter(loader)
     (worker,) = batches._workers
     for _ in range(7):
@@ -68,7 +68,7 @@ def test_a_worker_that_stalls_ends_when_its_parent_says_so(start_method):
 
 def test_the_signals_of_the_loading_process_stay_as_they_are():
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
-    loader = UninterruptedLoader(ProcessIds(), num_workers=1)
+    loader = SignalSafeDataLoader(ProcessIds(), num_workers=1)
     batches = iter(loader)
 
     assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before

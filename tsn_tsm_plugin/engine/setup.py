@@ -1,0 +1,207 @@
+"""TrainingSetup and LoopOptions: everything that a run trains with, built once from a recipe."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from tsn_tsm_plugin.config import CfgNode
+from tsn_tsm_plugin.data.build import build_loader, read_class_names
+from tsn_tsm_plugin.engine.activation_checkpoint import checkpoint_activations
+from tsn_tsm_plugin.engine.ddp import data_parallel
+from tsn_tsm_plugin.engine.device import compute_device
+from tsn_tsm_plugin.engine.ema import MovingAverage
+from tsn_tsm_plugin.engine.freezing import FrozenModules
+from tsn_tsm_plugin.engine.optimizer_step import OptimizerStep
+from tsn_tsm_plugin.engine.score_split import SplitScorer, build_scorer
+from tsn_tsm_plugin.engine.sync_batch_norm import synchronize_batch_norm
+from tsn_tsm_plugin.engine.training_state import TrainingState
+from tsn_tsm_plugin.log import get_logger
+from tsn_tsm_plugin.models import TSM, TSN, build_model, load_weights
+from tsn_tsm_plugin.ranks import Ranks
+from tsn_tsm_plugin.solver import LrSchedule, build_loss, build_lr_schedule, build_optimizer
+from tsn_tsm_plugin.solver.losses import Loss
+from tsn_tsm_plugin.transforms.build import build_batch_transform, build_normalize
+
+logger = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class LoopOptions:
+    """How long a run trains, and what it does between steps.
+
+    Attributes:
+        num_epochs: Epochs of the whole run.
+        seed: Of dropout and mixing.
+        log_period: Steps between two lines of the log, and between two readings from the device.
+        checkpoint_period: Epochs between checkpoints.
+        checkpoint_minutes: Minutes between checkpoints within an epoch; 0: none.
+        checkpoint_steps: Steps between them; 0: none.
+        keep_checkpoints: Newest checkpoints to keep.
+        eval_period: Epochs between validations; 0: none.
+        max_nonfinite_steps: Steps in a row that may be skipped because their gradients are not finite.
+        max_bad_videos: Unreadable videos that an epoch may skip.
+        num_precise_batches: Batches for precise batch norm after each epoch; 0: none.
+        max_wait_seconds: Wait for one batch after which the run saves and ends.
+    """
+
+    num_epochs: int
+    seed: int = 0
+    log_period: int = 10
+    checkpoint_period: int = 1
+    checkpoint_minutes: float = 0.0
+    checkpoint_steps: int = 0
+    keep_checkpoints: int = 2
+    eval_period: int = 1
+    max_nonfinite_steps: int = 3
+    max_bad_videos: int = 0
+    num_precise_batches: int = 0
+    max_wait_seconds: float = 300.0
+
+
+@dataclass(frozen=True)
+class TrainingSetup:
+    """What a run trains, and how; the trainer takes it in place of a recipe.
+
+    Attributes:
+        optimizer_step: Turns batches into steps.
+        state: Network, optimiser and position: what a checkpoint carries.
+        frozen: The modules of the network that do not learn.
+        loader: Training batches of this rank; its ``batch_sampler`` has ``set_epoch(epoch, start_batch=)``.
+        schedule: Learning rates.
+        options: Of the loop.
+        validation: Predicts the validation split; ``None`` does not validate.
+        class_names: Of the label map.
+        config: The recipe as YAML, for checkpoints.
+    """
+
+    optimizer_step: OptimizerStep
+    state: TrainingState
+    frozen: FrozenModules
+    loader: DataLoader
+    schedule: LrSchedule
+    options: LoopOptions
+    validation: SplitScorer | None = None
+    class_names: list[str] = field(default_factory=list)
+    config: str = "{}"
+
+
+def build_training(
+    cfg: CfgNode,
+    *,
+    ranks: Ranks | None = None,
+    loss: Loss | None = None,
+    with_initial_weights: bool = True,
+) -> TrainingSetup:
+    """Build everything that a recipe trains with; nothing reads the recipe afterwards.
+
+    Args:
+        cfg: The recipe.
+        ranks: Of the run; by default those of the process group.
+        loss: Of each clip, in place of the recipe's.
+        with_initial_weights: Whether to load the weights that a run starts from; a resumed run has its own.
+
+    Raises:
+        ConfigError: On a recipe that cannot work.
+        AnnotationError: If the list of videos is missing or malformed.
+        CheckpointError: If the weights to start from do not fit.
+    """
+    ranks = ranks or Ranks()
+    device = compute_device()
+    loader = build_loader(cfg, "train", world_size=ranks.world_size, rank=ranks.rank)
+    class_names = read_class_names(cfg)
+    model = _initial_model(cfg, with_weights=with_initial_weights)
+    frozen = _prepare_training(cfg, model, device)
+    averaged = MovingAverage(model, decay=cfg.EMA.DECAY) if cfg.EMA.ENABLE else None
+    step = _build_step(cfg, model, device, ranks, loss=loss or build_loss(cfg))
+    return TrainingSetup(
+        optimizer_step=step,
+        state=TrainingState(model, step.optimizer, scaler=step.scaler, ranks=ranks, averaged=averaged),
+        frozen=frozen,
+        loader=loader,
+        schedule=build_lr_schedule(cfg, steps_per_epoch=len(loader)),
+        options=_loop_options(cfg),
+        validation=build_scorer(cfg, model, "val", ranks) if cfg.TRAIN.EVAL_PERIOD else None,
+        class_names=class_names,
+        config=cfg.dump(),
+    )
+
+
+def _initial_model(cfg: CfgNode, *, with_weights: bool) -> TSN | TSM:
+    model = build_model(cfg, with_backbone_weights=with_weights)
+    if cfg.TRAIN.CHECKPOINT_FILE_PATH and with_weights:
+        report = load_weights(
+            model,
+            cfg.TRAIN.CHECKPOINT_FILE_PATH,
+            ignore_head=cfg.TRAIN.CHECKPOINT_IGNORE_HEAD,
+            ignore_facts=cfg.TRAIN.CHECKPOINT_ALLOW_MISMATCH,
+        )
+        logger.info(f"Weights to start from: {report}")
+    return model
+
+
+def _prepare_training(cfg: CfgNode, model: TSN | TSM, device: torch.device) -> FrozenModules:
+    """Freeze, synchronise and recompute what the recipe says, and move the network to its device."""
+    frozen = FrozenModules(
+        model, frozen_modules=tuple(cfg.MODEL.FROZEN_MODULES), partial_bn=cfg.MODEL.PARTIAL_BN
+    )
+    if cfg.BN.NORM_TYPE == "sync_batchnorm":
+        synchronize_batch_norm(model, device=device, frozen=frozen.frozen)
+    if cfg.MODEL.ACT_CHECKPOINT:
+        if not checkpoint_activations(model.backbone):
+            reason = f"{cfg.MODEL.BACKBONE} has no blocks to checkpoint"
+            logger.warning(f"MODEL.ACT_CHECKPOINT is ignored: {reason}.")
+    elif cfg.NONLOCAL.ACT_CHECKPOINT:
+        checkpoint_activations(model.backbone, which="non_local")
+    model.to(device)
+    return frozen
+
+
+def _build_step(
+    cfg: CfgNode, model: nn.Module, device: torch.device, ranks: Ranks, *, loss: Loss
+) -> OptimizerStep:
+    wrap: Callable[[nn.Module], Any] | None = None
+    if ranks.world_size > 1:
+        wrap = functools.partial(
+            data_parallel,
+            device=device,
+            gradient_compression=cfg.DDP.GRADIENT_COMPRESSION,
+            bucket_cap_mb=cfg.DDP.BUCKET_CAP_MB,
+            static_graph=cfg.DDP.STATIC_GRAPH,
+            gradient_as_bucket_view=cfg.DDP.GRADIENT_AS_BUCKET_VIEW,
+        )
+    return OptimizerStep(
+        model,
+        build_optimizer(cfg, model),
+        normalize=build_normalize(cfg).to(device),
+        device=device,
+        loss=loss,
+        wrap=wrap,
+        clip_grad_l2norm=cfg.SOLVER.CLIP_GRAD_L2NORM,
+        mixed_precision=cfg.TRAIN.MIXED_PRECISION,
+        max_clips_per_forward=cfg.TRAIN.MAX_CLIPS_PER_FORWARD,
+        batch_transform=build_batch_transform(cfg),
+        compile_mode=cfg.TRAIN.COMPILE_MODE if cfg.TRAIN.COMPILE else "",
+        clips_per_step=cfg.TRAIN.BATCH_SIZE // ranks.world_size,
+    )
+
+
+def _loop_options(cfg: CfgNode) -> LoopOptions:
+    return LoopOptions(
+        num_epochs=cfg.SOLVER.MAX_EPOCH,
+        seed=cfg.RNG_SEED,
+        log_period=cfg.LOG_PERIOD,
+        checkpoint_period=cfg.TRAIN.CHECKPOINT_PERIOD,
+        checkpoint_minutes=cfg.TRAIN.CHECKPOINT_MINUTES,
+        checkpoint_steps=cfg.TRAIN.CHECKPOINT_STEPS,
+        keep_checkpoints=cfg.TRAIN.KEEP_CHECKPOINTS,
+        eval_period=cfg.TRAIN.EVAL_PERIOD,
+        max_nonfinite_steps=cfg.TRAIN.MAX_NONFINITE_STEPS,
+        max_bad_videos=cfg.DATA.MAX_BAD_VIDEOS,
+        num_precise_batches=cfg.BN.NUM_BATCHES_PRECISE if cfg.BN.USE_PRECISE_STATS else 0,
+        max_wait_seconds=cfg.DATA_LOADER.MAX_WAIT_SECONDS,
+    )
