@@ -22,9 +22,8 @@ from tsn_tsm_plugin.log import get_logger
 
 logger = get_logger(__name__)
 
-POLL_SECONDS = 5
-"""Pass it to ``DataLoader(timeout=)`` of a loader with workers: so often it looks at them while it waits."""
-
+# So often a loader with workers looks at them while it waits.
+_POLL_SECONDS = 5
 _NOTICE_SECONDS = 60.0
 _SHM = Path("/dev/shm")
 _SMALL_SHM = 2**30
@@ -34,13 +33,15 @@ def watched_batches(loader: DataLoader, *, max_wait_seconds: float) -> Iterator[
     """Iterate over a loader; log a line for every minute without a batch.
 
     Args:
-        loader: With workers, its ``timeout`` is :data:`POLL_SECONDS`. Without workers the wait is only
-            logged: a read in this process cannot be ended.
+        loader: With workers, its ``timeout`` is set, by which it comes back to look at them. Without workers
+            the wait is only logged: a read in this process cannot be ended.
         max_wait_seconds: Wait for one batch after which this raises.
 
     Raises:
         LoaderError: After that wait, or if a worker has died; the message names the likely reason.
     """
+    if loader.num_workers:
+        loader.timeout = _POLL_SECONDS
     batches = iter(loader)
     while True:
         try:

@@ -46,7 +46,7 @@ def test_a_declined_number_has_no_row_and_too_few_cores_for_one_rank_end_the_run
     monkeypatch.setattr(bench, "cores", lambda: 2)
     monkeypatch.setattr(sys, "argv", ["bench_scaling.py"])
     options = {"ranks": [4], "backbone": "resnet18", "workers": 0, "bf16": False, "video": ""}
-    args = Namespace(threads=1, batch=1, size=32, runs=1, **options)
+    args = Namespace(threads=1, batch=1, size=32, runs=1, simulated=[8], per_node=8, **options)
 
     note = bench.report(args)
 

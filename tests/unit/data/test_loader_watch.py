@@ -1,0 +1,119 @@
+"""A loader that gives no batch is named with its likely reason, and waited for within a bound."""
+
+import os
+import signal
+import time
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from tsn_tsm_plugin.data import loader_watch
+from tsn_tsm_plugin.data.loader_watch import watched_batches
+from tsn_tsm_plugin.data.signal_safe_loader import SignalSafeDataLoader
+from tsn_tsm_plugin.errors import LoaderError
+
+Usage = namedtuple("Usage", "total used free")
+
+
+class Videos(Dataset):
+    """Two items; the reading of the second stands still, or kills its process."""
+
+    def __init__(self, folder: Path, *, ends_by: int = 0) -> None:
+        self.folder, self.ends_by = folder, ends_by
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        if index == 1:
+            if self.ends_by:
+                time.sleep(0.2)  # until the first item is on its way
+                os.kill(os.getpid(), self.ends_by)
+            with (self.folder / "slow.mp4").open():
+                time.sleep(60)
+        return torch.tensor(index)
+
+
+@pytest.fixture
+def watch(tmp_path, monkeypatch):
+    (tmp_path / "slow.mp4").touch()
+    monkeypatch.setattr(loader_watch, "_POLL_SECONDS", 0.05)
+    monkeypatch.setattr(loader_watch, "_NOTICE_SECONDS", 0.2)
+
+    def start(**options):
+        return watched_batches(
+            SignalSafeDataLoader(Videos(tmp_path, **options), num_workers=1), max_wait_seconds=1.0
+        )
+
+    return start
+
+
+def test_a_wait_is_logged_with_the_file_that_is_read_and_ends_at_the_bound(watch, tmp_path, caplog):
+    batches = watch()
+    assert next(batches).item() == 0
+    with (
+        caplog.at_level("WARNING", logger="tsn_tsm_plugin"),
+        pytest.raises(LoaderError, match=r"No batch came for 1 s, .*MAX_WAIT_SECONDS \(1\).*slow\.mp4"),
+    ):
+        next(batches)
+
+    assert "No batch for 0 s." in caplog.text
+    assert f"Being read: {tmp_path / 'slow.mp4'}" in caplog.text
+
+
+def test_small_shared_memory_is_named_first(watch, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: Usage(64 * 2**20, 60 * 2**20, 4 * 2**20))
+    batches = watch()
+    next(batches)
+    with pytest.raises(LoaderError, match=r"/dev/shm, .* too small: 64 MiB, of which 4 are free.*--shm-size"):
+        next(batches)
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        (
+            signal.SIGKILL,
+            r"was killed \(SIGKILL\), most likely because memory ran out.*NUM_WORKERS \(now 1\)",
+        ),
+        (signal.SIGBUS, r"bus error: /dev/shm"),
+    ],
+)
+def test_a_worker_that_dies_is_named_with_the_likely_reason(watch, number, reason):
+    batches = watch(ends_by=number)
+    assert next(batches).item() == 0
+    with pytest.raises(LoaderError, match=reason):
+        next(batches)
+
+
+def test_a_loader_without_workers_is_watched_too(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(loader_watch, "_NOTICE_SECONDS", 0.02)
+
+    class Slow(Dataset):
+        def __len__(self):
+            return 1
+
+        def __getitem__(self, index):
+            with (tmp_path / "slow.mp4").open("w"):
+                time.sleep(0.2)
+            return index
+
+    with caplog.at_level("WARNING", logger="tsn_tsm_plugin"):
+        list(watched_batches(DataLoader(Slow()), max_wait_seconds=1.0))
+    assert "DATA_LOADER.NUM_WORKERS 0" in caplog.text
+    assert "slow.mp4" in caplog.text
+
+
+def test_an_error_of_the_dataset_passes_as_it_is():
+    class Broken(Dataset):
+        def __len__(self):
+            return 1
+
+        def __getitem__(self, index):
+            raise RuntimeError("no such frame")
+
+    with pytest.raises(RuntimeError, match="no such frame"):
+        next(watched_batches(SignalSafeDataLoader(Broken(), num_workers=1), max_wait_seconds=1.0))
