@@ -1,4 +1,4 @@
-"""OptimizerStep: one optimiser step from one batch, during which nothing is read back from the device.
+"""OptimizerStep, StepLog: a step from a batch, during which nothing is read back, and what steps were.
 
 Axes: B clips of this rank, C channels, T frames, H rows, W columns, K classes.
 """
@@ -7,7 +7,7 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +39,44 @@ class StepResult:
     grad_norm: Tensor
     is_applied: Tensor
     loss_scale: Tensor
+
+
+class StepNumbers(NamedTuple):
+    """The numbers of a step; see :class:`StepResult`."""
+
+    loss: float
+    num_right: int
+    grad_norm: float
+    is_applied: bool
+    loss_scale: float
+
+
+class StepLog:
+    """Collects the results of steps without waiting for any of them.
+
+    Args:
+        device: Where the results are.
+        capacity: Steps between two readings, at most.
+    """
+
+    def __init__(self, device: torch.device, *, capacity: int) -> None:
+        self._rows = torch.zeros(capacity, len(StepNumbers._fields), dtype=torch.float64, device=device)
+        self._num_rows = 0
+
+    def add(self, result: StepResult) -> None:
+        """Note the result of a step."""
+        columns = [getattr(result, name).double() for name in StepNumbers._fields]
+        torch.stack(columns, out=self._rows[self._num_rows])
+        self._num_rows += 1
+
+    def read(self) -> list[StepNumbers]:
+        """Return the steps since the last reading, oldest first, by one transfer from the device."""
+        rows = self._rows[: self._num_rows].tolist()
+        self._num_rows = 0
+        return [
+            StepNumbers(loss, int(right), norm, bool(applied), scale)
+            for loss, right, norm, applied, scale in rows
+        ]
 
 
 class OptimizerStep:

@@ -14,11 +14,10 @@ from tsn_tsm_plugin.engine.bad_videos import BadVideos
 from tsn_tsm_plugin.engine.checkpoint import checkpoint_path, keep_newest, mark_best, save_checkpoint
 from tsn_tsm_plugin.engine.fetch_ahead import Agreement, StepFeed
 from tsn_tsm_plugin.engine.interruption import EvaluationStopped, StopRequested, TrainingStopped, never
-from tsn_tsm_plugin.engine.optimizer_step import StepResult
+from tsn_tsm_plugin.engine.optimizer_step import StepLog, StepNumbers, StepResult
 from tsn_tsm_plugin.engine.precise_batch_norm import set_precise_statistics
 from tsn_tsm_plugin.engine.random_state import seed_all, set_random_state
 from tsn_tsm_plugin.engine.setup import TrainingSetup
-from tsn_tsm_plugin.engine.step_log import StepLog, StepNumbers
 from tsn_tsm_plugin.errors import DivergedError, LoaderError, VideoError
 from tsn_tsm_plugin.log import get_logger
 from tsn_tsm_plugin.runs.metrics_log import MetricsLog

@@ -13,9 +13,8 @@ from support.runs import tiny_cfg, write_dataset
 
 from tsn_tsm_plugin import engine
 from tsn_tsm_plugin.engine.device import DeviceCopies, batches_on
-from tsn_tsm_plugin.engine.optimizer_step import StepResult
+from tsn_tsm_plugin.engine.optimizer_step import StepLog, StepResult
 from tsn_tsm_plugin.engine.score_split import SplitScorer
-from tsn_tsm_plugin.engine.step_log import StepLog
 
 LOG_PERIOD = 20
 
