@@ -1,6 +1,10 @@
 """Exported files against the trained network, in ONNX Runtime and torch.export."""
 
 import json
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -59,7 +63,51 @@ def test_a_clip_scores_alike_in_the_file_and_in_the_network(weights, tmp_path, f
         116.28,
         103.53,
     ]
-    assert described["sampling"] == {"kind": "uniform", "frames": 4, "views_in_time": 1}
+    assert described["sampling"].items() >= {"kind": "uniform", "frames": 4, "views_in_time": 1}.items()
+
+
+@pytest.mark.extras
+@pytest.mark.parametrize("views", ["1", "2"])
+@pytest.mark.parametrize("options", [(), ("--normalize",)], ids=["floats", "uint8"])
+def test_a_script_without_this_library_gets_the_score_of_predict(tmp_path, views, options):
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("cv2")
+    weights = write_checkpoint(tmp_path / "w.pt", "TEST.NUM_ENSEMBLE_VIEWS", views)
+    video = write_video(tmp_path / "v.mp4", 21, fps=10)
+    out, _ = exported(weights, tmp_path, "onnx", *options)
+    script = Path(__file__).parents[1] / "support" / "score_onnx.py"
+
+    command = [sys.executable, str(script), str(video), str(out), str(out.with_suffix(".json"))]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    expected = load_trained(weights).predict(video).probabilities
+    scores = torch.tensor([float(word) for word in printed.split()])
+    torch.testing.assert_close(scores, expected, atol=1e-3, rtol=0)
+    imported = re.findall(r"^import (\w+)", script.read_text(), re.MULTILINE)
+    assert set(imported) <= {"json", "sys", "av", "cv2", "numpy", "onnxruntime"}
+
+
+@pytest.mark.extras
+def test_an_onnx_file_names_its_batch_axis_and_carries_its_description(weights, tmp_path):
+    pytest.importorskip("onnxscript")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    out, described = exported(weights["offline"], tmp_path, "onnx")
+
+    session = onnxruntime.InferenceSession(str(out))
+
+    assert [value.shape[0] for value in (*session.get_inputs(), *session.get_outputs())] == ["batch"] * 2
+    carried = json.loads(session.get_modelmeta().custom_metadata_map["tsn_tsm_plugin.json"])
+    assert {"file": out.name, **carried} == described
+
+
+def test_a_torch_file_carries_its_description(weights, tmp_path):
+    out, described = exported(weights["offline"], tmp_path, "torch_export")
+    carried = {"tsn_tsm_plugin.json": ""}
+
+    torch.export.load(out, extra_files=carried)
+
+    assert {"file": out.name, **json.loads(carried["tsn_tsm_plugin.json"])} == described
 
 
 @pytest.mark.extras

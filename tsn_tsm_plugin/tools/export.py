@@ -59,6 +59,7 @@ def _export(args: argparse.Namespace) -> None:
     from tsn_tsm_plugin.inference.export.export_model import (
         SUFFIXES,
         check_export_name,
+        describe,
         export_trained,
         write_description,
     )
@@ -76,7 +77,7 @@ def _export(args: argparse.Namespace) -> None:
         if args.int8:
             with torch.no_grad():
                 quantized = _quantize(args, trained, out)
-            described = write_description(trained, plan, quantized, **options, int8=True)
+            described = write_description(describe(trained, plan, **options, int8=True), quantized)
             print(f"{quantized}: the same in int8; {described}")
     except (ValueError, ImportError) as error:
         raise ConfigError(str(error)) from error

@@ -8,14 +8,31 @@ from tsn_tsm_plugin import __version__
 from tsn_tsm_plugin.atomic_files import (
     HINT_FILE,
     os_errors_as_run_folder_errors,
-    replace_when_whole,
     write_atomically,
 )
+from tsn_tsm_plugin.config import CfgNode
+from tsn_tsm_plugin.engine.score_split import view_average_of
 from tsn_tsm_plugin.errors import ConfigError
 from tsn_tsm_plugin.inference.export.sidecar_json import description_path
 from tsn_tsm_plugin.inference.trained_model import TrainedModel
 from tsn_tsm_plugin.models.deploy.export import ExportPlan, export, plan_clip_export, plan_stream_export
-from tsn_tsm_plugin.transforms.build import frames_of_view
+from tsn_tsm_plugin.registry import SAMPLERS
+from tsn_tsm_plugin.transforms.build import build_clip_transform, frames_of_view
+
+METADATA_KEY = "tsn_tsm_plugin.json"
+"""Name under which the description is kept in the exported file."""
+
+# n frames of the video, T of a view, V views, i from 0 to T - 1, v from 0 to V - 1, window in frames.
+_INDICES = {
+    "uniform": "view 0: floor(n / T * i + n / T / 2); view 1, if any: floor(n / T * i)",
+    "dense": "(floor(v * max(0, n - window) / max(1, V - 1)) + i * floor(window / T)) modulo n",
+}
+_CROPS = {
+    1: "center: top = floor((height - crop) / 2), left = floor((width - crop) / 2)",
+    3: "along the longer side: first, last, middle",
+    10: "left-top, right-top, left-bottom, right-bottom, center, each followed by its mirror image",
+}
+_STREAM = {"kind": "every frame in turn", "frames": 1, "views_in_time": 1, "indices": "every frame"}
 
 SUFFIXES = {"torch_export": ".pt2", "onnx": ".onnx"}
 
@@ -41,7 +58,7 @@ def export_trained(
     streaming: bool = False,
     normalize: bool = False,
 ) -> tuple[ExportPlan, Path]:
-    """Write the network to ``out``, and beside it a description, see :func:`write_description`.
+    """Write the network to ``out``, with a description inside and beside it, see :func:`describe`.
 
     Both appear when they are whole; until then older ones stay.
 
@@ -74,33 +91,17 @@ def export_trained(
         )
     with os_errors_as_run_folder_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
-    with replace_when_whole(out) as unfinished:
-        export(plan, unfinished, form=form)
-    described = write_description(trained, plan, out, form=form, streaming=streaming, normalize=normalize)
-    return plan, described
+    description = describe(trained, plan, form=form, streaming=streaming, normalize=normalize)
+    export(plan, out, form=form, metadata={METADATA_KEY: json.dumps(description)})
+    return plan, write_description(description, out)
 
 
-def write_description(
-    trained: TrainedModel,
-    plan: ExportPlan,
-    out: Path,
-    *,
-    form: str,
-    streaming: bool,
-    normalize: bool,
-    **more: Any,
-) -> Path:
-    """Write ``OUT.json``: everything that a program needs to use the file.
-
-    Where that name is another file's, it is ``OUT.onnx.json`` or ``OUT.pt2.json``, see
-    :func:`~tsn_tsm_plugin.inference.export.sidecar_json.description_path`.
-
-    Returns:
-        The file that was written.
-    """
+def describe(
+    trained: TrainedModel, plan: ExportPlan, *, form: str, streaming: bool, normalize: bool, **more: Any
+) -> dict[str, Any]:
+    """Return everything that a program in another language needs to get the same scores."""
     cfg = trained.cfg
     description = {
-        "file": out.name,
         "format": form,
         "made_by": f"tsn_tsm_plugin {__version__}",
         "model": trained.description,
@@ -112,20 +113,10 @@ def write_description(
         },
         "outputs": plan.outputs,
         "layout": "(batch, RGB, height, width)" if streaming else "(batch, RGB, frame, height, width)",
-        "pixels": {
-            "colour": "RGB, 0-255",
-            "short_side": cfg.DATA.TEST_SHORT_SIDE,
-            "crop": cfg.DATA.TEST_CROP_SIZE,
-            "mean": list(cfg.DATA.MEAN),
-            "std": list(cfg.DATA.STD),
-            "normalized_inside": normalize,
-        },
-        "sampling": {
-            "kind": "every frame in turn" if streaming else cfg.DATA.TEST_SAMPLER or cfg.DATA.SAMPLER,
-            "frames": 1 if streaming else frames_of_view(cfg, "test"),
-            "views_in_time": 1 if streaming else cfg.TEST.NUM_ENSEMBLE_VIEWS,
-        },
+        "pixels": _pixels(cfg, normalize),
+        "sampling": _STREAM if streaming else _sampling(cfg),
         "scores": "before any softmax",
+        "probabilities": "sigmoid" if cfg.DATA.MULTI_LABEL else "softmax",
         "streaming": streaming,
         **more,
     }
@@ -133,8 +124,58 @@ def write_description(
         description["state"] = (
             "every state.SITE is zeros before the first frame, and next.SITE of the frame before thereafter"
         )
+    else:
+        description["views"] = {
+            "count": cfg.TEST.NUM_ENSEMBLE_VIEWS * cfg.TEST.NUM_SPATIAL_CROPS,
+            "order": "crop after crop; in a crop view after view",
+            "average": view_average_of(cfg, trained.model),
+        }
+    return description
+
+
+def _pixels(cfg: CfgNode, normalize: bool) -> dict[str, Any]:
+    return {
+        "colour": "RGB, 0-255",
+        "scaled_side": "short",
+        "short_side": cfg.DATA.TEST_SHORT_SIDE,
+        "long_side": "floor(long * short_side / short + 0.5)",
+        "interpolation": "bilinear",
+        "coordinates": "half_pixel: source = (target + 0.5) * source_size / target_size - 0.5",
+        "antialias": False,
+        "scaled_by": "the decoder (swscale)"
+        if cfg.DATA.SCALE_IN_DECODER
+        else "OpenCV's INTER_LINEAR on uint8",
+        "crop": cfg.DATA.TEST_CROP_SIZE,
+        "pipeline": repr(build_clip_transform(cfg, "test")),
+        "crops": _CROPS.get(cfg.TEST.NUM_SPATIAL_CROPS, cfg.TEST.NUM_SPATIAL_CROPS),
+        "mean": list(cfg.DATA.MEAN),
+        "std": list(cfg.DATA.STD),
+        "normalization": "(pixel - mean) / std",
+        "normalized_inside": normalize,
+    }
+
+
+def _sampling(cfg: CfgNode) -> dict[str, Any]:
+    kind = cfg.DATA.TEST_SAMPLER or cfg.DATA.SAMPLER
+    sampling = {
+        "kind": kind,
+        "frames": frames_of_view(cfg, "test"),
+        "views_in_time": cfg.TEST.NUM_ENSEMBLE_VIEWS,
+        "indices": _INDICES.get(kind, f"as {SAMPLERS.get(kind).__module__} does"),
+    }
+    return sampling | ({"window": cfg.DATA.DENSE_WINDOW} if kind == "dense" else {})
+
+
+def write_description(description: dict[str, Any], out: Path) -> Path:
+    """Write ``OUT.json``, or ``OUT.onnx.json`` or ``OUT.pt2.json`` if that is the name of another file's.
+
+    See :func:`~tsn_tsm_plugin.inference.export.sidecar_json.description_path`.
+
+    Returns:
+        The file that was written.
+    """
     path = description_path(out)
     with write_atomically(path, hint=HINT_FILE) as file:
-        json.dump(description, file, indent=2, ensure_ascii=False)
+        json.dump({"file": out.name, **description}, file, indent=2, ensure_ascii=False)
         file.write("\n")
     return path

@@ -5,7 +5,7 @@ Axes: B videos or streams, C channels, T frames, H rows, W columns, K classes.
 
 import copy
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,13 +118,16 @@ def _prepared(network: nn.Module, mean: Sequence[float], std: Sequence[float]) -
     return NormalizedInput(network, mean=mean, std=std).eval() if mean else network
 
 
-def export(plan: ExportPlan, path: str | Path, *, form: str) -> None:
+def export(
+    plan: ExportPlan, path: str | Path, *, form: str, metadata: Mapping[str, str] | None = None
+) -> None:
     """Write the network to a file in which the batch may have any size.
 
     Args:
         plan: From :func:`plan_clip_export` or :func:`plan_stream_export`.
         path: ``.pt2`` for ``torch.export.load``, ``.onnx`` for ONNX.
         form: ``"torch_export"`` or ``"onnx"``.
+        metadata: Texts to keep in the file: ``metadata_props`` of ONNX, ``extra_files`` of ``torch.export``.
 
     Raises:
         ValueError: On another form.
@@ -137,11 +140,12 @@ def export(plan: ExportPlan, path: str | Path, *, form: str) -> None:
     if form == "torch_export":
         # Into memory first: the writer of the file aborts the process where the disk is full.
         content = io.BytesIO()
-        torch.export.save(program, content)
+        torch.export.save(program, content, extra_files=dict(metadata or {}))
         with write_atomically(Path(path), binary=True, hint=HINT_FILE) as file:
             file.write(content.getbuffer())
         return
     try:
+        import onnx_ir
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise ImportError("ONNX needs more packages: pip install 'tsn_tsm_plugin[export]'.") from error
@@ -154,6 +158,10 @@ def export(plan: ExportPlan, path: str | Path, *, form: str) -> None:
         verbose=False,
     )
     assert written is not None
+    for value in (*written.model.graph.inputs, *written.model.graph.outputs):
+        # The exporter's own names for the axis differ from value to value.
+        value.shape = onnx_ir.Shape(["batch", *list(value.shape)[1:]])
+    written.model.metadata_props.update(metadata or {})
     with replace_when_whole(path) as unfinished:
         written.save(str(unfinished), external_data=False)
 
