@@ -47,19 +47,19 @@ def test_the_example_is_listed_with_its_distribution(installed, tmp_path):
         ("backbone", "pocketnet", "pocketnet:pocketnet"),
         ("head", "pocket_attention", "pocketnet:attention_head"),
         ("sampler", "pocket_steady", "pocketnet:SteadySampler"),
+        ("temporal_module", "gate_shift", "gate_shift:GateShift"),
     }
     assert {row["version"] for row in of_example} == {"0.1.0"}
 
 
 def test_the_examples_own_tests_pass_where_it_is_installed(installed, tmp_path):
-    """Among them: TSM is built with all three by the names of a recipe and trained for a step."""
+    """Among them: TSM is built with all four by the names of a recipe and trained for a step."""
     folder, site = installed
-    shutil.copy(folder / "test_pocketnet.py", tmp_path)
+    for test in folder.glob("test_*.py"):
+        shutil.copy(test, tmp_path)
 
-    printed = run(
-        "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_pocketnet.py", folder=tmp_path, site=site
-    )
-    assert "14 passed" in printed
+    printed = run("-m", "pytest", "-q", "-p", "no:cacheprovider", ".", folder=tmp_path, site=site)
+    assert "21 passed" in printed
 
 
 def test_the_examples_recipe_trains_and_its_checkpoint_predicts_without_the_recipe(
@@ -67,7 +67,7 @@ def test_the_examples_recipe_trains_and_its_checkpoint_predicts_without_the_reci
 ):
     _, site = installed
     prepare_motion(tmp_path / "motion", num_train=16, num_val=8, num_workers=0)
-    recipe = repository / "projects/example_plugin/motion_pocketnet_8f.yaml"
+    recipe = repository / "projects/example_plugin/motion_pocketnet_gate_shift_8f.yaml"
     small = ["DATA.PATH_TO_DATA_DIR", "motion", "OUTPUT_DIR", "run", "DATA_LOADER.NUM_WORKERS", "0"]
     small += ["SOLVER.MAX_EPOCH", "1", "SOLVER.WARMUP_EPOCHS", "0.0"]
     run("-m", "tsn_tsm_plugin.tools.train", "--cfg", str(recipe), *small, folder=tmp_path, site=site)
@@ -76,7 +76,8 @@ def test_the_examples_recipe_trains_and_its_checkpoint_predicts_without_the_reci
     said = json.loads(run(*predict, folder=tmp_path, site=site))
     assert len(said) == 24
     assert all(len(video["top"]) == 5 for video in said)
-    assert "head=AttentionHead" in (tmp_path / "run/log.txt").read_text()
+    log = (tmp_path / "run/log.txt").read_text()
+    assert "head=AttentionHead, no temporal shift, gate_shift at 3 sites" in log
 
 
 def test_the_example_has_at_most_60_lines_of_code(repository):

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from tsn_tsm_plugin.config.defaults import KEYS, value_of
 from tsn_tsm_plugin.config.key import PRESET, Key
-from tsn_tsm_plugin.config.node import CfgNode
+from tsn_tsm_plugin.config.node import CfgNode, plain
 from tsn_tsm_plugin.config.values import WrongTypeError, named_options
 from tsn_tsm_plugin.registry import REGISTRIES
 
@@ -35,7 +35,7 @@ def _keys(cfg: CfgNode) -> Iterator[Fault]:
 def _component(key: Key, item: object) -> Iterator[Fault]:
     """Look up a name that is not the default's; one with a slash is of another library, which knows it."""
     try:
-        name, _ = named_options(item)
+        name, _ = named_options(item, key.entry_keys)
     except WrongTypeError as error:
         yield key.name, str(error)
         return
@@ -55,7 +55,14 @@ def _model(cfg: CfgNode) -> Iterator[Fault]:
                 f"{node}.{name}_OPTIONS",
                 f"must be empty without {node}.{name}, which names what takes them",
             )
-    has_non_local = cfg.MODEL.ARCH == "tsm" and cfg.NONLOCAL.INSTANTIATION
+    for name, value in (("MODEL.TEMPORAL_MODULES", cfg.MODEL.TEMPORAL_MODULES), ("TSM.SITES", cfg.TSM.SITES)):
+        if cfg.MODEL.ARCH == "tsn" and value:
+            yield name, f"must be empty for tsn, whose frames do not see each other, got {plain(value)!r}"
+    is_named = any(
+        "non_local" in (item.values() if isinstance(item, dict) else (item,))
+        for item in cfg.MODEL.TEMPORAL_MODULES
+    )
+    has_non_local = cfg.MODEL.ARCH == "tsm" and (cfg.NONLOCAL.INSTANTIATION or is_named)
     if cfg.NONLOCAL.ACT_CHECKPOINT and not has_non_local:
         yield (
             "NONLOCAL.ACT_CHECKPOINT",

@@ -48,6 +48,7 @@ class Key:
         on_resume: One of ``ON_RESUME``.
         component: Kind of component whose registered names it takes, as in ``registry.REGISTRIES``.
         formerly: Name that it had before; recipes that still use it are told the new one.
+        entry_keys: What the mappings of a list of components may hold besides name and options.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Key:
     on_resume: str = RECORDED
     component: str = ""
     formerly: str = ""
+    entry_keys: tuple[str, ...] = ()
 
     @property
     def is_options(self) -> bool:

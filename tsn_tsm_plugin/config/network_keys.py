@@ -12,6 +12,24 @@ NETWORK_KEYS = (
         component="backbone",
     ),
     Key(
+        "MODEL.BACKBONE_OPTIONS",
+        {},
+        "Keyword arguments of the backbone: of a registered one, of timm's create_model or of torchvision's "
+        "function.",
+        on_resume=FIXED,
+    ),
+    Key(
+        "MODEL.TEMPORAL_MODULES",
+        [],
+        "What is put at the sites of a tsm's backbone: a list of {NAME, SITES, OPTIONS}. NAME is a "
+        "registered temporal module, SITES a list of patterns of submodule names (empty: the sites that the "
+        "backbone declares), OPTIONS the module's keyword arguments. Empty: temporal_shift with the keys of "
+        "TSM.",
+        on_resume=FIXED,
+        component="temporal_module",
+        entry_keys=("sites",),
+    ),
+    Key(
         "MODEL.BACKBONE_WEIGHTS",
         "",
         'Weights of the backbone before training: "" (random), a name such as torchvision\'s '
@@ -88,6 +106,20 @@ NETWORK_KEYS = (
         '"blockres": the first convolution of a residual block sees shifted features; "block": the whole '
         "block does.",
         one_of("blockres", "block"),
+        on_resume=FIXED,
+    ),
+    Key(
+        "TSM.SITES",
+        [],
+        'Submodules of the backbone that see shifted features, by patterns such as ["blocks.*.mlp"]; empty: '
+        "the sites that the backbone declares.",
+        on_resume=FIXED,
+    ),
+    Key(
+        "TSM.TOKENS",
+        "all",
+        '"all", or "class" to shift only class and register tokens, as Token Shift does.',
+        one_of("all", "class"),
         on_resume=FIXED,
     ),
     Key("TSM.TEMPORAL_POOL", False, "Halve the number of frames before the second stage.", on_resume=FIXED),

@@ -1,5 +1,6 @@
 """coerce: what somebody wrote as a value of the schema's type, or why it cannot be one."""
 
+from collections.abc import Collection
 from typing import Any
 
 from tsn_tsm_plugin.config.node import OptionsNode, plain
@@ -40,11 +41,12 @@ def coerce(value: Any, text: str | None, default: Any) -> Any:
     return _sequence(value, default)
 
 
-def named_options(item: Any) -> tuple[str, dict[str, Any]]:
+def named_options(item: Any, entry_keys: Collection[str] = ()) -> tuple[str, dict[str, Any]]:
     """Return the name and the keyword arguments of an item of a list of components.
 
     Args:
         item: A name, or a mapping with the keys ``name`` and, if needed, ``options``.
+        entry_keys: Further keys that the mapping may have.
 
     Raises:
         WrongTypeError: If it is neither.
@@ -53,7 +55,7 @@ def named_options(item: Any) -> tuple[str, dict[str, Any]]:
         return item, {}
     entry = {str(key).lower(): plain(value) for key, value in item.items()} if isinstance(item, dict) else {}
     name, options = entry.pop("name", None), entry.pop("options", None) or {}
-    if entry or not isinstance(name, str) or not isinstance(options, dict):
+    if set(entry) - set(entry_keys) or not isinstance(name, str) or not isinstance(options, dict):
         raise WrongTypeError(
             f"must hold names, or mappings such as {{name: NAME, options: {{size: 8}}}}, got {plain(item)!r}"
         )

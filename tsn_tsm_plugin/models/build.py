@@ -1,5 +1,7 @@
 """Build the model that a recipe describes."""
 
+from typing import Any
+
 import torch
 
 from tsn_tsm_plugin.checkpoints.metadata import dataset_of
@@ -21,7 +23,7 @@ def build_model(cfg: CfgNode, *, with_backbone_weights: bool = True) -> TSN | TS
         with_backbone_weights: Read ``MODEL.BACKBONE_WEIGHTS``. Not needed where a checkpoint follows.
 
     Raises:
-        ConfigError: If ``MODEL.ARCH`` is neither.
+        ConfigError: If ``MODEL.ARCH`` is neither, or the network cannot be built.
     """
     common = {
         "backbone": cfg.MODEL.BACKBONE,
@@ -30,22 +32,33 @@ def build_model(cfg: CfgNode, *, with_backbone_weights: bool = True) -> TSN | TS
         "dropout_rate": cfg.MODEL.DROPOUT_RATE,
         "fc_init_std": cfg.MODEL.FC_INIT_STD,
         "weights": cfg.MODEL.BACKBONE_WEIGHTS if with_backbone_weights else "",
+        "backbone_options": plain(cfg.MODEL.BACKBONE_OPTIONS),
+        "image_size": (cfg.DATA.TRAIN_CROP_SIZE, cfg.DATA.TEST_CROP_SIZE),
         "head": cfg.MODEL.HEAD,
         "head_options": plain(cfg.MODEL.HEAD_OPTIONS),
     }
-    if cfg.MODEL.ARCH == "tsn":
-        return _of_dataset(cfg, create_tsn(**common))
-    if cfg.MODEL.ARCH != "tsm":
+    if cfg.MODEL.ARCH not in ("tsn", "tsm"):
         raise ConfigError(f"MODEL.ARCH must be 'tsn' or 'tsm', got {cfg.MODEL.ARCH!r}.")
-    model = create_tsm(
-        **common,
-        shift_div=cfg.TSM.SHIFT_DIV,
-        shift_place=cfg.TSM.SHIFT_PLACE,
-        temporal_pool=cfg.TSM.TEMPORAL_POOL,
-        causal=cfg.TSM.CAUSAL,
-        non_local=_non_local(cfg),
-    )
-    return _of_dataset(cfg, model)
+    try:
+        model = create_tsn(**common) if cfg.MODEL.ARCH == "tsn" else create_tsm(**common, **_tsm_options(cfg))
+    except ValueError as error:
+        raise ConfigError(f"The network of the recipe cannot be built: {error}") from error
+    # Something-Something V1 and V2 have the same number of classes: a checkpoint of the other is refused.
+    model.dataset = dataset_of(cfg.DATA.PATH_TO_DATA_DIR)
+    return model
+
+
+def _tsm_options(cfg: CfgNode) -> dict[str, Any]:
+    return {
+        "shift_div": cfg.TSM.SHIFT_DIV,
+        "shift_place": cfg.TSM.SHIFT_PLACE,
+        "temporal_pool": cfg.TSM.TEMPORAL_POOL,
+        "causal": cfg.TSM.CAUSAL,
+        "sites": cfg.TSM.SITES,
+        "tokens": cfg.TSM.TOKENS,
+        "non_local": _non_local(cfg),
+        "temporal_modules": plain(cfg.MODEL.TEMPORAL_MODULES),
+    }
 
 
 def complexity_of(cfg: CfgNode) -> Complexity:
@@ -68,9 +81,3 @@ def _non_local(cfg: CfgNode) -> NonLocalOptions | None:
         use_scale=cfg.NONLOCAL.USE_SCALE,
         sub_sample=cfg.NONLOCAL.SUB_SAMPLE,
     )
-
-
-def _of_dataset(cfg: CfgNode, model: TSN | TSM) -> TSN | TSM:
-    # Something-Something V1 and V2 have the same number of classes: a checkpoint of the other is refused.
-    model.dataset = dataset_of(cfg.DATA.PATH_TO_DATA_DIR)
-    return model

@@ -27,8 +27,6 @@ def cfg_of(text: str, *opts: str):
 
 @pytest.mark.parametrize("kind", REGISTRIES)
 def test_every_kind_of_component_has_a_key_that_names_it_and_code_that_asks_for_it(kind):
-    if kind == "temporal_module":
-        pytest.skip("its key is yet to come")
     if kind == "bottleneck":
         return  # PyTorchVideo's create_resnet(bottleneck=NAME) reaches it.
     assert what_reaches(kind)

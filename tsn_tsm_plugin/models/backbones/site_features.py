@@ -1,7 +1,7 @@
 """``probe_sites``: a dry run of a 2D network that finds the layout of the features at its submodules."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+import copy
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,64 +45,64 @@ def probe_sites(
     Raises:
         ValueError: If the network cannot be run.
     """
-    seen: dict[str, list[Any]] = {site: [] for site in sites}
-    handles = []
-    for site in sites:
-        module = backbone.get_submodule(site)
+    seen: dict[str, list[Any]] = {}
 
-        def keep(_: nn.Module, args: Any, *rest: Any, site: str = site) -> None:
-            features = rest[0] if outputs else next(iter(args), None)
-            seen[site].append(features.shape if isinstance(features, Tensor) else None)
+    def watch(copied: nn.Module) -> None:
+        for site in sites:
+            shapes = seen[site] = []
+            module = copied.get_submodule(site)
+            if outputs:
+                module.register_forward_hook(lambda _, __, out, shapes=shapes: shapes.append(_shape(out)))
+            else:
+                module.register_forward_pre_hook(
+                    lambda _, args, shapes=shapes: shapes.append(_shape(next(iter(args), None)))
+                )
 
-        hook = module.register_forward_hook if outputs else module.register_forward_pre_hook
-        handles.append(hook(keep))
     size = tuple(getattr(backbone, "input_size", _SIZE))
     try:
-        dry_run(backbone, (_NUM_IMAGES, *size), before=lambda: [shapes.clear() for shapes in seen.values()])
+        dry_run(backbone, (_NUM_IMAGES, *size), prepare=watch)
     except Exception as error:
         raise ValueError(
             f"The backbone {type(backbone).__name__} must take frames of {size[1]}x{size[2]} pixels, its "
             f"input_size, got {type(error).__name__}: {error}."
         ) from error
-    finally:
-        for handle in handles:
-            handle.remove()
     return {site: _describe(backbone, site, shapes) for site, shapes in seen.items()}
 
 
-def dry_run(network: nn.Module, shape: tuple[int, ...], *, before: Callable[[], object] = tuple) -> Any:
+def _shape(features: object) -> torch.Size | None:
+    return features.shape if isinstance(features, Tensor) else None
+
+
+def dry_run(
+    network: nn.Module, shape: tuple[int, ...], *, prepare: Callable[[nn.Module], object] = nn.Module.eval
+) -> Any:
     """Return the outputs of a network in evaluation for an input of that shape, without their values.
 
-    The run uses tensors on the meta device. A network that reads values runs on zeros on its own device.
+    A copy of the network without values runs on the meta device. If the network reads values, a full copy
+    runs on zeros instead.
 
     Args:
         network: Any module; it is left as it is.
         shape: Of the input.
-        before: Is called before each run.
+        prepare: Is called with the copy before it runs.
     """
-    tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
-    dtype = next((t.dtype for t in tensors.values() if t.is_floating_point()), torch.float32)
-    device = next((t.device for t in tensors.values()), torch.device("cpu"))
-    with torch.no_grad(), _evaluating(network):
-        before()
+    tensors = [*network.parameters(), *network.buffers()]
+    dtype = next((tensor.dtype for tensor in tensors if tensor.is_floating_point()), torch.float32)
+    device = next((tensor.device for tensor in tensors), torch.device("cpu"))
+    with torch.no_grad():
         try:
-            on_meta = {name: tensor.to("meta") for name, tensor in tensors.items()}
-            frames = torch.empty(shape, dtype=dtype, device="meta")
-            return torch.func.functional_call(network, on_meta, (frames,))
+            on_meta = copy.deepcopy(network, {id(tensor): _on_meta(tensor) for tensor in tensors}).eval()
+            prepare(on_meta)
+            return on_meta(torch.empty(shape, dtype=dtype, device="meta"))
         except Exception:  # Networks that read values fail on the meta device in many ways.
-            before()
-            return network(torch.zeros(shape, dtype=dtype, device=device))
+            full = copy.deepcopy(network).eval()
+            prepare(full)
+            return full(torch.zeros(shape, dtype=dtype, device=device))
 
 
-@contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
-    in_training = [module for module in network.modules() if module.training]
-    network.eval()
-    try:
-        yield
-    finally:
-        for module in in_training:
-            module.training = True
+def _on_meta(tensor: Tensor) -> Tensor:
+    on_meta = tensor.detach().to("meta")
+    return nn.Parameter(on_meta, requires_grad=False) if isinstance(tensor, nn.Parameter) else on_meta
 
 
 def _describe(backbone: nn.Module, site: str, shapes: Sequence[torch.Size | None]) -> SiteFeatures:

@@ -89,7 +89,8 @@ def timm_backbone(
 def _sized(name: str, sizes: Sequence[int], options: dict[str, Any]) -> TimmBackbone:
     """Create a network that takes frames of these sizes, with another size option if it must."""
     backbone = _create(name, options)
-    fault = _size_fault(backbone, sizes)
+    own_side = backbone.input_size[1]
+    fault = "" if set(sizes) <= {own_side} and not options else _size_fault(backbone, sizes)
     if not fault:
         return backbone
     for option in _SIZE_OPTIONS:
@@ -101,11 +102,10 @@ def _sized(name: str, sizes: Sequence[int], options: dict[str, Any]) -> TimmBack
             continue
         if not _size_fault(resized, sizes):
             return resized
-    side = backbone.input_size[1]
     raise ConfigError(
-        f"timm's {name} must get frames of the size that it was built for, {side}x{side} pixels, got "
+        f"timm's {name} must get frames of the size that it was built for, {own_side}x{own_side} pixels, got "
         f"{' and '.join(map(str, sizes))}: {fault} Set the crop sizes (DATA.TRAIN_CROP_SIZE, "
-        f"DATA.TEST_CROP_SIZE) to {side}, or another size in the backbone's options."
+        f"DATA.TEST_CROP_SIZE) to {own_side}, or another size in the backbone's options."
     )
 
 
@@ -128,14 +128,10 @@ def _create(name: str, options: dict[str, Any]) -> TimmBackbone:
 
 def _size_fault(backbone: TimmBackbone, sizes: Sequence[int]) -> str:
     """Return why a network cannot take frames of these sizes; ``""`` if it can."""
-    own = backbone.input_size
-    try:
-        for size in sizes:
-            if (size, size) != own[1:]:
-                backbone.input_size = (3, size, size)
-                probe_sites(backbone, ())
-    except ValueError as error:
-        return str(error)
-    finally:
-        backbone.input_size = (3, sizes[0], sizes[0]) if sizes else own
+    for size in sizes:
+        backbone.input_size = (3, size, size)
+        try:
+            probe_sites(backbone, ())
+        except ValueError as error:
+            return str(error)
     return ""

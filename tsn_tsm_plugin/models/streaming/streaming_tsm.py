@@ -84,27 +84,25 @@ class StreamingStep(nn.Module):
             for shift in shifts:
                 shift.previous = None
 
-    @torch.no_grad()
     def state_shapes(self, height: int, width: int) -> OrderedDict[str, tuple[int, ...]]:
         """Return the shape of the state of one stream of frames of that size, by name.
 
         It is (F, h, w), (h, w, F) or (L, F). F is one ``shift_div``-th of the channels at the site, h and w
         are the size of its features, and L is its number of tokens.
         """
-        saved = [shift.previous for shift in self.shifts()]
-        for shift in self.shifts():
-            shift.previous = None
-        try:
-            _, *state = dry_run(self, (1, 3, height, width))
-        finally:
-            for shift, previous in zip(self.shifts(), saved, strict=True):
-                shift.previous = previous
+        _, *state = dry_run(self, (1, 3, height, width), prepare=_forget)
         shapes = [tuple(tensor.shape[1:]) for tensor in state]
         return OrderedDict(zip(self.state_names, shapes, strict=True))
 
     def train(self, mode: bool = True) -> "StreamingStep":
         """Stay in eval mode whatever ``mode`` is: the batch statistics of a single frame mean nothing."""
         return super().train(False)
+
+
+def _forget(step: nn.Module) -> None:
+    for module in step.modules():
+        if isinstance(module, StreamingShift):
+            module.previous = None
 
 
 class StreamingTSM(nn.Module):
