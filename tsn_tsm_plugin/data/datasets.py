@@ -80,8 +80,10 @@ def videos(
         num_classes=request.num_classes,
         multi_label=request.multi_label,
     )
-    reader = {"decoder": decoder, "decoder_options": decoder_options, "short_side": short_side}
-    return request.dataset(entries, functools.partial(open_video_file, **reader))
+    open_video = functools.partial(
+        open_video_file, decoder=decoder, decoder_options=decoder_options, short_side=short_side
+    )
+    return request.dataset(entries, open_video)
 
 
 def frames(
@@ -106,8 +108,8 @@ def frames(
         has_frame_counts=True,
         multi_label=request.multi_label,
     )
-    folder = {"template": template, "start_index": start_index}
-    return request.dataset(entries, functools.partial(open_frame_folder, **folder))
+    open_folder = functools.partial(open_frame_folder, template=template, start_index=start_index)
+    return request.dataset(entries, open_folder)
 
 
 def shards(
@@ -134,5 +136,7 @@ def shards(
         num_classes=request.num_classes,
         multi_label=request.multi_label,
     )
-    reader = {"decoder": decoder, "decoder_options": decoder_options, "short_side": short_side}
-    return request.dataset(entries, functools.partial(ShardedVideoReader, **reader))
+    open_video = functools.partial(
+        ShardedVideoReader, decoder=decoder, decoder_options=decoder_options, short_side=short_side
+    )
+    return request.dataset(entries, open_video)

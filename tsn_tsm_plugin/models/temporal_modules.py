@@ -183,6 +183,13 @@ def _plan_registered(
             num_segments=num_frames,
             **module.options,
         )
-        how = {"num_segments": num_frames, "channel_axis": features.channel_axis, "is_after": is_after}
-        wrappers.append((site, partial(WithTemporalModule, temporal=create(), name=module.name, **how)))
+        wrapper = partial(
+            WithTemporalModule,
+            temporal=create(),
+            name=module.name,
+            num_segments=num_frames,
+            channel_axis=features.channel_axis,
+            is_after=is_after,
+        )
+        wrappers.append((site, wrapper))
     return wrappers

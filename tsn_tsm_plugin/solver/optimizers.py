@@ -53,6 +53,6 @@ def timm_optimizer(name: str, param_groups: Groups, **options: Any) -> Optimizer
     names = timm.optim.list_optimizers()
     if name not in names:
         raise UnknownComponentError(
-            f"timm {timm.__version__} has no optimizer {name!r}; it has: {', '.join(names)}."
+            f"timm {timm.__version__} has no optimizer {name!r}; it has: {', '.join(map(str, names))}."
         )
     return timm.optim.create_optimizer_v2(param_groups, opt=name, **options)

@@ -76,7 +76,7 @@ def _write(folder: Path, files: dict[str, bytes]) -> None:
 
 def _is_ours(card: str) -> bool:
     try:
-        return bool(ModelCard(card, ignore_metadata_errors=True).data.library_name == _LIBRARY)
+        return bool(ModelCard(card, ignore_metadata_errors=True).data.get("library_name") == _LIBRARY)
     except (ValueError, TypeError, yaml.YAMLError):
         return False
 

@@ -121,7 +121,8 @@ def _create(name: str, options: dict[str, Any]) -> TimmBackbone:
             f"timm cannot get {name!r} from the Hugging Face hub ({type(error).__name__}: {error}): check "
             "the name, and fetch it once on a machine with a network."
         ) from error
-    size = options.get("img_size") or trunk.pretrained_cfg.get("input_size", (3, 224, 224))[1:]
+    pretrained_cfg: dict[str, Any] = getattr(trunk, "pretrained_cfg", {})
+    size = options.get("img_size") or pretrained_cfg.get("input_size", (3, 224, 224))[1:]
     height, width = (size, size) if isinstance(size, int) else size
     return TimmBackbone(trunk, input_size=(3, height, width))
 

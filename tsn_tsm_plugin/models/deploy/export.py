@@ -160,6 +160,7 @@ def export(
     assert written is not None
     for value in (*written.model.graph.inputs, *written.model.graph.outputs):
         # The exporter's own names for the axis differ from value to value.
+        assert value.shape is not None
         value.shape = onnx_ir.Shape(["batch", *list(value.shape)[1:]])
     written.model.metadata_props.update(metadata or {})
     with replace_when_whole(path) as unfinished:
