@@ -3,10 +3,13 @@
 import importlib
 import io
 import json
+import re
 import signal
+import socket
 import subprocess
 import sys
 import types
+import urllib.request
 
 import numpy as np
 import pytest
@@ -308,12 +311,61 @@ def test_a_reader_of_the_results_may_leave(folder, tmp_path):
     assert "Error" not in said
 
 
-def test_stream_says_why_a_network_cannot_run_on_a_stream(folder, capsys):
+def test_stream_runs_a_network_of_whole_clips_on_a_sliding_window(folder, capsys):
     source = str(folder / "clips" / "a.mp4")
-    assert stream.main(["--weights", str(folder / "offline.pt"), "--source", source]) == 2
-    assert (
-        "shows a fold of channels of the next frame, which a stream has not seen" in capsys.readouterr().err
-    )
+    options = ["--weights", str(folder / "offline.pt"), "--source", source, "--json", "--window", "1.2"]
+    assert stream.main(options) == 0
+    *rows, _ = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["frame"] for row in rows] == list(range(0, 30, 3))
+
+
+def test_stream_serves_a_page_with_the_live_picture_and_scores(folder, tmp_path):
+    pipe = subprocess.PIPE
+    video = write_video(tmp_path / "live.ts", 100, fps=10)
+    command = [sys.executable, "-m", "tsn_tsm_plugin.tools.stream", "--weights", str(folder / "online.pt")]
+    with subprocess.Popen([*command, "--source", "-", "--serve", "0"], stdin=pipe, stderr=pipe) as process:
+        try:
+            process.stdin.write(video.read_bytes())
+            process.stdin.flush()
+            lines = iter(process.stderr.readline, b"")
+            url = next(line.decode().split()[-1] for line in lines if b"live at http://127.0.0.1:" in line)
+            page = urllib.request.urlopen(url, timeout=10).read().decode()
+            assert 'src="/stream.mjpg"' in page
+            with urllib.request.urlopen(f"{url}stream.mjpg", timeout=30) as pictures:
+                assert pictures.headers["Content-Type"].startswith("multipart/x-mixed-replace")
+                head = b"".join(pictures.readline() for _ in range(4))
+                length = int(re.search(rb"Content-Length: (\d+)", head)[1])
+                assert Image.open(io.BytesIO(pictures.read(length))).width >= 64
+            scores = json.loads(urllib.request.urlopen(f"{url}scores.json", timeout=10).read())
+            assert {each["class"] for each in scores["top"]} == set(CLASS_NAMES)
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("address", ["x", "70000", "host:"])
+def test_stream_refuses_an_address_that_is_none(capsys, address):
+    with pytest.raises(SystemExit, match="2"):
+        stream.main(["--weights", "w.pt", "--source", "0", "--serve", address])
+    assert "must be PORT or HOST:PORT" in capsys.readouterr().err
+
+
+def test_stream_names_a_port_that_is_taken(folder, capsys):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        source = str(folder / "clips" / "a.mp4")
+        options = ["--weights", str(folder / "online.pt"), "--source", source, "--serve", port]
+        assert stream.main(options) == 2
+    assert f"127.0.0.1:{port} cannot serve the page" in capsys.readouterr().err
+
+
+def test_stream_cannot_show_a_window_without_a_display(folder, capsys, monkeypatch):
+    pytest.importorskip("tkinter")
+    monkeypatch.delenv("DISPLAY", raising=False)
+    source = str(folder / "clips" / "a.mp4")
+    assert stream.main(["--weights", str(folder / "online.pt"), "--source", source, "--show"]) == 2
+    assert "--show needs a display" in capsys.readouterr().err
 
 
 def test_stream_names_a_camera_that_is_not_there(folder, capsys):

@@ -1,4 +1,4 @@
-"""An online TSM on a source of frames, as it happens.
+"""LiveClassifier and LiveOverlay: a trained network on a source of frames, as it happens.
 
 Axes: K classes, N moments.
 """
@@ -12,14 +12,15 @@ import torch
 
 from tsn_tsm_plugin.data.frame_stream import StreamedFrame
 from tsn_tsm_plugin.data.reader import DEFAULT_FPS
-from tsn_tsm_plugin.errors import CheckpointError
 from tsn_tsm_plugin.inference.trained_model import TrainedModel
+from tsn_tsm_plugin.inference.window_stream import WindowStream
 from tsn_tsm_plugin.models import StreamingTSM
 from tsn_tsm_plugin.visualization.drawing import SERIES, Colour
 from tsn_tsm_plugin.visualization.score_overlay import ScoreOverlay
 
 # How much the last frame counts in the running frame rate.
 _RATE_WEIGHT = 0.1
+_AVERAGE_FRAMES = 8
 
 
 @dataclass(frozen=True)
@@ -49,27 +50,37 @@ class LiveClassifier:
     A frame of another size starts the stream anew: the source shows something else.
 
     Args:
-        trained: A causal TSM.
-        average_frames: See :class:`~tsn_tsm_plugin.models.StreamingTSM`.
-        hold_frames: See :class:`~tsn_tsm_plugin.models.StreamingTSM`.
+        trained: A causal TSM runs frame by frame; any other network on a sliding window.
+        average_frames: Mean of the scores of the last frames, or windows; ``None`` is 8 frames or 1 window.
+        hold_frames: A class must lead for so many frames, or windows, before it is named.
         frame_interval: Look at every such frame; between two frames of the training clips lie several too.
+        window_frames: Length of a sliding window, in frames of the source.
 
     Attributes:
         latencies_ms: Of every frame that was worked on, the last thousand.
-
-    Raises:
-        CheckpointError: If the network cannot run on a stream.
     """
 
     def __init__(
-        self, trained: TrainedModel, *, average_frames: int = 8, hold_frames: int = 2, frame_interval: int = 1
+        self,
+        trained: TrainedModel,
+        *,
+        average_frames: int | None = None,
+        hold_frames: int = 2,
+        frame_interval: int = 1,
+        window_frames: int = 100,
     ) -> None:
-        try:
-            stream = StreamingTSM(trained.model, average_frames=average_frames, hold_frames=hold_frames)
-        except (TypeError, ValueError) as error:
-            raise CheckpointError(f"{trained.weights}: {error}") from error
         self._trained = trained
-        self._stream = stream.to(trained.device)
+        self._stream: WindowStream | _FrameByFrame
+        try:
+            self._stream = _FrameByFrame(trained, average_frames or _AVERAGE_FRAMES, hold_frames)
+        except (TypeError, ValueError):
+            self._stream = WindowStream(
+                trained.model,
+                trained.preprocessing,
+                window_frames=max(1, round(window_frames / frame_interval)),
+                average_windows=average_frames or 1,
+                hold_windows=hold_frames,
+            )
         self._preprocessing = trained.preprocessing
         self._frame_interval = frame_interval
         self._size: tuple[int, ...] = ()
@@ -87,10 +98,11 @@ class LiveClassifier:
         if frame.rgb.shape != self._size:
             self._stream.reset()
             self._size = frame.rgb.shape
-        pixels_CHW = self._preprocessing.prepare_frame(torch.from_numpy(frame.rgb))
-        video = self._preprocessing.normalize(pixels_CHW[None, :, None].to(self._trained.device))
+        logits_K = self._stream(self._preprocessing.prepare_frame(torch.from_numpy(frame.rgb)))
+        if logits_K is None:
+            return None
         # Reading the scores waits for the device.
-        probabilities = self._trained.probabilities(self._stream(video[:, :, 0])[0].float()).cpu()
+        probabilities = self._trained.probabilities(logits_K.float()).cpu()
         assert self._stream.label is not None
         label = int(self._stream.label[0])
         now = time.perf_counter()
@@ -108,6 +120,27 @@ class LiveClassifier:
         weight = 1.0 if first else _RATE_WEIGHT
         self._seconds_per_frame += weight * (gap - self._seconds_per_frame)
         return 1.0 / max(self._seconds_per_frame, 1e-9)
+
+
+class _FrameByFrame:
+    """An online TSM on prepared frames; refuses a network that needs whole clips."""
+
+    def __init__(self, trained: TrainedModel, average_frames: int, hold_frames: int) -> None:
+        stream = StreamingTSM(trained.model, average_frames=average_frames, hold_frames=hold_frames)
+        self._stream = stream.to(trained.device)
+        self._preprocessing = trained.preprocessing
+
+    def __call__(self, pixels_CHW: torch.Tensor) -> torch.Tensor | None:
+        frames = pixels_CHW[None, :, None].to(self._preprocessing.device)
+        logits: torch.Tensor = self._stream(self._preprocessing.normalize(frames)[:, :, 0])[0]
+        return logits
+
+    @property
+    def label(self) -> torch.Tensor | None:
+        return self._stream.label
+
+    def reset(self) -> None:
+        self._stream.reset()
 
 
 class LiveOverlay:

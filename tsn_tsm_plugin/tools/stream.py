@@ -4,9 +4,11 @@
     ffmpeg -i rtsp://... -f mpegts - | python -m tsn_tsm_plugin.tools.stream --weights W --source - --json
     python -m tsn_tsm_plugin.tools.stream --weights W --source match.mp4 --annotate annotated.mp4
 
-The weights must be of a network with the causal shift (TSM.CAUSAL True). Ctrl-C ends it, and the annotated
-video is then whole. Exit code: 0 at the end of the source or after Ctrl-C, 1 if the source fell silent and
-was given up, 2 after an error.
+    python -m tsn_tsm_plugin.tools.stream --weights W --source 0 --serve 8000
+
+A network with the causal shift (TSM.CAUSAL True) scores every frame; any other scores a sliding window of
+--window seconds. Ctrl-C ends it, and the annotated video is then whole. Exit code: 0 at the end of the source
+or after Ctrl-C, 1 if the source fell silent and was given up, 2 after an error.
 """
 
 import argparse
@@ -15,18 +17,19 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from tsn_tsm_plugin.tools.arguments import count, seconds
 from tsn_tsm_plugin.tools.command import ToolParser, give_up_stdout, run_command
 from tsn_tsm_plugin.tools.trained_command import add_weights_arguments, load_from_arguments
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from tsn_tsm_plugin.data.frame_stream import FrameStream
     from tsn_tsm_plugin.inference.stream_classifier import LiveClassifier, LiveScores
     from tsn_tsm_plugin.inference.trained_model import TrainedModel
-    from tsn_tsm_plugin.visualization.video_writer import VideoWriter
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,12 +57,25 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--average-frames",
         type=count(),
-        default=8,
         metavar="N",
-        help="mean of the last N scores (default: 8)",
+        help="mean of the last N scores (default: 8, or 1 with windows)",
     )
     parser.add_argument(
         "--hold-frames", type=count(), default=2, metavar="N", help="a class must lead N times (default: 2)"
+    )
+    parser.add_argument(
+        "--window",
+        type=seconds(),
+        default=4.0,
+        metavar="SECONDS",
+        help="length of the window of a network without the causal shift (default: 4)",
+    )
+    parser.add_argument("--show", action="store_true", help="show the stream in a window")
+    parser.add_argument(
+        "--serve",
+        type=_address,
+        metavar="[HOST:]PORT",
+        help="show the stream on a web page, on this machine only if there is no HOST",
     )
     parser.add_argument(
         "--every",
@@ -82,25 +98,28 @@ def _stream(args: argparse.Namespace) -> bool:
     """Do what the arguments ask for, and return whether the source was given up."""
     # Imported after the arguments: --help and mistakes need not wait for torch.
     from tsn_tsm_plugin.data.frame_stream import FrameStream
+    from tsn_tsm_plugin.data.reader import DEFAULT_FPS
     from tsn_tsm_plugin.inference.stream_classifier import LiveClassifier
     from tsn_tsm_plugin.log import setup_logging
 
     setup_logging(quiet=True)
     _check_output(args)
     trained = load_from_arguments(args)
-    classify = LiveClassifier(
-        trained,
-        average_frames=args.average_frames,
-        hold_frames=args.hold_frames,
-        frame_interval=args.frame_interval,
-    )
     report = _Reporter(trained, is_json=args.json, count=args.top, every=args.every)
     with (
+        contextlib.ExitStack() as open_sinks,
         FrameStream(args.source, report.say, give_up_seconds=args.give_up) as source,
-        _writer(args, source) as writer,
     ):
+        classify = LiveClassifier(
+            trained,
+            average_frames=args.average_frames,
+            hold_frames=args.hold_frames,
+            frame_interval=args.frame_interval,
+            window_frames=round(args.window * (source.fps or DEFAULT_FPS)),
+        )
+        sinks = [open_sinks.enter_context(sink) for sink in _sinks(args, source, report)]
         try:
-            _run(trained, source, classify, report, writer)
+            _run(trained, source, classify, report, sinks)
         except KeyboardInterrupt:
             report.say("ended by Ctrl-C")
         except BrokenPipeError:
@@ -123,12 +142,46 @@ def _check_output(args: argparse.Namespace) -> None:
         check_are_no_inputs([args.annotate], descriptors if is_piped else [args.source])
 
 
-def _writer(
-    args: argparse.Namespace, source: "FrameStream"
-) -> "contextlib.AbstractContextManager[VideoWriter | None]":
-    from tsn_tsm_plugin.visualization.video_writer import VideoWriter
+class _AnnotatedVideo:
+    """The annotated video among the other places where pictures go."""
 
-    return VideoWriter(args.annotate, fps=source.fps) if args.annotate else contextlib.nullcontext()
+    def __init__(self, path: str, *, fps: float) -> None:
+        from tsn_tsm_plugin.visualization.video_writer import VideoWriter
+
+        self._writer = VideoWriter(path, fps=fps)
+
+    def write(self, picture: "np.ndarray", scores: dict[str, Any]) -> None:
+        self._writer.write(picture)
+
+    def __enter__(self) -> "_AnnotatedVideo":
+        self._writer.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._writer.__exit__(*error)
+
+
+def _sinks(args: argparse.Namespace, source: "FrameStream", report: "_Reporter") -> Iterator[Any]:
+    """Yield what takes pictures and scores, as context managers with ``write``."""
+    from tsn_tsm_plugin.inference.live_views import LivePage, LiveWindow
+
+    if args.serve is not None:
+        host, port = args.serve
+        page = LivePage(port, host=host)
+        report.say(f"live at {page.url}")
+        yield page
+    if args.show:
+        yield LiveWindow(f"tsn_tsm_plugin: {args.source}")
+    if args.annotate:
+        yield _AnnotatedVideo(args.annotate, fps=source.fps)
+
+
+def _address(text: str) -> tuple[str, int]:
+    """Parse ``PORT`` or ``HOST:PORT``."""
+    host, _, port = text.rpartition(":")
+    if not port.isdecimal() or int(port) > 65535:
+        raise argparse.ArgumentTypeError(f"must be PORT or HOST:PORT with a port of 0-65535, got {text}")
+    return host or "127.0.0.1", int(port)
 
 
 def _run(
@@ -136,7 +189,7 @@ def _run(
     source: "FrameStream",
     classify: "LiveClassifier",
     report: "_Reporter",
-    writer: "VideoWriter | None",
+    sinks: Sequence[Any],
 ) -> None:
     from tsn_tsm_plugin.inference.stream_classifier import LiveOverlay
 
@@ -147,8 +200,10 @@ def _run(
         if fresh is not None:
             scores = fresh
             report.show(scores)
-        if writer is not None and scores is not None:
-            writer.write(overlay.draw(frame, scores))
+        if sinks and scores is not None:
+            picture = overlay.draw(frame, scores)
+            for sink in sinks:
+                sink.write(picture, report.record(scores))
 
 
 class _Reporter:
@@ -176,20 +231,24 @@ class _Reporter:
         else:
             print(f"stream: {text}", file=sys.stderr, flush=True)
 
+    def record(self, scores: "LiveScores") -> dict[str, Any]:
+        """Return a frame's scores for JSON."""
+        top = self._trained.top(scores.probabilities, self._count)
+        return {
+            "frame": scores.index,
+            "seconds": None if scores.seconds < 0 else round(scores.seconds, 3),
+            "class": self._trained.class_names[scores.label],
+            "top": [{"class": each, "probability": round(value, 6)} for each, value in top],
+            "latency_ms": round(scores.latency_ms, 2),
+            "fps": round(scores.fps, 1),
+        }
+
     def show(self, scores: "LiveScores") -> None:
         """Report a frame's scores."""
         name = self._trained.class_names[scores.label]
         top = self._trained.top(scores.probabilities, self._count)
         if self._is_json:
-            record = {
-                "frame": scores.index,
-                "seconds": None if scores.seconds < 0 else round(scores.seconds, 3),
-                "class": name,
-                "top": [{"class": each, "probability": round(value, 6)} for each, value in top],
-                "latency_ms": round(scores.latency_ms, 2),
-                "fps": round(scores.fps, 1),
-            }
-            print(json.dumps(record, ensure_ascii=False), flush=True)
+            print(json.dumps(self.record(scores), ensure_ascii=False), flush=True)
             return
         now = time.monotonic()
         if scores.label == self._last_label and now - self._last_time < self._every:

@@ -4,10 +4,10 @@ import torch
 from support.trained import CLASS_NAMES, write_checkpoint
 
 from tsn_tsm_plugin.data.frame_stream import StreamedFrame
-from tsn_tsm_plugin.errors import CheckpointError
 from tsn_tsm_plugin.inference.stream_classifier import LiveClassifier, LiveOverlay, LiveScores
 from tsn_tsm_plugin.inference.trained_model import load_trained
 from tsn_tsm_plugin.models import StreamingTSM
+from tsn_tsm_plugin.transforms import segment_indices
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +49,31 @@ def test_a_frame_of_another_size_starts_the_stream_anew(trained):
     torch.testing.assert_close(classify(other).probabilities, fresh(other).probabilities, atol=0, rtol=0)
 
 
-def test_a_network_that_looks_ahead_is_refused_with_its_file(tmp_path):
-    weights = write_checkpoint(tmp_path / "w.pt")
-    with pytest.raises(CheckpointError, match="w.pt: A stream needs a causal TSM"):
-        LiveClassifier(load_trained(weights))
+@pytest.mark.parametrize("arch", ["tsm", "tsn"])
+def test_a_network_that_needs_whole_clips_scores_a_sliding_window(tmp_path, arch):
+    offline = load_trained(write_checkpoint(tmp_path / "w.pt", "MODEL.ARCH", arch))
+    classify = LiveClassifier(offline, hold_frames=1, window_frames=12)
+    source = frames(20)
+
+    scores = [classify(frame) for frame in source]
+
+    # Four segments of three frames: a new score whenever the window has moved on by one of them.
+    assert [index for index, each in enumerate(scores) if each is not None] == list(range(0, 20, 3))
+    prepared = [offline.preprocessing.prepare_frame(torch.from_numpy(frame.rgb)) for frame in source]
+    looked_at = [7 + index for index in segment_indices(12, 4, mode="test").tolist()]
+    expected = offline(torch.stack([prepared[i] for i in looked_at], 1)[None])[0].softmax(0)
+    torch.testing.assert_close(scores[18].probabilities, expected, atol=1e-5, rtol=1e-4)
+    assert scores[18].label == int(expected.argmax())
+
+
+def test_a_window_of_another_size_starts_anew(tmp_path):
+    offline = load_trained(write_checkpoint(tmp_path / "w.pt"))
+    classify, fresh = (LiveClassifier(offline, window_frames=4) for _ in range(2))
+    for frame in frames(6):
+        classify(frame)
+    other = frames(1, height=64)[0]
+
+    torch.testing.assert_close(classify(other).probabilities, fresh(other).probabilities, atol=0, rtol=0)
 
 
 def test_pictures_keep_the_size_of_the_first_and_classes_their_colours():

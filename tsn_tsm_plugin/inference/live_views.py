@@ -1,0 +1,201 @@
+"""LivePage and LiveWindow: pictures and scores of a stream in a browser, and in a window."""
+
+import contextlib
+import io
+import json
+import threading
+from collections.abc import Iterator
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from tsn_tsm_plugin.errors import ConfigError
+
+_BOUNDARY = "frame"
+_PAGE = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>tsn_tsm_plugin stream</title>
+<style>body{font-family:sans-serif;margin:1em;background:#111;color:#eee}img{max-width:100%}
+td{padding:.1em .6em}</style></head>
+<body><img src="/stream.mjpg" alt="live picture"><h1 id="class"></h1><table id="scores"></table>
+<p id="note"></p><script>
+async function update(){
+  try{
+    const told=await (await fetch("/scores.json")).json();
+    document.getElementById("class").textContent=told.class||"waiting for the first frame";
+    const table=document.getElementById("scores");table.replaceChildren();
+    for(const each of told.top||[]){
+      const row=table.insertRow();row.insertCell().textContent=each.class;
+      row.insertCell().textContent=(100*each.probability).toFixed(1)+" %";
+    }
+    document.getElementById("note").textContent=told.frame===undefined?"":"frame "+told.frame;
+    setTimeout(update,200);
+  }catch(error){document.getElementById("note").textContent="The stream has ended.";}
+}
+update();
+</script></body></html>
+"""
+
+
+class LivePage:
+    """A web page with the live picture and scores.
+
+    Args:
+        port: 0 takes a free one.
+        host: The default can be reached from this machine only.
+
+    Attributes:
+        url: Address of the page.
+
+    Raises:
+        ConfigError: If the address cannot be had.
+    """
+
+    def __init__(self, port: int, *, host: str = "127.0.0.1") -> None:
+        self._changed = threading.Condition()
+        self._jpeg = b""
+        self._number = 0
+        self._scores: dict[str, Any] = {}
+        self._is_closed = False
+        try:
+            self._server = ThreadingHTTPServer((host, port), _handler_of(self))
+        except OSError as error:
+            raise ConfigError(
+                f"{host}:{port} cannot serve the page ({error.strerror}): give another --serve."
+            ) from error
+        self._server.daemon_threads = True
+        self.url = f"http://{host}:{self._server.server_port}/"
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+
+    def write(self, picture: np.ndarray, scores: dict[str, Any]) -> None:
+        """Show a picture, uint8 RGB (H, W, 3), with the scores of its frame."""
+        encoded = io.BytesIO()
+        Image.fromarray(picture).save(encoded, "JPEG", quality=80)
+        with self._changed:
+            self._jpeg, self._scores = encoded.getvalue(), scores
+            self._number += 1
+            self._changed.notify_all()
+
+    @property
+    def scores(self) -> dict[str, Any]:
+        """The scores that were written last."""
+        return self._scores
+
+    def pictures(self) -> Iterator[bytes]:
+        """Yield each picture as JPEG from the newest on, skipping those that come too fast."""
+        seen = 0
+        while True:
+            with self._changed:
+                while not self._is_closed and self._number == seen:
+                    self._changed.wait()
+                if self._is_closed:
+                    return
+                seen, jpeg = self._number, self._jpeg
+            yield jpeg
+
+    def close(self) -> None:
+        """End the page and every picture that is being sent."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def __enter__(self) -> "LivePage":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def _handler_of(page: LivePage) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            """Keep standard error for the stream itself."""
+
+        def do_GET(self) -> None:
+            path = self.path.partition("?")[0]
+            if path == "/":
+                self._send(_PAGE.encode(), "text/html; charset=utf-8")
+            elif path == "/scores.json":
+                self._send(json.dumps(page.scores).encode(), "application/json")
+            elif path == "/stream.mjpg":
+                with contextlib.suppress(ConnectionError):
+                    self._send_pictures()
+            else:
+                self.send_error(HTTPStatus.NOT_FOUND)
+
+        def _send(self, content: bytes, kind: str) -> None:
+            self.send_response(HTTPStatus.OK)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(content)))
+            self.send_header("Cache-Control", "no-store")
+            self.end_headers()
+            self.wfile.write(content)
+
+        def _send_pictures(self) -> None:
+            self.send_response(HTTPStatus.OK)
+            self.send_header("Content-Type", f"multipart/x-mixed-replace; boundary={_BOUNDARY}")
+            self.send_header("Cache-Control", "no-store")
+            self.end_headers()
+            for jpeg in page.pictures():
+                head = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
+                self.wfile.write(head.encode() + jpeg + b"\r\n")
+
+    return Handler
+
+
+class LiveWindow:
+    """A window of the desktop with the live picture; closing it ends the stream.
+
+    Args:
+        title: Of the window.
+
+    Raises:
+        ConfigError: If there is no display, or Python has no Tk.
+    """
+
+    def __init__(self, title: str) -> None:
+        try:
+            import tkinter
+
+            from PIL import ImageTk
+        except ImportError as error:
+            raise ConfigError(
+                f"--show needs Tk ({error}): install python3-tk, or use --serve PORT."
+            ) from error
+        try:
+            self._root = tkinter.Tk()
+        except tkinter.TclError as error:
+            raise ConfigError(f"--show needs a display ({error}): use --serve PORT.") from error
+        self._root.title(title)
+        self._label = tkinter.Label(self._root)
+        self._label.pack()
+        self._to_photo = ImageTk.PhotoImage
+        self._is_open = True
+        self._root.protocol("WM_DELETE_WINDOW", self._end)
+
+    def _end(self) -> None:
+        self._is_open = False
+
+    def write(self, picture: np.ndarray, scores: dict[str, Any]) -> None:
+        """Show a picture, uint8 RGB (H, W, 3), in which the scores are drawn.
+
+        Raises:
+            KeyboardInterrupt: If the window has been closed.
+        """
+        if not self._is_open:
+            raise KeyboardInterrupt
+        self._photo = self._to_photo(Image.fromarray(picture))
+        self._label.configure(image=self._photo)
+        self._root.update()
+
+    def __enter__(self) -> "LiveWindow":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._root.destroy()
