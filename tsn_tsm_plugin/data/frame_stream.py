@@ -80,7 +80,8 @@ def _open(source: str) -> av.container.InputContainer:
     if is_camera(source):
         kind, device = _CAMERAS[sys.platform if sys.platform in _CAMERAS else "linux"]
         return av.open(device.format(source), mode="r", format=kind)
-    source = source.removeprefix("file://")
+    if source.startswith("file:"):
+        return open_container(source.removeprefix("file:").removeprefix("//"))[0]
     if is_url(source):  # A playlist behind an address may name other addresses, but no file of this machine.
         return av.open(source, mode="r", options=_URL_OPTIONS)
     return open_container(source)[0]
