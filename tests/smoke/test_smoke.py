@@ -79,7 +79,7 @@ def test_one_step_trains_and_evaluates(run):
 
 def test_trained_weights_are_evaluated(run, recipe, tmp_path):
     weights = run / "weights.safetensors"
-    assert evaluate.main(["--cfg", str(recipe), "--weights", str(weights), "OUTPUT_DIR", str(tmp_path)]) == 0
+    assert evaluate.main(["--cfg", str(recipe), "--weights", str(weights), "--out", str(tmp_path)]) == 0
     assert json.loads((tmp_path / "results.json").read_text())["num_videos"] == 2
 
 
