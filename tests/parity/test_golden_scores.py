@@ -18,6 +18,19 @@ MODELS = {
     ),
     "models/mit_tsm_r50_8f": (create_tsm, {}),
     "models/mit_tsm_r50_nl_8f": (create_tsm, {"non_local": "embedded_gaussian"}),
+    "models/mit_tsm_r50_flow_8f": (create_tsm, {"num_classes": 174, "in_channels": 10}),
+    "models/mit_tsn_bninception_flow_3f": (
+        create_tsn,
+        {"backbone": "bn_inception", "num_classes": 51, "num_segments": 3, "in_channels": 10},
+    ),
+    "models/mit_tsn_bninception_rgb_3f": (
+        create_tsn,
+        {"backbone": "bn_inception", "num_classes": 51, "num_segments": 3},
+    ),
+    "models/mit_tsn_r18_flow_3f": (
+        create_tsn,
+        {"backbone": "resnet18", "num_classes": 101, "num_segments": 3, "in_channels": 10},
+    ),
     "models/tsm_mobilenetv2_8f": (create_tsm, {"backbone": "mobilenet_v2"}),
     "models/tsm_r101_8f_sthv2": (create_tsm, {"backbone": "resnet101", "num_classes": 174}),
     "models/tsm_r50_8f": (create_tsm, {}),

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from tsn_tsm_plugin.config.defaults import KEYS, value_of
-from tsn_tsm_plugin.config.key import PRESET, Key
+from tsn_tsm_plugin.config.key import PRESET, Key, numbers_for
 from tsn_tsm_plugin.config.node import CfgNode, plain
 from tsn_tsm_plugin.config.values import WrongTypeError, named_options
 from tsn_tsm_plugin.registry import REGISTRIES
@@ -14,6 +14,9 @@ Fault = tuple[str, str]
 _AA_TYPE = re.compile(
     r"|imgaug_default|rand(-(m(max)?\d+|n[1-9]\d*|(p|mstd)(\d+\.?\d*|inf)|inc[01]|t(weights|3aw?)))*"
 )
+
+# An x that stands for itself in the name of a flow image.
+_FLOW_AXIS = re.compile(r"(?<![A-Za-z])x(?![A-Za-z])")
 
 
 def faults_of(cfg: CfgNode) -> list[Fault]:
@@ -72,11 +75,21 @@ def _model(cfg: CfgNode) -> Iterator[Fault]:
 
 def _storage(cfg: CfgNode) -> Iterator[Fault]:
     template = cfg.DATA.FRAME_TEMPLATE
+    words = ("x",) if cfg.DATA.MODALITY == "flow" and "{}" in template else ()
     try:
-        numbers_differ = template.format(1) != template.format(2)
+        numbers_differ = template.format(*words, 1) != template.format(*words, 2)
     except (ValueError, IndexError, KeyError):
         numbers_differ = False
-    if not numbers_differ:
+    if cfg.DATA.MODALITY == "flow":
+        if cfg.DATA.FORMAT in ("videos", "shards"):
+            yield "DATA.FORMAT", f"must be frames with DATA.MODALITY flow, got {cfg.DATA.FORMAT!r}"
+        if not numbers_differ or not (words or _FLOW_AXIS.search(template)):
+            yield (
+                "DATA.FRAME_TEMPLATE",
+                "must hold a field for x or y and one for a number with DATA.MODALITY flow, such as "
+                f"'flow_{{}}_{{:05}}.jpg', or an x as in 'flow_x_{{:05}}.jpg', got {template!r}",
+            )
+    elif not numbers_differ:
         yield (
             "DATA.FRAME_TEMPLATE",
             f"must hold one field for a number, such as 'img_{{:05}}.jpg', got {template!r}",
@@ -121,6 +134,12 @@ def _sampling(cfg: CfgNode) -> Iterator[Fault]:
 
 
 def _pixels(cfg: CfgNode) -> Iterator[Fault]:
+    channels = ("x", "y") if cfg.DATA.MODALITY == "flow" else ("R", "G", "B")
+    for name in ("MEAN", "STD"):
+        rule = numbers_for(*channels)
+        if not rule.holds(cfg.DATA[name]):
+            yield f"DATA.{name}", f"must {rule.text}, got {list(cfg.DATA[name])!r}"
+            return
     if any(not std > 0 for std in cfg.DATA.STD):
         yield "DATA.STD", f"must be positive, got {list(cfg.DATA.STD)!r}"
     # Caffe's networks have a deviation of exactly 1 with means in 0-255.
@@ -152,6 +171,12 @@ def _pixels(cfg: CfgNode) -> Iterator[Fault]:
 
 
 def _augmentation(cfg: CfgNode) -> Iterator[Fault]:
+    if cfg.DATA.MODALITY != "rgb":
+        colour = {"AA_TYPE": "", "COLOR_JITTER": [0.0, 0.0, 0.0, 0.0], "RE_PROB": 0.0}
+        for name, off in colour.items():
+            value = cfg.AUG[name]
+            if (list(value) if isinstance(value, list | tuple) else value) != off:
+                yield f"AUG.{name}", f"must be {off!r} with DATA.MODALITY {cfg.DATA.MODALITY}, got {value!r}"
     if not _AA_TYPE.fullmatch(cfg.AUG.AA_TYPE):
         yield (
             "AUG.AA_TYPE",

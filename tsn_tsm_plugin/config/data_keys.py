@@ -10,7 +10,6 @@ from tsn_tsm_plugin.config.key import (
     Key,
     Rule,
     at_least,
-    numbers_for,
     one_of,
 )
 
@@ -33,9 +32,18 @@ DATA_KEYS = (
         "Keyword arguments of the dataset, besides those that other keys give to the built-in ones.",
     ),
     Key(
+        "DATA.MODALITY",
+        "rgb",
+        'What a segment shows: "rgb" (a frame), "flow" (5 flow fields, from folders of images) or "rgb_diff" '
+        "(5 differences of neighbouring frames).",
+        one_of("rgb", "flow", "rgb_diff"),
+        on_resume=FIXED,
+    ),
+    Key(
         "DATA.FRAME_TEMPLATE",
         "img_{:05}.jpg",
-        "Name of a frame's file within its folder, with one field for its number.",
+        "Name of a frame's file within its folder, with one field for its number; for flow with a field for "
+        'x and y before it, by default "flow_{}_{:05}.jpg".',
     ),
     Key("DATA.FRAME_START_INDEX", 1, "Number of the first frame of a folder.", at_least(0)),
     Key("DATA.PATH_PREFIX", "", "Put before every path of a list; relative to PATH_TO_DATA_DIR."),
@@ -145,15 +153,13 @@ DATA_KEYS = (
     Key(
         "DATA.MEAN",
         [123.675, 116.28, 103.53],
-        "Mean of each RGB channel, in 0-255.",
-        numbers_for("R", "G", "B"),
+        "Mean of R, G and B, for flow of x and y (by default 128), in 0-255; rgb_diff has none.",
         on_resume=FIXED,
     ),
     Key(
         "DATA.STD",
         [58.395, 57.12, 57.375],
-        "Deviation of each RGB channel, in 0-255.",
-        numbers_for("R", "G", "B"),
+        "Deviation of the same channels (for flow by default 128), in 0-255.",
         on_resume=FIXED,
     ),
     Key(

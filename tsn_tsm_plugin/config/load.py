@@ -1,7 +1,7 @@
 """load_cfg: a frozen config from the schema, a recipe with its bases, and overrides of the command line."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import yaml
@@ -88,6 +88,7 @@ def _resolve(path: str, reader: SettingsReader, opts: Sequence[str]) -> CfgNode:
     faults = [*reader.faults, *faults, *_faults_of_names(settings)]
     faults += [fault for setting in settings if (fault := _apply(cfg, setting))]
     _apply_protocol(cfg)
+    _apply_modality(cfg, {setting.key for setting in settings})
     last = {setting.key: setting.place for setting in settings}
     faults += [f"{last.get(key, 'default')}: {key} {message}" for key, message in faults_of(cfg)]
     if faults:
@@ -178,6 +179,16 @@ def _apply_protocol(cfg: CfgNode) -> None:
     elif cfg.TEST.PROTOCOL == "accurate":
         cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS = 2, 3
         cfg.DATA.TEST_CROP_SIZE = cfg.DATA.TEST_SHORT_SIDE
+
+
+def _apply_modality(cfg: CfgNode, given: Collection[str]) -> None:
+    """Give flow its own defaults, where a recipe is silent."""
+    if cfg.DATA.MODALITY != "flow":
+        return
+    flow = {"MEAN": [128.0, 128.0], "STD": [128.0, 128.0], "FRAME_TEMPLATE": "flow_{}_{:05}.jpg"}
+    for name, value in flow.items():
+        if f"DATA.{name}" not in given:
+            cfg.DATA[name] = value
 
 
 def _nearest(key: str) -> str:

@@ -24,6 +24,7 @@ from tsn_tsm_plugin.errors import ConfigError
 from tsn_tsm_plugin.log import get_logger
 from tsn_tsm_plugin.registry import DATASETS, DECODERS, bind_arguments
 from tsn_tsm_plugin.transforms.build import build_clip_transform, build_index_sampler
+from tsn_tsm_plugin.transforms.modality import MODALITIES
 
 logger = get_logger(__name__)
 
@@ -98,6 +99,7 @@ def build_dataset(cfg: CfgNode, split: str) -> VideoListDataset:
     """
     list_file = _list_file(cfg, split)
     data_dir = ensure_data_dir(cfg)
+    modality = MODALITIES[cfg.DATA.MODALITY]
     lines = {"separator": cfg.DATA.PATH_LABEL_SEPARATOR}
     preset = {
         "videos": lambda: {**lines, **reader_options(cfg, split)},
@@ -117,6 +119,8 @@ def build_dataset(cfg: CfgNode, split: str) -> VideoListDataset:
         index_sampler=build_index_sampler(cfg, split),
         clip_transform=build_clip_transform(cfg, split),
         seed=cfg.RNG_SEED,
+        num_stacked=modality.num_stacked,
+        is_flow=modality.is_flow,
     )
     options = {**preset, **plain(cfg.DATA.FORMAT_OPTIONS)}
     return DATASETS.create(cfg.DATA.FORMAT, request, options=options, key="DATA.FORMAT_OPTIONS")

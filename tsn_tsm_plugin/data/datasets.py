@@ -7,12 +7,14 @@ from typing import Any
 
 from tsn_tsm_plugin.data.annotations import read_video_list
 from tsn_tsm_plugin.data.shards import ShardedVideoReader, read_shard_list
+from tsn_tsm_plugin.data.stacked_reader import open_stacked
 from tsn_tsm_plugin.data.video_dataset import (
     ClipTransform,
     IndexSampler,
     ListedVideo,
     OpenVideo,
     VideoListDataset,
+    open_flow_folder,
     open_frame_folder,
     open_video_file,
 )
@@ -31,6 +33,8 @@ class SplitRequest:
         index_sampler: From a video's number of frames to those to read, see `VideoListDataset`.
         clip_transform: What becomes of the frames, see `VideoListDataset`.
         seed: Seed of the run.
+        num_stacked: Consecutive frames that are the channels of one segment.
+        is_flow: Whether frames are optical flow.
     """
 
     split: str
@@ -41,9 +45,13 @@ class SplitRequest:
     index_sampler: IndexSampler
     clip_transform: ClipTransform
     seed: int
+    num_stacked: int = 1
+    is_flow: bool = False
 
     def dataset(self, entries: Sequence[ListedVideo], open_video: OpenVideo) -> VideoListDataset:
         """Return the dataset of these videos, opened by that function."""
+        if self.num_stacked > 1:
+            open_video = functools.partial(open_stacked, open_video=open_video, length=self.num_stacked)
         return VideoListDataset(
             entries,
             index_sampler=self.index_sampler,
@@ -89,12 +97,12 @@ def videos(
 def frames(
     request: SplitRequest, *, separator: str = " ", template: str = "img_{:05}.jpg", start_index: int = 1
 ) -> VideoListDataset:
-    """Create the dataset of folders of JPEG images: ``path number-of-frames label`` in each line of the list.
+    """Create the dataset of folders of images: ``path number-of-frames label`` in each line of the list.
 
     Args:
         request: The split.
         separator: What stands between path, number and label.
-        template: Name of a frame's file, with one field for its number.
+        template: Name of a frame's file, with one field for its number; for flow see `flow_templates`.
         start_index: Number of the first frame.
 
     Raises:
@@ -108,8 +116,10 @@ def frames(
         has_frame_counts=True,
         multi_label=request.multi_label,
     )
-    open_folder = functools.partial(open_frame_folder, template=template, start_index=start_index)
-    return request.dataset(entries, open_folder)
+    open_folder = open_flow_folder if request.is_flow else open_frame_folder
+    return request.dataset(
+        entries, functools.partial(open_folder, template=template, start_index=start_index)
+    )
 
 
 def shards(

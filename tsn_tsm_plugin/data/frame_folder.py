@@ -1,4 +1,4 @@
-"""Frames of a video that lies as a folder of JPEG images, behind the interface of `VideoReader`.
+"""Frames of a video that lies as a folder of images, behind the interface of `VideoReader`.
 
 Frame ``i``, from 0, is the file ``template.format(start_index + i)``: both references extract frames so, from
 ``img_00001.jpg`` on. Axes: T frames, C channels, H rows, W columns.
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tsn_tsm_plugin.data.jpeg import jpeg_size, read_jpeg
+from tsn_tsm_plugin.data.image import image_size, read_image
 from tsn_tsm_plugin.data.paths import is_url, join, read_bytes
 from tsn_tsm_plugin.data.reader import frame_indices
 from tsn_tsm_plugin.errors import VideoError
@@ -95,7 +95,7 @@ class FrameFolderReader:
     def _first_size(self) -> tuple[int, int]:
         if self._size is None:
             try:
-                self._size = jpeg_size(self._encoded(0))
+                self._size = image_size(self._encoded(0))
             except ValueError as error:
                 raise VideoError(f"{self.frame_path(0)}: {error}. {_HINT}") from error
         return self._size
@@ -135,7 +135,7 @@ class FrameFolderReader:
     def _decode(self, index: int) -> Tensor:
         encoded = self._encoded(index)
         try:
-            return read_jpeg(encoded)
+            return read_image(encoded)
         except ValueError as error:
             raise VideoError(f"{self.frame_path(index)}: {error}. {_HINT}") from error
 

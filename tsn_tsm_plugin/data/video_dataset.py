@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from tsn_tsm_plugin.data.annotations import Label, VideoEntry
 from tsn_tsm_plugin.data.collate import BadVideo, ClipDict
+from tsn_tsm_plugin.data.flow_folder import FlowFolderReader
 from tsn_tsm_plugin.data.frame_folder import FrameFolderReader
 from tsn_tsm_plugin.data.paths import local_path
 from tsn_tsm_plugin.data.reader import VideoReader
@@ -32,7 +33,7 @@ class FrameReader(Protocol):
         """How many frames there are."""
 
     def read(self, indices: Tensor) -> Tensor:
-        """Return the frames at ``indices``, uint8 RGB (T, C, H, W)."""
+        """Return the frames at ``indices``, uint8 (T, C, H, W)."""
 
     def close(self) -> None:
         """Let go of the video."""
@@ -92,6 +93,17 @@ def open_frame_folder(entry: VideoEntry, *, template: str, start_index: int) -> 
         VideoError: If there is no such folder.
     """
     return FrameFolderReader(
+        entry.path, num_frames=entry.num_frames, template=template, start_index=start_index
+    )
+
+
+def open_flow_folder(entry: VideoEntry, *, template: str, start_index: int) -> FlowFolderReader:
+    """Open a folder of flow fields; arguments as of `FlowFolderReader`.
+
+    Raises:
+        VideoError: If there is no such folder.
+    """
+    return FlowFolderReader(
         entry.path, num_frames=entry.num_frames, template=template, start_index=start_index
     )
 

@@ -33,7 +33,7 @@ _FILES = {
     ("hmdb51", "RGB"): ("HMDB51/splits/hmdb51_rgb_{}_split_1.txt", "HMDB51/images", "img_{:05}.jpg"),
     ("hmdb51", "Flow"): ("HMDB51/splits/hmdb51_flow_{}_split_1.txt", "HMDB51/images", "flow_{}_{:05}.jpg"),
 }
-_BACKBONES = {"mobilenetv2": "mobilenet_v2", "BNInception": "bninception"}
+_BACKBONES = {"mobilenetv2": "mobilenet_v2", "BNInception": "bn_inception"}
 _MODALITIES = {"RGB": "rgb", "Flow": "flow", "RGBDiff": "rgb_diff"}
 
 

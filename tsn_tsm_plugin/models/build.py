@@ -13,13 +13,15 @@ from tsn_tsm_plugin.models.complexity import Complexity, measure_complexity
 from tsn_tsm_plugin.models.create import create_tsm, create_tsn
 from tsn_tsm_plugin.models.recognizer import TSM, TSN
 from tsn_tsm_plugin.transforms.build import frames_of_view
+from tsn_tsm_plugin.transforms.modality import MODALITIES
 
 
 def build_model(cfg: CfgNode, *, with_backbone_weights: bool = True) -> TSN | TSM:
-    """Build the TSN or TSM of a recipe: module (B, 3, T, H, W) float -> (B, K) scores.
+    """Build the TSN or TSM of a recipe: module (B, C, T, H, W) float -> (B, K) scores.
 
     Args:
-        cfg: ``MODEL``, ``TSM``, ``NONLOCAL``, ``DATA.NUM_FRAMES`` and ``DATA.PATH_TO_DATA_DIR`` are read.
+        cfg: ``MODEL``, ``TSM``, ``NONLOCAL``, ``DATA.NUM_FRAMES``, ``DATA.MODALITY`` and
+            ``DATA.PATH_TO_DATA_DIR`` are read.
         with_backbone_weights: Read ``MODEL.BACKBONE_WEIGHTS``. Not needed where a checkpoint follows.
 
     Raises:
@@ -36,6 +38,7 @@ def build_model(cfg: CfgNode, *, with_backbone_weights: bool = True) -> TSN | TS
         "image_size": (cfg.DATA.TRAIN_CROP_SIZE, cfg.DATA.TEST_CROP_SIZE),
         "head": cfg.MODEL.HEAD,
         "head_options": plain(cfg.MODEL.HEAD_OPTIONS),
+        "in_channels": MODALITIES[cfg.DATA.MODALITY].num_channels,
     }
     if cfg.MODEL.ARCH not in ("tsn", "tsm"):
         raise ConfigError(f"MODEL.ARCH must be 'tsn' or 'tsm', got {cfg.MODEL.ARCH!r}.")

@@ -71,7 +71,7 @@ def measure_complexity(model: nn.Module, *, num_frames: int, size: int) -> Compl
         size: Side of a frame, in pixels.
     """
     device = next(model.parameters()).device
-    frames = torch.empty(num_frames, 3, size, size, device=device)
+    frames = torch.empty(num_frames, getattr(model, "in_channels", 3), size, size, device=device)
     counter = FlopCounterMode(display=False, custom_mapping=_FORMULAS)
     backbone = model.get_submodule("backbone")
     attention = _AttentionByDefinition(backbone)

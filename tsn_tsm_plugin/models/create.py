@@ -6,6 +6,7 @@ from typing import Any
 from torch import nn
 
 from tsn_tsm_plugin.models.backbones.create import create_backbone
+from tsn_tsm_plugin.models.backbones.input_channels import set_input_channels
 from tsn_tsm_plugin.models.backbones.non_local_sites import NonLocalOptions
 from tsn_tsm_plugin.models.heads import TSMHead, TSNHead, create_head
 from tsn_tsm_plugin.models.recognizer import TSM, TSN
@@ -34,8 +35,9 @@ def create_tsn(
     head_options: Mapping[str, Any] | None = None,
     backbone_options: Mapping[str, Any] | None = None,
     image_size: int | Sequence[int] = (),
+    in_channels: int = 3,
 ) -> TSN:
-    """Create a TSN, module (B, 3, T, H, W) -> (B, K).
+    """Create a TSN, module (B, in_channels, T, H, W) -> (B, K).
 
     Example:
         >>> model = create_tsn(backbone="resnet18", num_classes=8, num_segments=3)
@@ -53,10 +55,14 @@ def create_tsn(
         head_options: Further keywords of a head that is named.
         backbone_options: Keyword arguments of the backbone, e.g. ``{"drop_path_rate": 0.1}`` of timm's.
         image_size: Sides of the frames that the network must take, in pixels; empty: its own size.
+        in_channels: Channels of a segment: 3 for RGB, 10 for five flow fields, 15 for five RGB differences.
+            Trained weights of the first convolution are averaged over RGB, see
+            :func:`~tsn_tsm_plugin.models.backbones.input_channels.set_input_channels`.
     """
     network = create_backbone(
         backbone, weights=weights, options=backbone_options or {}, image_size=image_size
     )
+    set_input_channels(network, in_channels, is_trained=bool(weights))
     return TSN(
         backbone=network,
         head=create_head(
@@ -71,6 +77,7 @@ def create_tsn(
         backbone_name=backbone,
         num_classes=num_classes,
         num_segments=num_segments,
+        in_channels=in_channels,
     )
 
 
@@ -86,6 +93,7 @@ def create_tsm(
     head_options: Mapping[str, Any] | None = None,
     backbone_options: Mapping[str, Any] | None = None,
     image_size: int | Sequence[int] = (),
+    in_channels: int = 3,
     shift_div: int = 8,
     shift_place: str = "blockres",
     temporal_pool: bool = False,
@@ -95,7 +103,7 @@ def create_tsm(
     tokens: str = "all",
     temporal_modules: Sequence[str | Mapping[str, Any] | TemporalModuleOptions] = (),
 ) -> TSM:
-    """Create a TSM, module (B, 3, num_segments, H, W) -> (B, K).
+    """Create a TSM, module (B, in_channels, num_segments, H, W) -> (B, K).
 
     Example:
         >>> model = create_tsm(backbone="resnet18", num_classes=8, num_segments=8)
@@ -115,6 +123,7 @@ def create_tsm(
         head_options: As for :func:`create_tsn`.
         backbone_options: As for :func:`create_tsn`.
         image_size: As for :func:`create_tsn`.
+        in_channels: As for :func:`create_tsn`.
         shift_div: One ``shift_div``-th of the channels is shifted each way.
         shift_place: ``"blockres"``: the identity of a block is not shifted; ``"block"``: it is.
         temporal_pool: Halve the number of frames before the second stage.
@@ -137,6 +146,7 @@ def create_tsm(
     network = create_backbone(
         backbone, weights=weights, options=backbone_options or {}, image_size=image_size
     )
+    set_input_channels(network, in_channels, is_trained=bool(weights))
     return TSM(
         backbone=network,
         head=create_head(
@@ -151,6 +161,7 @@ def create_tsm(
         backbone_name=backbone,
         num_classes=num_classes,
         num_segments=num_segments,
+        in_channels=in_channels,
         shift_div=shift_div,
         shift_place=shift_place,
         temporal_pool=temporal_pool,

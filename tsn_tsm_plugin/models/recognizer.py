@@ -31,6 +31,7 @@ class _FrameRecognizer(nn.Module):
         backbone_name: For :meth:`describe`.
         num_classes: K.
         num_segments: Frames that a view is trained with.
+        in_channels: Channels of a segment: 3 for RGB, 10 for flow, 15 for RGB differences.
     """
 
     own_head: type[nn.Module]
@@ -38,7 +39,14 @@ class _FrameRecognizer(nn.Module):
     dataset: str = ""
 
     def __init__(
-        self, *, backbone: nn.Module, head: nn.Module, backbone_name: str, num_classes: int, num_segments: int
+        self,
+        *,
+        backbone: nn.Module,
+        head: nn.Module,
+        backbone_name: str,
+        num_classes: int,
+        num_segments: int,
+        in_channels: int = 3,
     ) -> None:
         super().__init__()
         if num_segments < 1:
@@ -48,11 +56,13 @@ class _FrameRecognizer(nn.Module):
         self.backbone_name = backbone_name
         self.num_classes = num_classes
         self.num_segments = num_segments
+        self.in_channels = in_channels
 
     def forward(self, x_BCTHW: Tensor) -> Tensor:
-        """Map normalised RGB views (B, 3, T, H, W) to scores (B, K) before any softmax."""
+        """Map normalised views (B, in_channels, T, H, W) to scores (B, K) before any softmax."""
         if x_BCTHW.ndim != 5:
-            raise ValueError(f"The input must be (B, 3, T, H, W), got shape {tuple(x_BCTHW.shape)}.")
+            shape = tuple(x_BCTHW.shape)
+            raise ValueError(f"The input must be (B, {self.in_channels}, T, H, W), got shape {shape}.")
         if not x_BCTHW.is_floating_point():
             raise TypeError(
                 f"The input must be normalised floats, got {x_BCTHW.dtype}: pass it through "
@@ -66,9 +76,10 @@ class _FrameRecognizer(nn.Module):
     def describe(self) -> str:
         """Say in one line what this network is."""
         other_head = "" if isinstance(self.head, self.own_head) else f", head={type(self.head).__name__}"
+        channels = "" if self.in_channels == 3 else f", in_channels={self.in_channels}"
         return (
             f"{type(self).__name__}: backbone={self.backbone_name}, num_segments={self.num_segments}, "
-            f"num_classes={self.num_classes}{other_head}"
+            f"num_classes={self.num_classes}{channels}{other_head}"
         )
 
     def extra_repr(self) -> str:
@@ -102,6 +113,7 @@ class TSM(_FrameRecognizer):
         backbone_name: For messages.
         num_classes: K.
         num_segments: T. Another number of frames is refused.
+        in_channels: As of :class:`TSN`.
         shift_div: One ``shift_div``-th of the channels is shifted each way.
         shift_place: ``"blockres"`` or ``"block"``.
         temporal_pool: Halve the number of frames before the second stage.
@@ -129,6 +141,7 @@ class TSM(_FrameRecognizer):
         backbone_name: str,
         num_classes: int,
         num_segments: int,
+        in_channels: int = 3,
         shift_div: int = 8,
         shift_place: str = "blockres",
         temporal_pool: bool = False,
@@ -144,6 +157,7 @@ class TSM(_FrameRecognizer):
             backbone_name=backbone_name,
             num_classes=num_classes,
             num_segments=num_segments,
+            in_channels=in_channels,
         )
         shift = TemporalModuleOptions(
             SHIFT, tuple(sites), {"shift_div": shift_div, "causal": causal, "tokens": tokens}
@@ -193,7 +207,7 @@ class TSM(_FrameRecognizer):
         return self.num_segments
 
     def forward(self, x_BCTHW: Tensor) -> Tensor:
-        """Map normalised RGB views (B, 3, T, H, W), T = num_segments, to scores (B, K) before any softmax."""
+        """Map normalised views (B, in_channels, T, H, W), T = num_segments, to scores (B, K), no softmax."""
         if x_BCTHW.ndim == 5 and x_BCTHW.shape[2] != self.num_segments:
             raise ValueError(
                 f"This TSM was built for num_segments={self.num_segments} frames per view, got "

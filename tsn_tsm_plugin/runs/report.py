@@ -23,6 +23,7 @@ from tsn_tsm_plugin.runs.progress import clock
 from tsn_tsm_plugin.runs.results import METRICS
 from tsn_tsm_plugin.runs.run_folder import RunFolder
 from tsn_tsm_plugin.transforms.build import frames_of_view
+from tsn_tsm_plugin.transforms.modality import to_picture
 
 # Classes at each end of the table, frames of a mistake and their height in pixels.
 _NUM_CLASSES, _NUM_FRAMES, _FRAME_HEIGHT = 8, 6, 96
@@ -166,7 +167,7 @@ def _frames(video: Tensor) -> list[str]:
     count = min(_NUM_FRAMES, video.shape[1])
     picked = torch.linspace(0, video.shape[1] - 1, count).round().long()
     urls = []
-    for frame in video[:, picked].permute(1, 2, 3, 0).contiguous():
+    for frame in to_picture(video)[:, picked].permute(1, 2, 3, 0).contiguous():
         image = Image.fromarray(frame.numpy())
         width = max(1, round(image.width * _FRAME_HEIGHT / image.height))
         content = io.BytesIO()

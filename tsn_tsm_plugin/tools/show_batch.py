@@ -85,10 +85,13 @@ def _sheet_clips(
 ) -> "list[SheetClip]":
     from tsn_tsm_plugin.data.collate import BadVideo
     from tsn_tsm_plugin.transforms.build import frames_of_view
+    from tsn_tsm_plugin.transforms.modality import to_picture
     from tsn_tsm_plugin.visualization.contact_sheet import SheetClip
 
     good = [sample for sample in samples if not isinstance(sample, BadVideo)]
-    mixed = iter(_mix(cfg, good, class_names, epoch=epoch) if split == "train" and cfg.MIXUP.ENABLE else ())
+    # Differences cannot be turned back into pixels: other modalities are shown before they are mixed.
+    is_mixed = split == "train" and cfg.MIXUP.ENABLE and cfg.DATA.MODALITY == "rgb"
+    mixed = iter(_mix(cfg, good, class_names, epoch=epoch) if is_mixed else ())
     clips = []
     for sample, label in zip(samples, listed, strict=True):
         if isinstance(sample, BadVideo):
@@ -98,7 +101,7 @@ def _sheet_clips(
         if sample["label"] != label:
             caption += f" (mirrored from {_caption(label, class_names)})"
         video, caption = next(mixed, (sample["video"], caption))
-        views = video.unflatten(1, (-1, frames_of_view(cfg, split))).transpose(0, 1)
+        views = to_picture(video).unflatten(1, (-1, frames_of_view(cfg, split))).transpose(0, 1)
         clips.append(SheetClip(caption, sample["video_name"], views, _view_names(cfg, split, len(views))))
     return clips
 
@@ -117,11 +120,12 @@ def _mix(
     import torch
 
     from tsn_tsm_plugin.data.collate import multi_hot
-    from tsn_tsm_plugin.transforms.build import build_batch_transform, build_normalize
+    from tsn_tsm_plugin.transforms.build import build_batch_transform
+    from tsn_tsm_plugin.transforms.normalize import Normalize
 
     mix = build_batch_transform(cfg)
     assert mix is not None, "called where MIXUP is enabled"
-    normalize = build_normalize(cfg)
+    normalize = Normalize(cfg.DATA.MEAN, cfg.DATA.STD)
     mean, std = (values.view(3, 1, 1, 1) for values in (normalize.mean, normalize.std))
     labels = [clip["label"] for clip in clips]
     with torch.random.fork_rng(devices=[]):

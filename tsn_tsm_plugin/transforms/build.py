@@ -11,7 +11,7 @@ from tsn_tsm_plugin.config.values import named_options
 from tsn_tsm_plugin.registry import BATCH_TRANSFORMS, SAMPLERS, TRANSFORMS
 from tsn_tsm_plugin.transforms.clip_transform import ClipTransform
 from tsn_tsm_plugin.transforms.create import create_test_transform, create_tsn_train_transform
-from tsn_tsm_plugin.transforms.normalize import Normalize
+from tsn_tsm_plugin.transforms.modality import MODALITIES
 from tsn_tsm_plugin.transforms.random_erasing import RandomErasing
 from tsn_tsm_plugin.transforms.segments import IndexSampler
 
@@ -40,9 +40,9 @@ def build_clip_transform(cfg: CfgNode, split: str) -> ClipTransform:
     return ClipTransform(steps)
 
 
-def build_normalize(cfg: CfgNode) -> Normalize:
-    """Return what makes the network's floats of a uint8 batch."""
-    return Normalize(cfg.DATA.MEAN, cfg.DATA.STD)
+def build_normalize(cfg: CfgNode) -> nn.Module:
+    """Return what makes the network's floats of a uint8 batch of ``DATA.MODALITY``."""
+    return MODALITIES[cfg.DATA.MODALITY].normalize(cfg.DATA.MEAN, cfg.DATA.STD)
 
 
 def build_batch_transform(cfg: CfgNode) -> BatchTransform | None:
@@ -114,18 +114,21 @@ def _build_test_preset(cfg: CfgNode, split: str) -> ClipTransform:
         short_side=cfg.DATA.TEST_SHORT_SIDE,
         crop_size=cfg.DATA.TEST_CROP_SIZE if is_test else cfg.DATA.TRAIN_CROP_SIZE,
         num_crops=cfg.TEST.NUM_SPATIAL_CROPS if is_test else 1,
+        is_flow=MODALITIES[cfg.DATA.MODALITY].is_flow,
     )
 
 
 def _build_train_preset(cfg: CfgNode) -> ClipTransform:
-    erasing = RandomErasing(
-        cfg.AUG.RE_PROB,
-        mode=cfg.AUG.RE_MODE,
-        max_count=cfg.AUG.RE_COUNT,
-        per_frame=cfg.AUG.RE_PER_FRAME,
-        mean=cfg.DATA.MEAN,
-        std=cfg.DATA.STD,
-    )
+    erasing = None
+    if cfg.AUG.RE_PROB:
+        erasing = RandomErasing(
+            cfg.AUG.RE_PROB,
+            mode=cfg.AUG.RE_MODE,
+            max_count=cfg.AUG.RE_COUNT,
+            per_frame=cfg.AUG.RE_PER_FRAME,
+            mean=cfg.DATA.MEAN,
+            std=cfg.DATA.STD,
+        )
     return create_tsn_train_transform(
         short_side=cfg.DATA.TRAIN_SHORT_SIDE,
         crop_size=cfg.DATA.TRAIN_CROP_SIZE,
@@ -134,7 +137,8 @@ def _build_train_preset(cfg: CfgNode) -> ClipTransform:
         num_fixed_crops=cfg.AUG.NUM_FIXED_CROPS,
         flip_prob=0.5 if cfg.DATA.RANDOM_FLIP else 0.0,
         flip_label_pairs=cfg.DATA.FLIP_LABEL_PAIRS,
+        is_flow=MODALITIES[cfg.DATA.MODALITY].is_flow,
         rand_augment=cfg.AUG.AA_TYPE,
         color_jitter=cfg.AUG.COLOR_JITTER,
-        random_erasing=erasing if cfg.AUG.RE_PROB else None,
+        random_erasing=erasing,
     )

@@ -46,6 +46,7 @@ def create_tsn_train_transform(
     num_fixed_crops: int = 13,
     flip_prob: float = 0.5,
     flip_label_pairs: Iterable[tuple[int, int]] = (),
+    is_flow: bool = False,
     rand_augment: str = "",
     color_jitter: Sequence[float] = (),
     random_erasing: RandomErasing | None = None,
@@ -64,6 +65,7 @@ def create_tsn_train_transform(
         num_fixed_crops: See `MultiScaleCrop`.
         flip_prob: Probability of mirroring, in [0, 1].
         flip_label_pairs: Labels that a mirror turns into each other.
+        is_flow: Whether channels are optical flow, x and y in turn; a mirror inverts x.
         rand_augment: ``""`` (none), ``"imgaug_default"`` (see `ImgaugRandAugment`), or a string of timm such
             as ``"rand-m9-mstd0.5-inc1"`` (see `RandAugment`).
         color_jitter: Up to four strengths: brightness, contrast, saturation, hue; see `ColorJitter`.
@@ -82,7 +84,7 @@ def create_tsn_train_transform(
         _create_crop(crop, crop_size, crop_scales, num_fixed_crops),
     ]
     if flip_prob:
-        steps.append(RandomHorizontalFlip(flip_prob, label_pairs=flip_label_pairs))
+        steps.append(RandomHorizontalFlip(flip_prob, label_pairs=flip_label_pairs, is_flow=is_flow))
     if rand_augment:
         is_imgaug = rand_augment == "imgaug_default"
         steps.append(ImgaugRandAugment() if is_imgaug else RandAugment(rand_augment))
@@ -98,6 +100,7 @@ def create_test_transform(
     short_side: int = 256,
     crop_size: int = 224,
     num_crops: int = 1,
+    is_flow: bool = False,
     sample_frames: SampleFrames | None = None,
 ) -> ClipTransform:
     """Create the deterministic transform of validation and testing.
@@ -108,6 +111,7 @@ def create_test_transform(
         crop_size: Side of the crops, in pixels.
         num_crops: 1 (centre), 3 (along the longer side, of which ``crop_size`` must be the shorter) or 10
             (corners and centre, each mirrored).
+        is_flow: As of `create_tsn_train_transform`.
         sample_frames: Chooses the frames of the views where the reader has not: `TwiceSample`, `DenseViews`.
 
     Returns:
@@ -120,7 +124,8 @@ def create_test_transform(
     if num_crops not in _VIEW_CROPS:
         raise ValueError(f"num_crops must be one of {list(_VIEW_CROPS)}, got {num_crops}.")
     scale = _frames_and_scale(sample_frames, short_side, exact=True)
-    return ClipTransform([*scale, _VIEW_CROPS[num_crops](crop_size)])
+    crop = TenCrop(crop_size, is_flow=is_flow) if num_crops == 10 else _VIEW_CROPS[num_crops](crop_size)
+    return ClipTransform([*scale, crop])
 
 
 def _create_crop(crop: str, size: int, scales: Sequence[float], num_fixed_crops: int) -> nn.Module:

@@ -6,6 +6,8 @@
 import torch
 from torch import Tensor, nn
 
+from tsn_tsm_plugin.transforms.flip import mirror
+
 
 class _SquareCrop(nn.Module):
     def __init__(self, size: int) -> None:
@@ -68,7 +70,12 @@ class TenCrop(_SquareCrop):
 
     Args:
         size: Side of the squares, in pixels.
+        is_flow: Whether channels are optical flow, whose x a mirror inverts.
     """
+
+    def __init__(self, size: int, *, is_flow: bool = False) -> None:
+        super().__init__(size)
+        self.is_flow = is_flow
 
     def forward(self, video: Tensor) -> Tensor:
         """Map (C, T, H, W) to (C, 10 * T, size, size), crop-major."""
@@ -77,7 +84,7 @@ class TenCrop(_SquareCrop):
         crops: list[Tensor] = []
         for x, y in ((0, 0), (4, 0), (0, 4), (4, 4), (2, 2)):
             crop = _crop(video, y * quarter_y, x * quarter_x, self.size)
-            crops += [crop, crop.flip(-1)]
+            crops += [crop, mirror(crop, is_flow=self.is_flow)]
         return torch.cat(crops, dim=1)
 
 

@@ -56,7 +56,7 @@ def test_the_template_and_the_start_index_name_the_files(tmp_path, template, sta
 
 def test_a_repeated_frame_is_decoded_once(folder, monkeypatch):
     decoded = []
-    monkeypatch.setattr(frame_folder, "read_jpeg", lambda data: decoded.append(1) or read_jpeg(data))
+    monkeypatch.setattr(frame_folder, "read_image", lambda data: decoded.append(1) or read_jpeg(data))
 
     FrameFolderReader(folder).read([2, 2, 5, 2])
 

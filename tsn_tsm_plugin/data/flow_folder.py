@@ -1,0 +1,91 @@
+"""FlowFolderReader, flow_templates: optical flow of a video that lies as two images for each frame."""
+
+import os
+import re
+import string
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tsn_tsm_plugin.data.frame_folder import FrameFolderReader
+
+# An x that stands for itself, as in flow_x_00001.jpg and x/00001.jpg.
+_AXIS = re.compile(r"(?<![A-Za-z])x(?![A-Za-z])")
+
+
+def flow_templates(template: str) -> tuple[str, str]:
+    """Return the names of the horizontal and of the vertical images.
+
+    Example:
+        >>> flow_templates("flow_{}_{:05}.jpg")
+        ('flow_x_{:05}.jpg', 'flow_y_{:05}.jpg')
+        >>> flow_templates("x/{:05}.png")
+        ('x/{:05}.png', 'y/{:05}.png')
+
+    Args:
+        template: With a field for ``x`` or ``y`` and one for the number, or with an ``x`` and one field.
+
+    Raises:
+        ValueError: If it does not tell the two apart.
+    """
+    fields = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
+    if len(fields) == 2 and "{}" in template:
+        return template.replace("{}", "x", 1), template.replace("{}", "y", 1)
+    if len(fields) == 1 and _AXIS.search(template):
+        return template, _AXIS.sub("y", template)
+    raise ValueError(
+        "must hold a field for x or y and one for the number, such as 'flow_{}_{:05}.jpg', or an x and one "
+        f"field, such as 'flow_x_{{:05}}.jpg' or 'x/{{:05}}.jpg', got {template!r}"
+    )
+
+
+class FlowFolderReader:
+    """Reads the flow fields of one folder, or of its folders ``x`` and ``y``.
+
+    Args:
+        path: The folder, local or a URL that iopath can open.
+        num_frames: How many fields the list promises; 0 counts those on the disk.
+        template: See :func:`flow_templates`.
+        start_index: Number in the first field's names.
+
+    Attributes:
+        fps: 0.0: a folder does not tell.
+
+    Raises:
+        VideoError: If there is no such folder, or fields are counted and there are none.
+        ValueError: If fields are to be counted behind a URL.
+    """
+
+    fps = 0.0
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        num_frames: int = 0,
+        template: str = "flow_{}_{:05}.jpg",
+        start_index: int = 1,
+    ) -> None:
+        self._axes = [
+            FrameFolderReader(path, num_frames=num_frames, template=axis, start_index=start_index)
+            for axis in flow_templates(template)
+        ]
+        self.path = self._axes[0].path
+        self.num_frames = min(axis.num_frames for axis in self._axes)
+
+    def read(self, indices: Sequence[int] | Tensor | np.ndarray) -> Tensor:
+        """Decode the fields at ``indices``.
+
+        Returns:
+            uint8 (T, 2, H, W): x, then y, where 128 is no motion.
+
+        Raises:
+            IndexError: If an index is outside the video.
+            VideoError: If an image is missing or damaged, or sizes differ; names the image.
+        """
+        return torch.stack([axis.read(indices)[:, 0] for axis in self._axes], dim=1)
+
+    def close(self) -> None:
+        """Do nothing: no file stays open between reads."""

@@ -1,0 +1,59 @@
+"""image_size, read_image: one image of a frame folder to pixels: JPEG, PNG, WebP or BMP.
+
+JPEG is decoded as :mod:`~tsn_tsm_plugin.data.jpeg` says, the others by Pillow. Axes: C channels, H rows, W
+columns.
+"""
+
+import io
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from tsn_tsm_plugin.data.decoders.container import MAX_FRAME_PIXELS
+from tsn_tsm_plugin.data.jpeg import jpeg_size, read_jpeg
+
+_FORMATS = ("PNG", "WEBP", "BMP")
+_SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"RIFF", b"BM")
+
+
+def image_size(data: bytes) -> tuple[int, int]:
+    """Return height and width of an image.
+
+    Raises:
+        ValueError: If the data is no image of a known format, or its header is damaged.
+    """
+    if not data.startswith(_SIGNATURES):
+        return jpeg_size(data)
+    width, height = _open(data).size
+    return height, width
+
+
+def read_image(data: bytes) -> Tensor:
+    """Decode an image to uint8 RGB (3, H, W).
+
+    Grey images get three equal channels, 16 bits are reduced to their upper 8, an alpha channel is ignored.
+
+    Raises:
+        ValueError: If it is no image of a known format, damaged, cut short, or claims an absurd size.
+    """
+    if not data.startswith(_SIGNATURES):
+        return read_jpeg(data)
+    image = _open(data)
+    if not 0 < image.width * image.height <= MAX_FRAME_PIXELS:
+        raise ValueError(f"claims {image.width}x{image.height} pixels, so it is damaged")
+    try:
+        if image.mode.startswith("I"):
+            grey = torch.from_numpy((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
+            return grey.expand(3, -1, -1).contiguous()
+        return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).contiguous()
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ValueError(f"is a damaged {image.format} image ({error})") from error
+
+
+def _open(data: bytes) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(data), formats=_FORMATS)
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
+        raise ValueError("is a damaged image, or none of JPEG, PNG, WebP and BMP") from error

@@ -1,0 +1,43 @@
+"""StackedReader, open_stacked: several consecutive frames as the channels of one."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tsn_tsm_plugin.data.video_dataset import FrameReader, OpenVideo
+
+
+class StackedReader:
+    """Reads stacks: index ``i`` is the frames ``i`` to ``i + length - 1``, in turn in the channels.
+
+    A video that is shorter than a stack repeats its last frame, as the references do.
+
+    Args:
+        reader: Reads single frames.
+        length: Frames of a stack.
+    """
+
+    def __init__(self, reader: FrameReader, length: int) -> None:
+        self.reader = reader
+        self.length = length
+
+    @property
+    def num_frames(self) -> int:
+        """How many stacks there are."""
+        return max(1, self.reader.num_frames - self.length + 1)
+
+    def read(self, indices: Tensor) -> Tensor:
+        """Return the stacks at ``indices``, uint8 (T, length * C, H, W)."""
+        steps = torch.as_tensor(indices)[:, None] + torch.arange(self.length)
+        frames = self.reader.read(steps.clamp(max=self.reader.num_frames - 1).flatten())
+        return frames.unflatten(0, (-1, self.length)).flatten(1, 2)
+
+    def close(self) -> None:
+        """Let go of the video."""
+        self.reader.close()
+
+
+def open_stacked(entry: Any, *, open_video: OpenVideo, length: int) -> StackedReader:
+    """Open a video and read it in stacks."""
+    return StackedReader(open_video(entry), length)
