@@ -120,17 +120,17 @@ class Ranks:
         Returns:
             The sums, once its ``result()`` is asked for. Sums arrive in the order in which they were begun.
         """
+        if self.world_size == 1:
+            alone: Future[list[float]] = Future()
+            alone.set_result([float(value) for value in values])
+            return alone
         numbers = torch.tensor(values, dtype=torch.float64)
 
         def exchange() -> list[float]:
             tree_sum(numbers, self._links, rank=self.rank, world_size=self.world_size)
             return numbers.tolist()
 
-        if self.world_size > 1:
-            return self._courier.send(exchange)
-        alone: Future[list[float]] = Future()
-        alone.set_result(numbers.tolist())
-        return alone
+        return self._courier.send(exchange)
 
     def sum(self, values: Sequence[float]) -> list[float]:
         """Add up the values of all ranks, place by place."""

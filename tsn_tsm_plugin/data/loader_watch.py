@@ -58,7 +58,8 @@ def _next(batches: Iterator[Any], loader: DataLoader, max_wait_seconds: float) -
         try:
             with _notice_from_a_thread() if loader.num_workers == 0 else contextlib.nullcontext():
                 return next(batches)
-        except RuntimeError as error:
+        except (RuntimeError, OSError, EOFError) as error:
+            # The batches of a worker that has died cannot be fetched from it: that is an error of the system.
             if dead := _dead_workers(loader):
                 raise LoaderError(_why_it_died(dead, loader)) from error
             if "DataLoader timed out" not in str(error):

@@ -17,11 +17,12 @@ from tsn_tsm_plugin.engine.optimizer_step import StepLog, StepResult
 from tsn_tsm_plugin.engine.score_split import SplitScorer
 
 LOG_PERIOD = 20
+REPEATED = {"TRAIN__NUM_REPEATS": 11}
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    return write_dataset(tmp_path_factory.mktemp("tiny"), num_train=88, num_val=40)
+    return write_dataset(tmp_path_factory.mktemp("tiny"), num_train=8, num_val=40)
 
 
 class Counting(engine.Hook):
@@ -56,7 +57,9 @@ OPTIONS = {
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS.keys())
 def test_no_step_reads_anything_back(tmp_path, data, options):
     counting = Counting()
-    cfg = tiny_cfg(tmp_path, data=data, LOG_PERIOD=100, SOLVER__MAX_EPOCH=1, TRAIN__EVAL_PERIOD=0, **options)
+    cfg = tiny_cfg(
+        tmp_path, data=data, LOG_PERIOD=100, SOLVER__MAX_EPOCH=1, TRAIN__EVAL_PERIOD=0, **REPEATED, **options
+    )
     engine.train(cfg, hooks=[counting])
 
     assert counting.steps == 22
@@ -80,15 +83,12 @@ class FirstAndLast(engine.Hook):
 
 def test_twenty_turns_of_the_loop_read_once_at_the_line_of_the_log(tmp_path, data):
     counting = FirstAndLast()
-    options = {"LOG_PERIOD": LOG_PERIOD, "SOLVER__MAX_EPOCH": 1, "TRAIN__EVAL_PERIOD": 0}
+    options = REPEATED | {"LOG_PERIOD": LOG_PERIOD, "SOLVER__MAX_EPOCH": 1, "TRAIN__EVAL_PERIOD": 0}
     # Workers read the videos: what they compute there is on their side.
     engine.train(tiny_cfg(tmp_path, data=data, DATA_LOADER__NUM_WORKERS=1, **options), hooks=[counting])
 
     assert counting.steps == 22
-    # The results of the steps, and the sums of the ranks, which lie on the CPU from the start.
-    assert set(counting.reads.found) <= {"tolist"}
-    of_the_ranks = LOG_PERIOD + 1
-    assert counting.reads.found.count("tolist") == of_the_ranks + 1
+    assert counting.reads.found == ["tolist"]  # the line of the log
 
 
 def test_validation_reads_scores_many_batches_at_a_time(tmp_path, data, monkeypatch):
@@ -219,7 +219,7 @@ def train_beside_a_slow_rank(cfg, folder: Path) -> None:
 
 
 def test_the_ranks_agree_on_a_step_under_the_step_before(tmp_path, data):
-    cfg = tiny_cfg(tmp_path, data=data, SOLVER__MAX_EPOCH=1, TRAIN__EVAL_PERIOD=0, LOG_PERIOD=100)
+    cfg = tiny_cfg(tmp_path, data=data, SOLVER__MAX_EPOCH=1, TRAIN__EVAL_PERIOD=0, LOG_PERIOD=100, **REPEATED)
     (tmp_path / "said").mkdir()
     (tmp_path / "ranks").mkdir()
     spawn(2, tmp_path / "ranks", functools.partial(train_beside_a_slow_rank, cfg, tmp_path / "said"))
