@@ -35,7 +35,7 @@ class Rule:
     holds: Callable[[Any], bool]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Key:
     """One key of the config: everything that is known about it.
 

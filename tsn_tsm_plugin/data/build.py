@@ -101,15 +101,8 @@ def build_dataset(cfg: CfgNode, split: str) -> VideoListDataset:
     data_dir = ensure_data_dir(cfg)
     modality = MODALITIES[cfg.DATA.MODALITY]
     lines = {"separator": cfg.DATA.PATH_LABEL_SEPARATOR}
-    preset = {
-        "videos": lambda: {**lines, **reader_options(cfg, split)},
-        "frames": lambda: {
-            **lines,
-            "template": cfg.DATA.FRAME_TEMPLATE,
-            "start_index": cfg.DATA.FRAME_START_INDEX,
-        },
-        "shards": lambda: reader_options(cfg, split),
-    }.get(cfg.DATA.FORMAT, dict)()
+    files = {"template": cfg.DATA.FRAME_TEMPLATE, "start_index": cfg.DATA.FRAME_START_INDEX}
+    preset = {"videos": lines, "frames": {**lines, **files}}.get(cfg.DATA.FORMAT, {})
     request = SplitRequest(
         split,
         list_file=join(data_dir, list_file),
@@ -119,6 +112,7 @@ def build_dataset(cfg: CfgNode, split: str) -> VideoListDataset:
         index_sampler=build_index_sampler(cfg, split),
         clip_transform=build_clip_transform(cfg, split),
         seed=cfg.RNG_SEED,
+        reader=reader_options(cfg, split),
         num_stacked=modality.num_stacked,
         is_flow=modality.is_flow,
     )

@@ -33,6 +33,7 @@ class SplitRequest:
         index_sampler: From a video's number of frames to those to read, see `VideoListDataset`.
         clip_transform: What becomes of the frames, see `VideoListDataset`.
         seed: Seed of the run.
+        reader: How videos are decoded: keyword arguments of `VideoReader`.
         num_stacked: Consecutive frames that are the channels of one segment.
         is_flow: Whether frames are optical flow.
     """
@@ -45,6 +46,7 @@ class SplitRequest:
     index_sampler: IndexSampler
     clip_transform: ClipTransform
     seed: int
+    reader: Mapping[str, Any]
     num_stacked: int = 1
     is_flow: bool = False
 
@@ -61,22 +63,12 @@ class SplitRequest:
         )
 
 
-def videos(
-    request: SplitRequest,
-    *,
-    separator: str = " ",
-    decoder: str = "auto",
-    decoder_options: Mapping[str, Any] | None = None,
-    short_side: int = 0,
-) -> VideoListDataset:
+def videos(request: SplitRequest, *, separator: str = " ") -> VideoListDataset:
     """Create the dataset of video files: ``path label`` in each line of the list.
 
     Args:
         request: The split.
         separator: What stands between path and label.
-        decoder: ``"auto"`` or a registered decoder's name.
-        decoder_options: Its keyword arguments.
-        short_side: See `VideoReader`.
 
     Raises:
         AnnotationError: If the list file is missing or malformed.
@@ -88,10 +80,7 @@ def videos(
         num_classes=request.num_classes,
         multi_label=request.multi_label,
     )
-    open_video = functools.partial(
-        open_video_file, decoder=decoder, decoder_options=decoder_options, short_side=short_side
-    )
-    return request.dataset(entries, open_video)
+    return request.dataset(entries, functools.partial(open_video_file, **request.reader))
 
 
 def frames(
@@ -122,20 +111,11 @@ def frames(
     )
 
 
-def shards(
-    request: SplitRequest,
-    *,
-    decoder: str = "auto",
-    decoder_options: Mapping[str, Any] | None = None,
-    short_side: int = 0,
-) -> VideoListDataset:
+def shards(request: SplitRequest) -> VideoListDataset:
     """Create the dataset of videos in tar files: the path of one in each line of the list.
 
     Args:
         request: The split.
-        decoder: ``"auto"`` or a registered decoder's name.
-        decoder_options: Its keyword arguments.
-        short_side: See `VideoReader`.
 
     Raises:
         AnnotationError: If the list or a shard is missing or malformed.
@@ -146,7 +126,4 @@ def shards(
         num_classes=request.num_classes,
         multi_label=request.multi_label,
     )
-    open_video = functools.partial(
-        ShardedVideoReader, decoder=decoder, decoder_options=decoder_options, short_side=short_side
-    )
-    return request.dataset(entries, open_video)
+    return request.dataset(entries, functools.partial(ShardedVideoReader, **request.reader))

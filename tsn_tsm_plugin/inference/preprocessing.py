@@ -6,14 +6,13 @@ Axes: C channels, T frames of a view, V views, H rows, W columns.
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tsn_tsm_plugin.config import CfgNode
 from tsn_tsm_plugin.data.build import reader_options
 from tsn_tsm_plugin.data.paths import local_path
 from tsn_tsm_plugin.data.reader import VideoReader
 from tsn_tsm_plugin.errors import VideoError
-from tsn_tsm_plugin.transforms import CenterCrop, ShortSideScale
 from tsn_tsm_plugin.transforms.build import (
     build_clip_transform,
     build_index_sampler,
@@ -61,9 +60,7 @@ class Preprocessing:
         self._cfg = cfg
         self._sampler = build_index_sampler(cfg, "test")
         self._transform = build_clip_transform(cfg, "test")
-        short_side = cfg.DATA.TEST_SHORT_SIDE
-        scale: list[nn.Module] = [ShortSideScale(short_side)] if short_side else []
-        self._center = nn.Sequential(*scale, CenterCrop(self.size))
+        self._center = build_clip_transform(cfg, "center")
 
     def __repr__(self) -> str:
         return f"Preprocessing({self.num_frames} frames, {self._transform!r}, {self.normalize!r})"
@@ -99,13 +96,16 @@ class Preprocessing:
             middle = views[(len(views) - 1) // 2].tolist()
             frames_TCHW = reader.read(middle)
             length, fps = reader.num_frames, reader.fps or 0.0
-        clip_CTHW = self._center(frames_TCHW.transpose(0, 1)).contiguous()
+        clip_CTHW = self._crop_center(frames_TCHW.transpose(0, 1)).contiguous()
         return View(clip_CTHW, middle, length, fps)
 
     def prepare_frame(self, rgb_HWC: Tensor) -> Tensor:
         """Map a frame, uint8 (H, W, 3), to uint8 (3, size, size), in memory of its own."""
-        prepared: Tensor = self._center(rgb_HWC.permute(2, 0, 1)[:, None])
-        return prepared[:, 0].clone()
+        return self._crop_center(rgb_HWC.permute(2, 0, 1)[:, None])[:, 0].clone()
+
+    def _crop_center(self, frames_CTHW: Tensor) -> Tensor:
+        video: Tensor = self._center({"video": frames_CTHW})["video"]
+        return video
 
     def _open(self, path: str, split: str) -> VideoReader:
         try:

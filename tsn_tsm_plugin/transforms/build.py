@@ -23,8 +23,8 @@ def build_clip_transform(cfg: CfgNode, split: str) -> ClipTransform:
 
     Args:
         cfg: The config.
-        split: ``"train"``; ``"val"``, whose preset is one centre crop of the training size; or ``"test"``,
-            whose preset is ``TEST.NUM_SPATIAL_CROPS`` crops, crop-major.
+        split: ``"train"``; ``"val"``, whose preset is one centre crop of the training size; ``"test"``, whose
+            preset is ``TEST.NUM_SPATIAL_CROPS`` crops, crop-major; or ``"center"``, one crop of testing.
 
     Raises:
         ConfigError: If a step does not take its options.
@@ -109,11 +109,10 @@ def build_index_sampler(cfg: CfgNode, split: str) -> IndexSampler:
 
 
 def _build_test_preset(cfg: CfgNode, split: str) -> ClipTransform:
-    is_test = split == "test"
     return create_test_transform(
         short_side=cfg.DATA.TEST_SHORT_SIDE,
-        crop_size=cfg.DATA.TEST_CROP_SIZE if is_test else cfg.DATA.TRAIN_CROP_SIZE,
-        num_crops=cfg.TEST.NUM_SPATIAL_CROPS if is_test else 1,
+        crop_size=cfg.DATA.TRAIN_CROP_SIZE if split == "val" else cfg.DATA.TEST_CROP_SIZE,
+        num_crops=cfg.TEST.NUM_SPATIAL_CROPS if split == "test" else 1,
         is_flow=MODALITIES[cfg.DATA.MODALITY].is_flow,
     )
 
