@@ -16,7 +16,11 @@ def test_an_unknown_name_is_refused(repository):
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("tsn_r50", "TSN: backbone=resnet50"), ("tsm_mobilenet_v2", "TSM: backbone=mobilenet_v2")],
+    [
+        ("tsn_r50", "TSN: backbone=resnet50"),
+        ("tsm_mobilenet_v2", "TSM: backbone=mobilenet_v2"),
+        ("tsn_resnext101_32x4d", "TSN: backbone=resnext101_32x4d"),
+    ],
 )
 def test_a_network_is_created_by_name(repository, name, said):
     assert load(repository, name, num_classes=5).describe().startswith(said)

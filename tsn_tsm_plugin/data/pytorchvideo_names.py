@@ -4,11 +4,9 @@ from fractions import Fraction
 from typing import Any
 
 from pytorchvideo.data.clip_sampling import ClipInfo
-from pytorchvideo.data.decoder import DecoderType
 
 from tsn_tsm_plugin.data.pytorchvideo_bridge import IndexSampler, SparsePathHandler, WholeVideoSampler
-from tsn_tsm_plugin.pytorchvideo_patch.activate import activate
-from tsn_tsm_plugin.pytorchvideo_patch.dataset_names import is_our_decoder
+from tsn_tsm_plugin.pytorchvideo_patch.activate import activate, is_active
 from tsn_tsm_plugin.registry import DECODERS, SAMPLERS
 
 
@@ -73,28 +71,31 @@ class SegmentClipSampler(WholeVideoSampler):
         return super().__call__(last_clip_time, video_duration, annotation)
 
 
-class _WorkerDecoder(str):
-    """A decoder's name that activates this package wherever it is unpickled, as in spawned workers."""
+class _Activation:
+    """Makes a process that unpickles it know our names, as this process does."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _decoder_in_worker, (str(self),)
+        return _activated, (is_active(),)
 
 
-def _decoder_in_worker(name: str) -> _WorkerDecoder:
-    activate(eager=False)
-    return _WorkerDecoder(name)
+def _activated(is_wanted: bool) -> _Activation:
+    if is_wanted:
+        activate(eager=False)
+    return _Activation()
 
 
 def prepare_dataset(dataset: Any) -> None:
-    """Make a ``LabeledVideoDataset`` serve our clip sampler and our decoder's name, in any worker.
+    """Make a ``LabeledVideoDataset`` serve our clip sampler, and all our names in workers of any kind.
 
     Args:
-        dataset: As its own ``__init__`` has left it; anything that is PyTorchVideo's stays.
+        dataset: As its own ``__init__`` has left it.
     """
-    decoder, sampler = dataset._decoder, dataset._clip_sampler
+    # The first attribute: a spawned worker unpickles it before the transform, which may need the activation.
+    attributes = dict(vars(dataset))
+    vars(dataset).clear()
+    vars(dataset).update({"_tsn_tsm_plugin": _Activation(), **attributes})
+    sampler, decoder = dataset._clip_sampler, dataset._decoder
     if isinstance(sampler, SegmentClipSampler):
         own = decoder if decoder in DECODERS.names() else "auto"
         dataset.video_path_handler = SparsePathHandler(sampler.index_sampler, decoder=own)
         sampler.is_served = True
-    elif is_our_decoder(decoder) and decoder not in {kind.value for kind in DecoderType}:
-        dataset._decoder = _WorkerDecoder(decoder)

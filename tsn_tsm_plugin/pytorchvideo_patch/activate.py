@@ -63,7 +63,8 @@ from tsn_tsm_plugin.registry import REGISTRIES, ComponentEntry
 _FUNCTIONAL_TENSOR = "torchvision.transforms.functional_tensor"
 
 
-def _is_active() -> bool:
+def is_active() -> bool:
+    """Tell whether PyTorchVideo serves our names."""
     return _LEDGER.active
 
 
@@ -97,7 +98,7 @@ def _patches() -> list[Patch]:
         for name in HUB_MODELS
     ]
     builders = [
-        Patch(module, name, functools.partial(extend_builder, name, _is_active), True)
+        Patch(module, name, functools.partial(extend_builder, name, is_active), True)
         for name, builder in BUILDERS.items()
         for module in builder.modules
     ]
@@ -115,7 +116,7 @@ def _patches() -> list[Patch]:
         ("pytorchvideo.transforms", "create_video_transform", extend_create_video_transform),
     ]
     data = [
-        Patch(module, name, functools.partial(extend, _is_active), True) for module, name, extend in functions
+        Patch(module, name, functools.partial(extend, is_active), True) for module, name, extend in functions
     ]
     return [*hub, *builders, *data]
 

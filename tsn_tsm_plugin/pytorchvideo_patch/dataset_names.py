@@ -59,7 +59,7 @@ def extend_select_video_class(is_active: Callable[[], bool], host: Callable[...,
         try:
             return host(decoder)
         except (ValueError, NotImplementedError):
-            if not is_active() or not is_our_decoder(decoder):
+            if not is_active() or not _is_our_decoder(decoder):
                 raise
         return functools.partial(
             load_target(f"{_BRIDGE}:ExactVideo"), decoder="auto" if decoder == EXACT_DECODER else str(decoder)
@@ -68,7 +68,7 @@ def extend_select_video_class(is_active: Callable[[], bool], host: Callable[...,
     return select_video_class
 
 
-def is_our_decoder(decoder: Any) -> bool:
+def _is_our_decoder(decoder: Any) -> bool:
     """Tell whether ``decoder=`` names ``"exact"`` or a registered decoder."""
     return isinstance(decoder, str) and (decoder == EXACT_DECODER or decoder in DECODERS.names())
 

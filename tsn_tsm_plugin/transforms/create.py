@@ -23,6 +23,7 @@ from collections.abc import Iterable, Sequence
 
 from torch import nn
 
+from tsn_tsm_plugin.registry import TRANSFORMS
 from tsn_tsm_plugin.transforms.clip_transform import ClipTransform
 from tsn_tsm_plugin.transforms.color_jitter import ColorJitter
 from tsn_tsm_plugin.transforms.flip import RandomHorizontalFlip
@@ -101,7 +102,8 @@ def create_test_transform(
     crop_size: int = 224,
     num_crops: int = 1,
     is_flow: bool = False,
-    sample_frames: SampleFrames | None = None,
+    sample_frames: SampleFrames | str | None = None,
+    num_segments: int | None = None,
 ) -> ClipTransform:
     """Create the deterministic transform of validation and testing.
 
@@ -112,15 +114,23 @@ def create_test_transform(
         num_crops: 1 (centre), 3 (along the longer side, of which ``crop_size`` must be the shorter) or 10
             (corners and centre, each mirrored).
         is_flow: As of `create_tsn_train_transform`.
-        sample_frames: Chooses the frames of the views where the reader has not: `TwiceSample`, `DenseViews`.
+        sample_frames: Chooses the frames of the views if the reader has not: `TwiceSample`, `DenseViews`, or
+            the name ``"twice_sample"``, ``"dense_views"`` or that of another registered transform.
+        num_segments: Frames of one view; goes with a name.
 
     Returns:
         A map from clips with ``video`` uint8 (C, T, H, W) to such with (C, num_crops * T', crop_size,
         crop_size), crop-major.
 
     Raises:
-        ValueError: If an argument is out of its range.
+        ValueError: If an argument is out of its range, or a name comes without ``num_segments``.
     """
+    if isinstance(sample_frames, str):
+        if num_segments is None:
+            raise ValueError(f"sample_frames={sample_frames!r} needs num_segments, the frames of one view.")
+        sample_frames = TRANSFORMS.get(sample_frames)(num_segments)
+    elif num_segments is not None:
+        raise ValueError(f"num_segments={num_segments} goes with the name of a transform as sample_frames.")
     if num_crops not in _VIEW_CROPS:
         raise ValueError(f"num_crops must be one of {list(_VIEW_CROPS)}, got {num_crops}.")
     scale = _frames_and_scale(sample_frames, short_side, exact=True)

@@ -23,7 +23,9 @@ def hosts():
 
 
 def snapshot(hosts):
-    return [dict(vars(host)) for host in hosts], list(sys.meta_path)
+    from pytorchvideo.data.labeled_video_dataset import LabeledVideoDataset
+
+    return [dict(vars(host)) for host in hosts], dict(vars(LabeledVideoDataset)), list(sys.meta_path)
 
 
 def test_activation_adds_the_models_to_the_hub(hosts):

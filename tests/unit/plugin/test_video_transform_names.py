@@ -6,7 +6,15 @@ from torch.utils.data import DataLoader
 
 from tsn_tsm_plugin.pytorchvideo_patch.activate import activate
 from tsn_tsm_plugin.registry import TRANSFORMS
-from tsn_tsm_plugin.transforms import CutMix, MixCollate, MixUp, RandomMix, ThreeCrop, TwiceSample
+from tsn_tsm_plugin.transforms import (
+    CutMix,
+    MixCollate,
+    MixUp,
+    RandomMix,
+    ThreeCrop,
+    TwiceSample,
+    create_test_transform,
+)
 
 SIZES = {"min_size": 32, "max_size": 40, "crop_size": 32}
 VIEWS = ("twice_sample", "dense_views", "three_crop", "ten_crop")
@@ -141,3 +149,14 @@ def test_positional_arguments_are_in_the_order_of_the_host():
     assert (cutmix.alpha, cutmix.label_smoothing, cutmix.num_classes) == (0.7, 0.2, 11)
     assert (mix.switch_prob, mix.mixup.alpha, mix.cutmix.alpha) == (0.3, 0.8, 0.9)
     assert (mix.label_smoothing, mix.num_classes) == (0.1, 12)
+
+
+def test_the_transform_of_a_test_takes_the_frames_by_name():
+    clip = {"video": levels(32, 40, 52)}
+
+    named = create_test_transform(short_side=32, crop_size=32, sample_frames="twice_sample", num_segments=4)
+    made = create_test_transform(short_side=32, crop_size=32, sample_frames=TwiceSample(4))
+
+    assert torch.equal(named(clip)["video"], made(clip)["video"])
+    with pytest.raises(ValueError, match="needs num_segments"):
+        create_test_transform(sample_frames="twice_sample")
