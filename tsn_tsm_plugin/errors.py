@@ -21,6 +21,10 @@ class CheckpointError(TsnTsmError, RuntimeError):
     """A checkpoint is unreadable or belongs to another model; nothing of it has been loaded."""
 
 
+class NewerCheckpointError(CheckpointError):
+    """A checkpoint of a newer version of this library: it is whole, and it is never written over."""
+
+
 class VideoError(TsnTsmError, RuntimeError):
     """A video cannot be opened or a frame of it cannot be decoded; the message starts with the path."""
 

@@ -102,7 +102,7 @@ def test_a_loss_that_is_not_a_number_stops_the_run_and_names_the_videos(tmp_path
     engine.train(tiny_cfg(tmp_path, data=data, SOLVER__MAX_EPOCH=1))
     good = final_state(tmp_path)["step"]
     poisoned = load_checkpoint(list_checkpoints(tmp_path / "run" / "checkpoints")[0])
-    poisoned["model_state"]["head.fc.bias"].fill_(float("nan"))
+    poisoned["model_state"]["head.fc.bias"].fill_(float("inf"))
     torch.save(poisoned, list_checkpoints(tmp_path / "run" / "checkpoints")[0])
 
     with pytest.raises(DivergedError, match=r"not finite for 2 steps in a row, up to step 5.*train_\d\.mp4"):

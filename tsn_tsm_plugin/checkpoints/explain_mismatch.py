@@ -1,12 +1,16 @@
-"""Say in a sentence why a state dict does not fit a model, and what would."""
+"""explain_mismatch, explain_conflict: why a state dict does not fit a model, and what to do."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor, nn
 
-from tsn_tsm_plugin.checkpoints.metadata import Fact
+from tsn_tsm_plugin.checkpoints.metadata import Fact, facts_of_model
 from tsn_tsm_plugin.checkpoints.source_format import without_wrappers
 
+# What the first convolution of a network sees, by its number of channels.
+MODALITIES = {3: "RGB", 10: "optical flow (5 pairs)", 2: "optical flow (1 pair)", 15: "5 RGB differences"}
 # What a checkpoint may say about its network and a model about itself.
 COMPARED_FACTS = (
     "num_segments",
@@ -17,11 +21,43 @@ COMPARED_FACTS = (
     "non_local_use_scale",
     "dataset",
 )
+# Where a fact is data and not a word of a text or a path.
+_DATA = ("description", "recipe")
 _NUM_EXAMPLES = 3
 
 
+@dataclass(frozen=True)
+class Words:
+    """How an interface names what a user can change.
+
+    Attributes:
+        allow: Sentence that lets a fact differ, with a field for the fact.
+        ignore_head: How to leave the classifier out.
+        classes: How to set the number of classes, with a field for the number.
+        setting: How to set a fact, by its name; ``{name}={value}`` for the others.
+        tsm: How to build a TSM.
+        sites: What chooses the sites of the shift.
+        non_local: What chooses non-local blocks.
+    """
+
+    allow: str = "allow_mismatch=[{0!r}]"
+    ignore_head: str = "ignore_head=True"
+    classes: str = "num_classes={}"
+    setting: Mapping[str, str] = field(default_factory=dict)
+    tsm: str = "create_tsm()"
+    sites: str = "shift_place and temporal_pool"
+    non_local: str = "create_tsm(non_local=...)"
+
+
+PYTHON = Words()
+
+
 def explain_mismatch(
-    given: Mapping[str, Tensor], target: Mapping[str, Tensor], *, optional: Iterable[str] = ()
+    given: Mapping[str, Tensor],
+    target: Mapping[str, Tensor],
+    *,
+    optional: Iterable[str] = (),
+    words: Words = PYTHON,
 ) -> str:
     """Compare names and shapes; return "" if they fit.
 
@@ -29,6 +65,7 @@ def explain_mismatch(
         given: The tensors of a checkpoint, under the names of the model.
         target: The state dict of the model.
         optional: Names of the model that a checkpoint may leave out.
+        words: Of the interface in use.
     """
     left_out = set(optional)
     missing = [name for name in target if name not in given and name not in left_out]
@@ -37,21 +74,22 @@ def explain_mismatch(
     if not (missing or unexpected or reshaped):
         return ""
     return (
-        _explain_non_local(missing, unexpected)
-        or _explain_wrappers(missing, unexpected, given, target)
-        or _explain_classes(missing, unexpected, reshaped, given, target)
+        _explain_non_local(missing, unexpected, words)
+        or _explain_modality(reshaped, given, target)
+        or _explain_wrappers(missing, unexpected, given, target, words)
+        or _explain_classes(missing, unexpected, reshaped, given, target, words)
         or _list_differences(missing, unexpected, reshaped, given, target)
     )
 
 
-def _explain_non_local(missing: list[str], unexpected: list[str]) -> str:
+def _explain_non_local(missing: list[str], unexpected: list[str], words: Words) -> str:
     """Explain non-local blocks on one side only, or at other places."""
     in_model, in_file = _non_local_places(missing), _non_local_places(unexpected)
     if in_model == in_file:
         return ""
     return (
         f"the file has further non-local blocks after {_examples(in_file) or 'none'} and the model after "
-        f"{_examples(in_model) or 'none'}. Build the model with the file's, create_tsm(non_local=...)."
+        f"{_examples(in_model) or 'none'}. Build the model with the file's: {words.non_local}."
     )
 
 
@@ -60,8 +98,26 @@ def _non_local_places(names: list[str]) -> list[str]:
     return sorted(place.removeprefix("backbone.") for place in places)
 
 
+def _explain_modality(reshaped: list[str], given: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> str:
+    """Explain a first convolution of another number of channels."""
+    for name in reshaped:
+        in_file, in_model = tuple(given[name].shape), tuple(target[name].shape)
+        is_first = len(in_file) == len(in_model) >= 4 and in_file[::2] == in_model[::2]
+        if is_first and in_file[1] in MODALITIES and in_model[1] in MODALITIES:
+            return (
+                f"the file is of a network for {MODALITIES[in_file[1]]}, the model takes "
+                f"{MODALITIES[in_model[1]]} ({name}: {in_file} in the file, {in_model} in the model). Give a "
+                "checkpoint of the model's modality."
+            )
+    return ""
+
+
 def _explain_wrappers(
-    missing: list[str], unexpected: list[str], given: Mapping[str, Tensor], target: Mapping[str, Tensor]
+    missing: list[str],
+    unexpected: list[str],
+    given: Mapping[str, Tensor],
+    target: Mapping[str, Tensor],
+    words: Words,
 ) -> str:
     """Explain names that differ only in ``.net``: the sites of the shift."""
     in_model, in_file = _wrapped_sites(missing), _wrapped_sites(unexpected)
@@ -70,16 +126,18 @@ def _explain_wrappers(
     if in_model and not in_file:
         return (
             f"the model shifts {len(in_model)} sites ({_examples(in_model)}) that the file does not: a TSN "
-            "checkpoint in a TSM, or another TSM. Build create_tsn(), or give a checkpoint of this TSM."
+            "checkpoint in a TSM, or another TSM. Give a checkpoint of this TSM, or start a training from "
+            f"the file without its classifier: {words.ignore_head}."
         )
     if in_file and not in_model:
         return (
             f"the file shifts {len(in_file)} sites ({_examples(in_file)}) that the model does not: a TSM "
-            "checkpoint in a TSN, or in a TSM of another kind. Build create_tsm(), or give a TSN checkpoint."
+            f"checkpoint in a TSN, or in a TSM of another kind. Build a TSM with {words.tsm}, or give a TSN "
+            "checkpoint."
         )
     return (
         f"file and model shift at different sites: {_examples(in_file)} in the file, {_examples(in_model)} "
-        "in the model. Build the TSM with the file's shift_place and temporal_pool."
+        f"in the model. Build the TSM with the file's {words.sites}."
     )
 
 
@@ -98,6 +156,7 @@ def _explain_classes(
     reshaped: list[str],
     given: Mapping[str, Tensor],
     target: Mapping[str, Tensor],
+    words: Words,
 ) -> str:
     """Explain a classifier of another size, where everything else fits."""
     if missing or unexpected or not all(".fc." in name for name in reshaped):
@@ -106,8 +165,8 @@ def _explain_classes(
     if in_file == in_model:
         return ""
     return (
-        f"the file has {in_file} classes and the model {in_model}. Build it with num_classes={in_file}, or "
-        "leave the classifier out with ignore_head=True to fine-tune."
+        f"the file has {in_file} classes and the model {in_model}. Set {words.classes.format(in_file)}, or "
+        f"leave the classifier out to fine-tune: {words.ignore_head}."
     )
 
 
@@ -136,38 +195,81 @@ def _examples(names: list[str]) -> str:
     return ", ".join(names[:_NUM_EXAMPLES]) + (", ..." if len(names) > _NUM_EXAMPLES else "")
 
 
-def explain_conflict(facts: Mapping[str, Fact], model: nn.Module, *, ignored: Collection[str] = ()) -> str:
+def explain_values(given: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> str:
+    """Return why the values of tensors are no weights, or "" if they are.
+
+    Args:
+        given: The tensors of a checkpoint, under the names of the model; all of them have a place in it.
+        target: The state dict of the model.
+    """
+    for name, value in given.items():
+        is_counter = not target[name].is_floating_point() and value.dtype is not torch.bool
+        if not value.is_complex() and (value.is_floating_point() or is_counter):
+            continue
+        return f"{name} holds {value.dtype} values, the model {target[name].dtype} ones."
+    strange = [name for name, value in given.items() if not _is_finite(value.to(target[name].dtype))]
+    if not strange:
+        return ""
+    return (
+        f"{len(strange)} of its tensors hold values that are not finite, NaN or infinite "
+        f"({_examples(strange)}). The training diverged, or the file is damaged: give an earlier checkpoint."
+    )
+
+
+def _is_finite(value: Tensor) -> bool:
+    return value.is_meta or not value.is_floating_point() or bool(value.isfinite().all())
+
+
+def explain_conflict(
+    facts: Mapping[str, Fact], model: nn.Module, *, allowed: Collection[str] = (), words: Words = PYTHON
+) -> str:
     """Compare what a checkpoint says about its network with a model; return "" if they agree.
 
     Args:
         facts: Of :func:`~tsn_tsm_plugin.checkpoints.metadata.find_facts`.
         model: Its attributes for :data:`COMPARED_FACTS` are compared, as far as it has them.
-        ignored: Facts that may differ.
+        allowed: Facts that may differ.
+        words: Of the interface in use.
     """
-    for name, in_model in _facts_of_model(model).items():
+    for name, in_model in _compared_facts(model).items():
         fact = facts.get(name)
-        if fact is None or name in ignored or fact.value == in_model:
+        if fact is None or name in allowed or fact.value == in_model:
             continue
-        if name == "dataset" and fact.origin == "class count":
+        if name == "dataset" and fact.origin not in _DATA:
             continue
+        key = words.setting.get(name)
+        setting = f"{key} {fact.value}" if key else f"{name}={fact.value}"
         return (
             f"the file is for {name}={fact.value} (says its {fact.origin}), the model for {name}={in_model}. "
-            f"Build the model with {name}={fact.value}, or let it differ with ignore_facts=[{name!r}], in a "
-            f"recipe TRAIN.CHECKPOINT_ALLOW_MISMATCH [{name!r}]."
+            f"Set {setting}, or let it differ: {words.allow.format(name)}."
         )
     return ""
 
 
-def _facts_of_model(model: nn.Module) -> dict[str, object]:
-    facts: dict[str, object] = {}
-    if hasattr(model, "shift_div"):
-        facts = {name: getattr(model, name) for name in ("num_segments", "shift_div", "causal")}
-    non_local = getattr(model, "non_local", None)
-    if non_local is not None:
-        facts["non_local"] = non_local.kind
-        facts["non_local_sub_sample"] = non_local.sub_sample
-        if non_local.kind == "embedded_gaussian":  # The others have no softmax of inner products to scale.
-            facts["non_local_use_scale"] = non_local.use_scale
-    if getattr(model, "dataset", ""):
-        facts["dataset"] = model.dataset
-    return facts
+def doubt_about_dataset(facts: Mapping[str, Fact], model: nn.Module) -> str:
+    """Return a warning if words in a file of others speak of another dataset than the model's, or ""."""
+    in_model, fact = getattr(model, "dataset", ""), facts.get("dataset")
+    if not in_model or fact is None or fact.origin in (*_DATA, "class count") or fact.value == in_model:
+        return ""
+    return f"its {fact.origin} speaks of {fact.value}, the recipe is for {in_model}: the classes may differ."
+
+
+def explain_class_names(in_file: Sequence[str], in_model: Sequence[str], *, words: Words = PYTHON) -> str:
+    """Compare the class names of a checkpoint with those in use; return "" if they agree or one has none."""
+    numbers = [str(label) for label in range(len(in_file))]
+    if not in_file or not in_model or list(in_file) == list(in_model) or numbers in (in_file, in_model):
+        return ""
+    if len(in_file) != len(in_model):
+        return ""
+    first = next(k for k, (a, b) in enumerate(zip(in_file, in_model, strict=True)) if a != b)
+    return (
+        f"class {first} is {ascii(in_file[first])[:60]} in the file and {ascii(in_model[first])[:60]} in the "
+        f"label map. Give the file's label map, or let it differ: {words.allow.format('dataset')}."
+    )
+
+
+def _compared_facts(model: nn.Module) -> dict[str, object]:
+    facts = facts_of_model(model)
+    if facts.get("method") == "tsn":  # It takes any number of frames.
+        facts.pop("num_segments")
+    return {name: facts[name] for name in COMPARED_FACTS if name in facts}

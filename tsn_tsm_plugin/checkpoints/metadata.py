@@ -1,7 +1,8 @@
-"""What a checkpoint says about the network it belongs to, and where it says so.
+"""Fact, find_facts, facts_of_model: what a checkpoint says about its network, and where it says so.
 
 A state dict alone does not tell the number of segments, nor Something-Something V1 from V2 (both have 174
-classes). Training configurations inside the file do, and so do the references' file names.
+classes). Files of this library store both as data. Of the references' files the training configuration
+inside and the file name tell; their words for a dataset are a hint only.
 """
 
 import json
@@ -11,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from tsn_tsm_plugin.checkpoints.read_checkpoint import Checkpoint
-from tsn_tsm_plugin.checkpoints.source_format import MIT, MIT_ONLINE, MMACTION2
+from tsn_tsm_plugin.checkpoints.source_format import MIT, MIT_ONLINE, MMACTION2, OWN
+from tsn_tsm_plugin.errors import CheckpointError
 
 # Words for a dataset in paths of the references' configurations and checkpoints; the first match counts.
 _DATASETS = (
@@ -49,16 +51,29 @@ _IN_FILE_NAME = (
     ("num_segments", r"(?<![a-z0-9])1x1x(\d+)(?!\d)|segment(\d+)|(?<![a-z0-9])(\d+)f(?![a-z0-9])"),
     ("shift_div", r"shift(\d+)"),
 )
-# In a Python configuration of MMAction2 and in a YAML of this library.
-_IN_CONFIG = (
-    ("num_segments", r"\bnum_segments=(\d+)|\bNUM_FRAMES: (\d+)"),
-    ("shift_div", r"\bshift_div=(\d+)|\bSHIFT_DIV: (\d+)"),
-)
+# In a Python configuration of MMAction2.
+_IN_CONFIG = (("num_segments", r"\bnum_segments=(\d+)"), ("shift_div", r"\bshift_div=(\d+)"))
 _SWITCHES_IN_CONFIG = (
-    ("causal", r"\bCAUSAL: (true|false)"),
-    ("non_local_sub_sample", r"\bsub_sample=(True|False)|\bSUB_SAMPLE: (true|false)"),
-    ("non_local_use_scale", r"\buse_scale=(True|False)|\bUSE_SCALE: (true|false)"),
+    ("non_local_sub_sample", r"\bsub_sample=(True|False)"),
+    ("non_local_use_scale", r"\buse_scale=(True|False)"),
 )
+# What a checkpoint of this library stores about its network.
+_TYPES: dict[str, type] = {
+    "method": str,
+    "backbone": str,
+    "num_classes": int,
+    "num_segments": int,
+    "dataset": str,
+    "shift_div": int,
+    "shift_place": str,
+    "temporal_pool": bool,
+    "causal": bool,
+    "non_local": str,
+    "non_local_places": list,
+    "non_local_sub_sample": bool,
+    "non_local_use_scale": bool,
+    "reparameterized": bool,
+}
 
 
 @dataclass(frozen=True)
@@ -67,7 +82,8 @@ class Fact:
 
     Attributes:
         value: A plain Python value.
-        origin: ``"names"``, ``"configuration"``, ``"file name"``, ``"class count"`` or ``"converted file"``.
+        origin: ``"description"`` (stored as data), ``"names"``, ``"recipe"``, ``"configuration"``,
+            ``"file name"`` or ``"class count"``.
     """
 
     value: Any
@@ -78,7 +94,11 @@ class Fact:
 
 
 def find_facts(
-    checkpoint: Checkpoint, own_tensors: Mapping[str, Tensor], source_format: str
+    checkpoint: Checkpoint,
+    own_tensors: Mapping[str, Tensor],
+    source_format: str,
+    *,
+    of_recipe: Mapping[str, Fact],
 ) -> dict[str, Fact]:
     """Return what is known of the network of a checkpoint; what is not known is not there.
 
@@ -86,25 +106,29 @@ def find_facts(
         checkpoint: As it was read.
         own_tensors: Its tensors under the names of this library.
         source_format: Of :func:`~tsn_tsm_plugin.checkpoints.source_format.detect_format`.
+        of_recipe: Facts of the recipe that the checkpoint carries.
 
     Returns:
-        Some of ``method``, ``num_segments``, ``shift_div``, ``shift_place``, ``temporal_pool``, ``causal``,
-        ``non_local``, ``non_local_places``, ``non_local_sub_sample``, ``non_local_use_scale``,
+        Some of ``method``, ``backbone``, ``num_segments``, ``shift_div``, ``shift_place``, ``temporal_pool``,
+        ``causal``, ``non_local``, ``non_local_places``, ``non_local_sub_sample``, ``non_local_use_scale``,
         ``num_classes``, ``dataset``, ``reparameterized``.
+
+    Raises:
+        CheckpointError: If what the file stores about its network is damaged.
     """
     facts: dict[str, Fact] = {}
     file_name = Path(checkpoint.path).name.lower()
-    config = _config_text(checkpoint.metadata)
-    data_lines = re.findall(r"\b(?:PATH_TO_DATA_DIR|TRAIN_LIST|VAL_LIST|CREATE_IF_MISSING): (.*)", config)
+    config = "" if source_format == OWN else _config_text(checkpoint.metadata)
     for fact_name, fact in (
-        *_facts_of_metadata(checkpoint.metadata),
+        *_facts_of_metadata(checkpoint),
         *_facts_of_names(own_tensors, source_format),
         *_facts_of_source(checkpoint.state_dict, source_format),
+        *of_recipe.items(),
         *_numbers_of(config, _IN_CONFIG, "configuration"),
         *_switches_of(config),
-        *_words_of(config, "\n".join(data_lines) or config, "configuration"),
+        *_words_of(config, "configuration"),
         *_numbers_of(file_name, _IN_FILE_NAME, "file name"),
-        *_words_of(file_name, file_name, "file name"),
+        *_words_of(file_name, "file name"),
     ):
         facts.setdefault(fact_name, fact)
     if "num_classes" in facts and facts["num_classes"].value in _DATASET_OF_CLASSES:
@@ -119,7 +143,7 @@ def find_facts(
 
 
 def _config_text(metadata: Mapping[str, Any]) -> str:
-    """Return the training configuration: MMAction2 1.x ``meta.cfg``, 0.x ``meta.config``, ours ``config``."""
+    """Return the training configuration: MMAction2 1.x ``meta.cfg``, 0.x ``meta.config``."""
     inner = metadata.get("meta")
     places = [metadata, inner] if isinstance(inner, Mapping) else [metadata]
     return "\n".join(
@@ -127,14 +151,41 @@ def _config_text(metadata: Mapping[str, Any]) -> str:
     )
 
 
-def _facts_of_metadata(metadata: Mapping[str, Any]) -> Iterator[tuple[str, Fact]]:
-    """Read the facts that ``convert_checkpoint`` wrote."""
-    stored = metadata.get("facts")
-    if isinstance(stored, str):  # The metadata of .safetensors files are strings.
-        stored = json.loads(stored)
-    if isinstance(stored, Mapping):
-        for name, value in stored.items():
-            yield name, Fact(value, "converted file")
+def _facts_of_metadata(checkpoint: Checkpoint) -> Iterator[tuple[str, Fact]]:
+    """Read what :func:`facts_of_model` said when a file of this library was written."""
+    stored = checkpoint.metadata.get("facts", {})
+    try:  # The metadata of .safetensors files are strings.
+        stored = json.loads(stored) if isinstance(stored, str) else stored
+    except (ValueError, RecursionError):
+        stored = None
+    if not isinstance(stored, Mapping):
+        raise CheckpointError(f"{checkpoint.path} has a damaged description of its network: fetch it again.")
+    for name, value in stored.items():
+        if type(value) is not _TYPES.get(name):
+            raise CheckpointError(
+                f"{checkpoint.path} has a damaged description of its network ({ascii(name)[:40]}): fetch it "
+                "again, or update tsn_tsm_plugin."
+            )
+        yield name, Fact(value, "description")
+
+
+def facts_of_model(model: nn.Module) -> dict[str, Any]:
+    """Return what a TSN or TSM is, as plain values: the names of :func:`find_facts`; empty for others."""
+    if not hasattr(model, "backbone_name"):
+        return {}
+    names = ["num_classes", "num_segments", "shift_div", "shift_place", "temporal_pool", "causal"]
+    facts = {name: getattr(model, name) for name in names if hasattr(model, name)}
+    facts |= {"method": "tsm" if "shift_div" in facts else "tsn", "backbone": model.backbone_name}
+    non_local: Any = getattr(model, "non_local", None)
+    if non_local is not None:
+        facts["non_local"] = non_local.kind
+        facts["non_local_places"] = list(getattr(model, "non_local_sites", non_local.places))
+        facts["non_local_sub_sample"] = non_local.sub_sample
+        if non_local.kind == "embedded_gaussian":  # The others have no softmax of inner products to scale.
+            facts["non_local_use_scale"] = non_local.use_scale
+    if getattr(model, "dataset", ""):
+        facts["dataset"] = model.dataset
+    return facts
 
 
 def _facts_of_names(tensors: Mapping[str, Tensor], source_format: str) -> Iterator[tuple[str, Fact]]:
@@ -189,8 +240,28 @@ def _switches_of(config: str) -> Iterator[tuple[str, Fact]]:
             yield name, Fact(match[match.lastindex or 0].lower() == "true", "configuration")
 
 
-def _words_of(text: str, data_text: str, origin: str) -> Iterator[tuple[str, Fact]]:
-    dataset = dataset_of(data_text)
+def carried_class_names(checkpoint: Checkpoint) -> list[str]:
+    """Return the class names that a file of this library stores; none for others.
+
+    Raises:
+        CheckpointError: If they are damaged.
+    """
+    stored = checkpoint.metadata.get("class_names", [])
+    try:  # The metadata of .safetensors files are strings.
+        names = json.loads(stored) if isinstance(stored, str) else stored
+        reason = "it is no list of words"
+    except (ValueError, RecursionError) as error:
+        names, reason = None, str(error).partition("\n")[0]
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise CheckpointError(
+            f"The list of class names that {checkpoint.path} carries cannot be read ({reason}): give another "
+            "with --labels, or take the file from its source again."
+        )
+    return list(names)
+
+
+def _words_of(text: str, origin: str) -> Iterator[tuple[str, Fact]]:
+    dataset = dataset_of(text)
     if dataset:
         yield "dataset", Fact(dataset, origin)
     for kind, words in _NON_LOCAL_WORDS:
@@ -200,5 +271,5 @@ def _words_of(text: str, data_text: str, origin: str) -> Iterator[tuple[str, Fac
 
 
 def dataset_of(text: str) -> str:
-    """Return the dataset that a path or a configuration speaks of, e.g. ``"sthv2"``, or ""."""
+    """Return the dataset that a file name or a configuration speaks of, e.g. ``"sthv2"``, or ""."""
     return next((name for name, words in _DATASETS if re.search(words, text, re.IGNORECASE)), "")

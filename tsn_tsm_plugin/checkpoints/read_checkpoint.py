@@ -1,17 +1,20 @@
-"""Read a checkpoint file without letting it run code."""
+"""Checkpoint, read_checkpoint: the tensors of a file and what else it says, without running code."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from tsn_tsm_plugin.checkpoints.safetensors_file import read_safetensors
 from tsn_tsm_plugin.checkpoints.stub import Stub
 from tsn_tsm_plugin.checkpoints.torch_file import read_torch_file
-from tsn_tsm_plugin.errors import CheckpointError
+from tsn_tsm_plugin.errors import CheckpointError, NewerCheckpointError
 from tsn_tsm_plugin.storage import manager_of
+
+# Version of the checkpoints that training writes.
+FORMAT = 1
 
 # Names of what is to be used, best first. Averaged weights come before the trained ones, as in timm.
 _STATE_DICT_KEYS = (
@@ -58,10 +61,25 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         )
     # A cache may have given the file a name of its own.
     if ".safetensors" in (file.suffix, PurePosixPath(path).suffix):
-        checkpoint = _read_safetensors(file)
+        tensors, texts = read_safetensors(file)
+        checkpoint = Checkpoint(_tensors(tensors, str(file)), dict(texts))
     else:
         checkpoint = split_checkpoint(read_torch_file(file), path=str(file))
+    check_version(checkpoint.metadata, path=str(path))
     return replace(checkpoint, path=str(path))
+
+
+def check_version(metadata: Mapping[str, Any], *, path: str) -> None:
+    """Refuse a checkpoint that a newer version of this library has written.
+
+    Raises:
+        NewerCheckpointError: If it is one.
+    """
+    version = metadata.get("format")
+    if type(version) is int and version > FORMAT:
+        raise NewerCheckpointError(
+            f"{path} has format {version}, this version reads up to {FORMAT}: update tsn_tsm_plugin."
+        )
 
 
 def fetch_checkpoint(path: str | Path) -> Path:
@@ -121,16 +139,6 @@ def _tensors(content: Mapping[Any, Any], source: str) -> dict[str, Tensor]:
 
 def _shown(keys: list[Any]) -> str:
     return ", ".join(ascii(key)[:60] for key in keys)
-
-
-def _read_safetensors(path: Path) -> Checkpoint:
-    try:
-        with safe_open(str(path), framework="pt", device="cpu") as file:
-            state_dict = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            metadata = dict(file.metadata() or {})
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is not a whole safetensors file ({error}): fetch it again.") from error
-    return Checkpoint(_tensors(state_dict, str(path)), metadata, str(path))
 
 
 def _first_line(error: Exception) -> str:

@@ -99,7 +99,7 @@ def _fold_output_bias(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], li
     return tensors, [name for name in biases if name not in tensors]
 
 
-def fit_names(translation: Translation, target: Mapping[str, Tensor]) -> Translation:
+def fit_names(translation: Translation, target: Mapping[str, Tensor], *, tune: bool = False) -> Translation:
     """Bring a translated checkpoint under the names of a model.
 
     Names of ImageNet classifiers and of the online MobileNetV2 do not tell what is shifted: the model's sites
@@ -108,6 +108,7 @@ def fit_names(translation: Translation, target: Mapping[str, Tensor]) -> Transla
     Args:
         translation: Under this library's names.
         target: State dict of the model.
+        tune: Let a TSN start a TSM: its names do not tell what is shifted either.
     """
     if is_pytorchvideo(target) and not is_pytorchvideo(translation.tensors):
         tensors = translation.tensors
@@ -117,7 +118,8 @@ def fit_names(translation: Translation, target: Mapping[str, Tensor]) -> Transla
         translation = replace(translation, tensors=tensors)
     elif translation.format == IMAGENET:
         translation = _with_backbone_prefix(translation, target)
-    if translation.format in (IMAGENET, MIT_ONLINE):
+    is_tsn = not any(".net." in name for name in translation.tensors)
+    if translation.format in (IMAGENET, MIT_ONLINE) or (tune and is_tsn):
         translation = _with_wrappers(translation, target)
     return replace(
         translation,

@@ -20,6 +20,11 @@ DATA_KEYS = (
         "Folder of the dataset; lists, label map and videos are looked up below it.",
     ),
     Key(
+        "DATA.DATASET",
+        "",
+        'Name of the dataset whose classes the labels are, e.g. "sthv2"; checkpoints of another are refused.',
+    ),
+    Key(
         "DATA.FORMAT",
         "videos",
         'How videos are stored: "videos" (one file each), "frames" (a folder of JPEG images each), "shards" '

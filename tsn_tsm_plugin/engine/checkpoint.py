@@ -8,23 +8,36 @@ import contextlib
 import io
 import json
 import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, TypeVar
 
-import safetensors.torch
 import torch
+from torch import Tensor
 
 from tsn_tsm_plugin.atomic_files import write_atomically
+from tsn_tsm_plugin.checkpoints.read_checkpoint import FORMAT, check_version
+from tsn_tsm_plugin.checkpoints.safetensors_file import to_safetensors
 from tsn_tsm_plugin.checkpoints.torch_file import read_torch_file
-from tsn_tsm_plugin.checkpoints.weights_hash import weights_hash
-from tsn_tsm_plugin.errors import CheckpointError
+from tsn_tsm_plugin.errors import CheckpointError, NewerCheckpointError
 from tsn_tsm_plugin.log import get_logger
 
 logger = get_logger(__name__)
 
 BEST = "best.pt"
-_FORMAT = 1
-_NEEDED = ("model_state", "optimizer_state", "epoch", "batch", "step", "config")
+
+Content = TypeVar("Content")
+
+# What a run needs to go on, by type.
+_NEEDED: dict[str, type] = {
+    "model_state": dict,
+    "optimizer_state": dict,
+    "epoch": int,
+    "batch": int,
+    "step": int,
+    "config": str,
+}
 
 
 def checkpoint_path(folder: Path, *, step: int) -> Path:
@@ -49,74 +62,130 @@ def save_checkpoint(state: dict[str, Any], path: Path) -> None:
     """
     # Through memory: torch turns an error of the disk into one of its own that hides the reason.
     buffer = io.BytesIO()
-    torch.save({"format": _FORMAT, **state}, buffer)
+    torch.save({"format": FORMAT, **state}, buffer)
     with write_atomically(path, binary=True) as file:
         file.write(buffer.getbuffer())
 
 
 def export_weights(
-    model_state: dict[str, torch.Tensor], path: Path, *, config: str, class_names: list[str]
+    model_state: dict[str, Tensor],
+    path: Path,
+    *,
+    config: str,
+    class_names: list[str],
+    facts: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
-    """Write weights as a safetensors file that carries the recipe and the class names, atomically.
+    """Write weights as a safetensors file that carries network, recipe and class names, atomically.
 
     Args:
         model_state: Tensors by name.
         path: The file; its folder must exist.
         config: The recipe, YAML.
         class_names: Of the label map.
+        facts: Of :func:`~tsn_tsm_plugin.checkpoints.metadata.facts_of_model`.
 
     Raises:
         RunFolderError: If the disk is full or the folder cannot be written.
     """
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model_state.items()}
     metadata = {
-        "format": "pt",
+        "facts": json.dumps(dict(facts)),
         "config": config,
         "class_names": json.dumps(class_names),
-        "weights_hash": weights_hash(tensors),
     }
     with write_atomically(path, binary=True) as file:
-        file.write(safetensors.torch.save(tensors, metadata=metadata))
+        file.write(to_safetensors(model_state, metadata))
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint of :func:`save_checkpoint` to the CPU.
 
     Raises:
-        CheckpointError: If the file is cut off, is no checkpoint of a training run, or is of a newer format.
+        NewerCheckpointError: If a newer version of this library has written it.
+        CheckpointError: If the file is cut off or damaged, holds values that are not numbers, or is no
+            checkpoint of a training run.
     """
     state = read_torch_file(path)
+    if isinstance(state, dict):
+        check_version(state, path=str(path))
     missing = [key for key in _NEEDED if not isinstance(state, dict) or key not in state]
     if missing:
         raise CheckpointError(
             f"{path} is not a checkpoint that training can go on from: it lacks {', '.join(missing)}. "
             "To start from its weights, set TRAIN.CHECKPOINT_FILE_PATH to it and use a new OUTPUT_DIR."
         )
-    if state.get("format", 0) > _FORMAT:
-        raise CheckpointError(
-            f"{path} has format {state['format']}, this version reads up to {_FORMAT}: update tsn_tsm_plugin."
-        )
+    strange = [key for key, kind in _NEEDED.items() if not isinstance(state[key], kind)]
+    if strange:
+        raise CheckpointError(f"{path} is damaged: {', '.join(strange)} holds no valid values.")
+    check_numbers(state, path=path)
     return state
 
 
+def check_numbers(content: Any, *, path: Path) -> None:
+    """Refuse tensors with NaN, which no run can go on with.
+
+    Args:
+        content: Tensors in dictionaries and lists.
+        path: Their file.
+
+    Raises:
+        CheckpointError: If there is one.
+    """
+    strange = list(_names_of_nan(content))[:3]
+    if strange:
+        raise CheckpointError(f"{path} is damaged: NaN in {', '.join(strange)}.")
+
+
+def _names_of_nan(value: Any, name: str = "") -> Iterator[str]:
+    """Find the tensors of a checkpoint that hold NaN, by their path of keys."""
+    if isinstance(value, Tensor):
+        if value.is_floating_point() and bool(value.isnan().any()):
+            yield name
+    elif isinstance(value, dict | list | tuple):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, item in items:
+            yield from _names_of_nan(item, f"{name}.{key}".lstrip("."))
+
+
 def load_newest_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
-    """Read the newest checkpoint that is whole, saying which damaged ones were passed over.
+    """Read the newest checkpoint that is whole, and report the damaged ones before it.
 
     Returns:
         Its path and content, or ``None`` if the folder holds no checkpoint.
 
     Raises:
+        NewerCheckpointError: If a newer version of this library has written one: the run is not gone on with.
         CheckpointError: If there are checkpoints and all of them are damaged.
     """
-    paths = list_checkpoints(folder)
+    return read_first_whole(list_checkpoints(folder), load_checkpoint, where=folder)
+
+
+def read_first_whole(
+    paths: Sequence[Path], read: Callable[[Path], Content], *, where: object
+) -> tuple[Path, Content] | None:
+    """Read the first file that is whole, and report the damaged ones before it.
+
+    Args:
+        paths: Files, best first.
+        read: Reads one of them.
+        where: For the message: what they lie in.
+
+    Returns:
+        Its path and content, or ``None`` if there are no files.
+
+    Raises:
+        NewerCheckpointError: If a newer version of this library has written the next file.
+        CheckpointError: If there are files and all of them are damaged.
+    """
     for path in paths:
         try:
-            return path, load_checkpoint(path)
+            return path, read(path)
+        except NewerCheckpointError:
+            raise
         except CheckpointError as error:
             logger.warning(f"{error} Trying the checkpoint before it.")
     if paths:
         raise CheckpointError(
-            f"None of the {len(paths)} checkpoints in {folder} can be read. Remove them to start again."
+            f"None of the {len(paths)} checkpoints in {where} can be read. Remove them to start again."
         )
     return None
 

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from tsn_tsm_plugin import distributed
+from tsn_tsm_plugin.checkpoints.read_checkpoint import Checkpoint, split_checkpoint
 from tsn_tsm_plugin.checkpoints.weights_hash import weights_hash
 from tsn_tsm_plugin.config import CfgNode
 from tsn_tsm_plugin.data.build import list_path, read_class_names
@@ -26,6 +27,8 @@ from tsn_tsm_plugin.errors import CheckpointError
 from tsn_tsm_plugin.evaluation import write_dump
 from tsn_tsm_plugin.log import get_logger, setup_logging
 from tsn_tsm_plugin.models import TSM, TSN, build_model, load_weights
+from tsn_tsm_plugin.models.checkpoint_facts import RECIPE
+from tsn_tsm_plugin.models.load_weights import LoadReport
 from tsn_tsm_plugin.ranks import Ranks
 from tsn_tsm_plugin.runs.plots import plot_confusion_matrix
 from tsn_tsm_plugin.runs.report import write_report
@@ -108,7 +111,7 @@ def _load_tested_weights(cfg: CfgNode, model: nn.Module) -> str:
     if cfg.TEST.CHECKPOINT_FILE_PATH:
         named = cfg.TEST.CHECKPOINT_FILE_PATH
         path = find_weights(named)
-        logger.info(f"Weights to test: {load_weights(model, path)}")
+        logger.info(f"Weights to test: {_load(cfg, model, path)}")
         return str(path if path.is_relative_to(named) else named)
     folder = Path(cfg.OUTPUT_DIR) / "checkpoints"
     if not list_checkpoints(folder):
@@ -119,7 +122,7 @@ def _load_tested_weights(cfg: CfgNode, model: nn.Module) -> str:
     found = load_newest_checkpoint(folder)
     assert found is not None
     path, state = found
-    load_weights(model, state)
+    _load(cfg, model, split_checkpoint(state, path=str(path)))
     return str(path)
 
 
@@ -128,6 +131,16 @@ def _list_hash(cfg: CfgNode) -> str:
         return sha256(read_bytes(list_path(cfg, "test"))).hexdigest()
     except OSError:  # A dataset from outside may do without a list.
         return ""
+
+
+def _load(cfg: CfgNode, model: nn.Module, weights: Path | Checkpoint) -> LoadReport:
+    return load_weights(
+        model,
+        weights,
+        allow_mismatch=cfg.TRAIN.CHECKPOINT_ALLOW_MISMATCH,
+        class_names=read_class_names(cfg),
+        words=RECIPE,
+    )
 
 
 def test_model(

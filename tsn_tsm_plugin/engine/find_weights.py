@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from tsn_tsm_plugin.checkpoints.read_checkpoint import fetch_checkpoint
-from tsn_tsm_plugin.engine.checkpoint import BEST, list_checkpoints
+from tsn_tsm_plugin.checkpoints.read_checkpoint import Checkpoint, fetch_checkpoint, read_checkpoint
+from tsn_tsm_plugin.engine.checkpoint import BEST, check_numbers, list_checkpoints, read_first_whole
 from tsn_tsm_plugin.errors import CheckpointError
 from tsn_tsm_plugin.runs.run_folder import RUN_WEIGHTS
 
@@ -15,15 +15,15 @@ def find_weights(path: str | Path, *, which: str = "last") -> Path:
     """Return the weights file of a path.
 
     A run folder stands for its last weights: the newest checkpoint, which ``results.json`` is of. With
-    ``"best"`` it stands for the checkpoint with the best validation. A folder made by ``tools.share`` stands
-    for its only weights, and a file for itself.
+    ``"best"`` it stands for the best validated checkpoint. Damaged files are skipped with a warning.
+    A folder made by ``tools.share`` stands for its only weights, and a file for itself.
 
     Args:
         path: A file or folder, at any path that iopath can open.
         which: ``"last"`` or ``"best"``.
 
     Raises:
-        CheckpointError: If there are no such weights.
+        CheckpointError: If there are no such weights, or none of them are whole.
     """
     found = fetch_checkpoint(str(path))
     if not found.is_dir():
@@ -31,8 +31,15 @@ def find_weights(path: str | Path, *, which: str = "last") -> Path:
     folder = found / "checkpoints" if (found / "checkpoints").is_dir() else found
     last = (*list_checkpoints(folder), folder / BEST, found / RUN_WEIGHTS)
     candidates = last if which == "last" else (folder / BEST,)
-    for file in (*candidates, found / SHARED_WEIGHTS):
-        if file.is_file():
-            return file
+    files = [file for file in (*candidates, found / SHARED_WEIGHTS) if file.is_file()]
+    whole = read_first_whole(files, _read_numbers, where=path)
+    if whole is not None:
+        return whole[0]
     kind = "best checkpoint: was there a validation?" if which == "best" else "checkpoint."
     raise CheckpointError(f"{path} holds no {kind} Give a file, or the folder of a run.")
+
+
+def _read_numbers(path: Path) -> Checkpoint:
+    checkpoint = read_checkpoint(path)
+    check_numbers(checkpoint.state_dict, path=path)
+    return checkpoint

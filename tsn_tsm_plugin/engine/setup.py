@@ -22,6 +22,7 @@ from tsn_tsm_plugin.engine.sync_batch_norm import synchronize_batch_norm
 from tsn_tsm_plugin.engine.training_state import TrainingState
 from tsn_tsm_plugin.log import get_logger
 from tsn_tsm_plugin.models import TSM, TSN, build_model, load_weights
+from tsn_tsm_plugin.models.checkpoint_facts import RECIPE
 from tsn_tsm_plugin.ranks import Ranks
 from tsn_tsm_plugin.solver import LrSchedule, build_loss, build_lr_schedule, build_optimizer
 from tsn_tsm_plugin.solver.losses import Loss
@@ -138,7 +139,9 @@ def _initial_model(cfg: CfgNode, *, with_weights: bool) -> TSN | TSM:
             model,
             cfg.TRAIN.CHECKPOINT_FILE_PATH,
             ignore_head=cfg.TRAIN.CHECKPOINT_IGNORE_HEAD,
-            ignore_facts=cfg.TRAIN.CHECKPOINT_ALLOW_MISMATCH,
+            allow_mismatch=cfg.TRAIN.CHECKPOINT_ALLOW_MISMATCH,
+            class_names=read_class_names(cfg),
+            words=RECIPE,
         )
         logger.info(f"Weights to start from: {report}")
     return model

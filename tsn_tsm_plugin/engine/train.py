@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from tsn_tsm_plugin import distributed
+from tsn_tsm_plugin.checkpoints.metadata import facts_of_model
 from tsn_tsm_plugin.config import CfgNode
 from tsn_tsm_plugin.data.build import read_class_names
 from tsn_tsm_plugin.engine.checkpoint import (
@@ -235,6 +236,7 @@ def _finish(
             folder.weights,
             config=cfg.dump(),
             class_names=read_class_names(cfg),
+            facts=facts_of_model(state.tested_model),
         )
         records = read_metrics(folder.metrics)
         plot_curves(records, folder.plots / "curves.png")

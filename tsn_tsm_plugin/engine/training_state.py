@@ -8,6 +8,7 @@ import torch.distributed as dist
 import yaml
 from torch.optim import Optimizer
 
+from tsn_tsm_plugin.checkpoints.metadata import facts_of_model
 from tsn_tsm_plugin.config.defaults import KEYS, flatten
 from tsn_tsm_plugin.config.key import FIXED, FIXED_WITHIN_EPOCH, FREE
 from tsn_tsm_plugin.data.annotations import label_map_hash
@@ -131,6 +132,7 @@ class TrainingState:
                 "num_records": position.num_records,
             },
             "random_state": randomness,
+            "facts": facts_of_model(self.model),
             "config": config,
             "class_names": class_names,
             "label_map_hash": label_map_hash(class_names),
@@ -154,6 +156,18 @@ class TrainingState:
         Raises:
             CheckpointError: If recipe or label map do not fit the checkpoint; nothing has been loaded then.
         """
+        try:
+            return self._restore(
+                state, config=config, steps_per_epoch=steps_per_epoch, class_names=class_names
+            )
+        except CheckpointError:
+            raise
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, yaml.YAMLError) as error:
+            raise CheckpointError(_unfit(error)) from error
+
+    def _restore(
+        self, state: dict[str, Any], *, config: str, steps_per_epoch: int, class_names: list[str]
+    ) -> dict[str, Any] | None:
         is_within_epoch = 0 < state["batch"] < state["steps_per_epoch"]
         _compare_configs(state["config"], config, is_within_epoch=is_within_epoch)
         if state["label_map_hash"] != label_map_hash(class_names):
@@ -200,6 +214,14 @@ class TrainingState:
             group | {name: own[name] for name in ("fused", "foreach") if name in own} for group, own in groups
         ]
         self.optimizer.load_state_dict(saved | {"param_groups": merged})
+
+
+def _unfit(error: Exception) -> str:
+    reason = ascii(str(error).partition("\n")[0])[1:-1][:200]
+    return (
+        f"The checkpoint does not fit this run ({type(error).__name__}: {reason}): it is damaged, or of "
+        "another version. Remove it to go on from the one before it, or start in a new OUTPUT_DIR."
+    )
 
 
 def _compare_configs(saved: str, config: str, *, is_within_epoch: bool) -> None:

@@ -1,7 +1,6 @@
 """TrainedModel and load_trained: a network with all that is needed to use it, in one call."""
 
 import functools
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import torch
 import yaml
 from torch import nn
 
+from tsn_tsm_plugin.checkpoints.metadata import carried_class_names
 from tsn_tsm_plugin.checkpoints.read_checkpoint import Checkpoint, read_checkpoint
 from tsn_tsm_plugin.config import CfgNode, load_cfg
 from tsn_tsm_plugin.config.load import load_carried_cfg
@@ -25,6 +25,7 @@ from tsn_tsm_plugin.inference.preprocessing import Preprocessing
 from tsn_tsm_plugin.inference.video_predictor import Predictions, VideoPrediction, VideoPredictor, find_videos
 from tsn_tsm_plugin.log import get_logger
 from tsn_tsm_plugin.models import build_model, load_weights
+from tsn_tsm_plugin.models.checkpoint_facts import RECIPE
 from tsn_tsm_plugin.runs.progress import with_bar
 
 logger = get_logger(__name__)
@@ -206,7 +207,7 @@ def load_trained(
     checkpoint = read_checkpoint(path)
     cfg = load_cfg(recipe, opts) if recipe else _carried_cfg(checkpoint, opts)
     model = build_model(cfg, with_backbone_weights=False)
-    load_weights(model, path)
+    load_weights(model, checkpoint, allow_mismatch=cfg.TRAIN.CHECKPOINT_ALLOW_MISMATCH, words=RECIPE)
     device = device or compute_device()
     names = _class_names(cfg, checkpoint, labels)
     logger.info(f"{model.describe()}; weights: {path}")
@@ -228,6 +229,8 @@ def _carried_cfg(checkpoint: Checkpoint, opts: Sequence[str]) -> CfgNode:
         raise _unreadable(checkpoint, "recipe", error) from error
     if not is_recipe:
         raise _unreadable(checkpoint, "recipe", "it is no mapping of keys")
+    # What was allowed when training began is not allowed now.
+    opts = ["TRAIN.CHECKPOINT_ALLOW_MISMATCH", "[]", *opts]
     return load_carried_cfg(text, f"the recipe in {checkpoint.path}", opts)
 
 
@@ -240,7 +243,7 @@ def _unreadable(checkpoint: Checkpoint, part: str, reason: object) -> Checkpoint
 
 
 def _class_names(cfg: CfgNode, checkpoint: Checkpoint, labels: str) -> list[str]:
-    names = [] if labels else _carried_names(checkpoint)
+    names = [] if labels else carried_class_names(checkpoint)
     recipe_map = join(cfg.DATA.PATH_TO_DATA_DIR, cfg.DATA.LABEL_MAP)
     if labels:
         names = read_label_map(labels)
@@ -254,17 +257,6 @@ def _class_names(cfg: CfgNode, checkpoint: Checkpoint, labels: str) -> list[str]
             f"{len(names)} ({labels or recipe_map}). Give the right file with --labels."
         )
     return names
-
-
-def _carried_names(checkpoint: Checkpoint) -> list[str]:
-    carried = checkpoint.metadata.get("class_names", [])
-    try:
-        names = json.loads(carried) if isinstance(carried, str) else carried
-    except json.JSONDecodeError as error:
-        raise _unreadable(checkpoint, "list of class names", error) from error
-    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
-        raise _unreadable(checkpoint, "list of class names", "it is no list of words")
-    return list(names)
 
 
 def _is_at_hand(path: str) -> bool:

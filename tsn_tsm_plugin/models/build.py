@@ -4,7 +4,6 @@ from typing import Any
 
 import torch
 
-from tsn_tsm_plugin.checkpoints.metadata import dataset_of
 from tsn_tsm_plugin.config import CfgNode
 from tsn_tsm_plugin.config.node import plain
 from tsn_tsm_plugin.errors import ConfigError
@@ -21,7 +20,7 @@ def build_model(cfg: CfgNode, *, with_backbone_weights: bool = True) -> TSN | TS
 
     Args:
         cfg: ``MODEL``, ``TSM``, ``NONLOCAL``, ``DATA.NUM_FRAMES``, ``DATA.MODALITY`` and
-            ``DATA.PATH_TO_DATA_DIR`` are read.
+            ``DATA.DATASET`` are read.
         with_backbone_weights: Read ``MODEL.BACKBONE_WEIGHTS``. Not needed where a checkpoint follows.
 
     Raises:
@@ -47,7 +46,7 @@ def build_model(cfg: CfgNode, *, with_backbone_weights: bool = True) -> TSN | TS
     except ValueError as error:
         raise ConfigError(f"The network of the recipe cannot be built: {error}") from error
     # Something-Something V1 and V2 have the same number of classes: a checkpoint of the other is refused.
-    model.dataset = dataset_of(cfg.DATA.PATH_TO_DATA_DIR)
+    model.dataset = cfg.DATA.DATASET
     return model
 
 

@@ -7,12 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tsn_tsm_plugin.checkpoints.metadata import Fact, find_facts
+from tsn_tsm_plugin.checkpoints.explain_mismatch import MODALITIES
+from tsn_tsm_plugin.checkpoints.metadata import Fact
 from tsn_tsm_plugin.checkpoints.read_checkpoint import Checkpoint
 from tsn_tsm_plugin.checkpoints.source_format import IMAGENET, without_wrappers
 from tsn_tsm_plugin.checkpoints.translate_keys import translate_checkpoint
 from tsn_tsm_plugin.errors import CheckpointError
 from tsn_tsm_plugin.models.backbones.create import create_backbone
+from tsn_tsm_plugin.models.checkpoint_facts import facts_of_checkpoint
 from tsn_tsm_plugin.models.create import create_tsm, create_tsn
 from tsn_tsm_plugin.models.deploy.reparameterize import is_reparameterized, reparameterize_
 from tsn_tsm_plugin.models.recognizer import TSM, TSN
@@ -29,7 +31,7 @@ class Identity:
     Attributes:
         format: Where it comes from, e.g. ``"MMAction2 1.x"``.
         facts: What is known of the network, ``backbone`` included, see
-            :func:`~tsn_tsm_plugin.checkpoints.metadata.find_facts`.
+            :func:`~tsn_tsm_plugin.models.checkpoint_facts.facts_of_checkpoint`.
         assumed: What had to be assumed, because nothing tells.
     """
 
@@ -56,7 +58,7 @@ def identify(checkpoint: Checkpoint) -> Identity:
             f"another network ({', '.join(list(translation.tensors)[:3])}, ...). ImageNet weights go into a "
             "backbone: create_tsn(weights=...)."
         )
-    facts = find_facts(checkpoint, translation.tensors, translation.format)
+    facts = facts_of_checkpoint(checkpoint, translation)
     if "backbone" not in facts:
         facts["backbone"] = Fact(_find_backbone(translation.tensors, source), "names")
     needed = ["num_segments"] if facts["method"].value == "tsn" else ["num_segments", "shift_div"]
@@ -78,6 +80,12 @@ def _find_backbone(tensors: Mapping[str, Tensor], source: str) -> str:
                 reparameterize_(backbone)
         if _bare_shapes({f"backbone.{n}": t for n, t in backbone.state_dict().items()}) == wanted:
             return name
+    first = next((tensor for tensor in tensors.values() if tensor.ndim == 4), None)
+    if first is not None and first.shape[1] in MODALITIES and first.shape[1] != 3:
+        raise CheckpointError(
+            f"{source} is of a network for {MODALITIES[first.shape[1]]} ({tuple(first.shape)}): "
+            "build its model for that modality and load it with load_weights()."
+        )
     raise CheckpointError(
         f"{source} belongs to no registered backbone ({', '.join(BACKBONES.names())}): build its model and "
         "load it with load_weights()."

@@ -7,13 +7,27 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from tsn_tsm_plugin.checkpoints.explain_mismatch import COMPARED_FACTS, explain_conflict, explain_mismatch
-from tsn_tsm_plugin.checkpoints.metadata import Fact, find_facts
-from tsn_tsm_plugin.checkpoints.read_checkpoint import Checkpoint, read_checkpoint, split_checkpoint
+from tsn_tsm_plugin.checkpoints.explain_mismatch import (
+    COMPARED_FACTS,
+    PYTHON,
+    Words,
+    doubt_about_dataset,
+    explain_class_names,
+    explain_conflict,
+    explain_mismatch,
+    explain_values,
+)
+from tsn_tsm_plugin.checkpoints.metadata import Fact, carried_class_names
+from tsn_tsm_plugin.checkpoints.read_checkpoint import (
+    Checkpoint,
+    read_checkpoint,
+    split_checkpoint,
+)
 from tsn_tsm_plugin.checkpoints.source_format import IMAGENET
 from tsn_tsm_plugin.checkpoints.translate_keys import Translation, fit_names, is_head, translate_checkpoint
 from tsn_tsm_plugin.errors import CheckpointError
 from tsn_tsm_plugin.log import get_logger
+from tsn_tsm_plugin.models.checkpoint_facts import facts_of_checkpoint
 from tsn_tsm_plugin.models.deploy.reparameterize import is_reparameterized, reparameterize_
 
 logger = get_logger(__name__)
@@ -58,10 +72,12 @@ class LoadReport:
 
 def load_weights(
     model: nn.Module,
-    path_or_state_dict: str | Path | Mapping[str, Tensor],
+    path_or_state_dict: str | Path | Mapping[str, Tensor] | Checkpoint,
     *,
     ignore_head: bool = False,
-    ignore_facts: Sequence[str] = (),
+    allow_mismatch: Sequence[str] = (),
+    class_names: Sequence[str] = (),
+    words: Words = PYTHON,
 ) -> LoadReport:
     """Load a checkpoint into a TSN or TSM; the format is found from its names.
 
@@ -91,39 +107,49 @@ def load_weights(
         model: From ``create_tsn``, ``create_tsm``, ``build_model`` or ``create_resnet``.
         path_or_state_dict: A file of ``torch.save`` or a ``.safetensors`` file, at any path that iopath can
             fetch, or the content of one.
-        ignore_head: Leave the classifier out, to fine-tune on other classes.
-        ignore_facts: What may differ from the file's network, of
+        ignore_head: Leave the classifier out, to fine-tune on other classes. A TSN may start a TSM then.
+        allow_mismatch: What may differ from the file's network, of
             :data:`~tsn_tsm_plugin.checkpoints.explain_mismatch.COMPARED_FACTS`; e.g. ``["num_segments"]`` to
             fine-tune with more segments, ``["causal"]`` to make an online model of one that looks ahead.
+        class_names: Names of the classes in use; empty compares none.
+        words: How messages name what can be changed.
 
     Raises:
-        CheckpointError: If the file cannot be read or does not fit the model, or ``ignore_facts`` names what
-            is not compared; nothing is loaded then.
+        CheckpointError: If the file cannot be read or does not fit the model, if its weights are no finite
+            floating-point numbers, or if ``allow_mismatch`` names what is not compared; nothing is loaded
+            then.
     """
-    unknown = [name for name in ignore_facts if name not in COMPARED_FACTS]
+    unknown = [name for name in allow_mismatch if name not in COMPARED_FACTS]
     if unknown:
         raise CheckpointError(
-            f"What may be ignored of a checkpoint is {', '.join(COMPARED_FACTS)}; got {', '.join(unknown)}."
+            f"{words.allow.format('...')} takes {', '.join(COMPARED_FACTS)}; got {', '.join(unknown)}."
         )
     checkpoint = _checkpoint(path_or_state_dict)
     translation = translate_checkpoint(checkpoint)
-    facts = find_facts(checkpoint, translation.tensors, translation.format)
+    facts = facts_of_checkpoint(checkpoint, translation)
     if ignore_head:
         translation = translation.without_head()
     fitted = _with_branches_like(model, translation)
     target = fitted.state_dict()
-    translation = fit_names(translation, target)
+    translation = fit_names(translation, target, tune=ignore_head)
     has_head = any(is_head(name) for name in translation.tensors)
     # Without a classifier the classes of the dataset do not matter.
-    ignored = set(ignore_facts) if has_head else {*ignore_facts, "dataset"}
+    allowed = set(allow_mismatch) if has_head else {*allow_mismatch, "dataset"}
     optional = [name for name in target if _is_optional(name, translation, has_head=not ignore_head)]
-    reason = explain_mismatch(translation.tensors, target, optional=optional)
-    reason = reason or explain_conflict(facts, model, ignored=ignored)
+    reason = explain_mismatch(translation.tensors, target, optional=optional, words=words)
+    reason = reason or explain_values(translation.tensors, target)
+    reason = reason or explain_conflict(facts, model, allowed=allowed, words=words)
+    if "dataset" not in allowed:
+        names = carried_class_names(checkpoint)
+        reason = reason or explain_class_names(names, class_names, words=words)
     source = checkpoint.path or "the given state dict"
     if reason:
         raise CheckpointError(
             f"{source} ({translation}) does not fit the model: {reason} Nothing was loaded."
         )
+    doubt = doubt_about_dataset(facts, model) if has_head else ""
+    if doubt:
+        logger.warning("%s: %s", source, doubt)
     if fitted is not model:
         reparameterize_(model)
     model.load_state_dict(translation.tensors, strict=False)
@@ -140,7 +166,9 @@ def load_weights(
     return report
 
 
-def _checkpoint(path_or_state_dict: str | Path | Mapping[str, Tensor]) -> Checkpoint:
+def _checkpoint(path_or_state_dict: str | Path | Mapping[str, Tensor] | Checkpoint) -> Checkpoint:
+    if isinstance(path_or_state_dict, Checkpoint):
+        return path_or_state_dict
     if isinstance(path_or_state_dict, Mapping):
         return split_checkpoint(path_or_state_dict)
     return read_checkpoint(path_or_state_dict)
@@ -155,7 +183,9 @@ def _with_branches_like(model: nn.Module, translation: Translation) -> nn.Module
 
 
 def _is_optional(name: str, translation: Translation, *, has_head: bool) -> bool:
-    """Tell whether a file may lack an entry: old batch counts, and what ImageNet files never have."""
+    """Tell whether a file may lack an entry: old batch counts, and what starting files never have."""
     if name.endswith("num_batches_tracked") or (is_head(name) and not has_head):
+        return True
+    if ".non_local." in name and not has_head:
         return True
     return translation.format == IMAGENET and (is_head(name) or ".non_local." in name)

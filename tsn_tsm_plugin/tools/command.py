@@ -72,9 +72,23 @@ def add_set_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_allow_mismatch_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--allow-mismatch NAME`` for every tool that loads weights."""
+    parser.add_argument(
+        "--allow-mismatch",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="difference between weights and recipe to allow, such as num_segments; may be repeated; "
+        "TRAIN.CHECKPOINT_ALLOW_MISMATCH",
+    )
+
+
 def set_overrides(args: argparse.Namespace) -> list[str]:
-    """Return the overrides of ``--set`` as ``KEY, VALUE, ...``."""
-    return [word for pair in args.set for word in pair]
+    """Return the overrides of ``--set`` and ``--allow-mismatch`` as ``KEY, VALUE, ...``."""
+    allowed = getattr(args, "allow_mismatch", [])
+    overrides = ["TRAIN.CHECKPOINT_ALLOW_MISMATCH", str(allowed)] if allowed else []
+    return overrides + [word for pair in args.set for word in pair]
 
 
 def add_which_argument(parser: argparse.ArgumentParser) -> None:

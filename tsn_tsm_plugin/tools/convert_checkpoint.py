@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from tsn_tsm_plugin.atomic_files import HINT_FILE, os_errors_as_run_folder_errors, write_atomically
 from tsn_tsm_plugin.checkpoints.metadata import Fact
-from tsn_tsm_plugin.checkpoints.read_checkpoint import read_checkpoint
+from tsn_tsm_plugin.checkpoints.read_checkpoint import FORMAT, read_checkpoint
+from tsn_tsm_plugin.checkpoints.safetensors_file import to_safetensors
 from tsn_tsm_plugin.errors import CheckpointError
 from tsn_tsm_plugin.models.deploy.reparameterize import reparameterize
 from tsn_tsm_plugin.models.identify_checkpoint import Identity, create_identified, identify
@@ -132,11 +132,11 @@ def _print_identity(identity: Identity) -> None:
 
 def _write(state_dict: dict[str, Tensor], facts: dict[str, Any], destination: Path) -> None:
     if destination.suffix == ".safetensors":
-        content = save(state_dict, metadata={"format": "pt", "facts": json.dumps(facts)})
+        content = to_safetensors(state_dict, {"facts": json.dumps(facts)})
     else:
         # Through memory: torch turns an error of the disk into one of its own that hides the reason.
         buffer = io.BytesIO()
-        torch.save({"model_state": state_dict, "facts": facts}, buffer)
+        torch.save({"format": FORMAT, "model_state": state_dict, "facts": facts}, buffer)
         content = buffer.getvalue()
     with os_errors_as_run_folder_errors(destination):
         destination.parent.mkdir(parents=True, exist_ok=True)

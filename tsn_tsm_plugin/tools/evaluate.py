@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tsn_tsm_plugin.tools.command import (
     ToolParser,
+    add_allow_mismatch_argument,
     add_recipe_arguments,
     add_which_argument,
     read_recipe,
@@ -22,6 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code."""
     parser = ToolParser("evaluate", __doc__)
     add_recipe_arguments(parser)
+    add_allow_mismatch_argument(parser)
     parser.add_argument(
         "--weights", metavar="W", help="checkpoint or run folder to test; TEST.CHECKPOINT_FILE_PATH"
     )

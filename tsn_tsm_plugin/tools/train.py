@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from tsn_tsm_plugin.tools.command import (
     ToolParser,
+    add_allow_mismatch_argument,
     add_recipe_arguments,
     add_which_argument,
     read_recipe,
@@ -21,6 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code: 2 after a mistake, 128 + its number after a signal."""
     parser = ToolParser("train", __doc__)
     add_recipe_arguments(parser)
+    add_allow_mismatch_argument(parser)
     parser.add_argument(
         "--weights", metavar="W", help="checkpoint or run folder to start from; TRAIN.CHECKPOINT_FILE_PATH"
     )

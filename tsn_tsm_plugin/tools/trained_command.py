@@ -4,7 +4,12 @@ import argparse
 from typing import TYPE_CHECKING
 
 from tsn_tsm_plugin.errors import ConfigError
-from tsn_tsm_plugin.tools.command import add_set_argument, add_which_argument, set_overrides
+from tsn_tsm_plugin.tools.command import (
+    add_allow_mismatch_argument,
+    add_set_argument,
+    add_which_argument,
+    set_overrides,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -19,6 +24,7 @@ def add_weights_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cfg", default="", metavar="FILE", help="recipe; not needed for our checkpoints")
     parser.add_argument("--labels", default="", metavar="FILE", help="class names, one per line")
     add_set_argument(parser)
+    add_allow_mismatch_argument(parser)
     parser.add_argument(
         "--device", default="", metavar="NAME", help="cpu, cuda, cuda:1; default: a GPU if any"
     )

@@ -1,15 +1,18 @@
 """What files say about their networks, and that a contradiction is refused."""
 
+import logging
+
 import pytest
 import torch
 from support.golden import GoldenModel
 
 from tsn_tsm_plugin import get_cfg
-from tsn_tsm_plugin.checkpoints.metadata import dataset_of, find_facts
+from tsn_tsm_plugin.checkpoints.metadata import dataset_of, facts_of_model
 from tsn_tsm_plugin.checkpoints.read_checkpoint import Checkpoint, read_checkpoint
 from tsn_tsm_plugin.checkpoints.translate_keys import translate_checkpoint
 from tsn_tsm_plugin.errors import CheckpointError
 from tsn_tsm_plugin.models import build_model, create_tsm, create_tsn, load_weights
+from tsn_tsm_plugin.models.checkpoint_facts import facts_of_checkpoint
 from tsn_tsm_plugin.models.identify_checkpoint import create_identified, identify
 
 MMACTION_0X = """
@@ -28,7 +31,7 @@ def small_tsm(**options):
 def facts_of(golden_name: str, *, path: str = "", metadata: dict | None = None) -> dict[str, object]:
     checkpoint = Checkpoint(GoldenModel.read(golden_name).shapes_only(), metadata or {}, path)
     translation = translate_checkpoint(checkpoint)
-    return {n: f.value for n, f in find_facts(checkpoint, translation.tensors, translation.format).items()}
+    return {n: f.value for n, f in facts_of_checkpoint(checkpoint, translation).items()}
 
 
 @pytest.mark.parametrize(
@@ -128,10 +131,10 @@ def save(model, path, **content):
 def test_a_file_for_16_segments_is_refused_with_8_unless_that_is_wanted(tmp_path):
     path = save(small_tsm(num_segments=16), tmp_path / "a.pth", config="DATA:\n  NUM_FRAMES: 16\n")
 
-    with pytest.raises(CheckpointError, match=r"num_segments=16 \(says its configuration\), the model .*=8"):
+    with pytest.raises(CheckpointError, match=r"num_segments=16 \(says its recipe\), the model .*=8"):
         load_weights(small_tsm(), path)
 
-    assert load_weights(small_tsm(), path, ignore_facts=["num_segments"]).missing == []
+    assert load_weights(small_tsm(), path, allow_mismatch=["num_segments"]).missing == []
     assert load_weights(small_tsm(num_segments=16), path).missing == []
 
 
@@ -149,24 +152,104 @@ def test_another_share_of_shifted_channels_is_refused(tmp_path):
         load_weights(small_tsm(), path)
 
 
-def recipe_for(folder: str):
+def recipe_for(dataset: str):
     cfg = get_cfg()
     cfg.MODEL.BACKBONE = "resnet18"
     cfg.MODEL.NUM_CLASSES = 174
-    cfg.DATA.PATH_TO_DATA_DIR = folder
+    cfg.DATA.DATASET = dataset
     return cfg
 
 
-def test_something_v1_is_refused_by_a_recipe_for_v2_if_the_name_tells(tmp_path):
+def test_something_v1_is_refused_by_a_recipe_for_v2_if_the_file_stores_it(tmp_path):
+    model = build_model(recipe_for("sthv1"))
+    path = save(model, tmp_path / "weights.pth", facts=facts_of_model(model))
+
+    with pytest.raises(CheckpointError, match=r"dataset=sthv1 \(says its description\), .*=sthv2"):
+        load_weights(build_model(recipe_for("sthv2")), path)
+
+    load_weights(build_model(recipe_for("sthv1")), path)
+    load_weights(build_model(recipe_for("sthv2")), path, allow_mismatch=["dataset"])
+    load_weights(build_model(recipe_for("sthv2")), path, ignore_head=True)  # fine-tuning
+
+
+def test_words_in_a_file_name_warn_of_another_dataset_and_decide_nothing(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("tsn_tsm_plugin"), "propagate", True)
     path = save(small_tsm(num_classes=174), tmp_path / "tsm_r18_1x1x8_50e_sthv1_rgb.pth")
 
-    with pytest.raises(
-        CheckpointError, match=r"dataset=sthv1 \(says its file name\), the model for dataset=sthv2"
-    ):
-        load_weights(build_model(recipe_for("data/sthv2")), path)
+    load_weights(build_model(recipe_for("sthv2")), path)
 
-    load_weights(build_model(recipe_for("data/sthv1")), path)
-    load_weights(build_model(recipe_for("data/sthv2")), path, ignore_head=True)  # fine-tuning
+    assert "its file name speaks of sthv1, the recipe is for sthv2" in caplog.text
+
+
+def test_words_in_the_path_of_a_data_folder_decide_nothing(tmp_path):
+    cfg = recipe_for("")
+    cfg.DATA.PATH_TO_DATA_DIR = "/home/x/jester_project/gestures"
+    path = save(build_model(cfg), tmp_path / "a.pt", config=cfg.dump())
+    cfg.DATA.PATH_TO_DATA_DIR = "/home/x/motion_study/gestures"
+
+    assert load_weights(build_model(cfg), path).missing == []
+
+
+def test_classes_of_other_names_are_refused_unless_that_is_wanted(tmp_path):
+    path = save(small_tsm(), tmp_path / "a.pt", class_names=["a", "b", "c", "d", "e"])
+
+    with pytest.raises(CheckpointError, match="class 3 is 'd' in the file and 'x' in the label map"):
+        load_weights(small_tsm(), path, class_names=["a", "b", "c", "x", "e"])
+
+    load_weights(small_tsm(), path, class_names=["a", "b", "c", "d", "e"])
+    load_weights(small_tsm(), path, class_names=["a", "b", "c", "x", "e"], allow_mismatch=["dataset"])
+
+
+@pytest.mark.parametrize(
+    "facts", ["{", "[1]", {"num_segments": "8"}, {"num_segments": True}, {"no such fact": 1}, {1: 2}, [], 7]
+)
+def test_a_damaged_description_is_one_line(tmp_path, facts):
+    path = save(small_tsm(), tmp_path / "a.pt", facts=facts)
+
+    with pytest.raises(CheckpointError, match="damaged description of its network"):
+        load_weights(small_tsm(), path)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (torch.full((64, 3, 7, 7), torch.nan), "not finite, NaN or infinite"),
+        (torch.full((64, 3, 7, 7), 1e300, dtype=torch.float64), "not finite, NaN or infinite"),
+        (torch.ones(64, 3, 7, 7, dtype=torch.complex64), "complex64"),
+        (torch.ones(64, 3, 7, 7, dtype=torch.bool), "bool"),
+        (torch.ones(64, 3, 7, 7, dtype=torch.int8), "int8"),
+    ],
+)
+def test_values_that_are_no_weights_are_refused(tmp_path, value, reason):
+    model = small_tsm()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    torch.save({**model.state_dict(), "backbone.conv1.weight": value}, tmp_path / "a.pt")
+
+    with pytest.raises(CheckpointError, match=reason):
+        load_weights(model, tmp_path / "a.pt")
+
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_a_flow_checkpoint_is_called_one(tmp_path):
+    flow = {**small_tsm().state_dict(), "backbone.conv1.weight": torch.zeros(64, 10, 7, 7)}
+
+    with pytest.raises(CheckpointError, match=r"network for optical flow \(5 pairs\), the model takes RGB"):
+        load_weights(small_tsm(), flow)
+    with pytest.raises(CheckpointError, match=r"network for optical flow \(5 pairs\)"):
+        identify(Checkpoint(flow))
+
+
+def test_a_tsn_starts_a_tsm_without_its_classifier():
+    tsn = create_tsn(backbone="resnet18", num_classes=7)
+    tsm = small_tsm(non_local="gaussian")
+
+    with pytest.raises(CheckpointError, match=r"ignore_head=True"):
+        load_weights(small_tsm(num_classes=7), tsn.state_dict())
+    report = load_weights(tsm, tsn.state_dict(), ignore_head=True)
+
+    assert all(name.startswith("head.") or ".non_local." in name for name in report.missing)
+    assert torch.equal(tsm.backbone.layer1[0].conv1.net.weight, tsn.backbone.layer1[0].conv1.weight)
 
 
 def test_a_bidirectional_file_is_refused_by_a_causal_model():
@@ -186,15 +269,15 @@ def test_the_online_file_is_refused_by_a_bidirectional_model():
 
 @pytest.mark.parametrize("of_file", [False, True])
 def test_own_files_of_the_other_direction_are_refused_unless_that_is_wanted(tmp_path, of_file):
-    cfg = recipe_for("data/sthv1")
+    cfg = recipe_for("sthv1")
     cfg.TSM.CAUSAL = of_file
     path = save(build_model(cfg), tmp_path / "own.pt", config=cfg.dump())
     cfg.TSM.CAUSAL = not of_file
 
-    with pytest.raises(CheckpointError, match=rf"causal={of_file} \(says its configuration\), the model"):
+    with pytest.raises(CheckpointError, match=rf"causal={of_file} \(says its recipe\), the model"):
         load_weights(build_model(cfg), path)
 
-    assert load_weights(build_model(cfg), path, ignore_facts=["causal"]).missing == []
+    assert load_weights(build_model(cfg), path, allow_mismatch=["causal"]).missing == []
     assert create_identified(identify(read_checkpoint(path))).causal is of_file
 
 
@@ -202,7 +285,7 @@ def test_own_files_of_the_other_direction_are_refused_unless_that_is_wanted(tmp_
     ("key", "fact"), [("USE_SCALE", "non_local_use_scale"), ("SUB_SAMPLE", "non_local_sub_sample")]
 )
 def test_own_files_with_other_non_local_blocks_are_refused(tmp_path, key, fact):
-    cfg = recipe_for("data/sthv1")
+    cfg = recipe_for("sthv1")
     cfg.NONLOCAL.INSTANTIATION = "embedded_gaussian"
     of_file = not cfg.NONLOCAL[key]
     cfg.NONLOCAL[key] = of_file
@@ -220,8 +303,8 @@ def test_own_files_with_other_non_local_blocks_are_refused(tmp_path, key, fact):
 def test_what_is_not_compared_cannot_be_ignored():
     model = small_tsm()
 
-    with pytest.raises(CheckpointError, match="may be ignored .* is num_segments, .*; got backbone"):
-        load_weights(model, model.state_dict(), ignore_facts=["backbone"])
+    with pytest.raises(CheckpointError, match="takes num_segments, .*; got backbone"):
+        load_weights(model, model.state_dict(), allow_mismatch=["backbone"])
 
 
 def test_dot_product_and_embedded_gaussian_have_the_same_names_but_a_file_name_tells(tmp_path):

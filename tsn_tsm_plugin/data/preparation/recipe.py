@@ -7,7 +7,7 @@ import yaml
 
 from tsn_tsm_plugin.data.annotations import label_map_hash
 from tsn_tsm_plugin.data.preparation.annotations import Annotations
-from tsn_tsm_plugin.data.preparation.catalog import Storage
+from tsn_tsm_plugin.data.preparation.catalog import OFFICIAL_DATASETS, Storage
 from tsn_tsm_plugin.data.preparation.convert import Conversion, FrameExtraction
 from tsn_tsm_plugin.data.preparation.mirror import mirror_pairs, turn_pairs
 
@@ -36,6 +36,7 @@ def recipe_lines(
     names = annotations.class_names
     out, videos = out_dir.resolve(), videos_dir.resolve()
     data: dict[str, object] = {
+        "DATASET": name if name in OFFICIAL_DATASETS else "",
         "PATH_TO_DATA_DIR": str(out_dir),
         "PATH_PREFIX": os.path.relpath(videos, out) if videos.is_relative_to(out) else str(videos),
         "TRAIN_LIST": "train.txt",

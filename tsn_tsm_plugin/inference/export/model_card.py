@@ -9,10 +9,11 @@ from typing import Any
 import torch
 import yaml
 from huggingface_hub import ModelCard, ModelCardData
-from safetensors.torch import save
 
 from tsn_tsm_plugin import __version__
 from tsn_tsm_plugin.atomic_files import write_atomically
+from tsn_tsm_plugin.checkpoints.metadata import facts_of_model
+from tsn_tsm_plugin.checkpoints.safetensors_file import to_safetensors
 from tsn_tsm_plugin.checkpoints.weights_hash import weights_hash
 from tsn_tsm_plugin.data.annotations import label_map_hash
 from tsn_tsm_plugin.data.paths import is_url
@@ -124,8 +125,12 @@ def results_of(trained: TrainedModel, path: str | Path, *, is_named: bool) -> di
 def as_safetensors(trained: TrainedModel) -> bytes:
     """Return the content of a safetensors file with the recipe and the class names in its metadata."""
     public = _public(trained)
-    state = {name: value.cpu().contiguous() for name, value in public.model.state_dict().items()}
-    return save(state, metadata={"config": public.cfg.dump(), "class_names": json.dumps(public.class_names)})
+    metadata = {
+        "facts": json.dumps(facts_of_model(public.model)),
+        "config": public.cfg.dump(),
+        "class_names": json.dumps(public.class_names),
+    }
+    return to_safetensors(public.model.state_dict(), metadata)
 
 
 def _public(trained: TrainedModel) -> TrainedModel:

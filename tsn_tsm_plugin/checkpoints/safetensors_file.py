@@ -1,0 +1,57 @@
+"""to_safetensors and read_safetensors: weights with fingerprints that are compared at every load."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from tsn_tsm_plugin.checkpoints.weights_hash import weights_hash
+from tsn_tsm_plugin.errors import CheckpointError
+
+_OF_TENSORS = "weights_hash"
+_OF_TEXTS = "metadata_hash"
+
+
+def to_safetensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
+    """Return the content of a safetensors file.
+
+    Args:
+        tensors: Tensors by name, on any device.
+        metadata: Texts by name; the fingerprints of tensors and texts are added.
+    """
+    state = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    texts = {"format": "pt", **metadata, _OF_TENSORS: weights_hash(state)}
+    return save(state, metadata={**texts, _OF_TEXTS: _hash_of_texts(texts)})
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the tensors and the texts of a safetensors file.
+
+    Raises:
+        CheckpointError: If the file is cut off, or if a fingerprint differs from its content.
+    """
+    try:
+        with safe_open(str(path), framework="pt", device="cpu") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            texts = dict(file.metadata() or {})
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        reason = ascii(str(error).partition("\n")[0])[1:-1][:200]
+        raise CheckpointError(
+            f"{path} is not a whole safetensors file ({reason}): fetch it again."
+        ) from error
+    # Files of other libraries have no fingerprints.
+    of_texts = texts.pop(_OF_TEXTS, None)
+    if of_texts not in (None, _hash_of_texts(texts)) or texts.get(_OF_TENSORS) not in (
+        None,
+        weights_hash(tensors),
+    ):
+        raise CheckpointError(f"{path} is damaged: its content differs from its fingerprint. Fetch it again.")
+    return tensors, texts
+
+
+def _hash_of_texts(texts: Mapping[str, str]) -> str:
+    return hashlib.sha256(json.dumps(sorted(texts.items())).encode()).hexdigest()

@@ -1,0 +1,69 @@
+"""facts_of_checkpoint, RECIPE: what a checkpoint says about its network, its recipe included."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from tsn_tsm_plugin.checkpoints.explain_mismatch import Words
+from tsn_tsm_plugin.checkpoints.metadata import Fact, find_facts
+from tsn_tsm_plugin.checkpoints.read_checkpoint import Checkpoint
+from tsn_tsm_plugin.checkpoints.translate_keys import Translation
+from tsn_tsm_plugin.config.yaml_text import compose, construct
+
+# The keys that say what a network is, by the name of the fact.
+RECIPE_KEYS = {
+    "num_segments": "DATA.NUM_FRAMES",
+    "shift_div": "TSM.SHIFT_DIV",
+    "causal": "TSM.CAUSAL",
+    "non_local": "NONLOCAL.INSTANTIATION",
+    "non_local_sub_sample": "NONLOCAL.SUB_SAMPLE",
+    "non_local_use_scale": "NONLOCAL.USE_SCALE",
+    "dataset": "DATA.DATASET",
+}
+# How recipes and the commands name what can be changed.
+RECIPE = Words(
+    allow="TRAIN.CHECKPOINT_ALLOW_MISMATCH [{0!r}] (on the command line --allow-mismatch {0})",
+    ignore_head="TRAIN.CHECKPOINT_IGNORE_HEAD True",
+    classes="MODEL.NUM_CLASSES {}",
+    setting=RECIPE_KEYS,
+    tsm="MODEL.ARCH tsm",
+    sites="TSM.SHIFT_PLACE and TSM.TEMPORAL_POOL",
+    non_local="NONLOCAL.INSTANTIATION and NONLOCAL.LOCATION",
+)
+_TYPES = {"num_segments": int, "shift_div": int, "non_local": str, "dataset": str}
+
+
+def facts_of_checkpoint(checkpoint: Checkpoint, translation: Translation) -> dict[str, Fact]:
+    """Return what is known of the network of a checkpoint.
+
+    Args:
+        checkpoint: As it was read.
+        translation: Its tensors under the names of this library.
+
+    Raises:
+        CheckpointError: If what the file stores about its network is damaged.
+    """
+    return find_facts(
+        checkpoint,
+        translation.tensors,
+        translation.format,
+        of_recipe=_facts_of_recipe(checkpoint.metadata.get("config")),
+    )
+
+
+def _facts_of_recipe(text: Any) -> dict[str, Fact]:
+    """Read the recipe of a file from before networks were stored; anything else has no facts."""
+    try:
+        node = compose(text) if isinstance(text, str) else None
+        tree = construct(node) if node is not None else None
+    except yaml.YAMLError:  # MMAction2's configurations are Python.
+        return {}
+    facts = {}
+    for name, key in RECIPE_KEYS.items():
+        node_name, _, leaf = key.partition(".")
+        values = tree.get(node_name) if isinstance(tree, Mapping) else None
+        value = values.get(leaf) if isinstance(values, Mapping) else None
+        if type(value) is _TYPES.get(name, bool) and value != "":
+            facts[name] = Fact(value, "recipe")
+    return facts
