@@ -13,9 +13,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 class SyncBatchNorm(nn.BatchNorm2d):
     """Batch norm in any number of dimensions whose statistics are those of all ranks, on any device.
 
-    PyTorch's own runs on GPUs only, where it is faster; this one lets the same recipe run, and be tested, on
-    CPUs. In eval mode and in a single process it is plain batch norm. Modules below it, such as the
-    activation of timm's ``BatchNormAct2d``, are applied to its output.
+    PyTorch's own runs on GPUs only, where it is faster. This one serves runs with synchronised batch norm on
+    the nodes of a CPU cluster, and the tests that resume 3, 4 and 8 ranks without as many GPUs: any number of
+    ranks ends with the weights of one process. In eval mode and in a single process it is plain batch norm.
+    Modules below it, such as the activation of timm's ``BatchNormAct2d``, are applied to its output.
     """
 
     def forward(self, x: Tensor) -> Tensor:

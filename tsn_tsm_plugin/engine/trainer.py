@@ -274,9 +274,7 @@ class Trainer:
         failures = [failure for failure in self._ranks.gather(self._feed.loader_failure) if failure]
         self._save()
         if failures:
-            raise LoaderError(
-                f"{failures[0]} Step {self.step} is saved; the same command goes on from there."
-            )
+            raise LoaderError(f"{failures[0]} The same command goes on after step {self.step}.")
         logger.info(f"Stopped after step {self.step}; the same command goes on from there.")
         raise TrainingStopped(self.step)
 
