@@ -34,6 +34,8 @@ HUB_MODELS = {
 
 # PyTorchVideo's keyword to ours.
 _HOST_KEYWORDS = {"model_num_class": "num_classes", "input_clip_length": "num_segments"}
+_LOAD_WEIGHTS = "tsn_tsm_plugin.models.load_weights:load_weights"
+_WEIGHTS_SUFFIXES = (".pt", ".pth", ".pyth", ".safetensors")
 _IMAGENET = {
     ("tsn", "resnet50"): "IMAGENET1K_V2",
     ("tsn", "swin_base_patch4_window7_224"): "default",
@@ -62,7 +64,8 @@ def create_hub_model(name: str, _host: None = None) -> Callable[..., Any]:
     build.__doc__ = (
         f"Build {method.upper()} on {hub_backbone or 'any backbone'} in the style of PyTorchVideo's hub.\n\n"
         "Args:\n"
-        "    pretrained: True for ImageNet weights of the backbone; or what create_tsm takes as weights.\n"
+        "    pretrained: True for ImageNet weights of the backbone, or their name; or the file or URL of\n"
+        "        a checkpoint of the whole network.\n"
         "    progress: Not used; downloads are quiet.\n"
         "    keywords: PyTorchVideo's model_num_class, input_clip_length, dropout_rate and head, or the\n"
         f"        keywords of {_METHODS[method].replace(':', '.')}, such as num_classes and num_segments.\n"
@@ -99,7 +102,22 @@ def _with_weights(
         return create(**options)
     if options.get("weights"):
         raise TypeError(f"give pretrained={pretrained!r} or weights={options['weights']!r}, not both.")
+    if _is_file(pretrained):
+        model = create(**options)
+        load_target(_LOAD_WEIGHTS)(model, str(pretrained))
+        return model
     if pretrained is True:
         is_timm = backbone.startswith("timm/")
         pretrained = "default" if is_timm else _IMAGENET.get((method, backbone), "IMAGENET1K_V1")
     return create(**options | {"weights": str(pretrained)})
+
+
+def _is_file(pretrained: bool | str | Path) -> bool:
+    """Tell a checkpoint's path from the name of weights; a path that is missing is one by its suffix."""
+    text = str(pretrained)
+    return (
+        isinstance(pretrained, Path)
+        or "://" in text
+        or text.endswith(_WEIGHTS_SUFFIXES)
+        or Path(text).is_file()
+    )

@@ -125,17 +125,22 @@ def create_test_transform(
     Raises:
         ValueError: If an argument is out of its range, or a name comes without ``num_segments``.
     """
+    if num_crops not in _VIEW_CROPS:
+        raise ValueError(f"num_crops must be one of {list(_VIEW_CROPS)}, got {num_crops}.")
+    scale = _frames_and_scale(_test_frames(sample_frames, num_segments), short_side, exact=True)
+    crop = TenCrop(crop_size, is_flow=is_flow) if num_crops == 10 else _VIEW_CROPS[num_crops](crop_size)
+    return ClipTransform([*scale, crop])
+
+
+def _test_frames(sample_frames: SampleFrames | str | None, num_segments: int | None) -> SampleFrames | None:
     if isinstance(sample_frames, str):
         if num_segments is None:
             raise ValueError(f"sample_frames={sample_frames!r} needs num_segments, the frames of one view.")
-        sample_frames = TRANSFORMS.get(sample_frames)(num_segments)
-    elif num_segments is not None:
+        named: SampleFrames = TRANSFORMS.get(sample_frames)(num_segments)
+        return named
+    if num_segments is not None:
         raise ValueError(f"num_segments={num_segments} goes with the name of a transform as sample_frames.")
-    if num_crops not in _VIEW_CROPS:
-        raise ValueError(f"num_crops must be one of {list(_VIEW_CROPS)}, got {num_crops}.")
-    scale = _frames_and_scale(sample_frames, short_side, exact=True)
-    crop = TenCrop(crop_size, is_flow=is_flow) if num_crops == 10 else _VIEW_CROPS[num_crops](crop_size)
-    return ClipTransform([*scale, crop])
+    return sample_frames
 
 
 def _create_crop(crop: str, size: int, scales: Sequence[float], num_fixed_crops: int) -> nn.Module:

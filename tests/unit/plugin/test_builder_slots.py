@@ -5,7 +5,7 @@ import torch
 from pytorchvideo.models import csn, hub, r2plus1d, resnet, slowfast, vision_transformers, x3d
 from torch import nn
 
-from tsn_tsm_plugin.errors import UnknownComponentError
+from tsn_tsm_plugin.errors import CheckpointError, UnknownComponentError
 from tsn_tsm_plugin.layers import NonLocal, TemporalShift
 from tsn_tsm_plugin.models import TSM, create_tsm_head
 from tsn_tsm_plugin.models.backbones.resnet import resnet101
@@ -220,3 +220,21 @@ def test_pretrained_takes_the_file_of_imagenet_weights(tmp_path):
     network = hub.tsm_r18(pretrained=tmp_path / "resnet18.pt", model_num_class=3)
 
     assert torch.equal(network.backbone.state_dict()["conv1.weight"], given["conv1.weight"])
+
+
+def test_pretrained_takes_the_checkpoint_of_a_whole_network(tmp_path):
+    trained = hub.tsm_r18(model_num_class=3)
+    torch.save(trained.state_dict(), tmp_path / "tsm.pth")
+
+    network = hub.tsm_r18(pretrained=str(tmp_path / "tsm.pth"), model_num_class=3)
+
+    assert all(torch.equal(a, b) for a, b in zip(trained.parameters(), network.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("pretrained", "message"),
+    [("none.pth", "none.pth is not a file"), ("IMAGENET1K_V9", "IMAGENET1K_V9")],
+)
+def test_weights_that_are_not_there_are_named(pretrained, message):
+    with pytest.raises(CheckpointError, match=message):
+        hub.tsm_r18(pretrained=pretrained, model_num_class=3)
