@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 
 from tsn_tsm_plugin.config.defaults import KEYS, value_of
+from tsn_tsm_plugin.config.frame_template import flow_templates, frame_namer
 from tsn_tsm_plugin.config.key import PRESET, Key, numbers_for
 from tsn_tsm_plugin.config.node import CfgNode, plain
 from tsn_tsm_plugin.config.values import WrongTypeError, named_options
@@ -14,9 +15,6 @@ Fault = tuple[str, str]
 _AA_TYPE = re.compile(
     r"|imgaug_default|rand(-(m(max)?\d+|n[1-9]\d*|(p|mstd)(\d+\.?\d*|inf)|inc[01]|t(weights|3aw?)))*"
 )
-
-# An x that stands for itself in the name of a flow image.
-_FLOW_AXIS = re.compile(r"(?<![A-Za-z])x(?![A-Za-z])")
 
 
 def faults_of(cfg: CfgNode) -> list[Fault]:
@@ -74,26 +72,13 @@ def _model(cfg: CfgNode) -> Iterator[Fault]:
 
 
 def _storage(cfg: CfgNode) -> Iterator[Fault]:
-    template = cfg.DATA.FRAME_TEMPLATE
-    words = ("x",) if cfg.DATA.MODALITY == "flow" and "{}" in template else ()
+    is_flow = cfg.DATA.MODALITY == "flow"
+    if is_flow and cfg.DATA.FORMAT in ("videos", "shards"):
+        yield "DATA.FORMAT", f"must be frames with DATA.MODALITY flow, got {cfg.DATA.FORMAT!r}"
     try:
-        numbers_differ = template.format(*words, 1) != template.format(*words, 2)
-    except (ValueError, IndexError, KeyError):
-        numbers_differ = False
-    if cfg.DATA.MODALITY == "flow":
-        if cfg.DATA.FORMAT in ("videos", "shards"):
-            yield "DATA.FORMAT", f"must be frames with DATA.MODALITY flow, got {cfg.DATA.FORMAT!r}"
-        if not numbers_differ or not (words or _FLOW_AXIS.search(template)):
-            yield (
-                "DATA.FRAME_TEMPLATE",
-                "must hold a field for x or y and one for a number with DATA.MODALITY flow, such as "
-                f"'flow_{{}}_{{:05}}.jpg', or an x as in 'flow_x_{{:05}}.jpg', got {template!r}",
-            )
-    elif not numbers_differ:
-        yield (
-            "DATA.FRAME_TEMPLATE",
-            f"must hold one field for a number, such as 'img_{{:05}}.jpg', got {template!r}",
-        )
+        (flow_templates if is_flow else frame_namer)(cfg.DATA.FRAME_TEMPLATE)
+    except ValueError as error:
+        yield "DATA.FRAME_TEMPLATE", str(error)
     if cfg.DATA.SCALE_IN_DECODER and cfg.DATA.FORMAT == "frames":
         yield "DATA.SCALE_IN_DECODER", "must be off with DATA.FORMAT frames: images are not read by FFmpeg"
     if cfg.DATA.SCALE_IN_DECODER and cfg.DATA.DECODING_BACKEND not in ("auto", "pyav"):

@@ -1,44 +1,14 @@
-"""FlowFolderReader, flow_templates: optical flow of a video that lies as two images for each frame."""
+"""FlowFolderReader: optical flow of a video that lies as two images for each frame."""
 
 import os
-import re
-import string
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from tsn_tsm_plugin.config.frame_template import flow_templates
 from tsn_tsm_plugin.data.frame_folder import FrameFolderReader
-
-# An x that stands for itself, as in flow_x_00001.jpg and x/00001.jpg.
-_AXIS = re.compile(r"(?<![A-Za-z])x(?![A-Za-z])")
-
-
-def flow_templates(template: str) -> tuple[str, str]:
-    """Return the names of the horizontal and of the vertical images.
-
-    Example:
-        >>> flow_templates("flow_{}_{:05}.jpg")
-        ('flow_x_{:05}.jpg', 'flow_y_{:05}.jpg')
-        >>> flow_templates("x/{:05}.png")
-        ('x/{:05}.png', 'y/{:05}.png')
-
-    Args:
-        template: With a field for ``x`` or ``y`` and one for the number, or with an ``x`` and one field.
-
-    Raises:
-        ValueError: If it does not tell the two apart.
-    """
-    fields = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
-    if len(fields) == 2 and "{}" in template:
-        return template.replace("{}", "x", 1), template.replace("{}", "y", 1)
-    if len(fields) == 1 and _AXIS.search(template):
-        return template, _AXIS.sub("y", template)
-    raise ValueError(
-        "must hold a field for x or y and one for the number, such as 'flow_{}_{:05}.jpg', or an x and one "
-        f"field, such as 'flow_x_{{:05}}.jpg' or 'x/{{:05}}.jpg', got {template!r}"
-    )
 
 
 class FlowFolderReader:

@@ -1,4 +1,4 @@
-"""Frames of a video that lies as a folder of images, behind the interface of `VideoReader`.
+"""FrameFolderReader: frames of a folder of images, behind the interface of `VideoReader`.
 
 Frame ``i``, from 0, is the file ``template.format(start_index + i)``: both references extract frames so, from
 ``img_00001.jpg`` on. Axes: T frames, C channels, H rows, W columns.
@@ -13,11 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tsn_tsm_plugin.config.frame_template import frame_namer
+from tsn_tsm_plugin.data.decoders.container import check_read_size
 from tsn_tsm_plugin.data.image import image_size, read_image
 from tsn_tsm_plugin.data.paths import is_url, join, read_bytes
 from tsn_tsm_plugin.data.reader import frame_indices
 from tsn_tsm_plugin.errors import VideoError
 
+# Above any image of the pixels that a frame may have.
+_MAX_FRAME_BYTES = 1 << 28
 _HINT = "Extract the frames again, or remove the folder from the list."
 
 
@@ -36,7 +40,7 @@ class FrameFolderReader:
 
     Raises:
         VideoError: If there is no such folder, or frames are counted and there are none.
-        ValueError: If frames are to be counted behind a URL.
+        ValueError: If frames are to be counted behind a URL, or the template is none.
     """
 
     fps = 0.0
@@ -49,8 +53,9 @@ class FrameFolderReader:
         template: str = "img_{:05}.jpg",
         start_index: int = 1,
     ) -> None:
-        self.path = os.fspath(path)
+        self.path = os.path.expanduser(path)  # noqa: PTH111
         self.template = template
+        self._name_of = frame_namer(template)
         self.start_index = start_index
         self._size: tuple[int, int] | None = None
         if not is_url(self.path):
@@ -75,12 +80,12 @@ class FrameFolderReader:
         while Path(self.frame_path(number)).exists():
             number += 1
         if not number:
-            raise VideoError(f"{self.path}: holds no {self.template.format(self.start_index)}. {_HINT}")
+            raise VideoError(f"{self.path}: holds no {self._name_of(self.start_index)}. {_HINT}")
         return number
 
     def frame_path(self, index: int) -> str:
         """Return the file of frame ``index``, from 0."""
-        return join(self.path, self.template.format(self.start_index + index))
+        return join(self.path, self._name_of(self.start_index + index))
 
     @property
     def height(self) -> int:
@@ -116,14 +121,34 @@ class FrameFolderReader:
         wanted = frame_indices(indices, num_frames=self.num_frames, path=self.path)
         if not wanted:
             return torch.empty((0, 3, self.height, self.width), dtype=torch.uint8)
-        frames = {index: self._decode(index) for index in dict.fromkeys(wanted)}
-        self._check_sizes(frames)
-        return torch.stack([frames[index] for index in wanted])
+        first: tuple[int, int] | None = None
+        frames_TCHW = torch.empty(0, dtype=torch.uint8)
+        places: dict[int, list[int]] = {}
+        for place, index in enumerate(wanted):
+            places.setdefault(index, []).append(place)
+        for index, at in places.items():
+            encoded = self._encoded(index)
+            try:
+                size = image_size(encoded)
+                if first is None:
+                    first = size
+                    check_read_size(self.path, len(wanted), *size)
+                    frames_TCHW = torch.empty((len(wanted), 3, *size), dtype=torch.uint8)
+                if size != first:
+                    raise VideoError(
+                        f"{self.frame_path(index)}: is {size[1]}x{size[0]}, frame "
+                        f"{self.frame_path(wanted[0])} is {first[1]}x{first[0]}. Frames of one read must "
+                        "have one size: extract them again."
+                    )
+                frames_TCHW[at] = read_image(encoded)
+            except ValueError as error:
+                raise VideoError(f"{self.frame_path(index)}: {error}. {_HINT}") from error
+        return frames_TCHW
 
     def _encoded(self, index: int) -> bytes:
         path = self.frame_path(index)
         try:
-            return read_bytes(path)
+            return read_bytes(path, max_bytes=_MAX_FRAME_BYTES)
         except FileNotFoundError as error:
             raise VideoError(
                 f"{path}: no such frame, number {index + 1} of {self.num_frames}. {_HINT} If all are there, "
@@ -131,23 +156,6 @@ class FrameFolderReader:
             ) from error
         except OSError as error:
             raise VideoError(f"{path}: cannot be read ({error.strerror or error}). {_HINT}") from error
-
-    def _decode(self, index: int) -> Tensor:
-        encoded = self._encoded(index)
-        try:
-            return read_image(encoded)
-        except ValueError as error:
-            raise VideoError(f"{self.frame_path(index)}: {error}. {_HINT}") from error
-
-    def _check_sizes(self, frames: dict[int, Tensor]) -> None:
-        (first, height_width), *others = ((index, frame.shape[1:]) for index, frame in frames.items())
-        for index, other in others:
-            if other != height_width:
-                raise VideoError(
-                    f"{self.frame_path(index)}: is {other[1]}x{other[0]}, frame {self.frame_path(first)} is "
-                    f"{height_width[1]}x{height_width[0]}. Frames of one read must have one size: extract "
-                    "them again."
-                )
 
     def close(self) -> None:
         """Do nothing: no file stays open between reads."""

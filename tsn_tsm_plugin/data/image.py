@@ -22,11 +22,13 @@ def image_size(data: bytes) -> tuple[int, int]:
     """Return height and width of an image.
 
     Raises:
-        ValueError: If the data is no image of a known format, or its header is damaged.
+        ValueError: If the data is no image of a known format, or its header is damaged or absurd.
     """
     if not data.startswith(_SIGNATURES):
         return jpeg_size(data)
     width, height = _open(data).size
+    if not 0 < width * height <= MAX_FRAME_PIXELS:
+        raise ValueError(f"claims {width}x{height} pixels, so it is damaged")
     return height, width
 
 
@@ -40,9 +42,8 @@ def read_image(data: bytes) -> Tensor:
     """
     if not data.startswith(_SIGNATURES):
         return read_jpeg(data)
+    image_size(data)  # Checks before memory is asked for.
     image = _open(data)
-    if not 0 < image.width * image.height <= MAX_FRAME_PIXELS:
-        raise ValueError(f"claims {image.width}x{image.height} pixels, so it is damaged")
     try:
         if image.mode.startswith("I"):
             grey = torch.from_numpy((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))

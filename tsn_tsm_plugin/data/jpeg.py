@@ -20,7 +20,7 @@ def jpeg_size(data: bytes) -> tuple[int, int]:
     """Return height and width of a JPEG image from its frame header (ITU-T T.81, B.2.2).
 
     Raises:
-        ValueError: If the data is no JPEG image, or ends before its frame header.
+        ValueError: If the data is no JPEG image, ends before its frame header, or claims an absurd size.
     """
     if not data.startswith(_START):
         raise ValueError("is empty" if not data else "is no JPEG image")
@@ -32,7 +32,10 @@ def jpeg_size(data: bytes) -> tuple[int, int]:
         if marker == 0xFF:  # Any number of fill bytes may stand before a marker.
             place += 1
         elif marker in _FRAME_HEADERS:
-            return int.from_bytes(data[place + 5 : place + 7]), int.from_bytes(data[place + 7 : place + 9])
+            height, width = (int.from_bytes(data[at : at + 2]) for at in (place + 5, place + 7))
+            if not 0 < height * width <= MAX_FRAME_PIXELS:
+                raise ValueError(f"claims {width}x{height} pixels, so it is damaged")
+            return height, width
         elif marker in _WITHOUT_LENGTH:
             place += 2
         else:
@@ -48,9 +51,7 @@ def read_jpeg(data: bytes) -> Tensor:
     Raises:
         ValueError: If it is no JPEG image, damaged, cut short, or its header claims an absurd size.
     """
-    height, width = jpeg_size(data)
-    if not 0 < height * width <= MAX_FRAME_PIXELS:
-        raise ValueError(f"claims {width}x{height} pixels, so it is damaged")
+    jpeg_size(data)  # Checks before libjpeg asks for memory.
     encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
     try:
         return decode_jpeg(encoded, mode=ImageReadMode.RGB)

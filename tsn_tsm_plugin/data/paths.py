@@ -45,15 +45,22 @@ def local_path(path: str) -> str:
     return _fetched(path, manager_of(path).get_local_path) if is_url(path) else os.path.expanduser(path)  # noqa: PTH111
 
 
-def read_bytes(path: str) -> bytes:
+def read_bytes(path: str, *, max_bytes: int = 1 << 31) -> bytes:
     """Return the content of a file.
 
+    Args:
+        path: Local, or a URL.
+        max_bytes: A local file that claims more is refused.
+
     Raises:
-        OSError: If it cannot be read, or is no regular file.
+        OSError: If it cannot be read, is no regular file or larger than it may be.
     """
     if is_url(path):
         return _fetched(path, _read_url)
     with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > max_bytes:
+            raise OSError(errno.EFBIG, f"it has {size} bytes and may have {max_bytes}", path)
         return file.read()
 
 

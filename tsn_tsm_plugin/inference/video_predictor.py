@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from tsn_tsm_plugin.config import CfgNode
 from tsn_tsm_plugin.data.paths import is_url
+from tsn_tsm_plugin.data.video_files import videos_below
 from tsn_tsm_plugin.engine.score_split import Predictor, view_average_of
 from tsn_tsm_plugin.errors import VideoError
 from tsn_tsm_plugin.inference.preprocessing import Preprocessing
@@ -96,13 +97,7 @@ def find_videos(names: Sequence[str]) -> list[str]:
         if is_url(name):
             files = [name]
         elif Path(name).is_dir():
-            below = [
-                path
-                for path in Path(name).rglob("*")
-                # Hidden ones are of file managers, or were left unfinished.
-                if path.suffix.lower() in _SUFFIXES and not path.name.startswith(".")
-            ]
-            files = sorted(str(path) for path in below if path.is_file())
+            files = sorted(str(path) for path in videos_below(Path(name)) if path.is_file())
         elif Path(name).exists():
             files = [name]
         else:

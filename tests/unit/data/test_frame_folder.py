@@ -1,5 +1,6 @@
 """Frame folders: JPEG images behind the interface of `VideoReader`."""
 
+import os
 import pickle
 import re
 
@@ -149,6 +150,30 @@ def test_an_enormous_claim_is_refused_before_memory_is_asked_for(own_folder):
     path.write_bytes(data)
 
     with pytest.raises(VideoError, match=re.escape(f"{path}: claims 65500x65500 pixels, so it is damaged")):
+        FrameFolderReader(own_folder).read([1])
+
+
+def test_frames_that_take_gigabytes_together_are_refused(own_folder, monkeypatch):
+    monkeypatch.setattr("tsn_tsm_plugin.data.decoders.container.MAX_READ_BYTES", 3 * 48 * 64 * 2)
+    assert len(FrameFolderReader(own_folder).read([0, 1])) == 2
+    with pytest.raises(VideoError, match=re.escape(f"{own_folder}: 3 frames of 64x48 pixels take")):
+        FrameFolderReader(own_folder).read([0, 1, 2])
+
+
+@pytest.mark.parametrize(
+    "template", ["frame.jpg", "{:999999999}.jpg", "{0.a}", "../../x_{:05}.jpg", "{}{}.jpg"]
+)
+def test_a_template_that_is_no_name_with_one_number_is_refused(own_folder, template):
+    with pytest.raises(ValueError, match="must hold one field for a number"):
+        FrameFolderReader(own_folder, template=template)
+
+
+def test_a_frame_that_is_a_pipe_is_refused(own_folder):
+    (own_folder / "img_00002.jpg").unlink()
+    os.mkfifo(own_folder / "img_00002.jpg")
+    with pytest.raises(
+        VideoError, match=r"img_00002\.jpg: cannot be read \(a named pipe is not a regular file"
+    ):
         FrameFolderReader(own_folder).read([1])
 
 

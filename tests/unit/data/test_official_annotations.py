@@ -50,7 +50,8 @@ def test_kinetics_labels_are_alphabetical_and_files_named_by_id_and_seconds(tmp_
 @pytest.mark.parametrize(
     ("content", "fault"),
     [
-        ("label,youtube_id\n", ":1: must have the columns label, youtube_id, time_start, time_end, split"),
+        ("label,youtube_id\n", ":1: must have the columns youtube_id, time_start, time_end, split"),
+        ("youtube_id,time_start,time_end,split\na,1,11,val\n", ":1: must have the column label"),
         (
             KINETICS.format(split="dev"),
             ":2: split must be one of train, val, validate, validation, test, got 'dev'",
@@ -66,6 +67,25 @@ def test_a_faulty_line_of_kinetics_is_named(tmp_path, content, fault):
 
     with pytest.raises(AnnotationError, match=re.escape(f"{tmp_path}/val.csv{fault}")):
         read_kinetics(tmp_path)
+
+
+def test_the_official_test_list_of_kinetics_which_has_no_labels_is_left_out(tmp_path):
+    files = {"train.csv": KINETICS.format(split="train"), "val.csv": KINETICS.format(split="validate")}
+    write_files(tmp_path, files | {"test.csv": "youtube_id,time_start,time_end,split\nabc,1,11,test\n"})
+
+    annotations = read_kinetics(tmp_path)
+
+    assert sorted(annotations.splits) == ["train", "val"]
+    assert all(annotations.splits.values())
+
+
+def test_what_systems_leave_in_folders_of_annotations_is_not_read(tmp_path):
+    files = {"train.csv": KINETICS.format(split="train"), "val.csv": KINETICS.format(split="val")}
+    write_files(tmp_path, files | {"._train.csv": "\0\5\26\7", ".DS_Store": "\0"})
+    (tmp_path / "__MACOSX").mkdir()
+    write_files(tmp_path / "__MACOSX", {"more.csv": "\0"})
+
+    assert len(read_kinetics(tmp_path).splits["train"]) == 3
 
 
 def test_a_bracketed_template_is_the_class_without_its_brackets(tmp_path):

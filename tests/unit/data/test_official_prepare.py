@@ -1,7 +1,9 @@
 """Whole preparations of tiny datasets: lists, labels, recipe lines, report; stopped, resumed and repeated."""
 
 import json
+import os
 import shutil
+from pathlib import Path
 
 import pytest
 import yaml
@@ -14,6 +16,7 @@ from support.official_files import (
     write_jester,
     write_sthv2,
 )
+from support.videos import write_video
 
 from tsn_tsm_plugin.config import load_cfg
 from tsn_tsm_plugin.data.annotations import label_map_hash
@@ -75,7 +78,8 @@ def test_lists_hold_the_readable_videos_and_the_report_the_others(sthv2):
     report = json.loads((out / "report.json").read_text())
     assert report["label_map_hash"] == label_map_hash(list(STHV2_LABELS))
     assert report["flip_label_pairs"] == [[1, 2], [4, 5]]
-    assert report["splits"]["train"] == {"annotated": 4, "readable": 3, "missing": ["3"], "unreadable": {}}
+    train = {"annotated": 4, "readable": 3, "decoded_from_start": 3, "missing": ["3"], "unreadable": {}}
+    assert report["splits"]["train"] == train
     (reason,) = report["splits"]["val"]["unreadable"].values()
     assert reason.startswith(f"{sthv2}/videos/6.webm: cannot be opened as a video")
 
@@ -96,14 +100,14 @@ def test_what_a_recipe_sets_reads_the_dataset(sthv2, tmp_path):
 
 def test_running_it_again_changes_nothing_and_looks_at_no_video(sthv2, monkeypatch):
     before = snapshot(prepare_sthv2(sthv2))
-    monkeypatch.setattr(inspection_module, "_count_file", None)
+    monkeypatch.setattr(inspection_module, "_look_at_file", None)
 
     assert snapshot(prepare_sthv2(sthv2)) == before
 
 
 def test_a_stopped_run_goes_on_where_it_stopped(sthv2, monkeypatch):
     looked_at = []
-    count = inspection_module._count_file
+    count = inspection_module._look_at_file
 
     def stop_at_the_third(source):
         if len(looked_at) == 2:
@@ -111,12 +115,12 @@ def test_a_stopped_run_goes_on_where_it_stopped(sthv2, monkeypatch):
         looked_at.append(source.name)
         return count(source)
 
-    monkeypatch.setattr(inspection_module, "_count_file", stop_at_the_third)
+    monkeypatch.setattr(inspection_module, "_look_at_file", stop_at_the_third)
     arguments = ("--annotations", sthv2 / "labels", "--videos", sthv2 / "videos", "--out", sthv2 / "data")
     assert run("sthv2", *arguments) == 130
     with (sthv2 / "data/checked.jsonl").open("a") as journal:
         journal.write('{"name": "4.webm", "sta')  # A kill in the middle of a line.
-    monkeypatch.setattr(inspection_module, "_count_file", lambda s: looked_at.append(s.name) or count(s))
+    monkeypatch.setattr(inspection_module, "_look_at_file", lambda s: looked_at.append(s.name) or count(s))
 
     out = prepare_sthv2(sthv2)
 
@@ -155,7 +159,7 @@ def test_extraction_writes_lists_of_frames_and_is_not_done_twice(sthv2, monkeypa
     data = yaml.safe_load((out / "dataset.yaml").read_text())["DATA"]
     assert (data["FORMAT"], data["PATH_PREFIX"], data["FRAME_TEMPLATE"]) == ("frames", "frames", "{:04}.jpg")
     before = snapshot(out)
-    monkeypatch.setattr(inspection_module, "_count_file", None)
+    monkeypatch.setattr(inspection_module, "_look_at_file", None)
     assert snapshot(prepare_sthv2(sthv2, *words)) == before
 
 
@@ -298,3 +302,58 @@ def test_a_written_file_appears_whole_and_an_equal_one_is_left_alone(tmp_path):
     assert path.stat().st_mtime_ns == before
     prepare_module.write_if_changed(path, "two\n")
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("a.txt", "two\n")]
+
+
+def test_what_systems_leave_in_folders_is_neither_class_nor_video(tmp_path):
+    write_clips(tmp_path / "videos", {"clap/1.mp4": 5, "clap/2.mp4": 5, "jump/1.mp4": 5, "jump/2.mp4": 5})
+    for name in ("__MACOSX/clap/._1.mp4", "@eaDir/clap/1.mp4", "clap/._1.mp4", "clap/.3.mp4", ".git/x.mp4"):
+        (tmp_path / "videos" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "videos" / name).write_bytes(b"\0\5\26\7")
+
+    assert run("folder", "--videos", tmp_path / "videos", "--out", tmp_path / "data") == 0
+
+    assert (tmp_path / "data/labels.txt").read_text() == "clap\njump\n"
+    report = json.loads((tmp_path / "data/report.json").read_text())
+    assert {split: part["annotated"] for split, part in report["splits"].items()} == {"train": 4, "val": 0}
+    assert not any(part["unreadable"] for part in report["splits"].values())
+
+
+def test_a_video_that_cannot_even_be_looked_at_is_reported_and_the_others_are_prepared(tmp_path):
+    videos = tmp_path / "videos"
+    write_clips(videos, {f"clap/{number}.mp4": 5 for number in range(3)})
+    (videos / "clap/dangling.mp4").symlink_to(videos / "gone.mp4")
+    os.mkfifo(videos / "clap/pipe.mp4")
+    (videos / "clap/list.mp4").write_text("ffconcat version 1.0\nfile 1.mp4\n")
+    shutil.copy(videos / "clap/1.mp4", Path(os.fsdecode(bytes(videos / "clap") + b"/b\xffd.mp4")))
+    write_video(videos / "clap/colours.mp4", 4, options={"x264-params": "colormatrix=YCgCo"})
+
+    assert run("folder", "--videos", videos, "--out", tmp_path / "data", "--val-share", "0") == 0
+
+    (unreadable,) = (part["unreadable"] for part in report_of(tmp_path).values() if part["annotated"])
+    reasons = {
+        "dangling": "is a link to",
+        "pipe": "a named pipe is not a regular file",
+        "list": "cannot be opened as a video",
+        "b": "its name is not valid UTF-8",
+        "colours": "does not know its colours",
+    }
+    assert len(unreadable) == len(reasons)
+    for start, reason in reasons.items():
+        assert any(name.startswith(f"clap/{start}") and reason in text for name, text in unreadable.items())
+    assert len((tmp_path / "data/train.txt").read_text().splitlines()) == 3
+
+
+def report_of(folder):
+    return json.loads((folder / "data/report.json").read_text())["splits"]
+
+
+def test_the_journal_says_which_videos_are_read_sparsely(tmp_path):
+    write_clips(tmp_path / "videos", {"clap/1.mp4": 20, "clap/2.webm": 20})
+    run("folder", "--videos", tmp_path / "videos", "--out", tmp_path / "data", "--val-share", "0")
+
+    lines = (tmp_path / "data/checked.jsonl").read_text().splitlines()
+    assert {line["name"]: line["is_sparse"] for line in map(json.loads, lines)} == {
+        "clap/1.mp4": True,
+        "clap/2.webm": False,
+    }
+    assert report_of(tmp_path)["train"]["decoded_from_start"] == 1

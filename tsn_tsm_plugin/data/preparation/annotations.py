@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tsn_tsm_plugin.data.paths import read_bytes
+from tsn_tsm_plugin.data.video_files import files_below
 from tsn_tsm_plugin.errors import AnnotationError
 
 
@@ -36,6 +38,11 @@ class Annotations(NamedTuple):
 ReadAnnotations = Callable[[Path], Annotations]
 
 
+def find_files(folder: Path, pattern: str) -> list[Path]:
+    """Return the files in a folder or below whose names match, sorted, without those that systems leave."""
+    return sorted(path for path in files_below(folder) if path.match(pattern))
+
+
 def find_file(folder: Path, *names: str) -> Path:
     """Return the first of ``names`` that lies in ``folder`` or in a folder below it.
 
@@ -43,7 +50,7 @@ def find_file(folder: Path, *names: str) -> Path:
         AnnotationError: If none does.
     """
     for name in names:
-        if found := sorted(folder.rglob(name)):
+        if found := find_files(folder, name):
             return found[0]
     raise AnnotationError(
         f"{folder}: must hold {' or '.join(names)}, as the dataset is distributed. Check --annotations."
@@ -53,7 +60,7 @@ def find_file(folder: Path, *names: str) -> Path:
 def read_text(path: Path) -> str:
     """Read a text file, or say what keeps it from being read."""
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return read_bytes(str(path)).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise AnnotationError(f"{path}: cannot be read ({error}). Fetch it again.") from error
 

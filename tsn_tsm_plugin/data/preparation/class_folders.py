@@ -1,10 +1,12 @@
 """A plain folder with one folder of videos for each class, divided into splits or not yet."""
 
 import hashlib
+import os
 from pathlib import Path
 
+from tsn_tsm_plugin.data.paths import printable
 from tsn_tsm_plugin.data.preparation.annotations import AnnotatedVideo, Annotations, numbered
-from tsn_tsm_plugin.data.preparation.locate import walk_videos
+from tsn_tsm_plugin.data.video_files import is_left_behind, videos_below
 from tsn_tsm_plugin.errors import AnnotationError
 
 _SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation", "test")}
@@ -62,7 +64,9 @@ def _first_folder(folder: Path, names: tuple[str, ...]) -> Path | None:
 def _videos_by_class(folder: Path) -> dict[str, list[Path]]:
     classes = {}
     for path in sorted(folder.iterdir()):
-        if path.is_dir() and (videos := sorted(walk_videos(path))):
+        if not is_left_behind(path.name) and path.is_dir() and (videos := sorted(videos_below(path))):
+            if printable(path.name) != path.name:
+                raise AnnotationError(f"{printable(path)}: its name is not valid UTF-8. Rename the folder.")
             _check_names(videos)
             classes[path.name] = videos
     return classes
@@ -84,4 +88,4 @@ def _annotated(video: Path, folder: Path, label: int) -> AnnotatedVideo:
 
 
 def _hash_of_name(video: Path) -> bytes:
-    return hashlib.sha256(video.name.encode()).digest()
+    return hashlib.sha256(os.fsencode(video.name)).digest()

@@ -12,10 +12,13 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from PIL import Image
 
 from tsn_tsm_plugin.atomic_files import replace_folder_when_whole
+from tsn_tsm_plugin.config.frame_template import frame_namer
 from tsn_tsm_plugin.data.decoders.container import DEMUX_ERRORS, damaged, open_container
+from tsn_tsm_plugin.data.decoders.rgb import converted
 from tsn_tsm_plugin.data.decoders.rotation import orientation_of, shown_size, upright, warn_once
 from tsn_tsm_plugin.data.frame_folder import FrameFolderReader
 from tsn_tsm_plugin.data.reader import DEFAULT_FPS, VideoReader
@@ -64,6 +67,14 @@ class FrameExtraction:
     template: str = "img_{:05}.jpg"
     start_index: int = 1
 
+    def __post_init__(self) -> None:
+        try:
+            frame_namer(self.template)
+        except ValueError as error:
+            raise ValueError(f"template {error}.") from error
+        if "/" in self.template:
+            raise ValueError(f"template must name no folder, got {self.template!r}.")
+
     def target_name(self, name: str) -> str:
         """Return the folder of frames of a video."""
         return name.removesuffix(Path(name).suffix)
@@ -80,14 +91,16 @@ class FrameExtraction:
     def _write(self, source: Path, partial: Path, num_frames: int) -> None:
         partial.mkdir(parents=True)
         quarter_turns, frames = _oriented(source)
+        name_of, scaler = frame_namer(self.template), VideoReformatter()
         for number, frame in enumerate(frames):
             shown = self.resize.size(*shown_size(frame.height, frame.width, quarter_turns))
             height, width = shown_size(*shown, quarter_turns)
             is_resized = (height, width) != (frame.height, frame.width)
             # Unresized, the pixels are those that VideoReader gives.
             how = "BICUBIC" if is_resized else None
-            rgb = frame.reformat(width, height, "rgb24", interpolation=how, threads=1)
-            path = partial / self.template.format(self.start_index + number)
+            frame_name = f"{source}: frame {number}"
+            rgb = converted(scaler, frame, width, height, "rgb24", interpolation=how, name=frame_name)
+            path = partial / name_of(self.start_index + number)
             image = Image.fromarray(upright(rgb.to_ndarray(), quarter_turns))
             image.save(path, "JPEG", quality=self.quality)
         self.check(partial, num_frames)
@@ -154,6 +167,7 @@ class Transcoding:
         params = f"keyint={self.keyframe_interval}:b-pyramid=none:threads=1"
         options = {"crf": str(self.crf), "tune": "fastdecode", "x264-params": params}
         quarter_turns, frames = _oriented(source)
+        scaler = VideoReformatter()
         with av.open(str(partial), "w", format="mp4") as output:
             stream = None
             for number, frame in enumerate(frames):
@@ -164,7 +178,10 @@ class Transcoding:
                     stream.pix_fmt = "yuv420p"
                     stream.codec_context.time_base = 1 / rate
                 height, width = shown_size(stream.height, stream.width, quarter_turns)
-                picture = frame.reformat(width, height, "yuv420p", interpolation="BICUBIC", threads=1)
+                name = f"{source}: frame {number}"
+                picture = converted(
+                    scaler, frame, width, height, "yuv420p", interpolation="BICUBIC", name=name
+                )
                 picture = _turned(picture, quarter_turns)
                 picture.pts, picture.time_base = number, 1 / rate
                 picture.pict_type = av.video.frame.PictureType.NONE  # Else the source's keyframes are kept.

@@ -16,8 +16,10 @@ from pathlib import Path
 import torch
 
 from tsn_tsm_plugin.data.frame_folder import FrameFolderReader
+from tsn_tsm_plugin.data.paths import printable
 from tsn_tsm_plugin.data.preparation.convert import Conversion
 from tsn_tsm_plugin.data.reader import VideoReader
+from tsn_tsm_plugin.data.video_files import is_left_behind
 from tsn_tsm_plugin.errors import VideoError
 
 
@@ -30,12 +32,14 @@ class Finding:
         stamp: Size and time of change of the file or folder when it was looked at, and how.
         num_frames: How many frames it has; 0 if it is unreadable.
         error: Why it is unreadable; empty if it is not.
+        is_sparse: Whether reading a few frames decodes less than all before them; None if nobody looked.
     """
 
     name: str
     stamp: str
     num_frames: int = 0
     error: str = ""
+    is_sparse: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -58,26 +62,35 @@ class Inspection:
 
     def stamp(self, name: str) -> str:
         """Return what changes when the video is replaced, or looked at or converted in another way."""
-        status = (self.folder / name).stat()
+        try:
+            status = (self.folder / name).stat()
+        except OSError:  # Such as a link to a file that is missing.
+            status = (self.folder / name).lstat()
         how = hashlib.sha256(repr(self).encode()).hexdigest()
         return f"{status.st_size} {status.st_mtime_ns} {how[:12]}"
 
     def __call__(self, name: str) -> Finding:
         """Look at one video."""
-        stamp = self.stamp(name)
         source = self.folder / name
         try:
-            num_frames = self._count_folder(source) if self.template else _count_file(source)
+            stamp = self.stamp(name)
+        except OSError as error:
+            reason = f"{printable(source)}: cannot be looked at ({error.strerror}). Check the path."
+            return Finding(name, "", error=reason)
+        try:
+            num_frames, is_sparse = (
+                (self._count_folder(source), True) if self.template else _look_at_file(source)
+            )
             if self.conversion is not None:
                 self._convert(name, num_frames)
         except VideoError as error:
             return Finding(name, stamp, error=str(error))
-        return Finding(name, stamp, num_frames)
+        return Finding(name, stamp, num_frames, is_sparse=is_sparse)
 
     def _count_folder(self, source: Path) -> int:
         reader = FrameFolderReader(source, template=self.template, start_index=self.start_index)
         suffix = Path(self.template).suffix
-        num_files = sum(1 for path in source.iterdir() if path.suffix == suffix)
+        num_files = sum(path.suffix == suffix and not is_left_behind(path.name) for path in source.iterdir())
         if num_files != reader.num_frames:
             missing = reader.frame_path(reader.num_frames)
             raise VideoError(f"{source}: has {num_files} frames, but not {missing}: a gap. Fetch it again.")
@@ -104,11 +117,10 @@ class Inspection:
         return (self.target_folder / self.conversion.target_name(finding.name)).exists()
 
 
-def _count_file(source: Path) -> int:
+def _look_at_file(source: Path) -> tuple[int, bool]:
     with VideoReader(source) as reader:
-        num_frames = reader.num_frames
-        reader.read([0, num_frames - 1])
-    return num_frames
+        reader.read([0, reader.num_frames - 1])
+        return reader.num_frames, reader.is_sparse
 
 
 class Journal:

@@ -1,4 +1,6 @@
-"""Kinetics: CSV files with the columns ``label, youtube_id, time_start, time_end, split``.
+"""read_kinetics: CSV files with the columns ``label, youtube_id, time_start, time_end, split``.
+
+The official test list has no ``label``, and its clips cannot be used.
 
 A label is the position of its class in alphabetical order. A clip is the file ``id_000010_000020.mp4``: the
 YouTube id and the seconds, six digits each.
@@ -6,20 +8,26 @@ YouTube id and the seconds, six digits each.
 
 from pathlib import Path
 
-from tsn_tsm_plugin.data.preparation.annotations import AnnotatedVideo, Annotations, numbered, read_table
+from tsn_tsm_plugin.data.preparation.annotations import (
+    AnnotatedVideo,
+    Annotations,
+    find_files,
+    numbered,
+    read_table,
+)
 from tsn_tsm_plugin.errors import AnnotationError
 
-_COLUMNS = ("label", "youtube_id", "time_start", "time_end", "split")
+_COLUMNS = ("youtube_id", "time_start", "time_end", "split")
 _SPLITS = {"train": "train", "val": "val", "validate": "val", "validation": "val", "test": "test"}
 
 
 def read_kinetics(folder: Path) -> Annotations:
     """Read every CSV file of a folder; clips without a label, as of some test sets, are left out."""
-    paths = sorted(folder.rglob("*.csv"))
+    paths = find_files(folder, "*.csv")
     if not paths:
         raise AnnotationError(f"{folder}: must hold train.csv and val.csv of Kinetics. Check --annotations.")
     rows = [(f"{path}:{number}", row) for path in paths for number, row in read_table(path, _COLUMNS)]
-    class_names = sorted({row["label"].strip() for _, row in rows} - {""})
+    class_names = sorted({row.get("label", "").strip() for _, row in rows} - {""})
     labels = numbered(class_names)
     splits: dict[str, list[AnnotatedVideo]] = {"train": [], "val": []}
     for place, row in rows:
@@ -28,8 +36,10 @@ def read_kinetics(folder: Path) -> Annotations:
             raise AnnotationError(
                 f"{place}: split must be one of {', '.join(_SPLITS)}, got {row['split']!r}."
             )
-        if row["label"].strip():
-            video = AnnotatedVideo(_names(row, place), labels[row["label"].strip()])
+        if split != "test" and "label" not in row:
+            raise AnnotationError(f"{place.rpartition(':')[0]}:1: must have the column label.")
+        if label := row.get("label", "").strip():
+            video = AnnotatedVideo(_names(row, place), labels[label])
             splits.setdefault(split, []).append(video)
     return Annotations(class_names, splits)
 

@@ -40,6 +40,7 @@ class _Split:
     lines: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     unreadable: dict[str, str] = field(default_factory=dict)
+    num_plain: int = 0
 
 
 def prepare_dataset(
@@ -86,6 +87,8 @@ def prepare_dataset(
             elif journal.findings[path].error:
                 splits[split].unreadable[path] = journal.findings[path].error
             else:
+                if conversion is None:
+                    splits[split].num_plain += journal.findings[path].is_sparse is False
                 splits[split].lines.append(_line(journal.findings[path], video.label, storage, conversion))
     if not any(content.lines for content in splits.values()):
         raise AnnotationError(_why_none(splits, videos_dir))
@@ -169,6 +172,7 @@ def _report(name: str, annotations: Annotations, splits: dict[str, _Split]) -> d
             split: {
                 "annotated": len(annotations.splits[split]),
                 "readable": len(content.lines),
+                "decoded_from_start": content.num_plain,
                 "missing": sorted(content.missing),
                 "unreadable": dict(sorted(content.unreadable.items())),
             }
@@ -183,6 +187,8 @@ def _log_report(report: dict[str, Any], out_dir: Path) -> None:
             f"{split}: {part['annotated']} annotated, {part['readable']} readable, "
             f"{len(part['missing'])} missing, {len(part['unreadable'])} unreadable."
         )
+        if num_plain := part["decoded_from_start"]:
+            logger.info(f"{split}: {num_plain} are decoded from their start at each read; --transcode helps.")
     logger.info(
         f"{report['num_classes']} classes, label map {report['label_map_hash'][:12]}. Lists, labels and "
         f"report.json are in {out_dir}; its dataset.yaml is what a recipe sets."

@@ -9,6 +9,7 @@ from tsn_tsm_plugin.data.preparation.annotations import (
     AnnotatedVideo,
     Annotations,
     find_file,
+    find_files,
     label_of,
     numbered,
     read_lines,
@@ -48,7 +49,7 @@ def read_hmdb51(folder: Path, *, split: int = 1) -> Annotations:
     Labels are positions in alphabetical order.
     """
     suffix = f"_test_split{split}.txt"
-    paths = sorted(folder.rglob(f"*{suffix}"), key=lambda path: path.name.removesuffix(suffix))
+    paths = sorted(find_files(folder, f"*{suffix}"), key=lambda path: path.name.removesuffix(suffix))
     if not paths:
         raise AnnotationError(f"{folder}: must hold <class>{suffix} of HMDB51. Check --annotations.")
     class_names = [path.name.removesuffix(suffix) for path in paths]

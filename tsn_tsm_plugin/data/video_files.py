@@ -1,0 +1,43 @@
+"""is_video, is_left_behind, files_below: which files are videos, and which their owner never made."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+# fmt: off
+VIDEO_SUFFIXES = frozenset((
+    ".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob",
+    ".webm", ".wmv", ".y4m",
+))
+# Folders and files that archivers, file managers, disks and network storage make.
+_LEFT_BEHIND = frozenset((
+    "$recycle.bin", "@eadir", "__macosx", "desktop.ini", "ehthumbs.db", "lost+found",
+    "system volume information", "thumbs.db",
+))
+# fmt: on
+
+
+def is_video(path: str | os.PathLike[str]) -> bool:
+    """Tell by its suffix whether a file is a video."""
+    return Path(path).suffix.lower() in VIDEO_SUFFIXES
+
+
+def is_left_behind(name: str) -> bool:
+    """Tell by its name whether a file or folder is hidden, unfinished, or made by a system for itself."""
+    return name.startswith(".") or name.lower() in _LEFT_BEHIND
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Yield sorted files without those left behind; links to folders are followed, each folder once."""
+    seen = set()
+    for root, folders, files in os.walk(folder, followlinks=True):
+        here = os.path.realpath(root)
+        is_new = here not in seen
+        folders[:] = sorted(name for name in folders if is_new and not is_left_behind(name))
+        yield from (Path(root, file) for file in sorted(files) if is_new and not is_left_behind(file))
+        seen.add(here)
+
+
+def videos_below(folder: Path) -> Iterator[Path]:
+    """Yield the video files of `files_below`."""
+    return filter(is_video, files_below(folder))
