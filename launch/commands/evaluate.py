@@ -69,7 +69,11 @@ def _plan(args: argparse.Namespace, recipe: str, weights: str) -> Plan:
         return make_plan("evaluate", recipe, cfg, options_of(args))
     arch = load_recipe(recipe, args.opts).MODEL.ARCH
     run_dir = Path(args.out) / f"{arch}_{Path(recipe).stem}" / Path(weights).stem
-    chosen: Sequence[str] = [*args.opts, f"TEST.CHECKPOINT_FILE_PATH={_absolute(weights)}"]
+    chosen: Sequence[str] = [
+        *args.opts,
+        f"TEST.CHECKPOINT_FILE_PATH={_absolute(weights)}",
+        f"TEST.OUTPUT_DIR={run_dir.absolute()}",
+    ]
     cfg = load_recipe(recipe, chosen, output_dir=str(run_dir))
     return make_plan("evaluate", recipe, cfg, options_of(args))
 

@@ -8,6 +8,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from tsn_tsm_plugin.errors import ConfigError
+
 from ..cluster import slurm_client as slurm
 from ..cluster.partitions import Partition, chosen_partition, partitions
 from ..errors import LaunchError
@@ -38,6 +40,7 @@ def check(plan: Plan, *, is_dry_run: bool = False, is_request_known: bool = Fals
         LaunchError: If anything is.
     """
     faults = [*_faults_of_shape(plan), *_faults_of_run_folder(plan)]
+    faults = faults or list(_faults_of_recipe(plan, is_dry_run=is_dry_run))
     if plan.where == "slurm" and not is_request_known:
         missing = slurm.why_unavailable()
         if not missing:
@@ -88,6 +91,20 @@ def _faults_of_run_folder(plan: Plan) -> Iterator[str]:
                 f"OUTPUT_DIR {run_dir} is in use by job {submission.job_id} ({state.state}). Wait for it, "
                 f"`submit.py cancel {submission.job_id}`, or set another OUTPUT_DIR."
             )
+
+
+def _faults_of_recipe(plan: Plan, *, is_dry_run: bool) -> Iterator[str]:
+    """Look at everything that the run will need; a dry run may be far from its data."""
+    # Imported here: commands that submit nothing need not wait for torch.
+    from tsn_tsm_plugin.engine.preflight import check_before_run
+
+    run_dir = plan.cfg.TEST.OUTPUT_DIR if plan.kind == "evaluate" else ""
+    try:
+        check_before_run(
+            plan.cfg, plan.kind, world_size=plan.num_ranks, run_dir=run_dir, needs_data=not is_dry_run
+        )
+    except ConfigError as error:
+        yield str(error)
 
 
 def _faults_of_request(plan: Plan) -> Iterator[str]:

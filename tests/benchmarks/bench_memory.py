@@ -30,8 +30,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from tsn_tsm_plugin import create_tsm, create_tsn
-from tsn_tsm_plugin.engine.activation_checkpoint import checkpoint_activations
 from tsn_tsm_plugin.layers import NON_LOCAL_KINDS
+from tsn_tsm_plugin.layers.activation_checkpoint import checkpoint_activations
 from tsn_tsm_plugin.transforms.normalize import Normalize
 
 NUM_SEGMENTS, NUM_CLASSES = 8, 400

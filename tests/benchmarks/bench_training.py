@@ -19,8 +19,8 @@ from measuring import clock_of, command_line, float32_name, hardware_name, hardw
 from processes import in_fresh_process
 
 from tsn_tsm_plugin import create_tsm
-from tsn_tsm_plugin.engine.activation_checkpoint import checkpoint_activations
 from tsn_tsm_plugin.engine.optimizer_step import OptimizerStep
+from tsn_tsm_plugin.layers.activation_checkpoint import checkpoint_activations
 from tsn_tsm_plugin.solver import tsm_param_groups
 from tsn_tsm_plugin.transforms.normalize import Normalize
 

@@ -9,6 +9,9 @@ from support.runs import tiny_cfg, write_dataset, write_recipe
 from tsn_tsm_plugin import engine
 from tsn_tsm_plugin.checkpoints.read_checkpoint import read_checkpoint
 from tsn_tsm_plugin.checkpoints.weights_hash import weights_hash
+from tsn_tsm_plugin.config.defaults import KEYS
+from tsn_tsm_plugin.config.key import FIXED
+from tsn_tsm_plugin.errors import CheckpointError, ConfigError, RunFolderError
 from tsn_tsm_plugin.tools import compare, evaluate
 
 
@@ -26,7 +29,9 @@ def run(tmp_path_factory, data):
 
 def contents(folder):
     """Return every file of a folder with its bytes, but those of evaluations and the log."""
-    files = [p for p in folder.rglob("*") if p.is_file() and "evaluate" not in p.parts and p.suffix != ".txt"]
+    passing = (".lock", "log.txt")
+    files = [p for p in folder.rglob("*") if p.is_file() and "evaluate" not in p.parts]
+    files = [p for p in files if p.name not in passing]
     return {str(p.relative_to(folder)): p.read_bytes() for p in files}
 
 
@@ -103,3 +108,81 @@ def test_results_of_other_weights_in_a_run_are_refused(run, tmp_path, capsys):
     (folder / "results.json").write_text(json.dumps({**results, "weights_hash": "0" * 64}))
     assert compare.main([str(folder)]) == 2
     assert "results.json is of other weights (000000000000) than" in capsys.readouterr().err
+
+
+def trained(tmp_path, data, **settings):
+    engine.train(tiny_cfg(tmp_path, data=data, **settings))
+    return tmp_path / "run"
+
+
+def test_a_complete_run_is_left_as_it_is(tmp_path, data):
+    run = trained(tmp_path, data)
+    before = contents(run)
+    results = engine.train(tiny_cfg(tmp_path, data=data))
+    assert contents(run) == before
+    assert results == json.loads((run / "results.json").read_text())
+    log = (run / "log.txt").read_text()
+    assert "is complete (2 epochs, 6 steps): nothing was trained or written. To train longer, set" in log
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"SOLVER__BASE_LR": 0.5}, "SOLVER.BASE_LR: 0.01 -> 0.5"),
+        ({"AUG__CROP": "center"}, "AUG.CROP: 'multi_scale' -> 'center'"),
+        ({"DATA__MEAN": [1.0, 2.0, 3.0]}, "DATA.MEAN"),
+        ({"TEST__BATCH_SIZE": 2}, "TEST.BATCH_SIZE: 4 -> 2"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_other_settings_for_a_complete_run_are_refused_and_nothing_is_rewritten(run, data, settings, named):
+    before = contents(run)
+    with pytest.raises(RunFolderError, match="is complete .*other settings") as error:
+        engine.train(tiny_cfg(run.parent, data=data, out="run", **settings))
+    assert named in str(error.value)
+    assert contents(run) == before
+
+
+def test_settings_that_change_within_a_run_are_recorded_with_their_step(tmp_path, data):
+    trained(tmp_path, data, SOLVER__MAX_EPOCH=1)
+    run = trained(tmp_path, data, SOLVER__MAX_EPOCH=2, SOLVER__BASE_LR=0.5)
+    (line,) = (run / "config_changes.jsonl").read_text().splitlines()
+    assert json.loads(line) == {
+        "from_step": 3,
+        "changed": ["SOLVER.BASE_LR: 0.01 -> 0.5", "SOLVER.MAX_EPOCH: 1 -> 2"],
+    }
+
+
+@pytest.mark.parametrize(
+    "key", [key for key in KEYS.values() if key.on_resume == FIXED and key.name.startswith("DATA.M")],
+    ids=lambda key: key.name,
+)  # fmt: skip
+def test_what_changes_the_meaning_of_a_forward_pass_is_fixed_on_resume(tmp_path, data, key):
+    value = {"DATA.MEAN": [1.0, 2.0, 3.0], "DATA.MULTI_LABEL": True, "DATA.MODALITY": "flow"}[key.name]
+    trained(tmp_path, data, SOLVER__MAX_EPOCH=1)
+    changed = {key.name.replace(".", "__"): value, "SOLVER__MAX_EPOCH": 2}
+    with pytest.raises((CheckpointError, ConfigError)):
+        trained(tmp_path, data, **changed)
+
+
+def test_a_run_without_held_out_data_ends_well(tmp_path, data, capsys):
+    run = trained(tmp_path, data, DATA__VAL_LIST="")
+    assert (run / "weights.safetensors").is_file()
+    assert not (run / "results.json").exists()
+    assert "Nothing was tested" in (run / "log.txt").read_text()
+    before = contents(run)
+    assert trained(tmp_path, data, DATA__VAL_LIST="") == run
+    assert contents(run) == before
+
+
+def test_patience_ends_a_run_whose_validations_no_longer_improve(tmp_path, data):
+    settings = {"SOLVER__MAX_EPOCH": 6, "TRAIN__EARLY_STOP_PATIENCE": 1, "SOLVER__BASE_LR": 0.0}
+    run = trained(tmp_path, data, **settings)
+    results = json.loads((run / "results.json").read_text())
+    assert results["stopped_early"] and results["step"] == 6
+    log = (run / "log.txt").read_text()
+    assert "Stopped early: TRAIN.EARLY_STOP_PATIENCE 1 is used up" in log
+    assert "Best validation: epoch 1 (checkpoints/best.pt; --which best)" in log
+    before = contents(run)
+    trained(tmp_path, data, **settings)
+    assert contents(run) == before

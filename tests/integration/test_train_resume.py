@@ -141,11 +141,11 @@ def test_a_damaged_newest_checkpoint_is_passed_over_and_named(tmp_path, data, wh
 
     assert_same_end(tmp_path / "run", whole_run[0])
     log = (tmp_path / "run" / "log.txt").read_text()
-    assert f"{newest} is cut off or damaged" in log
+    assert f"{newest} is cut off, damaged" in log
     assert "Going on from" in log and "step_00000003.pt" in log
 
 
-def test_a_finished_run_is_only_tested_again(tmp_path, data):
+def test_a_finished_run_gives_its_results_again(tmp_path, data):
     cfg = tiny_cfg(tmp_path, data=data)
     first = engine.train(cfg)
     written = list_checkpoints(tmp_path / "run" / "checkpoints")[0].stat().st_mtime_ns
@@ -162,7 +162,7 @@ def test_without_auto_resume_a_used_folder_is_refused(data, whole_run):
 
 
 def test_going_on_with_another_network_is_refused_by_key(data, whole_run):
-    cfg = tiny_cfg(whole_run[0].parent, data=data, TSM__SHIFT_DIV=4)
+    cfg = tiny_cfg(whole_run[0].parent, data=data, TSM__SHIFT_DIV=4, SOLVER__MAX_EPOCH=3)
     with pytest.raises(CheckpointError, match=r"cannot go on with another TSM\.SHIFT_DIV: 8 -> 4"):
         engine.train(cfg)
 
@@ -223,7 +223,7 @@ def test_what_orders_the_videos_may_not_change_within_an_epoch(tmp_path, data, k
 
 def test_going_on_with_another_head_is_refused_by_key(data, whole_run):
     with pytest.raises(CheckpointError, match=r"cannot go on with another MODEL\.HEAD: '' -> 'tsn'"):
-        engine.train(tiny_cfg(whole_run[0].parent, data=data, MODEL__HEAD="tsn"))
+        engine.train(tiny_cfg(whole_run[0].parent, data=data, MODEL__HEAD="tsn", SOLVER__MAX_EPOCH=3))
 
 
 def test_evaluate_gives_what_training_ended_with(data, whole_run):

@@ -83,7 +83,15 @@ def write_dataset(folder: Path, *, num_train: int = 10, num_val: int = 5) -> Pat
 
 
 def write_recipe(folder: Path, *, data: Path) -> Path:
-    """Write the YAML of the tiny recipe for a dataset of :func:`write_dataset`."""
+    """Write the YAML of the tiny recipe for a dataset of :func:`write_dataset`.
+
+    A folder without a dataset gets its lists: enough for what never reads a video.
+    """
+    if data.is_dir() and not (data / "train.txt").exists():
+        (data / "labels.txt").write_text("".join(f"{name}\n" for name in CLASSES))
+        for split in ("train", "val"):
+            lines = [f"{split}_{label}.mp4 {label}\n" for label in range(len(CLASSES))]
+            (data / f"{split}.txt").write_text("".join(lines))
     path = folder / "tiny.yaml"
     path.write_text(_RECIPE.replace("DATA:\n", f"DATA:\n  PATH_TO_DATA_DIR: {data}\n", 1))
     return path

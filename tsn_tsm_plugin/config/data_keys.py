@@ -59,7 +59,7 @@ DATA_KEYS = (
         "`path number-of-frames label`; for shards one line for each tar file, its path.",
         on_resume=FIXED_WITHIN_EPOCH,
     ),
-    Key("DATA.VAL_LIST", "val.txt", "Validation videos, likewise."),
+    Key("DATA.VAL_LIST", "val.txt", 'Validation videos, likewise; "": there are none.'),
     Key("DATA.TEST_LIST", "", 'Test videos, likewise; "": VAL_LIST.'),
     Key(
         "DATA.MULTI_LABEL",

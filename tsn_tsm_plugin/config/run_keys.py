@@ -60,11 +60,17 @@ RUN_KEYS = (
     ),
     Key("TRAIN.EVAL_PERIOD", 5, "Epochs between validations; 0 never validates.", at_least(0)),
     Key(
+        "TRAIN.EARLY_STOP_PATIENCE",
+        0,
+        "End the run after this many validations in a row that are not the best; 0: train all epochs.",
+        at_least(0),
+    ),
+    Key(
         "TRAIN.MAX_CLIPS_PER_FORWARD",
         0,
         "Clips that a process puts through the model at once; a larger batch goes through in equal parts "
-        "whose gradients add up. 0: no limit.",
-        at_least(0),
+        "whose gradients add up. 0: no limit; -1: as many as fit into memory.",
+        at_least(-1),
     ),
     Key(
         "TRAIN.MIXED_PRECISION",

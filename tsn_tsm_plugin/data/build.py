@@ -48,6 +48,12 @@ def list_path(cfg: CfgNode, split: str) -> str:
     return join(ensure_data_dir(cfg), _list_file(cfg, split))
 
 
+def is_data_at_hand(cfg: CfgNode) -> bool:
+    """Tell whether the dataset's folder exists, or lies where only iopath can look."""
+    data_dir = cfg.DATA.PATH_TO_DATA_DIR
+    return is_url(data_dir) or Path(data_dir).is_dir()
+
+
 def ensure_data_dir(cfg: CfgNode) -> str:
     """Return the dataset's folder or URL, made first as ``DATA.CREATE_IF_MISSING`` says.
 
@@ -57,7 +63,7 @@ def ensure_data_dir(cfg: CfgNode) -> str:
         ConfigError: If the folder does not exist and nothing says how to make it.
     """
     data_dir = cfg.DATA.PATH_TO_DATA_DIR
-    if is_url(data_dir) or Path(data_dir).is_dir():
+    if is_data_at_hand(cfg):
         return data_dir
     if cfg.DATA.CREATE_IF_MISSING == "motion":
         return str(prepare_motion(data_dir, num_workers=usable_cpus()))

@@ -22,6 +22,7 @@ from tsn_tsm_plugin.engine.checkpoint import list_checkpoints, load_newest_check
 from tsn_tsm_plugin.engine.device import compute_device
 from tsn_tsm_plugin.engine.find_weights import find_weights
 from tsn_tsm_plugin.engine.interruption import StopRequested, never
+from tsn_tsm_plugin.engine.preflight import check_before_run
 from tsn_tsm_plugin.engine.score_split import build_scorer
 from tsn_tsm_plugin.errors import CheckpointError
 from tsn_tsm_plugin.evaluation import write_dump
@@ -61,6 +62,7 @@ def evaluate(cfg: CfgNode) -> dict[str, Any]:
     joined = distributed.init_process_group_from_env()
     ranks = Ranks()
     setup_logging(rank=ranks.rank)
+    ranks.on_main(lambda: check_before_run(cfg, "evaluate", run_dir=cfg.TEST.OUTPUT_DIR))
     model = build_model(cfg, with_backbone_weights=False)
     weights = _load_tested_weights(cfg, model)
     model.to(compute_device())

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-from tsn_tsm_plugin.engine.compile import Compiled
 from tsn_tsm_plugin.errors import ConfigError
+from tsn_tsm_plugin.models.deploy.compile import Compiled
 from tsn_tsm_plugin.solver.losses import Loss, cross_entropy
 
 _PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}

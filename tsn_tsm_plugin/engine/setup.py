@@ -11,15 +11,17 @@ from torch.utils.data import DataLoader
 
 from tsn_tsm_plugin.config import CfgNode
 from tsn_tsm_plugin.data.build import build_loader, read_class_names
-from tsn_tsm_plugin.engine.activation_checkpoint import checkpoint_activations
 from tsn_tsm_plugin.engine.ddp import data_parallel
 from tsn_tsm_plugin.engine.device import compute_device
 from tsn_tsm_plugin.engine.ema import MovingAverage
+from tsn_tsm_plugin.engine.find_weights import find_weights
 from tsn_tsm_plugin.engine.freezing import FrozenModules
 from tsn_tsm_plugin.engine.optimizer_step import OptimizerStep
+from tsn_tsm_plugin.engine.preflight import used_splits
 from tsn_tsm_plugin.engine.score_split import SplitScorer, build_scorer
 from tsn_tsm_plugin.engine.sync_batch_norm import synchronize_batch_norm
 from tsn_tsm_plugin.engine.training_state import TrainingState
+from tsn_tsm_plugin.layers.activation_checkpoint import checkpoint_activations
 from tsn_tsm_plugin.log import get_logger
 from tsn_tsm_plugin.models import TSM, TSN, build_model, load_weights
 from tsn_tsm_plugin.models.checkpoint_facts import RECIPE
@@ -44,6 +46,7 @@ class LoopOptions:
         checkpoint_steps: Steps between them; 0: none.
         keep_checkpoints: Newest checkpoints to keep.
         eval_period: Epochs between validations; 0: none.
+        patience: Validations in a row that may not be the best before the run ends; 0: any number.
         max_nonfinite_steps: Steps in a row that may be skipped because their gradients are not finite.
         max_bad_videos: Unreadable videos that an epoch may skip.
         num_precise_batches: Batches for precise batch norm after each epoch; 0: none.
@@ -58,6 +61,7 @@ class LoopOptions:
     checkpoint_steps: int = 0
     keep_checkpoints: int = 2
     eval_period: int = 1
+    patience: int = 0
     max_nonfinite_steps: int = 3
     max_bad_videos: int = 0
     num_precise_batches: int = 0
@@ -126,7 +130,7 @@ def build_training(
         loader=loader,
         schedule=build_lr_schedule(cfg, steps_per_epoch=len(loader)),
         options=_loop_options(cfg),
-        validation=build_scorer(cfg, model, "val", ranks) if cfg.TRAIN.EVAL_PERIOD else None,
+        validation=build_scorer(cfg, model, "val", ranks) if "val" in used_splits(cfg, "train") else None,
         class_names=class_names,
         config=cfg.dump(),
     )
@@ -137,7 +141,7 @@ def _initial_model(cfg: CfgNode, *, with_weights: bool) -> TSN | TSM:
     if cfg.TRAIN.CHECKPOINT_FILE_PATH and with_weights:
         report = load_weights(
             model,
-            cfg.TRAIN.CHECKPOINT_FILE_PATH,
+            find_weights(cfg.TRAIN.CHECKPOINT_FILE_PATH),
             ignore_head=cfg.TRAIN.CHECKPOINT_IGNORE_HEAD,
             allow_mismatch=cfg.TRAIN.CHECKPOINT_ALLOW_MISMATCH,
             class_names=read_class_names(cfg),
@@ -203,6 +207,7 @@ def _loop_options(cfg: CfgNode) -> LoopOptions:
         checkpoint_steps=cfg.TRAIN.CHECKPOINT_STEPS,
         keep_checkpoints=cfg.TRAIN.KEEP_CHECKPOINTS,
         eval_period=cfg.TRAIN.EVAL_PERIOD,
+        patience=cfg.TRAIN.EARLY_STOP_PATIENCE,
         max_nonfinite_steps=cfg.TRAIN.MAX_NONFINITE_STEPS,
         max_bad_videos=cfg.DATA.MAX_BAD_VIDEOS,
         num_precise_batches=cfg.BN.NUM_BATCHES_PRECISE if cfg.BN.USE_PRECISE_STATS else 0,

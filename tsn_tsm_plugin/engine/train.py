@@ -26,11 +26,17 @@ from tsn_tsm_plugin.engine.interruption import (
     TrainingStopped,
     catch_stop_signals,
 )
+from tsn_tsm_plugin.engine.preflight import check_before_run, used_splits
 from tsn_tsm_plugin.engine.random_state import make_deterministic, seed_all
+from tsn_tsm_plugin.engine.resume import (
+    note_changed_settings,
+    results_of_finished_run,
+    with_fitting_batches,
+)
 from tsn_tsm_plugin.engine.setup import TrainingSetup, build_training
 from tsn_tsm_plugin.engine.trainer import Hook, Trainer
 from tsn_tsm_plugin.engine.training_state import TrainingState
-from tsn_tsm_plugin.errors import ConfigError, RunFolderError
+from tsn_tsm_plugin.errors import RunFolderError
 from tsn_tsm_plugin.log import get_logger, setup_logging
 from tsn_tsm_plugin.ranks import Ranks
 from tsn_tsm_plugin.runs.epoch_table import format_epochs
@@ -59,6 +65,8 @@ def train(
 ) -> dict[str, Any]:
     """Train the recipe's model, or go on training it, then test it.
 
+    A run that is complete is left as it is: its results are returned.
+
     Runs in this process, as a rank of a process group that exists already, or as one of torchrun.
 
     Args:
@@ -86,6 +94,7 @@ def train(
             signals = catch_stop_signals(grace_seconds=cfg.TRAIN.STOP_GRACE_SECONDS)
             stop_requested = stack.enter_context(signals).requested
         ranks = Ranks()
+        ranks.on_main(lambda: check_before_run(cfg, "train", world_size=ranks.world_size))
         folder = ranks.on_main(lambda: RunFolder(cfg.OUTPUT_DIR))
         ranks.on_main(lambda: stack.enter_context(folder.locked()))
         setup_logging(folder.log, rank=ranks.rank)
@@ -110,9 +119,16 @@ def _train(
     hooks: Sequence[Hook],
 ) -> dict[str, Any]:
     watch = Stopwatch()
-    _check_batch_size(cfg, ranks)
     checkpoint = ranks.on_main(lambda: _newest_checkpoint(cfg, folder))
+    content = load_checkpoint(checkpoint) if checkpoint is not None else None
+    if content is not None:
+        results = ranks.on_main(lambda: results_of_finished_run(cfg, folder, content))
+        if results is not None:
+            return results
+    cfg = ranks.on_main(lambda: with_fitting_batches(cfg, content, world_size=ranks.world_size))
     if ranks.is_main:
+        if content is not None:
+            note_changed_settings(cfg, folder, content)
         folder.write_text(folder.config, cfg.dump())
         folder.write_json(folder.environment, describe_environment(world_size=ranks.world_size))
     if cfg.DETERMINISTIC:
@@ -121,8 +137,7 @@ def _train(
     setup = build_training(cfg, ranks=ranks, loss=loss, with_initial_weights=checkpoint is None)
     state = setup.state
     random_state, step = None, 0
-    if checkpoint is not None:
-        content = load_checkpoint(checkpoint)
+    if content is not None:
         step = content["step"]
         random_state = state.restore(
             content,
@@ -143,14 +158,6 @@ def _train(
     )
     trainer.run(random_state=random_state, validate_last=not _test_is_validation(cfg))
     return _finish(cfg, trainer, state, folder, watch, stop_requested)
-
-
-def _check_batch_size(cfg: CfgNode, ranks: Ranks) -> None:
-    if cfg.TRAIN.BATCH_SIZE % ranks.world_size:
-        raise ConfigError(
-            f"TRAIN.BATCH_SIZE must be a multiple of the number of processes ({ranks.world_size}), got "
-            f"{cfg.TRAIN.BATCH_SIZE}."
-        )
 
 
 def _newest_checkpoint(cfg: CfgNode, folder: RunFolder) -> Path | None:
@@ -200,7 +207,7 @@ def _log_run(cfg: CfgNode, setup: TrainingSetup) -> None:
 
 def _test_is_validation(cfg: CfgNode) -> bool:
     """Tell whether the final test asks what a validation asks, so that one of them is enough."""
-    if cfg.DATA.TEST_LIST not in ("", cfg.DATA.VAL_LIST):
+    if not cfg.DATA.VAL_LIST or cfg.DATA.TEST_LIST not in ("", cfg.DATA.VAL_LIST):
         return False
     transforms = [repr(build_clip_transform(cfg, split)) for split in ("val", "test")]
     val_frames, test_frames = (build_index_sampler(cfg, split) for split in ("val", "test"))
@@ -219,16 +226,25 @@ def _finish(
     stop_requested: StopRequested,
 ) -> dict[str, Any]:
     """Test the final weights, draw the curves, and say where everything is."""
+    if trainer.has_stopped_early:
+        logger.info(f"Stopped early: TRAIN.EARLY_STOP_PATIENCE {cfg.TRAIN.EARLY_STOP_PATIENCE} is used up.")
     state.share_buffers()
-    about = {"weights": str(checkpoint_path(folder.checkpoints, step=trainer.step)), "step": trainer.step}
-    try:
-        results = test_model(
-            cfg, state.tested_model, folder, state.ranks, about=about, stop_requested=stop_requested
-        )
-    except EvaluationStopped as error:
-        raise TrainingStopped(trainer.step) from error
-    if _test_is_validation(cfg) and cfg.TRAIN.EVAL_PERIOD:
-        trainer.note_validation(state.position.epoch, results)
+    about = {
+        "weights": str(checkpoint_path(folder.checkpoints, step=trainer.step)),
+        "step": trainer.step,
+        "stopped_early": trainer.has_stopped_early,
+    }
+    is_tested = "test" in used_splits(cfg, "train")
+    results: dict[str, Any] = about
+    if is_tested:
+        try:
+            results = test_model(
+                cfg, state.tested_model, folder, state.ranks, about=about, stop_requested=stop_requested
+            )
+        except EvaluationStopped as error:
+            raise TrainingStopped(trainer.step) from error
+        if _test_is_validation(cfg) and cfg.TRAIN.EVAL_PERIOD and not trainer.has_stopped_early:
+            trainer.note_validation(state.position.epoch, results)
     trainer.close()
     if state.ranks.is_main:
         export_weights(
@@ -240,9 +256,13 @@ def _finish(
         )
         records = read_metrics(folder.metrics)
         plot_curves(records, folder.plots / "curves.png")
-        write_report(cfg, folder)
+        if is_tested:
+            write_report(cfg, folder)
         logger.info(f"Epochs:\n{format_epochs(records)}")
-    logger.info(f"Results of the final weights:\n{format_results(results)}")
+    if is_tested:
+        logger.info(f"Results of the final weights:\n{format_results(results)}")
+    else:
+        logger.info("Nothing was tested: DATA.VAL_LIST and DATA.TEST_LIST are empty.")
     logger.info(
         f"Done in {clock(watch.lap())}. Checkpoints, plots, results and report.html are in {folder.path}"
     )

@@ -146,7 +146,7 @@ class Trainer:
                     self._save()
                 if self._is_validated(epoch) and (validate_last or not is_last):
                     self._validate(epoch)
-                if is_last:
+                if is_last or self.has_stopped_early:
                     break
                 self._state.position.start_next_epoch()
         finally:
@@ -333,11 +333,14 @@ class Trainer:
             self._metrics.write(self.step, epoch + 1, {f"val/{name}": v for name, v in values.items()})
         for hook in self._hooks:
             hook.after_validation(self, epoch, values)
-        decisive = next(iter(values.values()))
-        if decisive > self._state.position.best:
-            self._state.position.best = decisive
+        if self._state.position.count_validation(next(iter(values.values()))):
             self._save()
             self._ranks.on_main(lambda: mark_best(checkpoint_path(self._folder.checkpoints, step=self.step)))
+
+    @property
+    def has_stopped_early(self) -> bool:
+        """Whether as many validations in a row as ``patience`` allows were not the best."""
+        return 0 < self._options.patience <= self._state.position.validations_since_best
 
     def close(self) -> None:
         """Write out what the metrics still hold back."""

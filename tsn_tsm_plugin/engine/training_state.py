@@ -9,11 +9,12 @@ import yaml
 from torch.optim import Optimizer
 
 from tsn_tsm_plugin.checkpoints.metadata import facts_of_model
-from tsn_tsm_plugin.config.defaults import KEYS, flatten
-from tsn_tsm_plugin.config.key import FIXED, FIXED_WITHIN_EPOCH, FREE
+from tsn_tsm_plugin.config.defaults import KEYS
+from tsn_tsm_plugin.config.key import FIXED, FIXED_WITHIN_EPOCH
 from tsn_tsm_plugin.data.annotations import label_map_hash
 from tsn_tsm_plugin.engine.ema import MovingAverage
 from tsn_tsm_plugin.engine.random_state import random_state
+from tsn_tsm_plugin.engine.resume import changed_settings
 from tsn_tsm_plugin.errors import CheckpointError
 from tsn_tsm_plugin.log import get_logger
 from tsn_tsm_plugin.models import TSM, TSN
@@ -37,6 +38,7 @@ class Position:
         nonfinite_steps: Steps in a row, up to the last, whose gradients were not finite.
         bad_videos: Paths of the unreadable videos of the epoch so far.
         num_records: Records in the metrics log.
+        validations_since_best: Validations after the best one.
     """
 
     epoch: int = 0
@@ -47,6 +49,14 @@ class Position:
     nonfinite_steps: int = 0
     bad_videos: list[str] = field(default_factory=list)
     num_records: int = 0
+    validations_since_best: int = 0
+
+    def count_validation(self, accuracy: float) -> bool:
+        """Count a validation; return whether it is the best so far."""
+        is_best = accuracy > self.best
+        self.best = max(self.best, accuracy)
+        self.validations_since_best = 0 if is_best else self.validations_since_best + 1
+        return is_best
 
     def start_next_epoch(self) -> None:
         """Go on to the first batch of the next epoch."""
@@ -128,6 +138,7 @@ class TrainingState:
             "best": position.best,
             "counters": {
                 "nonfinite_steps": position.nonfinite_steps,
+                "validations_since_best": position.validations_since_best,
                 "bad_videos": position.bad_videos,
                 "num_records": position.num_records,
             },
@@ -226,14 +237,9 @@ def _unfit(error: Exception) -> str:
 
 def _compare_configs(saved: str, config: str, *, is_within_epoch: bool) -> None:
     """Say what changed since the checkpoint; refuse what cannot work."""
-    before, now = flatten(yaml.safe_load(saved)), flatten(yaml.safe_load(config))
-    changed = {
-        key: f"{key.name}: {before.get(key.name)!r} -> {now[key.name]!r}"
-        for key in KEYS.values()
-        if key.name in before and before[key.name] != now[key.name] and key.on_resume != FREE
-    }
+    changed = changed_settings(saved, config)
     fixed = (FIXED, FIXED_WITHIN_EPOCH) if is_within_epoch else (FIXED,)
-    refused = [text for key, text in changed.items() if key.on_resume in fixed]
+    refused = [text for name, text in changed.items() if KEYS[name].on_resume in fixed]
     if refused:
         within = " in the middle of an epoch" if is_within_epoch else ""
         raise CheckpointError(

@@ -1,9 +1,11 @@
-"""The course of a run as a table, one line an epoch."""
+"""format_epochs, best_epoch: a run as a table, one line an epoch."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from tabulate import tabulate
+
+from tsn_tsm_plugin.runs.results import METRICS
 
 _COLUMNS = {
     "loss": "epoch/loss",
@@ -31,4 +33,19 @@ def format_epochs(records: Sequence[dict[str, Any]]) -> str:
     ]
     rows = [[epoch, *(values.get(key) for _, key in columns)] for epoch, values in sorted(epochs.items())]
     headers = ["epoch", *(name for name, _ in columns)]
-    return tabulate(rows, headers=headers, floatfmt=".4g", missingval="", tablefmt="simple")
+    table = tabulate(rows, headers=headers, floatfmt=".4g", missingval="", tablefmt="simple")
+    best = best_epoch(records)
+    return f"{table}\nBest validation: epoch {best} (checkpoints/best.pt; --which best)" if best else table
+
+
+def best_epoch(records: Sequence[dict[str, Any]]) -> int | None:
+    """Return the epoch with the best validation, the first of equal ones; ``None`` without a validation.
+
+    Args:
+        records: Of ``metrics.jsonl``, oldest first.
+    """
+    for metric in METRICS:
+        found = [r for r in records if r.get(f"val/{metric}") is not None]
+        if found:
+            return int(max(found, key=lambda record: record[f"val/{metric}"])["epoch"])
+    return None

@@ -7,7 +7,7 @@
     log.txt            what the terminal showed      tensorboard/   the same numbers as metrics.jsonl
     metrics.jsonl      one line per LOG_PERIOD       results.json   the final evaluation
     report.html        all of it on one page         weights.safetensors   the final weights, to be used
-    bad_videos.txt     what could not be read
+    bad_videos.txt     what could not be read        config_changes.jsonl   settings that changed, and when
 """
 
 import contextlib
@@ -57,6 +57,7 @@ class RunFolder:
         self.weights = self.path / RUN_WEIGHTS
         self.report = self.path / "report.html"
         self.bad_videos = self.path / "bad_videos.txt"
+        self.config_changes = self.path / "config_changes.jsonl"
         for folder in (self.path, self.plots, *([self.checkpoints] if is_training else [])):
             try:
                 folder.mkdir(parents=True, exist_ok=True)

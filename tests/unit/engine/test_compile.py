@@ -9,9 +9,9 @@ import support.runs  # noqa: F401  # It registers the backbone "tiny".
 import torch
 from torch import nn
 
-from tsn_tsm_plugin.engine.compile import Compiled
 from tsn_tsm_plugin.engine.optimizer_step import ForwardAndLoss, OptimizerStep
 from tsn_tsm_plugin.models import create_tsm, create_tsn
+from tsn_tsm_plugin.models.deploy.compile import Compiled
 from tsn_tsm_plugin.solver.losses import cross_entropy
 from tsn_tsm_plugin.transforms.normalize import Normalize
 

@@ -10,14 +10,14 @@ from support.ranks import spawn
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from tsn_tsm_plugin.engine.activation_checkpoint import checkpoint_activations
-from tsn_tsm_plugin.engine.compile import Compiled
 from tsn_tsm_plugin.engine.ema import MovingAverage
 from tsn_tsm_plugin.engine.freezing import FrozenModules
 from tsn_tsm_plugin.engine.sync_batch_norm import SyncBatchNorm, synchronize_batch_norm
 from tsn_tsm_plugin.errors import ConfigError
 from tsn_tsm_plugin.layers import NON_LOCAL_KINDS, NonLocal
+from tsn_tsm_plugin.layers.activation_checkpoint import checkpoint_activations
 from tsn_tsm_plugin.models import create_tsm, create_tsn
+from tsn_tsm_plugin.models.deploy.compile import Compiled
 
 TAKEN, SKIPPED = torch.tensor(True), torch.tensor(False)
 EVERY_NON_LOCAL = [("non_local", kind, 2) for kind in NON_LOCAL_KINDS]
@@ -242,7 +242,7 @@ def test_a_compiler_that_fails_is_left_out_with_a_warning(model, monkeypatch, ca
 
 def test_the_fall_back_says_why(model, monkeypatch):
     said = []
-    monkeypatch.setattr("tsn_tsm_plugin.engine.compile.logger.warning", said.append)
+    monkeypatch.setattr("tsn_tsm_plugin.models.deploy.compile.logger.warning", said.append)
     monkeypatch.setattr(torch, "compile", lambda network, **how: (_ for _ in ()).throw(OSError("no g++")))
     Compiled(model, num_clips=2)
 

@@ -18,6 +18,9 @@ from tsn_tsm_plugin.checkpoints.key_renames import (
 from tsn_tsm_plugin.checkpoints.read_checkpoint import read_checkpoint
 from tsn_tsm_plugin.checkpoints.source_format import strip_holders
 from tsn_tsm_plugin.errors import CheckpointError
+from tsn_tsm_plugin.log import get_logger
+
+logger = get_logger(__name__)
 
 # From the name of a network and of its weights to a state dict.
 FetchWeights = Callable[[str, str], dict[str, Tensor]]
@@ -40,7 +43,9 @@ def load_imagenet_weights(backbone: nn.Module, *, name: str, weights: str, fetch
         return
     is_file = "://" in weights or Path(weights).is_file()
     state_dict = read_checkpoint(weights).state_dict if is_file else fetch(name, weights)
-    load_backbone_state_dict(backbone, state_dict, source=weights if is_file else f"{name} {weights}")
+    source = weights if is_file else f"{name} {weights}"
+    load_backbone_state_dict(backbone, state_dict, source=source)
+    logger.info(f"Backbone weights: {len(state_dict)} tensors from {source}.")
 
 
 def fetch_torchvision_weights(name: str, weights: str) -> dict[str, Tensor]:

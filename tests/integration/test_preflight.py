@@ -1,0 +1,77 @@
+"""What a run will need is looked at before its first step, and all faults are listed at once."""
+
+import re
+
+import pytest
+from support.runs import tiny_cfg, write_dataset
+
+from tsn_tsm_plugin import engine
+from tsn_tsm_plugin.errors import ConfigError
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_dataset(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def lists(data, tmp_path):
+    """Return a list file that has label 9 of 3 classes, an empty one, and one that is missing."""
+    (data / "nine.txt").write_text("val_0.mp4 9\n")
+    (data / "empty.txt").write_text("")
+    return data
+
+
+@pytest.mark.parametrize(
+    ("settings", "messages"),
+    [
+        ({"DATA__VAL_LIST": "nothing.txt"}, ["DATA.VAL_LIST: .*nothing.txt"]),
+        ({"DATA__VAL_LIST": "empty.txt"}, ["DATA.VAL_LIST: .*empty.txt"]),
+        ({"DATA__VAL_LIST": "nine.txt"}, ["nine.txt:1: .*9"]),
+        ({"DATA__TEST_LIST": "nothing.txt"}, ["DATA.TEST_LIST: .*nothing.txt"]),
+        ({"MODEL__NUM_CLASSES": 1, "DATA__LABEL_MAP": ""}, ["MODEL.NUM_CLASSES must be at least 2, got 1"]),
+        ({"MODEL__BACKBONE": "resnet18", "TSM__SHIFT_DIV": 128}, ["MODEL.BACKBONE resnet18: .*128"]),
+        ({"MODEL__BACKBONE": "timm/resnet51"}, ["timm/resnet51"]),
+        ({"MODEL__FROZEN_MODULES": ["backbone", "head"]}, ["MODEL.FROZEN_MODULES must leave something"]),
+        ({"TRAIN__CHECKPOINT_FILE_PATH": "no.pt"}, ["TRAIN.CHECKPOINT_FILE_PATH: no.pt is not a file"]),
+        ({"MODEL__BACKBONE_WEIGHTS": "a/b.pth"}, ["MODEL.BACKBONE_WEIGHTS a/b.pth is not a file"]),
+        (
+            {
+                "DATA__VAL_LIST": "nothing.txt", "DATA__LABEL_MAP": "names.txt",
+                "MODEL__FROZEN_MODULES": ["backbone", "head"],
+            },
+            ["3 faults", "names.txt", "nothing.txt", "FROZEN_MODULES"],
+        ),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)  # fmt: skip
+def test_faults_are_found_before_the_run_and_leave_no_folder(tmp_path, lists, settings, messages):
+    with pytest.raises(ConfigError) as error:
+        engine.train(tiny_cfg(tmp_path, data=lists, **settings))
+    for message in messages:
+        assert re.search(message, str(error.value)), str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path, data):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"OUTPUT_DIR .*file/run cannot be written"):
+        engine.train(tiny_cfg(tmp_path, data=data, out="file/run"))
+
+
+def test_a_step_that_does_not_fit_is_warned_of_with_what_fits(tmp_path, data, monkeypatch):
+    monkeypatch.setattr("tsn_tsm_plugin.engine.resume.available_memory", lambda device: 30_000)
+    engine.train(tiny_cfg(tmp_path, data=data, SOLVER__MAX_EPOCH=1))
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert re.search(
+        r"A step needs about .* clips at a time would fit\. Set TRAIN\.MAX_CLIPS_PER_FORWARD", log
+    )
+
+
+def test_minus_one_takes_the_clips_that_fit_and_records_them(tmp_path, data, monkeypatch):
+    monkeypatch.setattr("tsn_tsm_plugin.engine.resume.available_memory", lambda device: 30_000)
+    results = engine.train(tiny_cfg(tmp_path, data=data, TRAIN__MAX_CLIPS_PER_FORWARD=-1))
+    config = (tmp_path / "run" / "config.yaml").read_text()
+    clips = int(re.search(r"MAX_CLIPS_PER_FORWARD: (\d+)", config).group(1))
+    assert 1 <= clips < 4
+    assert results["step"] == 6

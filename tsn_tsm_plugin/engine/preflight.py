@@ -1,0 +1,181 @@
+"""check_before_run: everything that a run will need is looked at before its first step, or before a job."""
+
+import functools
+import importlib.util
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tsn_tsm_plugin.config import CfgNode
+from tsn_tsm_plugin.data.build import build_dataset, is_data_at_hand, read_class_names
+from tsn_tsm_plugin.data.paths import is_url
+from tsn_tsm_plugin.engine.find_weights import find_weights
+from tsn_tsm_plugin.engine.freezing import FrozenModules
+from tsn_tsm_plugin.errors import ConfigError, TsnTsmError
+from tsn_tsm_plugin.models import build_model
+from tsn_tsm_plugin.solver import build_optimizer
+from tsn_tsm_plugin.transforms.build import build_batch_transform
+
+_TASKS = ("train", "evaluate")
+# Modules that are imported late, by the key that asks for them.
+_PACKAGES = {"TENSORBOARD.ENABLE": "tensorboard"}
+
+
+def check_before_run(
+    cfg: CfgNode,
+    task: str,
+    *,
+    world_size: int = 1,
+    run_dir: str | Path = "",
+    needs_data: bool = True,
+) -> None:
+    """Raise one error with everything that is known to be wrong; no video is opened, nothing is written.
+
+    Lists, label map, starting weights, network, frozen parts, transforms, decoder, output folder and packages
+    are looked at. A dataset that the run itself will make is passed over.
+
+    Args:
+        cfg: The recipe.
+        task: ``"train"`` or ``"evaluate"``.
+        world_size: Number of processes.
+        run_dir: Folder that the task writes into; empty: ``OUTPUT_DIR``.
+        needs_data: Whether a missing data folder is a fault.
+
+    Raises:
+        ConfigError: If anything is wrong; one fault on each line.
+    """
+    if task not in _TASKS:
+        raise ValueError(f"task must be one of {_TASKS}, got {task!r}.")
+    faults = [
+        *_faults_of_size(cfg, task, world_size),
+        *_faults_of_data(cfg, task, needs_data=needs_data),
+        *_faults_of_network(cfg, task),
+        *_faults_of_weights(cfg, task),
+        *_faults_of_folder(Path(run_dir or cfg.OUTPUT_DIR).expanduser()),
+        *_faults_of_packages(cfg),
+    ]
+    if faults:
+        count = "" if len(faults) == 1 else f"{len(faults)} faults, found before the run began:\n  "
+        raise ConfigError(count + "\n  ".join(fault.replace("\n", "\n    ") for fault in faults))
+
+
+def used_splits(cfg: CfgNode, task: str) -> list[str]:
+    """Return the splits that a task reads; without held-out lists training neither validates nor tests."""
+    held_out = ["test"] if cfg.DATA.TEST_LIST or cfg.DATA.VAL_LIST else []
+    if task == "evaluate":
+        return ["test"]
+    if cfg.DATA.VAL_LIST and cfg.TRAIN.EVAL_PERIOD:
+        held_out.insert(0, "val")
+    return ["train", *held_out]
+
+
+def _attempt(work: Callable[[], Any], prefix: str = "") -> list[str]:
+    """Return what a user error of ``work`` says, or nothing."""
+    try:
+        work()
+    except TsnTsmError as error:
+        return [f"{prefix}{error}"]
+    return []
+
+
+def _faults_of_size(cfg: CfgNode, task: str, world_size: int) -> Iterator[str]:
+    batch = cfg.TRAIN.BATCH_SIZE
+    if task == "train" and batch % world_size:
+        yield (
+            f"TRAIN.BATCH_SIZE must be a multiple of the number of processes, got {batch} for {world_size}. "
+            "Change one of them."
+        )
+    if cfg.MODEL.NUM_CLASSES < 2 and not cfg.DATA.MULTI_LABEL:
+        yield (
+            f"MODEL.NUM_CLASSES must be at least 2, got {cfg.MODEL.NUM_CLASSES}: with one class there is "
+            "nothing to tell apart. A single yes-or-no label needs DATA.MULTI_LABEL True."
+        )
+
+
+def _faults_of_data(cfg: CfgNode, task: str, *, needs_data: bool) -> Iterator[str]:
+    if task == "evaluate" and not (cfg.DATA.TEST_LIST or cfg.DATA.VAL_LIST):
+        yield "DATA.TEST_LIST must name the videos to test, got '' for it and for DATA.VAL_LIST."
+        return
+    if not is_data_at_hand(cfg):
+        if needs_data and not cfg.DATA.CREATE_IF_MISSING:
+            yield (
+                f"DATA.PATH_TO_DATA_DIR must be an existing folder, got {cfg.DATA.PATH_TO_DATA_DIR!r}. Set "
+                "it to where the dataset lies; `tsn-tsm-prepare-dataset --help` makes one."
+            )
+        return
+    yield from _attempt(lambda: read_class_names(cfg))
+    if task == "train":
+        yield from _attempt(lambda: build_batch_transform(cfg))
+    splits = used_splits(cfg, task)
+    if "val" in splits and not cfg.DATA.TEST_LIST:
+        splits.remove("test")  # The list of the validation.
+    for split in splits:
+        key = {"train": "TRAIN_LIST", "val": "VAL_LIST"}.get(split, "TEST_LIST")
+        if split == "test" and not cfg.DATA.TEST_LIST:
+            key = "VAL_LIST"
+        yield from _attempt(functools.partial(build_dataset, cfg, split), f"DATA.{key}: ")
+
+
+def _faults_of_network(cfg: CfgNode, task: str) -> Iterator[str]:
+    """Build the network without memory, put a clip through it, and ask for something to train."""
+    try:
+        with torch.device("meta"):
+            model = build_model(cfg, with_backbone_weights=False)
+        size = cfg.DATA.TRAIN_CROP_SIZE if task == "train" else cfg.DATA.TEST_CROP_SIZE
+        with torch.no_grad():
+            model.eval()(torch.empty(1, 3, cfg.DATA.NUM_FRAMES, size, size, device="meta"))
+        if task == "train":
+            FrozenModules(
+                model, frozen_modules=tuple(cfg.MODEL.FROZEN_MODULES), partial_bn=cfg.MODEL.PARTIAL_BN
+            )
+            if not any(parameter.requires_grad for parameter in model.parameters()):
+                yield (
+                    "MODEL.FROZEN_MODULES must leave something to train, got "
+                    f"{list(cfg.MODEL.FROZEN_MODULES)!r}, which freezes every parameter."
+                )
+                return
+            build_optimizer(cfg, model)
+    except (TsnTsmError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        # Backbones of other libraries refuse sizes and options with errors of their own.
+        yield f"MODEL.BACKBONE {cfg.MODEL.BACKBONE}: {_first_line(error)}"
+
+
+def _faults_of_weights(cfg: CfgNode, task: str) -> Iterator[str]:
+    backbone_weights = cfg.MODEL.BACKBONE_WEIGHTS
+    looks_like_a_file = any(mark in backbone_weights for mark in ("/", "\\")) or backbone_weights.endswith(
+        (".pt", ".pth", ".safetensors", ".ckpt")
+    )
+    is_local = looks_like_a_file and not is_url(backbone_weights)
+    if task == "train" and is_local and not Path(backbone_weights).expanduser().is_file():
+        yield f"MODEL.BACKBONE_WEIGHTS {backbone_weights} is not a file. Give the path of ImageNet weights."
+    key = "TRAIN.CHECKPOINT_FILE_PATH" if task == "train" else "TEST.CHECKPOINT_FILE_PATH"
+    node, name = key.split(".")
+    path = cfg[node][name]
+    if path and "://" not in path and not path.startswith("zoo:"):
+        yield from _attempt(lambda: _check_file(path), f"{key}: ")
+
+
+def _check_file(path: str) -> None:
+    found = find_weights(path)
+    if not found.is_file():
+        raise ConfigError(f"{path} is not a file: give the path of a checkpoint, or of a run folder.")
+
+
+def _faults_of_folder(run_dir: Path) -> Iterator[str]:
+    there = next((folder for folder in (run_dir, *run_dir.parents) if folder.exists()), Path())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        yield f"OUTPUT_DIR {run_dir} cannot be written: {there} is not a folder that you may write to."
+
+
+def _faults_of_packages(cfg: CfgNode) -> Iterator[str]:
+    for key, package in _PACKAGES.items():
+        node, name = key.split(".")
+        if cfg[node][name] and importlib.util.find_spec(package) is None:
+            yield f"{key} needs the package {package}: pip install {package}, or set it to False."
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

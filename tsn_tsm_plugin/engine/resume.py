@@ -1,0 +1,149 @@
+"""results_of_finished_run, note_changed_settings, with_fitting_batches: before a run goes on."""
+
+import json
+from typing import Any
+
+import torch
+import yaml
+
+from tsn_tsm_plugin.atomic_files import HINT_RUN, write_text_atomically
+from tsn_tsm_plugin.config import CfgNode
+from tsn_tsm_plugin.config.defaults import KEYS, flatten
+from tsn_tsm_plugin.config.key import FREE
+from tsn_tsm_plugin.engine.device import compute_device
+from tsn_tsm_plugin.errors import RunFolderError
+from tsn_tsm_plugin.log import get_logger
+from tsn_tsm_plugin.models import build_model
+from tsn_tsm_plugin.models.memory_estimate import available_memory, estimate_memory
+from tsn_tsm_plugin.runs.run_folder import RunFolder
+
+logger = get_logger(__name__)
+
+AUTO = -1
+"""``TRAIN.MAX_CLIPS_PER_FORWARD``: the most clips that fit into memory."""
+
+
+def changed_settings(saved: str, config: str) -> dict[str, str]:
+    """Return what differs between two configs and matters to a run, by key, as ``KEY: old -> new``.
+
+    Args:
+        saved: The config of a checkpoint, YAML.
+        config: The config now, YAML.
+    """
+    before, now = flatten(yaml.safe_load(saved)), flatten(yaml.safe_load(config))
+    return {
+        key.name: f"{key.name}: {before[key.name]!r} -> {now[key.name]!r}"
+        for key in KEYS.values()
+        if key.name in before and before[key.name] != now[key.name] and key.on_resume != FREE
+    }
+
+
+def results_of_finished_run(
+    cfg: CfgNode, folder: RunFolder, content: dict[str, Any]
+) -> dict[str, Any] | None:
+    """Return the results of a complete run, or ``None`` if there is something left to do.
+
+    Args:
+        cfg: The recipe now.
+        folder: The run folder.
+        content: Of its newest checkpoint.
+
+    Raises:
+        RunFolderError: If the run is complete and the recipe asks for another one.
+    """
+    num_done = content["epoch"] + (content["batch"] >= content["steps_per_epoch"])
+    results = _read_results(folder)
+    is_trained = num_done >= cfg.SOLVER.MAX_EPOCH or results.get("stopped_early", False)
+    is_tested = results.get("step") == content["step"] or not (cfg.DATA.TEST_LIST or cfg.DATA.VAL_LIST)
+    if not (is_trained and is_tested and folder.weights.is_file()):
+        return None
+    ways = (
+        f"To train longer, set SOLVER.MAX_EPOCH above {num_done} with OUTPUT_DIR {folder.path}; for other "
+        f"settings set another OUTPUT_DIR; to start afresh remove the folder."
+    )
+    what = f"The run in {folder.path} is complete ({num_done} epochs, {content['step']} steps)"
+    changed = list(changed_settings(content["config"], cfg.dump()).values())
+    if changed:
+        raise RunFolderError(f"{what}, and was made with other settings ({'; '.join(changed)}). {ways}")
+    logger.info(f"{what}: nothing was trained or written. {ways}")
+    return results
+
+
+def _read_results(folder: RunFolder) -> dict[str, Any]:
+    try:
+        results = json.loads(folder.results.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return results if isinstance(results, dict) else {}
+
+
+def note_changed_settings(cfg: CfgNode, folder: RunFolder, content: dict[str, Any]) -> None:
+    """Append to ``config_changes.jsonl`` which settings hold from which step on."""
+    changed = list(changed_settings(content["config"], cfg.dump()).values())
+    if changed:
+        known = folder.config_changes.read_text(encoding="utf-8") if folder.config_changes.exists() else ""
+        line = json.dumps({"from_step": content["step"], "changed": changed})
+        write_text_atomically(folder.config_changes, f"{known}{line}\n", hint=HINT_RUN)
+
+
+def with_fitting_batches(cfg: CfgNode, content: dict[str, Any] | None, *, world_size: int) -> CfgNode:
+    """Compare a step with this machine's memory; return the recipe with a forward pass that fits.
+
+    With ``TRAIN.MAX_CLIPS_PER_FORWARD`` -1 the recipe gets the most clips that fit, or those of the run that
+    it goes on with. Otherwise the recipe stays as it is, and a step that does not fit is warned of.
+
+    Args:
+        cfg: The recipe.
+        content: Of the checkpoint that the run goes on from.
+        world_size: Number of processes, all on this machine as far as memory goes.
+    """
+    clips = max(1, cfg.TRAIN.BATCH_SIZE // world_size)
+    asked = cfg.TRAIN.MAX_CLIPS_PER_FORWARD
+    if asked == AUTO and content is not None:
+        saved = flatten(yaml.safe_load(content["config"])).get("TRAIN.MAX_CLIPS_PER_FORWARD", 0)
+        return _with_clips(cfg, saved)
+    device = compute_device()
+    try:
+        with torch.device("meta"):
+            model = build_model(cfg, with_backbone_weights=False)
+        estimate = estimate_memory(
+            model,
+            num_frames=cfg.DATA.NUM_FRAMES,
+            size=cfg.DATA.TRAIN_CROP_SIZE,
+            optimizer=cfg.SOLVER.OPTIMIZING_METHOD,
+            is_half=cfg.TRAIN.MIXED_PRECISION != "off",
+        )
+    except (RuntimeError, NotImplementedError, ValueError, TypeError) as error:
+        logger.info(f"The memory of a step cannot be estimated: {str(error).splitlines()[:1]}.")
+        return _with_clips(cfg, 0) if asked == AUTO else cfg
+    available = available_memory(device)
+    if device.type == "cpu":
+        available //= world_size
+    largest = estimate.largest(available)
+    in_one_pass = clips if asked in (0, AUTO) else min(asked, clips)
+    if asked == AUTO:
+        fitting = min(clips, largest)
+        logger.info(
+            f"A forward pass takes {fitting} of {clips} clips: about {_gib(estimate.of(fitting))} of "
+            f"{_gib(available)}."
+        )
+        return _with_clips(cfg, fitting)
+    if in_one_pass > largest:
+        logger.warning(
+            f"A step needs about {_gib(estimate.of(in_one_pass))}, and {_gib(available)} are free: "
+            f"{largest} clips at a time would fit. Set TRAIN.MAX_CLIPS_PER_FORWARD to {largest}, or to -1 "
+            "for what fits (the batch stays the same), or lower TRAIN.BATCH_SIZE."
+        )
+    return cfg
+
+
+def _with_clips(cfg: CfgNode, clips: int) -> CfgNode:
+    changed = cfg.clone()
+    changed.defrost()
+    changed.TRAIN.MAX_CLIPS_PER_FORWARD = clips
+    changed.freeze()
+    return changed
+
+
+def _gib(num_bytes: int) -> str:
+    return f"{num_bytes / 2**30:.1f} GiB"
