@@ -126,6 +126,7 @@ class TSM(_FrameRecognizer):
     Attributes:
         view_average: ``"probabilities"``: the softmax is taken per view and then averaged.
         shift_sites: Names of the shifted submodules of the backbone, before they were wrapped.
+        unshifted_sites: Names of declared sites that see windows of frames and are left as they are.
         non_local_sites: Names of the blocks that a non-local block follows.
         other_sites: Names of the sites of other temporal modules, by name of the module.
     """
@@ -173,14 +174,14 @@ class TSM(_FrameRecognizer):
         self.shift_place = shift_place
         self.temporal_pool = temporal_pool
         needs_declared = any(not module.sites for module in modules if module.name != NON_LOCAL)
+        declared = _declared_sites(backbone, backbone_name, shift_place) if needs_declared else []
         planned = plan_temporal_modules(
-            backbone,
-            modules,
-            declared_sites=_declared_sites(backbone, backbone_name, shift_place) if needs_declared else [],
-            num_frames_at=self._num_frames_at,
+            backbone, modules, declared_sites=declared, num_frames_at=self._num_frames_at
         )
         sites_of = {name: [site for site, _ in wrappers] for name, wrappers in planned.items()}
         self.shift_sites = sites_of.pop(SHIFT, [])
+        is_named = bool(by_name.get(SHIFT, shift).sites)
+        self.unshifted_sites = [] if is_named else [site for site in declared if site not in self.shift_sites]
         self.non_local_sites = sites_of.pop(NON_LOCAL, [])
         self.other_sites = sites_of
         pool_site = self._pool_site if temporal_pool else ""
@@ -229,9 +230,12 @@ class TSM(_FrameRecognizer):
         if not self.shift_sites:
             return "no temporal shift"
         direction = ", causal (past to present only)" if self.causal else ""
+        left_out = ""
+        if self.unshifted_sites:
+            left_out = f", but not at {len(self.unshifted_sites)} that see windows of a frame"
         return (
             f"temporal shift at {len(self.shift_sites)} sites "
-            f"(shift_div={self.shift_div}, shift_place={self.shift_place}{direction})"
+            f"(shift_div={self.shift_div}, shift_place={self.shift_place}{direction}){left_out}"
         )
 
 

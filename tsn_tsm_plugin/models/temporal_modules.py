@@ -102,7 +102,14 @@ def plan_temporal_modules(
         if component is TemporalShift:
             planned[module.name] = _plan_shift(backbone, module, sites, bool(named), num_frames_at)
         else:
-            planned[module.name] = _plan_registered(backbone, module, component, sites, num_frames_at)
+            planned[module.name] = _plan_registered(
+                backbone, module, component, sites, bool(named), num_frames_at
+            )
+        if not planned[module.name]:
+            raise ValueError(
+                f"{module.name} needs sites that see whole frames, got windows at all {len(sites)} sites of "
+                f"{type(backbone).__name__}: name other sites (TSM.SITES), or use the backbone with TSN."
+            )
     return planned
 
 
@@ -118,12 +125,6 @@ def _plan_shift(
     num_tokens = _num_class_tokens(backbone) if tokens == "class" else None
     if tokens not in ("all", "class"):
         raise ValueError(f"tokens must be 'all' or 'class', got {tokens!r}.")
-    found = site_features(backbone, sites, are_named=are_named)
-    if not found:
-        raise ValueError(
-            f"The temporal shift needs sites that see whole frames, got windows at all {len(sites)} sites of "
-            f"{type(backbone).__name__}: name other sites (TSM.SITES), or use the backbone with TSN."
-        )
     return [
         (
             site,
@@ -136,7 +137,7 @@ def _plan_shift(
                 **options,
             ),
         )
-        for site, features in found.items()
+        for site, features in site_features(backbone, sites, are_named=are_named).items()
     ]
 
 
@@ -168,13 +169,16 @@ def _plan_registered(
     module: TemporalModuleOptions,
     component: Callable[..., Any],
     sites: Sequence[str],
+    are_named: bool,
     num_frames_at: Callable[[str], int],
 ) -> list[Wrapper]:
     is_after = getattr(component, "position", "before") == "after"
     wrappers: list[Wrapper] = []
     for site, features in probe_sites(backbone, sites, outputs=is_after).items():
-        if features.fault:
+        if features.fault and are_named:
             raise ValueError(f"The site {site!r} cannot take {module.name!r}: {features.fault}.")
+        if features.fault:
+            continue
         num_frames = num_frames_at(site)
         create = bind_arguments(
             component,

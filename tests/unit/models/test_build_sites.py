@@ -5,6 +5,7 @@ import re
 import pytest
 import torch
 
+from tsn_tsm_plugin import optimize_for_inference
 from tsn_tsm_plugin.config import load_cfg
 from tsn_tsm_plugin.errors import ConfigError, UnknownComponentError
 from tsn_tsm_plugin.layers import NonLocal, TemporalShift
@@ -67,6 +68,18 @@ def test_crops_of_two_sizes_reach_a_network_with_dynamic_sizes(tmp_path):
 
     for size in (64, 96):
         assert model(torch.randn(1, 3, 2, size, size)).shape == (1, 400)
+
+
+def test_a_vit_of_the_recipes_size_is_optimised_for_inference(tmp_path):
+    model = built(
+        tmp_path,
+        "MODEL: {BACKBONE: timm/vit_tiny_patch16_224, BACKBONE_OPTIONS: {depth: 2}}\n"
+        "DATA: {TRAIN_CROP_SIZE: 64, TEST_CROP_SIZE: 64}",
+    )
+    video = torch.randn(1, 3, 2, 64, 64)
+
+    with torch.no_grad():
+        torch.testing.assert_close(optimize_for_inference(model)(video), model(video), rtol=1e-3, atol=1e-5)
 
 
 def test_options_reach_torchvision(tmp_path):

@@ -131,6 +131,14 @@ def test_what_cannot_be_shifted_is_refused(backbone, options, message):
         small(backbone, **options)
 
 
+def test_sites_that_see_windows_are_left_out_and_counted():
+    model = small("timm/mobilevit_xxs")
+
+    assert "temporal shift at 7 sites" in model.describe()
+    assert "but not at 9 that see windows of a frame" in model.describe()
+    assert all(".transformer." in site for site in model.unshifted_sites)
+
+
 def test_frames_are_pooled_in_timms_resnets_too():
     model = small("timm/resnet18", temporal_pool=True, num_segments=4)
     videos = torch.randn(2, 3, 4, 32, 32)

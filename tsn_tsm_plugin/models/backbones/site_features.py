@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 _NUM_IMAGES = 2
-_SIZE = (3, 224, 224)
+_SIZE = (224, 224)
 # What layers call the number of channels that they read.
 _WIDTHS = ("in_channels", "in_features", "num_features", "num_channels", "normalized_shape")
 _CHANNELS_LAST = (nn.Linear, nn.LayerNorm)
@@ -58,15 +58,20 @@ def probe_sites(
                     lambda _, args, shapes=shapes: shapes.append(_shape(next(iter(args), None)))
                 )
 
-    size = tuple(getattr(backbone, "input_size", _SIZE))
+    size = tuple(getattr(backbone, "input_size", (_num_input_channels(backbone), *_SIZE)))
     try:
         dry_run(backbone, (_NUM_IMAGES, *size), prepare=watch)
     except Exception as error:
+        reason = str(error) or f"its forward pass fails with {type(error).__name__}"
         raise ValueError(
             f"The backbone {type(backbone).__name__} must take frames of {size[1]}x{size[2]} pixels, its "
-            f"input_size, got {type(error).__name__}: {error}."
+            f"input_size: {reason.rstrip('.')}."
         ) from error
     return {site: _describe(backbone, site, shapes) for site, shapes in seen.items()}
+
+
+def _num_input_channels(backbone: nn.Module) -> int:
+    return next((module.in_channels for module in backbone.modules() if isinstance(module, nn.Conv2d)), 3)
 
 
 def _shape(features: object) -> torch.Size | None:

@@ -134,5 +134,5 @@ def _size_fault(backbone: TimmBackbone, sizes: Sequence[int]) -> str:
         try:
             probe_sites(backbone, ())
         except ValueError as error:
-            return str(error)
+            return str(error).partition("input_size: ")[2]
     return ""

@@ -26,7 +26,7 @@ logger = get_logger(__name__)
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, BatchNormAct2d)
-_SIZE = 224
+_SIZE = (3, 224, 224)
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -68,7 +68,8 @@ def optimize_for_inference(
             cast, because autocast, with the same scores, casts them anew for every batch.
         compile: Use ``torch.compile``, which needs a C++ compiler and takes minutes; where it does not work,
             a warning says so and the network is returned without it. On a CPU it gained a ResNet-50 nothing.
-        example: An input, only its shape counts; (1, 3, num_segments, 224, 224) by default.
+        example: An input, only its shape counts; (1, 3, num_segments, H, W) by default, of the
+            size that the backbone takes.
 
     Returns:
         A module of the same class and interface in eval mode, or ``torch.compile``'s wrapper of it.
@@ -97,7 +98,8 @@ def _example_shape(model: nn.Module) -> tuple[int, ...]:
             f"example must be given for a {type(model).__name__}, which does not tell num_segments: an input "
             "of the shape that it takes."
         )
-    return (1, 3, num_segments, _SIZE, _SIZE)
+    _, height, width = getattr(getattr(model, "backbone", None), "input_size", _SIZE)
+    return (1, 3, num_segments, height, width)
 
 
 class _Flow(TorchFunctionMode):

@@ -1,0 +1,223 @@
+"""Check TSM on a small network of every family of timm, and write the table of ``families.md``.
+
+    python projects/tsm/check_families.py              # all families, about half an hour on two CPU cores
+    python projects/tsm/check_families.py swin vit     # these only; the rows of the others are kept
+
+A family is what the names of timm have in common before the first digit or underscore, with the version
+(``resnetv2``). The network of a family is the one of its row in ``families.json``, or the smallest. The
+script finds out whether a clip and its reverse give different scores, whether the causal network gives the
+same scores on a stream, whether the exported program gives the same scores, and whether a step of training
+gives the shifted layers finite gradients.
+"""
+
+import json
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from torch import nn
+
+from tsn_tsm_plugin.errors import ConfigError
+from tsn_tsm_plugin.layers import TemporalShift
+from tsn_tsm_plugin.models import StreamingTSM, create_tsm
+from tsn_tsm_plugin.models.deploy.export import plan_clip_export, trace
+from tsn_tsm_plugin.models.recognizer import TSM
+
+HERE = Path(__file__).resolve().parent
+NUM_FRAMES = 2
+# Side of the frames of networks that take it, to save time; the others get their own size.
+SMALL_SIZE = 64
+CHECKS = ("order", "stream", "step", "export")
+LAYOUTS = {(1,): "maps", (-1,): "channels last", (-1, 1): "both"}
+# Networks of more than 80 million parameters are checked with two blocks, to save time.
+SHALLOW = {
+    name: {"depth": 2}
+    for name in (
+        "aimv2_large_patch14_224",
+        "beit_base_patch16_224",
+        "beitv2_base_patch16_224",
+        "deepseek_vit_412m",
+        "gemma4_vit_167m",
+        "naflexvit_base_patch16_parfac_gap",
+        "qwen3_vit_88m",
+        "samvit_base_patch16_224",
+    )
+}
+
+
+def families() -> dict[str, list[str]]:
+    """Return the names of timm's networks by family."""
+    found: dict[str, list[str]] = {}
+    for name in timm.list_models():
+        match = re.match(r"[a-z]+?(v\d)?(?=[\d_]|$)", name)
+        found.setdefault(match.group() if match else name, []).append(name)
+    return found
+
+
+def smallest(names: list[str]) -> str:
+    """Return the network with the fewest parameters."""
+    sizes = {}
+    for name in names:
+        try:
+            with torch.device("meta"):
+                network = timm.create_model(name, num_classes=0)
+        except Exception:  # A few networks compute with values while they are built.
+            continue
+        sizes[name] = sum(parameter.numel() for parameter in network.parameters())
+    return min(sizes or names, key=lambda name: sizes.get(name, 0))
+
+
+def create(name: str, **options: Any) -> TSM:
+    """Create a TSM whose classifier does not hide small differences."""
+    torch.manual_seed(0)
+    options |= {"num_classes": 5, "num_segments": NUM_FRAMES, "dropout_rate": 0.0, "fc_init_std": 1.0}
+    options |= {"backbone": f"timm/{name}", "backbone_options": SHALLOW.get(name, {})}
+    try:
+        model = create_tsm(**options, image_size=SMALL_SIZE)
+    except ConfigError:
+        model = create_tsm(**options)
+    _start_branches(model)
+    _measure_statistics(model)
+    return model
+
+
+@torch.no_grad()
+def _start_branches(model: nn.Module) -> None:
+    """Give residual branches that start at zero a weight, as training does."""
+    for name, parameter in model.named_parameters():
+        if parameter.ndim <= 1 and not name.endswith("bias") and float(parameter.detach().abs().max()) < 1e-2:
+            nn.init.constant_(parameter, 0.5)
+
+
+@torch.no_grad()
+def _measure_statistics(model: TSM) -> None:
+    """Give batch norms the statistics of a clip, so that features keep their size in deep networks."""
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d) and m.momentum is not None]
+    if norms:
+        momenta = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.momentum = 1.0
+        model.train()(video_for(model))
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+
+
+def video_for(model: TSM) -> torch.Tensor:
+    """Return a clip of the size that the network takes, (1, 3, T, H, W)."""
+    _, height, width = model.backbone.input_size
+    return torch.randn(1, 3, NUM_FRAMES, height, width, generator=torch.Generator().manual_seed(1))
+
+
+@torch.no_grad()
+def sees_order(model: TSM) -> bool:
+    """Tell whether a clip and its reverse give different scores."""
+    video = video_for(model)
+    scores = model.eval()(video)
+    return bool((scores - model(video.flip(2))).abs().max() > 1e-6 * scores.abs().max())
+
+
+@torch.no_grad()
+def streams(model: TSM) -> bool:
+    """Tell whether a causal network gives the same scores frame by frame."""
+    video = video_for(model)
+    stream = StreamingTSM(model.eval())
+    scores = torch.stack([stream(frame) for frame in video.unbind(2)]).mean(0)
+    expected = model(video)
+    return bool((scores - expected).abs().max() < 1e-3 * expected.abs().max())
+
+
+def steps(model: TSM) -> bool:
+    """Tell whether one step of training gives the shifted layers finite gradients."""
+    video = video_for(model).repeat(2, 1, 1, 1, 1)
+    nn.functional.cross_entropy(model.train()(video), torch.tensor([0, 1])).backward()
+    layers = [module for module in model.modules() if isinstance(module, TemporalShift)]
+    gradients = [p.grad for layer in layers for p in layer.parameters()]
+    return any(g is not None for g in gradients) and all(
+        bool(g.isfinite().all()) for g in gradients if g is not None
+    )
+
+
+@torch.no_grad()
+def exports(model: TSM) -> bool:
+    """Tell whether ``torch.export`` gives a program with the same scores."""
+    video = video_for(model).repeat(2, 1, 1, 1, 1)
+    plan = plan_clip_export(model.eval(), num_frames=NUM_FRAMES, size=video.shape[-1])
+    scores, expected = trace(plan).module()(video), model(video)
+    return bool((scores - expected).abs().max() < 1e-3 * expected.abs().max())
+
+
+def reason_of(error: Exception) -> str:
+    """Return the first line of an error, or its kind."""
+    line = next(iter(str(error).splitlines()), type(error).__name__)
+    return line if len(line) < 200 else f"{line[:200]}..."
+
+
+def check(name: str) -> dict[str, Any]:
+    """Return the row of a network."""
+    row: dict[str, Any] = {"network": name}
+    try:
+        model = create(name)
+    except Exception as error:
+        return {**row, "reason": reason_of(error)}
+    shifts = [module for module in model.modules() if isinstance(module, TemporalShift)]
+    row["num_sites"] = len(shifts)
+    row["sites"] = sorted({re.sub(r"\d+", "*", site.removeprefix("trunk.")) for site in model.shift_sites})
+    row["layout"] = LAYOUTS[tuple(sorted({shift.channel_axis for shift in shifts}))]
+    for key, test in (("order", sees_order), ("export", exports), ("step", steps), ("stream", streams)):
+        if key == "stream":
+            model = create(name, causal=True)
+        try:
+            row[key] = test(model)
+        except Exception as error:
+            row[key] = False
+            row.setdefault("reason", f"{key}: {reason_of(error)}")
+    return row
+
+
+def table(rows: dict[str, dict[str, Any]]) -> str:
+    """Return the table in Markdown."""
+    good = sum(all(row.get(key) for key in CHECKS) for row in rows.values())
+    lines = [
+        "# TSM on timm's families",
+        "",
+        f"{good} of {len(rows)} families pass every check on one of their small networks:",
+        "a clip and its reverse give different scores (order), the causal network gives the same scores on a",
+        "stream (stream), a step of training reaches the shifted layers (step), and the exported program",
+        "gives the same scores (export).",
+        "Written by `python projects/tsm/check_families.py`.",
+        "",
+        "| family | network | shifted submodules | sites | layout | order | stream | step | export |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for family, row in sorted(rows.items()):
+        if "num_sites" not in row:
+            reason = row.get("reason", "not checked yet")
+            lines.append(f"| {family} | {row['network']} | refused: {reason} | | | | | | |")
+            continue
+        marks = " | ".join("yes" if row.get(key) else "no" for key in CHECKS)
+        sites = ", ".join([*(f"`{site}`" for site in row["sites"][:3]), *["..."] * (len(row["sites"]) > 3)])
+        lines.append(
+            f"| {family} | {row['network']} | {sites} | {row['num_sites']} | {row['layout']} | {marks} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Check the families named on the command line, or all."""
+    records = HERE / "families.json"
+    rows = json.loads(records.read_text()) if records.exists() else {}
+    known = families()
+    for family in sys.argv[1:] or known:
+        start = time.time()
+        rows[family] = check(rows.get(family, {}).get("network") or smallest(known[family]))
+        print(f"{family:20} {time.time() - start:5.1f} s {json.dumps(rows[family])}", flush=True)
+        records.write_text(json.dumps(rows, indent=1, sort_keys=True) + "\n")
+    (HERE / "families.md").write_text(table(rows))
+
+
+if __name__ == "__main__":
+    main()
