@@ -94,6 +94,14 @@ def test_a_module_sees_clips_of_the_features_of_its_site():
     assert "backbone.layer2.0.conv2.weight" in plain.state_dict()
 
 
+def test_sites_of_a_network_on_optical_flow_are_found():
+    model = small("reverse", in_channels=10)
+
+    model(torch.randn(1, 10, 4, 32, 32))
+
+    assert created(model)[0].shapes == [(1, 64, 4, 8, 8)]
+
+
 def test_a_module_behind_its_site_sees_the_output():
     model = small({"name": "reverse_behind", "sites": ["layer3.0"]})
 

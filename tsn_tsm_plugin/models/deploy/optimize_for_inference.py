@@ -68,7 +68,7 @@ def optimize_for_inference(
             cast, because autocast, with the same scores, casts them anew for every batch.
         compile: Use ``torch.compile``, which needs a C++ compiler and takes minutes; where it does not work,
             a warning says so and the network is returned without it. On a CPU it gained a ResNet-50 nothing.
-        example: An input, only its shape counts; (1, 3, num_segments, H, W) by default, of the
+        example: An input, only its shape counts; (1, C, num_segments, H, W) by default, of the
             size that the backbone takes.
 
     Returns:
@@ -99,7 +99,7 @@ def _example_shape(model: nn.Module) -> tuple[int, ...]:
             "of the shape that it takes."
         )
     _, height, width = getattr(getattr(model, "backbone", None), "input_size", _SIZE)
-    return (1, 3, num_segments, height, width)
+    return (1, getattr(model, "in_channels", 3), num_segments, height, width)
 
 
 class _Flow(TorchFunctionMode):
