@@ -41,6 +41,8 @@ MODEL:
   BACKBONE_OPTIONS: {width: 12}
   HEAD: outside_head
   HEAD_OPTIONS: {scale: 0.5}
+  LOSS_FUNC: outside_loss
+  LOSS_OPTIONS: {gamma: 2.0}
   TEMPORAL_MODULES: [{name: outside_temporal_module, options: {share: 0.25}}]
 DATA:
   PATH_TO_DATA_DIR: data
@@ -68,8 +70,6 @@ SOLVER:
   PARAM_GROUPS: tsn
   LR_POLICY: outside_lr_policy
   LR_POLICY_OPTIONS: {every: 1}
-  LOSS: outside_loss
-  LOSS_OPTIONS: {gamma: 2.0}
   MAX_EPOCH: 1
 TENSORBOARD: {ENABLE: false}
 """
@@ -119,7 +119,7 @@ def test_a_recipe_that_names_them_all_trains_resumes_and_is_tested(used, tmp_pat
     first = torch.load(next(Path("run/checkpoints").glob("*1.pt")), weights_only=True)
     assert first["step"] == 1
     assert all("mean" in state for state in first["optimizer_state"]["state"].values())
-    assert yaml.safe_load(first["config"])["SOLVER"]["LOSS_OPTIONS"] == {"gamma": 2.0}
+    assert yaml.safe_load(first["config"])["MODEL"]["LOSS_OPTIONS"] == {"gamma": 2.0}
 
     resumed = engine.train(load_cfg(recipe, ["SOLVER.MAX_EPOCH=2"]))
     assert (trained["step"], resumed["step"]) == (1, 2)
@@ -139,6 +139,6 @@ def test_options_that_the_checkpoint_was_not_trained_with_are_refused_or_logged(
     with pytest.raises(CheckpointError) as error:
         engine.train(load_cfg(recipe, ["MODEL.HEAD_OPTIONS.scale=1.0", "SOLVER.MAX_EPOCH=2"]))
     assert "MODEL.HEAD_OPTIONS: {'scale': 0.5} -> {'scale': 1.0}" in str(error.value)
-    engine.train(load_cfg(recipe, ["SOLVER.LOSS_OPTIONS.gamma=1.0", "SOLVER.MAX_EPOCH=2"]))
+    engine.train(load_cfg(recipe, ["MODEL.LOSS_OPTIONS.gamma=1.0", "SOLVER.MAX_EPOCH=2"]))
     log = Path("run/log.txt").read_text()
-    assert "SOLVER.LOSS_OPTIONS: {'gamma': 2.0} -> {'gamma': 1.0}" in log
+    assert "MODEL.LOSS_OPTIONS: {'gamma': 2.0} -> {'gamma': 1.0}" in log

@@ -237,3 +237,17 @@ def test_evaluate_gives_what_training_ended_with(data, whole_run):
 def test_evaluate_without_weights_says_what_to_do(tmp_path, data):
     with pytest.raises(CheckpointError, match=r"no weights to test.*TEST\.CHECKPOINT_FILE_PATH"):
         engine.evaluate(tiny_cfg(tmp_path, data=data))
+
+
+def test_a_resumed_run_learns_with_the_settings_of_its_recipe(tmp_path, data):
+    first = {"SOLVER__WEIGHT_DECAY": 0.01, "SOLVER__MOMENTUM": 0.5}
+    engine.train(tiny_cfg(tmp_path, data=data, SOLVER__MAX_EPOCH=1, **first))
+    second = {"SOLVER__WEIGHT_DECAY": 0.02, "SOLVER__CLASSIFIER_LR_MULT": 2.0}
+    engine.train(tiny_cfg(tmp_path, data=data, SOLVER__MAX_EPOCH=2, **second))
+
+    groups = {
+        group["name"]: group for group in final_state(tmp_path / "run")["optimizer_state"]["param_groups"]
+    }
+    assert {group["momentum"] for group in groups.values()} == {0.9}
+    assert groups["normal_weight"]["weight_decay"] == 0.02
+    assert groups["classifier_bias"]["lr_mult"] == 4.0

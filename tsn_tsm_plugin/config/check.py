@@ -192,15 +192,15 @@ def _augmentation(cfg: CfgNode) -> Iterator[Fault]:
 
 
 def _loss(cfg: CfgNode) -> Iterator[Fault]:
-    if cfg.SOLVER.LABEL_SMOOTHING and cfg.SOLVER.LOSS not in ("", "cross_entropy"):
+    if cfg.SOLVER.LABEL_SMOOTHING and cfg.MODEL.LOSS_FUNC not in ("", "cross_entropy"):
         yield (
             "SOLVER.LABEL_SMOOTHING",
-            f"must be 0 with SOLVER.LOSS {cfg.SOLVER.LOSS}, whose SOLVER.LOSS_OPTIONS are its own, got "
-            f"{cfg.SOLVER.LABEL_SMOOTHING!r}",
+            f"must be 0 with MODEL.LOSS_FUNC {cfg.MODEL.LOSS_FUNC}, whose MODEL.LOSS_OPTIONS are its own, "
+            f"got {cfg.SOLVER.LABEL_SMOOTHING!r}",
         )
-    if cfg.DATA.MULTI_LABEL and cfg.SOLVER.LOSS == "cross_entropy":
+    if cfg.DATA.MULTI_LABEL and cfg.MODEL.LOSS_FUNC == "cross_entropy":
         yield (
-            "SOLVER.LOSS",
+            "MODEL.LOSS_FUNC",
             "must not be cross_entropy with DATA.MULTI_LABEL, whose videos have several classes",
         )
 

@@ -13,7 +13,7 @@ from tsn_tsm_plugin.config.recipes import find_recipe
 from tsn_tsm_plugin.config.run_dir import choose_run_dir
 from tsn_tsm_plugin.config.source import Setting, SettingsReader
 from tsn_tsm_plugin.config.values import WrongTypeError, coerce
-from tsn_tsm_plugin.config.yaml_text import compose, construct
+from tsn_tsm_plugin.config.yaml_text import parse
 from tsn_tsm_plugin.errors import ConfigError
 from tsn_tsm_plugin.log import get_logger
 
@@ -116,8 +116,7 @@ def _parse_overrides(opts: Sequence[str]) -> tuple[list[Setting], list[str]]:
                 continue
             text = following
         try:
-            node = compose(text)
-            value = None if node is None else construct(node)
+            value = parse(text)
         except yaml.YAMLError:
             value = text
         settings.append(Setting(key, value, None if isinstance(value, list) else text, _COMMAND_LINE))

@@ -48,6 +48,14 @@ NETWORK_KEYS = (
         "Keyword arguments of HEAD, where it is a registered one.",
         on_resume=FIXED,
     ),
+    Key(
+        "MODEL.LOSS_FUNC",
+        "",
+        'A registered loss, averaged over clips; "": "cross_entropy", or "binary_cross_entropy" with '
+        "DATA.MULTI_LABEL.",
+        component="loss",
+    ),
+    Key("MODEL.LOSS_OPTIONS", {}, "Keyword arguments of the loss."),
     Key("MODEL.NUM_CLASSES", 400, "Number of classes.", at_least(1), on_resume=FIXED),
     Key("MODEL.DROPOUT_RATE", 0.5, "Probability of dropping a feature before the classifier.", SHARE),
     Key(

@@ -273,7 +273,6 @@ RUN_KEYS = (
         "With the seven groups: factor on the learning rate of the classifier's weight; its bias has twice "
         "that. 1 trains it as the rest.",
         at_least(0),
-        on_resume=FIXED,
         formerly="SOLVER.FC_LR5",
     ),
     Key(
@@ -319,14 +318,6 @@ RUN_KEYS = (
         "Total gradient norm above which gradients are scaled down; 0 never.",
         at_least(0),
     ),
-    Key(
-        "SOLVER.LOSS",
-        "",
-        'A registered loss, averaged over clips; "": "cross_entropy", or "binary_cross_entropy" with '
-        "DATA.MULTI_LABEL.",
-        component="loss",
-    ),
-    Key("SOLVER.LOSS_OPTIONS", {}, "Keyword arguments of the loss."),
     Key("SOLVER.LABEL_SMOOTHING", 0.0, "Share of the target that is spread over all classes.", SHARE),
     Key("TENSORBOARD.ENABLE", True, "Write TensorBoard events.", on_resume=FREE),
 )

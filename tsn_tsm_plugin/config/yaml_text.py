@@ -1,4 +1,4 @@
-"""RecipeLoader, RecipeDumper, compose, construct: YAML as plain data, within a budget.
+"""RecipeLoader, RecipeDumper, compose, construct, parse: YAML as plain data, within a budget.
 
 Plain words mean what YAML 1.2 says: ``1:59`` and ``on`` are text, ``010`` is ten, ``1e-4`` is a number.
 """
@@ -63,9 +63,7 @@ class RecipeLoader(yaml.SafeLoader):
 
 
 class RecipeDumper(yaml.SafeDumper):
-    """Writes what ``RecipeLoader`` reads as the same values; lists in one line."""
-
-    yaml_implicit_resolvers: dict[str, Any] = {}
+    """Writes what ``RecipeLoader`` and any other YAML reader read as the same values; lists in one line."""
 
     def represent_list(self, data: list[Any]) -> yaml.Node:
         """Write a list as ``[a, b]``."""
@@ -110,6 +108,16 @@ def compose(text: str) -> yaml.Node | None:
     if len(text) > MAX_CHARACTERS:
         raise yaml.YAMLError(f"a config may not be longer than {MAX_CHARACTERS} characters")
     return yaml.compose(text, Loader=RecipeLoader)
+
+
+def parse(text: str) -> Any:
+    """Return the plain values of a YAML document; ``None`` for an empty one.
+
+    Raises:
+        yaml.YAMLError: As :func:`compose` and :func:`construct`.
+    """
+    node = compose(text)
+    return None if node is None else construct(node)
 
 
 def construct(node: yaml.Node) -> Any:

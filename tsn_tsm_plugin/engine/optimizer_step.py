@@ -273,7 +273,7 @@ class ForwardAndLoss(nn.Module):
         losses_B = self._loss[0](logits_BK, target)
         if losses_B.shape != logits_BK.shape[:1]:
             raise ConfigError(
-                f"SOLVER.LOSS must give one number for each of {len(logits_BK)} clips, got shape "
+                f"MODEL.LOSS_FUNC must give one number for each of {len(logits_BK)} clips, got shape "
                 f"{tuple(losses_B.shape)}. Leave out its mean or sum."
             )
         return losses_B.sum(), count_right(logits_BK, target)

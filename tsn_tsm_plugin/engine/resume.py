@@ -4,12 +4,12 @@ import json
 from typing import Any
 
 import torch
-import yaml
 
 from tsn_tsm_plugin.atomic_files import HINT_RUN, write_text_atomically
 from tsn_tsm_plugin.config import CfgNode
 from tsn_tsm_plugin.config.defaults import KEYS, flatten
 from tsn_tsm_plugin.config.key import FREE
+from tsn_tsm_plugin.config.yaml_text import parse
 from tsn_tsm_plugin.engine.device import compute_device
 from tsn_tsm_plugin.errors import RunFolderError
 from tsn_tsm_plugin.log import get_logger
@@ -30,7 +30,7 @@ def changed_settings(saved: str, config: str) -> dict[str, str]:
         saved: The config of a checkpoint, YAML.
         config: The config now, YAML.
     """
-    before, now = flatten(yaml.safe_load(saved)), flatten(yaml.safe_load(config))
+    before, now = flatten(parse(saved)), flatten(parse(config))
     return {
         key.name: f"{key.name}: {before[key.name]!r} -> {now[key.name]!r}"
         for key in KEYS.values()
@@ -100,7 +100,7 @@ def with_fitting_batches(cfg: CfgNode, content: dict[str, Any] | None, *, world_
     clips = max(1, cfg.TRAIN.BATCH_SIZE // world_size)
     asked = cfg.TRAIN.MAX_CLIPS_PER_FORWARD
     if asked == AUTO and content is not None:
-        saved = flatten(yaml.safe_load(content["config"])).get("TRAIN.MAX_CLIPS_PER_FORWARD", 0)
+        saved = flatten(parse(content["config"])).get("TRAIN.MAX_CLIPS_PER_FORWARD", 0)
         return _with_clips(cfg, saved)
     device = compute_device()
     try:

@@ -219,11 +219,10 @@ class TrainingState:
         return None
 
     def _restore_optimizer(self, saved: dict[str, Any]) -> None:
-        """Load the optimiser's state, but not which implementation of it the earlier run used."""
+        """Load what the optimiser has gathered; its settings are those of the recipe now."""
+        settings = {*self.optimizer.defaults, "weight_decay", "lr_mult", "decay_mult"}
         groups = zip(saved["param_groups"], self.optimizer.param_groups, strict=True)
-        merged = [
-            group | {name: own[name] for name in ("fused", "foreach") if name in own} for group, own in groups
-        ]
+        merged = [group | {name: own[name] for name in settings if name in own} for group, own in groups]
         self.optimizer.load_state_dict(saved | {"param_groups": merged})
 
 

@@ -10,6 +10,7 @@ from tabulate import tabulate
 
 from tsn_tsm_plugin.checkpoints.weights_hash import hash_in_file
 from tsn_tsm_plugin.config.defaults import flatten
+from tsn_tsm_plugin.config.yaml_text import parse
 from tsn_tsm_plugin.errors import RunFolderError
 from tsn_tsm_plugin.runs.metrics_log import read_metrics
 from tsn_tsm_plugin.runs.progress import clock
@@ -44,7 +45,7 @@ def _read_run(folder: Path) -> dict[str, Any]:
     if not config.is_file():
         raise RunFolderError(f"{folder} is not a run folder: it has no config.yaml.")
     try:
-        settings = yaml.safe_load(config.read_text(encoding="utf-8"))
+        settings = parse(config.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise _damaged(config, error) from error
     if not isinstance(settings, dict) or not settings:

@@ -43,17 +43,17 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
 
 
 def build_loss(cfg: CfgNode) -> Loss:
-    """Return the loss of ``SOLVER.LOSS``; without one, that of the labels that a video has.
+    """Return the loss of ``MODEL.LOSS_FUNC``; without one, that of the labels that a video has.
 
     Raises:
-        ConfigError: If it does not take ``SOLVER.LOSS_OPTIONS``.
+        ConfigError: If it does not take ``MODEL.LOSS_OPTIONS``.
     """
-    name = cfg.SOLVER.LOSS or ("binary_cross_entropy" if cfg.DATA.MULTI_LABEL else "cross_entropy")
+    name = cfg.MODEL.LOSS_FUNC or ("binary_cross_entropy" if cfg.DATA.MULTI_LABEL else "cross_entropy")
     preset = {"label_smoothing": cfg.SOLVER.LABEL_SMOOTHING} if name == "cross_entropy" else {}
     return LOSSES.create(
         name,
-        options={**preset, **plain(cfg.SOLVER.LOSS_OPTIONS)},
-        key="SOLVER.LOSS_OPTIONS",
+        options={**preset, **plain(cfg.MODEL.LOSS_OPTIONS)},
+        key="MODEL.LOSS_OPTIONS",
         num_classes=cfg.MODEL.NUM_CLASSES,
     )
 

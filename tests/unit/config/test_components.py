@@ -107,8 +107,8 @@ def test_options_of_a_base_are_replaced_as_a_whole_and_one_can_be_overridden(tmp
     ],
 )
 def test_options_that_are_no_keyword_arguments_are_refused(value, problem):
-    with pytest.raises(ConfigError, match=re.escape(f"SOLVER.LOSS_OPTIONS {problem}")):
-        cfg_of(f"SOLVER: {{LOSS_OPTIONS: {value}}}")
+    with pytest.raises(ConfigError, match=re.escape(f"MODEL.LOSS_OPTIONS {problem}")):
+        cfg_of(f"MODEL: {{LOSS_OPTIONS: {value}}}")
 
 
 @pytest.fixture
@@ -163,9 +163,9 @@ def test_a_policy_and_a_loss_are_named_with_their_options(registered):
     cfg = cfg_of("SOLVER: {LR_POLICY: cosine, LR_POLICY_OPTIONS: {end_factor: 0.5}, BASE_LR: 1.0}")
     assert build_lr_schedule(cfg, steps_per_epoch=1).lr_at(49) == pytest.approx(0.5, abs=1e-3)
     registered(LOSSES, lambda *, num_classes, power: (num_classes, power))
-    assert build_loss(cfg_of("SOLVER: {LOSS: mine, LOSS_OPTIONS: {power: 2}}")) == (400, 2)
-    with pytest.raises(ConfigError, match="SOLVER.LABEL_SMOOTHING must be 0 with SOLVER.LOSS mine"):
-        cfg_of("SOLVER: {LOSS: mine, LABEL_SMOOTHING: 0.1}")
+    assert build_loss(cfg_of("MODEL: {LOSS_FUNC: mine, LOSS_OPTIONS: {power: 2}}")) == (400, 2)
+    with pytest.raises(ConfigError, match="SOLVER.LABEL_SMOOTHING must be 0 with MODEL.LOSS_FUNC mine"):
+        cfg_of("SOLVER: {LABEL_SMOOTHING: 0.1}", "MODEL.LOSS_FUNC=mine")
 
 
 def test_a_head_takes_its_options(registered):
@@ -211,8 +211,8 @@ def test_an_option_that_the_run_sets_itself_is_refused():
 
 def test_a_misspelt_name_is_refused_before_anything_is_built():
     names = {
-        "MODEL": ("BACKBONE", "HEAD"),
-        "SOLVER": ("OPTIMIZING_METHOD", "LR_POLICY", "LOSS"),
+        "MODEL": ("BACKBONE", "HEAD", "LOSS_FUNC"),
+        "SOLVER": ("OPTIMIZING_METHOD", "LR_POLICY"),
         "DATA": ("FORMAT", "SAMPLER", "TEST_SAMPLER", "DECODING_BACKEND"),
         "MIXUP": ("METHOD",),
     }

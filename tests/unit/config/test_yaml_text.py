@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from tsn_tsm_plugin.config import load_cfg
-from tsn_tsm_plugin.config.yaml_text import RecipeDumper, compose, construct
+from tsn_tsm_plugin.config.yaml_text import RecipeDumper, parse
 from tsn_tsm_plugin.errors import ConfigError
 
 
@@ -29,8 +29,9 @@ def test_a_number_by_force_is_refused_in_one_line(tag):
     [["1:59", "on", "~", "1e4", "010", "", "true", ".inf"], [1, 1e-5, 1e300, True, None, {"a": [-1.5]}]],
 )
 def test_what_is_written_is_read_as_the_same_value(value):
-    again = construct(compose(yaml.dump(value, Dumper=RecipeDumper)))
-    assert again == value
+    text = yaml.dump(value, Dumper=RecipeDumper)
+    again = parse(text)
+    assert again == value == yaml.safe_load(text)
     assert [type(item) for item in again] == [type(item) for item in value]
 
 

@@ -11,6 +11,7 @@ from timm.optim.lars import Lars
 from torch import nn
 
 from tsn_tsm_plugin.engine.optimizer_step import OptimizerStep
+from tsn_tsm_plugin.errors import ConfigError
 from tsn_tsm_plugin.models import create_tsm, load_weights
 from tsn_tsm_plugin.solver import tsm_param_groups
 from tsn_tsm_plugin.solver.losses import cross_entropy
@@ -202,3 +203,8 @@ def test_label_smoothing_is_that_of_the_references(model):
     result = step_of(model, loss=cross_entropy(label_smoothing=0.1))(batch, num_clips=3)
 
     assert result.loss.item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_a_loss_that_is_no_number_for_each_clip_is_refused(model):
+    with pytest.raises(ConfigError, match=r"must give one number for each of 3 clips, got shape \(\)"):
+        step_of(model, loss=F.cross_entropy, normalize=ToFloat64())(batch_of(3), num_clips=3)
