@@ -10,6 +10,7 @@ from torch import Tensor
 from tsn_tsm_plugin.checkpoints.safetensors_file import read_safetensors
 from tsn_tsm_plugin.checkpoints.stub import Stub
 from tsn_tsm_plugin.checkpoints.torch_file import read_torch_file
+from tsn_tsm_plugin.checkpoints.zoo import PREFIX, fetch_zoo_file
 from tsn_tsm_plugin.errors import CheckpointError, NewerCheckpointError
 from tsn_tsm_plugin.storage import manager_of
 
@@ -83,11 +84,16 @@ def check_version(metadata: Mapping[str, Any], *, path: str) -> None:
 
 
 def fetch_checkpoint(path: str | Path) -> Path:
-    """Return where a file or folder lies on this machine, fetched first if iopath has to.
+    """Return where a file or folder lies on this machine, fetched first if it lies elsewhere.
+
+    Args:
+        path: Any path that iopath can fetch, or a row of the model zoo such as ``"zoo:tsm/k400_r50_8f"``.
 
     Raises:
         CheckpointError: If it cannot be fetched.
     """
+    if str(path).startswith(PREFIX):
+        return fetch_zoo_file(str(path))
     try:
         return Path(manager_of(path).get_local_path(str(path)))
     except Exception as error:  # Handlers raise what their storage's library raises.

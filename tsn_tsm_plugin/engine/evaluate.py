@@ -26,6 +26,7 @@ from tsn_tsm_plugin.engine.preflight import check_before_run
 from tsn_tsm_plugin.engine.score_split import build_scorer
 from tsn_tsm_plugin.errors import CheckpointError
 from tsn_tsm_plugin.evaluation import write_dump
+from tsn_tsm_plugin.layers.memory_format import to_channels_last
 from tsn_tsm_plugin.log import get_logger, setup_logging
 from tsn_tsm_plugin.models import TSM, TSN, build_model, load_weights
 from tsn_tsm_plugin.models.checkpoint_facts import RECIPE
@@ -65,7 +66,7 @@ def evaluate(cfg: CfgNode) -> dict[str, Any]:
     ranks.on_main(lambda: check_before_run(cfg, "evaluate", run_dir=cfg.TEST.OUTPUT_DIR))
     model = build_model(cfg, with_backbone_weights=False)
     weights = _load_tested_weights(cfg, model)
-    model.to(compute_device())
+    to_channels_last(model).to(compute_device())
     path = ranks.on_main(lambda: _evaluation_folder(cfg))
     with _removed_on_failure(path, ranks):
         folder = ranks.on_main(lambda: RunFolder(path, is_training=False))

@@ -22,6 +22,7 @@ from tsn_tsm_plugin.engine.score_split import SplitScorer, build_scorer
 from tsn_tsm_plugin.engine.sync_batch_norm import synchronize_batch_norm
 from tsn_tsm_plugin.engine.training_state import TrainingState
 from tsn_tsm_plugin.layers.activation_checkpoint import checkpoint_activations
+from tsn_tsm_plugin.layers.memory_format import to_channels_last
 from tsn_tsm_plugin.log import get_logger
 from tsn_tsm_plugin.models import TSM, TSN, build_model, load_weights
 from tsn_tsm_plugin.models.checkpoint_facts import RECIPE
@@ -164,7 +165,7 @@ def _prepare_training(cfg: CfgNode, model: TSN | TSM, device: torch.device) -> F
             logger.warning(f"MODEL.ACT_CHECKPOINT is ignored: {reason}.")
     elif cfg.NONLOCAL.ACT_CHECKPOINT:
         checkpoint_activations(model.backbone, which="non_local")
-    model.to(device)
+    to_channels_last(model).to(device)
     return frozen
 
 

@@ -12,8 +12,10 @@ from torch import nn
 
 from tsn_tsm_plugin.checkpoints.metadata import carried_class_names
 from tsn_tsm_plugin.checkpoints.read_checkpoint import Checkpoint, read_checkpoint
+from tsn_tsm_plugin.checkpoints.zoo import PREFIX
 from tsn_tsm_plugin.config import CfgNode, load_cfg
 from tsn_tsm_plugin.config.load import load_carried_cfg
+from tsn_tsm_plugin.config.recipes import find_recipe
 from tsn_tsm_plugin.config.yaml_text import compose
 from tsn_tsm_plugin.data.annotations import read_label_map
 from tsn_tsm_plugin.data.paths import join, local_path
@@ -23,6 +25,7 @@ from tsn_tsm_plugin.errors import CheckpointError, VideoError
 from tsn_tsm_plugin.inference.frame_features import frame_features
 from tsn_tsm_plugin.inference.preprocessing import Preprocessing
 from tsn_tsm_plugin.inference.video_predictor import Predictions, VideoPrediction, VideoPredictor, find_videos
+from tsn_tsm_plugin.layers.memory_format import to_channels_last
 from tsn_tsm_plugin.log import get_logger
 from tsn_tsm_plugin.models import build_model, load_weights
 from tsn_tsm_plugin.models.checkpoint_facts import RECIPE
@@ -203,6 +206,8 @@ def load_trained(
     Raises:
         CheckpointError: If the weights cannot be read, carry no recipe although none is given, or do not fit.
     """
+    if str(weights).startswith(PREFIX):  # A row of the zoo is named as its recipe.
+        recipe = recipe or find_recipe(str(weights).removeprefix(PREFIX))
     path = find_weights(weights, which=which)
     checkpoint = read_checkpoint(path)
     cfg = load_cfg(recipe, opts) if recipe else _carried_cfg(checkpoint, opts)
@@ -213,7 +218,7 @@ def load_trained(
     logger.info(f"{model.describe()}; weights: {path}")
     # The file's own name, unless a cache has given it another.
     source = path if path.is_relative_to(weights) else weights
-    return TrainedModel(model.to(device).eval(), cfg, names, str(source), device)
+    return TrainedModel(to_channels_last(model).to(device).eval(), cfg, names, str(source), device)
 
 
 def _carried_cfg(checkpoint: Checkpoint, opts: Sequence[str]) -> CfgNode:

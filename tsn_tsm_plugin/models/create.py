@@ -5,10 +5,13 @@ from typing import Any
 
 from torch import nn
 
+from tsn_tsm_plugin.checkpoints.read_checkpoint import fetch_checkpoint
+from tsn_tsm_plugin.checkpoints.zoo import find_zoo_row
 from tsn_tsm_plugin.models.backbones.create import create_backbone
 from tsn_tsm_plugin.models.backbones.input_channels import set_input_channels
 from tsn_tsm_plugin.models.backbones.non_local_sites import NonLocalOptions
 from tsn_tsm_plugin.models.heads import TSMHead, TSNHead, create_head
+from tsn_tsm_plugin.models.load_weights import load_weights
 from tsn_tsm_plugin.models.recognizer import TSM, TSN
 from tsn_tsm_plugin.models.temporal_modules import TemporalModuleOptions
 
@@ -50,7 +53,8 @@ def create_tsn(
         num_segments: Frames that a view is trained with; the network takes any number.
         dropout_rate: Of the averaged features, in [0, 1).
         fc_init_std: Standard deviation of the classifier's initial weights.
-        weights: ImageNet weights of the backbone, e.g. ``"IMAGENET1K_V1"`` or a file.
+        weights: ImageNet weights of the backbone, e.g. ``"IMAGENET1K_V1"`` or a file; or the trained network
+            of a recipe of the model zoo, e.g. ``"k400_r50_8f"``.
         head: Name of a registered head, which starts from weights of its own kind; empty is TSN's.
         head_options: Further keywords of a head that is named.
         backbone_options: Keyword arguments of the backbone, e.g. ``{"drop_path_rate": 0.1}`` of timm's.
@@ -59,11 +63,12 @@ def create_tsn(
             Trained weights of the first convolution are averaged over RGB, see
             :func:`~tsn_tsm_plugin.models.backbones.input_channels.set_input_channels`.
     """
+    row = find_zoo_row(weights, method="tsn")
     network = create_backbone(
-        backbone, weights=weights, options=backbone_options or {}, image_size=image_size
+        backbone, weights="" if row else weights, options=backbone_options or {}, image_size=image_size
     )
-    set_input_channels(network, in_channels, is_trained=bool(weights))
-    return TSN(
+    set_input_channels(network, in_channels, is_trained=bool(weights) and not row)
+    model = TSN(
         backbone=network,
         head=create_head(
             head,
@@ -79,6 +84,9 @@ def create_tsn(
         num_segments=num_segments,
         in_channels=in_channels,
     )
+    if row:
+        load_weights(model, fetch_checkpoint(row))
+    return model
 
 
 def create_tsm(
@@ -118,7 +126,8 @@ def create_tsm(
         num_segments: Frames of a view.
         dropout_rate: Of the features of every frame, in [0, 1).
         fc_init_std: Standard deviation of the classifier's initial weights.
-        weights: ImageNet weights of the backbone, e.g. ``"IMAGENET1K_V1"`` or a file.
+        weights: ImageNet weights of the backbone, e.g. ``"IMAGENET1K_V1"`` or a file; or the trained network
+            of a recipe of the model zoo, e.g. ``"k400_r50_8f"``.
         head: As for :func:`create_tsn`; empty is TSM's.
         head_options: As for :func:`create_tsn`.
         backbone_options: As for :func:`create_tsn`.
@@ -143,11 +152,12 @@ def create_tsm(
         ValueError: If a site, an option or a size does not fit.
         UnknownComponentError: If there is no such backbone, head or temporal module.
     """
+    row = find_zoo_row(weights, method="tsm")
     network = create_backbone(
-        backbone, weights=weights, options=backbone_options or {}, image_size=image_size
+        backbone, weights="" if row else weights, options=backbone_options or {}, image_size=image_size
     )
-    set_input_channels(network, in_channels, is_trained=bool(weights))
-    return TSM(
+    set_input_channels(network, in_channels, is_trained=bool(weights) and not row)
+    model = TSM(
         backbone=network,
         head=create_head(
             head,
@@ -171,3 +181,6 @@ def create_tsm(
         tokens=tokens,
         temporal_modules=temporal_modules,
     )
+    if row:
+        load_weights(model, fetch_checkpoint(row))
+    return model

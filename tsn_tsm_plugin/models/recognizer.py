@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
+from tsn_tsm_plugin.errors import ConfigError
 from tsn_tsm_plugin.layers.replace import replace_submodule, wrap_submodules
 from tsn_tsm_plugin.layers.temporal_pool import TemporalPool, num_pooled_frames
 from tsn_tsm_plugin.models.backbones.non_local_sites import NonLocalOptions
@@ -21,12 +22,17 @@ from tsn_tsm_plugin.models.temporal_modules import (
     plan_temporal_modules,
 )
 
+_USE_EXPORT = (
+    "use torch.export.export(model, (clip,)), or the command tsn-tsm-export, whose files run without this "
+    "library."
+)
+
 
 class _FrameRecognizer(nn.Module):
     """Fold the frames into the batch, run the backbone once, unfold at the head.
 
     Args:
-        backbone: Maps (N, 3, H, W) to (N, num_features, h, w); its parameters become channels_last.
+        backbone: Maps (N, 3, H, W) to (N, num_features, h, w).
         head: Maps (B, num_features, T, h, w) to (B, K).
         backbone_name: For :meth:`describe`.
         num_classes: K.
@@ -51,15 +57,21 @@ class _FrameRecognizer(nn.Module):
         super().__init__()
         if num_segments < 1:
             raise ValueError(f"num_segments must be at least 1, got {num_segments}.")
-        self.backbone = _to_channels_last(backbone)
+        self.backbone = backbone
         self.head = head
         self.backbone_name = backbone_name
         self.num_classes = num_classes
         self.num_segments = num_segments
         self.in_channels = in_channels
 
+    def __prepare_scriptable__(self) -> nn.Module:
+        """Refuse ``torch.jit.script``, which calls this method first."""
+        raise ConfigError(f"torch.jit.script cannot compile a {type(self).__name__}: {_USE_EXPORT}")
+
     def forward(self, x_BCTHW: Tensor) -> Tensor:
         """Map normalised views (B, in_channels, T, H, W) to scores (B, K) before any softmax."""
+        if isinstance(x_BCTHW, fx.Proxy):
+            raise ConfigError(f"torch.fx cannot trace a {type(self).__name__}: {_USE_EXPORT}")
         if x_BCTHW.ndim != 5:
             shape = tuple(x_BCTHW.shape)
             raise ValueError(f"The input must be (B, {self.in_channels}, T, H, W), got shape {shape}.")
@@ -209,7 +221,8 @@ class TSM(_FrameRecognizer):
 
     def forward(self, x_BCTHW: Tensor) -> Tensor:
         """Map normalised views (B, in_channels, T, H, W), T = num_segments, to scores (B, K), no softmax."""
-        if x_BCTHW.ndim == 5 and x_BCTHW.shape[2] != self.num_segments:
+        is_clip = isinstance(x_BCTHW, Tensor) and x_BCTHW.ndim == 5
+        if is_clip and x_BCTHW.shape[2] != self.num_segments:
             raise ValueError(
                 f"This TSM was built for num_segments={self.num_segments} frames per view, got "
                 f"{x_BCTHW.shape[2]}: give several views of a video as a larger batch, or build the model "
@@ -249,11 +262,3 @@ def _declared_sites(backbone: nn.Module, backbone_name: str, shift_place: str) -
             "temporal_shift_sites(shift_place)."
         )
     return list(sites)
-
-
-def _to_channels_last(network: nn.Module) -> nn.Module:
-    # Module.to(memory_format=) refuses the weights of 3D convolutions, which some attention layers have.
-    for tensor in (*network.parameters(), *network.buffers()):
-        if tensor.ndim == 4:
-            tensor.data = tensor.data.to(memory_format=torch.channels_last)
-    return network

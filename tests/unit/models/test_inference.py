@@ -122,7 +122,7 @@ def test_the_model_that_was_given_can_train_on():
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
-def test_the_copy_keeps_class_and_memory_format():
+def test_the_copy_keeps_the_class_and_is_channels_last():
     optimized = optimize_for_inference(created())
 
     assert type(optimized) is type(created())

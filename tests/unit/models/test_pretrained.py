@@ -34,8 +34,8 @@ def test_a_file_that_only_iopath_can_open_fills_the_backbone(tmp_path, monkeypat
     assert torch.equal(loaded.layer4[1].conv2.weight, classifier.layer4[1].conv2.weight)
 
 
-def test_an_address_without_a_handler_is_refused_with_what_is_missing():
-    with pytest.raises(CheckpointError, match="s3://weights/resnet18.pth .*iopath needs a handler"):
+def test_an_address_that_cannot_be_opened_is_refused_with_what_is_missing():
+    with pytest.raises(CheckpointError, match="s3://weights/resnet18.pth cannot be fetched"):
         resnet18(weights="s3://weights/resnet18.pth")
 
 

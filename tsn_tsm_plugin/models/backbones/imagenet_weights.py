@@ -1,14 +1,15 @@
 """ImageNet weights of a backbone: by name, from torch.hub's cache or the network, or from a file."""
 
-from collections.abc import Callable, Collection
+import contextlib
+import re
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
-import torch
 import torchvision
 from torch import Tensor, nn
 
+from tsn_tsm_plugin.checkpoints.download import download, give_up_soon, is_reachable
 from tsn_tsm_plugin.checkpoints.key_renames import (
     CLASSIFIERS,
     imagenet_rename,
@@ -59,16 +60,9 @@ def fetch_torchvision_weights(name: str, weights: str) -> dict[str, Tensor]:
         raise CheckpointError(
             f"Backbone weights must be a file or one of {sorted(known)} for {name}, got {weights!r}."
         )
-    entry = known[weights]
-    try:
-        return entry.get_state_dict(progress=False, check_hash=True)
-    except (OSError, RuntimeError) as error:
-        file_name = Path(urlparse(entry.url).path).name
-        path = Path(torch.hub.get_dir()) / "checkpoints" / file_name
-        raise CheckpointError(
-            f"The {weights} weights of {name} are not at {path} and could not be downloaded ({error}): "
-            f"fetch {entry.url} on a machine with a network and put it there, or give a file as weights."
-        ) from error
+    url = known[weights].url
+    digits = re.search(r"-([0-9a-f]{8,})\.", url)
+    return read_checkpoint(download(url, sha256=digits[1] if digits else "")).state_dict
 
 
 def fetch_timm_weights(name: str, tag: str) -> dict[str, Tensor]:
@@ -91,7 +85,8 @@ def fetch_timm_weights(name: str, tag: str) -> dict[str, Tensor]:
         )
     full_name = name if tag == "default" else f"{name}.{tag}"
     try:
-        return timm.create_model(full_name, pretrained=True, num_classes=0).state_dict()
+        with _offline_if_unreachable(), give_up_soon():
+            return timm.create_model(full_name, pretrained=True, num_classes=0).state_dict()
     except Exception as error:  # The hub's client fails in many ways without a network.
         origin: Any = timm.get_pretrained_cfg(full_name)
         address = f"https://huggingface.co/{origin.hf_hub_id}" if origin.hf_hub_id else origin.url
@@ -100,6 +95,19 @@ def fetch_timm_weights(name: str, tag: str) -> dict[str, Tensor]:
             f"({type(error).__name__}): fetch the weights file of {address} on a machine with a network and "
             "give its path as weights."
         ) from error
+
+
+@contextlib.contextmanager
+def _offline_if_unreachable() -> Iterator[None]:
+    """Let the hub's client look into its cache only, if its host does not answer: it retries for a minute."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or not is_reachable(constants.ENDPOINT)
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 def load_backbone_state_dict(backbone: nn.Module, state_dict: dict[str, Tensor], *, source: str) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.overrides import TorchFunctionMode
 
+from tsn_tsm_plugin.layers.memory_format import to_channels_last
 from tsn_tsm_plugin.layers.replace import replace_submodule
 from tsn_tsm_plugin.layers.tracing import format_compile_failure
 from tsn_tsm_plugin.log import get_logger
@@ -41,8 +42,8 @@ def optimize_for_inference(
 
     Every BatchNorm that sees nothing but the output of one convolution, which nothing else sees, goes into
     that convolution; others, such as DenseNet's before its activations, stay. Which ones these are is not
-    guessed from names: the network runs once on tensors without values. Weights keep their memory format,
-    which is channels_last in a TSN or TSM. Branches of a MobileOne are folded as well. In bf16 on a CPU the
+    guessed from names: the network runs once on tensors without values. Weights become channels_last.
+    Branches of a MobileOne are folded as well. In bf16 on a CPU the
     convolutions of a ResNet take over its ReLUs and additions.
 
     A given ``dtype`` leaves the classifier and the scores in float32. In units of the standard deviation
@@ -81,7 +82,7 @@ def optimize_for_inference(
     if dtype is not None and dtype not in _DTYPES:
         raise ValueError(f"dtype must be None or one of {', '.join(map(str, _DTYPES))}, got {dtype}.")
     shape = _example_shape(model) if example is None else tuple(example.shape)
-    optimized = copy.deepcopy(model).eval().requires_grad_(False)
+    optimized = to_channels_last(copy.deepcopy(model)).eval().requires_grad_(False)
     reparameterize_(optimized)
     for convolution, normalisation in _foldable_pairs(optimized, shape).items():
         _fold_(optimized, convolution, normalisation)
