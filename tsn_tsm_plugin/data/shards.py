@@ -7,6 +7,7 @@ its own, shards are shuffled, shared by ranks and workers, and resumed exactly a
 """
 
 import json
+import os
 import re
 import tarfile
 import tempfile
@@ -17,8 +18,9 @@ from typing import IO, Any, NamedTuple
 from torch import Tensor
 
 from tsn_tsm_plugin.data.annotations import Label, read_text_lines
-from tsn_tsm_plugin.data.paths import is_url, join, local_path, read_bytes
+from tsn_tsm_plugin.data.paths import is_url, join, local_path, open_regular, read_bytes
 from tsn_tsm_plugin.data.reader import VideoReader
+from tsn_tsm_plugin.data.video_files import is_video
 from tsn_tsm_plugin.errors import AnnotationError, VideoError
 from tsn_tsm_plugin.log import get_logger
 
@@ -28,6 +30,10 @@ INDEX_SUFFIX = ".index"
 LABEL_SUFFIX = "cls"
 # Metadata that webdataset tools put beside a sample.
 _OTHER_SUFFIXES = frozenset(("json", "txt", "key", "index"))
+MAX_VIDEO_BYTES = 4 << 30
+"""A video in a shard is copied out of it; one that claims more is refused."""
+_MAX_LABEL_BYTES = 1 << 16
+_CHUNK_BYTES = 1 << 20
 _KEY_AND_SUFFIX = re.compile(r"((?:.*/)?[^./]+)\.([^/]*)")
 
 
@@ -109,13 +115,11 @@ def read_index(shard: str) -> list[IndexedVideo]:
     """
     path = shard + INDEX_SUFFIX
     try:
-        content = json.loads(read_bytes(path))
-        num_bytes = content["bytes"]
-        videos = [IndexedVideo(name, at, size, tuple(labels)) for name, at, size, labels in content["videos"]]
+        num_bytes, videos = _parse_index(json.loads(read_bytes(path)))
     except FileNotFoundError:
         logger.info(f"{shard} has no index and is scanned; prepare_dataset shards writes one.")
         return scan_shard(local_path(shard))
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise AnnotationError(f"{path}: is no index ({error!r}). Remove it: the shard is scanned.") from error
     if not is_url(shard) and Path(shard).exists():
         size = Path(shard).stat().st_size
@@ -125,6 +129,21 @@ def read_index(shard: str) -> list[IndexedVideo]:
                 "again, or remove the index: the shard is scanned."
             )
     return videos
+
+
+def _parse_index(content: Any) -> tuple[int, list[IndexedVideo]]:
+    """Return the bytes of the shard and its videos; raise ValueError, TypeError or KeyError otherwise."""
+    num_bytes, videos = content["bytes"], []
+    for name, offset, size, labels in content["videos"]:
+        if not isinstance(name, str) or not isinstance(labels, list) or not labels:
+            raise ValueError(f"video {name!r} must have a name and a list of labels, got {labels!r}")
+        for number in (num_bytes, offset, size, *labels):
+            if type(number) is not int or number < 0:
+                raise ValueError(f"{name}: bytes and labels must be whole numbers from 0, got {number!r}")
+        videos.append(IndexedVideo(name, offset, size, tuple(labels)))
+    if not videos:
+        raise ValueError("it lists no video")
+    return num_bytes, videos
 
 
 def index_text(shard: Path, videos: Sequence[IndexedVideo]) -> str:
@@ -141,12 +160,15 @@ def scan_shard(shard: str) -> list[IndexedVideo]:
     places: dict[str, tarfile.TarInfo] = {}
     labels: dict[str, tuple[int, ...]] = {}
     try:
-        with tarfile.open(shard, "r:") as tar:
+        with open_regular(shard) as stored, tarfile.open(fileobj=stored, mode="r:") as tar:
             for key, suffix, member in _samples(tar):
+                if member.issparse():
+                    what = f"{member.name} is stored with holes"
+                    raise AnnotationError(f"{shard}: must be written without --sparse, but {what}.")
                 if suffix == LABEL_SUFFIX:
                     file = tar.extractfile(member)
                     assert file is not None
-                    labels[key] = _parse_labels(f"{shard}/{member.name}", file.read())
+                    labels[key] = _parse_labels(f"{shard}/{member.name}", file.read(_MAX_LABEL_BYTES))
                 elif suffix in _OTHER_SUFFIXES:
                     continue
                 elif key in places:
@@ -154,7 +176,7 @@ def scan_shard(shard: str) -> list[IndexedVideo]:
                     raise AnnotationError(f"{shard}: must hold one video for each key, got {two}.")
                 else:
                     places[key] = member
-    except (OSError, tarfile.TarError) as error:
+    except (OSError, tarfile.TarError, UnicodeError, OverflowError) as error:
         raise AnnotationError(
             f"{shard}: cannot be read as an uncompressed tar file ({error}). Fetch it again, or take it off "
             "the list."
@@ -174,11 +196,9 @@ def _samples(tar: tarfile.TarFile) -> Iterator[tuple[str, str, tarfile.TarInfo]]
 
 
 def _parse_labels(place: str, content: bytes) -> tuple[int, ...]:
-    try:
-        labels = tuple(sorted({int(word) for word in content.split()}))
-    except ValueError:
-        labels = ()
-    if not labels or labels[0] < 0:
+    words = content.split()
+    labels = tuple(sorted({int(word) for word in words if word.isdigit() and len(word) < 19}))
+    if not labels or not all(word.isdigit() and len(word) < 19 for word in words):
         raise AnnotationError(f"{place}: must hold a label, a number from 0, got {content[:40]!r}.")
     return labels
 
@@ -206,9 +226,10 @@ class ShardedVideoReader:
         short_side: int = 0,
     ) -> None:
         self._video = video
-        self._copy: IO[bytes] = tempfile.NamedTemporaryFile(suffix=Path(video.name).suffix)  # noqa: SIM115
+        suffix = Path(video.name).suffix if is_video(video.name) else ""
+        self._copy: IO[bytes] = tempfile.NamedTemporaryFile(suffix=suffix)  # noqa: SIM115
         try:
-            self._copy.write(_read_slice(video))
+            _copy_slice(video, self._copy)
             self._copy.flush()
             self._reader = VideoReader(
                 self._copy.name, decoder, decoder_options=decoder_options, short_side=short_side
@@ -238,19 +259,23 @@ class ShardedVideoReader:
         self._copy.close()
 
 
-def _read_slice(video: ShardedVideo) -> bytes:
+def _copy_slice(video: ShardedVideo, copy: IO[bytes]) -> None:
     end = video.offset + video.size
+    if video.size > MAX_VIDEO_BYTES:
+        raise VideoError(
+            f"{video.path}: its shard claims {video.size} bytes for it, and at most {MAX_VIDEO_BYTES} are "
+            "allowed. Keep larger videos as files."
+        )
     try:
-        path = Path(local_path(video.shard))
-        num_bytes = path.stat().st_size
-        # Asked before memory is: an index may claim any size.
-        if not 0 <= video.offset <= end <= num_bytes:
-            raise VideoError(
-                f"{video.path}: its shard is cut short: it should be at bytes {video.offset} to {end} of "
-                f"{num_bytes}. Fetch the shard again."
-            )
-        with path.open("rb") as file:
-            file.seek(video.offset)
-            return file.read(video.size)
+        with open_regular(local_path(video.shard)) as shard:
+            num_bytes = os.fstat(shard.fileno()).st_size
+            if not 0 <= video.offset <= end <= num_bytes:
+                raise VideoError(
+                    f"{video.path}: its shard is cut short: it should be at bytes {video.offset} to {end} of "
+                    f"{num_bytes}. Fetch the shard again."
+                )
+            shard.seek(video.offset)
+            for position in range(0, video.size, _CHUNK_BYTES):
+                copy.write(shard.read(min(_CHUNK_BYTES, video.size - position)))
     except OSError as error:
         raise VideoError(f"{video.path}: its shard cannot be read ({error.strerror or error}).") from error

@@ -3,6 +3,7 @@
 import re
 
 import av
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -213,3 +214,13 @@ def test_a_damaged_source_is_an_error_with_its_path(video, tmp_path):
 
     with pytest.raises(VideoError, match=re.escape(f"{damaged}: ")):
         Transcoding().write(damaged, tmp_path / "a.mp4", NUM_FRAMES)
+
+
+def test_the_same_video_is_encoded_to_the_same_bytes(tmp_path):
+    draw = np.random.default_rng(0)
+    noise = draw.integers(0, 256, (40, 96, 144, 3), np.uint8)
+    frames = [noise[number // 8] // 2 + np.roll(noise[0], 3 * number, axis=1) // 2 for number in range(40)]
+    source = write_video(tmp_path / "source.mp4", frames)
+    for number in range(6):
+        Transcoding().write(source, tmp_path / f"{number}.mp4", 40)
+    assert len({(tmp_path / f"{number}.mp4").read_bytes() for number in range(6)}) == 1

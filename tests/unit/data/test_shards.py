@@ -1,6 +1,7 @@
 """Videos in tar shards: the same clips as from files, exactly shared, and damage told apart."""
 
 import io
+import os
 import pickle
 import re
 import tarfile
@@ -15,7 +16,7 @@ from tsn_tsm_plugin.data.annotations import read_video_list
 from tsn_tsm_plugin.data.build import build_dataset, build_loader
 from tsn_tsm_plugin.data.preparation import shard_writer
 from tsn_tsm_plugin.data.preparation.shard_writer import write_shards
-from tsn_tsm_plugin.data.shards import ShardedVideoReader, read_shard_list, scan_shard
+from tsn_tsm_plugin.data.shards import ShardedVideoReader, read_index, read_shard_list, scan_shard
 from tsn_tsm_plugin.errors import AnnotationError, VideoError
 from tsn_tsm_plugin.tools.prepare_dataset import main
 
@@ -318,6 +319,62 @@ def test_a_shard_that_shrinks_or_vanishes_while_reading_is_told(shards):
 def test_an_absurd_place_in_an_index_is_refused_before_memory_is_asked_for(shards):
     video = read_shard_list(str(shards), prefix=str(shards.parent))[0]
 
-    for place in ({"size": 1 << 60}, {"offset": -5}, {"offset": 1 << 70}, {"size": -1}):
+    for place in ({"size": 1 << 30}, {"offset": -5}, {"offset": 1 << 70}, {"size": -1}):
         with pytest.raises(VideoError, match="its shard is cut short"):
             ShardedVideoReader(video._replace(**place))
+    with pytest.raises(VideoError, match="its shard claims .* Keep larger videos as files"):
+        ShardedVideoReader(video._replace(size=1 << 60))
+
+
+def test_a_video_with_holes_in_a_shard_is_refused(tmp_path):
+    member = tarfile.TarInfo("a.mp4")
+    member.type, member.size = tarfile.GNUTYPE_SPARSE, 0
+    header = bytearray(member.tobuf(tarfile.GNU_FORMAT))
+    header[483:495] = b"%011o\0" % (40 << 30)  # The size that the holes make up.
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header[:512])
+    (tmp_path / "a.tar").write_bytes(bytes(header) + bytes(1024))
+    with pytest.raises(AnnotationError, match=r"must be written without --sparse, but a\.mp4 is stored with"):
+        scan_shard(str(tmp_path / "a.tar"))
+
+
+WRONG_INDICES = {
+    "null": "null",
+    "list": "[]",
+    "no videos": '{"bytes": SIZE, "videos": []}',
+    "videos is null": '{"bytes": SIZE, "videos": null}',
+    "null place": '{"bytes": SIZE, "videos": [["a.mp4", null, 5, [0]]]}',
+    "text for a size": '{"bytes": SIZE, "videos": [["a.mp4", 0, "5", [0]]]}',
+    "true for a label": '{"bytes": SIZE, "videos": [["a.mp4", 0, 5, [true]]]}',
+    "no label": '{"bytes": SIZE, "videos": [["a.mp4", 0, 5, []]]}',
+    "fraction": '{"bytes": SIZE, "videos": [["a.mp4", 0.5, 5, [0]]]}',
+    "number for a name": '{"bytes": SIZE, "videos": [[7, 0, 5, [0]]]}',
+    "text for bytes": '{"bytes": "many", "videos": [["a.mp4", 0, 5, [0]]]}',
+    "deep": "[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("name", WRONG_INDICES)
+def test_an_index_of_wrong_types_is_named_with_its_remedy(shards, name):
+    index = shards.parent / "train-000000.tar.index"
+    size = (shards.parent / "train-000000.tar").stat().st_size
+    index.write_text(WRONG_INDICES[name].replace("SIZE", str(size)))
+    with pytest.raises(AnnotationError, match=re.escape(f"{index}: is no index") + ".*Remove it"):
+        read_index(str(shards.parent / "train-000000.tar"))
+
+
+@pytest.mark.parametrize("label", [b"0_1", b"+1", "\u0661".encode(), b"-0", b"9" * 40])
+def test_a_label_in_a_shard_is_plain_digits(tmp_path, label):
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for name, content in (("a.mp4", b"video"), ("a.cls", label)):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    with pytest.raises(AnnotationError, match="must hold a label, a number from 0"):
+        scan_shard(str(tmp_path / "a.tar"))
+
+
+def test_a_shard_that_is_a_pipe_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "a.tar")
+    with pytest.raises(AnnotationError, match="a named pipe is not a regular file"):
+        scan_shard(str(tmp_path / "a.tar"))
