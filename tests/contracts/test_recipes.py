@@ -36,7 +36,7 @@ def distinct_networks() -> list[tuple[str, CfgNode]]:
     for recipe in RECIPES:
         cfg = as_small(load_cfg(recipe))
         temporal = cfg.TSM if cfg.MODEL.ARCH == "tsm" else ""
-        key = f"{cfg.MODEL}{temporal}{cfg.get('NONLOCAL', '')}{cfg.DATA.NUM_FRAMES}"
+        key = f"{cfg.MODEL}{temporal}{cfg.get('NONLOCAL', '')}{cfg.DATA.MODALITY}{cfg.DATA.NUM_FRAMES}"
         found.setdefault(key, (id_of(recipe), cfg))
     return list(found.values())
 
@@ -99,7 +99,7 @@ def test_a_recipes_network_trains_saves_and_loads_as_itself(cfg, tmp_path):
     size = 224 if "swin" in cfg.MODEL.BACKBONE else 64
     model = build_model(cfg)
     num_frames = 1 if cfg.MODEL.ARCH == "tsn" else cfg.DATA.NUM_FRAMES
-    video = torch.randn(1, 3, num_frames, size, size)
+    video = torch.randn(1, model.in_channels, num_frames, size, size)
     model.eval()(video).sum().backward()
     assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
     torch.save(model.state_dict(), tmp_path / "weights.pt")

@@ -159,10 +159,23 @@ def test_a_name_that_other_settings_were_written_with_is_not_said_to_be_lost(tmp
     assert "carried over: lost" not in said and "carried over: pairs" not in said
 
 
-def test_optical_flow_is_said_to_be_lost(tmp_path, capsys):
-    flow = "train_dataloader['dataset'] = dict(type='RawframeDataset', modality='Flow')\n"
-    convert(tmp_path, {"leaf.py": LEAF_1X + flow})
-    assert "modality = 'Flow'; only RGB is read here" in capsys.readouterr().err
+def test_a_flow_stream_becomes_one(tmp_path, capsys):
+    flow = (
+        "train_dataloader['dataset'] = dict(type='RawframeDataset', modality='Flow',\n"
+        "    filename_tmpl='flow_{}_{:05d}.jpg')\nmodel['backbone'].update(in_channels=10)\n"
+    )
+    leaf = LEAF_1X.replace("clip_len=1", "clip_len=5").replace("[123.675, 116.28, 103.53]", "[128] * 10")
+    cfg, _ = convert(tmp_path, {"leaf.py": leaf.replace("[58.395, 57.12, 57.375]", "[128] * 10") + flow})
+    assert (cfg.DATA.MODALITY, cfg.DATA.MEAN, cfg.DATA.STD) == ("flow", (128.0, 128.0), (128.0, 128.0))
+    assert (cfg.DATA.FORMAT, cfg.DATA.FRAME_TEMPLATE) == ("frames", "flow_{}_{:05d}.jpg")
+    said = capsys.readouterr().err
+    assert "clip_len" not in said and "in_channels" not in said
+
+
+def test_another_modality_is_said_to_be_lost(tmp_path, capsys):
+    pose = "train_dataloader['dataset'] = dict(type='RawframeDataset', modality='Pose')\n"
+    convert(tmp_path, {"leaf.py": LEAF_1X + pose})
+    assert "not carried over: modality = 'Pose'; DATA.MODALITY is rgb" in capsys.readouterr().err
 
 
 def test_a_recipe_that_still_has_faults_is_written_with_them_said(tmp_path, capsys):

@@ -131,6 +131,49 @@ def _prepare_shards(args: argparse.Namespace) -> None:
     write_shards(entries, args.out, name=args.list.stem, max_shard_bytes=args.shard_mib << 20)
 
 
+def _add_flow(datasets: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = datasets.add_parser(
+        "flow",
+        help="optical flow of the videos of a list, for DATA.MODALITY flow",
+        description="Compute optical flow with OpenCV (pip install tsn_tsm_plugin[flow]) and write it as "
+        "folders of images with lists of them. A run that was stopped goes on.",
+    )
+    parser.add_argument(
+        "--list", type=Path, nargs="+", required=True, metavar="FILE", help="lines `path label`"
+    )
+    parser.add_argument("--videos", type=Path, required=True, metavar="DIR", help="folder of the paths")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of what is written")
+    parser.add_argument(
+        "--method", choices=("tvl1", "dis"), default="tvl1", help="the papers' or a fast one (default: tvl1)"
+    )
+    parser.add_argument(
+        "--bound", type=float, default=20.0, metavar="PX", help="largest displacement (default: %(default)g)"
+    )
+    parser.add_argument(
+        "--short-side", type=int, default=256, metavar="PX", help="of larger frames; 0 keeps (default: 256)"
+    )
+    parser.add_argument(
+        "--template", default="flow_{}_{:05}.jpg", help="name of an image's file (default: %(default)s)"
+    )
+    _add_num_workers(parser)
+    parser.set_defaults(prepare=_prepare_flow)
+
+
+def _prepare_flow(args: argparse.Namespace) -> None:
+    from tsn_tsm_plugin.data.motion.dataset import usable_cpus
+    from tsn_tsm_plugin.data.preparation.flow import FlowExtraction, prepare_flow
+
+    prepare_flow(
+        args.list,
+        videos_dir=args.videos,
+        out_dir=args.out,
+        extraction=FlowExtraction(
+            method=args.method, bound=args.bound, short_side=args.short_side, template=args.template
+        ),
+        num_workers=usable_cpus() if args.num_workers is None else args.num_workers,
+    )
+
+
 def _add_output(parser: argparse.ArgumentParser, *, can_convert: bool) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of what is written")
     _add_num_workers(parser)
@@ -220,11 +263,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     _add_official(datasets)
     _add_folder(datasets)
     _add_shards(datasets)
+    _add_flow(datasets)
     args = parser.parse_args(argv)
     setup_logging()
     try:
         return run_command(lambda: args.prepare(args))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 

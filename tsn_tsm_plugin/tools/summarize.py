@@ -71,7 +71,7 @@ def summarize(recipes: Sequence[Path]) -> list[tuple[str, ...]]:
         cfg = load_cfg(recipe)
         num_frames = frames_of_view(cfg, "test")
         size = cfg.DATA.TEST_CROP_SIZE
-        key = f"{cfg.MODEL}{cfg.TSM}{cfg.get('NONLOCAL', '')}{num_frames} {size}"
+        key = f"{cfg.MODEL}{cfg.TSM}{cfg.get('NONLOCAL', '')}{cfg.DATA.MODALITY}{num_frames} {size}"
         if key not in measured:
             measured[key] = complexity_of(cfg)
         rows.append(_row(recipe, cfg, measured[key], num_frames=num_frames))

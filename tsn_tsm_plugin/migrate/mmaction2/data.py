@@ -32,7 +32,12 @@ def read_data(settings: Settings, recipe: Recipe, *, num_gpus: int) -> None:
         recipe.set("TRAIN.NUM_REPEATS", take(train, "times", int))
         drop(train, "type")
         train = section(train, "dataset")
+    _read_modality(train, val, test, recipe)
     read_pipelines(settings, train, val, test, recipe)
+    if recipe.values.get("DATA.MODALITY") == "flow":
+        for key in ("DATA.MEAN", "DATA.STD"):
+            # Some configs repeat the two numbers for each field of a stack.
+            recipe.set(key, recipe.values.get(key, [128, 128])[:2])
     _read_lists(settings, train, val, test, recipe)
     _read_storage(train, val, test, recipe)
 
@@ -102,14 +107,6 @@ def _read_lists(settings: Settings, train: Settings, val: Settings, test: Settin
 
 
 def _read_storage(train: Settings, val: Settings, test: Settings, recipe: Recipe) -> None:
-    modality = train.get("modality", "RGB")
-    if modality != "RGB":
-        recipe.notes.append(
-            f"not carried over: modality = {modality!r}; only RGB is read here, so this recipe is "
-            "another experiment"
-        )
-        for dataset in (train, val, test):
-            drop(dataset, modality=(modality,))
     # A config for testing alone has no dataset to train on.
     train = train or test
     shared: dict[str, Any] = {name: train.get(name) for name in ("type", "filename_tmpl", "start_index")}
@@ -125,7 +122,7 @@ def _read_storage(train: Settings, val: Settings, test: Settings, recipe: Recipe
         for name, value in shared.items():
             drop(dataset, **{name: (value,)})
     for dataset in (train, val, test):
-        drop(dataset, type=_TYPES if dataset is train else (), modality=("RGB",), start_index=(0,))
+        drop(dataset, type=_TYPES if dataset is train else (), start_index=(0,))
         drop(
             dataset, num_classes=(recipe.values.get("MODEL.NUM_CLASSES"),), test_mode=(dataset is not train,)
         )
@@ -143,3 +140,15 @@ def _read_balance(train: Settings, recipe: Recipe) -> None:
         + (f" (there by the power {power} of its number of videos)" if power else "")
         + ", and an epoch keeps its length"
     )
+
+
+def _read_modality(train: Settings, val: Settings, test: Settings, recipe: Recipe) -> None:
+    modality = (train or test).get("modality", "RGB")
+    if modality == "Flow":
+        recipe.set("DATA.MODALITY", "flow")
+    elif modality != "RGB":
+        recipe.notes.append(
+            f"not carried over: modality = {modality!r}; DATA.MODALITY is rgb, flow or rgb_diff"
+        )
+    for dataset in (train, val, test):
+        drop(dataset, modality=(modality,))

@@ -41,7 +41,7 @@ def read_model(model: Settings, test: Settings, recipe: Recipe) -> None:
     preprocess = section(model, "data_preprocessor")
     for key, name in (("DATA.MEAN", "mean"), ("DATA.STD", "std")):
         recipe.set(key, take_list(preprocess, name, int, float))
-    drop(preprocess, type=("ActionDataPreprocessor",), format_shape=("NCHW",), to_rgb=(False,))
+    drop(preprocess, type=("ActionDataPreprocessor",), format_shape=("NCHW", "NCHW_Flow"), to_rgb=(False,))
     for owner in (preprocess, section(model, "train_cfg")):
         _read_blending(section(owner, "blending"), recipe)
     backbone, head = section(model, "backbone"), section(model, "cls_head")
@@ -116,6 +116,7 @@ def _read_backbone(backbone: Settings, recipe: Recipe) -> None:
         num_stages=(4,),  # All there are.
         out_indices=([3], [7]),  # The last.
         frozen_stages=(-1,),
+        in_channels=(3, 10),  # Of RGB and of flow, which the dataset names too.
         feature_shape=("NHWC", "NCHW"),
     )
 

@@ -65,7 +65,7 @@ def read_pipelines(
 
 def _note_validation(steps: list[Settings], recipe: Recipe) -> None:
     """Note how validation differs from that of a recipe."""
-    names = ("DATA.NUM_FRAMES", "DATA.SAMPLER", "DATA.DENSE_WINDOW", *_SIZES)
+    names = ("DATA.MODALITY", "DATA.NUM_FRAMES", "DATA.SAMPLER", "DATA.DENSE_WINDOW", *_SIZES)
     validation = Recipe(values={name: recipe.values[name] for name in names if name in recipe.values})
     for step in steps:
         _read_step(step, "TEST", validation)
@@ -109,14 +109,23 @@ def _read_step(step: Settings, split: str, recipe: Recipe) -> None:
     where = f"{'training' if split == 'TRAIN' else 'test'} step"
     if kind in ("SampleFrames", "DenseSampleFrames"):
         (_read_train_sampling if split == "TRAIN" else _read_test_sampling)(kind, step, recipe)
-        drop(step, clip_len=(1,), frame_interval=(1,), temporal_jitter=(False,), out_of_bound_opt=("loop",))
+        is_flow = recipe.values.get("DATA.MODALITY") == "flow"
+        drop(
+            step,
+            clip_len=(5 if is_flow else 1,),
+            frame_interval=(1,),
+            temporal_jitter=(False,),
+            out_of_bound_opt=("loop",),
+        )
         drop(step, test_mode=(split == "TEST",))
     elif kind == "Resize":
         _read_resize(step, split, recipe)
     elif kind == "Normalize":
         _read_normalize(step, recipe)
     elif kind in _PLUMBING:
-        drop(step, *_PLUMBING[kind], input_format=("NCHW",), collapse=(False,), mode=("accurate",))
+        drop(
+            step, *_PLUMBING[kind], input_format=("NCHW", "NCHW_Flow"), collapse=(False,), mode=("accurate",)
+        )
     elif not (_read_train_step if split == "TRAIN" else _read_test_step)(kind, step, recipe):
         recipe.notes.append(f"not carried over: {where} { ({'type': kind} | step)!r}")
         return

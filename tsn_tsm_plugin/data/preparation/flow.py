@@ -1,0 +1,238 @@
+"""FlowExtraction, prepare_flow: optical flow of the videos of a list, as folders of images.
+
+A field lies between two neighbouring frames, so a video has one less than it has frames. Displacements are
+clipped to ``bound`` pixels and written as levels from 0 to 255, 128 being no motion, as the references do.
+Sources: Zach et al., "A Duality Based Approach for Realtime TV-L1 Optical Flow", 2007; Kroeger et al., "Fast
+Optical Flow using Dense Inverse Search", arXiv:1603.03590.
+"""
+
+import functools
+import json
+import multiprocessing
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from tsn_tsm_plugin.atomic_files import replace_folder_when_whole, write_text_atomically
+from tsn_tsm_plugin.data.annotations import VideoEntry, read_video_list
+from tsn_tsm_plugin.data.flow_folder import FlowFolderReader, flow_templates
+from tsn_tsm_plugin.data.reader import VideoReader
+from tsn_tsm_plugin.errors import AnnotationError, VideoError
+from tsn_tsm_plugin.log import get_logger
+from tsn_tsm_plugin.transforms.resize import resize, short_side_size
+
+logger = get_logger(__name__)
+
+METHODS = ("tvl1", "dis")
+_FRAMES_AT_ONCE = 32
+_INSTALL = "pip install tsn_tsm_plugin[flow]"
+
+
+@dataclass(frozen=True)
+class FlowExtraction:
+    """How flow is computed and written.
+
+    Attributes:
+        method: ``"tvl1"`` (the papers') or ``"dis"`` (about a hundred times faster).
+        bound: Displacement in pixels that is written as 0 and as 255.
+        short_side: Pixels of the frames' shorter side, of larger frames; 0 leaves it.
+        template: Name of an image's file, see `flow_templates`.
+        quality: Of JPEG, 1 to 100.
+    """
+
+    method: str = "tvl1"
+    bound: float = 20.0
+    short_side: int = 256
+    template: str = "flow_{}_{:05}.jpg"
+    quality: int = 95
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise ValueError(f"method must be one of {', '.join(METHODS)}, got {self.method!r}.")
+        if not 0.0 < self.bound < 1000.0:
+            raise ValueError(f"bound must be more than 0 and less than 1000 pixels, got {self.bound}.")
+        flow_templates(self.template)
+
+    def algorithm(self) -> Any:
+        """Return OpenCV's algorithm.
+
+        Raises:
+            ImportError: If OpenCV, or for TV-L1 its contributed modules, are not installed.
+        """
+        try:
+            import cv2
+        except ImportError as error:
+            raise ImportError(f"Optical flow needs OpenCV. Run {_INSTALL}.") from error
+        cv2.setNumThreads(1)
+        library: Any = cv2
+        if self.method == "dis":
+            return library.DISOpticalFlow_create(library.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        if not hasattr(library, "optflow"):
+            raise ImportError(
+                f"TV-L1 needs the contributed modules of OpenCV. Run {_INSTALL}, or use --method dis."
+            )
+        return library.optflow.DualTVL1OpticalFlow_create()
+
+    def write(self, entry: VideoEntry, target: Path) -> int:
+        """Write the flow of one video; a folder that is whole already is kept.
+
+        Returns:
+            The number of fields.
+
+        Raises:
+            VideoError: If the video cannot be read.
+        """
+        done = self._num_written(target)
+        if done:
+            return done
+        with replace_folder_when_whole(target) as partial:
+            partial.mkdir(parents=True)
+            count = 0
+            for count, field in enumerate(self._fields(entry.path), start=1):
+                for name, channel in zip(flow_templates(self.template), field, strict=True):
+                    path = partial / name.format(count)
+                    path.parent.mkdir(exist_ok=True)
+                    Image.fromarray(channel).save(path, quality=self.quality)
+            (partial / "flow.json").write_text(json.dumps(self._stamp(count)), encoding="utf-8")
+        FlowFolderReader(target, num_frames=count, template=self.template).read([0, count - 1])
+        return count
+
+    def _stamp(self, count: int) -> dict[str, Any]:
+        return {"fields": count, "method": self.method, "bound": self.bound, "short_side": self.short_side}
+
+    def _num_written(self, target: Path) -> int:
+        """Return the number of fields of a folder that was written in the same way; otherwise 0."""
+        try:
+            stamp = json.loads((target / "flow.json").read_text(encoding="utf-8"))
+            count = int(stamp["fields"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return 0
+        last = flow_templates(self.template)[1].format(count)
+        return count if stamp == self._stamp(count) and (target / last).exists() else 0
+
+    def _fields(self, path: str) -> Iterator[np.ndarray]:
+        """Yield fields as uint8 (2, H, W)."""
+        algorithm = self.algorithm()
+        before: np.ndarray | None = None
+        num_fields = 0
+        for after in _grey_frames(path, self.short_side):
+            if before is not None:
+                num_fields += 1
+                yield self._levels(algorithm.calc(before, after, None))
+            before = after
+        if before is not None and not num_fields:
+            # A single frame does not move.
+            yield np.full((2, *before.shape), 128, np.uint8)
+
+    def _levels(self, field_HW2: np.ndarray) -> np.ndarray:
+        share = (np.clip(field_HW2, -self.bound, self.bound) + self.bound) / (2.0 * self.bound)
+        return np.ascontiguousarray(np.floor(share * 255.0 + 0.5).astype(np.uint8).transpose(2, 0, 1))
+
+
+def _grey_frames(path: str, short_side: int) -> Iterator[np.ndarray]:
+    with VideoReader(path) as reader:
+        for start in range(0, reader.num_frames, _FRAMES_AT_ONCE):
+            stop = min(start + _FRAMES_AT_ONCE, reader.num_frames)
+            frames = _scaled(reader.read(range(start, stop)), short_side)
+            # Luma of Rec. 601, as OpenCV's conversion to grey.
+            weights = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
+            grey_THW = (frames.float() * weights).sum(1).round().to(torch.uint8)
+            yield from grey_THW.numpy()
+
+
+def _scaled(frames_TCHW: Tensor, short_side: int) -> Tensor:
+    height, width = frames_TCHW.shape[-2:]
+    if not 0 < short_side < min(height, width):
+        return frames_TCHW
+    size = short_side_size(height, width, short_side=short_side)
+    return resize(frames_TCHW.transpose(0, 1), height=size[0], width=size[1]).transpose(0, 1)
+
+
+def prepare_flow(
+    lists: Sequence[Path], *, videos_dir: Path, out_dir: Path, extraction: FlowExtraction, num_workers: int
+) -> dict[str, str]:
+    """Compute the flow of all videos of some lists, and write lists of the folders.
+
+    A run that was stopped goes on with the videos that are not done.
+
+    Args:
+        lists: Files with lines ``path label``.
+        videos_dir: Folder of the paths.
+        out_dir: Gets ``flow/VIDEO/`` and for each list one of the same name, ``VIDEO fields label``.
+        extraction: How flow is computed.
+        num_workers: Processes; 0 uses this one.
+
+    Returns:
+        Why a video was left out, by its name.
+
+    Raises:
+        AnnotationError: If a list cannot be read, or no video can.
+        ImportError: If OpenCV is missing.
+        ValueError: If a list would be overwritten.
+    """
+    for path in lists:
+        if path.resolve() == (out_dir / path.name).resolve():
+            raise ValueError(f"--out must be another folder than that of --list, got {out_dir} for both.")
+    extraction.algorithm()  # A missing package is told before the work.
+    read = {path: read_video_list(path, prefix=str(videos_dir)) for path in lists}
+    entries = {entry.name: entry for found in read.values() for entry in found}
+    compute = functools.partial(_compute, extraction=extraction, folder=out_dir / "flow")
+    counts: dict[str, int] = {}
+    faults: dict[str, str] = {}
+    with tqdm(total=len(entries), desc="flow", unit="video", disable=None) as progress:
+        for name, (count, fault) in zip(entries, _map(compute, entries.values(), num_workers), strict=True):
+            if fault:
+                faults[name] = fault
+                logger.warning(f"left out: {fault}")
+            else:
+                counts[name] = count
+            progress.update()
+    if not counts:
+        first = next(iter(faults.values()), "")
+        raise AnnotationError(f"{videos_dir}: no video of the lists can be read. {first}")
+    for path, found in read.items():
+        lines = [f"{_folder_name(e.name)} {counts[e.name]} {e.label}\n" for e in found if e.name in counts]
+        write_text_atomically(out_dir / path.name, "".join(lines))
+    logger.info(f"{len(counts)} videos have flow in {out_dir / 'flow'}; {len(faults)} were left out.")
+    return faults
+
+
+def _map(compute: Any, entries: Iterable[VideoEntry], num_workers: int) -> Iterator[tuple[int, str]]:
+    if not num_workers:
+        yield from map(compute, entries)
+        return
+    # Forked workers start at once; only Linux forks safely.
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    pool = ProcessPoolExecutor(
+        num_workers, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)
+    )
+    try:
+        yield from pool.map(compute, entries)
+    except BrokenProcessPool as error:
+        raise VideoError(
+            "A worker process died; what was written is kept. Run again with --num-workers 0 to see at "
+            "which video."
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _compute(entry: VideoEntry, *, extraction: FlowExtraction, folder: Path) -> tuple[int, str]:
+    try:
+        return extraction.write(entry, folder / _folder_name(entry.name)), ""
+    except VideoError as error:
+        return 0, str(error)
+
+
+def _folder_name(name: str) -> str:
+    return name.removesuffix(Path(name).suffix)
