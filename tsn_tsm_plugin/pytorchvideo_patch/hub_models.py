@@ -65,7 +65,7 @@ def create_hub_model(name: str, _host: None = None) -> Callable[..., Any]:
         f"Build {method.upper()} on {hub_backbone or 'any backbone'} in the style of PyTorchVideo's hub.\n\n"
         "Args:\n"
         "    pretrained: True for ImageNet weights of the backbone, or their name; or the file or URL of\n"
-        "        a checkpoint of the whole network.\n"
+        "        a checkpoint of the whole network, or the name of a row of the zoo: 'k400_r50_8f'.\n"
         "    progress: Not used; downloads are quiet.\n"
         "    keywords: PyTorchVideo's model_num_class, input_clip_length, dropout_rate and head, or the\n"
         f"        keywords of {_METHODS[method].replace(':', '.')}, such as num_classes and num_segments.\n"
