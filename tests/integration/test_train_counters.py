@@ -154,3 +154,23 @@ def test_a_setup_built_once_trains_without_its_recipe(tmp_path, data):
     assert trainer.step == 5
     assert not torch.equal(before, after)
     assert [path.stem for path in list_checkpoints(tmp_path / "by hand" / "checkpoints")] == ["step_00000005"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the workers are found by /proc")
+def test_a_worker_that_is_killed_in_a_validation_leaves_the_epoch_saved(tmp_path, data, monkeypatch):
+    from tsn_tsm_plugin.data.signal_safe_loader import SignalSafeDataLoader
+
+    start = SignalSafeDataLoader.__iter__
+
+    def start_and_kill(self):
+        batches = start(self)
+        if len(self.dataset) == 3:  # the validation
+            for worker in self.workers:
+                os.kill(worker.pid, signal.SIGKILL)
+        return batches
+
+    monkeypatch.setattr(SignalSafeDataLoader, "__iter__", start_and_kill)
+    options = {"DATA_LOADER__NUM_WORKERS": 1, "SOLVER__MAX_EPOCH": 2, "TRAIN__CHECKPOINT_PERIOD": 2}
+    with pytest.raises(LoaderError, match="most likely because memory"):
+        engine.train(tiny_cfg(tmp_path, data=data, **options))
+    assert newest(tmp_path)["step"] == 5

@@ -19,7 +19,7 @@ from tsn_tsm_plugin.data.loader_watch import watched_batches
 from tsn_tsm_plugin.engine.bad_videos import BadVideos
 from tsn_tsm_plugin.engine.device import batches_on
 from tsn_tsm_plugin.engine.interruption import EvaluationStopped, StopRequested, never
-from tsn_tsm_plugin.errors import VideoError
+from tsn_tsm_plugin.errors import LoaderError, VideoError
 from tsn_tsm_plugin.evaluation import Predictions, average_views, gather_predictions, split_views
 from tsn_tsm_plugin.ranks import Ranks
 from tsn_tsm_plugin.runs.progress import with_bar
@@ -135,19 +135,25 @@ class SplitScorer:
         Raises:
             EvaluationStopped: If a stop was requested on any rank.
             VideoError: If too many videos are unreadable, or all of them.
-            LoaderError: If no batch comes.
+            LoaderError: If no batch comes on a rank.
         """
         collected = _Collected(self.create_predictor(model))
         bad: list[Any] = []
-        is_stopped = False
-        for batch in self._batches(collected.predictor.device, ranks):
-            bad += batch["bad_videos"]
-            if batch["video_name"]:
-                collected.add(batch)
-            is_stopped = stop_requested()
-            if is_stopped or len(bad) > self.max_bad_videos:
-                break  # The others are told where all ranks meet.
-        if any(ranks.gather(is_stopped)):
+        is_stopped, failure = False, ""
+        try:
+            for batch in self._batches(collected.predictor.device, ranks):
+                bad += batch["bad_videos"]
+                if batch["video_name"]:
+                    collected.add(batch)
+                is_stopped = stop_requested()
+                if is_stopped or len(bad) > self.max_bad_videos:
+                    break  # The others are told where all ranks meet.
+        except LoaderError as error:
+            failure = str(error)
+        outcomes = ranks.gather((is_stopped, failure))
+        if any(failure for _, failure in outcomes):
+            raise LoaderError(next(failure for _, failure in outcomes if failure))
+        if any(is_stopped for is_stopped, _ in outcomes):
             raise EvaluationStopped(
                 f"The evaluation of {self.split!r} was asked to stop; no results were written."
             )

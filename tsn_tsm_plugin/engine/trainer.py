@@ -92,9 +92,8 @@ class Trainer:
         )
         # Number and video names of each step whose result is still on the device.
         self._unread: list[tuple[int, list[str]]] = []
-        self._bad_videos = BadVideos(
-            folder.bad_videos if self._ranks.is_main else None, bound=self._options.max_bad_videos
-        )
+        bad_videos_file = folder.bad_videos if self._ranks.is_main else None
+        self._bad_videos = BadVideos(bad_videos_file, bound=self._options.max_bad_videos)
         self._progress = Progress(
             self._ranks,
             metrics,
@@ -315,6 +314,9 @@ class Trainer:
             )
         except EvaluationStopped:
             self._stop()
+        except LoaderError:
+            self._save()
+            raise
         self.note_validation(epoch, accuracies(predictions, view_average=self.setup.validation.view_average))
 
     def note_validation(self, epoch: int, results: dict[str, Any]) -> None:
@@ -325,9 +327,7 @@ class Trainer:
             results: Begins with what ``accuracies`` returns; others are not logged.
         """
         values = {name: results[name] for name in METRICS if name in results}
-        shown = ", ".join(
-            f"{METRICS[name]} {value:.2f} %" for name, value in values.items() if name != "loss"
-        )
+        shown = ", ".join(f"{METRICS[name]} {v:.2f} %" for name, v in values.items() if name != "loss")
         logger.info(f"epoch {epoch + 1} validation: {shown}, loss {values['loss']:.4f}")
         if self._metrics is not None:
             self._metrics.write(self.step, epoch + 1, {f"val/{name}": v for name, v in values.items()})

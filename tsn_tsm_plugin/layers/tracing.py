@@ -1,6 +1,15 @@
-"""is_traced and format_compile_failure: whether a network is recorded, and why it could not be."""
+"""is_traced, compile_or_warn: whether a network is recorded, and what a failure to compile does."""
+
+from collections.abc import Callable
+from typing import TypeVar
 
 import torch
+
+from tsn_tsm_plugin.log import get_logger
+
+logger = get_logger(__name__)
+
+_Result = TypeVar("_Result")
 
 
 def is_traced() -> bool:
@@ -8,7 +17,16 @@ def is_traced() -> bool:
     return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
-def format_compile_failure(error: Exception, *, hint: str) -> str:
-    """Return the one sentence that says why ``torch.compile`` is not used, and a hint."""
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else "no reason given"
-    return f"torch.compile does not work here ({type(error).__name__}: {reason}). {hint}"
+def compile_or_warn(work: Callable[[], _Result], *, hint: str) -> _Result | None:
+    """Return what ``work`` with ``torch.compile`` returns, or ``None`` and a warning if it fails.
+
+    Args:
+        work: Compiles, or calls what was compiled.
+        hint: What happens instead, and how to switch the warning off.
+    """
+    try:
+        return work()
+    except Exception as error:  # Compilers fail with errors of many kinds.
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else "no reason given"
+        logger.warning(f"torch.compile does not work here ({type(error).__name__}: {reason}). {hint}")
+        return None

@@ -6,10 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tsn_tsm_plugin.layers.tracing import format_compile_failure
-from tsn_tsm_plugin.log import get_logger
+from tsn_tsm_plugin.layers.tracing import compile_or_warn
 
-logger = get_logger(__name__)
+_HINT = "The run goes on without it; TRAIN.COMPILE False keeps this warning away."
 
 
 class Compiled:
@@ -27,23 +26,15 @@ class Compiled:
     def __init__(self, plain: Callable[..., Any], *, num_clips: int, mode: str = "default") -> None:
         self._plain = plain
         self._num_clips = num_clips
-        self._compiled: Callable[..., Any] | None = None
-        try:
-            self._compiled = torch.compile(plain, mode=mode, dynamic=False)
-        except Exception as error:
-            self._fall_back(error)
+        self._compiled = compile_or_warn(lambda: torch.compile(plain, mode=mode, dynamic=False), hint=_HINT)
 
     def __call__(self, video: Tensor, *rest: Tensor) -> Any:
         """Return what the module makes of a batch."""
-        if self._compiled is None or len(video) != self._num_clips:
+        compiled = self._compiled
+        if compiled is None or len(video) != self._num_clips:
             return self._plain(video, *rest)
-        try:
-            return self._compiled(video, *rest)
-        except Exception as error:  # Compilers fail in many ways; an error of the network comes again.
-            self._fall_back(error)
+        result = compile_or_warn(lambda: compiled(video, *rest), hint=_HINT)
+        if result is None:  # An error of the network itself comes again.
+            self._compiled = None
             return self._plain(video, *rest)
-
-    def _fall_back(self, error: Exception) -> None:
-        hint = "The run goes on without it; TRAIN.COMPILE False keeps this warning away."
-        logger.warning(format_compile_failure(error, hint=hint))
-        self._compiled = None
+        return result

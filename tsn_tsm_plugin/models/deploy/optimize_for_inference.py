@@ -18,12 +18,9 @@ from torch.overrides import TorchFunctionMode
 
 from tsn_tsm_plugin.layers.memory_format import to_channels_last
 from tsn_tsm_plugin.layers.replace import replace_submodule
-from tsn_tsm_plugin.layers.tracing import format_compile_failure
-from tsn_tsm_plugin.log import get_logger
+from tsn_tsm_plugin.layers.tracing import compile_or_warn
 from tsn_tsm_plugin.models.deploy.fused_residual import fuse_residual_blocks_
 from tsn_tsm_plugin.models.deploy.reparameterize import reparameterize_
-
-logger = get_logger(__name__)
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, BatchNormAct2d)
@@ -188,12 +185,12 @@ def _compiled(model: nn.Module, shape: tuple[int, ...]) -> nn.Module:
     parameter = next(model.parameters())
     # Freezing makes the weights constants, which the CPU's kernels then keep in their own layout.
     options: dict[str, Any] | None = {"freezing": True} if parameter.device.type == "cpu" else None
-    try:
+
+    def compiled_and_run() -> nn.Module:
         compiled = torch.compile(model, options=options)
         with torch.no_grad():
             compiled(torch.zeros(shape, device=parameter.device))
-    except Exception as error:  # Compilers fail with errors of many kinds.
-        hint = "The network is returned without it; compile=False keeps this warning away."
-        logger.warning(format_compile_failure(error, hint=hint))
-        return model
-    return cast(nn.Module, compiled)
+        return cast(nn.Module, compiled)
+
+    hint = "The network is returned without it; compile=False keeps this warning away."
+    return compile_or_warn(compiled_and_run, hint=hint) or model
