@@ -85,5 +85,6 @@ def numbers_for(*names: str) -> Rule:
     )
 
 
+NAMES = Rule("be a list of names", lambda value: all(isinstance(item, str) for item in value))
 PROBABILITY = Rule("be in [0, 1]", lambda value: 0.0 <= value <= 1.0)
 SHARE = Rule("be in [0, 1)", lambda value: 0.0 <= value < 1.0)

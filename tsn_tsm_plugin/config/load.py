@@ -167,7 +167,10 @@ def _set_option(options: CfgNode, setting: Setting, name: str) -> str | None:
         if not isinstance(options.setdefault(parent, OptionsNode()), CfgNode):
             return f"{setting.place}: {setting.key} lies below a value, not below options"
         options = options[parent]
-    options[leaf] = coerce({leaf: setting.value}, None, options)[leaf]
+    try:
+        options[leaf] = coerce({leaf: setting.value}, None, options)[leaf]
+    except WrongTypeError as error:
+        return f"{setting.place}: {setting.key} {error}"
     return None
 
 

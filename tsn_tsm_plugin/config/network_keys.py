@@ -1,6 +1,6 @@
 """NETWORK_KEYS: the keys that say which network is built and which of its parts are trained."""
 
-from tsn_tsm_plugin.config.key import FIXED, SHARE, Key, at_least, one_of
+from tsn_tsm_plugin.config.key import FIXED, NAMES, SHARE, Key, at_least, one_of
 
 NETWORK_KEYS = (
     Key("MODEL.ARCH", "tsm", "The method.", one_of("tsn", "tsm"), on_resume=FIXED),
@@ -68,6 +68,7 @@ NETWORK_KEYS = (
         "MODEL.FROZEN_MODULES",
         [],
         'Submodules whose weights and statistics stay as they are, e.g. ["backbone.conv1", "backbone.bn1"].',
+        NAMES,
         on_resume=FIXED,
     ),
     Key(
@@ -149,6 +150,7 @@ NETWORK_KEYS = (
         [],
         'Blocks of the backbone that one follows, by name, e.g. ["layer2.0", "layer3.4"]; empty: as in the '
         "paper.",
+        NAMES,
         on_resume=FIXED,
     ),
     Key(

@@ -4,6 +4,7 @@ from tsn_tsm_plugin.config.key import (
     FIXED,
     FIXED_WITHIN_EPOCH,
     FREE,
+    NAMES,
     SHARE,
     Key,
     Rule,
@@ -142,6 +143,7 @@ RUN_KEYS = (
         [],
         'In what its network may differ from this one, e.g. ["num_segments"] or ["causal"]; see '
         "`load_weights`.",
+        NAMES,
         formerly="TRAIN.CHECKPOINT_IGNORE_FACTS",
     ),
     Key(

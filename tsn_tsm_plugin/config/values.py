@@ -112,6 +112,8 @@ def _options(value: Any) -> Any:
 def _sequence(value: Any, default: Any) -> list[Any]:
     if not isinstance(value, list | tuple):
         raise WrongTypeError(f"must be a list such as {list(default)!r}, got {value!r}")
-    if not default or isinstance(default[0], list | tuple) or any(isinstance(item, dict) for item in value):
+    if not default or isinstance(default[0], list | tuple):
         return _options(list(value))
+    if isinstance(default[0], str) and any(isinstance(item, dict) for item in value):
+        return _options(list(value))  # Components, each a name or a name with options.
     return [coerce(item, item if isinstance(item, str) else None, default[0]) for item in value]

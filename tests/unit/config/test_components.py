@@ -220,3 +220,18 @@ def test_a_misspelt_name_is_refused_before_anything_is_built():
     with pytest.raises(ConfigError) as error:
         cfg_of("", *opts)
     assert str(error.value).count("must be one of") == len(opts)
+
+
+@pytest.mark.parametrize(
+    "opt, problem",
+    [
+        ("MODEL.FROZEN_MODULES=[3]", "MODEL.FROZEN_MODULES must be a list of names, got [3]"),
+        ("NONLOCAL.LOCATION=[{name: a}]", "NONLOCAL.LOCATION must be a list of names"),
+        ("AUG.CROP_SCALES=[{name: a}]", "AUG.CROP_SCALES must be a number, got {'name': 'a'}"),
+        ("MODEL.HEAD_OPTIONS.a={1: 2}", "MODEL.HEAD_OPTIONS.a must have words for names, got 1"),
+        ("DATA.TRAIN_TRANSFORMS=[7]", "DATA.TRAIN_TRANSFORMS must be text, got 7"),
+    ],
+)
+def test_items_of_another_type_are_refused(opt, problem):
+    with pytest.raises(ConfigError, match=re.escape(problem)):
+        cfg_of("", opt)
