@@ -7,11 +7,16 @@ from PIL import Image
 from support.videos import numbered_frames, write_video
 
 from tsn_tsm_plugin import create_tsn, load_cfg, load_weights
+from tsn_tsm_plugin.checkpoints.read_checkpoint import split_checkpoint
 from tsn_tsm_plugin.data.build import build_dataset
 from tsn_tsm_plugin.engine import evaluate, train
-from tsn_tsm_plugin.errors import ConfigError
+from tsn_tsm_plugin.errors import ConfigError, VideoError
+from tsn_tsm_plugin.inference.grad_cam import explain_video
+from tsn_tsm_plugin.inference.preprocessing import Preprocessing
+from tsn_tsm_plugin.inference.trained_model import load_trained
 from tsn_tsm_plugin.models.backbones.input_channels import set_input_channels
 from tsn_tsm_plugin.models.build import build_model
+from tsn_tsm_plugin.models.identify_checkpoint import create_identified, identify
 from tsn_tsm_plugin.transforms.build import build_normalize
 from tsn_tsm_plugin.transforms.modality import NormalizeDifferences
 
@@ -130,7 +135,11 @@ def test_a_network_is_trained_and_tested(tmp_path, make):
     train(cfg)
     metrics = evaluate(cfg)
     assert metrics is not None
-    assert (tmp_path / "run" / "weights.safetensors").exists()
+    trained = load_trained(tmp_path / "run")
+    source = tmp_path / ("a" if cfg.DATA.MODALITY == "flow" else "a.mp4")
+    assert trained.predict(source).probabilities is not None
+    with pytest.raises(ConfigError, match="Grad-CAM needs a network of RGB frames"):
+        explain_video(trained, str(source))
 
 
 def test_the_first_kernel_is_the_mean_over_rgb_of_the_trained_one(tmp_path):
@@ -184,3 +193,20 @@ def test_a_flow_checkpoint_of_mmaction2_loads_and_scores_as_ours():
 def test_what_does_not_go_with_flow_is_said(tmp_path, opts, message):
     with pytest.raises(ConfigError, match=".*" + message.replace("'", ".").replace("[", ".")):
         flow_cfg(tmp_path, *opts)
+
+
+def test_a_flow_network_asks_for_folders_and_not_for_videos(tmp_path):
+    cfg = flow_cfg(tmp_path)
+    write_video(tmp_path / "a.mp4", numbered_frames(12, height=36, width=44))
+    preprocessing = Preprocessing(cfg, torch.device("cpu"))
+    with pytest.raises(VideoError, match=r"a\.mp4: must be a folder of flow images"):
+        preprocessing.read_views(str(tmp_path / "a.mp4"))
+    assert torch.equal(preprocessing.read_views(str(tmp_path / "a")), build_dataset(cfg, "test")[0]["video"])
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "bn_inception"])
+def test_the_network_of_a_flow_checkpoint_is_found_by_its_shapes(backbone):
+    model = create_tsn(backbone=backbone, num_classes=7, in_channels=10)
+    identity = identify(split_checkpoint(model.state_dict()))
+    assert (identity.value("backbone"), identity.value("in_channels")) == (backbone, 10)
+    load_weights(create_identified(identity), model.state_dict())

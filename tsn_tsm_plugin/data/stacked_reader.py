@@ -27,6 +27,11 @@ class StackedReader:
         """How many stacks there are."""
         return max(1, self.reader.num_frames - self.length + 1)
 
+    @property
+    def fps(self) -> float:
+        """Stacks per second; 0.0 where the video does not tell."""
+        return float(getattr(self.reader, "fps", 0.0))
+
     def read(self, indices: Tensor) -> Tensor:
         """Return the stacks at ``indices``, uint8 (T, length * C, H, W)."""
         steps = torch.as_tensor(indices)[:, None] + torch.arange(self.length)

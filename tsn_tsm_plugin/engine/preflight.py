@@ -126,7 +126,8 @@ def _faults_of_network(cfg: CfgNode, task: str) -> Iterator[str]:
             model = build_model(cfg, with_backbone_weights=False)
         size = cfg.DATA.TRAIN_CROP_SIZE if task == "train" else cfg.DATA.TEST_CROP_SIZE
         with torch.no_grad():
-            model.eval()(torch.empty(1, 3, cfg.DATA.NUM_FRAMES, size, size, device="meta"))
+            shape = (1, model.in_channels, cfg.DATA.NUM_FRAMES, size, size)
+            model.eval()(torch.empty(shape, device="meta"))
         if task == "train":
             FrozenModules(
                 model, frozen_modules=tuple(cfg.MODEL.FROZEN_MODULES), partial_bn=cfg.MODEL.PARTIAL_BN

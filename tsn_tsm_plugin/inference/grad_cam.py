@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from tsn_tsm_plugin.data.reader import DEFAULT_FPS
 from tsn_tsm_plugin.inference.frame_features import frame_features
+from tsn_tsm_plugin.inference.preprocessing import check_takes_frames
 from tsn_tsm_plugin.inference.trained_model import TrainedModel
 from tsn_tsm_plugin.visualization.drawing import FAINT, INK, PAPER, clock, fit, font, percent
 
@@ -70,6 +71,7 @@ def explain_video(trained: TrainedModel, path: str, label: int | None = None) ->
     Raises:
         VideoError: If the video cannot be read.
     """
+    check_takes_frames(trained.cfg, "Grad-CAM")
     view = trained.preprocessing.read_view(path, split="val")
     fps = view.fps or DEFAULT_FPS
     length = view.num_frames / fps

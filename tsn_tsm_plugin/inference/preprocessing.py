@@ -3,6 +3,8 @@
 Axes: C channels, T frames of a view, V views, H rows, W columns.
 """
 
+from contextlib import closing
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -10,15 +12,18 @@ from torch import Tensor
 
 from tsn_tsm_plugin.config import CfgNode
 from tsn_tsm_plugin.data.build import reader_options
+from tsn_tsm_plugin.data.flow_folder import FlowFolderReader
 from tsn_tsm_plugin.data.paths import local_path
 from tsn_tsm_plugin.data.reader import VideoReader
-from tsn_tsm_plugin.errors import VideoError
+from tsn_tsm_plugin.data.stacked_reader import StackedReader
+from tsn_tsm_plugin.errors import ConfigError, VideoError
 from tsn_tsm_plugin.transforms.build import (
     build_clip_transform,
     build_index_sampler,
     build_normalize,
     frames_of_view,
 )
+from tsn_tsm_plugin.transforms.modality import MODALITIES
 
 
 class View(NamedTuple):
@@ -74,7 +79,7 @@ class Preprocessing:
         Raises:
             VideoError: If the video cannot be fetched or read.
         """
-        with self._open(path, "test") as reader:
+        with closing(self._open(path, "test")) as reader:
             frames_TCHW = reader.read(self._sampler(reader.num_frames, None))
         clip = self._transform({"video": frames_TCHW.permute(1, 0, 2, 3)}, None)
         views: Tensor = clip["video"]
@@ -90,11 +95,11 @@ class Preprocessing:
         Raises:
             VideoError: If the video cannot be fetched or read.
         """
-        with self._open(path, split) as reader:
+        with closing(self._open(path, split)) as reader:
             indices = build_index_sampler(self._cfg, split)(reader.num_frames, None)
             views = indices.view(-1, frames_of_view(self._cfg, split))
             middle = views[(len(views) - 1) // 2].tolist()
-            frames_TCHW = reader.read(middle)
+            frames_TCHW = reader.read(torch.tensor(middle))
             length, fps = reader.num_frames, reader.fps or 0.0
         clip_CTHW = self._crop_center(frames_TCHW.transpose(0, 1)).contiguous()
         return View(clip_CTHW, middle, length, fps)
@@ -107,9 +112,33 @@ class Preprocessing:
         video: Tensor = self._center({"video": frames_CTHW})["video"]
         return video
 
-    def _open(self, path: str, split: str) -> VideoReader:
+    def _open(self, path: str, split: str) -> VideoReader | StackedReader:
+        modality = MODALITIES[self._cfg.DATA.MODALITY]
+        if modality.is_flow:
+            data = self._cfg.DATA
+            if Path(path).is_file():
+                raise VideoError(
+                    f"{path}: must be a folder of flow images for this network, got a file. Make it "
+                    "with python -m tsn_tsm_plugin.tools.prepare_dataset flow."
+                )
+            folder = FlowFolderReader(path, template=data.FRAME_TEMPLATE, start_index=data.FRAME_START_INDEX)
+            return StackedReader(folder, modality.num_stacked)
         try:
             file = local_path(path)
         except OSError as error:
             raise VideoError(str(error)) from error
-        return VideoReader(file, **reader_options(self._cfg, split))
+        reader = VideoReader(file, **reader_options(self._cfg, split))
+        return reader if modality.num_stacked == 1 else StackedReader(reader, modality.num_stacked)
+
+
+def check_takes_frames(cfg: CfgNode, task: str) -> None:
+    """Check that a network takes single RGB frames.
+
+    Raises:
+        ConfigError: If it takes flow or differences; names the task that cannot be done with it.
+    """
+    if cfg.DATA.MODALITY != "rgb":
+        raise ConfigError(
+            f"{task} needs a network of RGB frames, but its recipe has DATA.MODALITY {cfg.DATA.MODALITY}. "
+            "Predict whole videos with it, or take the RGB stream."
+        )

@@ -16,6 +16,7 @@ from tsn_tsm_plugin.data.reader import DEFAULT_FPS, VideoReader
 from tsn_tsm_plugin.errors import VideoError
 from tsn_tsm_plugin.inference.export.sidecar_json import description_path
 from tsn_tsm_plugin.inference.feature_writer import FeatureFile
+from tsn_tsm_plugin.inference.preprocessing import check_takes_frames
 from tsn_tsm_plugin.inference.sliding_windows import Window, run_windows, sliding_windows
 from tsn_tsm_plugin.inference.trained_model import TrainedModel
 from tsn_tsm_plugin.runs.progress import with_bar
@@ -36,6 +37,7 @@ class LongVideo:
     """
 
     def __init__(self, trained: TrainedModel, path: str, *, window: float = 4.0, stride: float = 0.5) -> None:
+        check_takes_frames(trained.cfg, "Classifying windows")
         with VideoReader(path) as reader:
             self.num_frames = reader.num_frames
             self.fps = reader.fps or DEFAULT_FPS

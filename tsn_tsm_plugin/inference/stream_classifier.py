@@ -12,6 +12,7 @@ import torch
 
 from tsn_tsm_plugin.data.frame_stream import StreamedFrame
 from tsn_tsm_plugin.data.reader import DEFAULT_FPS
+from tsn_tsm_plugin.inference.preprocessing import check_takes_frames
 from tsn_tsm_plugin.inference.trained_model import TrainedModel
 from tsn_tsm_plugin.inference.window_stream import WindowStream
 from tsn_tsm_plugin.models import StreamingTSM
@@ -69,6 +70,7 @@ class LiveClassifier:
         frame_interval: int = 1,
         window_frames: int = 100,
     ) -> None:
+        check_takes_frames(trained.cfg, "Classifying a stream")
         self._trained = trained
         self._stream: WindowStream | _FrameByFrame
         try:

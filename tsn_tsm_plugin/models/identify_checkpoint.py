@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tsn_tsm_plugin.checkpoints.explain_mismatch import MODALITIES
 from tsn_tsm_plugin.checkpoints.metadata import Fact
@@ -14,6 +14,7 @@ from tsn_tsm_plugin.checkpoints.source_format import IMAGENET, without_wrappers
 from tsn_tsm_plugin.checkpoints.translate_keys import translate_checkpoint
 from tsn_tsm_plugin.errors import CheckpointError
 from tsn_tsm_plugin.models.backbones.create import create_backbone
+from tsn_tsm_plugin.models.backbones.input_channels import RGB_CHANNELS, set_input_channels
 from tsn_tsm_plugin.models.checkpoint_facts import facts_of_checkpoint
 from tsn_tsm_plugin.models.create import create_tsm, create_tsn
 from tsn_tsm_plugin.models.deploy.reparameterize import is_reparameterized, reparameterize_
@@ -60,7 +61,10 @@ def identify(checkpoint: Checkpoint) -> Identity:
         )
     facts = facts_of_checkpoint(checkpoint, translation)
     if "backbone" not in facts:
-        facts["backbone"] = Fact(_find_backbone(translation.tensors, source), "names")
+        backbone, in_channels = _find_backbone(translation.tensors, source)
+        facts["backbone"] = Fact(backbone, "names")
+        if in_channels != RGB_CHANNELS:
+            facts["in_channels"] = Fact(in_channels, "shapes")
     needed = ["num_segments"] if facts["method"].value == "tsn" else ["num_segments", "shift_div"]
     if "non_local_places" in facts:
         needed.append("non_local")
@@ -68,7 +72,8 @@ def identify(checkpoint: Checkpoint) -> Identity:
     return Identity(str(translation), facts, assumed)
 
 
-def _find_backbone(tensors: Mapping[str, Tensor], source: str) -> str:
+def _find_backbone(tensors: Mapping[str, Tensor], source: str) -> tuple[str, int]:
+    """Return the registered backbone with these shapes, and the channels of its input."""
     wanted = _bare_shapes({n: t for n, t in tensors.items() if n.startswith("backbone.")})
     for name in BACKBONES.names():
         # Without memory or time for the weights; a third party's may not allow that, and knows its own files.
@@ -76,10 +81,13 @@ def _find_backbone(tensors: Mapping[str, Tensor], source: str) -> str:
             continue
         with torch.device("meta"):
             backbone = create_backbone(name)
+            in_channels = _input_channels(backbone, wanted)
+            if in_channels in MODALITIES:
+                set_input_channels(backbone, in_channels, is_trained=False)
             if is_reparameterized(tensors):
                 reparameterize_(backbone)
         if _bare_shapes({f"backbone.{n}": t for n, t in backbone.state_dict().items()}) == wanted:
-            return name
+            return name, in_channels
     first = next((tensor for tensor in tensors.values() if tensor.ndim == 4), None)
     if first is not None and first.shape[1] in MODALITIES and first.shape[1] != 3:
         raise CheckpointError(
@@ -90,6 +98,13 @@ def _find_backbone(tensors: Mapping[str, Tensor], source: str) -> str:
         f"{source} belongs to no registered backbone ({', '.join(BACKBONES.names())}): build its model and "
         "load it with load_weights()."
     )
+
+
+def _input_channels(backbone: nn.Module, shapes: Mapping[str, torch.Size]) -> int:
+    """Return the input channels of the kernel in a file that is the backbone's first one."""
+    first = next((n for n, module in backbone.named_modules() if isinstance(module, nn.Conv2d)), "")
+    shape = shapes.get(without_wrappers(f"backbone.{first}.weight"), ())
+    return shape[1] if len(shape) == 4 else RGB_CHANNELS
 
 
 def _bare_shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
@@ -106,6 +121,7 @@ def create_identified(identity: Identity) -> TSN | TSM:
         "backbone": identity.value("backbone"),
         "num_classes": identity.value("num_classes"),
         "num_segments": identity.value("num_segments"),
+        "in_channels": identity.value("in_channels", RGB_CHANNELS),
     }
     if identity.value("method") == "tsn":
         return create_tsn(**common)

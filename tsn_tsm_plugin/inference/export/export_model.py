@@ -14,6 +14,7 @@ from tsn_tsm_plugin.config import CfgNode
 from tsn_tsm_plugin.engine.score_split import view_average_of
 from tsn_tsm_plugin.errors import ConfigError
 from tsn_tsm_plugin.inference.export.sidecar_json import description_path
+from tsn_tsm_plugin.inference.preprocessing import check_takes_frames
 from tsn_tsm_plugin.inference.trained_model import TrainedModel
 from tsn_tsm_plugin.models.deploy.export import ExportPlan, export, plan_clip_export, plan_stream_export
 from tsn_tsm_plugin.registry import SAMPLERS
@@ -81,6 +82,8 @@ def export_trained(
     check_export_name(out, form=form)
     description_path(out)  # A name that is taken is told before the work.
     data = trained.cfg.DATA
+    if streaming or normalize:
+        check_takes_frames(trained.cfg, "Export with --streaming or --normalize")
     mean, std = (list(data.MEAN), list(data.STD)) if normalize else ([], [])
     if streaming:
         plan = plan_stream_export(trained.model, size=data.TEST_CROP_SIZE, mean=mean, std=std)

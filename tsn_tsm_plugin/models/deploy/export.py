@@ -76,7 +76,7 @@ def plan_clip_export(
         mean: If given, the exported network takes uint8 RGB and normalises it itself.
         std: With ``mean``.
     """
-    video = _example((2, 3, num_frames, size, size), is_pixels=bool(mean))
+    video = _example((2, getattr(model, "in_channels", 3), num_frames, size, size), is_pixels=bool(mean))
     return ExportPlan(_prepared(model, mean, std), {"video": video}, ["scores"])
 
 
