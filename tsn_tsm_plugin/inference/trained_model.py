@@ -223,6 +223,8 @@ def load_trained(
 
 def _carried_cfg(checkpoint: Checkpoint, opts: Sequence[str]) -> CfgNode:
     text = checkpoint.metadata.get("config", "")
+    if not isinstance(text, str):
+        raise _unreadable(checkpoint, "recipe", "it is no text")
     if not text:
         raise CheckpointError(
             f"{checkpoint.path} does not say how it was trained: name the recipe with --cfg, e.g. "

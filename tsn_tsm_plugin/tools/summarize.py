@@ -89,7 +89,7 @@ def as_text(rows: Sequence[tuple[str, ...]]) -> str:
 
 
 def write_markdown(path: Path, rows: Sequence[tuple[str, ...]]) -> None:
-    """Replace the table between the two marks of a Markdown file.
+    """Replace the table between the two marks of a Markdown file; published weights get a link.
 
     Raises:
         ConfigError: If the marks are not there.
@@ -97,7 +97,13 @@ def write_markdown(path: Path, rows: Sequence[tuple[str, ...]]) -> None:
     text = path.read_text()
     if _BEGIN not in text or _END not in text:
         raise ConfigError(f"{path}: needs the lines `{_BEGIN}` and `{_END}` to write the table between.")
-    lines = ["| " + " | ".join(row) + " |" for row in (_COLUMNS, ("---",) * len(_COLUMNS), *rows)]
+    # Imported here: --help and mistakes need not wait for torch.
+    from tsn_tsm_plugin.checkpoints.zoo import ZOO
+
+    links = [f"[download]({ZOO[row[0]]})" if row[0] in ZOO else "-" for row in rows]
+    table = [(*_COLUMNS, "weights"), ("---",) * (len(_COLUMNS) + 1)]
+    table += [(*row, link) for row, link in zip(rows, links, strict=True)]
+    lines = ["| " + " | ".join(row) + " |" for row in table]
     before, rest = text.split(_BEGIN, 1)
     after = rest.split(_END, 1)[1]
     write_text_atomically(path, f"{before}{_BEGIN}\n" + "\n".join(lines) + f"\n{_END}{after}")

@@ -53,7 +53,9 @@ def test_a_folder_of_a_run_or_to_give_away_needs_its_weights_only(checkpoint, tm
     [
         ("config", "MODEL: {", "The recipe that .* carries cannot be read .*--cfg"),
         ("config", "just a word", r"The recipe that .* carries cannot be read \(it is no mapping of keys\)"),
-        ("config", 7, "The recipe that .* carries cannot be read"),
+        ("config", 7, r"The recipe that .* carries cannot be read \(it is no text\)"),
+        ("config", {"MODEL": 1}, r"The recipe that .* carries cannot be read \(it is no text\)"),
+        ("config", torch.zeros(2), r"The recipe that .* carries cannot be read \(it is no text\)"),
         ("class_names", "[1", "The list of class names that .* cannot be read .*--labels"),
         ("class_names", 7, "The list of class names that .* cannot be read"),
         ("class_names", [1, 2, 3], r"The list of class names that .* \(it is no list of words\)"),
