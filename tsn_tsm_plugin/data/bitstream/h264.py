@@ -134,8 +134,8 @@ class H264Pictures(NalPictures):
         slice_type, number, num_bits = _slice_start(slice_header[:3])
         if layout is None or number not in self._picture_sets or num_bits > 24:
             raise UnverifiedStreamError("the H.264 stream lacks a parameter set")
-        if slice_type % 5 > 2:
-            raise UnverifiedStreamError("the H.264 stream has switching pictures")
+        if slice_type > 9 or slice_type % 5 > 2:
+            raise UnverifiedStreamError(f"the H.264 stream has slices of type {slice_type}")
         reader = BitReader(slice_header)
         reader.bits(num_bits + 2 * layout.has_colour_plane)
         frame_num = reader.bits(layout.frame_num_bits)

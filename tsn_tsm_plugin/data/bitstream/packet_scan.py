@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import av
+from av.bitstream import BitStreamFilterContext
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
@@ -17,6 +18,8 @@ from tsn_tsm_plugin.data.decoders.container import DEMUX_ERRORS, check_complete,
 MAX_HELD_BYTES = 32 << 20
 """Packets of smaller videos stay in memory; those of larger ones are read from the file again."""
 
+# FFmpeg's filters that read headers to the last bit; its HEVC decoder drops a picture for one bad bit.
+_HEADER_CHECKS = {"hevc": "hevc_metadata"}
 # Containers that store the time of display; others guess it, sometimes from the order of the packets.
 _TIMED_FORMATS = {"mp4", "matroska", "flv"}
 # The longest time from one frame to the next, in units of the median one; more is a gap.
@@ -56,10 +59,13 @@ class _Scan:
         self.has_loose_keyframe = False
         self.doubt: Exception | None = None
         self.scanner: PictureScanner | None = None
+        self.header_check: BitStreamFilterContext | None = None
         try:
             context = stream.codec_context
+            if context.codec.name in _HEADER_CHECKS:
+                self.header_check = BitStreamFilterContext(_HEADER_CHECKS[context.codec.name], stream)
             self.scanner = scanner_for(context.codec.name, context.extradata or b"")
-        except (UnverifiedStreamError, IndexError) as doubt:
+        except (UnverifiedStreamError, IndexError, av.FFmpegError) as doubt:
             self._doubt(doubt)
 
     def _doubt(self, reason: Exception) -> None:
@@ -76,8 +82,11 @@ class _Scan:
         try:
             if next(iter(packet.iter_sidedata()), None) is not None:
                 raise UnverifiedStreamError("the container changes decoding midway, such as by a new palette")
-            picture = self.scanner.scan(bytes(packet))
-        except (UnverifiedStreamError, IndexError) as doubt:
+            content = bytes(packet)
+            picture = self.scanner.scan(content)
+            if self.header_check is not None:
+                self.header_check.filter(av.Packet(content))
+        except (UnverifiedStreamError, IndexError, av.FFmpegError) as doubt:
             self._doubt(doubt)
             return
         self.pictures.append(picture)
