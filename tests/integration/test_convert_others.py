@@ -136,3 +136,19 @@ def test_a_value_of_another_type_in_slowfasts_config_is_one_line(tmp_path, capsy
     (tmp_path / "a.yaml").write_text("DATA: {MEAN: 3}\n")
     assert convert_config.main([str(tmp_path / "a.yaml")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "modality", "std"),
+    [
+        ("something Flow --arch resnet50 --shift", "flow", (57.63, 57.63)),
+        ("ucf101 Flow train.txt val.txt --arch BNInception --flow_pref flow_", "flow", (1.0, 1.0)),
+        ("ucf101 RGBDiff train.txt val.txt --arch resnet101", "rgb_diff", (255.0, 255.0, 255.0)),
+        ("ucf101 RGB train.txt val.txt --arch BNInception", "rgb", (1.0, 1.0, 1.0)),
+    ],
+)
+def test_a_command_keeps_its_modality_and_its_normalisation(tmp_path, command, modality, std):
+    cfg = converted(tmp_path, "--command", f"python main.py {command}")
+    assert (cfg.DATA.MODALITY, cfg.DATA.STD, cfg.MODEL.PARTIAL_BN) == (modality, std, True)
+    if modality == "flow":
+        assert cfg.DATA.FRAME_TEMPLATE == "flow_{}_{:05}.jpg"

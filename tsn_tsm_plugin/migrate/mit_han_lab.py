@@ -202,9 +202,16 @@ def _read_pixels(args: argparse.Namespace, recipe: Recipe) -> None:
     recipe.set("DATA.RANDOM_FLIP", mirrors)
     scales = [1.0, 0.875, 0.75] if mirrors and args.modality != "RGB" else [1.0, 0.875, 0.75, 0.66]
     recipe.set("AUG.CROP_SCALES", scales)
-    if args.arch == "BNInception" and args.modality == "RGB":
+    is_caffe = args.arch == "BNInception"
+    if args.modality == "RGB" and is_caffe:
         recipe.set("DATA.MEAN", [128.0, 117.0, 104.0])
         recipe.set("DATA.STD", [1.0, 1.0, 1.0])
+    elif args.modality == "Flow":
+        recipe.set("DATA.MEAN", [128.0, 128.0] if is_caffe else [127.5, 127.5])
+        recipe.set("DATA.STD", [1.0, 1.0] if is_caffe else [57.63, 57.63])
+    elif args.modality == "RGBDiff":
+        # Differences of pixels in 0-1, or in 0-255 for Caffe's network, are not normalised.
+        recipe.set("DATA.STD", [1.0, 1.0, 1.0] if is_caffe else [255.0, 255.0, 255.0])
 
 
 def _read_schedule(args: argparse.Namespace, recipe: Recipe) -> None:

@@ -71,11 +71,9 @@ def _read_hook(hook: Settings, recipe: Recipe) -> None:
                 "changed: the average of the weights starts with a warm-up there; here it does not"
             )
     elif kind == "EarlyStoppingHook":
-        recipe.notes.append(
-            f"not carried over: early stopping by {hook.get('monitor')} after {hook.get('patience', 5)} "
-            "validations without a gain; here a run has SOLVER.MAX_EPOCH epochs and keeps its best checkpoint"
-        )
-        hook.clear()
+        patience = take(hook, "patience", int)
+        recipe.set("TRAIN.EARLY_STOP_PATIENCE", 5 if patience is None else patience)
+        drop(hook, "type", "priority", monitor=_TOP1, rule=("greater", None), min_delta=(0, 0.0))
 
 
 def _read_gpu_normalize(hook: Settings, recipe: Recipe) -> None:
