@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from tsn_tsm_plugin.errors import TsnTsmError
+from tsn_tsm_plugin.tools.own_data_command import add_data_arguments
 
 from ..cluster.options import add_option_flags
 from ..errors import USER_ERROR
@@ -62,7 +63,8 @@ def _train_parser() -> argparse.ArgumentParser:
         "train", _TRAIN_HELP, usage="%(prog)s --cfg RECIPE [options] [KEY VALUE | KEY=VALUE ...]"
     )
     parser.epilog = _EPILOG
-    parser.add_argument("--cfg", required=True, metavar="RECIPE", help="YAML file of the recipe")
+    parser.add_argument("--cfg", metavar="RECIPE", help="YAML file, or a name such as tsm/k400_r50_8f")
+    add_data_arguments(parser)
     _add_running(parser)
     parser.add_argument(
         "--then-evaluate",

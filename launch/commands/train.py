@@ -6,6 +6,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from tsn_tsm_plugin.tools.own_data_command import recipe_of_data
+
 from ..cluster.dependency import after
 from ..cluster.options import Options, cluster_options, resolve_options
 from ..code_root import CODE_ROOT
@@ -28,6 +30,7 @@ _CANCELLED_SECONDS = 60.0
 def train(args: argparse.Namespace) -> int:
     """Train the recipe; return the exit code of the command."""
     options = options_of(args)
+    args.cfg = recipe_of_data(args)
     if args.sweep:
         return _sweep(args, options)
     plan = make_plan("train", args.cfg, load_recipe(args.cfg, args.opts), options)

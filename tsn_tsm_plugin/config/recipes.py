@@ -9,7 +9,7 @@ RECIPES = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent / "projects"
 """Folder of the recipes: inside the installed package, or ``projects/`` of a checkout."""
 
 
-def find_recipe(name: str) -> str:
+def find_recipe(name: str, *, named: str = "") -> str:
     """Return the path of a recipe that is named without its folder and suffix; other names stay as they are.
 
     Example:
@@ -18,8 +18,9 @@ def find_recipe(name: str) -> str:
 
     Args:
         name: A path, or a name such as ``tsm/k400_r50_8f``.
+        named: What somebody wrote, if ``name`` is the path that was made of it.
     """
-    own = RECIPES / f"{name.removesuffix('.yaml').removeprefix('projects/')}.yaml"
+    own = RECIPES / f"{(named or name).removesuffix('.yaml').removeprefix('projects/')}.yaml"
     return str(own) if "://" not in name and not Path(name).exists() and own.is_file() else name
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from tsn_tsm_plugin.config.recipes import find_recipe
 from tsn_tsm_plugin.config.yaml_text import MAX_CHARACTERS, compose, construct
 from tsn_tsm_plugin.errors import ConfigError
 from tsn_tsm_plugin.storage import manager_of
@@ -36,8 +37,8 @@ class Setting:
 class SettingsReader:
     """Collects the settings of a recipe, those of its bases first, and everything that is wrong with it.
 
-    ``_BASE_`` is a path or a list of paths, each relative to the file that names it; ``~`` and every iopath
-    prefix work. An empty file has no settings.
+    ``_BASE_`` is a path or a list of paths, each relative to the file that names it, or the name of a recipe;
+    ``~`` and every iopath prefix work. An empty file has no settings.
 
     Args:
         options: Keys that hold keyword arguments: their mappings are one value each.
@@ -102,7 +103,7 @@ class SettingsReader:
         for key_node, value_node in root.value:
             if key_node.value == BASE_KEY:
                 for base in self._bases(value_node, path):
-                    self._read_base(_beside(base, path), (*chain, path))
+                    self._read_base(find_recipe(_beside(base, path), named=base), (*chain, path))
         self._flatten(root, path, prefix="", lines={})
 
     def _read_base(self, path: str, chain: tuple[str, ...]) -> None:

@@ -49,10 +49,10 @@ def nearest_flags(message: str, known: Iterable[str]) -> str:
     return f"; did you mean {', '.join(near)}?" if near else ""
 
 
-def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
+def add_recipe_arguments(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     """Add ``--cfg RECIPE`` and the overrides ``KEY VALUE ...`` and ``--set KEY VALUE``."""
     parser.add_argument(
-        "--cfg", required=True, metavar="RECIPE", help="YAML file, or a name such as tsm/k400_r50_8f"
+        "--cfg", required=required, metavar="RECIPE", help="YAML file, or a name such as tsm/k400_r50_8f"
     )
     add_set_argument(parser)
     parser.add_argument(

@@ -90,15 +90,15 @@ def _add_folder(datasets: "argparse._SubParsersAction[argparse.ArgumentParser]")
     parser = datasets.add_parser(
         "folder",
         help="your own videos, one folder for each class",
-        description="Read DIR/class/video, or DIR/train/class/video and DIR/val/class/video.",
+        description="Read DIR/class/video, or DIR/train/class/video with val and test beside it.",
     )
     parser.add_argument("--videos", type=Path, required=True, metavar="DIR", help="folder of the classes")
     parser.add_argument(
-        "--val-share",
+        "--val-fraction",
         type=float,
         default=0.2,
-        metavar="SHARE",
-        help="share of each class for validation, where DIR is not divided (default: %(default)s)",
+        metavar="F",
+        help="part of each class for validation if DIR is not divided (default: %(default)s)",
     )
     _add_output(parser, can_convert=True)
     parser.set_defaults(prepare=_prepare_folder)
@@ -236,7 +236,7 @@ def _prepare_folder(args: argparse.Namespace) -> None:
     from tsn_tsm_plugin.data.preparation.catalog import Storage
     from tsn_tsm_plugin.data.preparation.class_folders import read_class_folders
 
-    annotations = read_class_folders(args.videos, val_share=args.val_share)
+    annotations = read_class_folders(args.videos, val_fraction=args.val_fraction)
     _prepare(args.videos.name, annotations, Storage(), args)
 
 

@@ -52,7 +52,9 @@ def find_recipes(paths: Sequence[str]) -> list[Path]:
         if not path.exists():
             raise ConfigError(f"{path}: no such file or folder.")
         found = sorted(path.rglob("*.yaml")) if path.is_dir() else [path]
-        recipes += [recipe for recipe in found if recipe.parent.name in ("tsn", "tsm") or recipe == path]
+        recipes += [
+            r for r in found if r == path or (r.parent.name in ("tsn", "tsm") and r.stem != "finetune")
+        ]
     recipes = [recipe for recipe in recipes if recipe.parent.name != "base"]
     if not recipes:
         raise ConfigError(f"no recipe found in {', '.join(paths)}.")

@@ -1,4 +1,7 @@
-"""Train a recipe: ``python -m tsn_tsm_plugin.tools.train --cfg FILE [KEY VALUE ...]``.
+"""Train a recipe, or on a folder of videos.
+
+    tsn-tsm-train --cfg RECIPE [KEY VALUE ...]
+    tsn-tsm-train --data FOLDER --backbone mobilenet_v2 [KEY VALUE ...]
 
 Ctrl-C, SIGTERM, SIGUSR1 and SIGUSR2 write a checkpoint and end the run; the same command goes on from there.
 On several devices: ``torchrun --nproc-per-node N -m tsn_tsm_plugin.tools.train --cfg FILE``.
@@ -7,6 +10,7 @@ On several devices: ``torchrun --nproc-per-node N -m tsn_tsm_plugin.tools.train 
 import sys
 from collections.abc import Sequence
 
+from tsn_tsm_plugin.log import setup_logging
 from tsn_tsm_plugin.tools.command import (
     ToolParser,
     add_allow_mismatch_argument,
@@ -16,12 +20,14 @@ from tsn_tsm_plugin.tools.command import (
     run_command,
     weights_override,
 )
+from tsn_tsm_plugin.tools.own_data_command import add_data_arguments, recipe_of_data
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code: 2 after a mistake, 128 + its number after a signal."""
     parser = ToolParser("train", __doc__)
-    add_recipe_arguments(parser)
+    add_recipe_arguments(parser, required=False)
+    add_data_arguments(parser)
     add_allow_mismatch_argument(parser)
     parser.add_argument(
         "--weights", metavar="W", help="checkpoint or run folder to start from; TRAIN.CHECKPOINT_FILE_PATH"
@@ -36,9 +42,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     with catch_stop_signals() as signals:
 
         def work() -> None:
+            if args.data:
+                setup_logging()
+            args.cfg = recipe_of_data(args)
             cfg = read_recipe(args, *weights_override(args, "TRAIN.CHECKPOINT_FILE_PATH"))
             signals.grace_seconds = cfg.TRAIN.STOP_GRACE_SECONDS
             train(cfg, stop_requested=signals.requested)
+            if args.data:
+                print(f"Use the network: tsn-tsm-predict --weights {cfg.OUTPUT_DIR} VIDEO...")
 
         try:
             return run_command(work)

@@ -253,9 +253,9 @@ def test_a_divided_folder_of_classes_keeps_its_division(tmp_path):
 def test_an_undivided_folder_gives_a_share_of_each_class_that_stays_when_videos_are_added(tmp_path):
     touch(tmp_path, *(f"{name}/{number}.mp4" for name in ("run", "sit") for number in range(10)))
 
-    first = read_class_folders(tmp_path, val_share=0.3)
+    first = read_class_folders(tmp_path, val_fraction=0.3)
     touch(tmp_path, "run/new.mp4")
-    second = read_class_folders(tmp_path, val_share=0.3)
+    second = read_class_folders(tmp_path, val_fraction=0.3)
 
     assert [video.label for video in first.splits["val"]] == [0] * 3 + [1] * 3
     assert len(first.splits["train"]) == 14
@@ -288,7 +288,7 @@ def test_links_to_folders_are_followed_each_folder_once(tmp_path):
     (tmp_path / "mine/sit").symlink_to(tmp_path / "store/sit")
     (tmp_path / "mine/run/loop").symlink_to(tmp_path / "mine")
 
-    assert read_class_folders(tmp_path / "mine", val_share=0.0).splits["train"] == [
+    assert read_class_folders(tmp_path / "mine", val_fraction=0.0).splits["train"] == [
         AnnotatedVideo(("run/b",), 0),
         AnnotatedVideo(("run/loop/sit/a",), 0),
         AnnotatedVideo(("sit/a",), 1),

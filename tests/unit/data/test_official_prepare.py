@@ -314,7 +314,7 @@ def test_what_systems_leave_in_folders_is_neither_class_nor_video(tmp_path):
 
     assert (tmp_path / "data/labels.txt").read_text() == "clap\njump\n"
     report = json.loads((tmp_path / "data/report.json").read_text())
-    assert {split: part["annotated"] for split, part in report["splits"].items()} == {"train": 4, "val": 0}
+    assert {split: part["annotated"] for split, part in report["splits"].items()} == {"train": 2, "val": 2}
     assert not any(part["unreadable"] for part in report["splits"].values())
 
 
@@ -327,7 +327,7 @@ def test_a_video_that_cannot_even_be_looked_at_is_reported_and_the_others_are_pr
     shutil.copy(videos / "clap/1.mp4", Path(os.fsdecode(bytes(videos / "clap") + b"/b\xffd.mp4")))
     write_video(videos / "clap/colours.mp4", 4, options={"x264-params": "colormatrix=YCgCo"})
 
-    assert run("folder", "--videos", videos, "--out", tmp_path / "data", "--val-share", "0") == 0
+    assert run("folder", "--videos", videos, "--out", tmp_path / "data", "--val-fraction", "0") == 0
 
     (unreadable,) = (part["unreadable"] for part in report_of(tmp_path).values() if part["annotated"])
     reasons = {
@@ -349,7 +349,7 @@ def report_of(folder):
 
 def test_the_journal_says_which_videos_are_read_sparsely(tmp_path):
     write_clips(tmp_path / "videos", {"clap/1.mp4": 20, "clap/2.webm": 20})
-    run("folder", "--videos", tmp_path / "videos", "--out", tmp_path / "data", "--val-share", "0")
+    run("folder", "--videos", tmp_path / "videos", "--out", tmp_path / "data", "--val-fraction", "0")
 
     lines = (tmp_path / "data/checked.jsonl").read_text().splitlines()
     assert {line["name"]: line["is_sparse"] for line in map(json.loads, lines)} == {

@@ -1,7 +1,9 @@
-"""A plain folder with one folder of videos for each class, divided into splits or not yet."""
+"""read_class_folders: a folder with one folder of videos for each class, divided into splits or not yet."""
 
 import hashlib
 import os
+from collections import Counter, defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 from tsn_tsm_plugin.data.paths import printable
@@ -9,41 +11,46 @@ from tsn_tsm_plugin.data.preparation.annotations import AnnotatedVideo, Annotati
 from tsn_tsm_plugin.data.video_files import is_left_behind, videos_below
 from tsn_tsm_plugin.errors import AnnotationError
 
-_SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation", "test")}
+_SPLITS = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation"),
+    "test": ("test", "testing"),
+}
+
+GroupOf = Callable[[Path], str]
+"""From a video to the name of its group, such as its subject: a group lies in one split as a whole."""
 
 
-def read_class_folders(folder: Path, *, val_share: float = 0.2) -> Annotations:
-    """Read ``folder/class/video``, or ``folder/train/class/video`` and ``folder/val/class/video``.
+def read_class_folders(
+    folder: Path, *, val_fraction: float = 0.2, seed: int = 0, group_of: GroupOf | None = None
+) -> Annotations:
+    """Read ``folder/class/video``, or ``folder/train/class/video`` with ``val`` and ``test`` beside it.
 
-    Labels are positions of the classes in alphabetical order. Without folders of splits, each class gives
-    about ``val_share`` of its videos to validation: those whose names have the smallest hashes, so that the
+    Labels are positions of the classes in alphabetical order. Without a folder of validation videos, each
+    class gives about ``val_fraction`` of its training videos: those with the smallest hashes, so that the
     choice stays when videos are added.
 
+    Args:
+        folder: The dataset.
+        val_fraction: In [0, 1); 0 leaves no validation.
+        seed: Another seed chooses other videos.
+        group_of: Keeps the videos of a group together; without it each video is chosen by itself.
+
     Raises:
-        AnnotationError: If there is no video, or a class of one split is missing in training.
+        AnnotationError: If there is no video, a split has a class that training lacks, or nothing is left to
+            train or to validate with.
     """
     if not folder.is_dir():
-        raise AnnotationError(f"{folder}: no such folder. Check --videos.")
-    parts = {split: _first_folder(folder, names) for split, names in _SPLITS.items()}
-    if all(parts.values()):
-        return _read_divided(folder, {split: path for split, path in parts.items() if path})
-    classes = _videos_by_class(folder)
-    if not classes:
-        raise AnnotationError(f"{folder}: must hold one folder of videos for each class. Check --videos.")
-    splits: dict[str, list[AnnotatedVideo]] = {"train": [], "val": []}
-    for label, videos in enumerate(classes.values()):
-        num_val = round(val_share * len(videos))
-        validation = set(sorted(videos, key=_hash_of_name)[:num_val])
-        for video in videos:
-            splits["val" if video in validation else "train"].append(_annotated(video, folder, label))
-    return Annotations(list(classes), splits)
-
-
-def _read_divided(folder: Path, parts: dict[str, Path]) -> Annotations:
+        raise AnnotationError(f"{folder}: no such folder. Give the folder of the videos.")
+    if not 0 <= val_fraction < 1:
+        raise AnnotationError(f"--val-fraction must be at least 0 and below 1, got {val_fraction:g}.")
+    parts = {split: path for split, names in _SPLITS.items() if (path := _first_folder(folder, names))}
+    if "train" not in parts:
+        parts = {"train": folder}
     by_split = {split: _videos_by_class(path) for split, path in parts.items()}
     class_names = list(by_split["train"])
-    labels = numbered(class_names)
-    splits: dict[str, list[AnnotatedVideo]] = {}
+    if not class_names:
+        raise AnnotationError(f"{parts['train']}: must hold one folder of videos for each class.")
     for split, classes in by_split.items():
         unknown = sorted(set(classes) - set(class_names))
         if unknown or not classes:
@@ -51,10 +58,59 @@ def _read_divided(folder: Path, parts: dict[str, Path]) -> Annotations:
                 f"{parts[split]}: must hold videos of the classes of {parts['train']}, got "
                 f"{unknown or 'none'}."
             )
-        splits[split] = [
+    if "val" not in by_split:
+        chosen = _chosen_for_validation(by_split["train"], val_fraction, seed, group_of)
+        by_split["val"] = _kept(by_split["train"], lambda video: video in chosen)
+        by_split["train"] = _kept(by_split["train"], lambda video: video not in chosen)
+    labels = numbered(class_names)
+    splits = {
+        split: [
             _annotated(video, folder, labels[name]) for name, videos in classes.items() for video in videos
         ]
+        for split, classes in sorted(by_split.items())
+    }
+    empty = [split for split in ("train", "val") if not splits[split] and (split == "train" or val_fraction)]
+    if empty:
+        raise AnnotationError(
+            f"{folder}: no video is left for {' and '.join(empty)}. Add videos, or change --val-fraction "
+            f"({val_fraction:g}) or --groups."
+        )
     return Annotations(class_names, splits)
+
+
+def _kept(classes: dict[str, list[Path]], is_kept: Callable[[Path], bool]) -> dict[str, list[Path]]:
+    return {name: [video for video in videos if is_kept(video)] for name, videos in classes.items()}
+
+
+def _chosen_for_validation(
+    classes: dict[str, list[Path]], fraction: float, seed: int, group_of: GroupOf | None
+) -> set[Path]:
+    """Take whole groups, in the order of their hashes, until each class has given its share."""
+    groups: dict[str, list[tuple[str, Path]]] = defaultdict(list)
+    for name, videos in classes.items():
+        for video in videos:
+            key = group_of(video) if group_of else f"{name}/{video.name}"
+            groups[key].append((name, video))
+    wanted = {
+        name: max(1, round(fraction * len(videos))) if fraction else 0 for name, videos in classes.items()
+    }
+    taken: Counter[str] = Counter()
+    chosen: set[Path] = set()
+    for key in sorted(groups, key=lambda key: _hash(key, seed)):
+        members = Counter(name for name, _ in groups[key])
+        is_wanted = any(taken[name] < wanted[name] for name in members)
+        leaves_some = all(taken[name] + count < len(classes[name]) for name, count in members.items())
+        overshoots = any(
+            taken[name] + count > wanted[name] + max(1, count // 2) for name, count in members.items()
+        )
+        if is_wanted and leaves_some and not overshoots:
+            taken.update(members)
+            chosen |= {video for _, video in groups[key]}
+    return chosen
+
+
+def _hash(key: str, seed: int) -> bytes:
+    return hashlib.sha256(os.fsencode(f"{seed} {key}" if seed else key.rpartition("/")[2])).digest()
 
 
 def _first_folder(folder: Path, names: tuple[str, ...]) -> Path | None:
@@ -85,7 +141,3 @@ def _check_names(videos: list[Path]) -> None:
 
 def _annotated(video: Path, folder: Path, label: int) -> AnnotatedVideo:
     return AnnotatedVideo((video.relative_to(folder).with_suffix("").as_posix(),), label)
-
-
-def _hash_of_name(video: Path) -> bytes:
-    return hashlib.sha256(os.fsencode(video.name)).digest()

@@ -191,5 +191,6 @@ def _log_report(report: dict[str, Any], out_dir: Path) -> None:
             logger.info(f"{split}: {num_plain} are decoded from their start at each read; --transcode helps.")
     logger.info(
         f"{report['num_classes']} classes, label map {report['label_map_hash'][:12]}. Lists, labels and "
-        f"report.json are in {out_dir}; its dataset.yaml is what a recipe sets."
+        f"report.json are in {out_dir}. Next: tsn-tsm-train --data {out_dir}; a recipe of your own names "
+        f"{out_dir / 'dataset.yaml'} in its _BASE_."
     )

@@ -37,10 +37,10 @@ def recipe_lines(
     out, videos = out_dir.resolve(), videos_dir.resolve()
     data: dict[str, object] = {
         "DATASET": name if name in OFFICIAL_DATASETS else "",
-        "PATH_TO_DATA_DIR": str(out_dir),
+        "PATH_TO_DATA_DIR": str(out),
         "PATH_PREFIX": os.path.relpath(videos, out) if videos.is_relative_to(out) else str(videos),
         "TRAIN_LIST": "train.txt",
-        "VAL_LIST": "val.txt",
+        "VAL_LIST": "val.txt" if annotations.splits.get("val") else "",
         "LABEL_MAP": "labels.txt",
         "FORMAT": "frames" if is_frames else "videos",
     }

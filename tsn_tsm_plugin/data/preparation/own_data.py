@@ -1,0 +1,161 @@
+"""prepare_own_data: from a folder of videos to a recipe that trains on them."""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+
+import yaml
+
+from tsn_tsm_plugin.data.motion.dataset import usable_cpus
+from tsn_tsm_plugin.data.preparation.catalog import Storage
+from tsn_tsm_plugin.data.preparation.class_folders import GroupOf, read_class_folders
+from tsn_tsm_plugin.data.preparation.prepare import prepare_dataset, write_if_changed
+from tsn_tsm_plugin.errors import AnnotationError, ConfigError
+
+METHODS = ("tsm", "tsn")
+_MAX_BATCH, _MAX_WORKERS = 16, 8
+
+
+def prepare_own_data(
+    folder: Path,
+    *,
+    method: str = "tsm",
+    backbone: str = "resnet50",
+    weights: str = "",
+    val_fraction: float = 0.2,
+    groups: str = "",
+    seed: int = 0,
+    datasets_dir: Path = Path("datasets"),
+) -> Path:
+    """Inspect a folder of videos, write its lists and a recipe, and return the path of the recipe.
+
+    Lists and recipe lie in ``datasets_dir / name of the folder``. The same folder gives the same files.
+
+    Args:
+        folder: ``class/video``, or ``train/class/video`` with ``val`` and ``test`` beside it, or the lists
+            ``train.txt``, ``val.txt`` and ``labels.txt`` with videos relative to the folder, or what
+            ``prepare_dataset`` has written.
+        method: ``"tsm"`` or ``"tsn"``.
+        backbone: A registered backbone, or ``timm/NAME`` or ``torchvision/NAME``.
+        weights: ImageNet weights of the backbone, as ``MODEL.BACKBONE_WEIGHTS``; empty: random weights.
+        val_fraction: Part of each class for validation if the folder is not divided.
+        groups: Regular expression or file that keeps videos together, see :func:`group_function`.
+        seed: Of the division.
+        datasets_dir: Folder of what is written.
+
+    Raises:
+        AnnotationError: If the folder holds no videos that can be used.
+        ConfigError: If the method is unknown.
+    """
+    if method not in METHODS:
+        raise ConfigError(f"--method must be one of {', '.join(METHODS)}, got {method}.")
+    folder = folder.expanduser()
+    out = _dataset_folder(folder, datasets_dir)
+    dataset = "dataset.yaml"
+    if (folder / "train.txt").is_file():
+        num_train = _count_lines(folder / "train.txt")
+        if (folder / "dataset.yaml").is_file():
+            dataset = str((folder / "dataset.yaml").resolve())
+        else:
+            _write_dataset_of_lists(folder, out / dataset)
+    else:
+        annotations = read_class_folders(
+            folder, val_fraction=val_fraction, seed=seed, group_of=group_function(groups) if groups else None
+        )
+        report = prepare_dataset(
+            folder.resolve().name,
+            annotations,
+            videos_dir=folder.resolve(),
+            out_dir=out.resolve(),
+            storage=Storage(),
+            num_workers=usable_cpus(),
+        )
+        num_train = report["splits"]["train"]["readable"]
+    recipe = out / f"{out.name}_{method}_{re.sub(r'[^a-zA-Z0-9]+', '_', backbone)}.yaml"
+    write_if_changed(recipe, _recipe(folder, method, backbone, weights, dataset=dataset, num_train=num_train))
+    return recipe
+
+
+def group_function(groups: str) -> GroupOf:
+    """Return the group of a video by a regular expression or a file.
+
+    Args:
+        groups: An expression that is searched in the video's path, whose first bracket (or whole match) is
+            the group: ``"(subject\\d+)"``. Or a file with lines ``name-of-video group``.
+
+    Raises:
+        ConfigError: If it is no expression, or a line of the file is malformed.
+    """
+    path = Path(groups).expanduser()
+    if path.is_file():
+        table: dict[str, str] = {}
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            words = line.rsplit(maxsplit=1)
+            if len(words) == 2:
+                table[Path(words[0]).stem] = words[1]
+            elif words:
+                raise ConfigError(f"--groups {path}:{number}: must be `video group`, got {line!r}.")
+        return lambda video: table.get(video.stem, str(video))
+    try:
+        pattern = re.compile(groups)
+    except re.error as error:
+        raise ConfigError(
+            f"--groups must be a file or a regular expression, got {groups!r}: {error}."
+        ) from error
+
+    def group_of(video: Path) -> str:
+        found = pattern.search(video.as_posix())
+        return str(video) if found is None else found.group(1 if pattern.groups else 0)
+
+    return group_of
+
+
+def _dataset_folder(folder: Path, datasets_dir: Path) -> Path:
+    """Return the folder of a dataset's files; one of another folder of that name gets a suffix."""
+    if not folder.is_dir():
+        raise AnnotationError(f"--data {folder}: no such folder.")
+    source, name = folder.resolve(), re.sub(r"[^\w.-]+", "_", folder.resolve().name) or "data"
+    plain = datasets_dir / name
+    note = plain / "source.json"
+    is_others = note.exists() and json.loads(note.read_text(encoding="utf-8")) != str(source)
+    suffix = hashlib.sha256(str(source).encode()).hexdigest()[:6]
+    out = datasets_dir / f"{name}_{suffix}" if is_others else plain
+    write_if_changed(out / "source.json", json.dumps(str(source)) + "\n")
+    return out
+
+
+def _count_lines(path: Path) -> int:
+    return len([line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()])
+
+
+def _write_dataset_of_lists(folder: Path, dataset: Path) -> None:
+    """Write the dataset file of lists that are there already."""
+    names = folder / "labels.txt"
+    if not names.is_file():
+        raise AnnotationError(f"{folder}: has train.txt, but no labels.txt with one class name per line.")
+    data = {
+        "PATH_TO_DATA_DIR": str(folder.resolve()),
+        "TRAIN_LIST": "train.txt",
+        "VAL_LIST": "val.txt" if (folder / "val.txt").is_file() else "",
+        "TEST_LIST": "test.txt" if (folder / "test.txt").is_file() else "",
+        "LABEL_MAP": "labels.txt",
+    }
+    content = {"MODEL": {"NUM_CLASSES": _count_lines(names)}, "DATA": data}
+    write_if_changed(dataset, yaml.safe_dump(content, sort_keys=False))
+
+
+def _recipe(folder: Path, method: str, backbone: str, weights: str, *, dataset: str, num_train: int) -> str:
+    batch = next(size for size in (_MAX_BATCH, 8, 4, 2, 1) if size <= max(1, num_train // 2))
+    content = {
+        "_BASE_": [f"{method}/finetune", dataset],
+        "MODEL": {"BACKBONE": backbone, "BACKBONE_WEIGHTS": weights},
+        "TRAIN": {"BATCH_SIZE": batch},
+        "TEST": {"BATCH_SIZE": batch},
+        "DATA_LOADER": {"NUM_WORKERS": min(_MAX_WORKERS, usable_cpus())},
+    }
+    head = (
+        f"# {method.upper()} with {backbone} on {folder.resolve().name}, {num_train} training videos.\n"
+        "# Written by tsn-tsm-train --data. run: tsn-tsm-train --cfg THIS_FILE\n"
+    )
+    return head + yaml.safe_dump(content, sort_keys=False, default_flow_style=None)

@@ -1,0 +1,82 @@
+"""add_data_arguments, recipe_of_data: the flags that make a recipe of a folder of videos."""
+
+import argparse
+from pathlib import Path
+
+from tsn_tsm_plugin.errors import CheckpointError, ConfigError
+from tsn_tsm_plugin.log import get_logger
+
+logger = get_logger(__name__)
+
+# Names of ImageNet weights in torchvision and in timm.
+_DEFAULT_WEIGHTS = ("IMAGENET1K_V1", "default")
+
+
+def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add ``--data`` and what goes with it."""
+    group = parser.add_argument_group("your own videos, in place of --cfg")
+    group.add_argument(
+        "--data", type=Path, metavar="FOLDER", help="class folders, also below train/, val/, test/; or lists"
+    )
+    group.add_argument("--method", default="tsm", metavar="M", help="tsm or tsn [%(default)s]")
+    group.add_argument("--backbone", default="resnet50", metavar="NAME", help="[%(default)s]")
+    group.add_argument(
+        "--backbone-weights",
+        metavar="W",
+        help="ImageNet weights: a file, a registered name, or '' for random ones [fetched if possible]",
+    )
+    group.add_argument(
+        "--val-fraction", type=float, default=0.2, metavar="F", help="part for validation [%(default)s]"
+    )
+    group.add_argument(
+        "--groups",
+        default="",
+        metavar="REGEX|FILE",
+        help="keep videos of one group in one split: an expression on the path, or lines `video group`",
+    )
+
+
+def recipe_of_data(args: argparse.Namespace) -> str:
+    """Return the recipe that the flags name: ``--cfg``, or one that is written for ``--data``.
+
+    Raises:
+        ConfigError: If both or neither are given.
+        AnnotationError: If the folder holds no videos that can be used.
+    """
+    if bool(args.cfg) == bool(args.data):
+        raise ConfigError("give either --cfg RECIPE or --data FOLDER.")
+    if args.cfg:
+        return str(args.cfg)
+    from tsn_tsm_plugin.data.preparation.own_data import prepare_own_data
+
+    weights = args.backbone_weights
+    recipe = prepare_own_data(
+        args.data,
+        method=args.method,
+        backbone=args.backbone,
+        weights=_weights_at_hand(args.backbone) if weights is None else weights,
+        val_fraction=args.val_fraction,
+        groups=args.groups,
+    )
+    logger.info(f"The recipe is {recipe}; it runs again with --cfg {recipe}.")
+    return str(recipe)
+
+
+def _weights_at_hand(backbone: str) -> str:
+    """Return the name of ImageNet weights that can be had for a backbone, or nothing with a warning."""
+    from tsn_tsm_plugin.models.backbones.create import create_backbone
+
+    reasons = []
+    for weights in _DEFAULT_WEIGHTS:
+        try:
+            create_backbone(backbone, weights=weights)
+        except CheckpointError as error:
+            reasons.append(str(error))
+        else:
+            return weights
+    unreachable = next((reason for reason in reasons if "could not be downloaded" in reason), reasons[0])
+    logger.warning(
+        f"No ImageNet weights for {backbone}: {unreachable} Training starts from random weights, which need "
+        "many more videos; give a file with --backbone-weights."
+    )
+    return ""
