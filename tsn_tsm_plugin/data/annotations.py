@@ -8,6 +8,7 @@ holds one class name per line; the number of the line, from 0, is the label.
 import hashlib
 import json
 import operator
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ logger = get_logger(__name__)
 
 # Faults that one error spells out; the rest are counted.
 _MAX_FAULTS = 10
+_DIGITS = re.compile(r"\s*-?[0-9]{1,18}\s*", re.ASCII)
 
 
 Label = int | tuple[int, ...]
@@ -73,6 +75,8 @@ def read_text_lines(path: str) -> list[str]:
 
 def _whole_number(value: object, what: str) -> int:
     try:
+        if isinstance(value, bool) or (isinstance(value, str) and not _DIGITS.fullmatch(value)):
+            raise ValueError  # int() would take 0_1, +1 and the digits of other scripts.
         number = int(value) if isinstance(value, str) else operator.index(value)  # type: ignore[arg-type]
     except (ValueError, TypeError):
         raise ValueError(f"{what} must be an integer, got {value!r}") from None

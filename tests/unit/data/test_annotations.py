@@ -1,3 +1,4 @@
+import os
 import re
 
 import pytest
@@ -223,3 +224,22 @@ def test_the_hash_of_a_label_map_sees_names_and_their_order():
     assert len({label_map_hash(names) for names in (["a", "b"], ["b", "a"], ["a", "c"], ["a"])}) == 4
     # Checkpoints store it, so it must not change between versions: printf 'a\nb' | sha256sum
     assert label_map_hash(["a", "b"]).startswith("7e18f737311b")
+
+
+@pytest.mark.parametrize("label", ["0_1", "+1", "\u0661", "9" * 30])
+def test_a_label_is_plain_digits(tmp_path, label):
+    (tmp_path / "list.txt").write_text(f"a.mp4 {label}\n", encoding="utf-8")
+    with pytest.raises(AnnotationError, match="label must be an integer"):
+        read_video_list(tmp_path / "list.txt")
+
+
+def test_true_is_no_label(tmp_path):
+    (tmp_path / "list.json").write_text('[{"filename": "a.mp4", "label": true}]')
+    with pytest.raises(AnnotationError, match="label must be an integer, got True"):
+        read_video_list(tmp_path / "list.json")
+
+
+def test_a_list_that_is_a_pipe_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "list.txt")
+    with pytest.raises(AnnotationError, match="a named pipe is not a regular file"):
+        read_video_list(tmp_path / "list.txt")

@@ -1,6 +1,7 @@
 """Writing the videos of a list into shards; their layout is told in `tsn_tsm_plugin.data.shards`."""
 
 import io
+import os
 import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from tqdm import tqdm
 
 from tsn_tsm_plugin.atomic_files import replace_when_whole, write_text_atomically
 from tsn_tsm_plugin.data.annotations import VideoEntry
+from tsn_tsm_plugin.data.paths import open_regular
 from tsn_tsm_plugin.data.shards import INDEX_SUFFIX, LABEL_SUFFIX, index_text, scan_shard
 from tsn_tsm_plugin.errors import AnnotationError
 from tsn_tsm_plugin.log import get_logger
@@ -109,8 +111,8 @@ def _write_shard(shard: Path, part: Sequence[VideoEntry]) -> None:
         with tarfile.open(partial, "w:", format=tarfile.GNU_FORMAT) as tar:
             for entry in part:
                 video = member_name(entry)
-                with Path(entry.path).open("rb") as file:
-                    tar.addfile(_member(video, Path(entry.path).stat().st_size), file)
+                with open_regular(entry.path) as file:
+                    tar.addfile(_member(video, os.fstat(file.fileno()).st_size), file)
                 text = " ".join(map(str, _labels(entry))).encode()
                 label_name = f"{video.rpartition('.')[0]}.{LABEL_SUFFIX}"
                 tar.addfile(_member(label_name, len(text)), io.BytesIO(text))
