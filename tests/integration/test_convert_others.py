@@ -104,6 +104,7 @@ def test_options_that_nobody_knows_and_steps_left_to_the_user_are_said(tmp_path,
         ("python main.py something", "the following arguments are required: modality"),
         ("python main.py something RGB --lr fast", "invalid float value: 'fast'"),
         ("python main.py 'something", "cannot be split into words"),
+        ("python main.py something RGB --lr_steps 20 inf", "--lr_steps must be numbers of epochs"),
     ],
 )
 def test_a_command_that_is_none_is_refused_in_one_line(capsys, command, message):

@@ -1,6 +1,7 @@
 """convert_command: the recipe of a training command of mit-han-lab's temporal-shift-module or tsn-pytorch."""
 
 import argparse
+import math
 import shlex
 from typing import Any, NoReturn
 
@@ -236,6 +237,10 @@ def _read_schedule(args: argparse.Namespace, recipe: Recipe) -> None:
     if args.lr_type == "cos":
         recipe.set("SOLVER.LR_POLICY", "cosine")
     elif args.lr_type == "step":
+        if not all(map(math.isfinite, args.lr_steps)):
+            raise ConfigError(
+                f"--lr_steps must be numbers of epochs, got {args.lr_steps}. Give whole epochs."
+            )
         steps = [int(step) for step in args.lr_steps]
         recipe.set("SOLVER.STEPS", [0, *steps])
         recipe.set("SOLVER.LRS", [round(0.1**power, 12) for power in range(len(steps) + 1)])

@@ -97,7 +97,7 @@ def convert_slowfast(path: str) -> Recipe:
 def _guarded(read: Callable[[_Settings, Recipe], None], settings: _Settings, recipe: Recipe) -> None:
     try:
         read(settings, recipe)
-    except (TypeError, ValueError, ZeroDivisionError) as error:
+    except (TypeError, ValueError, ArithmeticError) as error:
         raise ConfigError(
             f"a value of the config is of no type of SlowFast's ({error}). Mend it there."
         ) from error
