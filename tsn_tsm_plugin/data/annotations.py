@@ -34,7 +34,7 @@ class VideoEntry(NamedTuple):
     Attributes:
         name: As written there.
         path: Where the file or folder lies.
-        label: Its class, or its classes in ascending order.
+        label: Its class, or its classes in ascending order, which may be none.
         num_frames: How many frames the line promises; 0 where it does not say.
     """
 
@@ -53,7 +53,8 @@ class _Form(NamedTuple):
     multi_label: bool
 
     def __str__(self) -> str:
-        fields = ["path", *["frames"] * self.has_frame_counts, "label", *["label ..."] * self.multi_label]
+        labels = "[label ...]" if self.multi_label else "label"
+        fields = ["path", *["frames"] * self.has_frame_counts, labels]
         return self.separator.join(fields)
 
 
@@ -104,7 +105,7 @@ def _parse_line(line: str, form: _Form) -> VideoEntry:
     separator = form.separator if form.separator.strip() else None
     num_fields = 2 + form.has_frame_counts
     parts = line.split(separator) if form.multi_label else line.rsplit(separator, maxsplit=num_fields - 1)
-    if len(parts) < num_fields or not parts[0].strip():
+    if len(parts) < num_fields - form.multi_label or not parts[0].strip():
         raise ValueError(f"must be '{form}', got {line!r}")
     name, *numbers = parts
     num_frames = numbers.pop(0) if form.has_frame_counts else 0
@@ -118,7 +119,7 @@ def _parse_record(record: object, form: _Form) -> VideoEntry:
     name = record.get("frame_dir", record.get("filename"))
     labels = record.get("label")
     labels = labels if isinstance(labels, list) else [labels]
-    if not isinstance(name, str) or not name or not labels or (len(labels) > 1 and not form.multi_label):
+    if not isinstance(name, str) or not name or (len(labels) != 1 and not form.multi_label):
         key = "'frame_dir', 'total_frames'" if form.has_frame_counts else "'filename'"
         several = "labels" if form.multi_label else "one label"
         raise ValueError(f"must have {key} and 'label' with {several}, got {record!r}")
@@ -181,7 +182,7 @@ def read_video_list(
         separator: What stands between path and label; white space means any run of it.
         num_classes: Labels must be in ``[0, num_classes)``; 0 leaves the upper end open.
         has_frame_counts: Lines are ``path number-of-frames label``.
-        multi_label: Lines may end with several labels.
+        multi_label: Lines may end with any number of labels; a video may have none of the classes.
 
     Raises:
         AnnotationError: If the file cannot be read, holds no video, or has malformed lines; names each by

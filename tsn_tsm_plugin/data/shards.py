@@ -97,7 +97,7 @@ def read_shard_list(
 
 
 def _check_labels(path: str, labels: tuple[int, ...], *, num_classes: int, multi_label: bool) -> None:
-    if len(labels) > 1 and not multi_label:
+    if len(labels) != 1 and not multi_label:
         raise AnnotationError(f"{path}: must have one label, got {labels}.")
     for label in labels:
         if label < 0 or (num_classes and label >= num_classes):
@@ -135,7 +135,7 @@ def _parse_index(content: Any) -> tuple[int, list[IndexedVideo]]:
     """Return the bytes of the shard and its videos; raise ValueError, TypeError or KeyError otherwise."""
     num_bytes, videos = content["bytes"], []
     for name, offset, size, labels in content["videos"]:
-        if not isinstance(name, str) or not isinstance(labels, list) or not labels:
+        if not isinstance(name, str) or not isinstance(labels, list):
             raise ValueError(f"video {name!r} must have a name and a list of labels, got {labels!r}")
         for number in (num_bytes, offset, size, *labels):
             if type(number) is not int or number < 0:
@@ -198,7 +198,7 @@ def _samples(tar: tarfile.TarFile) -> Iterator[tuple[str, str, tarfile.TarInfo]]
 def _parse_labels(place: str, content: bytes) -> tuple[int, ...]:
     words = content.split()
     labels = tuple(sorted({int(word) for word in words if word.isdigit() and len(word) < 19}))
-    if not labels or not all(word.isdigit() and len(word) < 19 for word in words):
+    if not all(word.isdigit() and len(word) < 19 for word in words):
         raise AnnotationError(f"{place}: must hold a label, a number from 0, got {content[:40]!r}.")
     return labels
 

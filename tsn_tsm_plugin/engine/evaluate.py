@@ -32,7 +32,7 @@ from tsn_tsm_plugin.models import TSM, TSN, build_model, load_weights
 from tsn_tsm_plugin.models.checkpoint_facts import RECIPE
 from tsn_tsm_plugin.models.load_weights import LoadReport
 from tsn_tsm_plugin.ranks import Ranks
-from tsn_tsm_plugin.runs.plots import plot_confusion_matrix
+from tsn_tsm_plugin.runs.plots import plot_calibration, plot_confusion_matrix
 from tsn_tsm_plugin.runs.report import write_report
 from tsn_tsm_plugin.runs.results import format_results, summarize
 from tsn_tsm_plugin.runs.run_folder import RunFolder, describe_environment
@@ -203,4 +203,5 @@ def test_model(
         if "confusion_matrix" in results:
             confusion_KK = torch.tensor(results["confusion_matrix"])
             plot_confusion_matrix(confusion_KK, class_names, folder.plots / "confusion_matrix.png")
+            plot_calibration(results["calibration"], results["ece"], folder.plots / "calibration.png")
     return results

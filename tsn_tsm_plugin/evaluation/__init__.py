@@ -1,5 +1,11 @@
 """From the scores of views to the numbers of a table."""
 
+from tsn_tsm_plugin.evaluation.class_metrics import (
+    balanced_accuracy,
+    binary_auc,
+    calibration,
+    precision_recall_f1,
+)
 from tsn_tsm_plugin.evaluation.dump import read_dump, write_dump
 from tsn_tsm_plugin.evaluation.ensemble import combine
 from tsn_tsm_plugin.evaluation.metrics import (
@@ -7,7 +13,6 @@ from tsn_tsm_plugin.evaluation.metrics import (
     confusion_matrix,
     mean_average_precision,
     mean_class_accuracy,
-    per_class_accuracy,
     topk_accuracy,
 )
 from tsn_tsm_plugin.evaluation.predictions import Predictions, gather_predictions
@@ -17,12 +22,15 @@ __all__ = [
     "Predictions",
     "average_precisions",
     "average_views",
+    "balanced_accuracy",
+    "binary_auc",
+    "calibration",
     "combine",
     "confusion_matrix",
     "gather_predictions",
     "mean_average_precision",
     "mean_class_accuracy",
-    "per_class_accuracy",
+    "precision_recall_f1",
     "read_dump",
     "split_views",
     "topk_accuracy",

@@ -38,15 +38,6 @@ def confusion_matrix(label_B: Tensor, prediction_B: Tensor, *, num_classes: int)
     return multiclass_confusion_matrix(prediction_B, label_B, num_classes=num_classes)
 
 
-def per_class_accuracy(confusion_KK: Tensor) -> Tensor:
-    """Return the recall of each class in percent, float64; ``nan`` for a class without videos.
-
-    Of a matrix that has been counted already. torchmetrics would count again, and says 0 for a class without
-    videos, as for one that is never recognised.
-    """
-    return 100.0 * confusion_KK.diagonal().double() / confusion_KK.sum(dim=1).double()
-
-
 def mean_class_accuracy(label_B: Tensor, prediction_B: Tensor, *, num_classes: int) -> float:
     """Return the mean of the classes' recalls, in percent.
 

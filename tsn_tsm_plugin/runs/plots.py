@@ -1,4 +1,4 @@
-"""Plots of a run as PNG files: curves over epochs and the confusion matrix."""
+"""plot_curves, plot_confusion_matrix, plot_calibration: plots of a run as PNG files."""
 
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,8 @@ def plot_curves(records: list[dict[str, Any]], path: Path) -> None:
     for axes, name in ((loss_axes, "loss"), (top1_axes, "top1")):
         _line(axes, train, f"train/{name}", places, _TRAIN, "training")
         _line(axes, validation, f"val/{name}", places, _VALIDATION, "validation", marker="o")
-    _line(lr_axes, train, "train/lr", places, _GREY, "", drawstyle="steps-post")
+    # A record holds the rate of the steps since the record before.
+    _line(lr_axes, train, "train/lr", places, _GREY, "", drawstyle="steps-pre")
     top1_axes.set_ylim(0, 100)
     loss_axes.set_ylim(bottom=0)
     lr_axes.set_ylim(bottom=0)
@@ -123,6 +124,38 @@ def plot_confusion_matrix(confusion_KK: Tensor, class_names: list[str], path: Pa
         _write_counts(axes, counts, shares)
     axes.tick_params(length=0)
     _tidy(axes, keep=())
+    _save(figure, path)
+
+
+def plot_calibration(calibration: dict[str, list[float]], error: float, path: Path) -> None:
+    """Draw accuracy over confidence, and how many videos each bin holds.
+
+    Args:
+        calibration: ``num_videos``, ``confidence`` and ``accuracy`` of each bin, as ``results.json`` has
+            them; the bins cut [0, 1] into equal parts.
+        error: Expected calibration error, %.
+        path: The PNG.
+    """
+    counts = np.asarray(calibration["num_videos"])
+    width = 100.0 / len(counts)
+    centre = width * (np.arange(len(counts)) + 0.5)
+    filled = counts > 0
+    figure = Figure(figsize=(4.6, 5.2), layout="constrained")
+    axes, count_axes = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    axes.bar(centre, 100 * np.asarray(calibration["accuracy"]), 0.92 * width, color=_TRAIN, label="accuracy")
+    axes.plot([0, 100], [0, 100], color=_GREY, linewidth=1, linestyle="--", label="perfectly calibrated")
+    mean = 100 * np.asarray(calibration["confidence"])[filled]
+    axes.plot(mean, mean, ".", color=_VALIDATION, label="mean confidence")
+    axes.set_title(f"Expected calibration error {error:.1f} %", fontsize=11, loc="left", fontweight="bold")
+    axes.set_ylabel("accuracy, %", color=_GREY)
+    axes.set_xlim(0, 100)
+    axes.set_ylim(0, 100)
+    axes.legend(frameon=False, fontsize=9, loc="upper left")
+    count_axes.bar(centre, counts, 0.92 * width, color=_GREY)
+    count_axes.set_ylabel("videos", color=_GREY)
+    count_axes.set_xlabel("confidence of the prediction, %", color=_GREY)
+    for part in (axes, count_axes):
+        _tidy(part)
     _save(figure, path)
 
 

@@ -20,13 +20,15 @@ from tsn_tsm_plugin.data.collate import BadVideo
 from tsn_tsm_plugin.data.samplers import SampleKey
 from tsn_tsm_plugin.runs.metrics_log import read_metrics
 from tsn_tsm_plugin.runs.progress import clock
-from tsn_tsm_plugin.runs.results import METRICS
+from tsn_tsm_plugin.runs.results import shown_metrics
 from tsn_tsm_plugin.runs.run_folder import RunFolder
 from tsn_tsm_plugin.transforms.build import frames_of_view
 from tsn_tsm_plugin.transforms.modality import to_picture
 
-# Classes at each end of the table, frames of a mistake and their height in pixels.
-_NUM_CLASSES, _NUM_FRAMES, _FRAME_HEIGHT = 8, 6, 96
+# Classes at each end of the table, frames of a worst clip at most, and their height in pixels.
+_NUM_CLASSES, _NUM_FRAMES, _FRAME_HEIGHT = 8, 16, 96
+# Percentages of a class in the table.
+_CLASS_NUMBERS = ("accuracy", "precision", "f1")
 
 _STYLE = """
 :root { --ink: #1d2733; --soft: #64707d; --line: #e3e7ec; --blue: #4878a8; --red: #d1603d; }
@@ -46,13 +48,14 @@ img { max-width: 100%; display: block }
 .centred { margin: 0 auto; max-height: 720px }
 table { border-collapse: collapse; width: 100% }
 td { padding: 3px 8px 3px 0; vertical-align: middle }
-td.number { text-align: right; white-space: nowrap; width: 1% }
+td.number, th.number { text-align: right; white-space: nowrap; width: 1% }
+th { padding: 3px 8px 3px 0; font-weight: normal }
 .bar { background: #edf0f3; border-radius: 4px; height: 10px; min-width: 120px }
 .bar i { display: block; height: 10px; border-radius: 4px; background: var(--blue) }
 .low i { background: var(--red) }
 .columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(320px, 1fr)); gap: 28px }
 .mistake { margin-top: 14px }
-.frames { display: flex; gap: 3px; overflow-x: auto; margin-top: 4px }
+.frames { display: flex; flex-wrap: wrap; gap: 3px; margin-top: 4px }
 .frames img { height: 96px; border-radius: 4px }
 .wrong { color: var(--red) }
 details { margin-top: 8px }
@@ -75,6 +78,7 @@ def write_report(cfg: CfgNode, folder: RunFolder) -> None:
         _picture("Training", folder.plots / "curves.png"),
         _classes(results),
         _picture("Confusion matrix", folder.plots / "confusion_matrix.png", kind="centred"),
+        _picture("Calibration", folder.plots / "calibration.png", kind="centred"),
         _mistakes(cfg, results),
         _details(results, records, folder),
     ]
@@ -93,9 +97,7 @@ def _section(title: str, body: str) -> str:
 
 
 def _cards(results: dict[str, Any], records: list[dict[str, Any]]) -> str:
-    cards = [
-        (METRICS[name], f"{results[name]:.1f} %") for name in METRICS if name in results and name != "loss"
-    ]
+    cards = [(title, f"{results[name]:.1f} %") for name, title in shown_metrics(results).items()]
     cards.append(("videos tested", f"{results['num_videos']:,}"))
     if results["num_bad_videos"]:
         cards.append(("unreadable", str(results["num_bad_videos"])))
@@ -132,13 +134,21 @@ def _classes(results: dict[str, Any]) -> str:
 
 
 def _class_table(classes: list[dict[str, Any]]) -> str:
+    has_f1 = bool(classes) and "f1" in classes[0]
+    titles = ("recall", "precision", "F1", "videos") if has_f1 else ("accuracy", "videos")
+    head = "<th></th><th></th>" + "".join(f"<th class='number soft'>{title}</th>" for title in titles)
     rows = (
         f"<tr><td>{html.escape(c['name'])}</td><td><div class='bar{' low' if c['accuracy'] < 50 else ''}'>"
-        f"<i style='width:{c['accuracy']:.1f}%'></i></div></td><td class='number'>{c['accuracy']:.1f} %</td>"
-        f"<td class='number soft'>of {c['num_videos']}</td></tr>"
+        f"<i style='width:{c['accuracy']:.1f}%'></i></div></td>"
+        + "".join(f"<td class='number'>{_percent(c[key])}</td>" for key in _CLASS_NUMBERS if key in c)
+        + f"<td class='number soft'>{c['num_videos']}</td></tr>"
         for c in classes
     )
-    return f"<table>{''.join(rows)}</table>"
+    return f"<table><tr>{head}</tr>{''.join(rows)}</table>"
+
+
+def _percent(number: float | None) -> str:
+    return "-" if number is None else f"{number:.1f} %"
 
 
 def _mistakes(cfg: CfgNode, results: dict[str, Any]) -> str:
@@ -159,7 +169,7 @@ def _mistakes(cfg: CfgNode, results: dict[str, Any]) -> str:
             f'<span class="soft mono">{html.escape(mistake["video_name"])}</span>'
             f'<div class="frames">{frames}</div></div>'
         )
-    return _section("Surest mistakes", "".join(parts))
+    return _section("Worst clips: the surest mistakes", "".join(parts))
 
 
 def _frames(video: Tensor) -> list[str]:

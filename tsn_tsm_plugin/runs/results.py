@@ -10,15 +10,28 @@ from tsn_tsm_plugin.data.annotations import label_map_hash
 from tsn_tsm_plugin.evaluation import (
     Predictions,
     average_precisions,
+    balanced_accuracy,
+    binary_auc,
+    calibration,
     confusion_matrix,
     mean_average_precision,
     mean_class_accuracy,
-    per_class_accuracy,
+    precision_recall_f1,
     topk_accuracy,
 )
 
 # Titles of what is measured; the first that a result has decides which checkpoint is the best.
 METRICS = {"map": "mAP", "top1": "top-1", "top5": "top-5", "mean_class": "mean class", "loss": "loss"}
+# Titles of what a test measures besides; the macro recall is the mean class accuracy.
+FINAL_METRICS = {
+    "balanced_accuracy": "balanced accuracy",
+    "macro_precision": "macro precision",
+    "macro_f1": "macro F1",
+    "auc": "AUC",
+    "ece": "calibration error",
+}
+# With fewer classes than this, top-5 says nothing: almost every prediction is right.
+_LEAST_CLASSES_TOP5 = 6
 # Classes shown at each end of the per-class table of the summary.
 _NUM_SHOWN = 5
 # Mistakes that a result names.
@@ -31,7 +44,9 @@ def accuracies(predictions: Predictions, *, view_average: str) -> dict[str, floa
     The first is the one that decides which checkpoint is the best: top-1, or mAP with several labels.
     """
     if predictions.label.ndim == 2:
-        hit_B = predictions.label.gather(1, predictions.top1[:, None])
+        # A video without a label has no right answer.
+        has_label_B = predictions.label.any(dim=1)
+        hit_B = predictions.label.gather(1, predictions.top1[:, None])[has_label_B]
         target_BK = predictions.label.to(predictions.scores.dtype)
         return {
             "map": mean_average_precision(predictions.scores, predictions.label),
@@ -39,10 +54,12 @@ def accuracies(predictions: Predictions, *, view_average: str) -> dict[str, floa
             "loss": F.binary_cross_entropy(predictions.scores, target_BK).item(),
         }
     scores_BK, label_B = predictions.scores, predictions.label
+    num_classes = scores_BK.shape[1]
+    has_top5 = num_classes >= _LEAST_CLASSES_TOP5
     return {
         "top1": topk_accuracy(scores_BK, label_B, k=1),
-        "top5": topk_accuracy(scores_BK, label_B, k=5),
-        "mean_class": mean_class_accuracy(label_B, predictions.top1, num_classes=scores_BK.shape[1]),
+        **({"top5": topk_accuracy(scores_BK, label_B, k=5)} if has_top5 else {}),
+        "mean_class": mean_class_accuracy(label_B, predictions.top1, num_classes=num_classes),
         "loss": _negative_log_likelihood(predictions, view_average=view_average),
     }
 
@@ -56,9 +73,11 @@ def _negative_log_likelihood(predictions: Predictions, *, view_average: str) -> 
 
 
 def summarize(predictions: Predictions, *, class_names: list[str], view_average: str) -> dict[str, Any]:
-    """Return :func:`accuracies`, one entry per class, and the confusion matrix (rows: true class).
+    """Return :func:`accuracies`, numbers of each class, and what shows how a model errs.
 
-    With several labels per video the accuracy of a class is its average precision, and there is no matrix.
+    With one label per video: confusion matrix (rows: true class), precision, recall, F1 and their means,
+    balanced accuracy, AUC for two classes, and calibration. With several labels the accuracy of a class is
+    its average precision. A number that is not defined is ``None``.
     """
     results: dict[str, Any] = {
         **accuracies(predictions, view_average=view_average),
@@ -66,40 +85,90 @@ def summarize(predictions: Predictions, *, class_names: list[str], view_average:
         "label_map_hash": label_map_hash(class_names),
     }
     if predictions.label.ndim == 2:
-        accuracy_K = average_precisions(predictions.scores, predictions.label)
-        count_K = predictions.label.sum(dim=0).long().tolist()
+        columns = {
+            "num_videos": predictions.label.sum(dim=0).long().tolist(),
+            "accuracy": average_precisions(predictions.scores, predictions.label),
+        }
+        results["worst_mistakes"] = _worst_of_several(predictions, class_names)
     else:
         confusion_KK = confusion_matrix(predictions.label, predictions.top1, num_classes=len(class_names))
-        accuracy_K = per_class_accuracy(confusion_KK).tolist()
-        count_K = confusion_KK.sum(dim=1).tolist()
+        by_class = precision_recall_f1(confusion_KK)
+        columns = {
+            "num_videos": confusion_KK.sum(dim=1).tolist(),
+            "accuracy": by_class.recall.tolist(),
+            "precision": by_class.precision.tolist(),
+            "recall": by_class.recall.tolist(),
+            "f1": by_class.f1.tolist(),
+        }
+        share_BK = _shares(predictions, view_average=view_average)
+        results |= dict(zip(("macro_precision", "macro_recall", "macro_f1"), by_class.macro(), strict=True))
+        results["balanced_accuracy"] = balanced_accuracy(confusion_KK)
+        if len(class_names) == 2:
+            results["auc"] = _defined(binary_auc(share_BK[:, 1], predictions.label))
+        top_B = predictions.top1
+        calibrated = calibration(share_BK.gather(1, top_B[:, None])[:, 0], top_B == predictions.label)
+        results["ece"] = calibrated.error
+        results["calibration"] = {
+            "num_videos": calibrated.num_videos,
+            "confidence": calibrated.confidence,
+            "accuracy": calibrated.accuracy,
+        }
         results["confusion_matrix"] = confusion_KK.tolist()
-        results["worst_mistakes"] = _worst_mistakes(predictions, class_names, view_average=view_average)
+        results["worst_mistakes"] = _worst_mistakes(predictions, class_names, share_BK)
     results["classes"] = [
-        {"name": name, "num_videos": count, "accuracy": None if math.isnan(accuracy) else accuracy}
-        for name, count, accuracy in zip(class_names, count_K, accuracy_K, strict=True)
+        {"name": name, **{key: _defined(value) for key, value in zip(columns, values, strict=True)}}
+        for name, *values in zip(class_names, *columns.values(), strict=True)
     ]
     return results
 
 
+def _defined(number: float) -> float | None:
+    return None if math.isnan(number) else number
+
+
+def _shares(predictions: Predictions, *, view_average: str) -> Tensor:
+    """Return the probabilities of the classes, float64 (B, K)."""
+    scores_BK = predictions.scores.double()
+    return scores_BK if view_average == "probabilities" else scores_BK.softmax(dim=1)
+
+
 def _worst_mistakes(
-    predictions: Predictions, class_names: list[str], *, view_average: str
+    predictions: Predictions, class_names: list[str], share_BK: Tensor
 ) -> list[dict[str, Any]]:
     """Return the wrong predictions that the model was surest of, surest first."""
-    scores_BK = predictions.scores.double()
-    shares_BK = scores_BK if view_average == "probabilities" else scores_BK.softmax(dim=1)
     top_B, label_B = predictions.top1, predictions.label
     wrong = (top_B != label_B).nonzero()[:, 0].tolist()
-    surest = sorted(wrong, key=lambda i: -shares_BK[i, top_B[i]].item())[:_NUM_MISTAKES]
+    surest = sorted(wrong, key=lambda i: -share_BK[i, top_B[i]].item())[:_NUM_MISTAKES]
     return [
         {
             "video_index": int(predictions.video_index[i]),
             "video_name": predictions.video_name[i],
             "label": class_names[label_B[i]],
-            "label_percent": round(100 * shares_BK[i, label_B[i]].item(), 2),
+            "label_percent": round(100 * share_BK[i, label_B[i]].item(), 2),
             "prediction": class_names[top_B[i]],
-            "prediction_percent": round(100 * shares_BK[i, top_B[i]].item(), 2),
+            "prediction_percent": round(100 * share_BK[i, top_B[i]].item(), 2),
         }
         for i in surest
+    ]
+
+
+def _worst_of_several(predictions: Predictions, class_names: list[str]) -> list[dict[str, Any]]:
+    """Return the videos with several labels that have the highest score of a class which they do not show."""
+    label_BK = predictions.label.bool()
+    score_B, class_B = predictions.scores.double().masked_fill(label_BK, 0.0).max(dim=1)
+    surest = score_B.argsort(descending=True, stable=True)[:_NUM_MISTAKES].tolist()
+    return [
+        {
+            "video_index": int(predictions.video_index[i]),
+            "video_name": predictions.video_name[i],
+            "label": ", ".join(class_names[k] for k in label_BK[i].nonzero()[:, 0].tolist())
+            or "none of them",
+            "label_percent": round(100 * predictions.scores[i][label_BK[i]].mean().nan_to_num(0.0).item(), 2),
+            "prediction": class_names[class_B[i]],
+            "prediction_percent": round(100 * score_B[i].item(), 2),
+        }
+        for i in surest
+        if score_B[i] > 0.5
     ]
 
 
@@ -109,17 +178,22 @@ def format_accuracies(results: dict[str, Any]) -> str:
     return ", ".join(f"{METRICS[name]} {results[name]:6.2f} %" for name in names)
 
 
+def shown_metrics(results: dict[str, Any]) -> dict[str, str]:
+    """Return the titles of the percentages that a result has, by name."""
+    titles = {**METRICS, **FINAL_METRICS}
+    return {name: t for name, t in titles.items() if name != "loss" and results.get(name) is not None}
+
+
 def format_results(results: dict[str, Any]) -> str:
     """Lay a result out as a table: the accuracies, the speed, and the best and worst classes."""
-    accuracy_names = [name for name in METRICS if name in results and name != "loss"]
-    rows = [(METRICS[name], f"{results[name]:.2f} %") for name in accuracy_names]
+    rows = [(title, f"{results[name]:.2f} %") for name, title in shown_metrics(results).items()]
     rows += [
         ("videos", f"{results['num_videos']} ({results['num_bad_videos']} unreadable)"),
         ("views per video", f"{results['views_per_video']}, averaged as {results['view_average']}"),
         ("speed", f"{results['clips_per_second']:.1f} clips/s, {results['seconds']:.1f} s in all"),
         ("weights", str(results.get("weights", ""))),
     ]
-    lines = [f"  {name:<16}{value}" for name, value in rows if value]
+    lines = [f"  {name:<18}{value}" for name, value in rows if value]
     classes = sorted(
         (c for c in results["classes"] if c["accuracy"] is not None),
         key=lambda c: (-c["accuracy"], c["name"]),
@@ -127,8 +201,16 @@ def format_results(results: dict[str, Any]) -> str:
     is_short = len(classes) <= 2 * _NUM_SHOWN
     shown = classes if is_short else [*classes[:_NUM_SHOWN], None, *classes[-_NUM_SHOWN:]]
     width = max((len(c["name"]) for c in classes), default=0)
-    lines.append(f"  {'class':<{width}}  accuracy  videos")
-    lines += [
-        f"  {c['name']:<{width}}{c['accuracy']:>8.1f} %{c['num_videos']:>8}" if c else "  ..." for c in shown
-    ]
+    has_f1 = bool(classes) and "f1" in classes[0]
+    header = "  accuracy  precision      F1  videos" if has_f1 else "  accuracy  videos"
+    lines.append(f"  {'class':<{width}}{header}")
+    lines += [f"  {c['name']:<{width}}{_class_numbers(c, has_f1=has_f1)}" if c else "  ..." for c in shown]
     return "\n".join(lines)
+
+
+def _class_numbers(numbers: dict[str, Any], *, has_f1: bool) -> str:
+    text = f"{numbers['accuracy']:>8.1f} %"
+    if has_f1:
+        precision = "-" if numbers["precision"] is None else f"{numbers['precision']:.1f} %"
+        text += f"{precision:>11}{numbers['f1']:>6.1f} %"
+    return f"{text}{numbers['num_videos']:>8}"

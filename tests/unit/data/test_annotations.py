@@ -48,6 +48,14 @@ def test_a_faulty_line_of_frames_is_named_with_its_number(written, line, fault):
         read_video_list(path, has_frame_counts=True)
 
 
+def test_a_video_without_a_label_is_a_negative_in_lists_with_several_labels(written):
+    lines = read_video_list(written("a.mp4 1\nb.mp4\n"), num_classes=2, multi_label=True)
+    of_frames = read_video_list(written("b 30\n"), multi_label=True, has_frame_counts=True)
+    records = read_video_list(written('[{"filename": "b", "label": []}]', name="l.json"), multi_label=True)
+
+    assert [entry.label for entry in (*lines, *of_frames, *records)] == [(1,), (), (), ()]
+
+
 def test_a_line_may_end_with_several_labels(written):
     entries = read_video_list(written("a.mp4 5 1 5\nb.mp4 0\n"), num_classes=6, multi_label=True)
     of_frames = read_video_list(written("a 30 5 1\n"), multi_label=True, has_frame_counts=True)
@@ -59,7 +67,6 @@ def test_a_line_may_end_with_several_labels(written):
 @pytest.mark.parametrize(
     ("line", "fault"),
     [
-        ("b.mp4", "must be 'path label label ...', got 'b.mp4'"),
         ("my b.mp4 1", "label must be an integer, got 'b.mp4'"),
         ("b.mp4 1 9", "label must be below the number of classes, 6, got 9"),
         ("a.mp4 1 2", "'a.mp4' has label (1, 2), but label (1,) on line 1"),

@@ -159,6 +159,18 @@ def test_several_labels_travel_in_the_shard(files, tmp_path):
         read_shard_list(str(shards), prefix=str(shards.parent))
 
 
+def test_a_video_without_a_label_travels_in_the_shard_as_a_negative(files, tmp_path):
+    (tmp_path / "list.txt").write_text("class 0/clip.0.mp4\n")
+    entries = read_video_list(tmp_path / "list.txt", prefix=files, separator=",", multi_label=True)
+
+    shards = write_shards(entries, tmp_path / "out", name="train")
+
+    (video,) = read_shard_list(str(shards), prefix=str(shards.parent), multi_label=True)
+    assert video.label == ()
+    with pytest.raises(AnnotationError, match=re.escape("must have one label, got ()")):
+        read_shard_list(str(shards), prefix=str(shards.parent))
+
+
 def snapshot(folder):
     return {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.iterdir()}
 
@@ -346,7 +358,7 @@ WRONG_INDICES = {
     "null place": '{"bytes": SIZE, "videos": [["a.mp4", null, 5, [0]]]}',
     "text for a size": '{"bytes": SIZE, "videos": [["a.mp4", 0, "5", [0]]]}',
     "true for a label": '{"bytes": SIZE, "videos": [["a.mp4", 0, 5, [true]]]}',
-    "no label": '{"bytes": SIZE, "videos": [["a.mp4", 0, 5, []]]}',
+    "null labels": '{"bytes": SIZE, "videos": [["a.mp4", 0, 5, null]]}',
     "fraction": '{"bytes": SIZE, "videos": [["a.mp4", 0.5, 5, [0]]]}',
     "number for a name": '{"bytes": SIZE, "videos": [[7, 0, 5, [0]]]}',
     "text for bytes": '{"bytes": "many", "videos": [["a.mp4", 0, 5, [0]]]}',

@@ -2,8 +2,14 @@
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 
-from tsn_tsm_plugin.runs.plots import places_in_epochs, plot_confusion_matrix, plot_curves
+from tsn_tsm_plugin.runs.plots import (
+    places_in_epochs,
+    plot_calibration,
+    plot_confusion_matrix,
+    plot_curves,
+)
 
 RECORDS = [
     {"step": step, "epoch": 1, "train/loss": 1 / step, "train/top1": 10.0 * step, "train/lr": 0.1}
@@ -50,3 +56,28 @@ def test_a_confusion_matrix_is_drawn_for_few_and_many_classes(tmp_path, num_clas
     plot_confusion_matrix(torch.eye(num_classes, dtype=torch.int64), names, tmp_path / "matrix.png")
 
     assert (tmp_path / "matrix.png").read_bytes().startswith(PNG)
+
+
+def test_a_drop_of_the_learning_rate_is_drawn_where_it_happens(tmp_path, monkeypatch):
+    drawn = []
+    save = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda self, *a, **k: (drawn.append(self), save(self, *a, **k)))
+    rates = (0.1, 0.1, 0.1, 0.1, 0.01, 0.01)  # the third epoch, steps 5 and 6, learns at a tenth
+    records = [
+        {"step": step, "epoch": (step + 1) // 2, "train/loss": 1.0, "train/lr": rate}
+        for step, rate in enumerate(rates, start=1)
+    ]
+    ended = [{"step": 2 * epoch, "epoch": epoch, "epoch/loss": 1.0} for epoch in (1, 2, 3)]
+    plot_curves(records + ended, tmp_path / "curves.png")
+
+    (line,) = drawn[0].axes[2].lines
+    corners = line.get_path().vertices
+    x, y = (corners[:, axis] for axis in (0, 1))
+    assert set(x[1:][(y[1:] - y[:-1]) < 0]) == {2.0}
+
+
+def test_a_calibration_is_drawn_with_empty_bins(tmp_path):
+    bins = {"num_videos": [0, 3], "confidence": [0.0, 0.9], "accuracy": [0.0, 0.7]}
+    plot_calibration(bins, 20.0, tmp_path / "calibration.png")
+
+    assert (tmp_path / "calibration.png").read_bytes().startswith(PNG)
