@@ -32,6 +32,7 @@ NUM_FRAMES = 2
 # Side of the frames of networks that take it, to save time; the others get their own size.
 SMALL_SIZE = 64
 CHECKS = ("order", "stream", "step", "export")
+MARKS = {True: "yes", False: "no", None: ""}
 LAYOUTS = {(1,): "maps", (-1,): "channels last", (-1, 1): "both"}
 # Networks of more than 80 million parameters are checked with two blocks, to save time.
 SHALLOW = {
@@ -89,7 +90,11 @@ def create(name: str, **options: Any) -> TSM:
 def _start_branches(model: nn.Module) -> None:
     """Give residual branches that start at zero a weight, as training does."""
     for name, parameter in model.named_parameters():
-        if parameter.ndim <= 1 and not name.endswith("bias") and float(parameter.detach().abs().max()) < 1e-2:
+        if (
+            (parameter.ndim <= 1 or name.endswith("gain"))
+            and not name.endswith("bias")
+            and float(parameter.detach().abs().max()) < 1e-2
+        ):
             nn.init.constant_(parameter, 0.5)
 
 
@@ -180,14 +185,18 @@ def check(name: str) -> dict[str, Any]:
 
 def table(rows: dict[str, dict[str, Any]]) -> str:
     """Return the table in Markdown."""
-    good = sum(all(row.get(key) for key in CHECKS) for row in rows.values())
+    good = sum(
+        "num_sites" in row and all(row.get(key) is not False for key in CHECKS) for row in rows.values()
+    )
+    num_exported = sum(row.get("export") is not None for row in rows.values())
     lines = [
         "# TSM on timm's families",
         "",
-        f"{good} of {len(rows)} families pass every check on one of their small networks:",
-        "a clip and its reverse give different scores (order), the causal network gives the same scores on a",
-        "stream (stream), a step of training reaches the shifted layers (step), and the exported program",
-        "gives the same scores (export).",
+        f"One of the small networks of each of the {len(rows)} families was checked: a clip and its reverse",
+        "give different scores (order), the causal network gives the same scores on a stream (stream), a",
+        "step of training reaches the shifted layers (step), and the exported program gives the same scores",
+        f"(export; {num_exported} of them). {good} families pass all that was checked.",
+        "Networks of more than 80 million parameters were cut to two blocks.",
         "Written by `python projects/tsm/check_families.py`.",
         "",
         "| family | network | shifted submodules | sites | layout | order | stream | step | export |",
@@ -198,7 +207,7 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
             reason = row.get("reason", "not checked yet")
             lines.append(f"| {family} | {row['network']} | refused: {reason} | | | | | | |")
             continue
-        marks = " | ".join("yes" if row.get(key) else "no" for key in CHECKS)
+        marks = " | ".join(MARKS[row.get(key)] for key in CHECKS)
         sites = ", ".join([*(f"`{site}`" for site in row["sites"][:3]), *["..."] * (len(row["sites"]) > 3)])
         lines.append(
             f"| {family} | {row['network']} | {sites} | {row['num_sites']} | {row['layout']} | {marks} |"
