@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import threading
 from pathlib import Path
 
 from tqdm import tqdm
@@ -17,6 +18,10 @@ class _ShortName(logging.Formatter):
         short = logging.makeLogRecord(record.__dict__)
         short.name = record.name.removeprefix(f"{_ROOT}.")
         return super().format(short)
+
+
+# tqdm's own lock spans processes: a worker killed while it logs would hold the lock of the run forever.
+tqdm.set_lock(threading.RLock())
 
 
 class _TerminalHandler(logging.StreamHandler):
