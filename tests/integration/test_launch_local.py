@@ -42,15 +42,27 @@ def test_two_processes_train_and_the_log_reaches_the_terminal(repository, recipe
     assert json.loads((tmp_path / "my run" / "results.json").read_text())["num_videos"] == 3
 
 
-def test_a_failed_job_names_the_rank_and_its_error(repository, recipe, tmp_path):
+def test_a_mistake_in_the_recipe_is_found_before_any_process_starts(repository, recipe, tmp_path):
     ended = run(
         repository, "--cfg", recipe, "--cluster", "local", "--tasks-per-node", 2,
         "DATA.TRAIN_LIST=nowhere.txt", f"OUTPUT_DIR={tmp_path / 'run'}",
     )  # fmt: skip
 
+    assert ended.returncode == 2
+    assert "nowhere.txt" in ended.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_failed_job_names_the_rank_and_its_error(repository, recipe, tmp_path):
+    (recipe.parent / "data" / "bad.txt").write_text("missing.mp4 0\n" * 4)
+    ended = run(
+        repository, "--cfg", recipe, "--cluster", "local", "--tasks-per-node", 2,
+        "DATA.TRAIN_LIST=bad.txt", f"OUTPUT_DIR={tmp_path / 'run'}",
+    )  # fmt: skip
+
     assert ended.returncode == 1
     assert "first error: rank" in ended.stderr
-    assert "nowhere.txt" in ended.stderr
+    assert "missing.mp4" in ended.stderr
 
 
 def test_ctrl_c_leaves_a_checkpoint_that_the_same_command_goes_on_from(repository, recipe, tmp_path):

@@ -29,6 +29,7 @@ class NonLocal(nn.Module):
     which is linear, multiplies keys and values first.
 
     Example:
+        >>> import torch
         >>> features = torch.rand(2, 16, 4, 7, 7)
         >>> torch.equal(NonLocal(16, kind="dot_product")(features), features)  # until it is trained
         True

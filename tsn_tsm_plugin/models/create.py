@@ -43,6 +43,7 @@ def create_tsn(
     """Create a TSN, module (B, in_channels, T, H, W) -> (B, K).
 
     Example:
+        >>> import torch
         >>> model = create_tsn(backbone="resnet18", num_classes=8, num_segments=3)
         >>> model(torch.rand(2, 3, 25, 64, 64)).shape  # trained with 3 frames, tested with 25
         torch.Size([2, 8])
@@ -114,6 +115,7 @@ def create_tsm(
     """Create a TSM, module (B, in_channels, num_segments, H, W) -> (B, K).
 
     Example:
+        >>> import torch
         >>> model = create_tsm(backbone="resnet18", num_classes=8, num_segments=8)
         >>> model.describe()
         'TSM: backbone=resnet18, num_segments=8, num_classes=8, temporal shift at 8 sites (...)'

@@ -15,6 +15,7 @@ def set_input_channels(network: nn.Module, num_channels: int, *, is_trained: boo
     A trained kernel is averaged over R, G and B, and the mean is repeated for every channel.
 
     Example:
+        >>> import torch
         >>> network = nn.Sequential(nn.Conv2d(3, 8, 3))
         >>> mean = network[0].weight.mean(1)
         >>> set_input_channels(network, 10, is_trained=True)
