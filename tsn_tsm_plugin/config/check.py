@@ -198,11 +198,16 @@ def _loss(cfg: CfgNode) -> Iterator[Fault]:
             f"must be 0 with MODEL.LOSS_FUNC {cfg.MODEL.LOSS_FUNC}, whose MODEL.LOSS_OPTIONS are its own, "
             f"got {cfg.SOLVER.LABEL_SMOOTHING!r}",
         )
-    if cfg.DATA.MULTI_LABEL and cfg.MODEL.LOSS_FUNC == "cross_entropy":
+    name = cfg.MODEL.LOSS_FUNC
+    if cfg.DATA.MULTI_LABEL and name in ("cross_entropy", "focal"):
         yield (
             "MODEL.LOSS_FUNC",
-            "must not be cross_entropy with DATA.MULTI_LABEL, whose videos have several classes",
+            f"must not be {name} with DATA.MULTI_LABEL, whose videos have several classes",
         )
+    if not cfg.DATA.MULTI_LABEL and not cfg.MIXUP.ENABLE and name in ("binary_cross_entropy", "binary_focal"):
+        yield "MODEL.LOSS_FUNC", f"must not be {name} without DATA.MULTI_LABEL, since videos have one class"
+    if cfg.SOLVER.CLASS_WEIGHTS and "class_weights" in cfg.MODEL.LOSS_OPTIONS:
+        yield "SOLVER.CLASS_WEIGHTS", "must be '' with class_weights in MODEL.LOSS_OPTIONS"
 
 
 def _ranks(cfg: CfgNode) -> Iterator[Fault]:

@@ -72,6 +72,14 @@ NETWORK_KEYS = (
         on_resume=FIXED,
     ),
     Key(
+        "MODEL.FROZEN_STAGES",
+        -1,
+        "Stages of the backbone, after its stem, whose weights and statistics stay as they are; 0: only the "
+        "stem; -1: none. A ResNet has 4.",
+        at_least(-1),
+        on_resume=FIXED,
+    ),
+    Key(
         "MODEL.PARTIAL_BN",
         False,
         "Freeze every batch norm but the first, as the TSN paper does for small datasets.",

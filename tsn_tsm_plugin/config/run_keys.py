@@ -278,6 +278,13 @@ RUN_KEYS = (
         formerly="SOLVER.FC_LR5",
     ),
     Key(
+        "SOLVER.LAYER_DECAY",
+        1.0,
+        "Factor on the learning rate for each stage of the backbone, from the last one to the stem; 1: none.",
+        Rule("be in (0, 1]", lambda value: 0.0 < value <= 1.0),
+        on_resume=FIXED,
+    ),
+    Key(
         "SOLVER.LR_POLICY",
         "steps_with_relative_lrs",
         'How the learning rate falls: "steps_with_relative_lrs", "cosine", "poly" or another registered '
@@ -321,5 +328,12 @@ RUN_KEYS = (
         at_least(0),
     ),
     Key("SOLVER.LABEL_SMOOTHING", 0.0, "Share of the target that is spread over all classes.", SHARE),
+    Key(
+        "SOLVER.CLASS_WEIGHTS",
+        "",
+        'Weights of the classes in the loss: "" (all 1), or "balanced" (inverse to the training videos of '
+        "each class). MODEL.LOSS_OPTIONS may hold `class_weights`, one number for each class.",
+        one_of("", "balanced"),
+    ),
     Key("TENSORBOARD.ENABLE", True, "Write TensorBoard events.", on_resume=FREE),
 )

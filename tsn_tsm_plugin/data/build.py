@@ -143,6 +143,15 @@ def reader_options(cfg: CfgNode, split: str) -> dict[str, Any]:
     return {"decoder": decoder, "decoder_options": options, "short_side": short_side}
 
 
+def class_counts(entries: Sequence[ListedVideo], *, num_classes: int) -> list[int]:
+    """Return how many videos have each class; one with several labels counts for each of them."""
+    counts = [0] * num_classes
+    for entry in entries:
+        for label in (entry.label,) if isinstance(entry.label, int) else entry.label:
+            counts[label] += 1
+    return counts
+
+
 def _classes(entries: Sequence[ListedVideo]) -> list[int]:
     return [entry.label for entry in entries if isinstance(entry.label, int)]
 

@@ -5,6 +5,7 @@ import difflib
 from torch import nn
 
 from tsn_tsm_plugin.errors import ConfigError
+from tsn_tsm_plugin.layers.network_stages import network_stages
 
 
 class FrozenModules:
@@ -16,6 +17,8 @@ class FrozenModules:
     Args:
         model: The network.
         frozen_modules: Names of submodules whose weights and statistics stay, such as ``backbone.layer1``.
+        frozen_stages: Stages of the backbone that stay, after the stem; 0 freezes the stem only, -1 nothing.
+            See :func:`~tsn_tsm_plugin.layers.network_stages.network_stages`.
         partial_bn: Freeze every 2D batch norm but the first: its statistics and its affine weights (Wang et
             al., "Temporal Segment Networks", arXiv:1608.00859, section 3.3).
 
@@ -23,11 +26,16 @@ class FrozenModules:
         frozen: The modules that do not learn, with all that is below them.
 
     Raises:
-        ConfigError: If the network has no module of a name.
+        ConfigError: If the network has no module of a name, or not so many stages.
     """
 
     def __init__(
-        self, model: nn.Module, *, frozen_modules: tuple[str, ...] = (), partial_bn: bool = False
+        self,
+        model: nn.Module,
+        *,
+        frozen_modules: tuple[str, ...] = (),
+        frozen_stages: int = -1,
+        partial_bn: bool = False,
     ) -> None:
         self._model = model
         modules = dict(model.named_modules())
@@ -39,6 +47,8 @@ class FrozenModules:
                 f"{', '.join(near or list(modules)[1:6])}."
             )
         self.frozen = [modules[name] for name in frozen_modules]
+        if frozen_stages >= 0:
+            self.frozen += _frozen_stages(model.get_submodule("backbone"), frozen_stages)
         if partial_bn:
             self.frozen += [m for m in modules.values() if isinstance(m, nn.BatchNorm2d)][1:]
         for module in self.frozen:
@@ -49,3 +59,18 @@ class FrozenModules:
         self._model.train()
         for module in self.frozen:
             module.eval()
+
+
+def _frozen_stages(backbone: nn.Module, number: int) -> list[nn.Module]:
+    """Return the modules of the stem and of the first stages; parameters before them stop to learn."""
+    stem, *stages = network_stages(backbone)
+    if number > len(stages):
+        raise ConfigError(
+            f"MODEL.FROZEN_STAGES must be at most {len(stages)}, the stages of this backbone, got {number}. "
+            "MODEL.FROZEN_MODULES names modules instead."
+        )
+    in_stages = [f"{name}." for names in (stem, *stages) for name in names]
+    for name, parameter in backbone.named_parameters():
+        if not name.startswith(tuple(in_stages)):
+            parameter.requires_grad_(False)
+    return [backbone.get_submodule(name) for names in (stem, *stages[:number]) for name in names]

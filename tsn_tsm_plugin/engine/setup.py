@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from tsn_tsm_plugin.config import CfgNode
-from tsn_tsm_plugin.data.build import build_loader, read_class_names
+from tsn_tsm_plugin.data.build import build_loader, class_counts, read_class_names
 from tsn_tsm_plugin.engine.ddp import data_parallel
 from tsn_tsm_plugin.engine.device import compute_device
 from tsn_tsm_plugin.engine.ema import MovingAverage
@@ -123,7 +123,11 @@ def build_training(
     model = _initial_model(cfg, with_weights=with_initial_weights)
     frozen = _prepare_training(cfg, model, device)
     averaged = MovingAverage(model, decay=cfg.EMA.DECAY) if cfg.EMA.ENABLE else None
-    step = _build_step(cfg, model, device, ranks, loss=loss or build_loss(cfg))
+    if loss is None:
+        entries = loader.dataset.entries  # type: ignore[attr-defined]
+        counts = class_counts(entries, num_classes=cfg.MODEL.NUM_CLASSES)
+        loss = build_loss(cfg, class_counts=counts)
+    step = _build_step(cfg, model, device, ranks, loss=loss)
     return TrainingSetup(
         optimizer_step=step,
         state=TrainingState(model, step.optimizer, scaler=step.scaler, ranks=ranks, averaged=averaged),
@@ -155,7 +159,10 @@ def _initial_model(cfg: CfgNode, *, with_weights: bool) -> TSN | TSM:
 def _prepare_training(cfg: CfgNode, model: TSN | TSM, device: torch.device) -> FrozenModules:
     """Freeze, synchronise and recompute what the recipe says, and move the network to its device."""
     frozen = FrozenModules(
-        model, frozen_modules=tuple(cfg.MODEL.FROZEN_MODULES), partial_bn=cfg.MODEL.PARTIAL_BN
+        model,
+        frozen_modules=tuple(cfg.MODEL.FROZEN_MODULES),
+        frozen_stages=cfg.MODEL.FROZEN_STAGES,
+        partial_bn=cfg.MODEL.PARTIAL_BN,
     )
     if cfg.BN.NORM_TYPE == "sync_batchnorm":
         synchronize_batch_norm(model, device=device, frozen=frozen.frozen)

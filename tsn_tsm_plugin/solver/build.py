@@ -1,5 +1,6 @@
 """build_optimizer, build_loss, build_lr_schedule: what the ``SOLVER`` node describes."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
@@ -9,9 +10,9 @@ from tsn_tsm_plugin.config import CfgNode
 from tsn_tsm_plugin.config.node import plain
 from tsn_tsm_plugin.errors import ConfigError
 from tsn_tsm_plugin.registry import LOSSES, LR_POLICIES, OPTIMIZERS
-from tsn_tsm_plugin.solver.losses import Loss
+from tsn_tsm_plugin.solver.losses import Loss, balanced_weights
 from tsn_tsm_plugin.solver.optimizers import timm_optimizer
-from tsn_tsm_plugin.solver.param_groups import tsm_param_groups, tsn_param_groups
+from tsn_tsm_plugin.solver.param_groups import tsm_param_groups, tsn_param_groups, with_layer_decay
 from tsn_tsm_plugin.solver.schedule import LrSchedule
 
 
@@ -27,6 +28,8 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
     """
     solver = cfg.SOLVER
     groups = _param_groups(solver, model)
+    if solver.LAYER_DECAY != 1.0:
+        groups = with_layer_decay(groups, model, decay=solver.LAYER_DECAY)
     for group in groups:
         group["lr"] = scaled_base_lr(cfg) * group["lr_mult"]
     momentum = {"momentum": solver.MOMENTUM, "nesterov": solver.NESTEROV}
@@ -42,14 +45,22 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
         raise ConfigError(f"{key} of optimizer {name!r} do not fit: {error}.") from error
 
 
-def build_loss(cfg: CfgNode) -> Loss:
+def build_loss(cfg: CfgNode, *, class_counts: Sequence[int] = ()) -> Loss:
     """Return the loss of ``MODEL.LOSS_FUNC``; without one, that of the labels that a video has.
+
+    Args:
+        cfg: The recipe.
+        class_counts: Training videos of each class, for ``SOLVER.CLASS_WEIGHTS balanced``.
 
     Raises:
         ConfigError: If it does not take ``MODEL.LOSS_OPTIONS``.
     """
     name = cfg.MODEL.LOSS_FUNC or ("binary_cross_entropy" if cfg.DATA.MULTI_LABEL else "cross_entropy")
-    preset = {"label_smoothing": cfg.SOLVER.LABEL_SMOOTHING} if name == "cross_entropy" else {}
+    preset: dict[str, Any] = (
+        {"label_smoothing": cfg.SOLVER.LABEL_SMOOTHING} if name == "cross_entropy" else {}
+    )
+    if cfg.SOLVER.CLASS_WEIGHTS == "balanced":
+        preset["class_weights"] = balanced_weights(class_counts)
     return LOSSES.create(
         name,
         options={**preset, **plain(cfg.MODEL.LOSS_OPTIONS)},

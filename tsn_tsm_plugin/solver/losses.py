@@ -1,40 +1,136 @@
-"""cross_entropy, binary_cross_entropy: losses of each clip.
+"""cross_entropy, focal, binary_cross_entropy, binary_focal: losses of each clip, with weights of the classes.
 
 Axes: B clips, K classes.
 """
 
 import functools
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 
+import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """From logits (B, K) and a target, int64 (B,) or float (B, K), to the loss of each clip (B,)."""
 
 
-def cross_entropy(*, num_classes: int = 0, label_smoothing: float = 0.0) -> Loss:
+def cross_entropy(
+    *, num_classes: int = 0, label_smoothing: float = 0.0, class_weights: Sequence[float] = ()
+) -> Loss:
     """Create the loss of classes of which a clip has one, or shares that sum to 1.
 
     Args:
         num_classes: K; the logits tell it too.
         label_smoothing: Share of the target that is spread over all classes, in [0, 1).
+        class_weights: Factor on the loss of each class, K numbers; empty: 1.
     """
-    if not 0.0 <= label_smoothing < 1.0:
-        raise ValueError(f"label_smoothing must be in [0, 1), got {label_smoothing}.")
-    return functools.partial(F.cross_entropy, reduction="none", label_smoothing=label_smoothing)
+    _check_smoothing(label_smoothing)
+    return _Loss(
+        functools.partial(F.cross_entropy, reduction="none", label_smoothing=label_smoothing),
+        class_weights,
+        num_classes,
+    )
 
 
-def binary_cross_entropy(*, num_classes: int) -> Loss:
+def focal(
+    *,
+    num_classes: int,
+    gamma: float = 2.0,
+    label_smoothing: float = 0.0,
+    class_weights: Sequence[float] = (),
+) -> Loss:
+    """Create the cross entropy whose well classified clips count less, for classes of unequal size.
+
+    Source: Lin et al., "Focal Loss for Dense Object Detection", arXiv:1708.02002, equation 5.
+
+    Args:
+        num_classes: K.
+        gamma: Power of the probability that is missing, at least 0; 0 is the cross entropy.
+        label_smoothing: As of :func:`cross_entropy`.
+        class_weights: As of :func:`cross_entropy`; alpha of the paper.
+    """
+    _check_smoothing(label_smoothing)
+    _check_gamma(gamma)
+    return _Loss(
+        functools.partial(_focal, gamma=gamma, label_smoothing=label_smoothing), class_weights, num_classes
+    )
+
+
+def binary_cross_entropy(*, num_classes: int, class_weights: Sequence[float] = ()) -> Loss:
     """Create the loss of classes of which a clip has any number: the mean over those, each on its own.
 
     Source: ``bce_logit`` of SlowFast.
 
     Args:
         num_classes: K.
+        class_weights: Factor on the loss of each class, K numbers; empty: 1.
     """
-    return _mean_over_classes
+    return _Loss(functools.partial(_binary_focal, gamma=0.0), class_weights, num_classes)
 
 
-def _mean_over_classes(logits_BK: Tensor, target_BK: Tensor) -> Tensor:
-    return F.binary_cross_entropy_with_logits(logits_BK, target_BK, reduction="none").mean(dim=1)
+def binary_focal(*, num_classes: int, gamma: float = 2.0, class_weights: Sequence[float] = ()) -> Loss:
+    """Create the focal loss of classes of which a clip has any number; see :func:`focal`."""
+    _check_gamma(gamma)
+    return _Loss(functools.partial(_binary_focal, gamma=gamma), class_weights, num_classes)
+
+
+def balanced_weights(class_counts: Sequence[int]) -> list[float]:
+    """Return weights inverse to the clips of each class, of which the mean over the clips is 1.
+
+    Args:
+        class_counts: Clips of each class; a class without any gets 1.
+    """
+    num_present = sum(count > 0 for count in class_counts)
+    return [sum(class_counts) / (num_present * count) if count else 1.0 for count in class_counts]
+
+
+class _Loss(nn.Module):
+    """A loss with the weights of its classes, which travel to the device with it."""
+
+    weight_K: Tensor | None
+
+    def __init__(self, loss: Callable[..., Tensor], class_weights: Sequence[float], num_classes: int) -> None:
+        super().__init__()
+        self._loss = loss
+        weights = [float(weight) for weight in class_weights]
+        if weights and len(weights) != num_classes:
+            raise ValueError(f"class_weights must be {num_classes} numbers, got {len(weights)}.")
+        if not all(0.0 <= weight < math.inf for weight in weights):
+            raise ValueError(f"class_weights must be at least 0 and finite, got {weights}.")
+        self.register_buffer("weight_K", torch.tensor(weights) if weights else None)
+
+    def forward(self, logits_BK: Tensor, target: Tensor) -> Tensor:
+        """Return the loss of each clip."""
+        weight_K = None if self.weight_K is None else self.weight_K.to(logits_BK.dtype)
+        return self._loss(logits_BK, target, weight=weight_K)
+
+
+def _focal(
+    logits_BK: Tensor, target: Tensor, *, weight: Tensor | None, gamma: float, label_smoothing: float
+) -> Tensor:
+    log_BK = F.log_softmax(logits_BK, dim=1)
+    num_classes = logits_BK.shape[1]
+    share_BK = F.one_hot(target, num_classes).to(log_BK.dtype) if target.ndim == 1 else target
+    share_BK = share_BK * (1.0 - label_smoothing) + label_smoothing / num_classes
+    losses_BK = -share_BK * (1.0 - log_BK.exp()) ** gamma * log_BK
+    return (losses_BK if weight is None else losses_BK * weight).sum(dim=1)
+
+
+def _binary_focal(logits_BK: Tensor, target_BK: Tensor, *, weight: Tensor | None, gamma: float) -> Tensor:
+    losses_BK = F.binary_cross_entropy_with_logits(logits_BK, target_BK, reduction="none", weight=weight)
+    if gamma:
+        probability_BK = logits_BK.sigmoid()
+        missing_BK = target_BK + probability_BK - 2.0 * target_BK * probability_BK
+        losses_BK = losses_BK * missing_BK**gamma
+    return losses_BK.mean(dim=1)
+
+
+def _check_smoothing(label_smoothing: float) -> None:
+    if not 0.0 <= label_smoothing < 1.0:
+        raise ValueError(f"label_smoothing must be in [0, 1), got {label_smoothing}.")
+
+
+def _check_gamma(gamma: float) -> None:
+    if not 0.0 <= gamma < math.inf:
+        raise ValueError(f"gamma must be at least 0 and finite, got {gamma}.")

@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import nn
 
+from tsn_tsm_plugin.layers.network_stages import network_stages
+
 _CONVOLUTIONS_AND_LINEARS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 _NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
 
@@ -96,6 +98,46 @@ def tsm_param_groups(
     ]
 
 
+def with_layer_decay(
+    param_groups: list[dict[str, Any]], model: nn.Module, *, decay: float
+) -> list[dict[str, Any]]:
+    """Divide groups by the stages of the backbone, whose learning rates fall towards the stem.
+
+    The factor is 1 for the head, ``decay`` for the last stage, and ``decay`` times that for each stage before
+    it. Source: Bao et al., "BEiT", arXiv:2106.08254, appendix H; with stages in place of blocks.
+
+    Args:
+        param_groups: Of :func:`tsn_param_groups` or :func:`tsm_param_groups`.
+        model: The network; its ``backbone`` has the stages.
+        decay: In (0, 1).
+    """
+    stages = network_stages(model.get_submodule("backbone"))
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    divided = []
+    for group in param_groups:
+        members: dict[int, list[nn.Parameter]] = {}
+        for parameter in group["params"]:
+            members.setdefault(_depth(names[parameter], stages), []).append(parameter)
+        for depth, parameters in sorted(members.items()):
+            title = "head" if depth == len(stages) else f"stage{depth}" if depth else "stem"
+            factor = decay ** (len(stages) - depth)
+            name, lr_mult = f"{group['name']}/{title}", group["lr_mult"] * factor
+            divided.append({**group, "params": parameters, "name": name, "lr_mult": lr_mult})
+    return divided
+
+
+def _depth(name: str, stages: list[list[str]]) -> int:
+    """Return the stage of a parameter: 0 in or before the stem, the number of stages in the head."""
+    if not name.startswith("backbone."):
+        return len(stages)
+    found = [
+        depth
+        for depth, modules in enumerate(stages)
+        if name.startswith(tuple(f"backbone.{module}." for module in modules))
+    ]
+    return found[0] if found else 0
+
+
 def _undecayed_names(model: nn.Module) -> set[str]:
     """Return the names of parameters that a network asks not to decay, as timm's networks do."""
     found: set[str] = set()
@@ -119,11 +161,12 @@ def _group(
 
 def format_param_groups(param_groups: list[dict[str, Any]]) -> str:
     """Lay the groups out as a table: name, tensors, parameters, and the factors on lr and weight decay."""
-    lines = [f"{'group':<18}{'tensors':>8}{'parameters':>12}{'lr x':>6}{'wd x':>6}"]
+    width = max([18, *(len(group["name"]) + 2 for group in param_groups)])
+    lines = [f"{'group':<{width}}{'tensors':>8}{'parameters':>12}{'lr x':>8}{'wd x':>6}"]
     for group in param_groups:
         num_parameters = sum(p.numel() for p in group["params"])
         lines.append(
-            f"{group['name']:<18}{len(group['params']):>8}{num_parameters:>12,}"
-            f"{group['lr_mult']:>6g}{group['decay_mult']:>6g}"
+            f"{group['name']:<{width}}{len(group['params']):>8}{num_parameters:>12,}"
+            f"{group['lr_mult']:>8.3g}{group['decay_mult']:>6g}"
         )
     return "\n".join(lines)
