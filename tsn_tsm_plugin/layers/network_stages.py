@@ -12,7 +12,7 @@ _TRUNK_PART = 0.8
 def network_stages(network: nn.Module) -> list[list[str]]:
     """Return the names of the modules of the stem and of each stage.
 
-    Each module with parameters is in one of them. Parameters of the network itself, such as a class token, are
+    Each module with parameters is in one of them; parameters of the network itself, as a class token, are
     in none.
 
     A stage begins at the first block after the stem, and at each block that lowers the resolution: ``layer1``

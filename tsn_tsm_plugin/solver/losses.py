@@ -88,7 +88,7 @@ def balanced_weights(class_counts: Sequence[int]) -> list[float]:
 class _Loss(nn.Module):
     """A loss with the weights of its classes, which travel to the device with it."""
 
-    weight_K: Tensor | None
+    class_weights: Tensor | None
 
     def __init__(self, loss: Callable[..., Tensor], class_weights: Sequence[float], num_classes: int) -> None:
         super().__init__()
@@ -98,12 +98,12 @@ class _Loss(nn.Module):
             raise ValueError(f"class_weights must be {num_classes} numbers, got {len(weights)}.")
         if not all(0.0 <= weight < math.inf for weight in weights):
             raise ValueError(f"class_weights must be at least 0 and finite, got {weights}.")
-        self.register_buffer("weight_K", torch.tensor(weights) if weights else None)
+        self.register_buffer("class_weights", torch.tensor(weights) if weights else None)
 
     def forward(self, logits_BK: Tensor, target: Tensor) -> Tensor:
         """Return the loss of each clip."""
-        weight_K = None if self.weight_K is None else self.weight_K.to(logits_BK.dtype)
-        return self._loss(logits_BK, target, weight=weight_K)
+        weights = self.class_weights
+        return self._loss(logits_BK, target, weight=None if weights is None else weights.to(logits_BK.dtype))
 
 
 def _focal(
