@@ -195,8 +195,8 @@ def test_ranges_measured_for_nothing_are_refused(weights, capsys):
 
 def test_ranges_are_measured_on_one_video_or_more(weights, capsys):
     with pytest.raises(SystemExit, match="2"):
-        export.main(["--weights", "w.pt", "--format", "onnx", "--int8", "--num-calibrate", "0"])
-    assert "--num-calibrate: must be a whole number of at least 1, got 0" in capsys.readouterr().err
+        export.main(["--weights", "w.pt", "--format", "onnx", "--int8", "--num-calibration-videos", "0"])
+    assert "--num-calibration-videos: must be a whole number of at least 1, got 0" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

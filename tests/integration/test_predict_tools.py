@@ -59,7 +59,7 @@ def test_predict_goes_on_after_a_video_that_cannot_be_read_and_says_so_in_its_ex
 
 
 def test_predict_writes_pictures_features_and_an_annotated_video(folder, tmp_path):
-    options = ["--annotate", str(tmp_path / "a.mp4"), "--explain", str(tmp_path / "a.png")]
+    options = ["--annotate", str(tmp_path / "a.mp4"), "--grad-cam", str(tmp_path / "a.png")]
     options += ["--features", str(tmp_path / "a.npy"), "--window", "1", "--stride", "0.5"]
     assert (
         predict.main(["--weights", str(folder / "offline.pt"), str(folder / "clips" / "a.mp4"), *options])
@@ -131,7 +131,7 @@ def test_the_description_of_the_features_says_whose_it_is_and_takes_nobody_elses
 
 
 def test_predict_names_the_files_of_several_videos_after_them(folder, tmp_path):
-    options = ["--explain", str(tmp_path / "seen.png")]
+    options = ["--grad-cam", str(tmp_path / "seen.png")]
     assert predict.main(["--weights", str(folder / "offline.pt"), str(folder / "clips"), *options]) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.seen.png", "b.seen.png"]
 
@@ -141,7 +141,7 @@ def test_videos_of_one_name_in_two_folders_get_files_of_their_own(folder, tmp_pa
         (tmp_path / name).mkdir()
         (tmp_path / name / "a.mp4").write_bytes((folder / "clips" / "a.mp4").read_bytes())
     out = tmp_path / "new" / "seen.png"
-    assert predict.main(["--weights", str(folder / "offline.pt"), str(tmp_path), "--explain", str(out)]) == 0
+    assert predict.main(["--weights", str(folder / "offline.pt"), str(tmp_path), "--grad-cam", str(out)]) == 0
     assert sorted(path.name for path in out.parent.iterdir()) == ["a-2.seen.png", "a.seen.png"]
 
 
@@ -151,7 +151,7 @@ def test_a_number_that_is_given_is_one_that_no_video_has_by_name(folder, tmp_pat
         (tmp_path / name).parent.mkdir()
         (tmp_path / f"{name}.mp4").write_bytes(clip)
     out = tmp_path / "new" / "seen.png"
-    assert predict.main(["--weights", str(folder / "offline.pt"), str(tmp_path), "--explain", str(out)]) == 0
+    assert predict.main(["--weights", str(folder / "offline.pt"), str(tmp_path), "--grad-cam", str(out)]) == 0
     names = ["a-2-2.seen.png", "a-2.seen.png", "a.seen.png"]
     assert sorted(path.name for path in out.parent.iterdir()) == names
 
@@ -212,7 +212,7 @@ def test_no_output_takes_the_place_of_an_input(folder, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--explain", "seen.foo"], "--explain must be a picture such as OUT.png, got seen.foo"),
+        (["--grad-cam", "seen.foo"], "--grad-cam must be a picture such as OUT.png, got seen.foo"),
         (["--features", "features.json"], "--features must be a file OUT.npy, got features.json"),
         (["--annotate", "/dev/null/out.mp4"], "/dev/null: this folder cannot be made"),
         (["--annotate", "out.webm"], "out.webm"),
@@ -272,7 +272,7 @@ def test_stream_reads_standard_input_and_survives_a_change_of_size_and_an_early_
     content = parts[0] + parts[1][:-50]
     monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=io.BytesIO(content)))
     out = tmp_path / "out.mp4"
-    options = ["--source", "-", "--annotate", str(out), "--every", "0"]
+    options = ["--source", "-", "--annotate", str(out), "--print-interval", "0"]
     assert stream.main(["--weights", str(folder / "online.pt"), *options]) == 0
     printed = capsys.readouterr()
     assert "the size changed from 64 x 48 to 64 x 64 pixels" in printed.err
@@ -290,7 +290,7 @@ def start_stream(folder, *options, **pipes):
 def test_a_pipe_that_stays_silent_is_given_up_and_the_program_ends_in_order(folder, tmp_path):
     content = write_video(tmp_path / "a.ts", 30, fps=10, container="mpegts").read_bytes()
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    with start_stream(folder, "--source", "-", "--give-up", "1.5", **pipes) as process:
+    with start_stream(folder, "--source", "-", "--timeout", "1.5", **pipes) as process:
         process.stdin.write(content)
         process.stdin.flush()  # And open it stays.
         said = process.stderr.read().decode()
@@ -385,14 +385,14 @@ def test_stream_without_a_standard_input_ends_at_once_with_one_line(folder, monk
     ("option", "value", "rule"),
     [
         ("--frame-interval", "0", "a whole number of at least 1"),
-        ("--hold-frames", "-1", "a whole number of at least 1"),
+        ("--min-consecutive", "-1", "a whole number of at least 1"),
         ("--average-frames", "1.5", "a whole number of at least 1"),
         ("--top", "-1", "a whole number of at least 1"),
         ("--top", "0", "a whole number of at least 1"),
-        ("--every", "-1", "a number of seconds of at least 0"),
-        ("--every", "nan", "a number of seconds of at least 0"),
-        ("--give-up", "0", "a number of seconds above 0"),
-        ("--give-up", "inf", "a number of seconds above 0"),
+        ("--print-interval", "-1", "a number of seconds of at least 0"),
+        ("--print-interval", "nan", "a number of seconds of at least 0"),
+        ("--timeout", "0", "a number of seconds above 0"),
+        ("--timeout", "inf", "a number of seconds above 0"),
     ],
 )
 def test_stream_refuses_numbers_that_mean_nothing(capsys, option, value, rule):

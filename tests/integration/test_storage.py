@@ -16,7 +16,7 @@ from support.videos import write_video
 
 from tsn_tsm_plugin import load_cfg, load_trained, storage
 from tsn_tsm_plugin.errors import CheckpointError
-from tsn_tsm_plugin.tools import predict, share
+from tsn_tsm_plugin.tools import predict, publish
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -94,7 +94,7 @@ def memory():
 def test_any_file_system_of_fsspec_serves_weights_and_takes_shared_ones(served, memory, capsys):
     folder, _ = served
 
-    assert share.main(["--weights", str(folder / "w.pt"), "--out", "memory://bucket/model"]) == 0
+    assert publish.main(["--weights", str(folder / "w.pt"), "--out", "memory://bucket/model"]) == 0
     assert memory.exists("/bucket/model/README.md")
     trained = load_trained("memory://bucket/model/model.safetensors")
 
@@ -118,7 +118,7 @@ def test_shared_weights_go_to_the_hub_and_are_loaded_from_it(served, tmp_path, m
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
 
-        assert share.main(["--weights", str(folder / "w.pt"), "--out", "hf://me/gestures"]) == 0
+        assert publish.main(["--weights", str(folder / "w.pt"), "--out", "hf://me/gestures"]) == 0
         assert set(hub.repos["me/gestures"]) == {"README.md", "model.safetensors"}
         assert hub.repos["me/gestures"]["README.md"].startswith(b"---\nlibrary_name: tsn_tsm_plugin\n")
         assert hub.created[0].get("private", hub.created[0].get("visibility")) in (True, "private")

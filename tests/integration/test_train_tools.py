@@ -39,7 +39,7 @@ def test_a_dump_holds_every_view_of_every_video(runs, data):
 
 def test_an_ensemble_of_two_dumps_is_printed_and_written(runs, data, capsys):
     dumps = [str(dump_of(runs, data, out)) for out in ("one", "two")]
-    code = ensemble.main([*dumps, "--weights", "2", "1", "--dump", str(runs / "both.csv")])
+    code = ensemble.main([*dumps, "--coefficients", "2", "1", "--dump", str(runs / "both.csv")])
     said = capsys.readouterr().out
 
     assert code == 0
@@ -48,10 +48,10 @@ def test_an_ensemble_of_two_dumps_is_printed_and_written(runs, data, capsys):
 
 
 def test_dumps_that_do_not_fit_are_one_line_and_code_2(runs, data, capsys):
-    code = ensemble.main([str(dump_of(runs, data, "one")), "--weights", "1", "1"])
+    code = ensemble.main([str(dump_of(runs, data, "one")), "--coefficients", "1", "1"])
 
     assert code == 2
-    assert "one weight for each of 1 dumps, got 2" in capsys.readouterr().err
+    assert "one coefficient for each of 1 dumps, got 2" in capsys.readouterr().err
 
 
 def test_runs_side_by_side_show_results_and_what_differs(runs, capsys):

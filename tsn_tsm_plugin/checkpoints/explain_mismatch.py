@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from tsn_tsm_plugin.checkpoints.metadata import Fact, facts_of_model
+from tsn_tsm_plugin.checkpoints.metadata import ModelAttribute, attributes_of_model
 from tsn_tsm_plugin.checkpoints.source_format import without_wrappers
 
 # What the first convolution of a network sees, by its number of channels.
@@ -221,12 +221,16 @@ def _is_finite(value: Tensor) -> bool:
 
 
 def explain_conflict(
-    facts: Mapping[str, Fact], model: nn.Module, *, allowed: Collection[str] = (), words: Words = PYTHON
+    facts: Mapping[str, ModelAttribute],
+    model: nn.Module,
+    *,
+    allowed: Collection[str] = (),
+    words: Words = PYTHON,
 ) -> str:
     """Compare what a checkpoint says about its network with a model; return "" if they agree.
 
     Args:
-        facts: Of :func:`~tsn_tsm_plugin.checkpoints.metadata.find_facts`.
+        facts: Of :func:`~tsn_tsm_plugin.checkpoints.metadata.find_attributes`.
         model: Its attributes for :data:`COMPARED_FACTS` are compared, as far as it has them.
         allowed: Facts that may differ.
         words: Of the interface in use.
@@ -246,7 +250,7 @@ def explain_conflict(
     return ""
 
 
-def doubt_about_dataset(facts: Mapping[str, Fact], model: nn.Module) -> str:
+def doubt_about_dataset(facts: Mapping[str, ModelAttribute], model: nn.Module) -> str:
     """Return a warning if words in a file of others speak of another dataset than the model's, or ""."""
     in_model, fact = getattr(model, "dataset", ""), facts.get("dataset")
     if not in_model or fact is None or fact.origin in (*_DATA, "class count") or fact.value == in_model:
@@ -269,7 +273,7 @@ def explain_class_names(in_file: Sequence[str], in_model: Sequence[str], *, word
 
 
 def _compared_facts(model: nn.Module) -> dict[str, object]:
-    facts = facts_of_model(model)
+    facts = attributes_of_model(model)
     if facts.get("method") == "tsn":  # It takes any number of frames.
         facts.pop("num_segments")
     return {name: facts[name] for name in COMPARED_FACTS if name in facts}

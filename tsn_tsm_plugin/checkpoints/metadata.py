@@ -1,4 +1,4 @@
-"""Fact, find_facts, facts_of_model: what a checkpoint says about its network, and where it says so.
+"""ModelAttribute, find_attributes, attributes_of_model: what a checkpoint records about its network.
 
 A state dict alone does not tell the number of segments, nor Something-Something V1 from V2 (both have 174
 classes). Files of this library store both as data. Of the references' files the training configuration
@@ -77,7 +77,7 @@ _TYPES: dict[str, type] = {
 
 
 @dataclass(frozen=True)
-class Fact:
+class ModelAttribute:
     """A value and where it was read.
 
     Attributes:
@@ -93,13 +93,13 @@ class Fact:
         return f"{self.value} (from the {self.origin})"
 
 
-def find_facts(
+def find_attributes(
     checkpoint: Checkpoint,
     own_tensors: Mapping[str, Tensor],
     source_format: str,
     *,
-    of_recipe: Mapping[str, Fact],
-) -> dict[str, Fact]:
+    of_recipe: Mapping[str, ModelAttribute],
+) -> dict[str, ModelAttribute]:
     """Return what is known of the network of a checkpoint; what is not known is not there.
 
     Args:
@@ -116,7 +116,7 @@ def find_facts(
     Raises:
         CheckpointError: If what the file stores about its network is damaged.
     """
-    facts: dict[str, Fact] = {}
+    facts: dict[str, ModelAttribute] = {}
     file_name = Path(checkpoint.path).name.lower()
     config = "" if source_format == OWN else _config_text(checkpoint.metadata)
     for fact_name, fact in (
@@ -132,7 +132,9 @@ def find_facts(
     ):
         facts.setdefault(fact_name, fact)
     if "num_classes" in facts and facts["num_classes"].value in _DATASET_OF_CLASSES:
-        facts.setdefault("dataset", Fact(_DATASET_OF_CLASSES[facts["num_classes"].value], "class count"))
+        facts.setdefault(
+            "dataset", ModelAttribute(_DATASET_OF_CLASSES[facts["num_classes"].value], "class count")
+        )
     if "non_local_places" not in facts:
         for fact_name in ("non_local", "non_local_sub_sample", "non_local_use_scale"):
             facts.pop(fact_name, None)
@@ -151,8 +153,8 @@ def _config_text(metadata: Mapping[str, Any]) -> str:
     )
 
 
-def _facts_of_metadata(checkpoint: Checkpoint) -> Iterator[tuple[str, Fact]]:
-    """Read what :func:`facts_of_model` said when a file of this library was written."""
+def _facts_of_metadata(checkpoint: Checkpoint) -> Iterator[tuple[str, ModelAttribute]]:
+    """Read what :func:`attributes_of_model` said when a file of this library was written."""
     stored = checkpoint.metadata.get("facts", {})
     try:  # The metadata of .safetensors files are strings.
         stored = json.loads(stored) if isinstance(stored, str) else stored
@@ -166,11 +168,11 @@ def _facts_of_metadata(checkpoint: Checkpoint) -> Iterator[tuple[str, Fact]]:
                 f"{checkpoint.path} has a damaged description of its network ({ascii(name)[:40]}): fetch it "
                 "again, or update tsn_tsm_plugin."
             )
-        yield name, Fact(value, "description")
+        yield name, ModelAttribute(value, "description")
 
 
-def facts_of_model(model: nn.Module) -> dict[str, Any]:
-    """Return what a TSN or TSM is, as plain values: the names of :func:`find_facts`; empty for others."""
+def attributes_of_model(model: nn.Module) -> dict[str, Any]:
+    """Return the attributes of a TSN or TSM as plain values by name; empty for other models."""
     if not hasattr(model, "backbone_name"):
         return {}
     names = ["num_classes", "num_segments", "shift_div", "shift_place", "temporal_pool", "causal"]
@@ -188,56 +190,63 @@ def facts_of_model(model: nn.Module) -> dict[str, Any]:
     return facts
 
 
-def _facts_of_names(tensors: Mapping[str, Tensor], source_format: str) -> Iterator[tuple[str, Fact]]:
+def _facts_of_names(
+    tensors: Mapping[str, Tensor], source_format: str
+) -> Iterator[tuple[str, ModelAttribute]]:
     is_online = source_format == MIT_ONLINE
     is_shifted = is_online or any(".net." in name for name in tensors)
-    yield "method", Fact("tsm" if is_shifted else "tsn", "names")
+    yield "method", ModelAttribute("tsm" if is_shifted else "tsn", "names")
     if is_shifted:
         is_block = any(re.match(r"backbone\.layer1\.\d+\.net\.", name) for name in tensors)
-        yield "shift_place", Fact("block" if is_block else "blockres", "names")
-        yield "temporal_pool", Fact(any(name.startswith("backbone.layer2.net.") for name in tensors), "names")
+        yield "shift_place", ModelAttribute("block" if is_block else "blockres", "names")
+        yield (
+            "temporal_pool",
+            ModelAttribute(any(name.startswith("backbone.layer2.net.") for name in tensors), "names"),
+        )
         if is_online:
-            yield "causal", Fact(True, "names")
+            yield "causal", ModelAttribute(True, "names")
     if "head.fc.weight" in tensors:
-        yield "num_classes", Fact(tensors["head.fc.weight"].shape[0], "names")
+        yield "num_classes", ModelAttribute(tensors["head.fc.weight"].shape[0], "names")
     places = [
         name.removeprefix("backbone.").removesuffix(".non_local.g.weight")
         for name in tensors
         if name.endswith(".non_local.g.weight")
     ]
     if places:
-        yield "non_local_places", Fact(places, "names")
+        yield "non_local_places", ModelAttribute(places, "names")
         if f"backbone.{places[0]}.non_local.theta.weight" not in tensors:
-            yield "non_local", Fact("gaussian", "names")
+            yield "non_local", ModelAttribute("gaussian", "names")
     if any(".reparam_conv." in name for name in tensors):
-        yield "reparameterized", Fact(True, "names")
+        yield "reparameterized", ModelAttribute(True, "names")
 
 
-def _facts_of_source(keys: Iterable[str], source_format: str) -> Iterator[tuple[str, Fact]]:
+def _facts_of_source(keys: Iterable[str], source_format: str) -> Iterator[tuple[str, ModelAttribute]]:
     """Read what only the references' own names tell."""
     if source_format not in (MMACTION2, MIT):
         return
     # Neither reference trains the causal shift under these names.
-    yield "causal", Fact(False, "names")
+    yield "causal", ModelAttribute(False, "names")
     values = [key for key in keys if re.search(r"\.(non_local_block|nl)\.g\.", key)]
     if values and source_format == MIT:
-        yield "non_local", Fact("embedded_gaussian", "names")
+        yield "non_local", ModelAttribute("embedded_gaussian", "names")
     if values:
-        yield "non_local_sub_sample", Fact(".g.0." in values[0], "names")
+        yield "non_local_sub_sample", ModelAttribute(".g.0." in values[0], "names")
 
 
-def _numbers_of(text: str, patterns: Iterable[tuple[str, str]], origin: str) -> Iterator[tuple[str, Fact]]:
+def _numbers_of(
+    text: str, patterns: Iterable[tuple[str, str]], origin: str
+) -> Iterator[tuple[str, ModelAttribute]]:
     for name, pattern in patterns:
         match = re.search(pattern, text)
         if match is not None:
-            yield name, Fact(int(next(group for group in match.groups() if group)), origin)
+            yield name, ModelAttribute(int(next(group for group in match.groups() if group)), origin)
 
 
-def _switches_of(config: str) -> Iterator[tuple[str, Fact]]:
+def _switches_of(config: str) -> Iterator[tuple[str, ModelAttribute]]:
     for name, pattern in _SWITCHES_IN_CONFIG:
         match = re.search(pattern, config)
         if match is not None:
-            yield name, Fact(match[match.lastindex or 0].lower() == "true", "configuration")
+            yield name, ModelAttribute(match[match.lastindex or 0].lower() == "true", "configuration")
 
 
 def carried_class_names(checkpoint: Checkpoint) -> list[str]:
@@ -260,13 +269,13 @@ def carried_class_names(checkpoint: Checkpoint) -> list[str]:
     return list(names)
 
 
-def _words_of(text: str, origin: str) -> Iterator[tuple[str, Fact]]:
+def _words_of(text: str, origin: str) -> Iterator[tuple[str, ModelAttribute]]:
     dataset = dataset_of(text)
     if dataset:
-        yield "dataset", Fact(dataset, origin)
+        yield "dataset", ModelAttribute(dataset, origin)
     for kind, words in _NON_LOCAL_WORDS:
         if re.search(words, text):
-            yield "non_local", Fact(kind, origin)
+            yield "non_local", ModelAttribute(kind, origin)
             break
 
 

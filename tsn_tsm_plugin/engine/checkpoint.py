@@ -82,7 +82,7 @@ def export_weights(
         path: The file; its folder must exist.
         config: The recipe, YAML.
         class_names: Of the label map.
-        facts: Of :func:`~tsn_tsm_plugin.checkpoints.metadata.facts_of_model`.
+        facts: Of :func:`~tsn_tsm_plugin.checkpoints.metadata.attributes_of_model`.
 
     Raises:
         RunFolderError: If the disk is full or the folder cannot be written.

@@ -29,7 +29,7 @@ from tsn_tsm_plugin.evaluation import write_dump
 from tsn_tsm_plugin.layers.memory_format import to_channels_last
 from tsn_tsm_plugin.log import get_logger, setup_logging
 from tsn_tsm_plugin.models import TSM, TSN, build_model, load_weights
-from tsn_tsm_plugin.models.checkpoint_facts import RECIPE
+from tsn_tsm_plugin.models.checkpoint_attributes import RECIPE
 from tsn_tsm_plugin.models.load_weights import LoadReport
 from tsn_tsm_plugin.ranks import Ranks
 from tsn_tsm_plugin.runs.plots import plot_calibration, plot_confusion_matrix
@@ -75,7 +75,7 @@ def evaluate(cfg: CfgNode) -> dict[str, Any]:
         if ranks.is_main:
             folder.write_text(folder.config, cfg.dump())
             folder.write_json(folder.environment, describe_environment(world_size=ranks.world_size))
-        results = test_model(cfg, model, folder, ranks, about={"weights": weights})
+        results = evaluate_model(cfg, model, folder, ranks, about={"weights": weights})
         if ranks.is_main:
             write_report(cfg, folder)
     logger.info(f"Results, also in {folder.results}:\n{format_results(results)}")
@@ -146,7 +146,7 @@ def _load(cfg: CfgNode, model: nn.Module, weights: Path | Checkpoint) -> LoadRep
     )
 
 
-def test_model(
+def evaluate_model(
     cfg: CfgNode,
     model: TSN | TSM,
     folder: RunFolder,

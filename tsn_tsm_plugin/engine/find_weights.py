@@ -7,7 +7,7 @@ from tsn_tsm_plugin.engine.checkpoint import BEST, check_numbers, list_checkpoin
 from tsn_tsm_plugin.errors import CheckpointError
 from tsn_tsm_plugin.runs.run_folder import RUN_WEIGHTS
 
-SHARED_WEIGHTS = "model.safetensors"
+PUBLISHED_WEIGHTS = "model.safetensors"
 WHICH = ("last", "best")
 
 
@@ -16,7 +16,7 @@ def find_weights(path: str | Path, *, which: str = "last") -> Path:
 
     A run folder stands for its last weights: the newest checkpoint, which ``results.json`` is of. With
     ``"best"`` it stands for the best validated checkpoint. Damaged files are skipped with a warning.
-    A folder made by ``tools.share`` stands for its only weights, and a file for itself.
+    A folder made by ``tools.publish`` stands for its only weights, and a file for itself.
 
     Args:
         path: A file or folder, at any path that iopath can open.
@@ -31,7 +31,7 @@ def find_weights(path: str | Path, *, which: str = "last") -> Path:
     folder = found / "checkpoints" if (found / "checkpoints").is_dir() else found
     last = (*list_checkpoints(folder), folder / BEST, found / RUN_WEIGHTS)
     candidates = last if which == "last" else (folder / BEST,)
-    files = [file for file in (*candidates, found / SHARED_WEIGHTS) if file.is_file()]
+    files = [file for file in (*candidates, found / PUBLISHED_WEIGHTS) if file.is_file()]
     whole = read_first_whole(files, _read_numbers, where=path)
     if whole is not None:
         return whole[0]

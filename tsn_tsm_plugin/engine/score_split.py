@@ -86,7 +86,7 @@ class Predictor:
         return self._model(self._normalize(views.to(self.device, non_blocking=True))).float()
 
 
-def view_average_of(cfg: CfgNode, model: nn.Module) -> str:
+def resolve_view_average(cfg: CfgNode, model: nn.Module) -> str:
     """Return how views are averaged: ``TEST.VIEW_AVERAGE``, or what the method's reference does."""
     if cfg.DATA.MULTI_LABEL:
         return "sigmoids"
@@ -209,7 +209,7 @@ def build_scorer(cfg: CfgNode, model: nn.Module, split: str, ranks: Ranks) -> Sp
         split: ``"val"`` or ``"test"``.
         ranks: Share the videos.
     """
-    view_average = view_average_of(cfg, model)
+    view_average = resolve_view_average(cfg, model)
     return SplitScorer(
         split=split,
         create_loader=functools.partial(

@@ -25,7 +25,7 @@ from tsn_tsm_plugin.layers.activation_checkpoint import checkpoint_activations
 from tsn_tsm_plugin.layers.memory_format import to_channels_last
 from tsn_tsm_plugin.log import get_logger
 from tsn_tsm_plugin.models import TSM, TSN, build_model, load_weights
-from tsn_tsm_plugin.models.checkpoint_facts import RECIPE
+from tsn_tsm_plugin.models.checkpoint_attributes import RECIPE
 from tsn_tsm_plugin.ranks import Ranks
 from tsn_tsm_plugin.solver import LrSchedule, build_loss, build_lr_schedule, build_optimizer
 from tsn_tsm_plugin.solver.losses import Loss

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from tsn_tsm_plugin import distributed
-from tsn_tsm_plugin.checkpoints.metadata import facts_of_model
+from tsn_tsm_plugin.checkpoints.metadata import attributes_of_model
 from tsn_tsm_plugin.config import CfgNode
 from tsn_tsm_plugin.data.build import read_class_names
 from tsn_tsm_plugin.engine.checkpoint import (
@@ -19,7 +19,7 @@ from tsn_tsm_plugin.engine.checkpoint import (
     load_newest_checkpoint,
     remove_unfinished,
 )
-from tsn_tsm_plugin.engine.evaluate import test_model
+from tsn_tsm_plugin.engine.evaluate import evaluate_model
 from tsn_tsm_plugin.engine.interruption import (
     EvaluationStopped,
     StopRequested,
@@ -42,7 +42,7 @@ from tsn_tsm_plugin.ranks import Ranks
 from tsn_tsm_plugin.runs.epoch_table import format_epochs
 from tsn_tsm_plugin.runs.metrics_log import MetricsLog, read_metrics
 from tsn_tsm_plugin.runs.plots import plot_curves
-from tsn_tsm_plugin.runs.progress import Stopwatch, clock
+from tsn_tsm_plugin.runs.progress import LapTimer, clock
 from tsn_tsm_plugin.runs.report import write_report
 from tsn_tsm_plugin.runs.results import format_results
 from tsn_tsm_plugin.runs.run_folder import RunFolder, describe_environment
@@ -118,7 +118,7 @@ def _train(
     loss: Loss | None,
     hooks: Sequence[Hook],
 ) -> dict[str, Any]:
-    watch = Stopwatch()
+    watch = LapTimer()
     checkpoint = ranks.on_main(lambda: _newest_checkpoint(cfg, folder))
     content = load_checkpoint(checkpoint) if checkpoint is not None else None
     if content is not None:
@@ -222,7 +222,7 @@ def _finish(
     trainer: Trainer,
     state: TrainingState,
     folder: RunFolder,
-    watch: Stopwatch,
+    watch: LapTimer,
     stop_requested: StopRequested,
 ) -> dict[str, Any]:
     """Test the final weights, draw the curves, and say where everything is."""
@@ -238,7 +238,7 @@ def _finish(
     results: dict[str, Any] = about
     if is_tested:
         try:
-            results = test_model(
+            results = evaluate_model(
                 cfg, state.tested_model, folder, state.ranks, about=about, stop_requested=stop_requested
             )
         except EvaluationStopped as error:
@@ -252,7 +252,7 @@ def _finish(
             folder.weights,
             config=cfg.dump(),
             class_names=read_class_names(cfg),
-            facts=facts_of_model(state.tested_model),
+            facts=attributes_of_model(state.tested_model),
         )
         records = read_metrics(folder.metrics)
         plot_curves(records, folder.plots / "curves.png")

@@ -21,7 +21,7 @@ from tsn_tsm_plugin.engine.setup import TrainingSetup
 from tsn_tsm_plugin.errors import DivergedError, LoaderError, VideoError
 from tsn_tsm_plugin.log import get_logger
 from tsn_tsm_plugin.runs.metrics_log import MetricsLog
-from tsn_tsm_plugin.runs.progress import Progress, Stopwatch, Totals
+from tsn_tsm_plugin.runs.progress import LapTimer, Progress, Totals
 from tsn_tsm_plugin.runs.results import METRICS, accuracies
 from tsn_tsm_plugin.runs.run_folder import RunFolder
 from tsn_tsm_plugin.solver.losses import Loss
@@ -164,7 +164,7 @@ class Trainer:
         self._progress.start_epoch(epoch, batch=position.batch, totals=position.totals)
         self.setup.frozen.set_train_mode()
         self._take_step.keep_statistics()
-        watch = Stopwatch()
+        watch = LapTimer()
         ahead = self._feed.fetch(batches, step=self.step + 1)
         data_seconds = ahead.data_seconds
         # After the loader, which draws a number of its own when it starts.

@@ -8,7 +8,7 @@ import torch.distributed as dist
 import yaml
 from torch.optim import Optimizer
 
-from tsn_tsm_plugin.checkpoints.metadata import facts_of_model
+from tsn_tsm_plugin.checkpoints.metadata import attributes_of_model
 from tsn_tsm_plugin.config.defaults import KEYS
 from tsn_tsm_plugin.config.key import FIXED, FIXED_WITHIN_EPOCH
 from tsn_tsm_plugin.data.annotations import label_map_hash
@@ -143,7 +143,7 @@ class TrainingState:
                 "num_records": position.num_records,
             },
             "random_state": randomness,
-            "facts": facts_of_model(self.model),
+            "facts": attributes_of_model(self.model),
             "config": config,
             "class_names": class_names,
             "label_map_hash": label_map_hash(class_names),

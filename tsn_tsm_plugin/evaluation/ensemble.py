@@ -10,20 +10,20 @@ from tsn_tsm_plugin.evaluation.predictions import Predictions
 from tsn_tsm_plugin.evaluation.views import average_views
 
 
-def combine(members: Sequence[Predictions], *, weights: Sequence[float], how: str) -> Predictions:
+def combine(members: Sequence[Predictions], *, coefficients: Sequence[float], how: str) -> Predictions:
     """Average the members' scores.
 
     Example:
         >>> def said(probabilities):
         ...     scores = torch.tensor([probabilities]).log()
         ...     return Predictions(torch.tensor([0]), ["a.mp4"], torch.tensor([1]), scores, scores[:, None])
-        >>> both = combine([said([0.6, 0.4]), said([0.1, 0.9])], weights=[2, 1], how="probabilities")
+        >>> both = combine([said([0.6, 0.4]), said([0.1, 0.9])], coefficients=[2, 1], how="probabilities")
         >>> both.scores.round(decimals=4).tolist()
         [[0.4333, 0.5667]]
 
     Args:
         members: Predictions of the same videos, matched by name; the numbers of views may differ.
-        weights: One for each member; they need not add up to 1.
+        coefficients: One for each member; they need not add up to 1.
         how: How each member's views are averaged before: ``"probabilities"``, ``"logits"`` or ``"sigmoids"``
             (several labels). Members of different kinds only compare as probabilities.
 
@@ -32,13 +32,15 @@ def combine(members: Sequence[Predictions], *, weights: Sequence[float], how: st
         that it can be a member of another.
 
     Raises:
-        ValueError: If the numbers of weights and members differ, or videos, labels or classes do, or if a
+        ValueError: If the numbers of coefficients and members differ; if videos, labels or classes do; if a
             member has one video twice.
     """
-    if len(weights) != len(members):
-        raise ValueError(f"There must be one weight for each of {len(members)} dumps, got {len(weights)}.")
-    if not 0 < sum(weights) < math.inf:
-        raise ValueError(f"The weights must add up to more than 0, got {list(weights)}.")
+    if len(coefficients) != len(members):
+        raise ValueError(
+            f"There must be one coefficient for each of {len(members)} dumps, got {len(coefficients)}."
+        )
+    if not 0 < sum(coefficients) < math.inf:
+        raise ValueError(f"The coefficients must add up to more than 0, got {list(coefficients)}.")
     first = members[0]
     if (first.label.ndim == 2) != (how == "sigmoids"):
         raise ValueError(
@@ -46,10 +48,10 @@ def combine(members: Sequence[Predictions], *, weights: Sequence[float], how: st
             f"{how!r} for videos with {'several labels' if first.label.ndim == 2 else 'one label'}."
         )
     total = torch.zeros_like(first.scores, dtype=torch.float64)
-    for number, (member, weight) in enumerate(zip(members, weights, strict=True), start=1):
+    for number, (member, weight) in enumerate(zip(members, coefficients, strict=True), start=1):
         order = _order_as(first, member, number)
         total += weight * average_views(member.view_logits.double(), how=how)[order]
-    scores = total / sum(weights)
+    scores = total / sum(coefficients)
     return Predictions(
         first.video_index, first.video_name, first.label, scores, _logits(scores, how=how)[:, None]
     )

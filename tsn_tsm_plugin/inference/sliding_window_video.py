@@ -14,13 +14,13 @@ import numpy as np
 from tsn_tsm_plugin.atomic_files import replace_when_whole
 from tsn_tsm_plugin.data.reader import DEFAULT_FPS, VideoReader
 from tsn_tsm_plugin.errors import VideoError
-from tsn_tsm_plugin.inference.export.sidecar_json import description_path
+from tsn_tsm_plugin.inference.export.sidecar_json import sidecar_json_path
 from tsn_tsm_plugin.inference.feature_writer import FeatureFile
 from tsn_tsm_plugin.inference.preprocessing import check_takes_frames
 from tsn_tsm_plugin.inference.sliding_windows import Window, run_windows, sliding_windows
 from tsn_tsm_plugin.inference.trained_model import TrainedModel
 from tsn_tsm_plugin.runs.progress import with_bar
-from tsn_tsm_plugin.visualization.annotate_video import Course, annotate_video
+from tsn_tsm_plugin.visualization.annotate_video import ScoreTimeline, annotate_video
 
 
 class LongVideo:
@@ -47,13 +47,13 @@ class LongVideo:
         step = max(1, round(stride * self.fps))
         self.bounds = sliding_windows(self.num_frames, length=length, stride=step)
 
-    def score(self, *, features: Path | None = None, of: str = "clip") -> Course:
+    def score(self, *, features: Path | None = None, of: str = "clip") -> ScoreTimeline:
         """Run the network over the video, and write features on the way.
 
         Args:
             features: ``OUT.npy`` for float32 features; ``OUT.json`` gets the frames of each window, or
                 ``OUT.npy.json``, see
-                :func:`~tsn_tsm_plugin.inference.export.sidecar_json.description_path`. Both appear when they
+                :func:`~tsn_tsm_plugin.inference.export.sidecar_json.sidecar_json_path`. Both appear when they
                 are whole.
             of: ``"clip"``: (W, C), the mean over the frames of each window; ``"frame"``: (W, T, C).
 
@@ -70,7 +70,7 @@ class LongVideo:
         if features is None:
             return _course(self._windows(), self.trained, self.path)
         with (
-            replace_when_whole(description_path(features)) as unfinished,
+            replace_when_whole(sidecar_json_path(features)) as unfinished,
             FeatureFile(features) as file,
         ):
             described: list[dict[str, Any]] = []
@@ -90,7 +90,7 @@ class LongVideo:
         found = run_windows(self.trained, self.path, self.bounds)
         return with_bar(found, "windows", total=len(self.bounds), shown=True)
 
-    def annotate(self, course: Course, out: Path) -> None:
+    def annotate(self, course: ScoreTimeline, out: Path) -> None:
         """Write the video with its scores, see :mod:`~tsn_tsm_plugin.visualization.annotate_video`."""
         frames = annotate_video(
             self.path, course, out, names=self.trained.class_names, fps=self.fps, num_frames=self.num_frames
@@ -100,12 +100,12 @@ class LongVideo:
                 pass
 
 
-def _course(windows: Iterable[Window], trained: TrainedModel, path: str) -> Course:
-    moments: list[float] = []
+def _course(windows: Iterable[Window], trained: TrainedModel, path: str) -> ScoreTimeline:
+    frame_times: list[float] = []
     probabilities: list[np.ndarray] = []
     for window in windows:
-        moments.append((window.start + window.stop - 1) / 2)
+        frame_times.append((window.start + window.stop - 1) / 2)
         probabilities.append(trained.probabilities(window.logits).numpy())
-    if not moments:
+    if not frame_times:
         raise VideoError(f"{path}: no window of it could be decoded whole.")
-    return Course(np.array(moments), np.stack(probabilities))
+    return ScoreTimeline(np.array(frame_times), np.stack(probabilities))

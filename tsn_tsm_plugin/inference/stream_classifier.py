@@ -31,7 +31,7 @@ class LiveScores:
     Attributes:
         index: The frame.
         seconds: Its time since the first one; -1.0 where the source does not tell.
-        label: The class, calmed by ``hold_frames``.
+        label: The class, calmed by ``min_consecutive``.
         probabilities: (K,).
         latency_ms: From the decoded frame to its scores, in milliseconds.
         fps: Frames per second that were worked on, a running mean.
@@ -53,7 +53,7 @@ class LiveClassifier:
     Args:
         trained: A causal TSM runs frame by frame; any other network on a sliding window.
         average_frames: Mean of the scores of the last frames, or windows; ``None`` is 8 frames or 1 window.
-        hold_frames: A class must lead for so many frames, or windows, before it is named.
+        min_consecutive: A class must lead for so many frames, or windows, before it is named.
         frame_interval: Look at every such frame; between two frames of the training clips lie several too.
         window_frames: Length of a sliding window, in frames of the source.
 
@@ -66,7 +66,7 @@ class LiveClassifier:
         trained: TrainedModel,
         *,
         average_frames: int | None = None,
-        hold_frames: int = 2,
+        min_consecutive: int = 2,
         frame_interval: int = 1,
         window_frames: int = 100,
     ) -> None:
@@ -74,14 +74,14 @@ class LiveClassifier:
         self._trained = trained
         self._stream: WindowStream | _FrameByFrame
         try:
-            self._stream = _FrameByFrame(trained, average_frames or _AVERAGE_FRAMES, hold_frames)
+            self._stream = _FrameByFrame(trained, average_frames or _AVERAGE_FRAMES, min_consecutive)
         except (TypeError, ValueError):
             self._stream = WindowStream(
                 trained.model,
                 trained.preprocessing,
                 window_frames=max(1, round(window_frames / frame_interval)),
                 average_windows=average_frames or 1,
-                hold_windows=hold_frames,
+                min_consecutive=min_consecutive,
             )
         self._preprocessing = trained.preprocessing
         self._frame_interval = frame_interval
@@ -127,8 +127,8 @@ class LiveClassifier:
 class _FrameByFrame:
     """An online TSM on prepared frames; refuses a network that needs whole clips."""
 
-    def __init__(self, trained: TrainedModel, average_frames: int, hold_frames: int) -> None:
-        stream = StreamingTSM(trained.model, average_frames=average_frames, hold_frames=hold_frames)
+    def __init__(self, trained: TrainedModel, average_frames: int, min_consecutive: int) -> None:
+        stream = StreamingTSM(trained.model, average_frames=average_frames, min_consecutive=min_consecutive)
         self._stream = stream.to(trained.device)
         self._preprocessing = trained.preprocessing
 

@@ -28,7 +28,7 @@ from tsn_tsm_plugin.inference.video_predictor import Predictions, VideoPredictio
 from tsn_tsm_plugin.layers.memory_format import to_channels_last
 from tsn_tsm_plugin.log import get_logger
 from tsn_tsm_plugin.models import build_model, load_weights
-from tsn_tsm_plugin.models.checkpoint_facts import RECIPE
+from tsn_tsm_plugin.models.checkpoint_attributes import RECIPE
 from tsn_tsm_plugin.runs.progress import with_bar
 
 logger = get_logger(__name__)
@@ -193,7 +193,7 @@ def load_trained(
 
     Args:
         weights: A checkpoint, a ``.safetensors`` file, the folder of a run, which stands for its newest
-            weights, those of its ``results.json``, or a folder that ``tools.share`` has made; any path that
+            weights, those of its ``results.json``, or a folder that ``tools.publish`` has made; any path that
             iopath can open.
         recipe: YAML file; empty takes the recipe that the checkpoint carries.
         labels: File with one class name per line; empty takes the names that the checkpoint carries, or the

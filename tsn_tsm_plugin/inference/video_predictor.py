@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from tsn_tsm_plugin.config import CfgNode
 from tsn_tsm_plugin.data.paths import is_url
 from tsn_tsm_plugin.data.video_files import videos_below
-from tsn_tsm_plugin.engine.score_split import Predictor, view_average_of
+from tsn_tsm_plugin.engine.score_split import Predictor, resolve_view_average
 from tsn_tsm_plugin.errors import VideoError
 from tsn_tsm_plugin.inference.preprocessing import Preprocessing
 
@@ -128,7 +128,7 @@ class VideoPredictor:
         self._preprocessing = preprocessing
         self._class_names = class_names
         self._is_multi_label = cfg.DATA.MULTI_LABEL
-        self._view_average = view_average_of(cfg, model)
+        self._view_average = resolve_view_average(cfg, model)
         self._predictor = Predictor(
             model,
             normalize=preprocessing.normalize,

@@ -24,7 +24,7 @@ class WindowStream:
         preprocessing: Of its recipe.
         window_frames: Length of the window, in frames that are looked at; less than T counts as T.
         average_windows: Mean of the scores of so many windows.
-        hold_windows: A new class must be on top of so many windows in a row before ``label`` follows.
+        min_consecutive: A new class must be on top of so many windows in a row before ``label`` follows.
 
     Attributes:
         label: (1,) int64, the class on top, calmed; ``None`` before the first frame.
@@ -37,7 +37,7 @@ class WindowStream:
         *,
         window_frames: int,
         average_windows: int = 1,
-        hold_windows: int = 1,
+        min_consecutive: int = 1,
     ) -> None:
         self._model = model
         self._preprocessing = preprocessing
@@ -45,7 +45,7 @@ class WindowStream:
         self._frames: deque[Tensor] = deque(maxlen=max(window_frames, self._num_segments))
         self._stride = max(1, round(window_frames / self._num_segments))
         self._average = MeanOfLastFrames(average_windows)
-        self._hysteresis = Hysteresis(hold_windows)
+        self._hysteresis = Hysteresis(min_consecutive)
         self._num_seen = 0
         self.label: Tensor | None = None
 

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from tsn_tsm_plugin.checkpoints.explain_mismatch import MODALITIES
-from tsn_tsm_plugin.checkpoints.metadata import Fact
+from tsn_tsm_plugin.checkpoints.metadata import ModelAttribute
 from tsn_tsm_plugin.checkpoints.read_checkpoint import Checkpoint
 from tsn_tsm_plugin.checkpoints.source_format import IMAGENET, without_wrappers
 from tsn_tsm_plugin.checkpoints.translate_keys import translate_checkpoint
 from tsn_tsm_plugin.errors import CheckpointError
 from tsn_tsm_plugin.models.backbones.create import create_backbone
 from tsn_tsm_plugin.models.backbones.input_channels import RGB_CHANNELS, set_input_channels
-from tsn_tsm_plugin.models.checkpoint_facts import facts_of_checkpoint
+from tsn_tsm_plugin.models.checkpoint_attributes import attributes_of_checkpoint
 from tsn_tsm_plugin.models.create import create_tsm, create_tsn
 from tsn_tsm_plugin.models.deploy.reparameterize import is_reparameterized, reparameterize_
 from tsn_tsm_plugin.models.recognizer import TSM, TSN
@@ -32,12 +32,12 @@ class Identity:
     Attributes:
         format: Where it comes from, e.g. ``"MMAction2 1.x"``.
         facts: What is known of the network, ``backbone`` included, see
-            :func:`~tsn_tsm_plugin.models.checkpoint_facts.facts_of_checkpoint`.
+            :func:`~tsn_tsm_plugin.models.checkpoint_attributes.attributes_of_checkpoint`.
         assumed: What had to be assumed, because nothing tells.
     """
 
     format: str
-    facts: dict[str, Fact]
+    facts: dict[str, ModelAttribute]
     assumed: dict[str, Any] = field(default_factory=dict)
 
     def value(self, name: str, default: Any = None) -> Any:
@@ -59,12 +59,12 @@ def identify(checkpoint: Checkpoint) -> Identity:
             f"another network ({', '.join(list(translation.tensors)[:3])}, ...). ImageNet weights go into a "
             "backbone: create_tsn(weights=...)."
         )
-    facts = facts_of_checkpoint(checkpoint, translation)
+    facts = attributes_of_checkpoint(checkpoint, translation)
     if "backbone" not in facts:
         backbone, in_channels = _find_backbone(translation.tensors, source)
-        facts["backbone"] = Fact(backbone, "names")
+        facts["backbone"] = ModelAttribute(backbone, "names")
         if in_channels != RGB_CHANNELS:
-            facts["in_channels"] = Fact(in_channels, "shapes")
+            facts["in_channels"] = ModelAttribute(in_channels, "shapes")
     needed = ["num_segments"] if facts["method"].value == "tsn" else ["num_segments", "shift_div"]
     if "non_local_places" in facts:
         needed.append("non_local")

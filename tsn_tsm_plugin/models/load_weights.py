@@ -17,7 +17,7 @@ from tsn_tsm_plugin.checkpoints.explain_mismatch import (
     explain_mismatch,
     explain_values,
 )
-from tsn_tsm_plugin.checkpoints.metadata import Fact, carried_class_names
+from tsn_tsm_plugin.checkpoints.metadata import ModelAttribute, carried_class_names
 from tsn_tsm_plugin.checkpoints.read_checkpoint import (
     Checkpoint,
     read_checkpoint,
@@ -27,7 +27,7 @@ from tsn_tsm_plugin.checkpoints.source_format import IMAGENET
 from tsn_tsm_plugin.checkpoints.translate_keys import Translation, fit_names, is_head, translate_checkpoint
 from tsn_tsm_plugin.errors import CheckpointError
 from tsn_tsm_plugin.log import get_logger
-from tsn_tsm_plugin.models.checkpoint_facts import facts_of_checkpoint
+from tsn_tsm_plugin.models.checkpoint_attributes import attributes_of_checkpoint
 from tsn_tsm_plugin.models.deploy.reparameterize import is_reparameterized, reparameterize_
 
 logger = get_logger(__name__)
@@ -45,7 +45,7 @@ class LoadReport:
         derived: Entries of the file without a place of their own: index tables that the model computes, and
             biases that were folded into the normalisation behind them.
         facts: What the file says about its network, see
-            :func:`~tsn_tsm_plugin.checkpoints.metadata.find_facts`.
+            :func:`~tsn_tsm_plugin.checkpoints.metadata.find_attributes`.
         source: The file, or how the state dict was given.
     """
 
@@ -54,7 +54,7 @@ class LoadReport:
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
     derived: list[str] = field(default_factory=list)
-    facts: dict[str, Fact] = field(default_factory=dict)
+    facts: dict[str, ModelAttribute] = field(default_factory=dict)
     source: str = ""
 
     def __str__(self) -> str:
@@ -126,7 +126,7 @@ def load_weights(
         )
     checkpoint = _checkpoint(path_or_state_dict)
     translation = translate_checkpoint(checkpoint)
-    facts = facts_of_checkpoint(checkpoint, translation)
+    facts = attributes_of_checkpoint(checkpoint, translation)
     if ignore_head:
         translation = translation.without_head()
     fitted = _with_branches_like(model, translation)

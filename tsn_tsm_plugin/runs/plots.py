@@ -27,7 +27,7 @@ def plot_curves(records: list[dict[str, Any]], path: Path) -> None:
     validation = [r for r in records if "val/top1" in r]
     if not train:
         return
-    places = places_in_epochs(records)
+    places = step_to_epoch(records)
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     loss_axes, top1_axes, lr_axes = figure.subplots(1, 3)
     for axes, name in ((loss_axes, "loss"), (top1_axes, "top1")):
@@ -59,7 +59,7 @@ def plot_curves(records: list[dict[str, Any]], path: Path) -> None:
     _save(figure, path)
 
 
-def places_in_epochs(records: list[dict[str, Any]]) -> dict[int, float]:
+def step_to_epoch(records: list[dict[str, Any]]) -> dict[int, float]:
     """Return where each step lies, in epochs; a run may go on with longer or shorter ones."""
     steps: dict[int, list[int]] = {}
     for record in records:

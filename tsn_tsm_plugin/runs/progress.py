@@ -227,7 +227,7 @@ def clock(seconds: float) -> str:
     return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
 
 
-class Stopwatch:
+class LapTimer:
     """Seconds since it was made or last read."""
 
     def __init__(self) -> None:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from tsn_tsm_plugin.atomic_files import HINT_FILE, os_errors_as_run_folder_errors, write_atomically
-from tsn_tsm_plugin.checkpoints.metadata import Fact
+from tsn_tsm_plugin.checkpoints.metadata import ModelAttribute
 from tsn_tsm_plugin.checkpoints.read_checkpoint import FORMAT, read_checkpoint
 from tsn_tsm_plugin.checkpoints.safetensors_file import to_safetensors
 from tsn_tsm_plugin.errors import CheckpointError
@@ -92,7 +92,7 @@ def convert(
     report = load_weights(model, source)
     if fold:
         model = _fold(model, source)
-        identity.facts["reparameterized"] = Fact(True, "command line")
+        identity.facts["reparameterized"] = ModelAttribute(True, "command line")
     _print_identity(identity)
     if report.missing or report.derived:
         print(f"{'note':<12}{report}")
@@ -117,7 +117,7 @@ def _apply_overrides(identity: Identity, overrides: dict[str, Any], source: Path
         fact = identity.facts.get(name)
         if fact is not None and fact.value != value and fact.origin not in ("class count", "file name"):
             raise CheckpointError(f"{source} says {name} is {fact}, not {value}: leave the option out.")
-        identity.facts[name] = Fact(value, "command line")
+        identity.facts[name] = ModelAttribute(value, "command line")
         identity.assumed.pop(name, None)
 
 

@@ -1,4 +1,4 @@
-"""Combine predictions: ``python -m tsn_tsm_plugin.tools.ensemble DUMP DUMP ... [--weights W W ...]``.
+"""Combine predictions: ``python -m tsn_tsm_plugin.tools.ensemble DUMP DUMP ... [--coefficients C C ...]``.
 
 The dumps come from ``tools.evaluate --dump``: two streams, an 8-frame and a 16-frame model, or any others
 that scored the same videos.
@@ -16,7 +16,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code."""
     parser = ToolParser("ensemble", __doc__)
     parser.add_argument("dumps", nargs="+", type=Path, metavar="DUMP", help=".pkl or .json file")
-    parser.add_argument("--weights", nargs="+", type=float, metavar="W", help="one for each dump [1 each]")
+    parser.add_argument(
+        "--coefficients", nargs="+", type=float, metavar="C", help="factor of each dump (default: 1 each)"
+    )
     parser.add_argument(
         "--average",
         choices=("probabilities", "logits", "sigmoids"),
@@ -39,16 +41,16 @@ def _combine(args: argparse.Namespace) -> None:
     class_names = read[0][1]
     for path, (_, names) in zip(args.dumps, read, strict=True):
         _check_same_classes(class_names, names, first=args.dumps[0], other=path)
-    weights = args.weights or [1.0] * len(read)
+    coefficients = args.coefficients or [1.0] * len(read)
     how = args.average or ("sigmoids" if read[0][0].label.ndim == 2 else "probabilities")
     try:
-        ensemble = combine([member for member, _ in read], weights=weights, how=how)
-        each_alone = [combine([member], weights=[1.0], how=how) for member, _ in read]
+        ensemble = combine([member for member, _ in read], coefficients=coefficients, how=how)
+        each_alone = [combine([member], coefficients=[1.0], how=how) for member, _ in read]
         if args.dump:
             write_dump(ensemble, args.dump, class_names=class_names, view_average=how)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    for path, alone, weight in zip(args.dumps, each_alone, weights, strict=True):
+    for path, alone, weight in zip(args.dumps, each_alone, coefficients, strict=True):
         results = summarize(alone, class_names=class_names, view_average=how)
         print(f"{format_accuracies(results)}   {path} x {weight:g}")
     results = summarize(ensemble, class_names=class_names, view_average=how)

@@ -43,7 +43,11 @@ def _parser() -> argparse.ArgumentParser:
         "--calibrate", nargs="+", default=[], metavar="VIDEO", help="videos whose activations give the ranges"
     )
     parser.add_argument(
-        "--num-calibrate", type=count(), default=32, metavar="N", help="videos to take of them (default: 32)"
+        "--num-calibration-videos",
+        type=count(),
+        default=32,
+        metavar="N",
+        help="videos to take of them (default: 32)",
     )
     return parser
 
@@ -91,8 +95,8 @@ def _quantize(args: argparse.Namespace, trained: "TrainedModel", source: Path) -
 
     videos = find_videos(args.calibrate)
     # Evenly over the list, which may be ordered by class.
-    step = max(1, len(videos) // args.num_calibrate)
-    videos = videos[::step][: args.num_calibrate]
+    step = max(1, len(videos) // args.num_calibration_videos)
+    videos = videos[::step][: args.num_calibration_videos]
     out = source.with_suffix(".int8.onnx")
     clips = calibration_clips(trained, videos, normalize=args.normalize)
     with replace_when_whole(out) as unfinished:

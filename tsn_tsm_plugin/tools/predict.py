@@ -2,7 +2,7 @@
 
     python -m tsn_tsm_plugin.tools.predict --weights runs/tsm/motion_r18_8f a.mp4 more/ 'others/*.avi'
     python -m tsn_tsm_plugin.tools.predict --weights W match.mp4 --annotate annotated.mp4
-    python -m tsn_tsm_plugin.tools.predict --weights W clip.mp4 --explain looked_at.png
+    python -m tsn_tsm_plugin.tools.predict --weights W clip.mp4 --grad-cam looked_at.png
 
 The recipe is read from the checkpoint. A video longer than ``--window`` seconds is annotated, and its
 features are taken, in windows of that length, one after the other, so that it may be hours long.
@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--top", type=count(), default=5, metavar="K", help="classes per video (default: 5)")
     parser.add_argument("--format", default="table", choices=("table", "json", "csv"), help="of the output")
     parser.add_argument("--annotate", default="", metavar="OUT.mp4", help="write the video with its scores")
-    parser.add_argument("--explain", default="", metavar="OUT.png", help="write where the network looked")
+    parser.add_argument("--grad-cam", default="", metavar="OUT.png", help="write where the network looked")
     parser.add_argument("--features", default="", metavar="OUT.npy", help="write the features of the windows")
     parser.add_argument(
         "--features-of",
@@ -103,8 +103,8 @@ def _check_outputs(args: argparse.Namespace) -> None:
 
     if args.features and not args.features.endswith(".npy"):
         raise ConfigError(f"--features must be a file OUT.npy, got {args.features}.")
-    if args.explain and Path(args.explain).suffix.lower() not in Image.registered_extensions():
-        raise ConfigError(f"--explain must be a picture such as OUT.png, got {args.explain}.")
+    if args.grad_cam and Path(args.grad_cam).suffix.lower() not in Image.registered_extensions():
+        raise ConfigError(f"--grad-cam must be a picture such as OUT.png, got {args.grad_cam}.")
     if args.annotate:
         check_video_name(args.annotate)
     for name in _outputs(args):
@@ -118,7 +118,7 @@ def _check_outputs(args: argparse.Namespace) -> None:
 
 
 def _outputs(args: argparse.Namespace) -> list[str]:
-    return [out for out in (args.annotate, args.explain, args.features) if out]
+    return [out for out in (args.annotate, args.grad_cam, args.features) if out]
 
 
 def _check_inputs_stay(args: argparse.Namespace, videos: Sequence[str]) -> None:
@@ -159,8 +159,8 @@ def _write_files(args: argparse.Namespace, trained: "TrainedModel", video_path: 
     from tsn_tsm_plugin.inference.grad_cam import explain_video
     from tsn_tsm_plugin.inference.sliding_window_video import LongVideo
 
-    if args.explain:
-        picture = _with_prefix(args.explain, prefix)
+    if args.grad_cam:
+        picture = _with_prefix(args.grad_cam, prefix)
         kind = Image.registered_extensions()[picture.suffix.lower()]
         with write_atomically(picture, binary=True, hint=HINT_FILE) as file:
             explain_video(trained, local_path(video_path)).save(file, kind)

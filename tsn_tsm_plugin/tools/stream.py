@@ -61,7 +61,11 @@ def _parser() -> argparse.ArgumentParser:
         help="mean of the last N scores (default: 8, or 1 with windows)",
     )
     parser.add_argument(
-        "--hold-frames", type=count(), default=2, metavar="N", help="a class must lead N times (default: 2)"
+        "--min-consecutive",
+        type=count(),
+        default=2,
+        metavar="N",
+        help="a class must lead N times (default: 2)",
     )
     parser.add_argument(
         "--window",
@@ -78,14 +82,14 @@ def _parser() -> argparse.ArgumentParser:
         help="show the stream on a web page, on this machine only if there is no HOST",
     )
     parser.add_argument(
-        "--every",
+        "--print-interval",
         type=seconds(zero=True),
         default=1.0,
         metavar="SECONDS",
         help="between two lines of text (default: 1)",
     )
     parser.add_argument(
-        "--give-up",
+        "--timeout",
         type=seconds(),
         default=30.0,
         metavar="SECONDS",
@@ -105,15 +109,15 @@ def _stream(args: argparse.Namespace) -> bool:
     setup_logging(quiet=True)
     _check_output(args)
     trained = load_from_arguments(args)
-    report = _Reporter(trained, is_json=args.json, count=args.top, every=args.every)
+    report = _Reporter(trained, is_json=args.json, count=args.top, print_interval=args.print_interval)
     with (
         contextlib.ExitStack() as open_sinks,
-        FrameStream(args.source, report.say, give_up_seconds=args.give_up) as source,
+        FrameStream(args.source, report.say, give_up_seconds=args.timeout) as source,
     ):
         classify = LiveClassifier(
             trained,
             average_frames=args.average_frames,
-            hold_frames=args.hold_frames,
+            min_consecutive=args.min_consecutive,
             frame_interval=args.frame_interval,
             window_frames=round(args.window * (source.fps or DEFAULT_FPS)),
         )
@@ -213,14 +217,14 @@ class _Reporter:
         trained: For the names of its classes.
         is_json: Write every frame's scores, and what happens to the source, as JSON lines.
         count: Classes to show.
-        every: Seconds between two lines of text; a change of the class is written at once.
+        print_interval: Seconds between two lines of text; a change of the class is written at once.
     """
 
-    def __init__(self, trained: "TrainedModel", *, is_json: bool, count: int, every: float) -> None:
+    def __init__(self, trained: "TrainedModel", *, is_json: bool, count: int, print_interval: float) -> None:
         self._trained = trained
         self._is_json = is_json
         self._count = count
-        self._every = every
+        self._print_interval = print_interval
         self._last_label = -1
         self._last_time = 0.0
 
@@ -251,7 +255,7 @@ class _Reporter:
             print(json.dumps(self.record(scores), ensure_ascii=False), flush=True)
             return
         now = time.monotonic()
-        if scores.label == self._last_label and now - self._last_time < self._every:
+        if scores.label == self._last_label and now - self._last_time < self._print_interval:
             return
         self._last_label, self._last_time = scores.label, now
         others = ", ".join(f"{each} {100 * value:.0f} %" for each, value in top)

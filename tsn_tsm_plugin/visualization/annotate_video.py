@@ -19,29 +19,29 @@ from tsn_tsm_plugin.visualization.video_writer import VideoWriter
 logger = get_logger(__name__)
 
 
-class Course(NamedTuple):
+class ScoreTimeline(NamedTuple):
     """Class probabilities over the time of a video.
 
     Attributes:
-        moments: (N,), rising numbers of frames; fractions lie between two frames.
+        frame_times: (N,), rising numbers of frames; fractions lie between two frames.
         probabilities: (N, K).
     """
 
-    moments: np.ndarray
+    frame_times: np.ndarray
     probabilities: np.ndarray
 
     def at(self, frames: np.ndarray) -> np.ndarray:
         """Return (F, K) at F frames: interpolated, and constant outside of the moments."""
-        last = len(self.moments) - 1
-        right = np.searchsorted(self.moments, frames).clip(min(1, last), last)
+        last = len(self.frame_times) - 1
+        right = np.searchsorted(self.frame_times, frames).clip(min(1, last), last)
         left = np.maximum(right - 1, 0)
-        gap = np.maximum(self.moments[right] - self.moments[left], 1e-9)
-        share = ((frames - self.moments[left]) / gap).clip(0.0, 1.0)[:, None]
+        gap = np.maximum(self.frame_times[right] - self.frame_times[left], 1e-9)
+        share = ((frames - self.frame_times[left]) / gap).clip(0.0, 1.0)[:, None]
         return (1 - share) * self.probabilities[left] + share * self.probabilities[right]
 
 
 def annotate_video(
-    path: str, course: Course, out: str | Path, *, names: Sequence[str], fps: float, num_frames: int
+    path: str, course: ScoreTimeline, out: str | Path, *, names: Sequence[str], fps: float, num_frames: int
 ) -> Generator[int, None, None]:
     """Write a copy of a video with the likeliest classes on it and their course below.
 
@@ -63,7 +63,7 @@ def annotate_video(
     check_are_no_inputs([out], [path])
     colours = colours_of(course.probabilities)
     last = max(num_frames - 1, 1)
-    drawn = np.unique(np.concatenate([[0.0], course.moments.clip(0, last), [last]]))
+    drawn = np.unique(np.concatenate([[0.0], course.frame_times.clip(0, last), [last]]))
     with open_source(f"file:{path}") as container, VideoWriter(out, fps=fps) as writer:
         overlay = strip = None
         for frame in iterate_frames(container, lambda text: logger.warning(f"{path}: {text}")):

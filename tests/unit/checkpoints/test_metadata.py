@@ -7,12 +7,12 @@ import torch
 from support.golden import GoldenModel
 
 from tsn_tsm_plugin import get_cfg
-from tsn_tsm_plugin.checkpoints.metadata import dataset_of, facts_of_model
+from tsn_tsm_plugin.checkpoints.metadata import attributes_of_model, dataset_of
 from tsn_tsm_plugin.checkpoints.read_checkpoint import Checkpoint, read_checkpoint
 from tsn_tsm_plugin.checkpoints.translate_keys import translate_checkpoint
 from tsn_tsm_plugin.errors import CheckpointError
 from tsn_tsm_plugin.models import build_model, create_tsm, create_tsn, load_weights
-from tsn_tsm_plugin.models.checkpoint_facts import facts_of_checkpoint
+from tsn_tsm_plugin.models.checkpoint_attributes import attributes_of_checkpoint
 from tsn_tsm_plugin.models.identify_checkpoint import create_identified, identify
 
 MMACTION_0X = """
@@ -31,7 +31,7 @@ def small_tsm(**options):
 def facts_of(golden_name: str, *, path: str = "", metadata: dict | None = None) -> dict[str, object]:
     checkpoint = Checkpoint(GoldenModel.read(golden_name).shapes_only(), metadata or {}, path)
     translation = translate_checkpoint(checkpoint)
-    return {n: f.value for n, f in facts_of_checkpoint(checkpoint, translation).items()}
+    return {n: f.value for n, f in attributes_of_checkpoint(checkpoint, translation).items()}
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def recipe_for(dataset: str):
 
 def test_something_v1_is_refused_by_a_recipe_for_v2_if_the_file_stores_it(tmp_path):
     model = build_model(recipe_for("sthv1"))
-    path = save(model, tmp_path / "weights.pth", facts=facts_of_model(model))
+    path = save(model, tmp_path / "weights.pth", facts=attributes_of_model(model))
 
     with pytest.raises(CheckpointError, match=r"dataset=sthv1 \(says its description\), .*=sthv2"):
         load_weights(build_model(recipe_for("sthv2")), path)

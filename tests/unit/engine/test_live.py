@@ -24,7 +24,7 @@ def frames(count: int, *, height: int = 40, width: int = 50) -> list[StreamedFra
 
 
 def test_the_scores_are_those_of_the_stream_on_prepared_frames(trained):
-    classify = LiveClassifier(trained, average_frames=2, hold_frames=1)
+    classify = LiveClassifier(trained, average_frames=2, min_consecutive=1)
     stream, prepare = StreamingTSM(trained.model, average_frames=2), trained.preprocessing.prepare_frame
     for frame in frames(3):
         pixels = prepare(torch.from_numpy(frame.rgb))
@@ -52,7 +52,7 @@ def test_a_frame_of_another_size_starts_the_stream_anew(trained):
 @pytest.mark.parametrize("arch", ["tsm", "tsn"])
 def test_a_network_that_needs_whole_clips_scores_a_sliding_window(tmp_path, arch):
     offline = load_trained(write_checkpoint(tmp_path / "w.pt", "MODEL.ARCH", arch))
-    classify = LiveClassifier(offline, hold_frames=1, window_frames=12)
+    classify = LiveClassifier(offline, min_consecutive=1, window_frames=12)
     source = frames(20)
 
     scores = [classify(frame) for frame in source]

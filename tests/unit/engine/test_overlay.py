@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from support.videos import sequential_frames, write_video
 
-from tsn_tsm_plugin.visualization.annotate_video import Course, annotate_video
+from tsn_tsm_plugin.visualization.annotate_video import ScoreTimeline, annotate_video
 from tsn_tsm_plugin.visualization.drawing import SERIES, clock, fit, font, percent
 from tsn_tsm_plugin.visualization.score_overlay import ScoreOverlay, colours_of
 
@@ -75,7 +75,7 @@ def test_what_lies_behind_the_playhead_is_brighter_than_what_lies_ahead():
 
 def test_an_annotated_video_has_the_frames_of_the_video_and_their_rate(tmp_path):
     source = write_video(tmp_path / "in.mp4", 9, fps=12)
-    course = Course(np.array([2.0, 6.0]), np.array([[0.9, 0.1], [0.2, 0.8]]))
+    course = ScoreTimeline(np.array([2.0, 6.0]), np.array([[0.9, 0.1], [0.2, 0.8]]))
     out = tmp_path / "out.mp4"
     done = list(annotate_video(str(source), course, out, names=["a", "b"], fps=12.0, num_frames=9))
     assert done == list(range(9))

@@ -5,10 +5,10 @@ import torch
 from matplotlib.figure import Figure
 
 from tsn_tsm_plugin.runs.plots import (
-    places_in_epochs,
     plot_calibration,
     plot_confusion_matrix,
     plot_curves,
+    step_to_epoch,
 )
 
 RECORDS = [
@@ -40,7 +40,7 @@ def test_steps_lie_in_their_epochs_even_if_these_differ_in_length():
         {"step": 6, "epoch": 2, "epoch/loss": 1.0},
         {"step": 7, "epoch": 3},
     ]
-    places = places_in_epochs(records)
+    places = step_to_epoch(records)
     assert places == {1: 0.25, 2: 0.5, 3: 0.75, 4: 1.0, 5: 1.5, 6: 2.0, 7: 2.5}
 
 

@@ -6,10 +6,10 @@ from support.small_files import files_no_larger_than
 from support.videos import numbered_frames, sequential_frames, write_video
 
 from tsn_tsm_plugin.errors import ConfigError, RunFolderError
-from tsn_tsm_plugin.visualization.annotate_video import Course, annotate_video
+from tsn_tsm_plugin.visualization.annotate_video import ScoreTimeline, annotate_video
 from tsn_tsm_plugin.visualization.video_writer import VideoWriter, check_video_name
 
-COURSE = Course(np.array([2.0, 6.0]), np.array([[0.9, 0.1], [0.2, 0.8]]))
+COURSE = ScoreTimeline(np.array([2.0, 6.0]), np.array([[0.9, 0.1], [0.2, 0.8]]))
 
 
 def noise(seed: int = 0) -> np.ndarray:

@@ -10,7 +10,7 @@ from tsn_tsm_plugin.inference.sliding_window_video import LongVideo
 from tsn_tsm_plugin.inference.sliding_windows import run_windows, sliding_windows
 from tsn_tsm_plugin.inference.trained_model import load_trained
 from tsn_tsm_plugin.transforms import segment_indices
-from tsn_tsm_plugin.visualization.annotate_video import Course
+from tsn_tsm_plugin.visualization.annotate_video import ScoreTimeline
 
 
 @pytest.fixture(scope="module")
@@ -87,16 +87,16 @@ def test_features_are_written_per_clip_and_per_frame_with_the_frames_they_are_of
 
 def test_the_course_over_the_video_has_one_moment_in_the_middle_of_each_window(trained, video):
     course = LongVideo(trained, video, window=1.2, stride=1.0).score()
-    assert course.moments.tolist() == [5.5, 15.5, 25.5, 33.5]
+    assert course.frame_times.tolist() == [5.5, 15.5, 25.5, 33.5]
     np.testing.assert_allclose(course.probabilities.sum(1), 1, rtol=1e-5)
 
 
 def test_between_two_moments_the_course_is_interpolated_and_outside_it_is_constant():
-    course = Course(np.array([10.0, 20.0]), np.array([[1.0, 0.0], [0.0, 1.0]]))
+    course = ScoreTimeline(np.array([10.0, 20.0]), np.array([[1.0, 0.0], [0.0, 1.0]]))
     at = course.at(np.array([0.0, 10.0, 15.0, 19.0, 30.0]))
     np.testing.assert_allclose(at[:, 1], [0.0, 0.0, 0.5, 0.9, 1.0])
 
 
 def test_a_course_of_one_moment_is_constant():
-    course = Course(np.array([3.0]), np.array([[0.25, 0.75]]))
+    course = ScoreTimeline(np.array([3.0]), np.array([[0.25, 0.75]]))
     np.testing.assert_allclose(course.at(np.array([0.0, 3.0, 9.0]))[:, 1], 0.75)

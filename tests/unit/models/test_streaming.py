@@ -127,10 +127,10 @@ def test_a_mask_resets_some_streams_and_leaves_the_others():
 
 def test_a_stream_goes_on_from_its_state_dict_in_another_process_that_has_seen_no_frame():
     frames = frames_of(3, batch=2)
-    stream = StreamingTSM(causal_tsm(), average_frames=2, hold_frames=2)
+    stream = StreamingTSM(causal_tsm(), average_frames=2, min_consecutive=2)
     for frame in frames[:2]:
         stream(frame)
-    other = StreamingTSM(causal_tsm(), average_frames=2, hold_frames=2)
+    other = StreamingTSM(causal_tsm(), average_frames=2, min_consecutive=2)
     other.load_state_dict(stream.state_dict())
     torch.testing.assert_close(other(frames[2]), stream(frames[2]), atol=0, rtol=0)
     assert torch.equal(other.label, stream.label)

@@ -11,9 +11,9 @@ from tsn_tsm_plugin.atomic_files import (
     write_atomically,
 )
 from tsn_tsm_plugin.config import CfgNode
-from tsn_tsm_plugin.engine.score_split import view_average_of
+from tsn_tsm_plugin.engine.score_split import resolve_view_average
 from tsn_tsm_plugin.errors import ConfigError
-from tsn_tsm_plugin.inference.export.sidecar_json import description_path
+from tsn_tsm_plugin.inference.export.sidecar_json import sidecar_json_path
 from tsn_tsm_plugin.inference.preprocessing import check_takes_frames
 from tsn_tsm_plugin.inference.trained_model import TrainedModel
 from tsn_tsm_plugin.models.deploy.export import ExportPlan, export, plan_clip_export, plan_stream_export
@@ -80,7 +80,7 @@ def export_trained(
         ImportError: If a package is missing.
     """
     check_export_name(out, form=form)
-    description_path(out)  # A name that is taken is told before the work.
+    sidecar_json_path(out)  # A name that is taken is told before the work.
     data = trained.cfg.DATA
     if streaming or normalize:
         check_takes_frames(trained.cfg, "Export with --streaming or --normalize")
@@ -131,7 +131,7 @@ def describe(
         description["views"] = {
             "count": cfg.TEST.NUM_ENSEMBLE_VIEWS * cfg.TEST.NUM_SPATIAL_CROPS,
             "order": "crop after crop; in a crop view after view",
-            "average": view_average_of(cfg, trained.model),
+            "average": resolve_view_average(cfg, trained.model),
         }
     return description
 
@@ -172,12 +172,12 @@ def _sampling(cfg: CfgNode) -> dict[str, Any]:
 def write_description(description: dict[str, Any], out: Path) -> Path:
     """Write ``OUT.json``, or ``OUT.onnx.json`` or ``OUT.pt2.json`` if that is the name of another file's.
 
-    See :func:`~tsn_tsm_plugin.inference.export.sidecar_json.description_path`.
+    See :func:`~tsn_tsm_plugin.inference.export.sidecar_json.sidecar_json_path`.
 
     Returns:
         The file that was written.
     """
-    path = description_path(out)
+    path = sidecar_json_path(out)
     with write_atomically(path, hint=HINT_FILE) as file:
         json.dump({"file": out.name, **description}, file, indent=2, ensure_ascii=False)
         file.write("\n")

@@ -12,14 +12,14 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from tsn_tsm_plugin import __version__
 from tsn_tsm_plugin.atomic_files import write_atomically
-from tsn_tsm_plugin.checkpoints.metadata import facts_of_model
+from tsn_tsm_plugin.checkpoints.metadata import attributes_of_model
 from tsn_tsm_plugin.checkpoints.safetensors_file import to_safetensors
 from tsn_tsm_plugin.checkpoints.weights_hash import weights_hash
 from tsn_tsm_plugin.data.annotations import label_map_hash
 from tsn_tsm_plugin.data.paths import is_url
-from tsn_tsm_plugin.engine.find_weights import SHARED_WEIGHTS
+from tsn_tsm_plugin.engine.find_weights import PUBLISHED_WEIGHTS
 from tsn_tsm_plugin.errors import ConfigError, RunFolderError
-from tsn_tsm_plugin.inference.export.strip_local_paths import public_recipe, without_place
+from tsn_tsm_plugin.inference.export.strip_local_paths import redact_recipe, strip_local_path
 from tsn_tsm_plugin.inference.trained_model import TrainedModel
 from tsn_tsm_plugin.log import get_logger
 from tsn_tsm_plugin.models.complexity import measure_complexity
@@ -33,7 +33,7 @@ _HINT = "Make room, or give another folder with --out."
 _LIBRARY = "tsn_tsm_plugin"
 
 
-def share(trained: TrainedModel, folder: str, *, results: dict[str, Any] | None = None) -> list[str]:
+def publish(trained: TrainedModel, folder: str, *, results: dict[str, Any] | None = None) -> list[str]:
     """Write weights and model card into a folder, from where ``load_trained`` reads them.
 
     The weights are read as data and cannot run code. Nothing of the run that is private goes along: no
@@ -52,7 +52,7 @@ def share(trained: TrainedModel, folder: str, *, results: dict[str, Any] | None 
         RunFolderError: If the files cannot be written.
     """
     files = {
-        SHARED_WEIGHTS: as_safetensors(trained),
+        PUBLISHED_WEIGHTS: as_safetensors(trained),
         CARD_FILE: model_card(trained, results=results or {}).encode(),
     }
     try:
@@ -89,7 +89,7 @@ def _upload(folder: str, files: dict[str, bytes]) -> None:
         upload_folder(Path(staged), folder)
 
 
-def results_of(trained: TrainedModel, path: str | Path, *, is_named: bool) -> dict[str, Any]:
+def read_matching_results(trained: TrainedModel, path: str | Path, *, is_named: bool) -> dict[str, Any]:
     """Return the content of a ``results.json``, if it is of these weights.
 
     Args:
@@ -126,7 +126,7 @@ def as_safetensors(trained: TrainedModel) -> bytes:
     """Return the content of a safetensors file with the recipe and the class names in its metadata."""
     public = _public(trained)
     metadata = {
-        "facts": json.dumps(facts_of_model(public.model)),
+        "facts": json.dumps(attributes_of_model(public.model)),
         "config": public.cfg.dump(),
         "class_names": json.dumps(public.class_names),
     }
@@ -135,8 +135,8 @@ def as_safetensors(trained: TrainedModel) -> bytes:
 
 def _public(trained: TrainedModel) -> TrainedModel:
     """Return it with a recipe and class names that say nothing of anybody's machine."""
-    names = [without_place(name) for name in trained.class_names]
-    return replace(trained, cfg=public_recipe(trained.cfg), class_names=names)
+    names = [strip_local_path(name) for name in trained.class_names]
+    return replace(trained, cfg=redact_recipe(trained.cfg), class_names=names)
 
 
 def model_card(trained: TrainedModel, *, results: dict[str, Any]) -> str:
@@ -184,13 +184,13 @@ def model_card(trained: TrainedModel, *, results: dict[str, Any]) -> str:
         "## Use",
         "",
         "```bash",
-        f"python -m tsn_tsm_plugin.tools.predict --weights {SHARED_WEIGHTS} VIDEO...",
+        f"python -m tsn_tsm_plugin.tools.predict --weights {PUBLISHED_WEIGHTS} VIDEO...",
         "```",
         "",
         "```python",
         "from tsn_tsm_plugin import load_trained",
         "",
-        f'model = load_trained("{SHARED_WEIGHTS}")  # or "hf://USER/NAME"',
+        f'model = load_trained("{PUBLISHED_WEIGHTS}")  # or "hf://USER/NAME"',
         'model.predict("clip.mp4")',
         f"model(video)  # uint8 RGB (B, 3, {cfg.DATA.NUM_FRAMES}, "
         f"{cfg.DATA.TEST_CROP_SIZE}, {cfg.DATA.TEST_CROP_SIZE})",

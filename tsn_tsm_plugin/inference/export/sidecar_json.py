@@ -6,7 +6,7 @@ from pathlib import Path
 from tsn_tsm_plugin.errors import ConfigError
 
 
-def description_path(out: Path) -> Path:
+def sidecar_json_path(out: Path) -> Path:
     """Return the file that describes ``out``: ``model.json`` for ``model.onnx`` and for ``model.pt2``.
 
     Where ``model.json`` is somebody else's, it stays: the description of another file that is still there,

@@ -11,7 +11,7 @@ _ROOT = r"[A-Za-z][\w+.@-]*:[/\\]|[/\\](?=\S)|~[\w.-]*[/\\]|\$\{?\w+\}?[/\\]|\.{
 _PLACE = re.compile(rf"(?:^|(?<=[:=]))(?:{_ROOT}).*", re.DOTALL)
 
 
-def public_recipe(cfg: CfgNode) -> CfgNode:
+def redact_recipe(cfg: CfgNode) -> CfgNode:
     """Return a copy in which a path or URL is its last name only, wherever it stands.
 
     The folder of the dataset keeps its name, and what was made by this machine alone, such as the run folder,
@@ -29,15 +29,15 @@ def public_recipe(cfg: CfgNode) -> CfgNode:
     return public
 
 
-def without_place(text: str) -> str:
+def strip_local_path(text: str) -> str:
     """Reduce a path of a machine, or a URL, to its last name; any other text stays as it is.
 
     Example:
-        >>> without_place("/home/jane/lists/train.txt")
+        >>> strip_local_path("/home/jane/lists/train.txt")
         'train.txt'
-        >>> without_place("https://jane:secret@example.org/nets/r50.pth?token=1")
+        >>> strip_local_path("https://jane:secret@example.org/nets/r50.pth?token=1")
         'r50.pth'
-        >>> without_place("lists/train.txt")
+        >>> strip_local_path("lists/train.txt")
         'lists/train.txt'
     """
     return _PLACE.sub(_last_name, text)
@@ -62,7 +62,7 @@ def _reduce_(node: CfgNode) -> None:
 
 def _reduced(value: Any) -> Any:
     if isinstance(value, str):
-        return without_place(value)
+        return strip_local_path(value)
     if isinstance(value, list | tuple):
         return [_reduced(item) for item in value]
     return value

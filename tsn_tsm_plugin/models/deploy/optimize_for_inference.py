@@ -84,7 +84,7 @@ def optimize_for_inference(
     for convolution, normalisation in _foldable_pairs(optimized, shape).items():
         _fold_(optimized, convolution, normalisation)
     if dtype is not None:
-        _narrow_(getattr(optimized, "backbone", optimized), dtype)
+        _cast_backbone_(getattr(optimized, "backbone", optimized), dtype)
     fuse_residual_blocks_(optimized)
     return _compiled(optimized, shape) if compile else optimized
 
@@ -100,7 +100,7 @@ def _example_shape(model: nn.Module) -> tuple[int, ...]:
     return (1, getattr(model, "in_channels", 3), num_segments, height, width)
 
 
-class _Flow(TorchFunctionMode):
+class _TensorUseCounter(TorchFunctionMode):
     """Count the calls that see the values of each tensor.
 
     Attributes:
@@ -142,7 +142,7 @@ def _foldable_pairs(model: nn.Module, shape: tuple[int, ...]) -> dict[str, str]:
             module.register_forward_hook(lambda _, __, out, name=name: made.append((name, out)))
         elif type(module) in _NORMALISATIONS and module.running_mean is not None:
             module.register_forward_pre_hook(lambda _, inputs, name=name: read.append((name, inputs[0])))
-    with torch.no_grad(), _Flow() as flow:
+    with torch.no_grad(), _TensorUseCounter() as flow:
         probe(torch.empty(shape, device="meta", dtype=_dtype_of(model)))
     makers = {id(out): name for name, out in made}
     num_calls = Counter(name for name, _ in made + read)
@@ -175,7 +175,7 @@ def _cast_output(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> 
     return output.float()
 
 
-def _narrow_(network: nn.Module, dtype: torch.dtype) -> None:
+def _cast_backbone_(network: nn.Module, dtype: torch.dtype) -> None:
     network.to(dtype)
     network.register_forward_pre_hook(partial(_cast_inputs, dtype))
     network.register_forward_hook(_cast_output)

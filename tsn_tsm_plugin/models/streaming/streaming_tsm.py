@@ -139,11 +139,11 @@ class StreamingTSM(nn.Module):
     Args:
         model: A causal TSM, from ``create_tsm(causal=True)``. It is copied, and left as it is.
         average_frames: Return the mean of the scores of this many last frames; 1 returns each frame's own.
-        hold_frames: A new class must be on top of this many frames in a row before :attr:`label` follows.
+        min_consecutive: A new class must be on top of this many frames in a row before :attr:`label` follows.
 
     Attributes:
-        label: (B,) int64, the class on top of the returned scores, calmed by ``hold_frames``; ``None`` before
-            the first frame.
+        label: (B,) int64, the class on top of the returned scores, held for ``min_consecutive`` frames;
+            ``None`` before the first frame.
 
     Raises:
         TypeError: If ``model`` is no TSM.
@@ -153,11 +153,11 @@ class StreamingTSM(nn.Module):
 
     label: Tensor | None
 
-    def __init__(self, model: nn.Module, *, average_frames: int = 1, hold_frames: int = 1) -> None:
+    def __init__(self, model: nn.Module, *, average_frames: int = 1, min_consecutive: int = 1) -> None:
         super().__init__()
         self.step = StreamingStep(model)
         self.average = MeanOfLastFrames(average_frames)
-        self.hysteresis = Hysteresis(hold_frames)
+        self.hysteresis = Hysteresis(min_consecutive)
         self.label = None
 
     @torch.no_grad()

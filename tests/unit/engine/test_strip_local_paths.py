@@ -3,7 +3,7 @@
 import pytest
 
 from tsn_tsm_plugin.config import get_cfg
-from tsn_tsm_plugin.inference.export.strip_local_paths import public_recipe, without_place
+from tsn_tsm_plugin.inference.export.strip_local_paths import redact_recipe, strip_local_path
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ from tsn_tsm_plugin.inference.export.strip_local_paths import public_recipe, wit
     ],
 )
 def test_of_a_place_the_last_name_is_left(text, name):
-    assert without_place(text) == name
+    assert strip_local_path(text) == name
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_of_a_place_the_last_name_is_left(text, name):
     ],
 )
 def test_other_texts_stay(text):
-    assert without_place(text) == text
+    assert strip_local_path(text) == text
 
 
 def test_the_recipe_keeps_its_settings_and_the_one_it_was_made_from_its_places():
@@ -66,7 +66,7 @@ def test_the_recipe_keeps_its_settings_and_the_one_it_was_made_from_its_places()
     cfg.MODEL.FROZEN_MODULES = ["backbone.conv1", "/home/jane/module"]
     cfg.DATA.FLIP_LABEL_PAIRS = [[86, 87]]
     cfg.freeze()
-    public = public_recipe(cfg)
+    public = redact_recipe(cfg)
 
     assert public.OUTPUT_DIR == public.TRAIN.CHECKPOINT_FILE_PATH == ""
     assert public.DATA.PATH_TO_DATA_DIR == "k400"

@@ -1,4 +1,4 @@
-"""facts_of_checkpoint, RECIPE: what a checkpoint says about its network, its recipe included."""
+"""attributes_of_checkpoint, RECIPE: what a checkpoint says about its network, its recipe included."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 
 from tsn_tsm_plugin.checkpoints.explain_mismatch import Words
-from tsn_tsm_plugin.checkpoints.metadata import Fact, find_facts
+from tsn_tsm_plugin.checkpoints.metadata import ModelAttribute, find_attributes
 from tsn_tsm_plugin.checkpoints.read_checkpoint import Checkpoint
 from tsn_tsm_plugin.checkpoints.translate_keys import Translation
 from tsn_tsm_plugin.config.yaml_text import compose, construct
@@ -34,7 +34,7 @@ RECIPE = Words(
 _TYPES = {"num_segments": int, "shift_div": int, "non_local": str, "dataset": str}
 
 
-def facts_of_checkpoint(checkpoint: Checkpoint, translation: Translation) -> dict[str, Fact]:
+def attributes_of_checkpoint(checkpoint: Checkpoint, translation: Translation) -> dict[str, ModelAttribute]:
     """Return what is known of the network of a checkpoint.
 
     Args:
@@ -44,7 +44,7 @@ def facts_of_checkpoint(checkpoint: Checkpoint, translation: Translation) -> dic
     Raises:
         CheckpointError: If what the file stores about its network is damaged.
     """
-    return find_facts(
+    return find_attributes(
         checkpoint,
         translation.tensors,
         translation.format,
@@ -52,7 +52,7 @@ def facts_of_checkpoint(checkpoint: Checkpoint, translation: Translation) -> dic
     )
 
 
-def _facts_of_recipe(text: Any) -> dict[str, Fact]:
+def _facts_of_recipe(text: Any) -> dict[str, ModelAttribute]:
     """Read the recipe of a file from before networks were stored; anything else has no facts."""
     try:
         node = compose(text) if isinstance(text, str) else None
@@ -65,5 +65,5 @@ def _facts_of_recipe(text: Any) -> dict[str, Fact]:
         values = tree.get(node_name) if isinstance(tree, Mapping) else None
         value = values.get(leaf) if isinstance(values, Mapping) else None
         if type(value) is _TYPES.get(name, bool) and value != "":
-            facts[name] = Fact(value, "recipe")
+            facts[name] = ModelAttribute(value, "recipe")
     return facts

@@ -13,9 +13,9 @@ from support.videos import write_video
 from tsn_tsm_plugin.checkpoints.read_checkpoint import read_checkpoint
 from tsn_tsm_plugin.checkpoints.weights_hash import weights_hash
 from tsn_tsm_plugin.config import keys_of
-from tsn_tsm_plugin.inference.export.model_card import share as share_trained
+from tsn_tsm_plugin.inference.export.model_card import publish as publish_trained
 from tsn_tsm_plugin.inference.trained_model import load_trained
-from tsn_tsm_plugin.tools import predict, share
+from tsn_tsm_plugin.tools import predict, publish
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def shared(tmp_path_factory):
         "DATA.PATH_TO_DATA_DIR", str(folder / "secret_place" / "gestures"), "OUTPUT_DIR", str(run),
     )  # fmt: skip
     write_results(run, "checkpoints/best.pt")
-    assert share.main(["--weights", str(run), "--out", str(folder / "out")]) == 0
+    assert publish.main(["--weights", str(run), "--out", str(folder / "out")]) == 0
     return folder / "out", run / "checkpoints" / "best.pt"
 
 
@@ -95,7 +95,7 @@ def with_places_everywhere(trained, place):
 @pytest.mark.parametrize("place", PLACES)
 def test_whatever_text_of_the_recipe_is_a_place_its_last_name_alone_goes_along(shared, tmp_path, place):
     trained, keys = with_places_everywhere(load_trained(shared[1]), place)
-    share_trained(trained, str(tmp_path))
+    publish_trained(trained, str(tmp_path))
     with safe_open(tmp_path / "model.safetensors", "pt") as file:
         carried = file.metadata()
     card = (tmp_path / "README.md").read_text()
@@ -117,7 +117,7 @@ def run(tmp_path):
 
 def test_the_accuracy_of_other_weights_is_not_on_the_card(run, tmp_path, capsys):
     write_results(run, "checkpoints/step_00000004.pt")
-    assert share.main(["--weights", str(run), "--out", str(tmp_path / "out")]) == 0
+    assert publish.main(["--weights", str(run), "--out", str(tmp_path / "out")]) == 0
     assert "Accuracy" not in (tmp_path / "out" / "README.md").read_text()
     assert "step_00000004.pt, not of" in capsys.readouterr().err
 
@@ -125,7 +125,7 @@ def test_the_accuracy_of_other_weights_is_not_on_the_card(run, tmp_path, capsys)
 def test_results_follow_a_run_that_was_moved(run, tmp_path):
     write_results(run, "checkpoints/step_00000012.pt")
     run = run.rename(tmp_path / "moved")
-    assert share.main(["--weights", str(run), "--out", str(tmp_path / "out")]) == 0
+    assert publish.main(["--weights", str(run), "--out", str(tmp_path / "out")]) == 0
     assert "| top-1 | 87.50 |" in (tmp_path / "out" / "README.md").read_text()
 
 
@@ -145,7 +145,7 @@ def test_named_results_that_cannot_be_used_are_refused_before_anything_is_writte
     if content is not None:
         file.write_text(content)
     out = tmp_path / "out"
-    assert share.main(["--weights", str(run), "--out", str(out), "--results", str(file)]) == 2
+    assert publish.main(["--weights", str(run), "--out", str(out), "--results", str(file)]) == 2
     assert re.search(message, capsys.readouterr().err)
     assert not out.exists()
 
@@ -164,12 +164,12 @@ def test_a_folder_that_is_none_or_somebody_elses_is_refused(run, tmp_path, capsy
     (tmp_path / "afile").touch()
     (tmp_path / "project").mkdir()
     (tmp_path / "project" / "README.md").write_text("# Mine\n")
-    assert share.main(["--weights", str(run), "--out", out]) == 2
+    assert publish.main(["--weights", str(run), "--out", out]) == 2
     assert re.search(message, capsys.readouterr().err)
     assert (tmp_path / "project" / "README.md").read_text() == "# Mine\n"
 
 
 def test_a_shared_folder_is_written_again_and_loaded_by_its_name(run, tmp_path):
     for _ in range(2):
-        assert share.main(["--weights", str(run), "--out", str(tmp_path / "out")]) == 0
+        assert publish.main(["--weights", str(run), "--out", str(tmp_path / "out")]) == 0
     assert load_trained(tmp_path / "out").class_names == CLASS_NAMES

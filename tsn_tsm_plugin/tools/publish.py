@@ -1,10 +1,10 @@
 """Put weights into a folder for others: a safetensors file with its recipe inside, and a model card.
 
-    python -m tsn_tsm_plugin.tools.share --weights runs/tsm/motion_r18_8f --out shared/motion_r18_8f
+    python -m tsn_tsm_plugin.tools.publish --weights runs/tsm/motion_r18_8f --out published/motion_r18_8f
 
 Both may be URLs: ``--out hf://USER/NAME`` uploads to the Hugging Face hub, with the login of ``hf auth``.
 Whoever has the file needs no more:
-``python -m tsn_tsm_plugin.tools.predict --weights shared/motion_r18_8f VIDEO``.
+``python -m tsn_tsm_plugin.tools.predict --weights published/motion_r18_8f VIDEO``.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from tsn_tsm_plugin.tools.trained_command import add_weights_arguments, load_fro
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code."""
-    parser = ToolParser("share", __doc__)
+    parser = ToolParser("publish", __doc__)
     add_weights_arguments(parser)
     parser.add_argument(
         "--out", required=True, metavar="FOLDER", help="a folder, or a URL such as hf://USER/NAME"
@@ -31,11 +31,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="results.json of these weights, for the card; default: that of the run",
     )
     args = parser.parse_args(argv)
-    return run_command(lambda: _share(args))
+    return run_command(lambda: _publish(args))
 
 
-def _share(args: argparse.Namespace) -> None:
-    from tsn_tsm_plugin.inference.export.model_card import results_of, share
+def _publish(args: argparse.Namespace) -> None:
+    from tsn_tsm_plugin.inference.export.model_card import publish, read_matching_results
     from tsn_tsm_plugin.log import setup_logging
 
     setup_logging(quiet=True)
@@ -43,10 +43,10 @@ def _share(args: argparse.Namespace) -> None:
         raise ConfigError(f"--out must name a folder for the files, got {args.out!r}.")
     trained = load_from_arguments(args)
     named = args.results is not None
-    results = results_of(
+    results = read_matching_results(
         trained, args.results if named else Path(args.weights, "results.json"), is_named=named
     )
-    for path in share(trained, args.out.rstrip("/"), results=results):
+    for path in publish(trained, args.out.rstrip("/"), results=results):
         print(path)
 
 
