@@ -7,17 +7,19 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from tsn_tsm_plugin.safe_text import printed_lines
+
 _ROOT = "tsn_tsm_plugin"
 _LINE = "%(asctime)s %(levelname).1s %(name)s: %(message)s"
 
 
 class _ShortName(logging.Formatter):
-    """Name a logger by its module below the package: ``engine.trainer``."""
+    """Name a logger by its module below the package, ``engine.trainer``; let no message forge a record."""
 
     def format(self, record: logging.LogRecord) -> str:
         short = logging.makeLogRecord(record.__dict__)
         short.name = record.name.removeprefix(f"{_ROOT}.")
-        return super().format(short)
+        return printed_lines(super().format(short))
 
 
 # tqdm's own lock spans processes: a worker killed while it logs would hold the lock of the run forever.

@@ -10,6 +10,7 @@ from typing import Any
 
 from tsn_tsm_plugin.atomic_files import write_text_atomically
 from tsn_tsm_plugin.config.published import published_accuracies
+from tsn_tsm_plugin.safe_text import csv_cell, markdown_text, terminal_text
 
 from ..errors import OK, LaunchError
 from ..track.records import Submission, find_submission
@@ -38,7 +39,7 @@ def summarize(args: argparse.Namespace) -> int:
     if not found:
         raise LaunchError("nothing to summarize.")
     rows = rows_of(list(found.values()))
-    print(as_text([COLUMNS, *rows]))
+    print(as_text([COLUMNS, *([terminal_text(cell) for cell in row] for row in rows)]))
     if args.csv:
         _write_csv(Path(args.csv), rows)
     if args.markdown:
@@ -109,13 +110,13 @@ def as_text(rows: Iterable[Sequence[str]]) -> str:
 
 def as_markdown(rows: Iterable[Sequence[str]]) -> str:
     """Return rows as a Markdown table."""
-    table = [COLUMNS, ("---",) * len(COLUMNS), *rows]
+    table = [COLUMNS, ("---",) * len(COLUMNS), *(map(markdown_text, row) for row in rows)]
     return "".join("| " + " | ".join(row) + " |\n" for row in table)
 
 
 def _write_csv(path: Path, rows: Iterable[Sequence[str]]) -> None:
     content = io.StringIO(newline="")
-    csv.writer(content).writerows([COLUMNS, *rows])
+    csv.writer(content).writerows([COLUMNS, *(map(csv_cell, row) for row in rows)])
     write_text_atomically(path, content.getvalue())
 
 

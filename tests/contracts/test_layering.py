@@ -13,6 +13,7 @@ MAX_LINES = 350
 
 # From the bottom to the top: a room imports lower ranks only.
 LIBRARY_RANKS = [
+    ("safe_text",),
     ("errors", "log", "host_memory", "requirements"),
     ("atomic_files", "file_lock", "distributed", "registry", "layers"),
     ("storage",),

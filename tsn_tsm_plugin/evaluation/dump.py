@@ -24,6 +24,7 @@ from tsn_tsm_plugin.atomic_files import os_errors_as_run_folder_errors, replace_
 from tsn_tsm_plugin.checkpoints.pickle_machine import PickleMachine
 from tsn_tsm_plugin.errors import CheckpointError
 from tsn_tsm_plugin.evaluation.predictions import Predictions
+from tsn_tsm_plugin.safe_text import csv_cell
 
 FORMATS = (".pkl", ".json", ".csv")
 
@@ -79,11 +80,12 @@ def _rows(predictions: Predictions) -> Iterator[dict[str, Any]]:
 
 def _write_csv(file: IO[str], content: dict[str, Any]) -> None:
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["video_index", "video_name", "label", "prediction", "view", *content["class_names"]])
+    names = [csv_cell(name) for name in content["class_names"]]
+    writer.writerow(["video_index", "video_name", "label", "prediction", "view", *names])
     for video in content["videos"]:
         label = video["label"]
         several = [str(k) for k, has in enumerate(label) if has] if isinstance(label, list) else [str(label)]
-        start = [video["video_index"], video["video_name"], " ".join(several), video["prediction"]]
+        start = [video["video_index"], csv_cell(video["video_name"]), " ".join(several), video["prediction"]]
         writer.writerow([*start, "mean", *video["scores"]])
         writer.writerows([*start, view, *logits] for view, logits in enumerate(video["view_logits"]))
 

@@ -2,13 +2,13 @@
 
 import csv
 import io
-import json
 from collections.abc import Sequence
 
 from tabulate import tabulate
 
 from tsn_tsm_plugin.inference.trained_model import TrainedModel
 from tsn_tsm_plugin.inference.video_predictor import VideoPrediction
+from tsn_tsm_plugin.safe_text import csv_cell, json_text, terminal_text
 
 FORMATS = ("table", "json", "csv")
 
@@ -32,7 +32,7 @@ def format_predictions(
         raise ValueError(f"form must be one of {', '.join(FORMATS)}, got {form!r}.")
     tops = [[] if p.error else trained.top(p.probabilities, count) for p in predictions]
     if form == "json":
-        return json.dumps(
+        return json_text(
             [
                 {"video": p.path, "error": p.error}
                 if p.error
@@ -40,24 +40,26 @@ def format_predictions(
                 for p, top in zip(predictions, tops, strict=True)
             ],
             indent=2,
-            ensure_ascii=False,
         )
     if form == "csv":
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["video", "rank", "class", "probability", "error"])
         for prediction, top in zip(predictions, tops, strict=True):
+            path = csv_cell(prediction.path)
             if prediction.error:
-                writer.writerow([prediction.path, "", "", "", prediction.error])
+                writer.writerow([path, "", "", "", csv_cell(prediction.error)])
             for rank, (name, value) in enumerate(top, 1):
-                writer.writerow([prediction.path, rank, name, f"{value:.6f}", ""])
+                writer.writerow([path, rank, csv_cell(name), f"{value:.6f}", ""])
         return text.getvalue().rstrip("\n")
     rows: list[list[str]] = []
     for prediction, top in zip(predictions, tops, strict=True):
         if prediction.error:
-            rows.append([prediction.path, "not read", prediction.error.removeprefix(f"{prediction.path}: ")])
+            reason = prediction.error.removeprefix(f"{prediction.path}: ")
+            rows.append([terminal_text(prediction.path), "not read", terminal_text(reason)])
         for rank, (name, value) in enumerate(top):
-            rows.append([prediction.path if rank == 0 else "", f"{100 * value:.1f} %", name])
+            path = terminal_text(prediction.path) if rank == 0 else ""
+            rows.append([path, f"{100 * value:.1f} %", terminal_text(name)])
     # Names may look like numbers, and stay as they are.
     return tabulate(
         rows,

@@ -4,7 +4,6 @@ Axes: B videos, V views, T frames of a view, K classes.
 """
 
 import glob
-import html
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -19,6 +18,7 @@ from tsn_tsm_plugin.data.video_files import videos_below
 from tsn_tsm_plugin.engine.score_split import Predictor, resolve_view_average
 from tsn_tsm_plugin.errors import VideoError
 from tsn_tsm_plugin.inference.preprocessing import Preprocessing
+from tsn_tsm_plugin.safe_text import html_text
 
 # What a folder is searched for; a file that is named may have any suffix.
 _SUFFIXES = {".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"}
@@ -72,7 +72,7 @@ class Predictions(list[VideoPrediction]):
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f"<tr><td>{html.escape(prediction.path)}</td><td>{_html_cell(prediction)}</td></tr>"
+            f"<tr><td>{html_text(prediction.path)}</td><td>{_html_cell(prediction)}</td></tr>"
             for prediction in self
         )
         return f"<table><tr><th>video</th><th>classes</th></tr>{rows}</table>"
@@ -80,9 +80,9 @@ class Predictions(list[VideoPrediction]):
 
 def _html_cell(prediction: VideoPrediction) -> str:
     if prediction.error:
-        return html.escape(f"not read: {prediction.error}")
+        return html_text(f"not read: {prediction.error}")
     return "<br>".join(
-        f'<meter value="{p:.4f}"></meter> {html.escape(name)} {100 * p:.1f} %' for name, p in prediction.top()
+        f'<meter value="{p:.4f}"></meter> {html_text(name)} {100 * p:.1f} %' for name, p in prediction.top()
     )
 
 

@@ -16,6 +16,7 @@ from tsn_tsm_plugin.runs.metrics_log import read_metrics
 from tsn_tsm_plugin.runs.progress import clock
 from tsn_tsm_plugin.runs.results import METRICS
 from tsn_tsm_plugin.runs.run_folder import RUN_WEIGHTS
+from tsn_tsm_plugin.safe_text import terminal_text
 
 # Where a run lies says nothing about it.
 _IGNORED = ("OUTPUT_DIR",)
@@ -36,8 +37,8 @@ def compare_runs(folders: Sequence[Path]) -> str:
     rows = [[name, *(run.get(name, "") for run in runs)] for name in names]
     keys = sorted({key for config in configs for key in config if key not in _IGNORED})
     differing = [key for key in keys if len({repr(config.get(key)) for config in configs}) > 1]
-    rows += [[key, *(str(config.get(key, "")) for config in configs)] for key in differing]
-    return tabulate(rows, headers=["", *(str(folder) for folder in folders)], disable_numparse=True)
+    rows += [[key, *(terminal_text(config.get(key, "")) for config in configs)] for key in differing]
+    return tabulate(rows, headers=["", *map(terminal_text, folders)], disable_numparse=True)
 
 
 def _read_run(folder: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from tsn_tsm_plugin.atomic_files import HINT_RUN, replace_when_whole
+from tsn_tsm_plugin.safe_text import plot_text
 
 _TRAIN, _VALIDATION, _GREY = "#4878a8", "#d1603d", "#5a5a5a"
 # With more classes than this, names and counts no longer fit beside and into the cells.
@@ -118,8 +119,9 @@ def plot_confusion_matrix(confusion_KK: Tensor, class_names: list[str], path: Pa
     )
     if num_classes <= _MOST_NAMED:
         size = 9 if num_classes <= _MOST_COUNTED else 6
-        axes.set_xticks(range(num_classes), class_names, rotation=45, ha="right", fontsize=size)
-        axes.set_yticks(range(num_classes), class_names, fontsize=size)
+        names = [plot_text(name) for name in class_names]
+        axes.set_xticks(range(num_classes), names, rotation=45, ha="right", fontsize=size)
+        axes.set_yticks(range(num_classes), names, fontsize=size)
     if num_classes <= _MOST_COUNTED:
         _write_counts(axes, counts, shares)
     axes.tick_params(length=0)

@@ -4,7 +4,6 @@ It is made of the files of the run folder and a few frames of the worst mistakes
 """
 
 import base64
-import html
 import io
 import json
 from pathlib import Path
@@ -22,6 +21,7 @@ from tsn_tsm_plugin.runs.metrics_log import read_metrics
 from tsn_tsm_plugin.runs.progress import clock
 from tsn_tsm_plugin.runs.results import shown_metrics
 from tsn_tsm_plugin.runs.run_folder import RunFolder
+from tsn_tsm_plugin.safe_text import html_text
 from tsn_tsm_plugin.transforms.build import frames_of_view
 from tsn_tsm_plugin.transforms.modality import to_picture
 
@@ -82,18 +82,18 @@ def write_report(cfg: CfgNode, folder: RunFolder) -> None:
         _mistakes(cfg, results),
         _details(results, records, folder),
     ]
-    title = html.escape(f"{cfg.MODEL.ARCH.upper()} {cfg.MODEL.BACKBONE}, {folder.path.name}")
+    title = html_text(f"{cfg.MODEL.ARCH.upper()} {cfg.MODEL.BACKBONE}, {folder.path.name}")
     page = (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<style>{_STYLE}</style></head><body><main><h1>{title}</h1>"
-        f'<div class="soft">{html.escape(results["model"])}</div>{"".join(sections)}</main></body></html>\n'
+        f'<div class="soft">{html_text(results["model"])}</div>{"".join(sections)}</main></body></html>\n'
     )
     folder.write_text(folder.report, page)
 
 
 def _section(title: str, body: str) -> str:
-    return f"<section><h2>{html.escape(title)}</h2>{body}</section>" if body else ""
+    return f"<section><h2>{html_text(title)}</h2>{body}</section>" if body else ""
 
 
 def _cards(results: dict[str, Any], records: list[dict[str, Any]]) -> str:
@@ -138,7 +138,7 @@ def _class_table(classes: list[dict[str, Any]]) -> str:
     titles = ("recall", "precision", "F1", "videos") if has_f1 else ("accuracy", "videos")
     head = "<th></th><th></th>" + "".join(f"<th class='number soft'>{title}</th>" for title in titles)
     rows = (
-        f"<tr><td>{html.escape(c['name'])}</td><td><div class='bar{' low' if c['accuracy'] < 50 else ''}'>"
+        f"<tr><td>{html_text(c['name'])}</td><td><div class='bar{' low' if c['accuracy'] < 50 else ''}'>"
         f"<i style='width:{c['accuracy']:.1f}%'></i></div></td>"
         + "".join(f"<td class='number'>{_percent(c[key])}</td>" for key in _CLASS_NUMBERS if key in c)
         + f"<td class='number soft'>{c['num_videos']}</td></tr>"
@@ -162,11 +162,11 @@ def _mistakes(cfg: CfgNode, results: dict[str, Any]) -> str:
         if isinstance(clip, BadVideo):
             continue
         frames = "".join(f'<img alt="" src="{url}">' for url in _frames(clip["video"][:, :num_frames]))
-        said, is_really = html.escape(mistake["prediction"]), html.escape(mistake["label"])
+        said, is_really = html_text(mistake["prediction"]), html_text(mistake["label"])
         parts.append(
             f'<div class="mistake"><span class="wrong">{said}</span> {mistake["prediction_percent"]:.0f} %, '
             f"is <b>{is_really}</b> {mistake['label_percent']:.0f} % "
-            f'<span class="soft mono">{html.escape(mistake["video_name"])}</span>'
+            f'<span class="soft mono">{html_text(mistake["video_name"])}</span>'
             f'<div class="frames">{frames}</div></div>'
         )
     return _section("Worst clips: the surest mistakes", "".join(parts))
@@ -194,12 +194,12 @@ def _details(results: dict[str, Any], records: list[dict[str, Any]], folder: Run
         f"<p>Training {clock(trained)}{share}; final test {results['seconds']:.1f} s for "
         f"{results['num_videos']} videos of {results['views_per_video']} views, averaged as "
         f"{results['view_average']}: {results['clips_per_second']:.1f} clips/s.</p>"
-        f"<p>Weights tested: {html.escape(str(results['weights']))}<br>"
+        f"<p>Weights tested: {html_text(results['weights'])}<br>"
         f'<span class="mono">{results["weights_hash"]}</span></p>'
     )
     files = ""
     for name, path in (("Recipe", folder.config), ("Environment", folder.environment)):
         if path.is_file():
-            text = html.escape(path.read_text(encoding="utf-8"))
+            text = "\n".join(map(html_text, path.read_text(encoding="utf-8").splitlines()))
             files += f'<details><summary>{name}</summary><pre class="mono">{text}</pre></details>'
     return _section("Time, recipe and environment", time_spent + files)

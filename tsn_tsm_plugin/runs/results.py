@@ -19,6 +19,7 @@ from tsn_tsm_plugin.evaluation import (
     precision_recall_f1,
     topk_accuracy,
 )
+from tsn_tsm_plugin.safe_text import terminal_text
 
 # Titles of what is measured; the first that a result has decides which checkpoint is the best.
 METRICS = {"map": "mAP", "top1": "top-1", "top5": "top-5", "mean_class": "mean class", "loss": "loss"}
@@ -34,6 +35,8 @@ FINAL_METRICS = {
 _LEAST_CLASSES_TOP5 = 6
 # Classes shown at each end of the per-class table of the summary.
 _NUM_SHOWN = 5
+# Characters of a class name in the table.
+_MOST_CHARS = 60
 # Mistakes that a result names.
 _NUM_MISTAKES = 8
 
@@ -191,7 +194,7 @@ def format_results(results: dict[str, Any]) -> str:
         ("videos", f"{results['num_videos']} ({results['num_bad_videos']} unreadable)"),
         ("views per video", f"{results['views_per_video']}, averaged as {results['view_average']}"),
         ("speed", f"{results['clips_per_second']:.1f} clips/s, {results['seconds']:.1f} s in all"),
-        ("weights", str(results.get("weights", ""))),
+        ("weights", terminal_text(results.get("weights", ""))),
     ]
     lines = [f"  {name:<18}{value}" for name, value in rows if value]
     classes = sorted(
@@ -200,11 +203,14 @@ def format_results(results: dict[str, Any]) -> str:
     )
     is_short = len(classes) <= 2 * _NUM_SHOWN
     shown = classes if is_short else [*classes[:_NUM_SHOWN], None, *classes[-_NUM_SHOWN:]]
-    width = max((len(c["name"]) for c in classes), default=0)
+    names = {c["name"]: terminal_text(c["name"], max_chars=_MOST_CHARS) for c in classes}
+    width = max(map(len, names.values()), default=0)
     has_f1 = bool(classes) and "f1" in classes[0]
     header = "  accuracy  precision      F1  videos" if has_f1 else "  accuracy  videos"
     lines.append(f"  {'class':<{width}}{header}")
-    lines += [f"  {c['name']:<{width}}{_class_numbers(c, has_f1=has_f1)}" if c else "  ..." for c in shown]
+    lines += [
+        f"  {names[c['name']]:<{width}}{_class_numbers(c, has_f1=has_f1)}" if c else "  ..." for c in shown
+    ]
     return "\n".join(lines)
 
 

@@ -11,6 +11,7 @@ from typing import NoReturn
 from tsn_tsm_plugin import __version__
 from tsn_tsm_plugin.config import CfgNode, load_cfg
 from tsn_tsm_plugin.errors import ConfigError, TsnTsmError
+from tsn_tsm_plugin.safe_text import printed_lines
 
 
 class ToolParser(argparse.ArgumentParser):
@@ -151,7 +152,7 @@ def run_command(work: Callable[[], object]) -> int:
         give_up_stdout()
         return 128 + signal.SIGPIPE
     except TsnTsmError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printed_lines(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)

@@ -13,13 +13,13 @@ or after Ctrl-C, 1 if the source fell silent and was given up, 2 after an error.
 
 import argparse
 import contextlib
-import json
 import statistics
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from tsn_tsm_plugin.safe_text import json_text, printed_lines, terminal_text
 from tsn_tsm_plugin.tools.arguments import count, seconds
 from tsn_tsm_plugin.tools.command import ToolParser, give_up_stdout, run_command
 from tsn_tsm_plugin.tools.trained_command import add_weights_arguments, load_from_arguments
@@ -231,9 +231,9 @@ class _Reporter:
     def say(self, text: str) -> None:
         """Report what happened to the source."""
         if self._is_json:
-            print(json.dumps({"event": text}), flush=True)
+            print(json_text({"event": text}), flush=True)
         else:
-            print(f"stream: {text}", file=sys.stderr, flush=True)
+            print(f"stream: {printed_lines(text)}", file=sys.stderr, flush=True)
 
     def record(self, scores: "LiveScores") -> dict[str, Any]:
         """Return a frame's scores for JSON."""
@@ -249,16 +249,16 @@ class _Reporter:
 
     def show(self, scores: "LiveScores") -> None:
         """Report a frame's scores."""
-        name = self._trained.class_names[scores.label]
+        name = terminal_text(self._trained.class_names[scores.label])
         top = self._trained.top(scores.probabilities, self._count)
         if self._is_json:
-            print(json.dumps(self.record(scores), ensure_ascii=False), flush=True)
+            print(json_text(self.record(scores)), flush=True)
             return
         now = time.monotonic()
         if scores.label == self._last_label and now - self._last_time < self._print_interval:
             return
         self._last_label, self._last_time = scores.label, now
-        others = ", ".join(f"{each} {100 * value:.0f} %" for each, value in top)
+        others = ", ".join(f"{terminal_text(each)} {100 * value:.0f} %" for each, value in top)
         speed = f"{scores.latency_ms:5.1f} ms {scores.fps:5.1f} fps"
         when = f"{scores.seconds:8.2f} s" if scores.seconds >= 0 else f"frame {scores.index:4}"
         print(f"{when}  {speed}  {name:<24} ({others})", flush=True)

@@ -16,6 +16,7 @@ from tsn_tsm_plugin.atomic_files import write_text_atomically
 from tsn_tsm_plugin.config import CfgNode, load_cfg
 from tsn_tsm_plugin.config.published import published_accuracies
 from tsn_tsm_plugin.errors import ConfigError
+from tsn_tsm_plugin.safe_text import markdown_text
 from tsn_tsm_plugin.tools.command import ToolParser, run_command
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def write_markdown(path: Path, rows: Sequence[tuple[str, ...]]) -> None:
 
     links = [f"[download]({ZOO[row[0]]})" if row[0] in ZOO else "-" for row in rows]
     table = [(*_COLUMNS, "weights"), ("---",) * (len(_COLUMNS) + 1)]
-    table += [(*row, link) for row, link in zip(rows, links, strict=True)]
+    table += [(*map(markdown_text, row), link) for row, link in zip(rows, links, strict=True)]
     lines = ["| " + " | ".join(row) + " |" for row in table]
     before, rest = text.split(_BEGIN, 1)
     after = rest.split(_END, 1)[1]

@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
+
+from tsn_tsm_plugin.safe_text import terminal_text
 
 _TEXT_PX = 14
 _LINE_PX = 20
@@ -13,6 +15,7 @@ _GAP_PX = 2
 _BLOCK_GAP_PX = 14
 _MARGIN_PX = 12
 _LEAST_WIDTH_PX = 640
+_MOST_CHARS = 300
 _PAPER = (255, 255, 255)
 _INK = (30, 30, 30)
 _FAINT = (120, 120, 120)
@@ -50,6 +53,8 @@ def draw_contact_sheet(
         frame_px: Height of a frame on the sheet, in pixels.
     """
     font = ImageFont.load_default(size=_TEXT_PX)
+    heading, details = _line(heading), terminal_text(details)
+    clips = [replace(clip, caption=_line(clip.caption), note=_line(clip.note)) for clip in clips]
     names = [name for clip in clips if _num_views(clip) > 1 for name in clip.view_names]
     left = _MARGIN_PX + max((int(font.getlength(name)) + _MARGIN_PX for name in names), default=0)
     captions = [font.getlength(f"{clip.caption}   {clip.note}") for clip in clips if clip.views is not None]
@@ -68,6 +73,10 @@ def draw_contact_sheet(
         _draw_clip(sheet, draw, clip, left=left, top=top + _BLOCK_GAP_PX, frame_px=frame_px, font=font)
         top += _block_height(clip, frame_px)
     return sheet
+
+
+def _line(text: str) -> str:
+    return terminal_text(text, max_chars=_MOST_CHARS)
 
 
 def _wrap(text: str, font: _Font, width: int) -> list[str]:

@@ -6,6 +6,8 @@ from pathlib import Path
 import matplotlib
 from PIL import Image, ImageDraw, ImageFont
 
+from tsn_tsm_plugin.safe_text import terminal_text
+
 Colour = tuple[int, int, int]
 
 PAPER: Colour = (18, 20, 24)
@@ -14,6 +16,8 @@ FAINT: Colour = (138, 144, 156)
 RULE: Colour = (52, 56, 64)
 # Told apart by people who see colours differently: Okabe and Ito's palette, on dark paper.
 SERIES: tuple[Colour, ...] = ((86, 180, 233), (230, 159, 0), (0, 158, 115), (204, 121, 167), (240, 228, 66))
+# A longer name fits nowhere.
+_MOST_CHARS = 300
 
 
 @lru_cache(maxsize=32)
@@ -30,6 +34,7 @@ def font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
 
 def fit(text: str, width: float, typeface: ImageFont.FreeTypeFont) -> str:
     """Return the text, or as much of it as fits into ``width`` pixels, with an ellipsis."""
+    text = terminal_text(text, max_chars=_MOST_CHARS)
     if typeface.getlength(text) <= width:
         return text
     while text and typeface.getlength(text + "…") > width:

@@ -23,6 +23,7 @@ from tsn_tsm_plugin.inference.export.strip_local_paths import redact_recipe, str
 from tsn_tsm_plugin.inference.trained_model import TrainedModel
 from tsn_tsm_plugin.log import get_logger
 from tsn_tsm_plugin.models.complexity import measure_complexity
+from tsn_tsm_plugin.safe_text import markdown_fence, markdown_text
 from tsn_tsm_plugin.storage import upload_folder
 from tsn_tsm_plugin.transforms.build import frames_of_view
 
@@ -148,7 +149,7 @@ def model_card(trained: TrainedModel, *, results: dict[str, Any]) -> str:
     """
     public = _public(trained)
     cfg = public.cfg
-    dataset = cfg.DATA.PATH_TO_DATA_DIR or "a dataset of its own"
+    dataset = markdown_text(cfg.DATA.PATH_TO_DATA_DIR) or "a dataset of its own"
     accuracy = [
         f"| {name} | {results[key]:.2f} |"
         for key, name in (("top1", "top-1"), ("top5", "top-5"), ("mean_class", "mean class"))
@@ -174,9 +175,9 @@ def model_card(trained: TrainedModel, *, results: dict[str, Any]) -> str:
         *facts.to_yaml().splitlines(),
         "---",
         "",
-        f"# {cfg.MODEL.ARCH.upper()} {cfg.MODEL.BACKBONE} on {dataset}",
+        f"# {cfg.MODEL.ARCH.upper()} {markdown_text(cfg.MODEL.BACKBONE)} on {dataset}",
         "",
-        trained.description.replace(trained.cfg.MODEL.BACKBONE, cfg.MODEL.BACKBONE) + ".",
+        markdown_text(trained.description.replace(trained.cfg.MODEL.BACKBONE, cfg.MODEL.BACKBONE)) + ".",
         "",
         *_facts(public),
         "",
@@ -198,13 +199,11 @@ def model_card(trained: TrainedModel, *, results: dict[str, Any]) -> str:
         "",
         "## Classes",
         "",
-        ", ".join(public.class_names),
+        ", ".join(map(markdown_text, public.class_names)),
         "",
         "## Recipe",
         "",
-        "```yaml",
-        cfg.dump().rstrip(),
-        "```",
+        *markdown_fence(cfg.dump(), "yaml"),
         "",
     ]
     return "\n".join(lines)

@@ -1,0 +1,85 @@
+"""terminal_text, csv_cell, markdown_text, html_text, plot_text, json_text: names as plain text.
+
+A class name or a path is anybody's text, and each place that prints it reads a little language: a terminal
+obeys escape sequences, a spreadsheet runs ``=cmd``, matplotlib typesets ``$...$``. Each function returns the
+text as that language writes it.
+"""
+
+import html
+import json
+import re
+from typing import Any
+
+# Controls of terminals, line breaks of any script, marks that turn the direction of text, lone surrogates.
+_UNPRINTABLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff\U000e0000-\U000e007f]"
+)
+# Spreadsheets run a cell that begins with one of these.
+_FORMULA_STARTS = tuple("=+-@\t\r\uff1d\uff0b\uff0d\uff20")
+_NUMBER = re.compile(r"[-+]?\d+(\.\d+)?(e[-+]?\d+)?")
+# An underscore inside a word is plain in Markdown; names are full of these.
+_MARKDOWN = re.compile(r"[\\`*\[\]{}|~#!$]|(?<![^\W_])_|_(?![^\W_])")
+
+
+def terminal_text(text: object, *, max_chars: int = 0) -> str:
+    """Return a name on one line, with what a terminal would obey written as an escape such as ``\\x1b``.
+
+    Args:
+        text: The name; a path may hold bytes that are not UTF-8.
+        max_chars: Longer names end in an ellipsis; 0 sets no bound.
+    """
+    shown = str(text)
+    if max_chars and len(shown) > max_chars:
+        shown = shown[: max_chars - 1] + "…"
+    return _UNPRINTABLE.sub(_escape, shown)
+
+
+def printed_lines(text: object) -> str:
+    """Return a message of several lines for a terminal or log.
+
+    The second and later lines are indented, so that no name in the message can forge a record of its own.
+    """
+    return "\n  ".join(terminal_text(line) for line in str(text).split("\n"))
+
+
+def csv_cell(text: object) -> str:
+    """Return a name for a cell of CSV; a leading ``'`` keeps spreadsheets from running it as a formula."""
+    shown = terminal_text(text)
+    is_formula = str(text).startswith(_FORMULA_STARTS) and len(shown) > 1 and not _NUMBER.fullmatch(shown)
+    return f"'{shown}" if is_formula else shown
+
+
+def markdown_text(text: object) -> str:
+    """Return a name for Markdown: no emphasis, link, table cell, formula or HTML tag comes out of it."""
+    return _MARKDOWN.sub(lambda match: f"\\{match.group()}", html.escape(terminal_text(text), quote=False))
+
+
+def markdown_fence(text: str, language: str = "") -> list[str]:
+    """Return the lines of a code block, whose fence is longer than any in the text."""
+    ticks = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    return [ticks + language, *text.rstrip().split("\n"), ticks]
+
+
+def html_text(text: object) -> str:
+    """Return a name for HTML, in the text and in attributes."""
+    return html.escape(terminal_text(text))
+
+
+def plot_text(text: object, *, max_chars: int = 60) -> str:
+    """Return a name for matplotlib, which otherwise typesets what stands between two ``$``."""
+    return terminal_text(text, max_chars=max_chars).replace("$", r"\$")
+
+
+def json_text(content: Any, *, indent: int | None = None) -> str:
+    """Return JSON for standard output: readable in any script, valid UTF-8, without controls of terminals."""
+    shown = json.dumps(content, indent=indent, ensure_ascii=False)
+    return re.sub(rf"(?!\n){_UNPRINTABLE.pattern}", lambda match: json.dumps(match.group())[1:-1], shown)
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match.group())
+    if 0xDC80 <= code <= 0xDCFF:  # A byte of a path that is not UTF-8.
+        return f"\\x{code - 0xDC00:02x}"
+    return {0x09: "\\t", 0x0A: "\\n", 0x0D: "\\r"}.get(code) or (
+        f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+    )
