@@ -131,6 +131,8 @@ def _read_records(path: str) -> list[object]:
         records = json.loads("\n".join(read_text_lines(path)))
     except json.JSONDecodeError as error:
         raise AnnotationError(f"{path}:{error.lineno}: is no JSON ({error.msg}).") from error
+    except RecursionError as error:
+        raise AnnotationError(f"{path}: is nested too deeply for a list of videos.") from error
     if not isinstance(records, list):
         raise AnnotationError(f"{path}: must hold a list of objects, got {type(records).__name__}.")
     return records
@@ -220,12 +222,14 @@ def read_label_map(path: str | Path) -> list[str]:
         names.pop()
     if not names:
         raise AnnotationError(f"{path}: must hold one class name per line, got an empty file.")
+    first_lines: dict[str, int] = {}
     for number, name in enumerate(names, start=1):
         if not name:
             raise AnnotationError(f"{path}:{number}: class name must not be blank, its line is its label.")
-        if names.index(name) != number - 1:
+        first = first_lines.setdefault(name, number)
+        if first != number:
             raise AnnotationError(
-                f"{path}:{number}: class names must differ, got {name!r} as on line {names.index(name) + 1}."
+                f"{path}:{number}: class names must differ, got {name!r} as on line {first}."
             )
     return names
 
