@@ -44,7 +44,7 @@ def download(url: str, *, sha256: str = "") -> Path:
 
 
 def is_reachable(url: str) -> bool:
-    """Tell whether the host of an address, or the proxy in front of it, takes connections."""
+    """Return whether the host of an address, or the proxy in front of it, accepts connections."""
     parts = urlparse(url)
     if parts.scheme not in ("http", "https"):
         return True
@@ -59,7 +59,7 @@ def is_reachable(url: str) -> bool:
             socket.create_connection(address, timeout=PATIENCE).close()
             answers.append(True)
 
-    # In a thread: looking up a name has no time limit of its own.
+    # Use a thread: a DNS lookup has no time limit.
     thread = threading.Thread(target=connect, daemon=True)
     thread.start()
     thread.join(PATIENCE)

@@ -1,4 +1,4 @@
-"""explain_mismatch, explain_conflict: why a state dict does not fit a model, and what to do."""
+"""explain_mismatch, explain_conflict: error texts for state dicts that do not fit a model."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from tsn_tsm_plugin.checkpoints.metadata import ModelAttribute, attributes_of_model
 from tsn_tsm_plugin.checkpoints.source_format import without_wrappers
 
-# What the first convolution of a network sees, by its number of channels.
+# Input of the first convolution of a network, by its number of channels.
 MODALITIES = {3: "RGB", 10: "optical flow (5 pairs)", 2: "optical flow (1 pair)", 15: "5 RGB differences"}
-# What a checkpoint may say about its network and a model about itself.
+# Attributes that both a checkpoint and a model can state.
 COMPARED_FACTS = (
     "num_segments",
     "shift_div",
@@ -21,23 +21,23 @@ COMPARED_FACTS = (
     "non_local_use_scale",
     "dataset",
 )
-# Where a fact is data and not a word of a text or a path.
+# Origins whose attributes are data, not words of a text or a path.
 _DATA = ("description", "recipe")
 _NUM_EXAMPLES = 3
 
 
 @dataclass(frozen=True)
 class Words:
-    """How an interface names what a user can change.
+    """Words of an interface (API, command line) for the settings that a user can change.
 
     Attributes:
-        allow: Sentence that lets a fact differ, with a field for the fact.
-        ignore_head: How to leave the classifier out.
-        classes: How to set the number of classes, with a field for the number.
-        setting: How to set a fact, by its name; ``{name}={value}`` for the others.
-        tsm: How to build a TSM.
-        sites: What chooses the sites of the shift.
-        non_local: What chooses non-local blocks.
+        allow: Setting that allows an attribute to differ, with a field for its name.
+        ignore_head: Setting that skips the classifier.
+        classes: Setting of the number of classes, with a field for the number.
+        setting: Settings of the attributes, by name; ``{name}={value}`` for the others.
+        tsm: Setting that builds a TSM.
+        sites: Setting that selects the sites of the shift.
+        non_local: Setting that selects non-local blocks.
     """
 
     allow: str = "allow_mismatch=[{0!r}]"
@@ -64,7 +64,7 @@ def explain_mismatch(
     Args:
         given: The tensors of a checkpoint, under the names of the model.
         target: The state dict of the model.
-        optional: Names of the model that a checkpoint may leave out.
+        optional: Names of the model that a checkpoint may lack.
         words: Of the interface in use.
     """
     left_out = set(optional)
@@ -158,7 +158,7 @@ def _explain_classes(
     target: Mapping[str, Tensor],
     words: Words,
 ) -> str:
-    """Explain a classifier of another size, where everything else fits."""
+    """Explain a classifier of another size, if everything else fits."""
     if missing or unexpected or not all(".fc." in name for name in reshaped):
         return ""
     in_file, in_model = given[reshaped[0]].shape[0], target[reshaped[0]].shape[0]
@@ -227,12 +227,12 @@ def explain_conflict(
     allowed: Collection[str] = (),
     words: Words = PYTHON,
 ) -> str:
-    """Compare what a checkpoint says about its network with a model; return "" if they agree.
+    """Compare the attributes that a checkpoint states with those of a model; return "" if they agree.
 
     Args:
         facts: Of :func:`~tsn_tsm_plugin.checkpoints.metadata.find_attributes`.
         model: Its attributes for :data:`COMPARED_FACTS` are compared, as far as it has them.
-        allowed: Facts that may differ.
+        allowed: Names of attributes that may differ.
         words: Of the interface in use.
     """
     for name, in_model in _compared_facts(model).items():
@@ -244,8 +244,9 @@ def explain_conflict(
         key = words.setting.get(name)
         setting = f"{key} {fact.value}" if key else f"{name}={fact.value}"
         return (
-            f"the file is for {name}={fact.value} (says its {fact.origin}), the model for {name}={in_model}. "
-            f"Set {setting}, or let it differ: {words.allow.format(name)}."
+            f"the file is for {name}={fact.value} (according to its {fact.origin}), the model for "
+            f"{name}={in_model}. "
+            f"Set {setting}, or allow the difference: {words.allow.format(name)}."
         )
     return ""
 

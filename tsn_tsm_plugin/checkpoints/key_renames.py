@@ -1,6 +1,7 @@
-"""How the references name the parameters of each backbone, in the names of this library.
+"""Renamings of the references' parameter names to this library's names, one per backbone.
 
-Own names are those of torchvision or timm below ``backbone.`` (timm's below ``backbone.trunk.``), with
+This library uses the names of torchvision or timm below ``backbone.`` (timm's below ``backbone.trunk.``),
+with
 ``.net`` where a module is shifted, ``.block`` and ``.non_local`` where a non-local block follows, and
 ``head.fc``.
 Every function here takes a name without ``module.`` and keeps ``.net`` and ``.block`` where they are.
@@ -11,7 +12,7 @@ from collections.abc import Callable, Collection
 
 Rename = Callable[[str], str]
 
-# What image classifiers call their last layer.
+# Names of the last layer of image classifiers.
 CLASSIFIERS = ("fc.", "classifier.", "head.", "heads.")
 
 # Blocks of the seven stages of MobileNetV2: MMAction2 counts per stage, torchvision through.
@@ -37,7 +38,7 @@ _MMACTION2_RESNET = (
 
 _MMACTION2_MOBILEONE = (
     (r"^cls_head\.fc_cls\.", "head.fc."),
-    # The reference also wraps the stem, where an eighth of three channels is none: it shifts nothing.
+    # The reference also wraps the stem. 3 // shift_div is 0: nothing to shift in an RGB stem.
     (r"^backbone\.stage0\.(net\.)?", "backbone.trunk.stem."),
     (r"\bbranch_conv_list\.(\d)\.conv\.", r"conv_kxk.\1.conv."),
     (r"\bbranch_conv_list\.(\d)\.norm\.", r"conv_kxk.\1.bn."),
@@ -111,7 +112,8 @@ def imagenet_rename(keys: Collection[str]) -> Rename:
 
 
 def is_derived(name: str) -> bool:
-    """Tell whether an entry follows from the shape of the network, as the index tables of timm's old Swin."""
+    """Return whether an entry follows from the shape of the network, as the index tables of timm's old
+    Swin."""
     return name.endswith((".attn.relative_position_index", ".attn_mask"))
 
 
@@ -138,7 +140,8 @@ def mit_rename(keys: Collection[str]) -> Rename:
 
 
 def mit_online_rename(keys: Collection[str]) -> Rename:
-    """Return the renaming for mit-han-lab's online MobileNetV2; its names do not tell what is shifted."""
+    """Return the renaming for mit-han-lab's online MobileNetV2; its names do not show which layers are
+    shifted."""
     return _mit_mobilenet_v2(keys, prefix="")
 
 

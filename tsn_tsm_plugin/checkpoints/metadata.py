@@ -1,8 +1,8 @@
 """ModelAttribute, find_attributes, attributes_of_model: what a checkpoint records about its network.
 
-A state dict alone does not tell the number of segments, nor Something-Something V1 from V2 (both have 174
-classes). Files of this library store both as data. Of the references' files the training configuration
-inside and the file name tell; their words for a dataset are a hint only.
+A state dict does not show the number of segments. Something-Something V1 and V2 both have 174 classes. Files
+of this library store both as data. The references' files have a training configuration and a file name; their
+names of datasets are hints only.
 """
 
 import json
@@ -46,7 +46,7 @@ _NON_LOCAL_WORDS = (
     ("dot_product", r"dot[-_]product"),
     ("gaussian", r"gaussian"),
 )
-# The name of a fact, and what stands for it in a file name: 1x1x8, segment8, 8f; shift8.
+# Attributes and their patterns in file names: 1x1x8, segment8, 8f; shift8.
 _IN_FILE_NAME = (
     ("num_segments", r"(?<![a-z0-9])1x1x(\d+)(?!\d)|segment(\d+)|(?<![a-z0-9])(\d+)f(?![a-z0-9])"),
     ("shift_div", r"shift(\d+)"),
@@ -57,7 +57,7 @@ _SWITCHES_IN_CONFIG = (
     ("non_local_sub_sample", r"\bsub_sample=(True|False)"),
     ("non_local_use_scale", r"\buse_scale=(True|False)"),
 )
-# What a checkpoint of this library stores about its network.
+# Attributes that a checkpoint of this library stores.
 _TYPES: dict[str, type] = {
     "method": str,
     "backbone": str,
@@ -78,7 +78,7 @@ _TYPES: dict[str, type] = {
 
 @dataclass(frozen=True)
 class ModelAttribute:
-    """A value and where it was read.
+    """A value and its origin.
 
     Attributes:
         value: A plain Python value.
@@ -100,13 +100,13 @@ def find_attributes(
     *,
     of_recipe: Mapping[str, ModelAttribute],
 ) -> dict[str, ModelAttribute]:
-    """Return what is known of the network of a checkpoint; what is not known is not there.
+    """Return the known attributes of a checkpoint's network, without the unknown ones.
 
     Args:
         checkpoint: As it was read.
-        own_tensors: Its tensors under the names of this library.
+        own_tensors: Tensors of the checkpoint under the names of this library.
         source_format: Of :func:`~tsn_tsm_plugin.checkpoints.source_format.detect_format`.
-        of_recipe: Facts of the recipe that the checkpoint carries.
+        of_recipe: Attributes from the recipe that the checkpoint carries.
 
     Returns:
         Some of ``method``, ``backbone``, ``num_segments``, ``shift_div``, ``shift_place``, ``temporal_pool``,
@@ -114,7 +114,7 @@ def find_attributes(
         ``num_classes``, ``dataset``, ``reparameterized``.
 
     Raises:
-        CheckpointError: If what the file stores about its network is damaged.
+        CheckpointError: If the attributes that the file stores are damaged.
     """
     facts: dict[str, ModelAttribute] = {}
     file_name = Path(checkpoint.path).name.lower()
@@ -221,7 +221,7 @@ def _facts_of_names(
 
 
 def _facts_of_source(keys: Iterable[str], source_format: str) -> Iterator[tuple[str, ModelAttribute]]:
-    """Read what only the references' own names tell."""
+    """Read the attributes that only the references' parameter names show."""
     if source_format not in (MMACTION2, MIT):
         return
     # Neither reference trains the causal shift under these names.

@@ -18,7 +18,7 @@ from torch import Tensor
 from tsn_tsm_plugin.checkpoints.pickled_values import CONSTANTS, REBUILDERS, NumpyType, fill_array
 from tsn_tsm_plugin.checkpoints.stub import MAX_DEPTH, Stub, as_key, is_too_deep
 
-# What building data from wrong arguments raises.
+# Exceptions from building data with wrong arguments.
 _MISBUILT = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError)
 _OLD_MODULES = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 
@@ -26,7 +26,8 @@ _OLD_MODULES = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 class PickleMachine:
     """Run a pickle of any protocol as far as it is data.
 
-    Time and memory grow with the length of the pickle only: every length is compared with what is left.
+    Time and memory grow with the length of the pickle only: every length is compared with the remaining
+    bytes.
 
     Args:
         data: Bytes, or a mapped file.
@@ -48,7 +49,7 @@ class PickleMachine:
         self._memo: dict[int, Any] = {}
 
     def run(self) -> Any:
-        """Return what the pickle holds.
+        """Return the content of the pickle.
 
         Raises:
             pickle.UnpicklingError: If the pickle is cut off, unknown or nested too deeply. Damage may also
@@ -163,14 +164,14 @@ class PickleMachine:
     # Instructions that run code in Python's own machine.
 
     def named(self, module: object, name: object) -> Any:
-        """Return what stands for a global: a constant, or a stub."""
+        """Return the replacement of a global: a constant, or a stub."""
         if not isinstance(module, str) or not isinstance(name, str):
             raise pickle.UnpicklingError("the name of a global is no text")
         full_name = f"{_OLD_MODULES.get(module, module)}.{name}"
         return CONSTANTS[full_name] if full_name in CONSTANTS else Stub(full_name)
 
     def make(self, called: Any, arguments: Any, state: Any = None) -> Any:
-        """Build data, or return a stub of what a call would have made."""
+        """Build data, or return a stub of the call."""
         if not isinstance(called, Stub) or called.arguments is not None:
             return Stub(f"object of type {type(called).__name__}", (called, arguments))
         arguments = arguments if isinstance(arguments, tuple) else (arguments,)

@@ -1,7 +1,7 @@
 """REBUILDERS and CONSTANTS: the globals of pickles that are data, and the functions that build the data.
 
-The names are those that PyTorch, NumPy and Python write. The functions are this library's own: each compares
-what the file claims with the bytes that the file has.
+The names are those that PyTorch, NumPy and Python write. Each function compares the claims of the file with
+the bytes of the file.
 """
 
 import math
@@ -35,7 +35,7 @@ _MAX_DIMENSIONS = 64
 
 @dataclass(frozen=True)
 class Storage:
-    """The bytes of tensors.
+    """Bytes of tensors.
 
     Attributes:
         content: The bytes, on the CPU.
@@ -92,7 +92,7 @@ def fill_array(array: np.ndarray, state: Any) -> None:
     """Give an empty array of a pickle its shape, type and elements, in place.
 
     Raises:
-        ValueError: If the state is not that of an array of numbers or text.
+        ValueError: If the state is not an array of numbers or text.
     """
     if not isinstance(state, tuple) or len(state) != 5 or not isinstance(state[2], NumpyType):
         raise ValueError("its elements are no numbers or text")
@@ -185,14 +185,14 @@ def _sequence(kind: Callable[[list[Any]], Any]) -> Callable[..., Any]:
 
 def _bytes_of_text(text: str, encoding: str = "latin1") -> bytes:
     if encoding not in ("latin1", "latin-1", "utf-8", "utf8", "ascii"):
-        raise ValueError("its encoding is none of text")
+        raise ValueError("its encoding is not a text encoding")
     return text.encode(encoding)
 
 
 def _bytes(content: Any = b"", encoding: str = "latin1") -> bytes:
     if isinstance(content, str):
         return _bytes_of_text(content, encoding)
-    # A number would ask for so many bytes.
+    # bytes(number) would allocate that many bytes.
     if isinstance(content, bytes | bytearray) or (isinstance(content, list | tuple) and len(content) < 2**20):
         return bytes(content)
     raise TypeError("its bytes are none")

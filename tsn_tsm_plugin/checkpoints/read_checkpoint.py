@@ -1,4 +1,4 @@
-"""Checkpoint, read_checkpoint: the tensors of a file and what else it says, without running code."""
+"""Checkpoint, read_checkpoint: the tensors and the metadata of a file, read without running code."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -17,7 +17,7 @@ from tsn_tsm_plugin.storage import manager_of
 # Version of the checkpoints that training writes.
 FORMAT = 1
 
-# Names of what is to be used, best first. Averaged weights come before the trained ones, as in timm.
+# Keys of state dicts, best first. Averaged weights come before the trained ones, as in timm.
 _STATE_DICT_KEYS = (
     "state_dict_ema",
     "model_ema",
@@ -32,12 +32,12 @@ _STATE_DICT_KEYS = (
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The tensors of a file, and what else it says about itself.
+    """Tensors and metadata of a file.
 
     Attributes:
         state_dict: Tensors by name.
         metadata: Everything in the file that is not the state dict; empty for a bare state dict.
-        path: The file as it was named; empty where the state dict was given as an object.
+        path: The path as given; empty if the state dict was given as an object.
     """
 
     state_dict: dict[str, Tensor]
@@ -60,7 +60,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
             f"{path} is not a file: give the path of a checkpoint; for a prefix such as s3:// iopath needs a "
             "handler."
         )
-    # A cache may have given the file a name of its own.
+    # A cache may have renamed the file.
     if ".safetensors" in (file.suffix, PurePosixPath(path).suffix):
         tensors, texts = read_safetensors(file)
         checkpoint = Checkpoint(_tensors(tensors, str(file)), dict(texts))
@@ -84,7 +84,7 @@ def check_version(metadata: Mapping[str, Any], *, path: str) -> None:
 
 
 def fetch_checkpoint(path: str | Path) -> Path:
-    """Return where a file or folder lies on this machine, fetched first if it lies elsewhere.
+    """Return the local path of a file or folder; fetch it first if it is remote.
 
     Args:
         path: Any path that iopath can fetch, or a row of the model zoo such as ``"zoo:tsm/k400_r50_8f"``.
@@ -96,7 +96,7 @@ def fetch_checkpoint(path: str | Path) -> Path:
         return fetch_zoo_file(str(path))
     try:
         return Path(manager_of(path).get_local_path(str(path)))
-    except Exception as error:  # Handlers raise what their storage's library raises.
+    except Exception as error:  # Handlers pass on the exceptions of their storage libraries.
         raise CheckpointError(
             f"{path} cannot be fetched ({type(error).__name__}: {_first_line(error)}): check the address and "
             "your access to it, or give a file of this machine."
@@ -104,10 +104,10 @@ def fetch_checkpoint(path: str | Path) -> Path:
 
 
 def split_checkpoint(content: Any, *, path: str = "") -> Checkpoint:
-    """Separate the tensors of a loaded checkpoint from what else it holds.
+    """Separate the tensors of a loaded checkpoint from its metadata.
 
     Raises:
-        CheckpointError: If it holds no state dict, or a state dict with something else than tensors.
+        CheckpointError: If it holds no state dict, or a state dict with values that are not tensors.
     """
     source = path or "The checkpoint"
     if isinstance(content, Stub):
@@ -137,7 +137,7 @@ def _tensors(content: Mapping[Any, Any], source: str) -> dict[str, Tensor]:
         found = content[strange[0]]
         kind = f"{found!r}, {found.reason}" if isinstance(found, Stub) else type(found).__name__
         raise CheckpointError(
-            f"{source} holds something else than tensors among the weights: {_shown(strange[:5])} "
+            f"{source} holds values that are not tensors among the weights: {_shown(strange[:5])} "
             f"({kind.rstrip(' ,')}). Save the state dict of the model with tensors alone."
         )
     return dict(content)

@@ -1,4 +1,4 @@
-"""to_safetensors and read_safetensors: weights with fingerprints that are compared at every load."""
+"""to_safetensors and read_safetensors: weights with fingerprints, compared at every load."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Tell where a state dict comes from, and translate its names into those of this library's TSN and TSM."""
+"""detect_format: the origin of a state dict, recognised by its parameter names."""
 
 import re
 from collections.abc import Callable, Collection
@@ -33,7 +33,7 @@ _WRAPPER = re.compile(r"\.(net|block)(?=\.)")
 def strip_holders(keys: Collection[str]) -> dict[str, str]:
     """Return every name without the modules that hold the network, such as ``module.`` and ``_orig_mod.``.
 
-    If most names are held, the names beside them, as of a loss or of a counter, are left out.
+    If most names have such a prefix, skip the others, such as names of a loss or a counter.
     """
     held = [key for key in keys if _OUTER.match(key)]
     kept = held if 2 * len(held) > len(keys) else keys
@@ -41,7 +41,7 @@ def strip_holders(keys: Collection[str]) -> dict[str, str]:
 
 
 def detect_format(keys: Collection[str]) -> str:
-    """Tell from its names where a state dict comes from; the others are ImageNet classifiers."""
+    """Return the format of a state dict, recognised by its names; unknown ones are ImageNet classifiers."""
     keys = list(strip_holders(keys).values())
 
     def has(*prefixes: str) -> bool:
@@ -59,7 +59,7 @@ def detect_format(keys: Collection[str]) -> str:
 
 
 def is_pytorchvideo(keys: Collection[str]) -> bool:
-    """Tell whether names are those of a network of ``create_resnet``."""
+    """Return whether the names belong to a network of ``create_resnet``."""
     return any(key.startswith("blocks.1.res_blocks.") for key in keys)
 
 
@@ -85,7 +85,7 @@ def _unchanged(name: str) -> str:
 
 
 def without_wrappers(own_name: str) -> str:
-    """Drop every ``.net`` and ``.block`` of a name: what the parameter is called in the bare 2D network."""
+    """Drop every ``.net`` and ``.block`` of a name: the parameter's name in the bare 2D network."""
     return _WRAPPER.sub("", own_name)
 
 

@@ -1,4 +1,4 @@
-"""Stub: what stands for an object of a file that is no data."""
+"""Stub: placeholder for an object of a file that is not data."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +13,7 @@ _CONTAINERS = (dict, list, tuple, set, frozenset)
 
 
 class Stub:
-    """Stands for a global of a file, or for what a call of the global would have made; it does nothing.
+    """Placeholder for a global of a file, or for the result of calling the global; it does nothing.
 
     Args:
         name: Full name of the global, as the file spells it.
@@ -53,7 +53,7 @@ def as_key(value: Any) -> Any:
 
 
 def is_too_deep(root: Any) -> bool:
-    """Tell whether values are nested so deeply that readers which recurse would run out of stack."""
+    """Return whether values are nested so deeply that recursive readers would overflow the stack."""
     waiting, seen = [(root, 0)], {id(root)}
     while waiting:
         value, depth = waiting.pop()

@@ -25,7 +25,7 @@ _CHUNK = 2**20
 
 
 def read_torch_file(path: Path) -> Any:
-    """Return what a file of ``torch.save`` holds; no code of the file runs.
+    """Return the content of a file of ``torch.save``; no code of the file runs.
 
     Args:
         path: A regular file.
@@ -67,7 +67,7 @@ def _read_archive(archive: zipfile.ZipFile, *, size: int) -> Any:
         raise CheckpointError("is a zip archive, but none of torch.save: give the checkpoint that is in it.")
     if len(entries) < len(archive.infolist()):
         raise pickle.UnpicklingError("two entries have one name")
-    # What torch.save writes is neither compressed nor shared: no entry can unfold into more than the file.
+    # torch.save neither compresses nor shares entries: no entry can unfold into more than the file.
     if sum(entry.file_size for entry in entries.values()) > size:
         raise pickle.UnpicklingError("its entries claim more bytes than the file has")
     if not any(entry.CRC for entry in entries.values()):
@@ -164,7 +164,7 @@ def _read_legacy(file: IO[bytes], *, size: int) -> Any:
         result = following(storages.load)
         keys = following()
         if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(storages.roots):
-            raise pickle.UnpicklingError("its list of tensors is none")
+            raise pickle.UnpicklingError("its list of tensors is not a list")
         for key in keys:
             root = storages.roots[str(key)]
             (num_elements,) = struct.unpack_from("<q", data, position)

@@ -1,4 +1,4 @@
-"""Bring the tensors of a checkpoint under the names of a model."""
+"""Translation, translate_checkpoint, fit_names: the tensors of a checkpoint under the names of a model."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -25,11 +25,11 @@ _PYTORCHVIDEO_HEAD = "blocks.5."
 
 @dataclass(frozen=True)
 class Translation:
-    """Tensors of a checkpoint under other names than the file's.
+    """Tensors of a checkpoint under translated names.
 
     Attributes:
         format: One of the formats of :mod:`~tsn_tsm_plugin.checkpoints.source_format`.
-        version: ``"0.x"`` or ``"1.x"`` of MMAction2 where the file tells, else empty.
+        version: ``"0.x"`` or ``"1.x"`` of MMAction2 if the file states it, otherwise empty.
         tensors: Tensors by name.
         unexpected: Entries of the file that have no place in the model.
         derived: Entries of the file that are computed, or were folded into others.
@@ -52,7 +52,7 @@ class Translation:
 
 
 def is_head(name: str) -> bool:
-    """Tell whether a parameter belongs to the classifier, here or in PyTorchVideo's network."""
+    """Return whether a parameter belongs to the classifier, here or in PyTorchVideo's network."""
     return name.startswith((_HEAD, _PYTORCHVIDEO_HEAD))
 
 
@@ -100,15 +100,15 @@ def _fold_output_bias(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], li
 
 
 def fit_names(translation: Translation, target: Mapping[str, Tensor], *, tune: bool = False) -> Translation:
-    """Bring a translated checkpoint under the names of a model.
+    """Rename the tensors of a translated checkpoint to the names of a model.
 
-    Names of ImageNet classifiers and of the online MobileNetV2 do not tell what is shifted: the model's sites
-    are taken. The names of PyTorchVideo's own networks are derived from ours.
+    Names of ImageNet classifiers and of the online MobileNetV2 do not show which layers are shifted: use the
+    sites of the model. The names of PyTorchVideo's own networks are derived from ours.
 
     Args:
         translation: Under this library's names.
         target: State dict of the model.
-        tune: Let a TSN start a TSM: its names do not tell what is shifted either.
+        tune: Start a TSM from a TSN, whose names do not show shifted layers either.
     """
     if is_pytorchvideo(target) and not is_pytorchvideo(translation.tensors):
         tensors = translation.tensors

@@ -1,4 +1,4 @@
-"""weights_hash, hash_in_file: the identity of trained weights, whatever file they lie in."""
+"""weights_hash, hash_in_file: the identity of trained weights, independent of the file format."""
 
 import hashlib
 from collections.abc import Mapping

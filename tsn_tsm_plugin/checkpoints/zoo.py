@@ -1,4 +1,4 @@
-"""ZOO, fetch_zoo_file: the checkpoints that MMAction2 has published, by the recipe of this library.
+"""ZOO, fetch_zoo_file: checkpoints published by MMAction2, by recipe name.
 
 Sources: the tables of https://github.com/open-mmlab/mmaction2, configs/recognition/tsn and tsm. The last
 eight digits of a file name begin the SHA-256 of the file.
@@ -76,7 +76,7 @@ _FILES = {
     "tsn/sthv2_r50_16f": "tsn_imagenet-pretrained-r50_8xb32-1x1x16-50e_sthv2-rgb_20230221-85bcc1c3.pth",
     "tsn/sthv2_r50_8f": "tsn_imagenet-pretrained-r50_8xb32-1x1x8-50e_sthv2-rgb_20230313-06ad7d03.pth",
 }
-# Folder of the files whose folder is not what their name begins with.
+# Folders of files whose name does not begin with the folder.
 _FOLDERS = {
     "61135809": "tsm_mobilenetv2_dense_1x1x8_100e_kinetics400_rgb",
     "2f27f229": "tsm_r50_1x1x16_50e_kinetics400_rgb",

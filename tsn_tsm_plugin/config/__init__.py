@@ -1,4 +1,4 @@
-"""The schema of a recipe and its loader."""
+"""get_cfg, load_cfg: the schema of recipes and their loader."""
 
 from tsn_tsm_plugin.config.defaults import get_cfg
 from tsn_tsm_plugin.config.load import load_cfg

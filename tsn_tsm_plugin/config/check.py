@@ -1,4 +1,4 @@
-"""faults_of: every broken rule of a config, those of one key and those of keys that must agree."""
+"""validate: every broken rule of a config, of single keys and of keys that must agree."""
 
 import re
 from collections.abc import Iterator
@@ -17,8 +17,8 @@ _AA_TYPE = re.compile(
 )
 
 
-def faults_of(cfg: CfgNode) -> list[Fault]:
-    """Return every broken rule as ``(key, what the rule is and what was given)``."""
+def validate(cfg: CfgNode) -> list[Fault]:
+    """Return every broken rule as ``(key, rule and given value)``."""
     rules = (_keys, _model, _storage, _sampling, _pixels, _augmentation, _loss, _ranks, _schedule)
     return [fault for rule in rules for fault in rule(cfg)]
 
@@ -54,11 +54,11 @@ def _model(cfg: CfgNode) -> Iterator[Fault]:
         if cfg[node][f"{name}_OPTIONS"] and not cfg[node][name]:
             yield (
                 f"{node}.{name}_OPTIONS",
-                f"must be empty without {node}.{name}, which names what takes them",
+                f"must be empty without {node}.{name}, the component that takes them",
             )
     for name, value in (("MODEL.TEMPORAL_MODULES", cfg.MODEL.TEMPORAL_MODULES), ("TSM.SITES", cfg.TSM.SITES)):
         if cfg.MODEL.ARCH == "tsn" and value:
-            yield name, f"must be empty for tsn, whose frames do not see each other, got {plain(value)!r}"
+            yield name, f"must be empty for tsn, which scores each frame independently, got {plain(value)!r}"
     is_named = any(
         "non_local" in (item.values() if isinstance(item, dict) else (item,))
         for item in cfg.MODEL.TEMPORAL_MODULES
@@ -89,7 +89,7 @@ def _storage(cfg: CfgNode) -> Iterator[Fault]:
     if cfg.DATA.MULTI_LABEL and cfg.SOLVER.LABEL_SMOOTHING:
         yield (
             "SOLVER.LABEL_SMOOTHING",
-            "must be 0 with DATA.MULTI_LABEL, whose loss asks each class on its own, got "
+            "must be 0 with DATA.MULTI_LABEL, which scores each class independently, got "
             f"{cfg.SOLVER.LABEL_SMOOTHING!r}",
         )
     if cfg.DATA.MULTI_LABEL and cfg.TRAIN.CLASS_BALANCED:
@@ -107,8 +107,8 @@ def _sampling(cfg: CfgNode) -> Iterator[Fault]:
     if cfg.MODEL.ARCH == "tsm" and cfg.TEST.NUM_FRAMES not in (0, cfg.DATA.NUM_FRAMES):
         yield (
             "TEST.NUM_FRAMES",
-            f"must be 0 or DATA.NUM_FRAMES ({cfg.DATA.NUM_FRAMES}) for tsm, whose shift is trained for that "
-            f"many frames, got {cfg.TEST.NUM_FRAMES}",
+            f"must be 0 or DATA.NUM_FRAMES ({cfg.DATA.NUM_FRAMES}) for tsm (its shift is trained for "
+            f"that many frames), got {cfg.TEST.NUM_FRAMES}",
         )
     is_dense = "dense" in (cfg.DATA.SAMPLER, test_sampling)
     if is_dense and max(cfg.DATA.NUM_FRAMES, cfg.TEST.NUM_FRAMES) > cfg.DATA.DENSE_WINDOW:
@@ -195,14 +195,14 @@ def _loss(cfg: CfgNode) -> Iterator[Fault]:
     if cfg.SOLVER.LABEL_SMOOTHING and cfg.MODEL.LOSS_FUNC not in ("", "cross_entropy"):
         yield (
             "SOLVER.LABEL_SMOOTHING",
-            f"must be 0 with MODEL.LOSS_FUNC {cfg.MODEL.LOSS_FUNC}, whose MODEL.LOSS_OPTIONS are its own, "
-            f"got {cfg.SOLVER.LABEL_SMOOTHING!r}",
+            f"must be 0 with MODEL.LOSS_FUNC {cfg.MODEL.LOSS_FUNC}, which has its own "
+            f"MODEL.LOSS_OPTIONS, got {cfg.SOLVER.LABEL_SMOOTHING!r}",
         )
     name = cfg.MODEL.LOSS_FUNC
     if cfg.DATA.MULTI_LABEL and name in ("cross_entropy", "focal"):
         yield (
             "MODEL.LOSS_FUNC",
-            f"must not be {name} with DATA.MULTI_LABEL, whose videos have several classes",
+            f"must not be {name} with DATA.MULTI_LABEL (videos with several classes)",
         )
     if not cfg.DATA.MULTI_LABEL and not cfg.MIXUP.ENABLE and name in ("binary_cross_entropy", "binary_focal"):
         yield "MODEL.LOSS_FUNC", f"must not be {name} without DATA.MULTI_LABEL, since videos have one class"
@@ -214,8 +214,8 @@ def _ranks(cfg: CfgNode) -> Iterator[Fault]:
     if cfg.DDP.STATIC_GRAPH and cfg.TRAIN.MAX_CLIPS_PER_FORWARD:
         yield (
             "DDP.STATIC_GRAPH",
-            f"must be off with TRAIN.MAX_CLIPS_PER_FORWARD ({cfg.TRAIN.MAX_CLIPS_PER_FORWARD}), whose parts "
-            "run with and without an exchange in one step",
+            f"must be off with TRAIN.MAX_CLIPS_PER_FORWARD ({cfg.TRAIN.MAX_CLIPS_PER_FORWARD}), which "
+            f"runs forward passes with and without synchronisation in one step",
         )
 
 

@@ -1,4 +1,4 @@
-"""DATA_KEYS: the keys that say which videos are read, which of their frames, and what becomes of these."""
+"""DATA_KEYS: keys that select videos and frames, and configure transforms and loaders."""
 
 from tsn_tsm_plugin.config.key import (
     FIXED,
@@ -22,7 +22,7 @@ DATA_KEYS = (
     Key(
         "DATA.DATASET",
         "",
-        'Name of the dataset whose classes the labels are, e.g. "sthv2"; checkpoints of another are refused.',
+        'Name of the dataset, e.g. "sthv2"; checkpoints of another dataset are refused.',
     ),
     Key(
         "DATA.FORMAT",
@@ -34,13 +34,13 @@ DATA_KEYS = (
     Key(
         "DATA.FORMAT_OPTIONS",
         {},
-        "Keyword arguments of the dataset, besides those that other keys give to the built-in ones.",
+        "Additional keyword arguments of the dataset.",
     ),
     Key(
         "DATA.MODALITY",
         "rgb",
-        'What a segment shows: "rgb" (a frame), "flow" (5 flow fields, from folders of images) or "rgb_diff" '
-        "(5 differences of neighbouring frames).",
+        'Modality of a segment: "rgb" (a frame), "flow" (5 flow fields, from folders of images) or '
+        '"rgb_diff" (5 differences of neighbouring frames).',
         one_of("rgb", "flow", "rgb_diff"),
         on_resume=FIXED,
     ),
@@ -59,15 +59,15 @@ DATA_KEYS = (
         "`path number-of-frames label`; for shards one line for each tar file, its path.",
         on_resume=FIXED_WITHIN_EPOCH,
     ),
-    Key("DATA.VAL_LIST", "val.txt", 'Validation videos, likewise; "": there are none.'),
-    Key("DATA.TEST_LIST", "", 'Test videos, likewise; "": VAL_LIST.'),
+    Key("DATA.VAL_LIST", "val.txt", 'List of the validation videos, as TRAIN_LIST; "": no validation.'),
+    Key("DATA.TEST_LIST", "", 'List of the test videos, as TRAIN_LIST; "": VAL_LIST.'),
     Key(
         "DATA.MULTI_LABEL",
         False,
         "Whether lines may end with several labels, all of which the video has.",
         on_resume=FIXED,
     ),
-    Key("DATA.PATH_LABEL_SEPARATOR", " ", "What stands between path and label."),
+    Key("DATA.PATH_LABEL_SEPARATOR", " ", "Separator between path and label in list files."),
     Key(
         "DATA.LABEL_MAP",
         "",
@@ -76,7 +76,7 @@ DATA_KEYS = (
     Key(
         "DATA.CREATE_IF_MISSING",
         "",
-        'Dataset that is made where PATH_TO_DATA_DIR does not exist; "": none.',
+        'Dataset to create if PATH_TO_DATA_DIR does not exist; "": none.',
         one_of("", "motion"),
         formerly="DATA.PREPARE",
     ),
@@ -117,7 +117,7 @@ DATA_KEYS = (
         "DATA.KEEP_TAIL_FRAMES",
         False,
         "Whether training with uniform sampling may also draw the last `frames mod segments` frames of a "
-        "video, which the references never use.",
+        "video, which the references always skip.",
         formerly="TSN.KEEP_TAIL_FRAMES",
     ),
     Key(
@@ -152,7 +152,7 @@ DATA_KEYS = (
     Key(
         "DATA.MAX_BAD_VIDEOS",
         0,
-        "Unreadable videos that an epoch may leave out before the run stops.",
+        "Unreadable videos that an epoch may skip before the run stops.",
         at_least(0),
     ),
     Key(
@@ -219,7 +219,7 @@ DATA_KEYS = (
     Key(
         "AUG.RE_MODE",
         "pixel",
-        'What fills them: "pixel" (noise), "rand" (one colour per frame) or "const" (the mean colour).',
+        'Content of boxes: "pixel" (noise), "rand" (one colour per frame) or "const" (the mean colour).',
         one_of("pixel", "rand", "const"),
     ),
     Key("AUG.RE_COUNT", 1, "Largest number of boxes.", at_least(1)),
@@ -228,14 +228,14 @@ DATA_KEYS = (
     Key(
         "MIXUP.METHOD",
         "random_mix",
-        'What mixes: "mixup", "cutmix", "random_mix" (the one or the other), or another registered batch '
-        "transform.",
+        'Batch transform: "mixup", "cutmix", "random_mix" (the one or the other), or another registered '
+        "batch transform.",
         component="batch_transform",
     ),
     Key(
         "MIXUP.OPTIONS",
         {},
-        "Keyword arguments of METHOD, besides those that the keys below give to the built-in ones.",
+        "Additional keyword arguments of METHOD.",
     ),
     Key(
         "MIXUP.ALPHA",
@@ -268,11 +268,16 @@ DATA_KEYS = (
     Key(
         "DATA_LOADER.MAX_WAIT_SECONDS",
         300.0,
-        "Seconds without a batch after which a run saves and ends; a line tells of each minute before.",
+        "Seconds without a batch after which a run saves and ends; each minute of waiting is logged.",
         at_least(1),
         on_resume=FREE,
     ),
-    Key("DATA_LOADER.PIN_MEMORY", True, "Keep batches where a GPU can fetch them itself.", on_resume=FREE),
+    Key(
+        "DATA_LOADER.PIN_MEMORY",
+        True,
+        "Keep batches in page-locked memory for faster copies to the GPU.",
+        on_resume=FREE,
+    ),
     Key(
         "DATA_LOADER.START_METHOD",
         "fork",

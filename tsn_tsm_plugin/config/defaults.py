@@ -1,4 +1,4 @@
-"""KEYS, get_cfg: the schema, made of one declaration for every key a recipe may set.
+"""KEYS, get_cfg: the schema, with one declaration for each key.
 
 Keys carry SlowFast's names where the concept is SlowFast's.
 """
@@ -35,12 +35,12 @@ def get_cfg() -> CfgNode:
 
 
 def node_of(cfg: CfgNode, key: str, *, create: bool = False) -> tuple[CfgNode, str]:
-    """Return the node that a dotted key lies in, and its name there.
+    """Return the node that contains a dotted key, and the key's name in the node.
 
     Args:
         cfg: The config.
         key: Dotted name.
-        create: Make the nodes on the way where they are missing.
+        create: Create missing nodes on the way.
     """
     *parents, name = key.split(".")
     node: Any = cfg

@@ -16,7 +16,7 @@ def frame_namer(template: str) -> Callable[[int], str]:
         template: A name with one field for a whole number, ``{}`` or ``{:05}``; a digit is the least width.
 
     Raises:
-        ValueError: If the template is anything else, or leads out of the folder.
+        ValueError: If the template has another form, or leaves the folder.
     """
     fields = _fields(template)
     is_number = len(fields) == 1 and fields[0][0] in ("", "0") and fields[0][2] is None
@@ -42,7 +42,7 @@ def flow_templates(template: str) -> tuple[str, str]:
         template: With a field for ``x`` or ``y`` and one for the number, or with an ``x`` and one field.
 
     Raises:
-        ValueError: If it does not tell the two apart.
+        ValueError: If the template does not distinguish x and y.
     """
     fields = _fields(template)
     if len(fields) == 2 and "{}" in template:

@@ -1,4 +1,4 @@
-"""Key: the one declaration of a config key, and the rules that a value of it may have to follow."""
+"""Key, Rule: the declaration of a config key, and the rules for its values."""
 
 import math
 from collections.abc import Callable
@@ -16,15 +16,15 @@ PRESET = "preset"
 ON_RESUME = {
     FIXED: "a run cannot go on with another value: the weights were not trained with it",
     FIXED_WITHIN_EPOCH: "may change between two epochs only: it decides which videos an epoch has seen",
-    RECORDED: "may change; the run goes on and says so in its log",
+    RECORDED: "may change; the run continues and logs a warning",
     FREE: "may change; no number of the run depends on it",
 }
-"""What a resumed run makes of another value, by the word that a declaration uses."""
+"""Effect of another value on a resumed run, by the word in a declaration."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What holds for every value of a key.
+    """Rule for every value of a key.
 
     Attributes:
         text: The rule, as it stands after "must".
@@ -37,18 +37,18 @@ class Rule:
 
 @dataclass(frozen=True, eq=False)
 class Key:
-    """One key of the config: everything that is known about it.
+    """Declaration of one key of the config.
 
     Attributes:
         name: Dotted name, as ``SOLVER.BASE_LR``.
         default: Its value in the schema, which also says its type. ``{}`` is a node of options: it takes any
             keyword arguments, and a recipe that sets it replaces it as a whole.
-        meaning: What it does, with units.
-        rule: What its values must follow, besides their type.
+        meaning: Effect of the key, with units.
+        rule: Rule for its values, in addition to their type.
         on_resume: One of ``ON_RESUME``.
         component: Kind of component whose registered names it takes, as in ``registry.REGISTRIES``.
-        formerly: Name that it had before; recipes that still use it are told the new one.
-        entry_keys: What the mappings of a list of components may hold besides name and options.
+        formerly: Former name; an error for the former name gives the new one.
+        entry_keys: Additional keys of the mappings in a list of components.
     """
 
     name: str

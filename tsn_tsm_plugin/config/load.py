@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from tsn_tsm_plugin.config.check import faults_of
+from tsn_tsm_plugin.config.check import validate
 from tsn_tsm_plugin.config.defaults import FORMER_KEYS, KEYS, get_cfg, node_of
 from tsn_tsm_plugin.config.node import CfgNode, OptionsNode
 from tsn_tsm_plugin.config.recipes import find_recipe
@@ -39,14 +39,14 @@ def load_cfg(path: str | Path, opts: Sequence[str] = (), *, text: str | None = N
     Args:
         path: YAML file. It and its ``_BASE_`` files are merged into the schema, the file itself last.
         opts: Overrides, ``["KEY", "VALUE", ...]`` or ``["KEY=VALUE", ...]`` or both mixed; values are text.
-        text: The recipe itself, where it is at hand; ``path`` is then where it would lie.
+        text: Text of the recipe, if already read; ``path`` is then its nominal location.
 
     Returns:
         The config. An empty ``OUTPUT_DIR`` has become ``runs/<method>/<name of the recipe>``, with a number
         if the run of another recipe lies there, see :func:`~tsn_tsm_plugin.config.run_dir.choose_run_dir`.
 
     Raises:
-        ConfigError: Naming every wrong key, type and rule at once, with file and line, and the nearest key.
+        ConfigError: Lists every wrong key, type and rule at once, with file and line, and the nearest key.
     """
     reader = SettingsReader(_OPTIONS)
     name = str(path)
@@ -61,11 +61,11 @@ def load_cfg(path: str | Path, opts: Sequence[str] = (), *, text: str | None = N
 def load_carried_cfg(text: str, name: str, opts: Sequence[str] = ()) -> CfgNode:
     """Return the frozen config that a checkpoint or a run folder carries.
 
-    It is whole, so it has no bases; keys that only another version knows are left out, with a warning.
+    The config is complete and has no bases. Keys of other versions are skipped with a warning.
 
     Args:
-        text: What ``cfg.dump()`` has written.
-        name: Where it comes from, for messages.
+        text: Output of ``cfg.dump()``.
+        name: Origin of the text, for messages.
         opts: Overrides, as of ``load_cfg``.
 
     Raises:
@@ -90,7 +90,7 @@ def _resolve(path: str, reader: SettingsReader, opts: Sequence[str]) -> CfgNode:
     _apply_protocol(cfg)
     _apply_modality(cfg, {setting.key for setting in settings})
     last = {setting.key: setting.place for setting in settings}
-    faults += [f"{last.get(key, 'default')}: {key} {message}" for key, message in faults_of(cfg)]
+    faults += [f"{last.get(key, 'default')}: {key} {message}" for key, message in validate(cfg)]
     if faults:
         count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
         raise ConfigError(f"{path}: {count}\n" + "\n".join(f"  {fault}" for fault in faults))
@@ -124,7 +124,7 @@ def _parse_overrides(opts: Sequence[str]) -> tuple[list[Setting], list[str]]:
 
 
 def _faults_of_names(settings: Iterable[Setting]) -> list[str]:
-    """Name each key that is none once, with the key it is called now or the nearest one."""
+    """Report each unknown key once, with its new name or the nearest key."""
     places: dict[str, str] = {}
     for setting in settings:
         if setting.key in KEYS or any(setting.key.startswith(f"{name}.") for name in _OPTIONS):
@@ -146,7 +146,7 @@ def _what_is_wrong(key: str) -> str:
 
 
 def _apply(cfg: CfgNode, setting: Setting) -> str | None:
-    """Write the value of a key into the config; return the fault where it does not fit."""
+    """Write the value of a key into the config; return the fault if the value does not fit."""
     option_of = next((name for name in _OPTIONS if setting.key.startswith(f"{name}.")), "")
     if option_of:
         node, name = node_of(cfg, option_of)
@@ -184,7 +184,7 @@ def _apply_protocol(cfg: CfgNode) -> None:
 
 
 def _apply_modality(cfg: CfgNode, given: Collection[str]) -> None:
-    """Give flow its own defaults, where a recipe is silent."""
+    """Apply the defaults of flow to keys that the recipe does not set."""
     if cfg.DATA.MODALITY != "flow":
         return
     flow = {"MEAN": [128.0, 128.0], "STD": [128.0, 128.0], "FRAME_TEMPLATE": "flow_{}_{:05}.jpg"}

@@ -1,4 +1,4 @@
-"""NETWORK_KEYS: the keys that say which network is built and which of its parts are trained."""
+"""NETWORK_KEYS: keys that select the network and its trained parts."""
 
 from tsn_tsm_plugin.config.key import FIXED, NAMES, SHARE, Key, at_least, one_of
 
@@ -21,7 +21,7 @@ NETWORK_KEYS = (
     Key(
         "MODEL.TEMPORAL_MODULES",
         [],
-        "What is put at the sites of a tsm's backbone: a list of {NAME, SITES, OPTIONS}. NAME is a "
+        "Temporal modules of a tsm's backbone: a list of {NAME, SITES, OPTIONS}. NAME is a "
         "registered temporal module, SITES a list of patterns of submodule names (empty: the sites that the "
         "backbone declares), OPTIONS the module's keyword arguments. Empty: temporal_shift with the keys of "
         "TSM.",
@@ -45,7 +45,7 @@ NETWORK_KEYS = (
     Key(
         "MODEL.HEAD_OPTIONS",
         {},
-        "Keyword arguments of HEAD, where it is a registered one.",
+        "Keyword arguments of HEAD, if HEAD is a registered head.",
         on_resume=FIXED,
     ),
     Key(
@@ -67,7 +67,7 @@ NETWORK_KEYS = (
     Key(
         "MODEL.FROZEN_MODULES",
         [],
-        'Submodules whose weights and statistics stay as they are, e.g. ["backbone.conv1", "backbone.bn1"].',
+        'Submodules whose weights and statistics are frozen, e.g. ["backbone.conv1", "backbone.bn1"].',
         NAMES,
         on_resume=FIXED,
     ),
@@ -100,7 +100,7 @@ NETWORK_KEYS = (
     Key(
         "BN.USE_PRECISE_STATS",
         False,
-        "After each epoch, replace running statistics by those of NUM_BATCHES_PRECISE batches.",
+        "After each epoch, recompute running statistics from NUM_BATCHES_PRECISE batches.",
     ),
     Key("BN.NUM_BATCHES_PRECISE", 200, "Batches of each process for them.", at_least(1)),
     Key(

@@ -1,4 +1,4 @@
-"""CfgNode, OptionsNode: nodes that are really frozen once frozen."""
+"""CfgNode, OptionsNode: config nodes that stay immutable once frozen."""
 
 import copy
 from collections.abc import Iterator
@@ -62,7 +62,7 @@ def keys_of(node: CfgNode, prefix: str = "") -> Iterator[str]:
 
 
 def plain(value: Any) -> Any:
-    """Return dictionaries, lists and values in place of nodes and tuples: what a component is handed."""
+    """Return dictionaries, lists and values in place of nodes and tuples, for passing to a component."""
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     return [plain(item) for item in value] if isinstance(value, list | tuple) else value

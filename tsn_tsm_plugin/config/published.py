@@ -1,4 +1,4 @@
-"""The accuracy that was published for a recipe, as the comment lines above its keys state it."""
+"""published_accuracies: the published accuracy in the header comment of a recipe."""
 
 import re
 
@@ -17,7 +17,7 @@ def published_accuracies(recipe: str) -> tuple[str, str]:
 
     Returns:
         One number each, several with `` / `` between them for several protocols, ``not printed`` for a top-5
-        that the table lacks; ``-`` twice where the recipe states no accuracy.
+        that the table lacks; ``-`` twice if the recipe states no accuracy.
     """
     match = _LINE.search(recipe)
     return (match[1].strip(), match[2].strip()) if match else ("-", "-")

@@ -18,13 +18,13 @@ def find_recipe(name: str, *, named: str = "") -> str:
 
     Args:
         name: A path, or a name such as ``tsm/k400_r50_8f``.
-        named: What somebody wrote, if ``name`` is the path that was made of it.
+        named: Name as the user wrote it, if ``name`` is the expanded path.
     """
     own = RECIPES / f"{(named or name).removesuffix('.yaml').removeprefix('projects/')}.yaml"
     return str(own) if "://" not in name and not Path(name).exists() and own.is_file() else name
 
 
 def recipe_names() -> list[str]:
-    """Return the names of all recipes, such as ``tsm/k400_r50_8f``, but not those of bases."""
+    """Return the names of all recipes, such as ``tsm/k400_r50_8f``, without the bases."""
     files = sorted(RECIPES.glob("ts[mn]/*.yaml"))
     return [str(file.relative_to(RECIPES).with_suffix("")) for file in files]

@@ -1,4 +1,4 @@
-"""choose_run_dir, is_same_run: the run folder of a recipe that names none."""
+"""choose_run_dir, is_same_run: the run folder of a recipe without OUTPUT_DIR."""
 
 import itertools
 from pathlib import Path, PurePosixPath
@@ -15,10 +15,11 @@ CONFIG_FILE = "config.yaml"
 
 
 def choose_run_dir(cfg: CfgNode, recipe: str) -> str:
-    """Return ``runs/<method>/<name of the recipe>``, or that with a number if another recipe runs there.
+    """Return ``runs/<method>/<name of the recipe>``, with a number appended if the folder belongs to another
+    recipe.
 
-    A folder belongs to the recipe whose settings its ``config.yaml`` has. Settings of tests, and settings
-    that no number of a run depends on, do not count. The same recipe finds its own run again, finished or
+    A folder belongs to the recipe whose settings its ``config.yaml`` has. Settings that do not affect
+    training are ignored. The same recipe finds its own run again, finished or
     not; a changed recipe gets the next free number: ``motion_r18_8f_2``.
 
     Args:
@@ -35,7 +36,7 @@ def choose_run_dir(cfg: CfgNode, recipe: str) -> str:
 
 
 def is_same_run(cfg: CfgNode, file: Path) -> bool:
-    """Tell whether a run with a config file was made with these settings, as far as its training goes."""
+    """Return whether the run with this config file has the same settings of training."""
     saved, asked = _read(file), _values(cfg.dump())
     return bool(saved) and all(
         saved[key.name] == asked[key.name]
@@ -49,7 +50,7 @@ def _steers_training(key: Key) -> bool:
 
 
 def _config_file(folder: Path) -> Path | None:
-    """Return the settings of the run in a folder, or those of what was last submitted for it."""
+    """Return the settings of the run in a folder, or of its last submission."""
     submitted = sorted((folder / "launch").glob(f"*/{CONFIG_FILE}"))
     return next((file for file in (folder / CONFIG_FILE, *submitted[::-1]) if file.is_file()), None)
 

@@ -1,4 +1,4 @@
-"""RUN_KEYS: the keys that say how a run trains, tests, learns and is watched."""
+"""RUN_KEYS: keys of training, testing, the solver and logging."""
 
 from tsn_tsm_plugin.config.key import (
     FIXED,
@@ -93,7 +93,7 @@ RUN_KEYS = (
     Key(
         "TRAIN.MAX_NONFINITE_STEPS",
         3,
-        "Steps in a row whose gradients may be infinite or not a number, left out, before the run stops.",
+        "Consecutive steps with infinite or NaN gradients that are skipped before the run stops.",
         at_least(0),
         formerly="TRAIN.MAX_BAD_STEPS",
     ),
@@ -123,7 +123,7 @@ RUN_KEYS = (
     Key(
         "TRAIN.KEEP_CHECKPOINTS",
         2,
-        "Newest checkpoints to keep, besides the best; a second one stands in for a damaged newest.",
+        "Newest checkpoints to keep in addition to the best; the second replaces a damaged newest.",
         at_least(1),
         on_resume=FREE,
     ),
@@ -141,7 +141,7 @@ RUN_KEYS = (
     Key(
         "TRAIN.CHECKPOINT_ALLOW_MISMATCH",
         [],
-        'In what its network may differ from this one, e.g. ["num_segments"] or ["causal"]; see '
+        'Attributes in which its network may differ, e.g. ["num_segments"] or ["causal"]; see '
         "`load_weights`.",
         NAMES,
         formerly="TRAIN.CHECKPOINT_IGNORE_FACTS",
@@ -162,8 +162,7 @@ RUN_KEYS = (
     Key(
         "DDP.STATIC_GRAPH",
         False,
-        "Promise that all steps run the same operations, which spares a look for unused weights at each of "
-        "them.",
+        "Declare that all steps run the same operations; skips the per-step search for unused parameters.",
     ),
     Key(
         "DDP.GRADIENT_AS_BUCKET_VIEW",
@@ -193,7 +192,7 @@ RUN_KEYS = (
         "",
         'A named protocol, which sets NUM_ENSEMBLE_VIEWS, NUM_SPATIAL_CROPS and DATA.TEST_CROP_SIZE: "" '
         '(none), "efficient" (1 view, centre crop of the training size) or "accurate" (twice-sampled, 3 '
-        "crops of the short side), as Something-Something is tested.",
+        "crops of the short side), as in tests on Something-Something.",
         one_of("", "efficient", "accurate"),
     ),
     Key(
@@ -242,12 +241,12 @@ RUN_KEYS = (
     Key(
         "SOLVER.OPTIMIZER_OPTIONS",
         {},
-        "Keyword arguments of the optimiser, besides those that the keys below give to the built-in ones.",
+        "Additional keyword arguments of the optimiser.",
     ),
     Key(
         "SOLVER.BASE_LR",
         0.01,
-        "Learning rate for the batch of TRAIN.BATCH_SIZE clips; with AUTO_SCALE_LR for that of "
+        "Learning rate for the batch of TRAIN.BATCH_SIZE clips; with AUTO_SCALE_LR for a batch of "
         "BASE_BATCH_SIZE clips.",
         at_least(0),
     ),
@@ -294,7 +293,7 @@ RUN_KEYS = (
     Key(
         "SOLVER.LR_POLICY_OPTIONS",
         {},
-        "Keyword arguments of the policy, besides those that the keys below give to the built-in ones.",
+        "Additional keyword arguments of the policy.",
     ),
     Key(
         "SOLVER.STEPS",
@@ -317,7 +316,7 @@ RUN_KEYS = (
         False,
         "Start cosine and poly at the end of the warm-up instead of together with it.",
     ),
-    Key("SOLVER.POLY_POWER", 1.0, "Power of the share of the run that is left, for poly.", at_least(0)),
+    Key("SOLVER.POLY_POWER", 1.0, "Power of the remaining fraction of the run, for poly.", at_least(0)),
     Key("SOLVER.MAX_EPOCH", 50, "Epochs of the run.", at_least(1)),
     Key("SOLVER.WARMUP_EPOCHS", 0.0, "Epochs of linear warm-up.", at_least(0)),
     Key("SOLVER.WARMUP_START_FACTOR", 0.1, "Factor on the learning rate that the warm-up starts from."),

@@ -1,4 +1,4 @@
-"""Setting, SettingsReader: a YAML file and its bases as a flat list of settings with their places."""
+"""Setting, SettingsReader: a YAML file and its bases as a flat list of settings with their locations."""
 
 import stat
 from collections.abc import Collection
@@ -19,12 +19,12 @@ BASE_KEY = "_BASE_"
 
 @dataclass(frozen=True)
 class Setting:
-    """One ``key: value`` as somebody wrote it.
+    """One ``key: value`` as written.
 
     Attributes:
         key: Dotted key, e.g. ``"SOLVER.BASE_LR"``.
         value: The value as YAML understands it.
-        text: What was written, for a plain value; ``None`` for lists.
+        text: Source text of a plain value; ``None`` for lists.
         place: ``file:line``, or the command line.
     """
 
@@ -35,7 +35,7 @@ class Setting:
 
 
 class SettingsReader:
-    """Collects the settings of a recipe, those of its bases first, and everything that is wrong with it.
+    """Collects the settings of a recipe, its bases first, and all its faults.
 
     ``_BASE_`` is a path or a list of paths, each relative to the file that names it, or the name of a recipe;
     ``~`` and every iopath prefix work. An empty file has no settings.
@@ -45,7 +45,7 @@ class SettingsReader:
 
     Attributes:
         settings: In the order in which they apply: a later one overrides an earlier one.
-        faults: What could not be read, each with its place.
+        faults: Unreadable parts, each with its location.
     """
 
     def __init__(self, options: Collection[str] = ()) -> None:
@@ -63,11 +63,11 @@ class SettingsReader:
         self._read(path, chain=())
 
     def read_text(self, text: str, path: str) -> None:
-        """Read a recipe that is at hand, and its bases.
+        """Read a recipe from text, and its bases from files.
 
         Args:
             text: YAML.
-            path: Where it would lie: its name in messages, and the place that its bases are relative to.
+            path: Nominal path of the recipe: its name in messages, and the base of relative paths.
 
         Raises:
             ConfigError: As :meth:`read_file`.
@@ -168,7 +168,7 @@ def _read_text(path: str, *, named_by: str) -> str:
     source = f", named as {BASE_KEY} in {named_by}" if named_by else ""
     try:
         local = manager_of(path).get_local_path(path)
-        # Reading a pipe or a device would wait for ever.
+        # Reading a pipe or a device may block forever.
         if not stat.S_ISREG(Path(local).stat().st_mode):
             raise ConfigError(f"{path}: must be a regular file{source}.")
         with open(local, encoding="utf-8") as file:  # noqa: PTH123

@@ -1,4 +1,4 @@
-"""coerce: what somebody wrote as a value of the schema's type, or why it cannot be one."""
+"""coerce: convert a written value to the schema's type, or explain why it does not fit."""
 
 from collections.abc import Collection
 from typing import Any
@@ -9,20 +9,20 @@ _WORDS = {"true": True, "false": False}
 
 
 class WrongTypeError(ValueError):
-    """A value does not fit its key; the message says what would."""
+    """A value does not fit its key; the message gives the accepted type."""
 
 
 def coerce(value: Any, text: str | None, default: Any) -> Any:
     """Return ``value`` as the type of ``default``.
 
     A float key takes ``1`` and ``1e-4``; an int key takes ``50.0``; a bool key takes
-    ``true``/``false`` in any case; a string key takes what was written, even where YAML sees a number or a
-    word like ``on``. Lists and tuples are one thing, their items coerced to the type of the default's items.
+    ``true``/``false`` in any case; a string key takes the source text, even if YAML reads a number or a word
+    like ``on``. Lists and tuples are equivalent; their items are coerced to the type of the default's items.
     A node of options takes a mapping whose names can be keyword arguments.
 
     Args:
-        value: What YAML made of it.
-        text: What was written, where that was a plain value.
+        value: Value as YAML parsed it.
+        text: Source text, for a plain value.
         default: The value in the schema.
 
     Raises:

@@ -42,7 +42,7 @@ class RecipeLoader(yaml.SafeLoader):
         self._sizes: dict[int, int] = {}
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """Compose one node as PyYAML does, counting what it and its aliases amount to."""
+        """Compose one node as PyYAML does, counting its expanded size, aliases included."""
         is_alias = self.check_event(yaml.AliasEvent)
         mark = self.peek_event().start_mark
         before = self._count
@@ -63,7 +63,7 @@ class RecipeLoader(yaml.SafeLoader):
 
 
 class RecipeDumper(yaml.SafeDumper):
-    """Writes what ``RecipeLoader`` and any other YAML reader read as the same values; lists in one line."""
+    """Writes YAML that every YAML reader reads alike; lists in one line."""
 
     def represent_list(self, data: list[Any]) -> yaml.Node:
         """Write a list as ``[a, b]``."""
@@ -96,7 +96,7 @@ RecipeLoader.add_constructor(f"{_PREFIX}float", _number(float))
 
 
 def _too(what: str) -> str:
-    return f"a config may not be too {what} at most, its aliases written out"
+    return f"a config may not be too {what} at most, with its aliases expanded"
 
 
 def compose(text: str) -> yaml.Node | None:

@@ -1,11 +1,11 @@
-"""Lazy registries of components, fed by entry points.
+"""BACKBONES, HEADS, SAMPLERS, ...: lazy registries of components from entry points.
 
-Every kind of component has one entry-point group; our own components are declared in our setup.cfg through
-the groups that other distributions use. Listing names imports nothing. A component is imported when it is
-asked for, so a broken distribution harms only the run that names it.
+Each kind of component has one entry-point group. This package declares its components in setup.cfg, through
+the groups that other distributions use. Listing names imports nothing. A component is imported on first use,
+so a broken distribution affects only runs that name it.
 
     >>> from tsn_tsm_plugin.registry import BACKBONES
-    >>> BACKBONES.get("resnet50").__module__  # an entry point, loaded on demand
+    >>> BACKBONES.get("resnet50").__module__  # an entry point, loaded lazily
     'tsn_tsm_plugin.models.backbones.resnet'
     >>> @BACKBONES.register("mine")  # or without packaging, for this process only
     ... def my_backbone(*, weights=""): ...
@@ -50,7 +50,7 @@ BACKBONES = Registry(
 
     The module maps (N, 3, H, W) float images to a feature map (N, num_features, h, w) and has the attribute
     ``num_features: int``. For TSM it offers ``temporal_shift_sites(shift_place: str) -> list[str]``: the
-    dotted names of the submodules whose input is shifted in time; without it TSM refuses the backbone.
+    dotted names of the submodules whose input is shifted in time; TSM refuses a backbone without it.
     ``weights`` is "" for a random start, the name of a torchvision weights enum such as "IMAGENET1K_V1", or a
     file path. ``options`` are those of ``MODEL.BACKBONE_OPTIONS``. A backbone that does not take 224 x 224
     pixels has the attribute ``input_size``, (3, H, W).""",
@@ -67,9 +67,9 @@ BOTTLENECKS = Registry(
     "bottleneck",
     "tsn_tsm_plugin.bottlenecks",
     contract="""Callable ``(block: nn.Module, *, index: int, stage: int | None, depths: Sequence[int])`` that
-    edits one residual block of a PyTorchVideo network, ``ResBlock``, and returns what takes its place.
-    ``index`` is its position in its stage, ``stage`` the stage's in the network, or None where the stage was
-    named alone, and ``depths`` how many blocks each stage has.""",
+    edits one residual block of a PyTorchVideo network, ``ResBlock``, and returns its replacement.
+    ``index`` is its position in its stage, ``stage`` the stage's in the network, or None if only the stage
+    was named, and ``depths`` how many blocks each stage has.""",
 )
 TEMPORAL_MODULES = Registry(
     "temporal_module",
@@ -79,7 +79,7 @@ TEMPORAL_MODULES = Registry(
     The module maps clips (B, dim, T, H, W) with T = num_segments to the same shape; tokens come as H = L and
     W = 1. It is created once for each site, and sees the input of the site, or with the attribute
     ``position = "after"`` its output. ``options`` are those of ``MODEL.TEMPORAL_MODULES``. The built-in
-    ``temporal_shift`` and ``non_local`` have options and names of parameters of their own.""",
+    ``temporal_shift`` and ``non_local`` have additional options and special parameter names.""",
 )
 SAMPLERS = Registry(
     "sampler",
@@ -88,7 +88,7 @@ SAMPLERS = Registry(
 
     ``mode`` is "train" or "test". It returns a callable ``(num_frames: int, generator: torch.Generator |
     None) -> LongTensor`` of 0-based frame indices: (num_segments,) in training, (num_views * num_segments,),
-    view after view, in testing. What it returns must be picklable where workers are spawned: no closure.""",
+    view after view, in testing. The returned callable must be picklable for spawned workers: no closure.""",
 )
 TRANSFORMS = Registry(
     "transform",
@@ -105,7 +105,7 @@ BATCH_TRANSFORMS = Registry(
     contract="""Callable ``(*, num_classes: int, **options)`` that builds a batch transform.
 
     A batch transform maps a pair of a normalised video (B, C, T, H, W) and labels (B,) to such a video and
-    shares of the classes, float (B, num_classes), whose rows sum to 1.""",
+    class probabilities, float (B, num_classes), whose rows sum to 1.""",
 )
 DECODERS = Registry(
     "decoder",
@@ -120,8 +120,9 @@ DATASETS = Registry(
     contract="""Callable ``(request: SplitRequest, **options)`` that builds the dataset of a split.
 
     It returns a `torch.utils.data.Dataset` with ``entries``, whose elements have ``label``. Its items are
-    clip dictionaries with PyTorchVideo's keys, or a `BadVideo`, and it is asked for them by `SampleKey`.
-    ``request.dataset(entries, open_video)`` makes one of a list and a function that opens a video.""",
+    clip dictionaries with PyTorchVideo's keys, or a `BadVideo`, indexed by `SampleKey`.
+    ``request.dataset(entries, open_video)`` builds such a dataset from a list and a function that opens a
+    video.""",
 )
 OPTIMIZERS = Registry(
     "optimizer",
@@ -132,8 +133,8 @@ OPTIMIZERS = Registry(
 LR_POLICIES = Registry(
     "lr_policy",
     "tsn_tsm_plugin.lr_policies",
-    contract="""Callable ``(*, num_epochs: int, **options)`` that returns a function from the share of the run
-    that is over, in [0, 1), to a factor on the learning rate.""",
+    contract="""Callable ``(*, num_epochs: int, **options)`` that returns a function from the completed
+    fraction of the run, in [0, 1), to a factor on the learning rate.""",
 )
 LOSSES = Registry(
     "loss",
@@ -166,7 +167,7 @@ REGISTRIES: dict[str, Registry] = {
 
 
 def rescan() -> None:
-    """Forget the scan and what was loaded through it, so that a change of sys.path or an install is seen."""
+    """Clear the scan and the loaded components, so that a changed sys.path or a new install is seen."""
     installed_entry_points.cache_clear()
     for registry in REGISTRIES.values():
         registry.forget_loaded()

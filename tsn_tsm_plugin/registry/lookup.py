@@ -1,4 +1,4 @@
-"""Registry, ComponentEntry: the components of one kind by name, loaded when they are asked for."""
+"""Registry, ComponentEntry: the components of one kind by name, loaded lazily."""
 
 import difflib
 import functools
@@ -20,7 +20,7 @@ _C = TypeVar("_C", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class ComponentEntry:
-    """Where a component comes from.
+    """Name and origin of a component.
 
     Attributes:
         kind: Kind of component, such as ``backbone``.
@@ -55,13 +55,13 @@ def load_target(target: str) -> Any:
 
 
 def bind_arguments(component: _C, label: str, *args: Any, **options: Any) -> Callable[..., Any]:
-    """Return a component with its arguments, or refuse options that it does not take.
+    """Bind arguments to a component; refuse options that it does not take.
 
     Args:
         component: Of a registry.
         label: Its kind and name, for the message.
-        *args: What the contract of the kind hands over.
-        **options: What a recipe or a call adds.
+        *args: Positional arguments by the contract of the kind.
+        **options: Options from a recipe or a call.
 
     Raises:
         ConfigError: If the component takes no such argument.
@@ -98,9 +98,9 @@ class Registry:
     instance's ``__doc__``.
 
     Args:
-        kind: What a component of this registry is called in messages and tables.
+        kind: Name of the kind in messages and tables.
         group: Entry-point group.
-        contract: What the callable takes and returns.
+        contract: Arguments and result of the callable.
     """
 
     def __init__(self, kind: str, group: str, *, contract: str = "") -> None:
@@ -119,11 +119,11 @@ class Registry:
         return sorted({entry.name for entry in self.entries()})
 
     def entries(self) -> list[ComponentEntry]:
-        """List where each name comes from, sorted by name; a name that two distributions claim appears twice.
+        """List the origin of each name, sorted by name; a name that two distributions claim appears twice.
 
         Raises:
-            PluginError: If this package runs from a bare checkout, where the metadata with its tables is
-                missing.
+            PluginError: If this package runs from a bare checkout, which lacks the metadata with the entry
+            points.
         """
         with self._lock:
             entries = [
@@ -163,10 +163,10 @@ class Registry:
 
         Args:
             name: Name of the component.
-            *args: What the contract of the kind hands over.
-            options: Keyword arguments that a recipe or a call adds.
-            key: What the options are called there, for messages.
-            **arguments: What the contract hands over by keyword.
+            *args: Positional arguments by the contract of the kind.
+            options: Options from a recipe or a call.
+            key: Name of the options in messages.
+            **arguments: Keyword arguments by the contract of the kind.
 
         Raises:
             UnknownComponentError: As :meth:`get`.
@@ -231,7 +231,7 @@ class Registry:
             del self._registered[name]
 
     def forget_loaded(self) -> None:
-        """Forget what was loaded through entry points."""
+        """Clear the components loaded through entry points."""
         with self._lock:
             self._loaded.clear()
 
@@ -285,7 +285,7 @@ def _cure(error: Exception, entry: ComponentEntry) -> str:
         return f"Install what it needs: pip install {missing.split('.')[0]}"
     if entry.distribution == _DISTRIBUTION:
         return "If the checkout has changed since the install, run `pip install -e .` in it again."
-    return f"Mend or uninstall {entry.distribution}, or name another {entry.kind}."
+    return f"Repair or uninstall {entry.distribution}, or name another {entry.kind}."
 
 
 def _require_installed() -> None:

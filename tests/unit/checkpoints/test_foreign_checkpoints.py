@@ -65,7 +65,7 @@ def test_a_stub_never_ends_up_among_the_weights(tmp_path, is_zip):
     weights = {"fc.weight": torch.ones(2), "fc.bias": Strange()}
     torch.save({"state_dict": weights}, tmp_path / "a.pth", _use_new_zipfile_serialization=is_zip)
 
-    with pytest.raises(CheckpointError, match=r"else than tensors .*'fc\.bias' \(<stub of .*Strange"):
+    with pytest.raises(CheckpointError, match=r"that are not tensors .*'fc\.bias' \(<stub of .*Strange"):
         read_checkpoint(tmp_path / "a.pth")
 
 

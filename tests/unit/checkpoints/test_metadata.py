@@ -131,7 +131,7 @@ def save(model, path, **content):
 def test_a_file_for_16_segments_is_refused_with_8_unless_that_is_wanted(tmp_path):
     path = save(small_tsm(num_segments=16), tmp_path / "a.pth", config="DATA:\n  NUM_FRAMES: 16\n")
 
-    with pytest.raises(CheckpointError, match=r"num_segments=16 \(says its recipe\), the model .*=8"):
+    with pytest.raises(CheckpointError, match=r"num_segments=16 \(according to its recipe\), the model .*=8"):
         load_weights(small_tsm(), path)
 
     assert load_weights(small_tsm(), path, allow_mismatch=["num_segments"]).missing == []
@@ -164,7 +164,7 @@ def test_something_v1_is_refused_by_a_recipe_for_v2_if_the_file_stores_it(tmp_pa
     model = build_model(recipe_for("sthv1"))
     path = save(model, tmp_path / "weights.pth", facts=attributes_of_model(model))
 
-    with pytest.raises(CheckpointError, match=r"dataset=sthv1 \(says its description\), .*=sthv2"):
+    with pytest.raises(CheckpointError, match=r"dataset=sthv1 \(according to its description\), .*=sthv2"):
         load_weights(build_model(recipe_for("sthv2")), path)
 
     load_weights(build_model(recipe_for("sthv1")), path)
@@ -274,7 +274,7 @@ def test_own_files_of_the_other_direction_are_refused_unless_that_is_wanted(tmp_
     path = save(build_model(cfg), tmp_path / "own.pt", config=cfg.dump())
     cfg.TSM.CAUSAL = not of_file
 
-    with pytest.raises(CheckpointError, match=rf"causal={of_file} \(says its recipe\), the model"):
+    with pytest.raises(CheckpointError, match=rf"causal={of_file} \(according to its recipe\), the model"):
         load_weights(build_model(cfg), path)
 
     assert load_weights(build_model(cfg), path, allow_mismatch=["causal"]).missing == []

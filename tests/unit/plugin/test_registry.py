@@ -92,7 +92,7 @@ def test_a_missing_attribute_names_its_distribution(site, colours):
     )
     registry.rescan()
 
-    with pytest.raises(PluginError, match="empty-pack 1.0.*AttributeError.*Mend or uninstall empty-pack"):
+    with pytest.raises(PluginError, match="empty-pack 1.0.*AttributeError.*Repair or uninstall empty-pack"):
         colours.get("blue")
 
 
