@@ -1,13 +1,11 @@
 """Check TSM on a small network of every family of timm, and write the table of ``families.md``.
 
     python projects/tsm/check_families.py              # all families, about half an hour on two CPU cores
-    python projects/tsm/check_families.py swin vit     # these only; the rows of the others are kept
+    python projects/tsm/check_families.py swin vit     # these only; other rows are kept
 
-A family is what the names of timm have in common before the first digit or underscore, with the version
-(``resnetv2``). The network of a family is the one of its row in ``families.json``, or the smallest. The
-script finds out whether a clip and its reverse give different scores, whether the causal network gives the
-same scores on a stream, whether the exported program gives the same scores, and whether a step of training
-gives the shifted layers finite gradients.
+A family is the part of timm's names before the first digit or underscore, with the version (``resnetv2``).
+``families.json`` names the network of each family; a new family gets its smallest network. The page lists
+the four checks.
 """
 
 import json
@@ -119,7 +117,7 @@ def video_for(model: TSM) -> torch.Tensor:
 
 @torch.no_grad()
 def sees_order(model: TSM) -> bool:
-    """Tell whether a clip and its reverse give different scores."""
+    """Return whether a clip and its reverse give different scores."""
     video = video_for(model)
     scores = model.eval()(video)
     return bool((scores - model(video.flip(2))).abs().max() > 1e-6 * scores.abs().max())
@@ -127,7 +125,7 @@ def sees_order(model: TSM) -> bool:
 
 @torch.no_grad()
 def streams(model: TSM) -> bool:
-    """Tell whether a causal network gives the same scores frame by frame."""
+    """Return whether a causal network gives the same scores frame by frame."""
     video = video_for(model)
     stream = StreamingTSM(model.eval())
     scores = torch.stack([stream(frame) for frame in video.unbind(2)]).mean(0)
@@ -136,7 +134,7 @@ def streams(model: TSM) -> bool:
 
 
 def steps(model: TSM) -> bool:
-    """Tell whether one step of training gives the shifted layers finite gradients."""
+    """Return whether one step of training gives the shifted layers finite gradients."""
     video = video_for(model).repeat(2, 1, 1, 1, 1)
     nn.functional.cross_entropy(model.train()(video), torch.tensor([0, 1])).backward()
     layers = [module for module in model.modules() if isinstance(module, TemporalShift)]
@@ -148,7 +146,7 @@ def steps(model: TSM) -> bool:
 
 @torch.no_grad()
 def exports(model: TSM) -> bool:
-    """Tell whether ``torch.export`` gives a program with the same scores."""
+    """Return whether ``torch.export`` gives a program with the same scores."""
     video = video_for(model).repeat(2, 1, 1, 1, 1)
     plan = plan_clip_export(model.eval(), num_frames=NUM_FRAMES, size=video.shape[-1])
     scores, expected = trace(plan).module()(video), model(video)
@@ -192,12 +190,16 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
     lines = [
         "# TSM on timm's families",
         "",
-        f"One of the small networks of each of the {len(rows)} families was checked: a clip and its reverse",
-        "give different scores (order), the causal network gives the same scores on a stream (stream), a",
-        "step of training reaches the shifted layers (step), and the exported program gives the same scores",
-        f"(export; {num_exported} of them). {good} families pass all that was checked.",
-        "Networks of more than 80 million parameters were cut to two blocks.",
-        "Written by `python projects/tsm/check_families.py`.",
+        "`python projects/tsm/check_families.py` writes this page. It checks one small network of each",
+        f"of the {len(rows)} families:",
+        "",
+        "- order: a clip and its reverse give different scores;",
+        "- stream: the causal network gives the same scores on a stream;",
+        "- step: a step of training gives the shifted layers finite gradients;",
+        f"- export: the exported program gives the same scores (checked for {num_exported} families).",
+        "",
+        f"{good} families pass all checks. Networks of more than 80 million parameters",
+        "were cut to two blocks.",
         "",
         "| family | network | shifted submodules | sites | layout | order | stream | step | export |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
