@@ -121,7 +121,7 @@ def _row(recipe: Path, cfg: CfgNode, complexity: "Complexity", *, num_frames: in
         cfg.MODEL.BACKBONE,
         f"{cfg.DATA.NUM_FRAMES}"
         if num_frames == cfg.DATA.NUM_FRAMES
-        else f"{cfg.DATA.NUM_FRAMES} -> {num_frames}",
+        else f"{cfg.DATA.NUM_FRAMES}, test {num_frames}",
         views,
         f"{complexity.num_parameters:,}",
         f"{complexity.num_operations / 1e9:.2f}",

@@ -32,7 +32,7 @@ def test_a_folder_becomes_one_line_per_recipe_and_bases_none(projects, capsys):
     assert header.split()[0] == "recipe"
     views = "uniform 1 x 1 x 224 px"
     assert squeezed(tsm) == f"tsm/small_8f resnet18 8 {views} 11,265,774 14.55 45.58 / 47.70 75.02 / 76.12"
-    assert squeezed(tsn) == f"tsn/small_3f resnet18 3 -> 25 {views} 11,381,712 45.46 72.83 90.65"
+    assert squeezed(tsn) == f"tsn/small_3f resnet18 3, test 25 {views} 11,381,712 45.46 72.83 90.65"
 
 
 def test_the_markdown_table_is_written_between_its_marks_only(projects):
