@@ -5,7 +5,7 @@ import dataclasses
 import difflib
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,40 @@ from ..errors import LaunchError
 
 CLUSTERS_DIR = Path(__file__).resolve().parents[1] / "clusters"
 KINDS = ("auto", "slurm", "local", "debug")
+_LOGS = "logs lie in the run folder: set OUTPUT_DIR"
+_SIZE = "use --nodes, --tasks-per-node and --gpus-per-node"
+# Options of sbatch that the launcher sets itself, with the way to set them.
+_OWNED = {
+    "array": "use --sweep, or `submit.py evaluate` with several weights",
+    "output": _LOGS,
+    "error": _LOGS,
+    "open-mode": _LOGS,
+    "signal": "use --signal-delay",
+    "export": "every process gets the whole environment; add to it by --env KEY=VALUE",
+    "export-file": "use --env KEY=VALUE",
+    "job-name": "use --name",
+    "ntasks": _SIZE,
+    "ntasks-per-node": _SIZE,
+    "ntasks-per-gpu": _SIZE,
+    "gpus": _SIZE,
+    "gpus-per-task": _SIZE,
+    "cpus-per-gpu": "use --cpus-per-task",
+    "requeue": "interrupted jobs are requeued; --max-requeues limits how often",
+    "no-requeue": "use --max-requeues 0",
+    "parsable": "the job id alone is printed on stdout",
+    "wait": "use submit.py's --wait",
+    "wrap": "use --setup",
+    "test-only": "use --dry-run",
+}
+# What sbatch itself reads from the environment, by option.
+_ENVIRONMENT = {
+    "partition": "SBATCH_PARTITION",
+    "account": "SBATCH_ACCOUNT",
+    "qos": "SBATCH_QOS",
+    "constraint": "SBATCH_CONSTRAINT",
+    "reservation": "SBATCH_RESERVATION",
+    "time": "SBATCH_TIMELIMIT",
+}
 
 
 def _option(default: Any, group: str, text: str, *, metavar: str = "") -> Any:
@@ -43,6 +77,7 @@ class Options:
     gpus_per_node: int = _option(
         -1, "size", "GPUs of each node; -1: the most that enough nodes of the partition have"
     )
+    gpu_type: str = _option("", "size", "kind of the GPUs; --gpus-per-node a100:4 says both", metavar="TYPE")
     tasks_per_node: int = _option(0, "size", "processes on each node; 0: one per GPU, one on a CPU node")
     cpus_per_task: int = _option(0, "size", "CPUs of each process; 0: its loader workers and one more")
     mem: str = _option("", "size", "memory of each node, as SLURM writes it: 64G; 0: all", metavar="SIZE")
@@ -79,10 +114,25 @@ class Options:
         found: dict[str, str] = {}
         for word in getattr(self, name):
             key, separator, value = word.partition("=")
+            key = key.strip().removeprefix("--")
             if not key or (not separator and name == "env"):
                 raise LaunchError(f"--{name} must be KEY=VALUE, got {word!r}.")
-            found[key.strip().removeprefix("--")] = value
+            if name == "env" and not re.fullmatch(r"[A-Za-z_]\w*", key, re.ASCII):
+                raise LaunchError(f"--env must name a variable by letters, digits and _, got {key!r}.")
+            if name == "sbatch":
+                _check_is_free(key, value)
+            found[key] = value
         return found
+
+
+def with_environment(options: Options) -> Options:
+    """Return options in which empty ones are what ``SBATCH_PARTITION`` and the like of this shell say."""
+    found: dict[str, Any] = {
+        name: os.environ[variable]
+        for name, variable in _ENVIRONMENT.items()
+        if not getattr(options, name) and os.environ.get(variable)
+    }
+    return replace(options, **found)
 
 
 GROUPS = {
@@ -108,7 +158,7 @@ def add_option_flags(parser: argparse.ArgumentParser) -> None:
         group.add_argument(
             flag,
             action="append" if many else "store",
-            type=int if field.type is int else str,
+            type=int if field.type is int and field.name != "gpus_per_node" else str,
             default=argparse.SUPPRESS,
             metavar=field.metadata["metavar"] or ("N" if field.type is int else field.name.upper()),
             help=text + shown,
@@ -147,7 +197,8 @@ def resolve_options(flags: dict[str, Any]) -> Options:
     for field in dataclasses.fields(Options):
         if field.default is dataclasses.MISSING and field.name in from_file and field.name in given:
             given[field.name] = [*from_file[field.name], *given[field.name]]
-    options = Options(**{**from_file, **given})
+    options = Options(**_with_gpu_type({**from_file, **given}))
+    _check_characters(options)
     if options.cluster not in KINDS:
         raise LaunchError(
             f"cluster must be one of {', '.join(KINDS)} in a cluster YAML, got {options.cluster!r}."
@@ -155,6 +206,53 @@ def resolve_options(flags: dict[str, Any]) -> Options:
     for kind in ("env", "sbatch"):
         options.pairs(kind)
     return options
+
+
+def _with_gpu_type(values: dict[str, Any]) -> dict[str, Any]:
+    """Split ``gpus_per_node`` ``TYPE:N`` into its kind and its number."""
+    if not isinstance(values.get("gpus_per_node"), str):
+        return values
+    match = re.fullmatch(r"(?:([A-Za-z][\w.\-]*):)?(-1|\d+)", values["gpus_per_node"], re.ASCII)
+    if match is None:
+        raise LaunchError(
+            "--gpus-per-node must be a number or TYPE:NUMBER such as a100:4, "
+            f"got {values['gpus_per_node']!r}."
+        )
+    kind = {"gpu_type": match[1]} if match[1] else {}
+    return {**values, **kind, "gpus_per_node": int(match[2])}
+
+
+def _check_characters(options: Options) -> None:
+    """Refuse what would become lines of the batch script or unreadable names."""
+    for field in dataclasses.fields(Options):
+        value = getattr(options, field.name)
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str) and any(
+                ord(character) < 32 or character == "\x7f" for character in text
+            ):
+                flag = "--" + field.name.replace("_", "-")
+                raise LaunchError(f"{flag} must be one line without control characters, got {text!r}.")
+
+
+def _check_is_free(key: str, value: str) -> None:
+    """Refuse an option of sbatch that the launcher writes itself, and name the way to set it."""
+    if not re.fullmatch(r"[A-Za-z][\w\-]*", key, re.ASCII):
+        raise LaunchError(f"--sbatch must name an option of sbatch, got {key!r}.")
+    name = key.replace("_", "-")
+    owned = {field.name.replace("_", "-") for field in dataclasses.fields(Options)} - {
+        "sbatch",
+        "env",
+        "setup",
+    }
+    if name in owned:
+        way = f"use --{name}"
+    elif name in _OWNED:
+        way = _OWNED[name]
+    elif name == "gres" and "gpu" in value:
+        way = "use --gpus-per-node TYPE:NUMBER"
+    else:
+        return
+    raise LaunchError(f"--sbatch {key} would break what the launcher asks for: {way}.")
 
 
 def read_cluster_yaml(name: str) -> dict[str, Any]:
@@ -190,6 +288,8 @@ def _typed(path: Path, key: str, value: Any) -> Any:
         hint = f"; did you mean {near[0]}?" if near else f". Known: {', '.join(fields)}."
         raise LaunchError(f"{path}: {key} is not an option{hint}")
     field = fields[key]
+    if key == "gpus_per_node" and isinstance(value, str):
+        return value
     if field.default is dataclasses.MISSING:
         words = [f"{k}={v}" for k, v in value.items()] if isinstance(value, dict) else value
         return [str(word) for word in ([words] if isinstance(words, str) else words) if word]

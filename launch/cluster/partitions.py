@@ -8,6 +8,7 @@ import functools
 import re
 from dataclasses import dataclass
 
+from ..errors import LaunchError
 from . import slurm_client as slurm
 from .options import minutes_of
 
@@ -93,10 +94,18 @@ def _count(number: int, noun: str) -> str:
 
 @functools.cache
 def partitions() -> dict[str, Partition]:
-    """Return the partitions that this user sees, by name; empty where SLURM does not answer. Asked once."""
+    """Return the partitions that this user sees, by name. Asked once.
+
+    Raises:
+        LaunchError: If SLURM does not answer, or names no partition.
+    """
     shown = slurm.ask("sinfo", "-h", "-e", "-o", "%P|%l|%D|%c|%G")
+    if shown.returncode or not shown.stdout.strip():
+        raise LaunchError(
+            f"sinfo names no partition that this user may use: {shown.stderr.strip() or 'it says nothing'}"
+        )
     found: dict[str, Partition] = {}
-    for line in shown.stdout.splitlines() if shown.returncode == 0 else []:
+    for line in shown.stdout.splitlines():
         name, limit, nodes, cpus, gres = line.split("|")
         gpus = sum(int(count) for count in re.findall(r"gpu(?::[^:,()]+)?:(\d+)", gres))
         kind = NodeKind(int(nodes), cpus=int(cpus.rstrip("+")), gpus=gpus)

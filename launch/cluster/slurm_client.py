@@ -23,6 +23,18 @@ _FOREIGN_NAMES = {
     "GROUP_WORLD_SIZE", "ROLE_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT",
 }  # fmt: skip
 _KEPT = {"SLURM_CONF"}
+# What SLURM's programs say if the controller cannot be reached or does not finish its answer.
+_NO_ANSWER = re.compile(
+    r"Unable to contact slurm controller|Socket timed out|Unexpected message received|Zero Bytes were"
+    r"|Connection (refused|timed out|reset)|[Cc]onnection failure|Communication shutdown failure"
+    r"|standby mode|Insane message length|munged? |Temporarily unable"
+)
+_FORGOTTEN = "Invalid job id"
+_ANSWER_SECONDS = 30.0
+
+
+class NoAnswerError(LaunchError):
+    """SLURM's controller gave no answer; its jobs may be well."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +72,10 @@ def why_unavailable() -> str:
 @functools.cache
 def _is_configured(path: str, slurm_conf: str) -> bool:
     """Ask once for these programs and this configuration: a command needs the answer many times."""
-    return "configuration source" not in ask("scontrol", "ping").stderr
+    try:
+        return "configuration source" not in ask("scontrol", "ping", timeout_seconds=10.0).stderr
+    except NoAnswerError:
+        return True
 
 
 def is_available() -> bool:
@@ -73,23 +88,38 @@ def can_ask() -> bool:
     return shutil.which("scontrol") is not None
 
 
-def ask(*command: str, timeout_seconds: float = 30.0) -> subprocess.CompletedProcess[str]:
+def ask(*command: str, timeout_seconds: float = 0.0) -> subprocess.CompletedProcess[str]:
     """Run a SLURM command and return its result, whatever its status.
 
+    Args:
+        command: Program and arguments.
+        timeout_seconds: How long to wait for it; 0: as long as questions may take.
+
     Raises:
-        LaunchError: If it is not installed, or does not answer in time.
+        LaunchError: If the command is not installed.
+        NoAnswerError: If the controller does not answer, or not in time.
     """
+    timeout_seconds = timeout_seconds or _ANSWER_SECONDS
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=timeout_seconds)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_seconds)
     except FileNotFoundError:
         raise LaunchError(
             f"{command[0]} is not on PATH. Is this a login node of the cluster? `--cluster local` runs here."
         ) from None
     except subprocess.TimeoutExpired:
-        raise LaunchError(
+        raise NoAnswerError(
             f"`{' '.join(command)}` did not answer in {timeout_seconds:.0f} s: the SLURM controller is down, "
             f"or slurm.conf ({os.environ.get('SLURM_CONF', 'the default one')}) is not readable."
         ) from None
+    if done.returncode and _NO_ANSWER.search(done.stderr):
+        raise NoAnswerError(
+            f"The SLURM controller does not answer: {_last_line(done.stderr)}. Try again later."
+        )
+    return done
+
+
+def _last_line(text: str) -> str:
+    return text.strip().splitlines()[-1].rstrip(".")
 
 
 def clean_environment() -> dict[str, str]:
@@ -106,6 +136,9 @@ def job_states(job_ids: Iterable[str]) -> dict[str, JobState]:
 
     ``scontrol`` knows jobs until some minutes after their end, ``sacct`` also older ones, where it runs. A
     job that neither knows has an empty state.
+
+    Raises:
+        NoAnswerError: If the controller does not answer, so that nothing is known.
     """
     wanted = list(job_ids)
     found: dict[str, JobState] = {}
@@ -121,6 +154,10 @@ def job_state(job_id: str) -> JobState:
 
 def _controlled(main_id: str) -> dict[str, JobState]:
     shown = ask("scontrol", "show", "job", main_id, "-o")
+    if shown.returncode and _FORGOTTEN not in shown.stderr + shown.stdout:
+        raise NoAnswerError(
+            f"`scontrol show job {main_id}` failed: {shown.stderr.strip() or shown.stdout.strip()}"
+        )
     found: dict[str, JobState] = {}
     for line in shown.stdout.splitlines() if shown.returncode == 0 else []:
         fields = dict(
@@ -136,13 +173,19 @@ def _controlled(main_id: str) -> dict[str, JobState]:
             fields.get("PreemptTime", "None") != "None",
         )
         found.update(dict.fromkeys(_task_ids(main_id, fields.get("ArrayTaskId", "")), state))
+    if not shown.returncode and not found:
+        raise NoAnswerError(f"`scontrol show job {main_id}` told no state: {shown.stdout.strip()[:200]!r}.")
     return found
 
 
 def _accounted(main_id: str) -> dict[str, JobState]:
     if shutil.which("sacct") is None:
         return {}
-    shown = ask("sacct", "-X", "-n", "-P", "-j", main_id, "-o", "JobID,State,ExitCode,Reason")
+    try:
+        shown = ask("sacct", "-X", "-n", "-P", "-j", main_id, "-o", "JobID,State,ExitCode,Reason")
+    except NoAnswerError:
+        # The controller has answered: it has forgotten the job, which has ended.
+        return {}
     found: dict[str, JobState] = {}
     for line in shown.stdout.splitlines() if shown.returncode == 0 else []:
         job_id, state, exit_code, reason = line.split("|")[:4]
@@ -169,16 +212,16 @@ def _task_ids(main_id: str, tasks: str) -> list[str]:
     return ids
 
 
+def longest_array() -> int:
+    """Return the most tasks that an array may have."""
+    match = re.search(r"MaxArraySize\s*=\s*(\d+)", ask("scontrol", "show", "config").stdout)
+    return max(int(match[1]), 1) if match else 1001
+
+
 def own_job_id() -> str:
     """Return the id of the job this process runs in, as ``scontrol`` wants it; empty outside of SLURM."""
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     return f"{array}_{task}" if array else os.environ.get("SLURM_JOB_ID", "")
-
-
-def requeue(job_id: str) -> str:
-    """Ask SLURM to run a job again; return its complaint, empty if it agreed."""
-    asked = ask("scontrol", "requeue", job_id, timeout_seconds=60.0)
-    return (asked.stderr or asked.stdout).strip() if asked.returncode else ""
 
 
 def all_nodes_are_here() -> bool:

@@ -1,24 +1,26 @@
 """``submit.py evaluate``: many weights on many recipes as one array, and one table of what came out."""
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
+from tsn_tsm_plugin.engine.find_weights import find_weights
+
 from ..errors import OK, LaunchError
+from ..submit_job.evaluation_folder import evaluation_config
 from ..submit_job.job_arrays import check_all, run_all, without_done
 from ..submit_job.plan import Plan, load_recipe, make_plan
-from .train import describe, options_of, say_remarks
+from .train import describe, options_of, say_notes
 
 
 def evaluate(args: argparse.Namespace) -> int:
     """Evaluate every pair of recipe and weights that has no result yet; return the exit code."""
     plans = [_plan(args, recipe, weights) for recipe, weights in pairs_of(args)]
     if args.dry_run:
-        say_remarks(plans)
+        say_notes(plans)
         print("\n\n".join(describe(plan) for plan in plans))
         return OK
     missing = without_done(plans)
-    say_remarks(missing)
+    say_notes(missing)
     check_all(missing)
     return run_all(
         missing, Path(args.out).absolute(), parallelism=args.array_parallelism, is_waited_for=args.wait
@@ -45,7 +47,7 @@ def pairs_of(args: argparse.Namespace) -> list[tuple[str, str]]:
             f"--weights must be one, or as many as --cfg, got {len(weights)} for {len(recipes)} recipes."
         )
     for path in weights:
-        if path and "://" not in path and not Path(path).is_file():
+        if path and "://" not in path and not Path(path).exists():
             raise LaunchError(f"--weights {path}: no such file.")
     return list(zip(recipes, weights, strict=True))
 
@@ -64,19 +66,8 @@ def _read_table(path: Path) -> list[tuple[str, str]]:
 
 
 def _plan(args: argparse.Namespace, recipe: str, weights: str) -> Plan:
-    if not weights:
-        cfg = load_recipe(recipe, args.opts)
-        return make_plan("evaluate", recipe, cfg, options_of(args))
-    arch = load_recipe(recipe, args.opts).MODEL.ARCH
-    run_dir = Path(args.out) / f"{arch}_{Path(recipe).stem}" / Path(weights).stem
-    chosen: Sequence[str] = [
-        *args.opts,
-        f"TEST.CHECKPOINT_FILE_PATH={_absolute(weights)}",
-        f"TEST.OUTPUT_DIR={run_dir.absolute()}",
-    ]
-    cfg = load_recipe(recipe, chosen, output_dir=str(run_dir))
+    cfg = load_recipe(recipe, args.opts)
+    if "://" not in weights:
+        weights = str(find_weights(weights or cfg.OUTPUT_DIR, which=args.which).absolute())
+    cfg = evaluation_config(cfg, weights, Path(args.out) / f"{cfg.MODEL.ARCH}_{Path(recipe).stem}")
     return make_plan("evaluate", recipe, cfg, options_of(args))
-
-
-def _absolute(weights: str) -> str:
-    return weights if "://" in weights else str(Path(weights).absolute())

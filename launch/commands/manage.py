@@ -11,9 +11,10 @@ from pathlib import Path
 
 from ..cluster import slurm_client as slurm
 from ..errors import OK, LaunchError
+from ..rank.outcome import note_cancellation
 from ..submit_job.job_arrays import resubmit_all
-from ..track.records import Submission, find_submission, submissions_below
-from ..track.status import State, state_of, states_of, table
+from ..track.records import Submission, find_submission, newest_of, submissions_below
+from ..track.status import states_of, table
 from ..track.wait import wait_for
 
 
@@ -26,7 +27,10 @@ def list_all(args: argparse.Namespace) -> int:
 
 def status(args: argparse.Namespace) -> int:
     """Print the state of submissions."""
-    print(table(find_submission(args.target, Path(args.runs))))
+    found = find_submission(args.target, Path(args.runs), is_newest_only=False)
+    newest = newest_of(found) if Path(args.target).is_dir() else found
+    states = states_of(found)
+    print(table([s for s, state in zip(found, states, strict=True) if s in newest or state.may_be_alive]))
     return OK
 
 
@@ -37,13 +41,14 @@ def tail(args: argparse.Namespace) -> int:
 
 def cancel(args: argparse.Namespace) -> int:
     """Cancel submissions that have not ended."""
-    found = find_submission(args.target, Path(args.runs))
-    alive = [submission for submission, state in zip(found, states_of(found), strict=True) if state.is_alive]
+    found = find_submission(args.target, Path(args.runs), is_newest_only=False)
+    states = states_of(found)
+    alive = [submission for submission, state in zip(found, states, strict=True) if state.may_be_alive]
     for submission in alive:
         _cancel(submission)
         print(f"cancelled job {submission.job_id} ({submission.run_dir})", file=sys.stderr)
     if not alive:
-        print(f"nothing to cancel: {_ended(found)}", file=sys.stderr)
+        print(f"nothing to cancel: {_ended(found[-1:])}", file=sys.stderr)
     return OK
 
 
@@ -52,24 +57,29 @@ def resubmit(args: argparse.Namespace) -> int:
     found = find_submission(args.target, Path(args.runs))
     states = states_of(found)
     wanted = [s for s, state in zip(found, states, strict=True) if state.has_failed or not args.failed]
+    unanswered = next((state for state in states if state.is_unanswered), None)
+    if unanswered is not None:
+        raise LaunchError(f"nothing is submitted again, because the jobs may be alive ({unanswered.source})")
     alive = [s.job_id for s, state in zip(found, states, strict=True) if state.is_alive and not args.failed]
     if alive:
         raise LaunchError(f"job {', '.join(alive)} has not ended. `--failed` takes those that have failed.")
     if not wanted:
         print(f"nothing to resubmit: {_ended(found)}", file=sys.stderr)
         return OK
-    if not slurm.is_available():
-        raise LaunchError("resubmitting needs sbatch, which is not on PATH. Is this a login node?")
+    missing = slurm.why_unavailable()
+    if missing:
+        raise LaunchError(f"resubmitting needs a SLURM cluster: {missing}. Is this a login node?")
     resubmit_all(wanted)
     return OK
 
 
 def _cancel(submission: Submission) -> None:
-    if submission.where == "slurm":
+    if submission.backend == "slurm":
         asked = slurm.ask("scancel", submission.job_id)
         if asked.returncode:
             raise LaunchError(f"scancel {submission.job_id}: {asked.stderr.strip()}")
     else:
+        note_cancellation(submission.job_dir)
         os.kill(int(submission.job_id), signal.SIGTERM)
 
 
@@ -77,12 +87,12 @@ def _single(args: argparse.Namespace) -> Submission:
     found = find_submission(args.target, Path(args.runs))
     if len({submission.run_dir for submission in found}) > 1:
         raise LaunchError(f"{args.target} stands for {len(found)} jobs; name one: {found[0].run_dir}, ...")
-    alive = [s for s, state in zip(found, states_of(found), strict=True) if state.is_alive]
+    alive = [s for s, state in zip(found, states_of(found), strict=True) if state.may_be_alive]
     return (alive or found[::-1])[0]
 
 
 def _ended(found: list[Submission]) -> str:
-    def word(state: State) -> str:
-        return f"{state.state} ({state.reason})" if state.reason else state.state
-
-    return ", ".join(f"job {submission.job_id} is {word(state_of(submission))}" for submission in found)
+    return ", ".join(
+        f"job {submission.job_id} is {state.in_words()}"
+        for submission, state in zip(found, states_of(found), strict=True)
+    )

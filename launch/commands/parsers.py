@@ -34,6 +34,7 @@ exit code: 0 done, 1 the job failed, 2 a mistake in the command, 3 cancelled, 4 
 
 _EVALUATE_HELP = """\
 Evaluate many weights on many recipes as one array; run it again and only what is missing is submitted.
+A result belongs to the content of weights, settings and list, whatever their names.
 
   python launch/submit.py evaluate --cfg A.yaml B.yaml --weights A.pt B.pt --array-parallelism 8
   python launch/submit.py evaluate --table pairs.txt          one `RECIPE WEIGHTS` on each line"""
@@ -87,7 +88,13 @@ def _evaluate_parser() -> argparse.ArgumentParser:
         "--cfg", nargs="+", metavar="RECIPE", help="recipes; one for all weights, or one for each"
     )
     parser.add_argument(
-        "--weights", nargs="+", metavar="FILE", help="checkpoints; none: the newest of the run folder"
+        "--weights",
+        nargs="+",
+        metavar="FILE",
+        help="checkpoints or run folders; none: the recipe's run folder",
+    )
+    parser.add_argument(
+        "--which", choices=("last", "best"), default="last", help="checkpoint of a run folder [%(default)s]"
     )
     parser.add_argument("--table", metavar="FILE", help="file of `RECIPE WEIGHTS` lines")
     parser.add_argument(

@@ -4,7 +4,9 @@ import argparse
 import csv
 import io
 import json
+import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from tsn_tsm_plugin.config.published import published_accuracies
 from tsn_tsm_plugin.safe_text import csv_cell, markdown_text, terminal_text
 
 from ..errors import OK, LaunchError
-from ..track.records import Submission, find_submission
+from ..track.records import Submission, find_submission, submissions_below, submissions_of
 from ..track.status import State, states_of
 
 COLUMNS = (
@@ -31,15 +33,27 @@ COLUMNS = (
 )
 
 
+@dataclass(frozen=True)
+class Run:
+    """A run folder, with or without a record of its submission.
+
+    Attributes:
+        run_dir: The folder.
+        config_file: Its resolved config.
+        recipe_file: The recipe, whose header holds published numbers; it may be missing.
+        state: State of its newest job; ``None`` for a run of ``tools.train``.
+    """
+
+    run_dir: Path
+    config_file: Path
+    recipe_file: Path
+    state: State | None
+
+
 def summarize(args: argparse.Namespace) -> int:
     """Print the table of the runs below some folders, and write it where asked."""
-    found: dict[str, Submission] = {}
-    for target in args.targets:
-        found |= {record.run_dir: record for record in find_submission(target, Path(args.runs))}
-    if not found:
-        raise LaunchError("nothing to summarize.")
-    rows = rows_of(list(found.values()))
-    print(as_text([COLUMNS, *([terminal_text(cell) for cell in row] for row in rows)]))
+    rows = rows_of(find_runs(args.targets, Path(args.runs)))
+    print(_for_terminal(rows))
     if args.csv:
         _write_csv(Path(args.csv), rows)
     if args.markdown:
@@ -47,23 +61,65 @@ def summarize(args: argparse.Namespace) -> int:
     return OK
 
 
-def rows_of(records: Sequence[Submission]) -> list[tuple[str, ...]]:
+def print_table(root: Path) -> None:
+    """Print the table of the runs below a folder on stderr."""
+    print(_for_terminal(rows_of(find_runs([str(root)], root))), file=sys.stderr, flush=True)
+
+
+def _for_terminal(rows: Sequence[Sequence[str]]) -> str:
+    return as_text([COLUMNS, *([terminal_text(cell) for cell in row] for row in rows)])
+
+
+def find_runs(targets: Sequence[str], root: Path) -> list[Run]:
+    """Return the runs that a user means, those of ``tools.train`` included.
+
+    Args:
+        targets: Job ids, run folders and folders of run folders.
+        root: Where run folders are looked for if a target is an id.
+
+    Raises:
+        LaunchError: If there are none.
+    """
+    records: dict[Path, Submission] = {}
+    alone: dict[Path, Run] = {}
+    for target in targets:
+        folder = Path(target)
+        if not folder.is_dir():
+            found = find_submission(target, root)
+        else:
+            found = submissions_of(folder) or submissions_below(folder)
+            for file in folder.rglob("environment.json"):
+                run_dir = file.parent.absolute()
+                alone[run_dir] = Run(run_dir, run_dir / "config.yaml", run_dir / "recipe.yaml", None)
+        records |= {Path(record.run_dir).absolute(): record for record in found}
+    states = states_of(records.values())
+    submitted = [
+        Run(run_dir, record.config_file, Path(record.folder) / "recipe.yaml", state)
+        for (run_dir, record), state in zip(records.items(), states, strict=True)
+    ]
+    runs = submitted + [run for run_dir, run in alone.items() if run_dir not in records]
+    if not runs:
+        raise LaunchError(f"nothing to summarize: {', '.join(targets)} holds no run folder.")
+    return runs
+
+
+def rows_of(runs: Sequence[Run]) -> list[tuple[str, ...]]:
     """Return one row for each run, in the order of their names."""
-    common = _common_folder(records)
-    pairs = zip(records, states_of(records), strict=True)
-    return sorted(_row(record, state, common) for record, state in pairs)
+    common = _common_folder(runs)
+    return sorted(_row(run, common) for run in runs)
 
 
-def _row(record: Submission, state: State, common: Path) -> tuple[str, ...]:
-    run_dir = Path(record.run_dir)
-    name = str(run_dir.relative_to(common)) if run_dir != common else run_dir.name
-    published_top1, published_top5 = _published(record)
-    file = run_dir / "results.json"
+def _row(run: Run, common: Path) -> tuple[str, ...]:
+    name = str(run.run_dir.relative_to(common)) if run.run_dir != common else run.run_dir.name
+    recipe = run.recipe_file.read_text(encoding="utf-8") if run.recipe_file.exists() else ""
+    published_top1, published_top5 = published_accuracies(recipe)
+    file = run.run_dir / "results.json"
+    state = run.state
     if file.exists():
-        word = "ok" if state.state in ("COMPLETED", "UNKNOWN") else state.state
+        word = "ok" if state is None or state.state in ("COMPLETED", "UNKNOWN") else state.state
         results: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     else:
-        word = state.state if state.has_failed or state.is_alive else "MISSING"
+        word = state.state if state is not None and (state.has_failed or state.may_be_alive) else "MISSING"
         results = {}
     return (
         name,
@@ -75,7 +131,7 @@ def _row(record: Submission, state: State, common: Path) -> tuple[str, ...]:
         published_top5,
         _score(results, "mean_class"),
         str(results.get("num_videos", "-")),
-        *_complexity(record),
+        *_complexity(run),
     )
 
 
@@ -84,17 +140,12 @@ def _score(results: dict[str, Any], name: str) -> str:
     return f"{results[name]:.2f}" if name in results else "-"
 
 
-def _published(record: Submission) -> tuple[str, str]:
-    recipe = Path(record.folder) / "recipe.yaml"
-    return published_accuracies(recipe.read_text(encoding="utf-8") if recipe.exists() else "")
-
-
-def _complexity(record: Submission) -> tuple[str, str]:
+def _complexity(run: Run) -> tuple[str, str]:
     """Return parameters and operations of one view, counted on the network without computing anything."""
     from tsn_tsm_plugin.config import load_cfg
     from tsn_tsm_plugin.models.build import complexity_of
 
-    measured = complexity_of(load_cfg(record.config_file))
+    measured = complexity_of(load_cfg(run.config_file))
     return f"{measured.num_parameters:,}", f"{measured.num_operations / 1e9:.2f}"
 
 
@@ -120,8 +171,8 @@ def _write_csv(path: Path, rows: Iterable[Sequence[str]]) -> None:
     write_text_atomically(path, content.getvalue())
 
 
-def _common_folder(records: Sequence[Submission]) -> Path:
-    folders = [Path(record.run_dir) for record in records]
+def _common_folder(runs: Sequence[Run]) -> Path:
+    folders = [run.run_dir for run in runs]
     common = folders[0]
     while not all(folder.is_relative_to(common) for folder in folders):
         common = common.parent

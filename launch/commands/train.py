@@ -21,6 +21,7 @@ from ..submit_job.to_slurm import announce, submit_slurm
 from ..submit_job.to_this_machine import run_debug, run_local
 from ..track.status import state_of
 from ..track.wait import say, wait_for
+from .summarize import print_table
 from .sweep import sweep_configs
 
 # SLURM looks at dependencies now and then.
@@ -34,22 +35,22 @@ def train(args: argparse.Namespace) -> int:
     if args.sweep:
         return _sweep(args, options)
     plan = make_plan("train", args.cfg, load_recipe(args.cfg, args.opts), options)
-    if args.then_evaluate and plan.where != "slurm":
+    if args.then_evaluate and plan.backend != "slurm":
         raise LaunchError("--then-evaluate is for SLURM; elsewhere a training ends with its evaluation.")
-    if plan.where == "srun":
+    if plan.backend == "srun":
         return run_rank(plan)
-    say_remarks([plan])
+    say_notes([plan])
     check(plan, is_dry_run=args.dry_run)
     if args.dry_run:
         print(describe(plan))
         return OK
-    if plan.where == "slurm":
+    if plan.backend == "slurm":
         return _submit(plan, is_waited_for=args.wait, is_evaluated=args.then_evaluate)
-    say(f"runs here ({plan.why}); run folder {plan.run_dir}")
+    say(f"runs here ({plan.reason}); run folder {plan.run_dir}")
     ignored = cluster_options(options)
     if ignored:
         say(f"only SLURM knows {', '.join(ignored)}: not used here")
-    return run_debug(plan) if plan.where == "debug" else run_local(plan)
+    return run_debug(plan) if plan.backend == "debug" else run_local(plan)
 
 
 def _submit(plan: Plan, *, is_waited_for: bool, is_evaluated: bool) -> int:
@@ -76,20 +77,23 @@ def _sweep(args: argparse.Namespace, options: Options) -> int:
     plans = [
         make_plan("train", args.cfg, cfg, options) for cfg in sweep_configs(args.cfg, args.opts, args.sweep)
     ]
-    say_remarks(plans)
+    say_notes(plans)
     if args.dry_run:
         print("\n\n".join(describe(plan) for plan in plans))
         return OK
     check_all(plans)
     root = Path(load_recipe(args.cfg, args.opts).OUTPUT_DIR) / "sweep"
     say(f"compare with: python launch/submit.py summarize {root}")
-    return run_all(plans, root, parallelism=args.array_parallelism, is_waited_for=args.wait)
+    code = run_all(plans, root, parallelism=args.array_parallelism, is_waited_for=args.wait)
+    if args.wait or plans[0].backend != "slurm":
+        print_table(root)
+    return code
 
 
-def say_remarks(plans: Sequence[Plan]) -> None:
-    """Say what is remarkable about plans, alike remarks once."""
-    for remark in dict.fromkeys(plan.remark for plan in plans if plan.remark):
-        say(remark)
+def say_notes(plans: Sequence[Plan]) -> None:
+    """Print the notes of plans, each of them once."""
+    for note in dict.fromkeys(plan.note for plan in plans if plan.note):
+        say(note)
 
 
 def options_of(args: argparse.Namespace) -> Options:
@@ -102,11 +106,11 @@ def describe(plan: Plan) -> str:
     """Return what a plan would run, for ``--dry-run``."""
     batch = plan.cfg.TRAIN.BATCH_SIZE if plan.kind == "train" else plan.cfg.TEST.BATCH_SIZE
     shape = f"{plan.num_ranks} = {plan.options.nodes} nodes x {plan.tasks_per_node} processes"
-    script = _script(plan) if plan.where == "slurm" else []
+    script = _script(plan) if plan.backend == "slurm" else []
     return "\n".join(
         [
             f"# {plan.kind} {plan.recipe}",
-            f"# where         {plan.where} ({plan.why})",
+            f"# backend       {plan.backend} ({plan.reason})",
             f"# run folder    {plan.run_dir}",
             f"# world size    {shape}",
             f"# global batch  {batch} clips, {batch / plan.num_ranks:g} for each process",

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 from submitit import JobEnvironment
 
 from ..cluster import slurm_client as slurm
+from ..cluster.job_requests import requeue
 from ..errors import FAILED, USER_ERROR, LaunchError
 from .outcome import (
     FAILURES,
@@ -29,12 +30,14 @@ from .outcome import (
     write_outcome,
 )
 from .restart_guard import RestartLog
-from .stop_signals import StopWatch, end_children, exit_at_once
+from .stop_signals import StopSignalListener, end_children, exit_at_once
 
 TERMINATED = 128 + signal.SIGTERM
 # SLURM kills KillWait seconds after its SIGTERM; the default is 30.
 _TERM_GRACE_SECONDS = 20.0
 _REQUEUE_WAIT_SECONDS = 60.0
+# Starts that together had so many times --signal-delay without a step are not tried again.
+_PATIENCE = 3.0
 
 
 class _StoppedAsAsked(Exception):  # noqa: N818 - it is no error
@@ -57,8 +60,22 @@ def _record_failure(folder: Path, rank: int, error: BaseException) -> None:
 
 def _is_left_to_us(job_id: str, *, is_orderly: bool) -> bool:
     """Tell whether a job that got SIGTERM still runs and should run again."""
-    state = slurm.job_state(job_id)
-    return state.state == "RUNNING" and (is_orderly or state.is_preempted)
+    deadline = time.monotonic() + _TERM_GRACE_SECONDS
+    while True:
+        try:
+            state = slurm.job_state(job_id)
+            return state.state == "RUNNING" and (is_orderly or state.is_preempted)
+        except LaunchError as error:
+            if time.monotonic() > deadline or not isinstance(error, slurm.NoAnswerError):
+                print(f"launch: SLURM cannot be asked who ends this job. {error}", flush=True)
+                return False
+        time.sleep(1.0)
+
+
+def _seconds_left(at_least: float) -> float:
+    """Return the seconds until the job's time limit, as far as SLURM told it to the job."""
+    end = os.environ.get("SLURM_JOB_END_TIME", "")
+    return max(float(end) - time.time() if end.isdigit() else 0.0, at_least)
 
 
 def restart_count() -> int:
@@ -86,52 +103,67 @@ class Job:
     signal_delay: float
     max_requeues: int
 
-    def __call__(self, place: JobEnvironment | None = None) -> dict[str, Any]:
+    def __call__(self, job_env: JobEnvironment | None = None) -> dict[str, Any]:
         """Run this rank; does not return unless the work is finished.
 
         Args:
-            place: Which rank of which job this is; by default as submitit's environment variables say.
+            job_env: Which rank of which job this is; by default as submitit's environment variables say.
         """
-        place = place or JobEnvironment()
-        rank = place.global_rank
-        folder = place.paths.folder
+        job_env = job_env or JobEnvironment()
+        rank = job_env.global_rank
+        folder = self._folder(job_env)
         folder.mkdir(parents=True, exist_ok=True)
         forget_outcome(folder, rank)
-        place.paths.result_pickle.unlink(missing_ok=True)
+        job_env.paths.result_pickle.unlink(missing_ok=True)
         started = time.time()
 
         def peer_failed() -> bool:
             return any(o.ending in FAILURES and o.time > started - 1 for o in read_outcomes(folder))
 
-        watch = StopWatch(
-            on_overdue=lambda watch: self._depart(watch, place, orderly=False), is_hopeless=peer_failed
+        watch = StopSignalListener(
+            on_overdue=lambda watch: self._depart(watch, job_env, orderly=False), is_hopeless=peer_failed
         )
         try:
-            result = self._work(place, watch)
+            result = self._work(job_env, watch)
         except _StoppedAsAsked as stopped:
             watch.leave()
             write_outcome(folder, rank, STOPPED)
             print(f"launch: {stopped}", flush=True)
-            self._depart(watch, place, orderly=True)
+            self._depart(watch, job_env, orderly=True)
         except BaseException as error:
+            self._note_end(job_env, str(error))
             _record_failure(folder, rank, error)
             # Neither the process group nor the interpreter is shut down: both can wait for a lost peer.
             exit_at_once(USER_ERROR if isinstance(error, LaunchError) else FAILED)
         watch.leave()
+        self._note_end(job_env)
         write_outcome(folder, rank, FINISHED)
         end_children()
         return result
 
-    def _work(self, place: JobEnvironment, watch: StopWatch) -> dict[str, Any]:
+    @staticmethod
+    def _folder(job_env: JobEnvironment) -> Path:
+        """Return the folder of the outcomes of this job's ranks."""
+        return job_env.paths.folder / job_env.job_id
+
+    def _restarts(self, job_env: JobEnvironment) -> RestartLog:
+        return RestartLog(self._folder(job_env) / "restarts.jsonl", Path(self.run_dir))
+
+    def _note_end(self, job_env: JobEnvironment, error: str = "") -> None:
+        if job_env.global_rank == 0:
+            self._restarts(job_env).end(error)
+
+    def _work(self, job_env: JobEnvironment, watch: StopSignalListener) -> dict[str, Any]:
         from tsn_tsm_plugin import distributed, engine
         from tsn_tsm_plugin.config import load_cfg
 
-        restarts = RestartLog(place.paths.folder / "restarts.jsonl", Path(self.run_dir))
-        if place.global_rank == 0:
-            restarts.begin(
-                restart_count(), max_requeues=self.max_requeues, must_progress=self.kind == "train"
+        if job_env.global_rank == 0:
+            # An evaluation leaves no steps, so it may restart as often as jobs may.
+            patience = _PATIENCE * self.signal_delay if self.kind == "train" else float("inf")
+            self._restarts(job_env).begin(
+                restart_count(), max_requeues=self.max_requeues, patience_seconds=patience
             )
-        self._join(place, watch)
+        self._join(job_env, watch)
         try:
             cfg = load_cfg(self.config_file)
             if self.kind == "evaluate":
@@ -149,50 +181,61 @@ class Job:
         distributed.destroy()
         return result
 
-    def _join(self, place: JobEnvironment, watch: StopWatch) -> None:
-        if place.num_tasks == 1:
+    def _join(self, job_env: JobEnvironment, watch: StopSignalListener) -> None:
+        if job_env.num_tasks == 1:
             return
         from tsn_tsm_plugin import distributed
 
         from .rendezvous import open_store
 
         os.environ.update(
-            RANK=str(place.global_rank), WORLD_SIZE=str(place.num_tasks), LOCAL_RANK=str(place.local_rank)
+            RANK=str(job_env.global_rank),
+            WORLD_SIZE=str(job_env.num_tasks),
+            LOCAL_RANK=str(job_env.local_rank),
         )
-        local = place.cluster == "local"
+        local = job_env.cluster == "local"
         store, line = open_store(
-            place.paths.folder / f"rendezvous_{restart_count()}.json",
-            rank=place.global_rank,
-            world_size=place.num_tasks,
-            hostname="localhost" if local else place.hostnames[0],
+            self._folder(job_env) / f"rendezvous_{restart_count()}.json",
+            rank=job_env.global_rank,
+            world_size=job_env.num_tasks,
+            hostname="localhost" if local else job_env.hostnames[0],
             timeout_seconds=self.collective_timeout,
             is_hopeless=watch.is_hopeless,
         )
-        print(f"launch: rank {place.global_rank} of {place.num_tasks}, {line}", flush=True)
+        print(f"launch: rank {job_env.global_rank} of {job_env.num_tasks}, {line}", flush=True)
         distributed.init_process_group_from_env(timeout_seconds=self.collective_timeout, store=store)
 
-    def _depart(self, watch: StopWatch, place: JobEnvironment, *, orderly: bool) -> NoReturn:
+    def _depart(self, watch: StopSignalListener, job_env: JobEnvironment, *, orderly: bool) -> NoReturn:
         """Leave after a signal; rank 0 requeues the job where nobody else will. Does not return.
 
         After USR2 the launcher requeues. After SIGTERM SLURM requeues or cancels by itself, unless it leaves
         the job a grace time, in which a job that ends is not requeued. A rank whose peer has died gets
         SIGTERM, too: that job is to fail.
         """
-        job_id = slurm.own_job_id() if place.cluster == "slurm" else ""
+        self._note_end(job_env)
+        job_id = slurm.own_job_id() if job_env.cluster == "slurm" else ""
         requested = watch.received == signal.SIGUSR2
-        is_main = place.global_rank == 0
+        is_main = job_env.global_rank == 0
         if job_id and is_main and (requested or _is_left_to_us(job_id, is_orderly=orderly)):
-            self._requeue(job_id, place.paths.folder)
+            self._requeue(job_id, self._folder(job_env), watch)
         if job_id and requested:
-            # A rank that left now would end the job before the requeue does.
-            watch.await_term(_REQUEUE_WAIT_SECONDS)
+            # A rank that left now would end the job before the requeue does. Rank 0 may ask until the limit.
+            left = 0.0 if is_main else _seconds_left(self.signal_delay)
+            watch.await_term(left + _REQUEUE_WAIT_SECONDS)
         exit_at_once(TERMINATED)
 
-    def _requeue(self, job_id: str, folder: Path) -> None:
+    def _requeue(self, job_id: str, folder: Path, watch: StopSignalListener) -> None:
+        """Put the job back into the queue; end the process if that is not to be."""
         if restart_count() < self.max_requeues:
-            complaint = slurm.requeue(job_id)
-            print(f"launch: {complaint or f'requeued job {job_id}'}", flush=True)
-            return
+            deadline = time.monotonic() + _seconds_left(self.signal_delay)
+            complaint = requeue(
+                job_id, is_over=lambda: time.monotonic() > deadline or watch.received == signal.SIGTERM
+            )
+            if not complaint:
+                print(f"launch: requeued job {job_id}", flush=True)
+                return
+            print(f"launch: job {job_id} is not requeued: {complaint}", flush=True)
+            exit_at_once(TERMINATED)
         reason = f"requeued {restart_count()} times already (--max-requeues {self.max_requeues}); given up"
         write_outcome(folder, 0, MISTAKEN, error=reason)
         print(f"launch: {reason}", flush=True)

@@ -1,41 +1,79 @@
 """Last lines of the batch script when srun failed: names the first error, and starts the job again if asked.
 
-Run by path, as ``python .../launch/rank/on_failure.py SUBMISSION_FOLDER RETRIES STATUS``, on the first node
-of the job. What it prints goes to the end of rank 0's log, which is also the batch script's.
+Run by path, as ``python .../launch/rank/on_failure.py FOLDER RETRIES MAX_REQUEUES RUN_DIR STATUS``, on the
+first node of the job. What it prints goes to the end of rank 0's log, which is also the batch script's.
 """
 
+import os
+import shlex
 import sys
 import time
 from pathlib import Path
 
 _START_MARK = "=== launch: job "
 _REQUEUE_WAIT_SECONDS = 60.0
+_REQUEUE_SECONDS = 60.0
 
 
-def main(folder: Path, retries: int, status: int) -> None:
-    """Report the failure of the job that this process runs in."""
+def main(folder: Path, retries: int, max_requeues: int, run_dir: str, status: int) -> None:
+    """Report the failure of the job that this process runs in, and put the job back where it may go on."""
     from tsn_tsm_plugin.atomic_files import write_text_atomically
 
     from ..cluster import slurm_client as slurm
-    from .outcome import MISTAKEN, describe, first_failure
+    from ..cluster.job_requests import requeue
+    from ..errors import LaunchError
+    from .outcome import MISTAKEN, describe, first_failure, was_stopped
 
     job_id = slurm.own_job_id()
     job_dir = folder / job_id
-    if slurm.job_state(job_id).state != "RUNNING":
-        return  # It is being cancelled, or requeued: nothing failed.
-    failure = first_failure(job_dir, since_last_start(job_dir / f"{job_id}_0_log.out"))
-    known = describe(failure) if failure else "no rank left an error: was a node lost?"
-    print(f"launch: the job failed with status {status}; {known}", flush=True)
+    by_hand = f"`python launch/submit.py resubmit {shlex.quote(run_dir)}` goes on from the newest checkpoint"
+    try:
+        if slurm.job_state(job_id).state != "RUNNING":
+            return  # It is being cancelled, or requeued: nothing failed.
+    except LaunchError as error:
+        print(f"launch: the state of job {job_id} is not known. {error}", flush=True)
+    log = since_last_start(folder / f"{job_id}_0_log.out")
+    failure = first_failure(job_dir, log)
+    is_mistake = failure is not None and failure.ending == MISTAKEN
+    restarts = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
     attempts = job_dir / "retries"
     used = int(attempts.read_text()) if attempts.exists() else 0
-    if used >= retries or (failure and failure.ending == MISTAKEN):
+    going_on = "put back into the queue"
+    is_wanted = restarts < max_requeues
+    nodes = [] if is_mistake else _nodes_of_lost_ranks(job_id, job_dir, log)
+    if nodes:
+        said = f"node {', '.join(nodes)} was lost"
+    elif failure is None and was_stopped(job_dir):
+        said = "the work is saved, but the job was not requeued"
+    else:
+        said = describe(failure) if failure else "no rank left an error"
+        is_wanted = used < retries and not is_mistake
+        going_on = f"started again ({used + 1} of {retries} retries)"
+        write_text_atomically(attempts, str(used + is_wanted))
+    print(f"launch: the job failed with status {status}; {said}", flush=True)
+    if not is_wanted:
         return
-    write_text_atomically(attempts, str(used + 1))
-    complaint = slurm.requeue(job_id)
-    print(f"launch: {complaint or f'started again ({used + 1} of {retries} retries)'}", flush=True)
+    deadline = time.monotonic() + _REQUEUE_SECONDS
+    complaint = requeue(job_id, is_over=lambda: time.monotonic() > deadline)
+    print(f"launch: {f'{complaint} By hand: {by_hand}' if complaint else going_on}", flush=True)
     if not complaint:
         # Leaving now would end the job as failed before SLURM puts it back.
         time.sleep(_REQUEUE_WAIT_SECONDS)
+
+
+def _nodes_of_lost_ranks(job_id: str, job_dir: Path, log: str) -> list[str]:
+    """Return the lost nodes of a job in which a rank left no word; empty if SLURM cannot tell."""
+    from ..errors import LaunchError
+    from .lost_nodes import lost_nodes
+    from .outcome import lost_ranks
+
+    if not lost_ranks(job_dir, log, int(os.environ.get("SLURM_NTASKS", "1"))):
+        return []
+    try:
+        return lost_nodes(job_id)
+    except (LaunchError, OSError) as error:
+        print(f"launch: the nodes cannot be looked at. {error}", flush=True)
+        return []
 
 
 def since_last_start(log: Path) -> str:
@@ -49,4 +87,4 @@ if __name__ == "__main__":
     is_checkout = here.parents[1].name == "launch"
     sys.path[0] = str(here.parents[2 if is_checkout else 3])
     __package__ = "launch.rank" if is_checkout else "tsn_tsm_plugin.launcher.rank"
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4], int(sys.argv[5]))

@@ -59,6 +59,35 @@ def forget_outcome(folder: Path, rank: int) -> None:
     outcome_file(folder, rank).unlink(missing_ok=True)
 
 
+def note_cancellation(folder: Path) -> None:
+    """Record that the user ended the job in ``folder``, which may be before a rank can leave an outcome."""
+    write_text_atomically(folder / "cancelled", time.ctime() + "\n")
+
+
+def was_cancelled(folder: Path) -> bool:
+    """Tell whether the user ended the job in ``folder``."""
+    return (folder / "cancelled").exists()
+
+
+def was_stopped(folder: Path) -> bool:
+    """Tell whether rank 0 left in good order, its checkpoint written, because it was asked to."""
+    return any(outcome.rank == 0 and outcome.ending == STOPPED for outcome in read_outcomes(folder))
+
+
+def lost_ranks(folder: Path, log: str, num_ranks: int) -> list[int]:
+    """Return the ranks that left no outcome and that srun does not name: their node is lost, most likely.
+
+    Args:
+        folder: The job's folder.
+        log: What srun wrote since the job's last start.
+        num_ranks: Processes of the job.
+    """
+    known = {outcome.rank for outcome in read_outcomes(folder)}
+    for match in _SRUN_LINE.finditer(log):
+        known.update(_expand(match["ranks"]))
+    return [rank for rank in range(num_ranks) if rank not in known]
+
+
 def read_outcomes(folder: Path) -> list[Outcome]:
     """Return the outcomes in a job's folder, by rank."""
     found = []

@@ -1,9 +1,16 @@
-"""Ends a job that restarts for ever: too many times, or without a step of progress in between."""
+"""RestartLog: ends a job that restarts forever, too many times or without a step of progress."""
 
+import contextlib
+import itertools
 import json
 import re
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+from tsn_tsm_plugin.atomic_files import write_text_atomically
+from tsn_tsm_plugin.errors import RunFolderError
 
 from ..errors import LaunchError
 
@@ -20,8 +27,27 @@ class NoProgressError(LaunchError):
     """A job was started again although that is pointless."""
 
 
+@dataclass(frozen=True)
+class Start:
+    """One start of a job.
+
+    Attributes:
+        step: Training step of the checkpoint that it went on from.
+        began: Seconds since 1970.
+        seconds: How long it ran; 0 if its end is not known.
+        left: Training step of the newest checkpoint at its end.
+        error: Last line of the error that ended it; empty without one.
+    """
+
+    step: int
+    began: float
+    seconds: float = 0.0
+    left: int = 0
+    error: str = ""
+
+
 class RestartLog:
-    """Keeps, in a file next to the job, at which training step each start of it began.
+    """Keeps, in a file next to the job, the training step and the time of each start and of its end.
 
     Args:
         file: JSON lines, one for each start.
@@ -32,13 +58,15 @@ class RestartLog:
         self._file = file
         self._run_dir = run_dir
 
-    def begin(self, restarts: int, *, max_requeues: int, must_progress: bool) -> None:
-        """Note a start; refuse it where going on is pointless.
+    def begin(self, restarts: int, *, max_requeues: int, patience_seconds: float) -> None:
+        """Note a start; refuse it if going on is pointless.
+
+        The time that starts had counts, not their number: they may be interrupted while they start up.
 
         Args:
             restarts: How often the job was restarted, 0 at its first start.
             max_requeues: Restarts allowed.
-            must_progress: Refuse a second restart from the step that the first one began at.
+            patience_seconds: Time without a new step that two or more starts may have together.
 
         Raises:
             NoProgressError: If one of the two limits is passed.
@@ -46,22 +74,44 @@ class RestartLog:
         if restarts > max_requeues:
             raise NoProgressError(f"restarted {restarts} times (--max-requeues {max_requeues}); given up")
         step = newest_step(self._run_dir)
-        before = self._read()
+        starts = self.starts()
         self._append({"restarts": restarts, "step": step, "time": time.time()})
-        previous = before[-1] if before else None
-        if must_progress and previous and previous["restarts"] >= 1 and previous["step"] == step:
+        idle = list(itertools.takewhile(lambda start: start.step == step, reversed(starts)))
+        seconds = sum(start.seconds for start in idle)
+        if len(idle) > 1 and seconds >= patience_seconds:
+            error = next((f" The last error was: {start.error}." for start in idle if start.error), "")
             raise NoProgressError(
-                f"no progress since the last restart: both began at step {step}. A step and a checkpoint "
-                f"must fit between two interruptions: raise --time or --signal-delay, or save more often."
+                f"no progress since the last restart: both began at step {step}, and {len(idle)} starts had "
+                f"{seconds:.0f} s.{error} A step and a checkpoint must fit between two interruptions: raise "
+                "--time or --signal-delay, or save more often."
             )
         if restarts:
             print(f"launch: restart {restarts}, going on from step {step}", flush=True)
 
-    def _read(self) -> list[dict[str, float]]:
-        if not self._file.exists():
-            return []
-        return [json.loads(line) for line in self._file.read_text(encoding="utf-8").splitlines()]
+    def end(self, error: str = "") -> None:
+        """Note the end of the present start; a start that is killed has none, and counts as no time.
 
-    def _append(self, entry: dict[str, float]) -> None:
-        with self._file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
+        Args:
+            error: What ended it, if it was an error.
+        """
+        lines = error.strip().splitlines()
+        with contextlib.suppress(RunFolderError):  # A full disk is reported by what it broke.
+            self._append({"ended": time.time(), "left": newest_step(self._run_dir), "error": lines[-1:]})
+
+    def starts(self) -> list[Start]:
+        """Return the starts so far, oldest first."""
+        found: list[Start] = []
+        text = self._file.read_text(encoding="utf-8") if self._file.exists() else ""
+        for entry in map(json.loads, text.splitlines()):
+            if "step" in entry:
+                found.append(Start(entry["step"], entry["time"]))
+            elif found:
+                error = "".join(entry["error"])
+                found[-1] = replace(
+                    found[-1], seconds=entry["ended"] - found[-1].began, left=entry["left"], error=error
+                )
+        return found
+
+    def _append(self, entry: dict[str, Any]) -> None:
+        before = self._file.read_text(encoding="utf-8") if self._file.exists() else ""
+        write_text_atomically(self._file, f"{before}{json.dumps(entry)}\n")

@@ -23,7 +23,7 @@ SIGNALS = {signal.SIGUSR2, signal.SIGTERM}
 _POLL_SECONDS = 0.2
 
 
-class StopWatch:
+class StopSignalListener:
     """Waits for the signals of a scheduler in a thread of its own.
 
     Args:
@@ -32,7 +32,9 @@ class StopWatch:
         is_hopeless: Tells that a peer has failed, so that there is no step boundary to wait for.
     """
 
-    def __init__(self, *, on_overdue: Callable[[StopWatch], None], is_hopeless: Callable[[], bool]) -> None:
+    def __init__(
+        self, *, on_overdue: Callable[[StopSignalListener], None], is_hopeless: Callable[[], bool]
+    ) -> None:
         self.received = 0
         self.is_hopeless = is_hopeless
         self._on_overdue = on_overdue

@@ -14,7 +14,7 @@ from ..cluster import slurm_client as slurm
 from ..cluster.partitions import Partition, chosen_partition, partitions
 from ..errors import LaunchError
 from ..track.records import submissions_of
-from ..track.status import state_of
+from ..track.status import states_of
 from .plan import Plan
 from .sbatch_script import (
     build_executor,
@@ -41,7 +41,7 @@ def check(plan: Plan, *, is_dry_run: bool = False, is_request_known: bool = Fals
     """
     faults = [*_faults_of_shape(plan), *_faults_of_run_folder(plan)]
     faults = faults or list(_faults_of_recipe(plan, is_dry_run=is_dry_run))
-    if plan.where == "slurm" and not is_request_known:
+    if plan.backend == "slurm" and not is_request_known:
         missing = slurm.why_unavailable()
         if not missing:
             faults += _faults_of_request(plan)
@@ -78,18 +78,21 @@ def _faults_of_shape(plan: Plan) -> Iterator[str]:
 
 def _faults_of_run_folder(plan: Plan) -> Iterator[str]:
     run_dir = plan.run_dir
-    if "%" in str(run_dir) or "\n" in str(run_dir):
-        yield f"OUTPUT_DIR must not contain %, which SLURM replaces in names of logs, got {run_dir}."
+    if "%" in str(run_dir) or not str(run_dir).isprintable():
+        yield (
+            "OUTPUT_DIR must not contain %, which SLURM replaces in names of logs, or control "
+            f"characters, got {str(run_dir)!r}."
+        )
     there = next(folder for folder in (run_dir, *run_dir.parents) if folder.exists())
     if not os.access(there, os.W_OK) or not there.is_dir():
         yield f"OUTPUT_DIR {run_dir} cannot be written: {there} is not a folder that you may write to."
         return
-    for submission in submissions_of(run_dir)[-1:]:
-        state = state_of(submission)
-        if state.is_alive:
+    earlier = submissions_of(run_dir)
+    for submission, state in zip(earlier, states_of(earlier), strict=True):
+        if state.may_be_alive:
             yield (
-                f"OUTPUT_DIR {run_dir} is in use by job {submission.job_id} ({state.state}). Wait for it, "
-                f"`submit.py cancel {submission.job_id}`, or set another OUTPUT_DIR."
+                f"OUTPUT_DIR {run_dir} is in use by job {submission.job_id} ({state.in_words()}). "
+                f"Wait for it, `submit.py cancel {submission.job_id}`, or set another OUTPUT_DIR."
             )
 
 

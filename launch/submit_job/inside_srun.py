@@ -20,10 +20,10 @@ def run_rank(plan: Plan) -> int:
     # Every rank writes the same.
     write_text_atomically(folder / "config.yaml", plan.cfg.dump())
     record = replace(record_of(plan, folder), num_ranks=int(os.environ["SLURM_STEP_NUM_TASKS"]))
-    job_of(plan, record)(_place(folder))
+    job_of(plan, record)(_job_env(folder))
     return OK
 
 
-def _place(folder: Path) -> SlurmJobEnvironment:
-    os.environ["SUBMITIT_FOLDER"] = str(folder / "%j")
+def _job_env(folder: Path) -> SlurmJobEnvironment:
+    os.environ["SUBMITIT_FOLDER"] = str(folder)
     return SlurmJobEnvironment()

@@ -1,5 +1,6 @@
 """Many jobs at once: one SLURM array for each shape, or one after another on this machine."""
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -7,14 +8,16 @@ from pathlib import Path
 from tsn_tsm_plugin.config import load_cfg
 from tsn_tsm_plugin.errors import TsnTsmError
 
+from ..cluster import slurm_client as slurm
 from ..cluster.dependency import after, without_earlier_jobs
 from ..cluster.options import Options
 from ..errors import OK, LaunchError
 from ..track.records import Submission, new_submission_folder, submissions_of
-from ..track.status import state_of
+from ..track.status import states_of
 from ..track.wait import say, wait_for_all
 from .checks import check
-from .plan import Plan, sized
+from .evaluation_folder import evaluation_config
+from .plan import Plan, with_resolved_size
 from .sbatch_script import build_executor, cpus_per_task, submitting_environment
 from .to_slurm import discarded_on_failure, prepare_code, submit_slurm
 from .to_this_machine import run_local
@@ -53,8 +56,8 @@ def run_all(plans: Sequence[Plan], root: Path, *, parallelism: int, is_waited_fo
     """
     if not plans:
         return OK
-    if plans[0].where != "slurm":
-        say(f"runs {len(plans)} jobs here, one after another ({plans[0].why})")
+    if plans[0].backend != "slurm":
+        say(f"runs {len(plans)} jobs here, one after another ({plans[0].reason})")
         return max(run_local(plan) for plan in plans)
     submitted = submit_arrays(plans, root, parallelism=parallelism)
     return wait_for_all(submitted) if is_waited_for else OK
@@ -66,7 +69,8 @@ def submit_arrays(plans: Sequence[Plan], root: Path, *, parallelism: int) -> lis
     for plan in plans:
         shapes.setdefault(_shape_of(plan), []).append(plan)
     submitted: list[Submission] = []
-    for alike in shapes.values():
+    most = slurm.longest_array() if len(plans) > 1 else 1
+    for alike in (group[i : i + most] for group in shapes.values() for i in range(0, len(group), most)):
         array = _submit_array(alike, root, parallelism=parallelism)
         array_id = array[0].job_id.split("_")[0]
         print(array_id, flush=True)
@@ -86,8 +90,12 @@ def _submit_array(plans: Sequence[Plan], root: Path, *, parallelism: int) -> lis
     if len(plans) == 1:
         return [submit_slurm(plans[0])]
     folder = new_submission_folder(root)
-    with discarded_on_failure(folder):
-        records = [write_submission(plan, jobs_dir=folder) for plan in plans]
+    with contextlib.ExitStack() as discarded:
+        discarded.enter_context(discarded_on_failure(folder))
+        records = []
+        for plan in plans:
+            records.append(write_submission(plan, jobs_dir=folder))
+            discarded.enter_context(discarded_on_failure(Path(records[-1].folder)))
         code = prepare_code(plans[0], folder)
         common = replace(plans[0], options=replace(plans[0].options, name=root.name))
         executor = build_executor(common, folder=folder, code=code, array_parallelism=parallelism)
@@ -122,17 +130,21 @@ def resubmit_all(records: Sequence[Submission]) -> list[Submission]:
 def plan_of(record: Submission) -> Plan:
     """Return the plan that a submission was made from."""
     asked = without_earlier_jobs(Options(**record.options))
-    options = sized(replace(asked, name=record.name), "slurm")
+    options = with_resolved_size(replace(asked, name=record.name), "slurm")
     recipe = Path(record.folder) / "recipe.yaml"
-    return Plan(record.kind, str(recipe), load_cfg(record.config_file), options, "slurm", "as before")
+    cfg = load_cfg(record.config_file)
+    weights = cfg.TEST.CHECKPOINT_FILE_PATH
+    if record.kind == "evaluate" and cfg.TEST.OUTPUT_DIR == cfg.OUTPUT_DIR and weights:
+        # The file may have been replaced since.
+        cfg = evaluation_config(cfg, weights, Path(record.run_dir).parent)
+    return Plan(record.kind, str(recipe), cfg, options, "slurm", "as before")
 
 
 def without_done(plans: Sequence[Plan]) -> list[Plan]:
     """Return the plans whose results are neither there nor on their way, saying how many are."""
     wanted: list[Plan] = []
     for plan in plans:
-        earlier = submissions_of(plan.run_dir)[-1:]
-        is_on_its_way = bool(earlier) and state_of(earlier[0]).is_alive
+        is_on_its_way = any(state.may_be_alive for state in states_of(submissions_of(plan.run_dir)))
         if not is_on_its_way and not (plan.run_dir / "results.json").exists():
             wanted.append(plan)
     if len(wanted) < len(plans):

@@ -75,7 +75,6 @@ def main(folder: str) -> int:
     controller = GroupController(Path(folder))
     try:
         controller.start_tasks()
-        controller.folder.rmdir()  # submitit makes the folder of the literal name, "%j", too
         codes = controller.wait()
     finally:
         controller.kill_tasks()

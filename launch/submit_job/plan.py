@@ -1,4 +1,4 @@
-"""From a command line to what will run: recipe, options, place, number of ranks, run folder."""
+"""From a command line to what will run: recipe, options, backend, number of ranks, run folder."""
 
 import difflib
 import os
@@ -10,7 +10,7 @@ from tsn_tsm_plugin.config import CfgNode, load_cfg
 from tsn_tsm_plugin.config.recipes import RECIPES, find_recipe, recipe_names
 
 from ..cluster import slurm_client as slurm
-from ..cluster.options import Options
+from ..cluster.options import Options, with_environment
 from ..cluster.partitions import chosen_partition
 from ..errors import LaunchError
 
@@ -28,19 +28,19 @@ class Plan:
         kind: ``"train"`` or ``"evaluate"``.
         recipe: The recipe's path as it was given.
         cfg: The resolved config; its ``OUTPUT_DIR`` is absolute.
-        options: The options, sized by :func:`sized`: a record of them says all of the job's size.
-        where: ``"slurm"``, ``"local"``, ``"debug"`` or ``"srun"``.
-        why: Why it runs there.
-        remark: What the user may want to know of the choice of its size; empty: nothing.
+        options: The options of :func:`with_resolved_size`: a record of them says all of the job's size.
+        backend: ``"slurm"``, ``"local"``, ``"debug"`` or ``"srun"``.
+        reason: Why this backend was chosen.
+        note: A sentence about the size that was chosen; empty if there is nothing to say.
     """
 
     kind: str
     recipe: str
     cfg: CfgNode
     options: Options
-    where: str
-    why: str
-    remark: str = ""
+    backend: str
+    reason: str
+    note: str = ""
 
     @property
     def gpus_per_node(self) -> int:
@@ -90,8 +90,8 @@ def load_recipe(path: str, opts: Sequence[str], *, output_dir: str = "") -> CfgN
     return cfg
 
 
-def choose_place(options: Options) -> tuple[str, str]:
-    """Return where a job runs, and why in a few words.
+def resolve_backend(options: Options) -> tuple[str, str]:
+    """Return the backend of a job, and the reason in a few words.
 
     Raises:
         LaunchError: If a cluster is asked for, by name or by what only a cluster has, and there is none here.
@@ -115,28 +115,30 @@ def choose_place(options: Options) -> tuple[str, str]:
 
 def make_plan(kind: str, recipe: str, cfg: CfgNode, options: Options) -> Plan:
     """Return the plan of a job; see :class:`Plan`."""
-    where, why = choose_place(options)
-    chosen = sized(options, where)
-    is_open = where == "slurm" and options.gpus_per_node < 0
-    return Plan(kind, recipe, cfg, chosen, where, why, _remark_on_gpus(chosen) if is_open else "")
+    backend, reason = resolve_backend(options)
+    chosen = with_resolved_size(options, backend)
+    is_open = backend == "slurm" and options.gpus_per_node < 0
+    return Plan(kind, recipe, cfg, chosen, backend, reason, _note_on_gpus(chosen) if is_open else "")
 
 
-def sized(options: Options, where: str) -> Options:
+def with_resolved_size(options: Options, backend: str) -> Options:
     """Return options with numbers of nodes, GPUs and processes where they left the choice open.
 
     Args:
-        options: With ``gpus_per_node`` -1 or ``tasks_per_node`` 0 where the place decides; numbers stay.
-        where: As :func:`choose_place` says.
+        options: With ``gpus_per_node`` -1 or ``tasks_per_node`` 0 if the backend decides; numbers stay.
+        backend: As :func:`resolve_backend` says.
     """
+    if backend == "slurm":
+        options = with_environment(options)
     gpus, tasks = options.gpus_per_node, options.tasks_per_node
-    if where == "srun":
+    if backend == "srun":
         nodes = int(os.environ.get("SLURM_STEP_NUM_NODES", "1"))
         tasks = int(os.environ["SLURM_STEP_NUM_TASKS"]) // nodes
         return replace(options, nodes=nodes, gpus_per_node=max(gpus, 0), tasks_per_node=tasks)
-    if where == "debug":
+    if backend == "debug":
         return replace(options, gpus_per_node=max(gpus, 0), tasks_per_node=1)
     if gpus < 0:
-        gpus = _gpus_here() if where == "local" else _gpus_of_nodes(options)
+        gpus = _gpus_here() if backend == "local" else _gpus_of_nodes(options)
     return replace(options, gpus_per_node=gpus, tasks_per_node=tasks or max(gpus, 1))
 
 
@@ -151,7 +153,7 @@ def _gpus_of_nodes(options: Options) -> int:
     return partition.most_gpus(options.nodes) if partition else 0
 
 
-def _remark_on_gpus(options: Options) -> str:
+def _note_on_gpus(options: Options) -> str:
     """Return a sentence about the GPUs that a job was given where the nodes of its partition differ."""
     partition = chosen_partition(options.partition)
     if partition is None or len(partition.gpu_counts) == 1:

@@ -4,12 +4,18 @@ import contextlib
 import os
 import shlex
 import sys
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from submitit.slurm.slurm import SlurmExecutor
+from submitit.core.core import Job
+from submitit.core.utils import DelayedSubmission
+from submitit.slurm.slurm import SlurmExecutor, SlurmJob
 
+from tsn_tsm_plugin.atomic_files import write_text_atomically
+
+from ..cluster import job_requests
 from ..cluster import slurm_client as slurm
 from ..cluster.options import minutes_of
 from ..cluster.partitions import chosen_partition
@@ -28,7 +34,11 @@ _TEXTS = (
 
 
 class ScriptExecutor(SlurmExecutor):
-    """submitit's SLURM executor, which can also write its script where SLURM is not installed."""
+    """submitit's SLURM executor for a controller that may not answer, and for ``--dry-run``.
+
+    Script, pickles and logs lie in one folder that exists before the job: a job may start before ``sbatch``
+    returns.
+    """
 
     @classmethod
     def affinity(cls) -> int:
@@ -53,17 +63,47 @@ class ScriptExecutor(SlurmExecutor):
         finally:
             self.parameters.pop("map_count", None)
 
+    def _submit_command(self, command: str) -> SlurmJob[Any]:
+        script = self.folder / f".submission_file_{uuid.uuid4().hex}.sh"
+        write_text_atomically(script, self._make_submission_file_text(command, ""))
+        job_id = job_requests.submit(script)
+        job: SlurmJob[Any] = SlurmJob(folder=self.folder, job_id=job_id, tasks=list(range(self._num_tasks())))
+        job.paths.move_temporary_file(script, "submission_file", keep_as_symlink=True)
+        return job
+
+    def _internal_process_submissions(self, delayed_submissions: list[DelayedSubmission]) -> list[Job[Any]]:
+        """Submit an array; submitit's own method would use its own executor for it."""
+        if len(delayed_submissions) == 1:
+            return super()._internal_process_submissions(delayed_submissions)
+        pickles = [self.folder / f"{uuid.uuid4().hex}.pkl" for _ in delayed_submissions]
+        for delayed, path in zip(delayed_submissions, pickles, strict=True):
+            delayed.set_timeout(self.parameters["time"], self.max_num_timeout)
+            delayed.dump(path)
+        self.parameters["map_count"] = len(pickles)
+        try:
+            array = self._submit_command(self._submitit_command_str)
+        finally:
+            self.parameters.pop("map_count")
+        tasks = list(range(self._num_tasks()))
+        jobs: list[Job[Any]] = [
+            SlurmJob(folder=self.folder, job_id=f"{array.job_id}_{index}", tasks=tasks)
+            for index in range(len(pickles))
+        ]
+        for job, path in zip(jobs, pickles, strict=True):
+            job.paths.move_temporary_file(path, "submitted_pickle")
+        return jobs
+
 
 def build_executor(plan: Plan, *, folder: Path, code: Path, **more: Any) -> ScriptExecutor:
     """Return the executor that submits a plan.
 
     Args:
         plan: What to run.
-        folder: Folder of the submission; the job's own lies in it.
+        folder: Folder of the submission.
         code: Root of the code that the ranks run.
         more: Parameters of submitit beyond those of the plan, such as ``array_parallelism``.
     """
-    executor = ScriptExecutor(folder / "%j", python=start_command(code))
+    executor = ScriptExecutor(folder, python=start_command(code))
     executor.update_parameters(**{**_parameters(plan, folder, code), **more})
     return executor
 
@@ -125,7 +165,7 @@ def _parameters(plan: Plan, folder: Path, code: Path) -> dict[str, Any]:
         "nodes": options.nodes,
         "ntasks_per_node": plan.tasks_per_node,
         "cpus_per_task": cpus,
-        **({"gpus_per_node": plan.gpus_per_node} if plan.gpus_per_node else {}),
+        **({"gpus_per_node": _gpus(plan)} if plan.gpus_per_node else {}),
         **({"exclusive": True} if options.exclusive else {}),
         **{name: getattr(options, name) for name in _TEXTS if getattr(options, name)},
         "signal_delay_s": options.signal_delay,
@@ -141,6 +181,11 @@ def _parameters(plan: Plan, folder: Path, code: Path) -> dict[str, Any]:
         ],
         "additional_parameters": others,
     }
+
+
+def _gpus(plan: Plan) -> str:
+    kind = plan.options.gpu_type
+    return f"{kind}:{plan.gpus_per_node}" if kind else str(plan.gpus_per_node)
 
 
 def _setup(plan: Plan, cpus: int) -> list[str]:
@@ -164,6 +209,8 @@ def _teardown(plan: Plan, folder: Path, code: Path) -> list[str]:
         str(code / LAUNCHER / "rank" / "on_failure.py"),
         str(folder),
         str(plan.options.retries),
+        str(plan.options.max_requeues),
+        str(plan.run_dir),
     ]
     return [
         "status=$?",

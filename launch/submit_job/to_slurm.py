@@ -9,17 +9,18 @@ from dataclasses import asdict
 from pathlib import Path
 
 import yaml
-from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from tsn_tsm_plugin.atomic_files import write_text_atomically
 
 from ..code_root import CODE_ROOT
-from ..errors import LaunchError
 from ..track.records import Submission
 from .plan import Plan
 from .sbatch_script import build_executor, submitting_environment
 from .snapshot import take_snapshot
 from .write_submission import job_of, write_submission
+
+# Up to launch/, the run folder, and for a sweep the folder of its runs and the recipe's own.
+_NUM_EMPTY_PARENTS = 4
 
 
 def submit_slurm(plan: Plan) -> Submission:
@@ -52,17 +53,7 @@ def discarded_on_failure(folder: Path) -> Iterator[None]:
     """Remove a submission's folder, and the then empty ones above it, if nothing was submitted."""
     try:
         yield
-    except FailedJobError as error:
-        _discard(folder)
-        said = str(error).strip().replace("sbatch: error: ", "")
-        raise LaunchError(f"SLURM did not take the job: {said}") from error
-    except FailedSubmissionError as error:
-        said = str(error).splitlines()[0]
-        raise LaunchError(
-            f"SLURM may have taken the job, but its answer names none ({said}). Look for it with "
-            f"`squeue --me`; its files are in {folder}."
-        ) from error
-    except Exception:
+    except BaseException:
         _discard(folder)
         raise
 
@@ -70,7 +61,7 @@ def discarded_on_failure(folder: Path) -> Iterator[None]:
 def _discard(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     with contextlib.suppress(OSError):
-        for parent in (folder.parent, folder.parent.parent):
+        for parent in folder.parents[:_NUM_EMPTY_PARENTS]:
             parent.rmdir()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from ..cluster import slurm_client as slurm
 from ..code_root import CODE_ROOT
 from ..errors import CANCELLED, FAILED, OK
-from ..rank.outcome import FINISHED, describe, first_failure, read_outcomes
+from ..rank.outcome import FINISHED, describe, first_failure, note_cancellation, read_outcomes
 from ..track.log_follower import LogFollower, last_lines
 from ..track.records import Submission
 from .local_executor import GroupExecutor
@@ -33,7 +33,7 @@ def run_debug(plan: Plan) -> int:
 def run_local(plan: Plan) -> int:
     """Run a plan's ranks through submitit's local executor; return the exit code of the command."""
     submission = write_submission(plan)
-    executor = GroupExecutor(Path(submission.folder) / "%j", python=start_command(CODE_ROOT))
+    executor = GroupExecutor(Path(submission.folder), python=start_command(CODE_ROOT))
     executor.update_parameters(tasks_per_node=plan.num_ranks, environment=_environment(plan))
     job = executor.submit(job_of(plan, submission))
     submission = submission.with_job(job.job_id)
@@ -50,7 +50,7 @@ def _environment(plan: Plan) -> dict[str, str]:
 
 def _follow(job: Any, submission: Submission) -> int:
     follower = LogFollower(submission.log_file())
-    stop = _Interrupts(job)
+    stop = _Interrupts(job, submission.job_dir)
     with stop:
         while not job.done():
             follower.show_new()
@@ -84,9 +84,10 @@ def _explain(submission: Submission) -> str:
 class _Interrupts:
     """Passes Ctrl-C on to the job as SIGTERM, which lets it save; the second time it is killed."""
 
-    def __init__(self, job: Any) -> None:
+    def __init__(self, job: Any, job_dir: Path) -> None:
         self.count = 0
         self._process = job._process
+        self._job_dir = job_dir
 
     def __enter__(self) -> None:
         self._before = {
@@ -103,6 +104,7 @@ class _Interrupts:
             print(
                 "\nlaunch: stopping after this step; Ctrl-C again kills the job", file=sys.stderr, flush=True
             )
+            note_cancellation(self._job_dir)
             self._process.terminate()
         else:
             os.killpg(self._process.pid, signal.SIGKILL)

@@ -4,7 +4,8 @@
                            /config.yaml       the resolved config the job reads
                            /cluster.yaml      the options it was submitted with
                            /code/             the code it runs
-                           /<job id>/         logs and outcome of each rank
+                           /<job id>_<rank>_log.out   log of each rank
+                           /<job id>/         outcome of each rank
 """
 
 import contextlib
@@ -29,7 +30,7 @@ class Submission:
         folder: Where this record lies.
         kind: ``"train"`` or ``"evaluate"``.
         name: Name of the job.
-        where: ``"slurm"`` or ``"local"``.
+        backend: ``"slurm"`` or ``"local"``.
         run_dir: The run folder.
         job_id: SLURM's id (``12``, ``12_3``) or the local process; empty until it is known.
         num_nodes: Nodes asked for.
@@ -43,7 +44,7 @@ class Submission:
     folder: str
     kind: str
     name: str
-    where: str
+    backend: str
     run_dir: str
     num_nodes: int
     num_ranks: int
@@ -60,12 +61,12 @@ class Submission:
 
     @property
     def job_dir(self) -> Path:
-        """Folder of the job's logs and outcomes."""
+        """Folder of the outcomes of the job's ranks."""
         return Path(self.jobs_dir or self.folder) / self.job_id
 
     def log_file(self, rank: int = 0) -> Path:
         """Return the log of a rank; rank 0's also holds what SLURM says."""
-        return self.job_dir / f"{self.job_id}_{rank}_log.out"
+        return Path(self.jobs_dir or self.folder) / f"{self.job_id}_{rank}_log.out"
 
     def with_job(self, job_id: str) -> "Submission":
         """Return the record with its job's id, written to its folder."""
@@ -114,13 +115,14 @@ def submissions_below(root: Path) -> list[Submission]:
     return sorted(records, key=lambda record: record.created)
 
 
-def find_submission(target: str, root: Path) -> list[Submission]:
+def find_submission(target: str, root: Path, *, is_newest_only: bool = True) -> list[Submission]:
     """Return the submissions that a user means.
 
     Args:
         target: A job id, an array's id, a run folder (its newest training and evaluation) or a folder of
             run folders.
         root: Where run folders are looked for when ``target`` is an id.
+        is_newest_only: Whether older submissions of a run folder are left out.
 
     Raises:
         LaunchError: If there is none.
@@ -128,7 +130,8 @@ def find_submission(target: str, root: Path) -> list[Submission]:
     folder = Path(target)
     if folder.is_dir():
         own = submissions_of(folder)
-        found = _newest(own or submissions_below(folder))
+        found = own or submissions_below(folder)
+        found = newest_of(found) if is_newest_only else found
         missing = f"{target} holds no submission: it is not a run folder of this launcher."
     else:
         found = [s for s in submissions_below(root) if target in (s.job_id, s.job_id.split("_")[0])]
@@ -138,6 +141,6 @@ def find_submission(target: str, root: Path) -> list[Submission]:
     return found
 
 
-def _newest(records: list[Submission]) -> list[Submission]:
+def newest_of(records: list[Submission]) -> list[Submission]:
     """Return the newest submission of each kind in each run folder."""
     return list({(record.run_dir, record.kind): record for record in records}.values())

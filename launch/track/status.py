@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..cluster import slurm_client as slurm
-from ..rank.outcome import FAILURES, FINISHED, read_outcomes
-from ..rank.restart_guard import newest_step
+from ..rank.outcome import FAILURES, FINISHED, STOPPED, read_outcomes, was_cancelled
+from ..rank.restart_guard import RestartLog, newest_step
 from .records import Submission
 
 _ENDED_WELL = "COMPLETED"
+_FORGOTTEN = "from the run folder: SLURM has forgotten the job"
+_NOT_ASKED = "from the run folder: no scontrol on PATH"
 
 
 @dataclass(frozen=True)
@@ -24,12 +26,16 @@ class State:
         reason: Why it waits or ended, in SLURM's words.
         restarts: Times it was requeued.
         exit_code: SLURM's ``status:signal``.
+        source: Why the state is from the run folder instead of SLURM; empty if SLURM told it.
+        is_unanswered: Whether SLURM was asked and did not answer, so that the job may be alive.
     """
 
     state: str
     reason: str = ""
     restarts: int = 0
     exit_code: str = ""
+    source: str = ""
+    is_unanswered: bool = False
 
     @property
     def is_alive(self) -> bool:
@@ -37,9 +43,19 @@ class State:
         return self.state in slurm.ALIVE
 
     @property
+    def may_be_alive(self) -> bool:
+        """Tell whether the job waits or runs, or nobody knows whether it does."""
+        return self.is_alive or self.is_unanswered
+
+    @property
     def has_failed(self) -> bool:
         """Tell whether the job ended without its work done."""
-        return not self.is_alive and self.state != _ENDED_WELL
+        return not self.may_be_alive and self.state != _ENDED_WELL
+
+    def in_words(self) -> str:
+        """Return the state with its reason, and where it is from unless SLURM told it."""
+        notes = [note for note in (self.reason, self.source) if note]
+        return self.state + (f" ({'; '.join(notes)})" if notes else "")
 
 
 def state_of(submission: Submission) -> State:
@@ -50,25 +66,40 @@ def state_of(submission: Submission) -> State:
 def states_of(submissions: Iterable[Submission]) -> list[State]:
     """Return the states of submissions, with one question to SLURM for each array."""
     records = list(submissions)
-    ids = [record.job_id for record in records if record.where == "slurm" and record.job_id]
-    told = slurm.job_states(ids) if ids and slurm.can_ask() else {}
-    return [_state(record, told.get(record.job_id, slurm.JobState())) for record in records]
+    ids = [record.job_id for record in records if record.backend == "slurm" and record.job_id]
+    told: dict[str, slurm.JobState] = {}
+    why_unknown = _FORGOTTEN if slurm.can_ask() else _NOT_ASKED
+    is_unanswered = False
+    if ids and slurm.can_ask():
+        try:
+            told = slurm.job_states(ids)
+        except slurm.NoAnswerError as error:
+            why_unknown, is_unanswered = f"from the run folder: {error}", True
+    return [_state(record, told.get(record.job_id), why_unknown, is_unanswered) for record in records]
 
 
-def _state(submission: Submission, told: slurm.JobState) -> State:
+def _state(submission: Submission, told: slurm.JobState | None, source: str, is_unanswered: bool) -> State:
     if not submission.job_id:
         return State("UNSUBMITTED")
-    if told.state:
+    if told is not None and told.state:
         ended_early = told.state == _ENDED_WELL and not all_finished(submission)
         state = "FAILED" if ended_early else told.state
         reason = "not every rank left a result" if ended_early else told.reason
         return State(state, reason, told.restarts, told.exit_code)
-    if submission.where == "local" and _is_running(submission):
+    is_local = submission.backend == "local"
+    if is_local and _is_running(submission):
         return State("RUNNING")
+    source = "" if is_local else source
     if all_finished(submission):
-        return State(_ENDED_WELL)
+        return State(_ENDED_WELL, source=source)
+    if is_unanswered:
+        return State("UNKNOWN", source=source, is_unanswered=not is_local)
     endings = {outcome.ending for outcome in read_outcomes(submission.job_dir)}
-    return State("FAILED" if endings & set(FAILURES) or submission.where == "local" else "UNKNOWN")
+    if endings & set(FAILURES):
+        return State("FAILED", source=source)
+    if STOPPED in endings or was_cancelled(submission.job_dir):
+        return State("CANCELLED", source=source)
+    return State("FAILED" if is_local else "UNKNOWN", source=source)
 
 
 def all_finished(submission: Submission) -> bool:
@@ -84,9 +115,9 @@ def table(submissions: list[Submission]) -> str:
         (
             record.job_id or "-",
             record.kind,
-            state.state + (f" ({state.reason})" if state.reason else ""),
+            state.in_words(),
             str(state.restarts),
-            str(newest_step(Path(record.run_dir)) or "-"),
+            _step_of(record, state),
             age_of_output(record),
             record.run_dir,
         )
@@ -96,6 +127,16 @@ def table(submissions: list[Submission]) -> str:
     return "\n".join(
         "  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows
     )
+
+
+def _step_of(submission: Submission, state: State) -> str:
+    """Return the newest step that a job has saved; ``-`` if it saved none itself."""
+    run_dir = Path(submission.run_dir)
+    starts = RestartLog(submission.job_dir / "restarts.jsonl", run_dir).starts()
+    if not starts:
+        return "-"
+    newest = newest_step(run_dir) if state.may_be_alive else max(start.left for start in starts)
+    return str(newest) if newest > starts[0].step else "-"
 
 
 def age_of_output(submission: Submission) -> str:

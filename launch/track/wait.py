@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from ..cluster import slurm_client as slurm
-from ..errors import CANCELLED, DETACHED, FAILED, OK
+from ..errors import CANCELLED, DETACHED, FAILED, OK, LaunchError
 from ..rank.on_failure import since_last_start
 from ..rank.outcome import describe, first_failure
 from .log_follower import LogFollower
@@ -20,10 +20,12 @@ from .status import State, all_finished, state_of, states_of
 
 _LOG_SECONDS = 0.5
 _FIRST_STATE_SECONDS, _LAST_STATE_SECONDS = 1.0, 15.0
+# Between questions to a controller that does not answer.
+_LAST_UNANSWERED_SECONDS = 120.0
 _SILENT_SECONDS = 600.0
 # A file system of many machines shows a file of another one late.
 _SETTLE_SECONDS = 60.0
-# Reasons to wait that no time will mend.
+# Pending reasons that never resolve.
 _HOPELESS = (
     "PartitionConfig", "PartitionTimeLimit", "PartitionNodeLimit", "PartitionDown", "BadConstraints",
     "DependencyNeverSatisfied", "AccountNotAllowed", "QOSNotAllowed", "AssocNotAllowed",
@@ -38,7 +40,7 @@ def wait_for(submission: Submission) -> int:
         while not detached() and not watch.has_ended():
             time.sleep(_LOG_SECONDS)
     watch.log.show_new()
-    if watch.state.is_alive:
+    if watch.state.may_be_alive:
         if _is_hopeless(watch.state):
             return FAILED
         say(f"detached; job {submission.job_id} goes on")
@@ -51,16 +53,19 @@ def wait_for_all(submissions: Sequence[Submission]) -> int:
     pause, told = _FIRST_STATE_SECONDS, ""
     while True:
         states = states_of(submissions)
-        alive = sum(state.is_alive for state in states)
+        alive = sum(state.may_be_alive for state in states)
         failed = sum(state.has_failed for state in states)
         line = f"{len(states) - alive} of {len(states)} jobs have ended, {failed} failed"
+        unanswered = next((state for state in states if state.is_unanswered), None)
+        if unanswered is not None:
+            line = f"SLURM does not answer; keeps asking ({unanswered.source})"
         if line != told:
             say(line)
             told, pause = line, _FIRST_STATE_SECONDS
         if not alive:
             break
         time.sleep(pause)
-        pause = min(pause * 1.3, _LAST_STATE_SECONDS)
+        pause = min(pause * 1.3, _LAST_STATE_SECONDS if unanswered is None else _LAST_UNANSWERED_SECONDS)
     codes = [_verdict(s, state) for s, state in zip(submissions, states, strict=True) if state.has_failed]
     return max((code for code in codes if code != CANCELLED), default=max(codes, default=OK))
 
@@ -81,14 +86,25 @@ class _Watch:
         """Show what is new; return whether there is nothing more to wait for."""
         now = time.monotonic()
         if self.log.show_new():
-            self._wrote, self._pause = now, _FIRST_STATE_SECONDS
+            self._wrote = now
+            if not self.state.is_unanswered:
+                self._pause = _FIRST_STATE_SECONDS
         if now - self._asked < self._pause:
             return False
-        self._asked, self._pause = now, min(self._pause * 1.3, _LAST_STATE_SECONDS)
         before, self.state = self.state, state_of(self._submission)
+        self._asked = time.monotonic()
+        if self.state.is_unanswered:
+            self._pause = min(self._pause * 2, _LAST_UNANSWERED_SECONDS)
+            say(f"SLURM does not answer, asks again in {self._pause:.0f} s ({self.state.source})")
+            return False
+        self._pause = min(self._pause * 1.3, _LAST_STATE_SECONDS)
         if not self.state.is_alive:
             return True
-        self._tell(before)
+        if before.is_unanswered:
+            say(f"SLURM answers again: job {self._submission.job_id} is {self.state.state}")
+            self._pause = _FIRST_STATE_SECONDS
+        else:
+            self._tell(before)
         return _is_hopeless(self.state)
 
     def _tell(self, before: State) -> None:
@@ -101,7 +117,8 @@ class _Watch:
             say(line)
         self._told = line
         if _is_hopeless(state):
-            say(f"it will wait for ever: `scancel {self._submission.job_id}` and ask for something else")
+            job_id = self._submission.job_id
+            say(f"will never start ({state.reason}): `scancel {job_id}` and change the request")
         if state.state == "RUNNING" and time.monotonic() - self._wrote > _SILENT_SECONDS:
             say(f"no output for {_SILENT_SECONDS / 60:.0f} min: it may be dead although it is called running")
             self._wrote = time.monotonic()
@@ -111,7 +128,10 @@ def _estimate(submission: Submission, state: State) -> str:
     """Return when SLURM thinks a waiting job will start, if it says."""
     if state.state != "PENDING" or not slurm.can_ask():
         return ""
-    start = slurm.ask("squeue", "-h", "--start", "-j", submission.job_id, "-o", "%S").stdout.strip()
+    try:
+        start = slurm.ask("squeue", "-h", "--start", "-j", submission.job_id, "-o", "%S").stdout.strip()
+    except LaunchError:
+        return ""
     return f", to start at about {start}" if start[:1].isdigit() else ""
 
 
@@ -124,11 +144,11 @@ def _is_hopeless(state: State) -> bool:
 def _verdict(submission: Submission, state: State) -> int:
     deadline = time.monotonic() + _SETTLE_SECONDS
     while state.state in ("COMPLETED", "FAILED") and state.exit_code in ("0:0", ""):
-        # SLURM is content: the results must be there, or come to be seen.
+        # SLURM reports success: wait until result files are visible (NFS delay).
         if all_finished(submission):
             say(f"job {submission.job_id} is done; run folder {submission.run_dir}")
             return OK
-        if time.monotonic() > deadline or submission.where != "slurm":
+        if time.monotonic() > deadline or submission.backend != "slurm":
             break
         time.sleep(_LOG_SECONDS)
     if state.state == "CANCELLED":
@@ -147,6 +167,11 @@ def meaning_of(state: State) -> str:
     """Return what an end means and what to do, empty where the state says it all."""
     if state.state == "TIMEOUT":
         return ": the time limit came before a step ended; raise --signal-delay"
+    if state.state == "PREEMPTED":
+        return (
+            ": SLURM gave its nodes to another job and does not requeue it (PreemptMode=CANCEL); "
+            "`submit.py resubmit RUN_FOLDER` goes on from the newest checkpoint"
+        )
     if state.state == "NODE_FAIL":
         return ": a node was lost; the same command goes on from the newest checkpoint"
     if state.state == "OUT_OF_MEMORY" or state.exit_code.startswith("137"):

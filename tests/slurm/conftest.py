@@ -4,6 +4,7 @@ Two more nodes are bare: they have many CPUs, much memory and no GPUs, and are d
 """
 
 import os
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from support.local_slurm import LocalSlurm, can_account, queued, until, why_unav
 from support.slurm_config import SlurmShape
 from support.slurm_jobs import SlurmJobs
 
+from launch.cluster.partitions import partitions
 from tsn_tsm_plugin import registry
 
 _HOST = socket.gethostname().split(".")[0]
@@ -76,14 +78,32 @@ def slurm(_cluster: LocalSlurm, monkeypatch: pytest.MonkeyPatch) -> Iterator[Loc
 
 
 @pytest.fixture
-def no_sacct(slurm: LocalSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalSlurm:
+def wrapped(slurm: LocalSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Wrappers":
+    """Puts programs before SLURM's own on PATH, here and in jobs."""
+    wrappers = Wrappers(tmp_path / "wrapped programs")
+    monkeypatch.setenv("PATH", f"{wrappers.folder}:{os.environ['PATH']}")
+    return wrappers
+
+
+class Wrappers:
+    """Shell scripts in place of SLURM's programs; ``$REAL`` is the program, ``$HERE`` their folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._path = os.environ["PATH"]
+        folder.mkdir()
+
+    def __call__(self, name: str, body: str) -> None:
+        real = shutil.which(name, path=self._path)
+        file = self.folder / name
+        file.write_text(f"#!/bin/bash\nHERE='{self.folder}' REAL='{real}'\n{body}\n")
+        file.chmod(0o755)
+
+
+@pytest.fixture
+def no_sacct(slurm: LocalSlurm, wrapped: Wrappers) -> LocalSlurm:
     """The cluster as a user without accounting sees it: sacct's real message and exit status."""
-    folder = tmp_path / "without accounting"
-    folder.mkdir()
-    sacct = folder / "sacct"
-    sacct.write_text("#!/bin/sh\necho 'Slurm accounting storage is disabled' >&2\nexit 1\n")
-    sacct.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    wrapped("sacct", "echo 'Slurm accounting storage is disabled' >&2\nexit 1")
     return slurm
 
 
@@ -113,5 +133,6 @@ def jobs(
     monkeypatch.syspath_prepend(plugin)
     registry.rescan()
     monkeypatch.setenv("TOY_STEP_SECONDS", "0.2")
+    partitions.cache_clear()
     yield SlurmJobs(recipe, tmp_path / "runs of a test", capsys)
     registry.rescan()

@@ -62,7 +62,7 @@ def test_one_of_eight_evaluations_fails_and_alone_is_submitted_again(jobs, weigh
     assert len({record.job_id.split("_")[0] for record in records}) == 1
     states = [shown(record.job_id)["JobState"] for record in records]
     assert sorted(states) == ["COMPLETED"] * 7 + ["FAILED"]
-    assert not (out / "tsm_tiny" / weights[5].stem / "results.json").exists()
+    assert not list((out / "tsm_tiny").glob(f"{weights[5].stem}-*/results.json"))
 
     table = jobs.run("summarize", out, "--csv", tmp_path / "table.csv", "--markdown", tmp_path / "table.md")
     rows = list(csv.reader((tmp_path / "table.csv").open()))
@@ -74,7 +74,7 @@ def test_one_of_eight_evaluations_fails_and_alone_is_submitted_again(jobs, weigh
     again = evaluate(jobs, weights, "--wait")
     assert again.code == 0, again.err
     assert "7 of 8 are done or on their way" in again.err
-    assert (out / "tsm_tiny" / weights[5].stem / "results.json").exists()
+    assert len(list((out / "tsm_tiny").glob(f"{weights[5].stem}-*/results.json"))) == 1
     assert "8 of 8 are done" in evaluate(jobs, weights).err
 
 
@@ -85,7 +85,8 @@ def test_resubmit_failed_takes_what_failed_and_nothing_else(jobs, weights):
     ended = jobs.run("resubmit", "--failed", jobs.folder / "evaluate")
 
     assert ended.code == 0, ended.err
-    newest = submissions_of(jobs.folder / "evaluate" / "tsm_tiny" / weights[5].stem)[-1]
+    newest = submissions_below(jobs.folder / "evaluate")[-1]
+    assert Path(newest.run_dir).name.startswith(f"{weights[5].stem}-")
     assert newest.job_id == ended.out.strip()
     assert wait_for_end(newest)["JobState"] == "COMPLETED", log_of(newest)
 
@@ -110,6 +111,7 @@ def test_a_sweep_trains_every_combination_into_a_folder_of_its_own(jobs):
     )  # fmt: skip
 
     assert ended.code == 0, ended.err
+    assert ended.err.count(" ok ") == 4
     folders = sorted(path.parent.name for path in (jobs.folder / "run" / "sweep").glob("*/results.json"))
     assert folders == [f"SOLVER.BASE_LR={lr},RNG_SEED={seed}" for lr in ("0.01", "0.02") for seed in (0, 1)]
     table = jobs.run("summarize", jobs.folder / "run" / "sweep")
@@ -170,3 +172,48 @@ def test_a_cancelled_array_says_what_it_was(jobs, monkeypatch):
     assert ended.err.count("cancelled job") == 2
     assert all(wait_for_end(record)["JobState"] == "CANCELLED" for record in records)
     assert jobs.run("status", jobs.folder / "run" / "sweep").out.count("CANCELLED") == 2
+
+
+def test_weights_of_one_name_and_other_content_are_evaluated_too(jobs, weights, tmp_path):
+    same_name = tmp_path / "other" / weights[0].name
+    same_name.parent.mkdir()
+    model = build_model(load_cfg(jobs.recipe, ["MODEL.BACKBONE=tiny"]))
+    save_checkpoint({"model_state": model.state_dict()}, same_name)
+    evaluate(jobs, weights[:1], "--wait")
+
+    ended = evaluate(jobs, [same_name], "--wait")
+
+    assert ended.code == 0, ended.err
+    assert "are done" not in ended.err
+    results = [json.loads(file.read_text()) for file in jobs.folder.glob("evaluate/tsm_tiny/*/results.json")]
+    assert len({result["weights_hash"] for result in results}) == 2
+    assert "1 of 1 are done" in evaluate(jobs, [same_name]).err
+    assert "are done" not in evaluate(jobs, [same_name], "--dry-run", "TEST.NUM_SPATIAL_CROPS=3").err
+
+
+def test_more_jobs_than_an_array_may_have_are_split(jobs, wrapped):
+    wrapped("scontrol", """[ "$2" = config ] || exec "$REAL" "$@"
+echo 'MaxArraySize            = 2'""")  # fmt: skip
+
+    ended = jobs.run(
+        "--cfg", jobs.recipe, *_SHAPE, "SOLVER.MAX_EPOCH=1", f"OUTPUT_DIR={jobs.folder / 'run'}",
+        "--sweep", "RNG_SEED", 0, 1, 2,
+    )  # fmt: skip
+
+    assert ended.code == 0, ended.err
+    records = submissions_below(jobs.folder)
+    assert len({record.job_id.split("_")[0] for record in records}) == 2
+    assert all(wait_for_end(record)["JobState"] == "COMPLETED" for record in records)
+
+
+def test_a_sweep_that_slurm_refuses_leaves_no_folders(jobs, wrapped):
+    wrapped("sbatch", """case "$*" in *--test-only*) exec "$REAL" "$@";; esac
+echo 'sbatch: error: Invalid job array specification' >&2; exit 1""")  # fmt: skip
+
+    ended = jobs.run(
+        "--cfg", jobs.recipe, *_SHAPE, f"OUTPUT_DIR={jobs.folder / 'run'}", "--sweep", "RNG_SEED", 0, 1
+    )
+
+    assert ended.code == 2
+    assert "SLURM did not take the job: Invalid job array specification" in ended.err
+    assert not (jobs.folder / "run").exists()

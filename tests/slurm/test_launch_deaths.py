@@ -2,6 +2,7 @@
 
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from support.slurm_jobs import log_of, shown, wait_for_end, wait_for_step
@@ -60,10 +61,12 @@ def test_a_failed_job_starts_again_where_retries_are_allowed(jobs, monkeypatch):
 
 
 def test_a_mistake_in_the_recipe_is_not_tried_again(jobs):
-    job = jobs.train("run", "--nodes", 2, "--retries", 3, "DATA.TRAIN_LIST=nowhere.txt")
+    job = jobs.train("run", "--nodes", 2, "--retries", 3, "--sbatch", "hold")
+    Path(job.config_file).write_text("NO_SUCH_KEY: 1\n")
+    subprocess.run(["scontrol", "release", job.job_id], check=True)
 
     assert (wait_for_end(job)["JobState"], shown(job.job_id)["Restarts"]) == ("FAILED", "0")
-    assert "nowhere.txt" in log_of(job)
+    assert "NO_SUCH_KEY" in log_of(job)
 
 
 def test_a_command_that_fails_in_the_setup_is_not_hidden(jobs):

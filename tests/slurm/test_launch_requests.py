@@ -147,7 +147,7 @@ def test_a_job_that_slurm_has_forgotten_is_known_by_its_folder(jobs, monkeypatch
 def test_a_request_that_can_never_start_is_not_waited_for(jobs, capsys):
     from launch.track.wait import wait_for
 
-    failing = jobs.train("first", "DATA.TRAIN_LIST=nowhere.txt")
+    failing = jobs.train("first", "--setup", "exit 9")
     job = jobs.train("second", "--sbatch", f"dependency=afterok:{failing.job_id}")
 
     assert wait_for(job) == 1

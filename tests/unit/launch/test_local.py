@@ -11,7 +11,7 @@ from launch.submit_job.sbatch_script import start_command
 
 
 def submit(folder: Path, num_ranks: int, work, *args):
-    executor = GroupExecutor(folder / "%j", python=start_command(CODE_ROOT))
+    executor = GroupExecutor(folder, python=start_command(CODE_ROOT))
     tests = Path(toy_ranks.__file__).resolve().parents[1]
     executor.update_parameters(tasks_per_node=num_ranks, environment={**os.environ, "PYTHONPATH": str(tests)})
     return executor.submit(work, *args)

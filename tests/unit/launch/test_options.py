@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from launch.cluster.options import Options, cluster_options, minutes_of, resolve_options
+from launch.cluster.options import Options, cluster_options, minutes_of, resolve_options, with_environment
 from launch.errors import LaunchError
 
 
@@ -87,3 +87,70 @@ def test_what_only_slurm_knows_is_told_where_it_is_not_used():
         "--partition",
         "--setup",
     ]
+
+
+@pytest.mark.parametrize(
+    ("word", "kind", "number"),
+    [("4", "", 4), ("a100:4", "a100", 4), ("-1", "", -1), ("nvidia_h100:1", "nvidia_h100", 1)],
+)
+def test_gpus_are_a_number_or_a_kind_and_a_number(tmp_path, word, kind, number):
+    cluster = write_cluster(tmp_path, f"gpus_per_node: {word}\n")
+
+    for options in (resolve_options({"gpus_per_node": word}), resolve_options({"cluster": cluster})):
+        assert (options.gpu_type, options.gpus_per_node) == (kind, number)
+
+
+@pytest.mark.parametrize("word", ["four", "a100:", ":4", "a100:4:2", "a100:-1 x", ""])
+def test_gpus_that_are_no_number_are_refused(word):
+    with pytest.raises(LaunchError, match="--gpus-per-node must be a number or TYPE:NUMBER such as a100:4"):
+        resolve_options({"gpus_per_node": word})
+
+
+@pytest.mark.parametrize(
+    ("word", "way"),
+    [
+        ("gpus-per-node=h100:1", "use --gpus-per-node"),
+        ("gpus_per_node=1", "use --gpus-per-node"),
+        ("gres=gpu:h100:1", "use --gpus-per-node TYPE:NUMBER"),
+        ("array=0-3", "use --sweep"),
+        ("--nodes=2", "use --nodes"),
+        ("output=/dev/null", "set OUTPUT_DIR"),
+        ("signal=TERM@1", "use --signal-delay"),
+        ("export=NONE", "add to it by --env KEY=VALUE"),
+        ("partition=x", "use --partition"),
+        ("job-name=x", "use --name"),
+    ],
+)
+def test_what_the_launcher_asks_for_itself_is_refused_with_the_way_to_set_it(word, way):
+    with pytest.raises(LaunchError, match="would break what the launcher asks for") as error:
+        resolve_options({"sbatch": [word]})
+
+    assert way in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"name": "a\n#SBATCH --nodes=9"},
+        {"comment": "a\rb"},
+        {"setup": ["a\nb"]},
+        {"env": ["A=1\nB=2"]},
+        {"env": ["A B=1"]},
+        {"env": ["A\n=1"]},
+        {"sbatch": ["licenses=a\nb"]},
+        {"sbatch": ["a\nb=1"]},
+    ],
+)
+def test_control_characters_become_no_lines_of_the_script(given):
+    with pytest.raises(LaunchError, match="--(name|comment|setup|env|sbatch) must"):
+        resolve_options(given)
+
+
+def test_what_sbatch_reads_from_the_shell_fills_what_is_left_open(monkeypatch):
+    monkeypatch.setenv("SBATCH_ACCOUNT", "physics")
+    monkeypatch.setenv("SBATCH_TIMELIMIT", "90")
+    monkeypatch.setenv("SBATCH_PARTITION", "long")
+
+    options = with_environment(Options(partition="short"))
+
+    assert (options.account, options.time, options.partition) == ("physics", "90", "short")

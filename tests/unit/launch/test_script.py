@@ -34,7 +34,7 @@ def test_the_whole_script_of_a_plain_request(dry_run):
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=1
 #SBATCH --open-mode=append
-#SBATCH --output='/runs/my run/launch/TIME/%j/%j_0_log.out'
+#SBATCH --output='/runs/my run/launch/TIME/%j_0_log.out'
 #SBATCH --requeue
 #SBATCH --signal=USR2@60
 #SBATCH --time=1440
@@ -47,15 +47,15 @@ export OMP_NUM_THREADS=1
 
 # command
 export SUBMITIT_EXECUTOR=slurm
-srun --unbuffered --output '/runs/my run/launch/TIME/%j/%j_%t_log.out' --kill-on-bad-exit=1 --wait=60 \
+srun --unbuffered --output '/runs/my run/launch/TIME/%j_%t_log.out' --kill-on-bad-exit=1 --wait=60 \
 --cpus-per-task=1 /env/bin/python -u '/runs/my run/launch/TIME/code/launch/rank/entry.py' \
--u -m submitit.core._submit '/runs/my run/launch/TIME/%j'
+-u -m submitit.core._submit '/runs/my run/launch/TIME'
 
 
 # teardown
 status=$?
 if [ $status -ne 0 ]; then /env/bin/python '/runs/my run/launch/TIME/code/launch/rank/on_failure.py' \
-'/runs/my run/launch/TIME' 0 "$status"; fi
+'/runs/my run/launch/TIME' 0 20 '/runs/my run' "$status"; fi
 exit $status"""
     )
 

@@ -73,20 +73,66 @@ def make_checkpoint(run_dir, step):
     (run_dir / "checkpoints" / f"step_{step:08d}.pt").touch()
 
 
-def test_restarts_go_on_while_there_is_progress_and_stop_without(tmp_path):
-    log = RestartLog(tmp_path / "restarts.jsonl", tmp_path)
-    for restarts, step in enumerate((0, 0, 5)):
-        make_checkpoint(tmp_path, step)
-        log.begin(restarts, max_requeues=20, must_progress=True)
-    assert newest_step(tmp_path) == 5
+@pytest.fixture
+def clock(monkeypatch):
+    """Return a list whose only number is what time.time says."""
+    now = [1000.0]
+    monkeypatch.setattr("time.time", lambda: now[0])
+    return now
 
-    with pytest.raises(NoProgressError, match="no progress since the last restart: both began at step 5"):
-        log.begin(3, max_requeues=20, must_progress=True)
+
+def start(log, clock, *, seconds, error="", restarts=1):
+    log.begin(restarts, max_requeues=20, patience_seconds=300.0)
+    clock[0] += seconds
+    log.end(error)
+
+
+def test_restarts_go_on_while_there_is_progress_and_stop_without(tmp_path, clock):
+    log = RestartLog(tmp_path / "restarts.jsonl", tmp_path)
+    for step in (0, 5, 9):
+        make_checkpoint(tmp_path, step)
+        start(log, clock, seconds=1000)
+    assert newest_step(tmp_path) == 9
+    start(log, clock, seconds=1000)
+
+    with pytest.raises(NoProgressError, match="no progress since the last restart: both began at step 9"):
+        start(log, clock, seconds=1000)
+
+
+def test_any_number_of_interruptions_during_start_up_are_no_lack_of_progress(tmp_path, clock):
+    log = RestartLog(tmp_path / "restarts.jsonl", tmp_path)
+    for _ in range(10):
+        start(log, clock, seconds=25)
+
+    assert [entry.seconds for entry in log.starts()] == [25.0] * 10
+
+
+def test_a_start_that_was_killed_counts_as_no_time(tmp_path, clock):
+    log = RestartLog(tmp_path / "restarts.jsonl", tmp_path)
+    for _ in range(5):
+        log.begin(1, max_requeues=20, patience_seconds=300.0)
+        clock[0] += 10000
+
+    log.begin(1, max_requeues=20, patience_seconds=300.0)
+
+
+def test_what_is_given_up_names_the_error_that_ended_it(tmp_path, clock):
+    log = RestartLog(tmp_path / "restarts.jsonl", tmp_path)
+    for _ in range(2):
+        start(
+            log,
+            clock,
+            seconds=200,
+            error="Traceback\nstep_5.pt could not be written: No space left on device",
+        )
+
+    with pytest.raises(NoProgressError, match="The last error was: step_5.pt .* No space left on device"):
+        start(log, clock, seconds=1)
 
 
 def test_more_restarts_than_allowed_are_refused(tmp_path):
     with pytest.raises(NoProgressError, match="restarted 3 times \\(--max-requeues 2\\); given up"):
-        RestartLog(tmp_path / "restarts.jsonl", tmp_path).begin(3, max_requeues=2, must_progress=False)
+        RestartLog(tmp_path / "restarts.jsonl", tmp_path).begin(3, max_requeues=2, patience_seconds=300.0)
 
 
 def test_what_another_job_left_in_the_environment_is_hidden_but_not_where_slurm_is(monkeypatch):

@@ -8,7 +8,7 @@ import pytest
 
 _PROLOGUE = """
 import multiprocessing, os, signal, sys, time
-from launch.rank.stop_signals import StopWatch, end_children
+from launch.rank.stop_signals import StopSignalListener, end_children
 
 def work():
     time.sleep(60)
@@ -35,7 +35,7 @@ def run(repository: Path, tmp_path: Path, body: str, *words: str) -> subprocess.
 def test_a_signal_before_there_is_anything_to_save_ends_the_process_at_once(repository, tmp_path):
     ended = run(repository, tmp_path, """
 os.kill(os.getpid(), signal.SIGUSR2)
-StopWatch(on_overdue=leave, is_hopeless=lambda: False)
+StopSignalListener(on_overdue=leave, is_hopeless=lambda: False)
 time.sleep(30)
 """)  # fmt: skip
 
@@ -44,7 +44,7 @@ time.sleep(30)
 
 def test_a_signal_during_the_work_is_a_question_that_the_work_answers(repository, tmp_path):
     ended = run(repository, tmp_path, """
-watch = StopWatch(on_overdue=leave, is_hopeless=lambda: False)
+watch = StopSignalListener(on_overdue=leave, is_hopeless=lambda: False)
 watch.grant(before_limit=30, after_term=30)
 assert not watch.requested()
 os.kill(os.getpid(), signal.SIGTERM)
@@ -59,7 +59,7 @@ print("saved")
 
 def test_work_that_reaches_no_boundary_is_ended_after_its_grace(repository, tmp_path):
     ended = run(repository, tmp_path, """
-watch = StopWatch(on_overdue=leave, is_hopeless=lambda: False)
+watch = StopSignalListener(on_overdue=leave, is_hopeless=lambda: False)
 watch.grant(before_limit=0.5, after_term=30)
 os.kill(os.getpid(), signal.SIGUSR2)
 time.sleep(30)
@@ -70,7 +70,7 @@ time.sleep(30)
 
 def test_nobody_waits_for_a_boundary_that_a_dead_peer_will_never_reach(repository, tmp_path):
     ended = run(repository, tmp_path, """
-watch = StopWatch(on_overdue=leave, is_hopeless=lambda: hopeless)
+watch = StopSignalListener(on_overdue=leave, is_hopeless=lambda: hopeless)
 watch.grant(before_limit=600, after_term=600)
 os.kill(os.getpid(), signal.SIGTERM)
 time.sleep(30)
@@ -82,7 +82,7 @@ time.sleep(30)
 @pytest.mark.parametrize("start_method", ["fork", "spawn", "forkserver"])
 def test_children_outlive_both_signals_until_they_are_ended(repository, tmp_path, start_method):
     ended = run(repository, tmp_path, """
-watch = StopWatch(on_overdue=leave, is_hopeless=lambda: False)
+watch = StopSignalListener(on_overdue=leave, is_hopeless=lambda: False)
 watch.grant(before_limit=30, after_term=30)
 child = multiprocessing.get_context(sys.argv[1]).Process(target=work, daemon=True)
 child.start()

@@ -20,12 +20,18 @@ def played(tmp_path, monkeypatch):
     folder.mkdir()
 
     def install(sbatch, node="$(hostname | cut -d. -f1)", nodes=("4|16|(null)",)):
-        commands["scontrol"] = f"echo NodeHostName={node}"
+        forgotten = "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1"
+        commands["scontrol"] = f'[ "$2" = job ] && {{ {forgotten}; }}\necho NodeHostName={node}'
         commands["sinfo"] = "\n".join(f"echo 'main*|infinite|{kind}'" for kind in nodes)
         for name, script in {**commands, "sbatch": f'[ "$1" = --test-only ] && exit 0\n{sbatch}'}.items():
             (folder / name).write_text(f"#!/bin/sh\n{script}\n")
             (folder / name).chmod(0o755)
 
+    def also(name, script):
+        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / name).chmod(0o755)
+
+    install.also = also
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
     partitions.partitions.cache_clear()
     yield install
@@ -56,7 +62,7 @@ def test_the_job_id_stands_alone_on_stdout_and_the_rest_on_stderr(capsys, played
     [record] = (tmp_path / "runs" / "my run" / "launch").glob("*/submission.json")
     assert json.loads(record.read_text())["job_id"] == "42"
     kept = {file.name for file in record.parent.iterdir()}
-    assert kept >= {"42", "cluster.yaml", "code", "code.json", "config.yaml", "recipe.yaml"}
+    assert kept >= {"42_submission.sh", "cluster.yaml", "code", "code.json", "config.yaml", "recipe.yaml"}
 
 
 def test_a_refusal_is_passed_on_and_leaves_nothing(capsys, played, words, tmp_path):
@@ -69,14 +75,27 @@ def test_a_refusal_is_passed_on_and_leaves_nothing(capsys, played, words, tmp_pa
     assert not (tmp_path / "runs" / "my run").exists()
 
 
-def test_an_answer_without_a_job_id_keeps_what_a_job_may_need(capsys, played, words, tmp_path):
+def test_a_job_that_sbatch_does_not_name_is_found_by_its_script(capsys, played, words, tmp_path):
+    played(f"echo \"$1\" > {tmp_path}/script; echo 'sbatch: error: Socket timed out' >&2; exit 1")
+    played.also("squeue", f'echo "41|/somewhere/else.sh"; echo "42|$(cat {tmp_path}/script)"')
+
+    ended = submit(capsys, *words)
+
+    assert (ended.code, ended.out) == (0, "42\n")
+    assert "SLURM took job 42, although sbatch said" in ended.err
+    assert asked_of_slurm(tmp_path / "runs", 42)
+
+
+def test_an_answer_without_a_job_leaves_nothing(capsys, played, words, tmp_path, monkeypatch):
+    monkeypatch.setattr("launch.cluster.job_requests._NUM_LOOKS", 1)
     played("echo Welcome to the cluster")
+    played.also("squeue", "true")
 
     ended = submit(capsys, *words)
 
     assert ended.code == 2
-    assert "SLURM may have taken the job, but its answer names none" in ended.err
-    assert list((tmp_path / "runs" / "my run" / "launch").glob("*/config.yaml"))
+    assert "SLURM did not take the job: Welcome to the cluster" in ended.err
+    assert not (tmp_path / "runs" / "my run").exists()
 
 
 def test_a_run_folder_that_the_nodes_cannot_see_is_refused(capsys, played, words):
@@ -209,6 +228,6 @@ def test_a_request_is_held_against_the_nodes_that_could_run_it(capsys, played, w
 
 def asked_of_slurm(runs, job_id):
     """Return what a job's script asks for; where its log lies is another matter."""
-    [script] = runs.glob(f"*/launch/*/{job_id}/{job_id}_submission.sh")
+    [script] = runs.glob(f"*/launch/*/{job_id}_submission.sh")
     lines = re.findall(r"^#SBATCH (.+)$", script.read_text(), re.MULTILINE)
     return {line for line in lines if not line.startswith("--output")}

@@ -23,7 +23,7 @@ class Runs:
         """Write a run folder as a local run leaves it; ``None`` for one without results."""
         run_dir = self.folder / name
         record = Submission(
-            folder=str(run_dir / "launch" / "first"), kind="train", name=name, where="slurm",
+            folder=str(run_dir / "launch" / "first"), kind="train", name=name, backend="slurm",
             run_dir=str(run_dir), num_nodes=1, num_ranks=1, command=["submit.py"],
         )  # fmt: skip
         record.with_job("1")
@@ -78,3 +78,19 @@ def test_what_was_published_stands_beside_what_was_measured(capsys, runs, header
     [row] = rows_of(capsys, runs)
 
     assert (row["published"], row["published 2"]) == (top1, top5)
+
+
+def test_a_run_that_the_launcher_did_not_start_is_in_the_table_too(capsys, runs):
+    runs.add("a", SINGLE)
+    alone = runs.folder / "b"
+    alone.mkdir()
+    write_recipe(alone, data=runs.folder).rename(alone / "config.yaml")
+    (alone / "environment.json").write_text("{}")
+    (alone / "results.json").write_text(json.dumps(SINGLE))
+
+    rows = rows_of(capsys, runs)
+
+    assert [(row["run"], row["state"], row["top-1"]) for row in rows] == [
+        ("a", "ok", "45.68"),
+        ("b", "ok", "45.68"),
+    ]

@@ -1,0 +1,94 @@
+"""submit, requeue: requests to SLURM that are right although its controller does not answer at once."""
+
+import re
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from ..errors import LaunchError
+from .slurm_client import NoAnswerError, ask
+
+_LONGEST_PAUSE_SECONDS = 15.0
+_SBATCH_SECONDS, _FIND_SECONDS, _NUM_LOOKS = 180.0, 120.0, 3
+
+
+def requeue(job_id: str, *, is_over: Callable[[], bool]) -> str:
+    """Ask SLURM to run a job again, until it answers; return its complaint, empty if it agreed.
+
+    Args:
+        job_id: The job.
+        is_over: Whether asking once more is pointless.
+    """
+    pause = 1.0
+    while True:
+        try:
+            asked = ask("scontrol", "requeue", job_id)
+            return (asked.stderr or asked.stdout).strip() if asked.returncode else ""
+        except NoAnswerError as error:
+            complaint = str(error)
+        except LaunchError as error:
+            return str(error)
+        if is_over():
+            return complaint
+        print(
+            f"launch: job {job_id} is not requeued yet, asks again in {pause:.0f} s. {complaint}", flush=True
+        )
+        time.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+
+
+def submit(script: Path) -> str:
+    """Submit a batch script; return the id of its job.
+
+    If sbatch gives no answer, or one without a job id, the job may have been taken all the same. It is looked
+    for by the path of its script, which no other job has.
+
+    Raises:
+        LaunchError: If SLURM refuses the job, or has none with this script.
+    """
+    try:
+        asked = ask("sbatch", str(script), timeout_seconds=_SBATCH_SECONDS)
+    except NoAnswerError as error:
+        said = str(error)
+    else:
+        said = (asked.stderr or asked.stdout).strip().replace("sbatch: error: ", "")
+        if asked.returncode:
+            raise LaunchError(f"SLURM did not take the job: {said}")
+        named = re.search(r"job (\d+)", asked.stdout)
+        if named:
+            return named[1]
+    job_id = _find_by_script(script, said)
+    if not job_id:
+        raise LaunchError(f"SLURM did not take the job: {said}")
+    print(f"launch: SLURM took job {job_id}, although sbatch said: {said}", file=sys.stderr, flush=True)
+    return job_id
+
+
+def _find_by_script(script: Path, said: str) -> str:
+    """Return the id of the job with a batch script; empty if SLURM answers that there is none.
+
+    A request may reach the controller after sbatch has given up, so SLURM is asked more than once.
+    """
+    pause, num_answers = 1.0, 0
+    deadline = time.monotonic() + _FIND_SECONDS
+    while num_answers < _NUM_LOOKS:
+        try:
+            listed = ask("squeue", "--me", "-h", "-t", "all", "-o", "%F|%o")
+        except LaunchError as error:
+            if time.monotonic() > deadline or not isinstance(error, NoAnswerError):
+                raise LaunchError(
+                    f"SLURM may have taken the job or not: sbatch said {said!r}, and squeue: {error} "
+                    "If SLURM took it, it ends at its start: its files are removed. Submit again later."
+                ) from error
+        else:
+            num_answers += listed.returncode == 0
+            for line in listed.stdout.splitlines():
+                job_id, _, path = line.partition("|")
+                if path == str(script):
+                    return job_id
+            if time.monotonic() > deadline:
+                break
+        time.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+    return ""

@@ -1,0 +1,67 @@
+"""evaluation_config: a config whose run folder is named after what is evaluated, by content.
+
+The same weights, settings and list have the same folder, so that a result which is there need not be made
+again. Another file of the same name has another folder.
+"""
+
+from hashlib import file_digest, sha256
+from pathlib import Path
+
+from tsn_tsm_plugin.config import CfgNode
+from tsn_tsm_plugin.data.build import is_data_at_hand, list_path
+from tsn_tsm_plugin.data.paths import read_bytes
+from tsn_tsm_plugin.errors import TsnTsmError
+
+_NUM_DIGITS = 10
+# Keys that name files and folders; their content counts instead.
+_PLACES = (("OUTPUT_DIR",), ("TEST", "OUTPUT_DIR"), ("TEST", "CHECKPOINT_FILE_PATH"))
+
+
+def evaluation_config(cfg: CfgNode, weights: str, folder: Path) -> CfgNode:
+    """Return a config that evaluates ``weights`` into a folder below ``folder``.
+
+    Args:
+        cfg: The recipe.
+        weights: File, or URL, whose address counts instead of its content.
+        folder: Where the run folder ``NAME-DIGITS`` lies.
+    """
+    run_dir = folder.absolute() / f"{Path(weights).stem}-{_identity(cfg, weights)}"
+    own = cfg.clone()
+    own.defrost()
+    own.OUTPUT_DIR = own.TEST.OUTPUT_DIR = str(run_dir)
+    own.TEST.CHECKPOINT_FILE_PATH = weights
+    own.freeze()
+    return own
+
+
+def _identity(cfg: CfgNode, weights: str) -> str:
+    settings = cfg.clone()
+    settings.defrost()
+    for *nodes, name in _PLACES:
+        node = settings
+        for each in nodes:
+            node = node[each]
+        node[name] = ""
+    digest = sha256(settings.dump().encode())
+    digest.update(_content(weights))
+    digest.update(_list_content(cfg))
+    return digest.hexdigest()[:_NUM_DIGITS]
+
+
+def _content(weights: str) -> bytes:
+    if "://" in weights:
+        return weights.encode()
+    with Path(weights).open("rb") as file:
+        return file_digest(file, "sha256").digest()
+
+
+def _list_content(cfg: CfgNode) -> bytes:
+    if not is_data_at_hand(cfg):
+        return b""
+    try:
+        return read_bytes(list_path(cfg, "test"))
+    except (
+        OSError,
+        TsnTsmError,
+    ):  # A dataset from outside may do without a list; checks report a missing one.
+        return b""
