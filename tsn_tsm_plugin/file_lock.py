@@ -1,31 +1,44 @@
 """`lock_file`: a lock that the system takes back when the process ends, however it ends."""
 
+import errno
+import os
 from typing import IO, Any
 
 from tsn_tsm_plugin.log import get_logger
 
 logger = get_logger(__name__)
 
+# What file systems of clusters without locks answer: Lustre without flock, NFS without lockd.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+
 
 def lock_file(file: IO[Any], *, wait: bool) -> None:
     """Lock a file for this process until it is closed.
 
     The lock is a record lock: it belongs to the process, so loader workers that outlive it do not keep it.
-    Windows has no such locks: there a warning is logged and the file stays unlocked.
+    Windows and some file systems have no such locks: a warning is logged and the file stays unlocked.
 
     Args:
         file: Open for writing.
         wait: Whether to wait until no other process holds the lock; otherwise that is an error.
 
     Raises:
-        OSError: If another process holds the lock, or the file system has no locks.
+        OSError: If another process holds the lock.
     """
     try:
         import fcntl
     except ImportError:
-        logger.warning(
-            f"{file.name} is not locked, because this system has no POSIX file locks. Let one process at a "
-            "time write into its folder."
-        )
+        _warn(file, "this system has no POSIX file locks")
         return
-    fcntl.lockf(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        _warn(file, f"its file system has no locks ({os.strerror(error.errno)})")
+
+
+def _warn(file: IO[Any], reason: str) -> None:
+    logger.warning(
+        f"{file.name} is not locked, because {reason}. Let one process at a time write into its folder."
+    )

@@ -89,9 +89,20 @@ class Options:
     name: str = _option("", "job", "job name; empty: method and recipe")
     comment: str = _option("", "job", "comment shown by sacct", metavar="TEXT")
     nice: int = _option(0, "job", "lower the priority by this much")
+    mail: str = _option("", "job", "short for --mail-user ADDRESS --mail-type END,FAIL", metavar="ADDRESS")
     mail_type: str = _option("", "job", "events to mail about: END,FAIL", metavar="EVENTS")
     mail_user: str = _option("", "job", "address of those mails", metavar="ADDRESS")
     setup: list[str] = _option([], "job", "shell line before the ranks start; repeatable", metavar="CMD")
+    container_image: str = _option(
+        "", "job", "image that the processes run in, by pyxis (srun --container-image)", metavar="IMAGE"
+    )
+    container_mounts: str = _option(
+        "", "job", "folders to see in it beside run folder, code and data: SRC:DST,...", metavar="MOUNTS"
+    )
+    container_prefix: str = _option(
+        "", "job", "command before each process instead: 'apptainer exec --nv IMAGE'", metavar="CMD"
+    )
+    python: str = _option("", "job", "interpreter of the processes; empty: this one", metavar="PATH")
     env: list[str] = _option([], "job", "environment variable of every rank; repeatable", metavar="K=V")
     sbatch: list[str] = _option([], "job", "any other sbatch option; repeatable", metavar="KEY=VALUE")
 

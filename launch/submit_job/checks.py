@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from tsn_tsm_plugin.errors import ConfigError
+from tsn_tsm_plugin.errors import CheckpointError, ConfigError
 
 from ..cluster import slurm_client as slurm
 from ..cluster.partitions import Partition, chosen_partition, partitions
@@ -26,6 +26,8 @@ from .sbatch_script import (
 # Folders that every machine has for itself.
 _PRIVATE_ROOTS = ("/tmp", "/var/tmp", "/dev/shm", "/run")
 _SNAPSHOTS = ("git", "none")
+# Pairs of backbone and weights that this process has fetched.
+_fetched: set[tuple[str, str]] = set()
 
 
 def check(plan: Plan, *, is_dry_run: bool = False, is_request_known: bool = False) -> None:
@@ -41,6 +43,8 @@ def check(plan: Plan, *, is_dry_run: bool = False, is_request_known: bool = Fals
     """
     faults = [*_faults_of_shape(plan), *_faults_of_run_folder(plan)]
     faults = faults or list(_faults_of_recipe(plan, is_dry_run=is_dry_run))
+    if plan.backend == "slurm" and not is_dry_run:
+        faults = faults or list(_faults_of_backbone_weights(plan))
     if plan.backend == "slurm" and not is_request_known:
         missing = slurm.why_unavailable()
         if not missing:
@@ -110,6 +114,23 @@ def _faults_of_recipe(plan: Plan, *, is_dry_run: bool) -> Iterator[str]:
         yield str(error)
 
 
+def _faults_of_backbone_weights(plan: Plan) -> Iterator[str]:
+    """Fetch the ImageNet weights here, because compute nodes seldom reach the network."""
+    from tsn_tsm_plugin.models import build_model
+
+    model = plan.cfg.MODEL
+    if plan.kind != "train" or not model.BACKBONE_WEIGHTS or plan.cfg.TRAIN.CHECKPOINT_FILE_PATH:
+        return
+    wanted = (model.BACKBONE, model.BACKBONE_WEIGHTS)
+    if wanted in _fetched:
+        return
+    try:
+        build_model(plan.cfg)
+    except CheckpointError as error:
+        yield f"MODEL.BACKBONE_WEIGHTS: {error}"
+    _fetched.add(wanted)
+
+
 def _faults_of_request(plan: Plan) -> Iterator[str]:
     options = plan.options
     partition = chosen_partition(options.partition)
@@ -122,6 +143,13 @@ def _faults_of_request(plan: Plan) -> Iterator[str]:
             else f"This cluster has no default partition: --partition one of {known}."
         )
         return
+    if options.container_image and "--container-image" not in slurm.ask("srun", "--help").stdout:
+        yield (
+            "--container-image needs pyxis, which srun does not have here. Use "
+            f"--container-prefix 'apptainer exec --nv {options.container_image}'."
+        )
+    if options.container_image and options.container_prefix:
+        yield "--container-image and --container-prefix are two ways into a container: give one of them."
     limit = limit_minutes(plan)
     if partition.limit_minutes and limit > partition.limit_minutes:
         yield (

@@ -103,14 +103,23 @@ def build_executor(plan: Plan, *, folder: Path, code: Path, **more: Any) -> Scri
         code: Root of the code that the ranks run.
         more: Parameters of submitit beyond those of the plan, such as ``array_parallelism``.
     """
-    executor = ScriptExecutor(folder, python=start_command(code))
+    executor = ScriptExecutor(
+        folder, python=start_command(code, python=plan.options.python, prefix=plan.options.container_prefix)
+    )
     executor.update_parameters(**{**_parameters(plan, folder, code), **more})
     return executor
 
 
-def start_command(code: Path) -> str:
-    """Return the shell words that start a rank with the code in a folder."""
-    return f"{shlex.quote(sys.executable)} -u {shlex.quote(str(code / LAUNCHER / 'rank' / 'entry.py'))}"
+def start_command(code: Path, *, python: str = "", prefix: str = "") -> str:
+    """Return the shell words that start a rank with the code in a folder.
+
+    Args:
+        code: Root of the code.
+        python: Interpreter; empty: the one of this process.
+        prefix: Shell words before it, such as those that enter a container.
+    """
+    entry = shlex.quote(str(code / LAUNCHER / "rank" / "entry.py"))
+    return f"{prefix} {shlex.quote(python or sys.executable)} -u {entry}".lstrip()
 
 
 @contextlib.contextmanager
@@ -167,6 +176,7 @@ def _parameters(plan: Plan, folder: Path, code: Path) -> dict[str, Any]:
         "cpus_per_task": cpus,
         **({"gpus_per_node": _gpus(plan)} if plan.gpus_per_node else {}),
         **({"exclusive": True} if options.exclusive else {}),
+        **({"mail_user": options.mail, "mail_type": "END,FAIL"} if options.mail else {}),
         **{name: getattr(options, name) for name in _TEXTS if getattr(options, name)},
         "signal_delay_s": options.signal_delay,
         "stderr_to_stdout": True,
@@ -178,9 +188,23 @@ def _parameters(plan: Plan, folder: Path, code: Path) -> dict[str, Any]:
             "--kill-on-bad-exit=1",
             f"--wait={_SRUN_WAIT_SECONDS}",
             f"--cpus-per-task={cpus}",
+            *_container(plan, folder, code),
         ],
         "additional_parameters": others,
     }
+
+
+def _container(plan: Plan, folder: Path, code: Path) -> list[str]:
+    """Return the arguments with which srun enters a container, by the plugin pyxis."""
+    if not plan.options.container_image:
+        return []
+    data = Path(plan.cfg.DATA.PATH_TO_DATA_DIR).expanduser().absolute()
+    seen = dict.fromkeys(
+        str(place) for place in (plan.run_dir, folder, code, data) if "://" not in str(place)
+    )
+    mounts = [f"{place}:{place}" for place in seen]
+    mounts += [plan.options.container_mounts] if plan.options.container_mounts else []
+    return [f"--container-image={plan.options.container_image}", f"--container-mounts={','.join(mounts)}"]
 
 
 def _gpus(plan: Plan) -> str:

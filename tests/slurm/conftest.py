@@ -51,6 +51,8 @@ def _cluster() -> Iterator[LocalSlurm]:
             accounting=can_account(),
             cpus=4,
             gpus=4,
+            # SLURM's default: nobody waits for it.
+            slurmd_timeout=300,
             partitions=partitions,
             extra=f"PreemptType=preempt/partition_prio\nPreemptMode=REQUEUE\n{_BARE}",
         )

@@ -129,6 +129,38 @@ def test_a_node_that_dies_and_comes_back_costs_time_only(slurm, jobs, reference,
     assert largest_difference(final_state(Path(job.run_dir)), final_state(reference)) == 0.0
 
 
+@pytest.mark.parametrize("comes_back", [False, True])
+def test_a_node_that_is_lost_without_the_batch_script_costs_time_only(
+    slurm, jobs, reference, monkeypatch, comes_back
+):
+    monkeypatch.setenv("TOY_STEP_SECONDS", "0.4")
+    job = jobs.train("run", "--nodes", 2)
+    wait_for_step(job, _STEPS_PER_EPOCH + 2)
+    assert shown(job.job_id)["BatchHost"] == "n1"
+
+    slurm.kill_node("n2")
+    if comes_back:
+        time.sleep(3)
+        slurm.start_node("n2")
+
+    ended = wait_for_end(job, seconds=300)
+    assert ended["JobState"] == "COMPLETED", log_of(job)
+    assert "node n2 was lost" in log_of(job)
+    assert largest_difference(final_state(Path(job.run_dir)), final_state(reference)) == 0.0
+
+
+def test_interruptions_during_start_up_are_no_lack_of_progress(slurm, jobs, reference, monkeypatch):
+    monkeypatch.setenv("TOY_IMPORT_SECONDS", "4")
+    job = jobs.train("run", "--nodes", 2)
+    for restarts in range(3):
+        until(lambda: shown(job.job_id).get("Restarts") == str(restarts), 180, f"start {restarts}")  # noqa: B023
+        wait_for_state(job, "RUNNING")
+        time.sleep(1)
+        signal_usr2(slurm, job)
+
+    assert_went_on_as_if_nothing_had_happened(job, reference, restarts=3)
+
+
 def test_two_interruptions_are_as_good_as_none(slurm, jobs, reference):
     job = jobs.train("run", "--nodes", 2)
     wait_for_step(job, 3)
@@ -183,6 +215,7 @@ def test_a_job_that_makes_no_progress_is_given_up_and_says_so(slurm, jobs, monke
 
     assert wait_for_end(job)["JobState"] == "FAILED"
     assert "no progress since the last restart: both began at step 0" in log_of(job)
+    assert "Traceback" not in log_of(job)
 
 
 def test_cancelling_is_prompt_and_leaves_a_checkpoint(slurm, jobs):

@@ -1,5 +1,8 @@
 """The sbatch script where SLURM is not installed."""
 
+import shlex
+import sys
+
 import pytest
 from support.cli import submit
 from support.runs import write_recipe
@@ -82,6 +85,9 @@ exit $status"""
         (["--nice", "10"], "#SBATCH --nice=10"),
         (["--mail-type", "END,FAIL"], "#SBATCH --mail-type=END,FAIL"),
         (["--mail-user", "me@example.org"], "#SBATCH --mail-user=me@example.org"),
+        (["--mail", "me@example.org"], "#SBATCH --mail-user=me@example.org"),
+        (["--mail", "me@example.org"], "#SBATCH --mail-type=END,FAIL"),
+        (["--gpus-per-node", "a100:4"], "#SBATCH --gpus-per-node=a100:4"),
         (["--sbatch", "switches=1"], "#SBATCH --switches=1"),
         (["--sbatch", "spread-job"], "#SBATCH --spread-job"),
         (["--setup", "module load cuda"], "module load cuda"),
@@ -90,3 +96,27 @@ exit $status"""
 )
 def test_every_option_reaches_the_script(dry_run, words, line):
     assert line in dry_run(*words).splitlines()
+
+
+def test_processes_run_in_a_container_with_their_folders_or_behind_a_prefix(dry_run):
+    image = dry_run(
+        "--container-image", "tsm.sqsh", "--container-mounts", "/scratch:/s", "--python", "python3"
+    )
+    [line] = [line for line in image.splitlines() if line.startswith("srun ")]
+    words = shlex.split(line)
+    assert "--container-image=tsm.sqsh" in words
+    [mounts] = [word for word in words if word.startswith("--container-mounts=")]
+    assert "/runs/my run:/runs/my run" in mounts
+    assert mounts.endswith(",/scratch:/s")
+    assert "python3" in words
+
+    prefix = dry_run("--container-prefix", "apptainer exec --nv 'my image.sif'")
+    [line] = [line for line in prefix.splitlines() if line.startswith("srun ")]
+    words = shlex.split(line)
+    assert words[words.index("apptainer") :][:5] == [
+        "apptainer",
+        "exec",
+        "--nv",
+        "my image.sif",
+        sys.executable,
+    ]
