@@ -8,8 +8,6 @@ from hashlib import file_digest, sha256
 from pathlib import Path
 
 from tsn_tsm_plugin.config import CfgNode
-from tsn_tsm_plugin.data.build import is_data_at_hand, list_path
-from tsn_tsm_plugin.data.paths import read_bytes
 from tsn_tsm_plugin.errors import TsnTsmError
 
 _NUM_DIGITS = 10
@@ -56,6 +54,10 @@ def _content(weights: str) -> bytes:
 
 
 def _list_content(cfg: CfgNode) -> bytes:
+    # Imported here: commands that submit nothing need not wait for torch.
+    from tsn_tsm_plugin.data.build import is_data_at_hand, list_path
+    from tsn_tsm_plugin.data.paths import read_bytes
+
     if not is_data_at_hand(cfg):
         return b""
     try:
