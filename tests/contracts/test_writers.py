@@ -134,7 +134,6 @@ def test_success_replaces_the_old_file(writer):
 
 # Modules that may write a file by its name themselves, each with the reason.
 WRITE_THEMSELVES = {
-    "launch/rank/restart_guard.py": "appends a line",
     "launch/submit_job/checks.py": "a script in a temporary folder",
     "tsn_tsm_plugin/atomic_files.py": "the mechanism",
     "tsn_tsm_plugin/data/motion/dataset.py": "a folder of another name until it is whole",
