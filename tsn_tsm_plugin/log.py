@@ -1,5 +1,7 @@
 """One logger tree for the library: the terminal and, where asked, the run folder's ``log.txt``."""
 
+import contextlib
+import errno
 import logging
 import sys
 import threading
@@ -36,6 +38,32 @@ class _TerminalHandler(logging.StreamHandler):
             super().emit(record)
 
 
+class _LogFileHandler(logging.FileHandler):
+    """Append to a regular file; if the disk is full, report it once and go on without."""
+
+    def __init__(self, path: Path | str) -> None:
+        if Path(path).exists() and not Path(path).is_file():
+            raise OSError(errno.EINVAL, "it is no regular file")  # A pipe would wait for a reader.
+        super().__init__(path, encoding="utf-8")
+        self._has_failed = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name.
+        """Report the first failure; later records are still tried."""
+        if not self._has_failed:
+            self._has_failed = True
+            _tell_no_log(self.baseFilename, sys.exc_info()[1])
+
+    def close(self) -> None:
+        """Close the file, whether or not its last lines find room."""
+        with contextlib.suppress(OSError):
+            super().close()
+
+
+def _tell_no_log(path: Path | str, error: BaseException | None) -> None:
+    reason = getattr(error, "strerror", None) or error
+    print(printed_lines(f"{path} cannot be written ({reason}): the log goes on here alone."), file=sys.stderr)
+
+
 def get_logger(name: str) -> logging.Logger:
     """Return the logger of a module; silent until an application configures logging."""
     return logging.getLogger(name)
@@ -61,7 +89,10 @@ def setup_logging(path: Path | str | None = None, *, rank: int = 0, quiet: bool 
     root.propagate = False
     handlers: list[logging.Handler] = [_TerminalHandler(sys.stderr)]
     if path is not None and rank == 0:
-        handlers.append(logging.FileHandler(path, encoding="utf-8"))
+        try:
+            handlers.append(_LogFileHandler(path))
+        except OSError as error:
+            _tell_no_log(path, error)
     for handler in handlers:
         prefix = "" if rank == 0 else f"[rank {rank}] "
         handler.setFormatter(_ShortName(prefix + _LINE, datefmt="%H:%M:%S"))

@@ -3,9 +3,12 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from tsn_tsm_plugin.atomic_files import HINT_RUN, os_errors_as_run_folder_errors
 from tsn_tsm_plugin.data.collate import BadVideo
+from tsn_tsm_plugin.data.paths import read_bytes
 from tsn_tsm_plugin.errors import VideoError
 from tsn_tsm_plugin.log import get_logger
+from tsn_tsm_plugin.safe_text import terminal_text
 
 logger = get_logger(__name__)
 
@@ -24,7 +27,9 @@ class BadVideos:
         self._in_epoch: set[str] = set()
         self._named: set[str] = set()
         if path is not None and path.exists():
-            self._named = {line.split("\t")[0] for line in path.read_text(encoding="utf-8").splitlines()}
+            with os_errors_as_run_folder_errors(path, hint=HINT_RUN):
+                lines = read_bytes(str(path)).decode("utf-8", "replace").splitlines()
+            self._named = {line.split("\t")[0] for line in lines}
 
     def start_epoch(self, counted: Iterable[str] = ()) -> None:
         """Begin an epoch, or go on with one that has left out the videos ``counted`` already."""
@@ -48,12 +53,16 @@ class BadVideos:
         """
         for video in videos:
             self._in_epoch.add(video.path)
-            if video.path not in self._named:
-                self._named.add(video.path)
+            shown = terminal_text(video.path)
+            if shown not in self._named:
+                self._named.add(shown)
                 logger.warning(f"Left out, unreadable: {video.path}: {video.reason}")
                 if self._path is not None:
-                    with self._path.open("a", encoding="utf-8") as file:
-                        file.write(f"{video.path}\t{' '.join(video.reason.split())}\n")
+                    with (
+                        os_errors_as_run_folder_errors(self._path, hint=HINT_RUN),
+                        self._path.open("a", encoding="utf-8") as file,
+                    ):
+                        file.write(f"{shown}\t{terminal_text(' '.join(video.reason.split()))}\n")
             if self.count > self._bound:
                 where = f" All are named in {self._path}." if self._path else ""
                 raise VideoError(

@@ -9,7 +9,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from tsn_tsm_plugin import distributed
@@ -25,13 +24,14 @@ from tsn_tsm_plugin.engine.interruption import StopRequested, never
 from tsn_tsm_plugin.engine.preflight import check_before_run
 from tsn_tsm_plugin.engine.score_split import build_scorer
 from tsn_tsm_plugin.errors import CheckpointError
-from tsn_tsm_plugin.evaluation import write_dump
+from tsn_tsm_plugin.evaluation import confusion_matrix, write_dump
 from tsn_tsm_plugin.layers.memory_format import to_channels_last
 from tsn_tsm_plugin.log import get_logger, setup_logging
 from tsn_tsm_plugin.models import TSM, TSN, build_model, load_weights
 from tsn_tsm_plugin.models.checkpoint_attributes import RECIPE
 from tsn_tsm_plugin.models.load_weights import LoadReport
 from tsn_tsm_plugin.ranks import Ranks
+from tsn_tsm_plugin.runs.extras import warn_on_failure
 from tsn_tsm_plugin.runs.plots import plot_calibration, plot_confusion_matrix
 from tsn_tsm_plugin.runs.report import write_report
 from tsn_tsm_plugin.runs.results import format_results, summarize
@@ -77,8 +77,10 @@ def evaluate(cfg: CfgNode) -> dict[str, Any]:
             folder.write_json(folder.environment, describe_environment(world_size=ranks.world_size))
         results = evaluate_model(cfg, model, folder, ranks, about={"weights": weights})
         if ranks.is_main:
-            write_report(cfg, folder)
-    logger.info(f"Results, also in {folder.results}:\n{format_results(results)}")
+            with warn_on_failure(folder.report):
+                write_report(cfg, folder)
+    with warn_on_failure("The table of results"):
+        logger.info(f"Results, also in {folder.results}:\n{format_results(results)}")
     if joined:
         distributed.destroy()
     return results
@@ -200,8 +202,14 @@ def evaluate_model(
             dump = folder.path / cfg.TEST.SAVE_RESULTS_PATH
             write_dump(predictions, dump, class_names=class_names, view_average=view_average)
             logger.info(f"The scores of all videos and views are in {dump}")
-        if "confusion_matrix" in results:
-            confusion_KK = torch.tensor(results["confusion_matrix"])
-            plot_confusion_matrix(confusion_KK, class_names, folder.plots / "confusion_matrix.png")
-            plot_calibration(results["calibration"], results["ece"], folder.plots / "calibration.png")
+        if "calibration" in results:
+            matrix, curve = folder.plots / "confusion_matrix.png", folder.plots / "calibration.png"
+            with warn_on_failure(matrix):
+                plot_confusion_matrix(
+                    confusion_matrix(predictions.label, predictions.top1, num_classes=len(class_names)),
+                    class_names,
+                    matrix,
+                )
+            with warn_on_failure(curve):
+                plot_calibration(results["calibration"], results["ece"], curve)
     return results

@@ -5,11 +5,16 @@ from typing import Any
 
 import torch
 
-from tsn_tsm_plugin.atomic_files import HINT_RUN, write_text_atomically
+from tsn_tsm_plugin.atomic_files import (
+    HINT_RUN,
+    os_errors_as_run_folder_errors,
+    write_text_atomically,
+)
 from tsn_tsm_plugin.config import CfgNode
 from tsn_tsm_plugin.config.defaults import KEYS, flatten
 from tsn_tsm_plugin.config.key import FREE
 from tsn_tsm_plugin.config.yaml_text import parse
+from tsn_tsm_plugin.data.paths import read_bytes
 from tsn_tsm_plugin.engine.device import compute_device
 from tsn_tsm_plugin.errors import RunFolderError
 from tsn_tsm_plugin.log import get_logger
@@ -81,7 +86,10 @@ def note_changed_settings(cfg: CfgNode, folder: RunFolder, content: dict[str, An
     """Append to ``config_changes.jsonl`` which settings hold from which step on."""
     changed = list(changed_settings(content["config"], cfg.dump()).values())
     if changed:
-        known = folder.config_changes.read_text(encoding="utf-8") if folder.config_changes.exists() else ""
+        known = ""
+        if folder.config_changes.exists():
+            with os_errors_as_run_folder_errors(folder.config_changes, hint=HINT_RUN):
+                known = read_bytes(str(folder.config_changes)).decode("utf-8", "backslashreplace")
         line = json.dumps({"from_step": content["step"], "changed": changed})
         write_text_atomically(folder.config_changes, f"{known}{line}\n", hint=HINT_RUN)
 

@@ -40,6 +40,7 @@ from tsn_tsm_plugin.errors import RunFolderError
 from tsn_tsm_plugin.log import get_logger, setup_logging
 from tsn_tsm_plugin.ranks import Ranks
 from tsn_tsm_plugin.runs.epoch_table import format_epochs
+from tsn_tsm_plugin.runs.extras import warn_on_failure
 from tsn_tsm_plugin.runs.metrics_log import MetricsLog, read_metrics
 from tsn_tsm_plugin.runs.plots import plot_curves
 from tsn_tsm_plugin.runs.progress import LapTimer, clock
@@ -234,6 +235,16 @@ def _finish(
         "step": trainer.step,
         "stopped_early": trainer.has_stopped_early,
     }
+    # First, so that nothing which fails later costs the weights.
+    state.ranks.on_main(
+        lambda: export_weights(
+            state.tested_model.state_dict(),
+            folder.weights,
+            config=cfg.dump(),
+            class_names=read_class_names(cfg),
+            facts=attributes_of_model(state.tested_model),
+        )
+    )
     is_tested = "test" in used_splits(cfg, "train")
     results: dict[str, Any] = about
     if is_tested:
@@ -247,20 +258,16 @@ def _finish(
             trainer.note_validation(state.position.epoch, results)
     trainer.close()
     if state.ranks.is_main:
-        export_weights(
-            state.tested_model.state_dict(),
-            folder.weights,
-            config=cfg.dump(),
-            class_names=read_class_names(cfg),
-            facts=attributes_of_model(state.tested_model),
-        )
-        records = read_metrics(folder.metrics)
-        plot_curves(records, folder.plots / "curves.png")
+        with warn_on_failure(folder.plots / "curves.png"):
+            plot_curves(read_metrics(folder.metrics), folder.plots / "curves.png")
         if is_tested:
-            write_report(cfg, folder)
-        logger.info(f"Epochs:\n{format_epochs(records)}")
+            with warn_on_failure(folder.report):
+                write_report(cfg, folder)
+        with warn_on_failure("The table of epochs"):
+            logger.info(f"Epochs:\n{format_epochs(read_metrics(folder.metrics))}")
     if is_tested:
-        logger.info(f"Results of the final weights:\n{format_results(results)}")
+        with warn_on_failure("The table of results"):
+            logger.info(f"Results of the final weights:\n{format_results(results)}")
     else:
         logger.info("Nothing was tested: DATA.VAL_LIST and DATA.TEST_LIST are empty.")
     logger.info(

@@ -1,23 +1,48 @@
 """Numbers of a run over time: ``metrics.jsonl`` and TensorBoard, under the same names."""
 
+import contextlib
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from tsn_tsm_plugin.atomic_files import format_os_error, write_atomically
+from tsn_tsm_plugin.data.paths import read_bytes
 from tsn_tsm_plugin.errors import RunFolderError
+from tsn_tsm_plugin.log import get_logger
+
+logger = get_logger(__name__)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Return the records of a ``metrics.jsonl``, oldest first; a last line that was cut off is left out."""
-    records = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return records
+    """Return the records of a ``metrics.jsonl``, oldest first; a line that is cut off or damaged is skipped.
+
+    Raises:
+        RunFolderError: If the file cannot be read.
+    """
+    return [record for record in map(_record, _lines(path)) if record is not None]
+
+
+def _lines(path: Path) -> list[str]:
+    if not path.exists():
+        return []
+    try:
+        return read_bytes(str(path)).decode("utf-8", "replace").splitlines()
+    except OSError as error:
+        reason = error.strerror or error
+        raise RunFolderError(f"{path} cannot be read ({reason}): move it away, or mend it.") from error
+
+
+def _record(line: str) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(record, dict):
+        return None
+    is_whole = type(record.get("step")) is int and type(record.get("epoch", 0)) is int
+    return record if is_whole else None
 
 
 class MetricsLog:
@@ -41,16 +66,20 @@ class MetricsLog:
         self, path: Path, *, tensorboard_dir: Path | None, step: int, num_records: int | None = None
     ) -> None:
         self._path = path
-        kept = [record for record in read_metrics(path) if record["step"] <= step][:num_records]
+        lines, records = _lines(path), read_metrics(path)
+        if len(records) < len(lines):
+            logger.warning(f"{path}: {len(lines) - len(records)} lines are cut off or damaged; removed.")
+        kept = [record for record in records if record["step"] <= step][:num_records]
         self.num_records = len(kept)
         with write_atomically(path) as file:
             file.writelines(json.dumps(record) + "\n" for record in kept)
-        self._board = None
+        self._board: Any = None
         if tensorboard_dir is not None:
-            # Imported here: it takes seconds, and not every run wants it.
-            from torch.utils.tensorboard import SummaryWriter
+            with self._board_given_up(tensorboard_dir):
+                # Imported here: it takes seconds, and not every run wants it.
+                from torch.utils.tensorboard import SummaryWriter
 
-            self._board = SummaryWriter(str(tensorboard_dir), purge_step=step + 1 if step else None)
+                self._board = SummaryWriter(str(tensorboard_dir), purge_step=step + 1 if step else None)
 
     def write(self, step: int, epoch: int, values: dict[str, float]) -> None:
         """Append one record.
@@ -71,10 +100,24 @@ class MetricsLog:
         except OSError as error:
             raise RunFolderError(format_os_error(error, self._path)) from error
         if self._board is not None:
-            for name, value in values.items():
-                self._board.add_scalar(name, value, step)
+            with self._board_given_up(self._board.log_dir):
+                for name, value in values.items():
+                    self._board.add_scalar(name, value, step)
 
     def close(self) -> None:
         """Write out what TensorBoard still holds back."""
         if self._board is not None:
-            self._board.close()
+            with self._board_given_up(self._board.log_dir):
+                self._board.close()
+
+    @contextlib.contextmanager
+    def _board_given_up(self, folder: Path | str) -> Iterator[None]:
+        """Go on without TensorBoard if the block fails: ``metrics.jsonl`` has the same numbers."""
+        try:
+            yield
+        except Exception as error:  # Its writer raises what its thread ran into.
+            self._board = None
+            reason = " ".join(str(error).split())[:300]
+            logger.warning(
+                f"TensorBoard cannot be written to {folder} ({reason}); metrics.jsonl has the same numbers."
+            )

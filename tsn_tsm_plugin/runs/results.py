@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -35,6 +36,8 @@ FINAL_METRICS = {
 _LEAST_CLASSES_TOP5 = 6
 # Classes shown at each end of the per-class table of the summary.
 _NUM_SHOWN = 5
+# A matrix of more classes is written as its cells that are not 0: a square of 5,000 takes 200 MiB.
+_MOST_CLASSES_DENSE = 400
 # Characters of a class name in the table.
 _MOST_CHARS = 60
 # Mistakes that a result names.
@@ -78,7 +81,8 @@ def _negative_log_likelihood(predictions: Predictions, *, view_average: str) -> 
 def summarize(predictions: Predictions, *, class_names: list[str], view_average: str) -> dict[str, Any]:
     """Return :func:`accuracies`, numbers of each class, and what shows how a model errs.
 
-    With one label per video: confusion matrix (rows: true class), precision, recall, F1 and their means,
+    With one label per video: confusion matrix (rows: true class; with more than 400 classes the cells that
+    are not 0, as ``[true class, predicted class, count]``), precision, recall, F1 and their means,
     balanced accuracy, AUC for two classes, and calibration. With several labels the accuracy of a class is
     its average precision. A number that is not defined is ``None``.
     """
@@ -116,7 +120,12 @@ def summarize(predictions: Predictions, *, class_names: list[str], view_average:
             "confidence": calibrated.confidence,
             "accuracy": calibrated.accuracy,
         }
-        results["confusion_matrix"] = confusion_KK.tolist()
+        if len(class_names) <= _MOST_CLASSES_DENSE:
+            results["confusion_matrix"] = confusion_KK.tolist()
+        else:
+            cells = confusion_KK.nonzero()
+            counts = confusion_KK[cells[:, 0], cells[:, 1]]
+            results["confusion_cells"] = torch.cat([cells, counts[:, None]], dim=1).tolist()
         results["worst_mistakes"] = _worst_mistakes(predictions, class_names, share_BK)
     results["classes"] = [
         {"name": name, **{key: _defined(value) for key, value in zip(columns, values, strict=True)}}

@@ -13,11 +13,13 @@
 import contextlib
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +33,8 @@ from tsn_tsm_plugin.file_lock import lock_file
 
 RUN_WEIGHTS = "weights.safetensors"
 _PACKAGES = ("tsn_tsm_plugin", "torch", "torchvision", "pytorchvideo", "fvcore", "timm", "av", "numpy")
+_guard = threading.Lock()
+_held: set[str] = set()
 
 
 class RunFolder:
@@ -73,9 +77,26 @@ class RunFolder:
         """Hold the folder for one training run; however the process ends, the system lets go of it.
 
         Raises:
-            RunFolderError: If another process trains into this folder.
+            RunFolderError: If another process, or another thread of this one, trains into this folder.
         """
         path = self.path / ".lock"
+        # The lock of the system belongs to the process, and opening the file once more would lose it.
+        identity = os.path.realpath(path)
+        with _guard:
+            if identity in _held:
+                raise RunFolderError(
+                    f"Another thread of this process trains into {self.path}: wait for it, or set another "
+                    "OUTPUT_DIR."
+                )
+            _held.add(identity)
+        try:
+            with self._locked_file(path):
+                yield
+        finally:
+            _held.discard(identity)
+
+    @contextlib.contextmanager
+    def _locked_file(self, path: Path) -> Iterator[None]:
         try:
             file = path.open("a+", encoding="utf-8")
         except OSError as error:
@@ -89,21 +110,31 @@ class RunFolder:
                     f"Another run trains into {self.path} ({file.read().strip() or 'unknown process'}): wait "
                     "for it, stop it, or set another OUTPUT_DIR."
                 ) from error
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {socket.gethostname()} since {time.ctime()}\n")
-            file.flush()
+            with contextlib.suppress(OSError):  # Who holds it is a courtesy that a full disk may refuse.
+                file.truncate(0)
+                holder = f"process {os.getpid()} on {socket.gethostname()} since {time.ctime()}\n"
+                os.write(file.fileno(), holder.encode())
             yield
 
     def write_json(self, path: Path, content: dict[str, Any]) -> None:
-        """Write a dictionary as indented JSON, atomically."""
+        """Write a dictionary as indented JSON, atomically; a number that is not finite becomes ``null``."""
         with write_atomically(path) as file:
-            json.dump(content, file, indent=2)
+            json.dump(finite(content), file, indent=2, allow_nan=False)
             file.write("\n")
 
     def write_text(self, path: Path, content: str) -> None:
         """Write text atomically."""
         with write_atomically(path) as file:
             file.write(content)
+
+
+def finite(content: Any) -> Any:
+    """Return plain values with ``None`` in place of numbers that are not finite, which JSON cannot write."""
+    if isinstance(content, dict):
+        return {key: finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def describe_environment(*, world_size: int) -> dict[str, Any]:
