@@ -68,7 +68,9 @@ def test_a_run_leaves_everything_a_person_needs(whole_run):
     assert [c["name"] for c in results["classes"]] == list(CLASSES)
     assert sum(map(sum, results["confusion_matrix"])) == 5
     assert {"config.yaml", "environment.json", "log.txt", "metrics.jsonl"} <= {p.name for p in run.iterdir()}
-    assert {p.name for p in (run / "plots").iterdir()} == {"curves.png", "confusion_matrix.png"}
+    assert {p.name for p in (run / "plots").iterdir()} == {
+        *("calibration.png", "confusion_matrix.png", "curves.png")
+    }
     assert {p.name for p in (run / "checkpoints").iterdir()} == {
         "step_00000003.pt", "step_00000006.pt", "best.pt",
     }  # fmt: skip
