@@ -1,5 +1,6 @@
 """Fixtures of every test: real videos and GPUs where they are at hand, and random state that none leaks."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -47,6 +48,18 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def _random_state_is_restored():
     with torch.random.fork_rng(devices=[]):
         yield
+
+
+@pytest.fixture(autouse=True)
+def _log_is_silent_again():
+    """Close what a run has logged into: its folder goes with the test."""
+    yield
+    root = logging.getLogger("tsn_tsm_plugin")
+    for handler in list(root.handlers):
+        root.removeHandler(handler)
+        handler.close()
+    root.setLevel(logging.NOTSET)
+    root.propagate = True
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -2,7 +2,6 @@
 
 import fcntl
 import io
-import logging
 import os
 import pty
 import struct
@@ -14,15 +13,6 @@ import pytest
 from tsn_tsm_plugin.log import setup_logging
 from tsn_tsm_plugin.ranks import Ranks
 from tsn_tsm_plugin.runs.progress import Progress, Totals, with_bar
-
-
-@pytest.fixture(autouse=True)
-def loggers_as_they_were():
-    root = logging.getLogger("tsn_tsm_plugin")
-    before = list(root.handlers), root.level, root.propagate
-    yield
-    root.handlers[:], root.propagate = before[0], before[2]
-    root.setLevel(before[1])
 
 
 def follow_an_epoch(*, seconds: float, data_seconds: float) -> None:

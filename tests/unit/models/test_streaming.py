@@ -6,6 +6,7 @@ from support.devices import on_a_gpu
 from support.tf32 import without_tf32
 from torch import nn
 
+from tsn_tsm_plugin.layers.memory_format import to_channels_last
 from tsn_tsm_plugin.models import StreamingTSM, create_tsm, create_tsn
 from tsn_tsm_plugin.models.streaming.streaming_shift import StreamingShift
 from tsn_tsm_plugin.models.streaming.streaming_tsm import StreamingStep
@@ -36,7 +37,8 @@ def causal_tsm(backbone: str = "resnet18", *, num_segments: int = 4, **options) 
             value.normal_(0, 0.1, generator=generator)
         elif value.ndim > 1:
             value.normal_(0, value[0].numel() ** -0.5, generator=generator)
-    return model
+    # As the tools lay it out: one frame and many take the same convolutions then.
+    return to_channels_last(model)
 
 
 def frames_of(num_frames: int, *, batch: int = 1, size: int = 32) -> torch.Tensor:
