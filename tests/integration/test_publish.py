@@ -155,7 +155,7 @@ def test_named_results_that_cannot_be_used_are_refused_before_anything_is_writte
     [
         ("", "--out must name a folder"),
         ("/", "--out must name a folder"),
-        ("afile", "could not be written: .* Make room, or give another folder with --out"),
+        ("afile", "could not be written: .* Free disk space, or give another folder with --out"),
         ("project", r"project/README.md is no model card and would be lost"),
     ],
 )

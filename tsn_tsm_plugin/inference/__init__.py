@@ -1,1 +1,1 @@
-"""Use of a trained network: predictions, streams, long videos, features and Grad-CAM."""
+"""Inference: predictions, streams, long videos, features and Grad-CAM."""

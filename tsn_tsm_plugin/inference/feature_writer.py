@@ -1,4 +1,4 @@
-"""Rows of features in a ``.npy`` file, written as they come."""
+"""FeatureFile: append rows of features to a ``.npy`` file."""
 
 import contextlib
 from pathlib import Path
@@ -9,10 +9,10 @@ from tsn_tsm_plugin.atomic_files import UnfinishedFile, os_errors_as_run_folder_
 
 
 class FeatureFile:
-    """Appends float32 rows to an array on the disk: an hour of them may not fit into memory.
+    """Appends float32 rows to an array on disk; the rows of an hour may not fit into memory.
 
-    To be used in a ``with`` block, after which the file appears with as many rows as were appended; where the
-    block raises, or without a row, an older file stays as it was.
+    Use it in a ``with`` block. The file appears at the end of the block. If the block raises or appends no
+    row, an existing file is kept.
 
     Args:
         path: ``OUT.npy``.
@@ -28,7 +28,7 @@ class FeatureFile:
         self._file = self._unfinished.path.open("wb")
 
     def append(self, row: np.ndarray) -> None:
-        """Write one more row; all have one shape."""
+        """Append a row; all rows have the same shape."""
         with os_errors_as_run_folder_errors(self._path):
             if not self._shape:
                 self._shape = (0, *row.shape)
@@ -38,7 +38,7 @@ class FeatureFile:
             self._file.write(np.ascontiguousarray(row, dtype="<f4").tobytes())
 
     def _write_header(self) -> None:
-        """Write the shape; NumPy leaves room there for any number of rows."""
+        """Write the shape; NumPy reserves space in the header for any number of rows."""
         self._file.seek(0)
         header = {"descr": "<f4", "fortran_order": False, "shape": self._shape}
         np.lib.format.write_array_header_1_0(self._file, header)

@@ -1,4 +1,4 @@
-"""Predictions as a table, JSON or CSV."""
+"""format_predictions: predictions as a table, JSON or CSV."""
 
 import csv
 import io
@@ -16,17 +16,17 @@ FORMATS = ("table", "json", "csv")
 def format_predictions(
     predictions: Sequence[VideoPrediction], trained: TrainedModel, *, count: int, form: str
 ) -> str:
-    """Return the ``count`` likeliest classes of each video.
+    """Return the ``count`` most likely classes of each video.
 
     Args:
-        predictions: Of the videos, in the order of the output.
-        trained: For the names of its classes.
+        predictions: Predictions of videos, in the order of the output.
+        trained: Network, for the class names.
         count: Classes per video.
-        form: ``"table"`` for people; ``"json"``, one object per video with probabilities between 0 and 1;
+        form: ``"table"``, plain text; ``"json"``, one object per video with probabilities between 0 and 1;
             ``"csv"``, one row per video and class with the header ``video,rank,class,probability,error``.
 
     Raises:
-        ValueError: On another form.
+        ValueError: If ``form`` is unknown.
     """
     if form not in FORMATS:
         raise ValueError(f"form must be one of {', '.join(FORMATS)}, got {form!r}.")
@@ -60,7 +60,7 @@ def format_predictions(
         for rank, (name, value) in enumerate(top):
             path = terminal_text(prediction.path) if rank == 0 else ""
             rows.append([path, f"{100 * value:.1f} %", terminal_text(name)])
-    # Names may look like numbers, and stay as they are.
+    # Class names may look like numbers; keep them as text.
     return tabulate(
         rows,
         headers=["video", "probability", "class"],

@@ -1,6 +1,6 @@
-"""Where a network looked: Grad-CAM on the frames it was given, as one sheet.
+"""grad_cam, explain_video, contact_sheet: Grad-CAM heat maps of the frames that a network reads.
 
-Axes: T frames, C features, H rows, W columns, K classes; h, w of the last feature map.
+Axes: T frames, C features, H rows, W columns, K classes; h, w: size of the last feature map.
 Source: Selvaraju et al., "Grad-CAM", ICCV 2017, arXiv:1610.02391, equations 1 and 2.
 """
 
@@ -23,10 +23,10 @@ _COLUMNS = 4
 
 
 def grad_cam(model: nn.Module, video_BCTHW: Tensor, label: int) -> Tensor:
-    """Return how much each place of each frame speaks for a class.
+    """Return the evidence for a class at each position of each frame.
 
-    A feature map is weighted with the mean of the class score's gradient over it; the sum of the weighted
-    maps is kept where it is positive.
+    Each feature map is weighted by the mean gradient of the class score. Negative values of the weighted sum
+    are set to zero.
 
     Args:
         model: A TSN or TSM in eval mode.
@@ -34,8 +34,8 @@ def grad_cam(model: nn.Module, video_BCTHW: Tensor, label: int) -> Tensor:
         label: The class.
 
     Returns:
-        (T', H, W) in [0, 1], with 1 at the place that speaks most; all zero where no place does. T' is T, or
-        half of it, rounded up, for a network that pools frames.
+        (T', H, W) in [0, 1], with 1 at the maximum; all zero without positive evidence. T' is T, or
+        ceil(T / 2) for a network that pools frames.
     """
     return _enlarged(_cells(model, video_BCTHW, label), video_BCTHW)
 
@@ -53,20 +53,19 @@ def _cells(model: nn.Module, video_BCTHW: Tensor, label: int) -> Tensor:
 
 
 def _enlarged(maps_Thw: Tensor, video_BCTHW: Tensor) -> Tensor:
-    # Bicubic: bilinear interpolation of a map of few cells shows the cells. It may undershoot.
+    # Bicubic, because bilinear interpolation shows the cells of a small map. Bicubic may undershoot.
     size = video_BCTHW.shape[-2:]
     maps_THW = F.interpolate(maps_Thw[None], size, mode="bicubic", align_corners=False)[0].clamp(min=0)
     return maps_THW / maps_THW.max().clamp(min=1e-12)
 
 
 def explain_video(trained: TrainedModel, path: str, label: int | None = None) -> Image.Image:
-    """Return a sheet with the sampled frames of a video and, below each, where the network looked.
+    """Return a sheet with the sampled frames of a video and a heat map below each frame.
 
     Args:
-        trained: The network. It is given the frames that its recipe samples for validation; of several
-            views, those of the one in the middle.
+        trained: The network. It reads the frames of the middle validation view of its recipe.
         path: The video.
-        label: The class to speak for; ``None`` is the likeliest.
+        label: Class of the heat maps; ``None``: the most likely class.
 
     Raises:
         VideoError: If the video cannot be read.
@@ -98,15 +97,15 @@ def contact_sheet(
     captions: list[str],
     note: str = "Grad-CAM of the last features",
 ) -> Image.Image:
-    """Lay out frames in rows of four, each above itself under its heat map.
+    """Lay out frames in rows of four, each above a copy with its heat map.
 
     Args:
         images_THWC: uint8 RGB.
         maps_THW: In [0, 1].
         title: First line.
         subtitle: Second line.
-        captions: One for each frame.
-        note: In the lower right corner.
+        captions: One caption for each frame.
+        note: Text in the lower right corner.
     """
     columns = min(_COLUMNS, len(images_THWC))
     rows = -(-len(images_THWC) // columns)
@@ -129,7 +128,7 @@ def contact_sheet(
 
 
 def heated(image: Image.Image, heat_HW: np.ndarray) -> Image.Image:
-    """Return the image in grey, with colour where the heat is: the more, the brighter."""
+    """Return the grey image with the heat map in colour on it."""
     heat = np.asarray(Image.fromarray((heat_HW * 255).astype(np.uint8)).resize(image.size)) / 255.0
     grey = np.asarray(image.convert("L").convert("RGB"), np.float32) * 0.7
     colour = np.asarray(colormaps["inferno"](heat)[..., :3], np.float32) * 255

@@ -1,4 +1,4 @@
-"""LivePage and LiveWindow: pictures and scores of a stream in a browser, and in a window."""
+"""LivePage and LiveWindow: frames and scores of a stream in a browser, or in a window."""
 
 import contextlib
 import io
@@ -43,14 +43,14 @@ class LivePage:
     """A web page with the live picture and scores.
 
     Args:
-        port: 0 takes a free one.
-        host: The default can be reached from this machine only.
+        port: TCP port; 0 takes a free port.
+        host: Address to listen on; the default is reachable from this machine only.
 
     Attributes:
         url: Address of the page.
 
     Raises:
-        ConfigError: If the address cannot be had.
+        ConfigError: If the address is not available.
     """
 
     def __init__(self, port: int, *, host: str = "127.0.0.1") -> None:
@@ -81,11 +81,11 @@ class LivePage:
 
     @property
     def scores(self) -> dict[str, Any]:
-        """The scores that were written last."""
+        """Scores of the last written frame."""
         return self._scores
 
     def pictures(self) -> Iterator[bytes]:
-        """Yield each picture as JPEG from the newest on, skipping those that come too fast."""
+        """Yield pictures as JPEG, starting with the newest; skip pictures that come too fast."""
         seen = 0
         while True:
             with self._changed:
@@ -97,7 +97,7 @@ class LivePage:
             yield jpeg
 
     def close(self) -> None:
-        """End the page and every picture that is being sent."""
+        """Close the page and all connections."""
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
@@ -115,7 +115,7 @@ class LivePage:
 def _handler_of(page: LivePage) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
-            """Keep standard error for the stream itself."""
+            """Suppress the server's log: standard error is for the stream."""
 
         def do_GET(self) -> None:
             path = self.path.partition("?")[0]
@@ -153,7 +153,7 @@ class LiveWindow:
     """A window of the desktop with the live picture; closing it ends the stream.
 
     Args:
-        title: Of the window.
+        title: Title of the window.
 
     Raises:
         ConfigError: If there is no display, or Python has no Tk.

@@ -1,4 +1,4 @@
-"""Preprocessing: from a video file to what a trained network takes, as its recipe says; View.
+"""Preprocessing, View: from a video file to the input of a trained network, by its recipe.
 
 Axes: C channels, T frames of a view, V views, H rows, W columns.
 """
@@ -27,13 +27,13 @@ from tsn_tsm_plugin.transforms.modality import MODALITIES
 
 
 class View(NamedTuple):
-    """The frames that a network is given, and their place in the video.
+    """The frames that a network reads, and their positions in the video.
 
     Attributes:
         clip: uint8 (3, T, H, W), the centre crop of ``DATA.TEST_CROP_SIZE``.
         indices: T frame numbers.
-        num_frames: Of the whole video.
-        fps: Of the video; 0 if the file tells none.
+        num_frames: Frames of the whole video.
+        fps: Frames per second of the video; 0 if unknown.
     """
 
     clip: Tensor
@@ -47,7 +47,7 @@ class Preprocessing:
 
     Args:
         cfg: The recipe.
-        device: Where the normalisation computes.
+        device: Device of the normalisation.
 
     Attributes:
         num_frames: T of a test view.
@@ -86,7 +86,7 @@ class Preprocessing:
         return views
 
     def read_view(self, path: str, *, split: str) -> View:
-        """Return the view in the middle of those that the recipe takes of a video.
+        """Return the middle view of the recipe's views of a video.
 
         Args:
             path: As for `read_views`.
@@ -105,7 +105,7 @@ class Preprocessing:
         return View(clip_CTHW, middle, length, fps)
 
     def prepare_frame(self, rgb_HWC: Tensor) -> Tensor:
-        """Map a frame, uint8 (H, W, 3), to uint8 (3, size, size), in memory of its own."""
+        """Map a frame, uint8 (H, W, 3), to uint8 (3, size, size), in separate memory."""
         return self._crop_center(rgb_HWC.permute(2, 0, 1)[:, None])[:, 0].clone()
 
     def _crop_center(self, frames_CTHW: Tensor) -> Tensor:
@@ -135,7 +135,7 @@ def check_takes_frames(cfg: CfgNode, task: str) -> None:
     """Check that a network takes single RGB frames.
 
     Raises:
-        ConfigError: If it takes flow or differences; names the task that cannot be done with it.
+        ConfigError: If the network takes flow or differences; the message names ``task``.
     """
     if cfg.DATA.MODALITY != "rgb":
         raise ConfigError(

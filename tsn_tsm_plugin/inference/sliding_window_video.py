@@ -1,4 +1,4 @@
-"""A video of any length in sliding windows: its scores, its features, and its annotated copy.
+"""LongVideo: scores, features and an annotated copy of a video in sliding windows.
 
 Axes: W windows, T frames of a window, C features, K classes.
 """
@@ -24,13 +24,13 @@ from tsn_tsm_plugin.visualization.annotate_video import ScoreTimeline, annotate_
 
 
 class LongVideo:
-    """A video in sliding windows; of each only the scores are kept.
+    """A video in sliding windows; only the scores of each window are kept.
 
     Args:
         trained: The network.
         path: The video.
-        window: Seconds of a window; 0 is the whole video.
-        stride: Seconds from one window to the next; at least one frame.
+        window: Length of a window, in seconds; 0: the whole video.
+        stride: Distance between two windows, in seconds; at least one frame.
 
     Raises:
         VideoError: If the video cannot be read.
@@ -48,20 +48,20 @@ class LongVideo:
         self.bounds = sliding_windows(self.num_frames, length=length, stride=step)
 
     def score(self, *, features: Path | None = None, of: str = "clip") -> ScoreTimeline:
-        """Run the network over the video, and write features on the way.
+        """Run the network over the video, and write features.
 
         Args:
             features: ``OUT.npy`` for float32 features; ``OUT.json`` gets the frames of each window, or
                 ``OUT.npy.json``, see
-                :func:`~tsn_tsm_plugin.inference.export.sidecar_json.sidecar_json_path`. Both appear when they
-                are whole.
+                :func:`~tsn_tsm_plugin.inference.export.sidecar_json.sidecar_json_path`. Both appear when
+                they are complete.
             of: ``"clip"``: (W, C), the mean over the frames of each window; ``"frame"``: (W, T, C).
 
         Returns:
             The class probabilities over time.
 
         Raises:
-            ValueError: On another word.
+            ValueError: If ``of`` is unknown.
             RunFolderError: If the features cannot be written.
             VideoError: If no window of the video can be decoded.
         """

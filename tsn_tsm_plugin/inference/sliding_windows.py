@@ -1,4 +1,4 @@
-"""A long video in sliding windows: what a network sees, says and feels of each, in constant memory.
+"""Sliding-window inference on long videos: frames, scores and features per window, in constant memory.
 
 Axes: W windows, T frames of a window, C channels or features, H rows, W columns, K classes.
 """
@@ -17,19 +17,19 @@ from tsn_tsm_plugin.transforms import segment_indices
 
 logger = get_logger(__name__)
 
-# Windows that go through the network at once.
+# Windows per forward pass.
 _BATCH = 4
 
 
 class Window(NamedTuple):
-    """What a network says of the frames ``[start, stop)`` of a video.
+    """Outputs of a network for the frames ``[start, stop)`` of a video.
 
     Attributes:
         start: First frame.
         stop: One past the last frame.
-        indices: The T frames that were looked at.
+        indices: The T frames that the network read.
         logits: (K,).
-        features: (T, C), features of each of these frames, averaged over space.
+        features: (T, C), features of these frames, averaged over space.
     """
 
     start: int
@@ -42,8 +42,8 @@ class Window(NamedTuple):
 def sliding_windows(num_frames: int, *, length: int, stride: int) -> list[tuple[int, int]]:
     """Return ``[start, stop)`` of windows over ``num_frames`` frames.
 
-    All are ``length`` long, and the last one ends with the video, so it may overlap the one before by more.
-    A video that is shorter than ``length`` is one window.
+    All windows are ``length`` long. The last window ends with the video, so its overlap may be larger.
+    A video shorter than ``length`` is one window.
 
     ::
 
@@ -64,14 +64,14 @@ def sliding_windows(num_frames: int, *, length: int, stride: int) -> list[tuple[
 
 
 def run_windows(trained: TrainedModel, path: str, windows: list[tuple[int, int]]) -> Iterator[Window]:
-    """Decode a video once and yield what the network says of each window, in order.
+    """Decode a video once and yield the outputs of each window, in order.
 
-    Only prepared frames that a window still needs are kept.
+    Only frames that a later window needs are kept in memory.
 
     Args:
-        trained: The network. In each window it looks at the middle frame of each segment.
+        trained: The network. It reads the middle frame of each segment of a window.
         path: The video.
-        windows: From :func:`sliding_windows`, by rising start.
+        windows: Result of :func:`sliding_windows`, in order of their start.
     """
     num_segments = trained.preprocessing.num_segments
     looks = [
@@ -97,7 +97,7 @@ def run_windows(trained: TrainedModel, path: str, windows: list[tuple[int, int]]
                 kept = {index: image for index, image in kept.items() if index >= needed_from}
             if done == len(looks):
                 return
-    logger.warning(f"{path}: ended early, {len(looks) - done} of {len(looks)} windows are left out.")
+    logger.warning(f"{path}: ended early, {len(looks) - done} of {len(looks)} windows are skipped.")
 
 
 @torch.inference_mode()

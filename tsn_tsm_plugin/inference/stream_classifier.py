@@ -1,6 +1,6 @@
-"""LiveClassifier and LiveOverlay: a trained network on a source of frames, as it happens.
+"""LiveClassifier and LiveOverlay: classify a live source of frames and draw the scores.
 
-Axes: K classes, N moments.
+Axes: K classes, N points in time.
 """
 
 import time
@@ -19,22 +19,22 @@ from tsn_tsm_plugin.models import StreamingTSM
 from tsn_tsm_plugin.visualization.drawing import SERIES, Colour
 from tsn_tsm_plugin.visualization.score_overlay import ScoreOverlay
 
-# How much the last frame counts in the running frame rate.
+# Weight of the last frame in the running frame rate.
 _RATE_WEIGHT = 0.1
 _AVERAGE_FRAMES = 8
 
 
 @dataclass(frozen=True)
 class LiveScores:
-    """What the network says at a frame.
+    """Scores of the network at a frame.
 
     Attributes:
-        index: The frame.
-        seconds: Its time since the first one; -1.0 where the source does not tell.
-        label: The class, calmed by ``min_consecutive``.
+        index: Number of the frame.
+        seconds: Time since the first frame; -1.0 if the source has no timestamps.
+        label: The class, held for ``min_consecutive`` frames.
         probabilities: (K,).
         latency_ms: From the decoded frame to its scores, in milliseconds.
-        fps: Frames per second that were worked on, a running mean.
+        fps: Processed frames per second, a running mean.
     """
 
     index: int
@@ -48,17 +48,17 @@ class LiveScores:
 class LiveClassifier:
     """Scores frames one after the other.
 
-    A frame of another size starts the stream anew: the source shows something else.
+    A frame of another size resets the stream: the source has changed.
 
     Args:
         trained: A causal TSM runs frame by frame; any other network on a sliding window.
-        average_frames: Mean of the scores of the last frames, or windows; ``None`` is 8 frames or 1 window.
-        min_consecutive: A class must lead for so many frames, or windows, before it is named.
-        frame_interval: Look at every such frame; between two frames of the training clips lie several too.
+        average_frames: Frames or windows whose scores are averaged; ``None``: 8 frames or 1 window.
+        min_consecutive: Frames or windows that a class must lead before ``label`` changes.
+        frame_interval: Use every N-th frame, to match the frame spacing of training.
         window_frames: Length of a sliding window, in frames of the source.
 
     Attributes:
-        latencies_ms: Of every frame that was worked on, the last thousand.
+        latencies_ms: Latencies of the last thousand processed frames, in milliseconds.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class LiveClassifier:
 
     @torch.inference_mode()
     def __call__(self, frame: StreamedFrame) -> LiveScores | None:
-        """Score a frame; ``None`` for one that is passed over."""
+        """Score a frame; return ``None`` if the frame is skipped."""
         if frame.index % self._frame_interval:
             return None
         begun = time.perf_counter()
@@ -103,7 +103,7 @@ class LiveClassifier:
         logits_K = self._stream(self._preprocessing.prepare_frame(torch.from_numpy(frame.rgb)))
         if logits_K is None:
             return None
-        # Reading the scores waits for the device.
+        # Reading the scores synchronises with the device.
         probabilities = self._trained.probabilities(logits_K.float()).cpu()
         assert self._stream.label is not None
         label = int(self._stream.label[0])
@@ -146,12 +146,12 @@ class _FrameByFrame:
 
 
 class LiveOverlay:
-    """Draws frames with the scores of the moment and their course over the last seconds.
+    """Draws frames with their scores and a timeline of the last seconds.
 
     Args:
         class_names: K names.
         fps: Frames per second of the source.
-        seconds: How far back the course goes.
+        seconds: Length of the timeline, in seconds.
     """
 
     def __init__(self, class_names: list[str], *, fps: float, seconds: float = 10.0) -> None:
@@ -163,7 +163,7 @@ class LiveOverlay:
         self._colours: dict[int, Colour] = {}
 
     def draw(self, frame: StreamedFrame, scores: LiveScores) -> np.ndarray:
-        """Return the picture, uint8 RGB; all have the size of the first one."""
+        """Return the picture, uint8 RGB; all pictures have the size of the first."""
         if self._overlay is None:
             height, width = frame.rgb.shape[:2]
             self._overlay = ScoreOverlay(self._class_names, width=width, height=height)
@@ -183,7 +183,7 @@ class LiveOverlay:
         return self._overlay.draw(frame.rgb, probabilities, self._colours, strip, note=note)
 
     def _recolour(self) -> None:
-        """Give the likeliest classes of the last seconds a colour, which each keeps while it is shown."""
+        """Assign a colour to the most likely classes; a class keeps its colour while it is shown."""
         peaks = np.stack([past for _, past in self._past]).max(0)
         shown = np.argsort(-peaks, kind="stable")[: len(SERIES)].tolist()
         kept = {label: colour for label, colour in self._colours.items() if label in shown}

@@ -1,4 +1,4 @@
-"""TrainedModel and load_trained: a network with all that is needed to use it, in one call."""
+"""TrainedModel and load_trained: a trained network with its preprocessing and class names."""
 
 import functools
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ logger = get_logger(__name__)
 
 @dataclass(frozen=True, repr=False)
 class TrainedModel:
-    """A network that is ready to be used.
+    """A trained network, ready for inference.
 
     ``predict`` classifies videos, ``features`` gives their features; a call gives the logits of clips.
 
@@ -44,8 +44,8 @@ class TrainedModel:
         model: In eval mode, on ``device``; (B, 3, T, H, W) float -> (B, K) logits.
         cfg: The recipe it was trained with.
         class_names: K names.
-        weights: The file, as it was named, or the one that was found in the named folder.
-        device: Where the model is.
+        weights: The given file, or the file found in the given folder.
+        device: Device of the model.
     """
 
     model: nn.Module
@@ -56,12 +56,12 @@ class TrainedModel:
 
     @functools.cached_property
     def preprocessing(self) -> Preprocessing:
-        """From a video file to the network's input, as the recipe says."""
+        """Preprocessing from a video file to the network's input, by the recipe."""
         return Preprocessing(self.cfg, self.device)
 
     @functools.cached_property
     def predictor(self) -> VideoPredictor:
-        """Predicts videos with the views of the recipe."""
+        """Predictor of videos with the views of the recipe."""
         return VideoPredictor(self.model, self.cfg, self.preprocessing, self.class_names)
 
     def __repr__(self) -> str:
@@ -71,7 +71,7 @@ class TrainedModel:
         """Return the logits (B, K) of clips.
 
         Args:
-            video_BCTHW: (B, 3, T, H, W): uint8 RGB, which is normalised here, or normalised floats.
+            video_BCTHW: (B, 3, T, H, W): uint8 RGB, normalised by this call, or normalised floats.
         """
         with torch.inference_mode():
             logits: torch.Tensor = self.model(self._normalized(video_BCTHW))
@@ -94,10 +94,10 @@ class TrainedModel:
             batch_size: Videos that go through the network together.
 
         Returns:
-            The prediction, or a list of them; in a list, videos that cannot be read have an ``error``.
+            The prediction, or a list of them; in a list, unreadable videos have an ``error``.
 
         Raises:
-            VideoError: If the one video that is named cannot be read, or a folder or pattern holds none.
+            VideoError: If a single video cannot be read, or a folder or pattern matches no videos.
             ValueError: If ``batch_size`` is less than 1.
         """
         if batch_size < 1:
@@ -115,15 +115,15 @@ class TrainedModel:
         """Return the features before the classifier, averaged over space, on the CPU.
 
         Args:
-            video: A file or a URL, whose middle test view is taken; or clips as for calling the model.
+            video: A file or URL, read by its middle test view; or clips (B, 3, T, H, W).
             of: ``"clip"``: the mean over the frames; ``"frame"``: each frame.
 
         Returns:
-            Of a file (C,) or (T, C); of clips (B, C) or (B, T, C).
+            (C,) or (T, C) for a file; (B, C) or (B, T, C) for clips.
 
         Raises:
             VideoError: If the video cannot be read.
-            ValueError: If ``of`` is another word.
+            ValueError: If ``of`` is unknown.
         """
         if of not in ("clip", "frame"):
             raise ValueError(f"of must be 'clip' or 'frame', got {of!r}.")
@@ -141,16 +141,16 @@ class TrainedModel:
 
     @property
     def description(self) -> str:
-        """What the network says of itself, in one line."""
+        """Description of the network in one line."""
         describe = getattr(self.model, "describe", None)
         return describe() if callable(describe) else type(self.model).__name__
 
     def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
-        """Map logits (..., K) to probabilities; of a network of several labels, each on its own."""
+        """Map logits (..., K) to probabilities; sigmoid for several labels, softmax otherwise."""
         return logits.sigmoid() if self.cfg.DATA.MULTI_LABEL else logits.softmax(-1)
 
     def top(self, probabilities: torch.Tensor, count: int = 5) -> list[tuple[str, float]]:
-        """Return the ``count`` likeliest classes of (K,) with their probabilities, likeliest first."""
+        """Return the ``count`` likeliest classes of (K,) with their probabilities, in descending order."""
         values, indices = probabilities.topk(min(count, len(self.class_names)))
         return [
             (self.class_names[i], float(p)) for i, p in zip(indices.tolist(), values.tolist(), strict=True)
@@ -158,7 +158,7 @@ class TrainedModel:
 
 
 def _videos_of(name: str) -> list[str]:
-    """Return the videos behind a name; a file that is missing stays, and reading it says so."""
+    """Return the videos of a name; keep a missing file, so that reading it reports the error."""
     is_pattern = any(sign in name for sign in "*?[")
     return find_videos([name]) if is_pattern or Path(name).is_dir() else [name]
 
@@ -172,7 +172,7 @@ def load_trained(
     device: torch.device | None = None,
     which: str = "last",
 ) -> TrainedModel:
-    """Load a network from its weights alone, or, for a file of others, with a recipe.
+    """Load a network from its weights; files of other libraries also need a recipe.
 
     Example:
         >>> from tsn_tsm_plugin import create_tsm
@@ -192,21 +192,20 @@ def load_trained(
         ['closing', 'opening']
 
     Args:
-        weights: A checkpoint, a ``.safetensors`` file, the folder of a run, which stands for its newest
-            weights, those of its ``results.json``, or a folder that ``tools.publish`` has made; any path that
-            iopath can open.
-        recipe: YAML file; empty takes the recipe that the checkpoint carries.
-        labels: File with one class name per line; empty takes the names that the checkpoint carries, or the
-            recipe's label map if it is at hand, or numbers.
+        weights: A checkpoint, a ``.safetensors`` file, a run folder (its newest weights) or a folder of
+            ``tools.publish``; any path that iopath can open.
+        recipe: YAML file; empty: the recipe in the checkpoint.
+        labels: File with one class name per line; empty: the names in the checkpoint, the recipe's label
+            map if the file exists, or numbers.
         opts: Overrides of the recipe.
-        device: ``None`` is the GPU where there is one.
+        device: ``None``: the GPU if available.
         which: Weights of a run folder: ``"last"`` or ``"best"``, see
             :func:`~tsn_tsm_plugin.engine.find_weights.find_weights`.
 
     Raises:
-        CheckpointError: If the weights cannot be read, carry no recipe although none is given, or do not fit.
+        CheckpointError: If the weights cannot be read or do not fit, or no recipe is available.
     """
-    if str(weights).startswith(PREFIX):  # A row of the zoo is named as its recipe.
+    if str(weights).startswith(PREFIX):  # A zoo row has the name of its recipe.
         recipe = recipe or find_recipe(str(weights).removeprefix(PREFIX))
     path = find_weights(weights, which=which)
     checkpoint = read_checkpoint(path)
@@ -216,7 +215,7 @@ def load_trained(
     device = device or compute_device()
     names = _class_names(cfg, checkpoint, labels)
     logger.info(f"{model.describe()}; weights: {path}")
-    # The file's own name, unless a cache has given it another.
+    # Use the original name of a cached file.
     source = path if path.is_relative_to(weights) else weights
     return TrainedModel(to_channels_last(model).to(device).eval(), cfg, names, str(source), device)
 
@@ -227,7 +226,7 @@ def _carried_cfg(checkpoint: Checkpoint, opts: Sequence[str]) -> CfgNode:
         raise _unreadable(checkpoint, "recipe", "it is no text")
     if not text:
         raise CheckpointError(
-            f"{checkpoint.path} does not say how it was trained: name the recipe with --cfg, e.g. "
+            f"{checkpoint.path} contains no recipe: give the recipe with --cfg, e.g. "
             "--cfg projects/tsm/k400_r50_8f.yaml."
         )
     try:
@@ -236,7 +235,7 @@ def _carried_cfg(checkpoint: Checkpoint, opts: Sequence[str]) -> CfgNode:
         raise _unreadable(checkpoint, "recipe", error) from error
     if not is_recipe:
         raise _unreadable(checkpoint, "recipe", "it is no mapping of keys")
-    # What was allowed when training began is not allowed now.
+    # Mismatches allowed in training are not allowed here.
     opts = ["TRAIN.CHECKPOINT_ALLOW_MISMATCH", "[]", *opts]
     return load_carried_cfg(text, f"the recipe in {checkpoint.path}", opts)
 

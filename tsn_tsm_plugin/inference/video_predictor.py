@@ -1,4 +1,4 @@
-"""VideoPredictor, VideoPrediction and find_videos: classes of videos, with the views of the recipe.
+"""VideoPredictor, VideoPrediction and find_videos: classify videos with the views of the recipe.
 
 Axes: B videos, V views, T frames of a view, K classes.
 """
@@ -20,7 +20,7 @@ from tsn_tsm_plugin.errors import VideoError
 from tsn_tsm_plugin.inference.preprocessing import Preprocessing
 from tsn_tsm_plugin.safe_text import html_text
 
-# What a folder is searched for; a file that is named may have any suffix.
+# Suffixes searched for in folders; a file given by name may have any suffix.
 _SUFFIXES = {".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"}
 _MAX_FRAMES = 64
 _SHOWN = 5
@@ -28,12 +28,12 @@ _SHOWN = 5
 
 @dataclass(frozen=True, repr=False)
 class VideoPrediction:
-    """What a network says of a video.
+    """Prediction of a network for a video.
 
     Attributes:
         path: The file.
-        probabilities: (K,), with sum 1 if a video has one label; empty if it could not be read.
-        error: Why it could not be read, or nothing.
+        probabilities: (K,), with sum 1 if a video has one label; empty for an unreadable video.
+        error: Reason why the video could not be read; empty otherwise.
         class_names: K names.
     """
 
@@ -44,11 +44,11 @@ class VideoPrediction:
 
     @property
     def label(self) -> str:
-        """The likeliest class; empty if the video could not be read."""
+        """The top-1 class; empty for an unreadable video."""
         return "" if self.error else self.top(1)[0][0]
 
     def top(self, count: int = _SHOWN) -> list[tuple[str, float]]:
-        """Return the ``count`` likeliest classes with their probabilities, likeliest first."""
+        """Return the ``count`` most likely classes with their probabilities, in descending order."""
         if self.error:
             return []
         values, indices = self.probabilities.topk(min(count, len(self.probabilities)))
@@ -87,10 +87,10 @@ def _html_cell(prediction: VideoPrediction) -> str:
 
 
 def find_videos(names: Sequence[str]) -> list[str]:
-    """Return the videos that are meant by files, URLs, folders (searched below) and patterns, each once.
+    """Return the videos of files, URLs, folders (searched recursively) and patterns, each once.
 
     Raises:
-        VideoError: If a name means nothing.
+        VideoError: If a name matches no video.
     """
     found: list[str] = []
     for name in names:
@@ -101,7 +101,7 @@ def find_videos(names: Sequence[str]) -> list[str]:
         elif Path(name).exists():
             files = [name]
         else:
-            # Path.glob takes no absolute patterns.
+            # Path.glob does not accept absolute patterns.
             matches = glob.glob(name, recursive=True)  # noqa: PTH207
             files = sorted(file for file in matches if Path(file).is_file())
         if not files:
@@ -117,8 +117,8 @@ class VideoPredictor:
 
     Args:
         model: In eval mode, (B, 3, T, H, W) float -> (B, K) logits.
-        cfg: The recipe; it says how views are averaged.
-        preprocessing: Of the same recipe.
+        cfg: The recipe, for the average over views.
+        preprocessing: Preprocessing of the same recipe.
         class_names: K names.
     """
 
@@ -138,11 +138,11 @@ class VideoPredictor:
         )
 
     def __call__(self, path: str) -> VideoPrediction:
-        """Return the prediction, or why there is none."""
+        """Return the prediction, or the reason why the video could not be read."""
         return next(self.predict([path]))
 
     def predict(self, paths: Iterable[str], *, batch_size: int = 1) -> Iterator[VideoPrediction]:
-        """Yield the prediction of each video in order, unreadable ones with their reason.
+        """Yield the prediction of each video in order; unreadable videos have a reason.
 
         Args:
             paths: Files or URLs.

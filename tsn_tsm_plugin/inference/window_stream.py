@@ -1,4 +1,4 @@
-"""WindowStream: a network that needs whole clips, on the last frames of a stream.
+"""WindowStream: apply a network of whole clips to the last frames of a stream.
 
 Axes: C channels, T frames of a view, H rows, W columns, K classes.
 """
@@ -14,20 +14,20 @@ from tsn_tsm_plugin.transforms import segment_indices
 
 
 class WindowStream:
-    """Scores a sliding window of prepared frames, once per segment that it moves on.
+    """Scores a sliding window of preprocessed frames, each time it has moved by a segment.
 
-    The network sees the middle frame of each of T segments of the window. At the beginning the window is
-    what has come so far, as for a short video.
+    The network reads the middle frame of each of T segments of the window. The first windows contain only
+    the frames so far.
 
     Args:
         model: (1, 3, T, H, W) float -> (1, K) logits; a TSN or a TSM of any shift.
-        preprocessing: Of its recipe.
-        window_frames: Length of the window, in frames that are looked at; less than T counts as T.
-        average_windows: Mean of the scores of so many windows.
-        min_consecutive: A new class must be on top of so many windows in a row before ``label`` follows.
+        preprocessing: Preprocessing of its recipe.
+        window_frames: Length of the window, in used frames; at least T.
+        average_windows: Windows whose scores are averaged.
+        min_consecutive: Windows in a row that a new class must lead before ``label`` changes.
 
     Attributes:
-        label: (1,) int64, the class on top, calmed; ``None`` before the first frame.
+        label: (1,) int64, the stable top-1 class; ``None`` before the first frame.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class WindowStream:
         self.label: Tensor | None = None
 
     def __call__(self, pixels_CHW: Tensor) -> Tensor | None:
-        """Take a frame, uint8; return logits (K,), or ``None`` if the window has not moved on enough."""
+        """Add a frame, uint8; return logits (K,), or ``None`` until the window has moved by a segment."""
         self._frames.append(pixels_CHW)
         self._num_seen += 1
         if (self._num_seen - 1) % self._stride:
@@ -63,7 +63,7 @@ class WindowStream:
         return scores_BK[0]
 
     def reset(self) -> None:
-        """Forget every frame: the source shows something else."""
+        """Discard all frames, because the source has changed."""
         self._frames.clear()
         self._num_seen = 0
         self._average.reset()

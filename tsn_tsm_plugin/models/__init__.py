@@ -1,4 +1,4 @@
-"""Models: TSN and TSM, their heads, and the checkpoints that fit them."""
+"""TSN, TSM, create_tsn, create_tsm, build_model, load_weights: models, heads and their checkpoints."""
 
 # ruff: noqa: E402
 from tsn_tsm_plugin.requirements import check_torchvision_imports

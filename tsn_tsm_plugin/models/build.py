@@ -1,4 +1,4 @@
-"""Build the model that a recipe describes."""
+"""build_model, complexity_of: the model that a recipe describes, and its cost."""
 
 from typing import Any
 
@@ -21,10 +21,10 @@ def build_model(cfg: CfgNode, *, with_backbone_weights: bool = True) -> TSN | TS
     Args:
         cfg: ``MODEL``, ``TSM``, ``NONLOCAL``, ``DATA.NUM_FRAMES``, ``DATA.MODALITY`` and
             ``DATA.DATASET`` are read.
-        with_backbone_weights: Read ``MODEL.BACKBONE_WEIGHTS``. Not needed where a checkpoint follows.
+        with_backbone_weights: Read ``MODEL.BACKBONE_WEIGHTS``. Not needed before a checkpoint is loaded.
 
     Raises:
-        ConfigError: If ``MODEL.ARCH`` is neither, or the network cannot be built.
+        ConfigError: If ``MODEL.ARCH`` is not ``tsn`` or ``tsm``, or the network cannot be built.
     """
     common = {
         "backbone": cfg.MODEL.BACKBONE,
@@ -45,7 +45,7 @@ def build_model(cfg: CfgNode, *, with_backbone_weights: bool = True) -> TSN | TS
         model = create_tsn(**common) if cfg.MODEL.ARCH == "tsn" else create_tsm(**common, **_tsm_options(cfg))
     except ValueError as error:
         raise ConfigError(f"The network of the recipe cannot be built: {error}") from error
-    # Something-Something V1 and V2 have the same number of classes: a checkpoint of the other is refused.
+    # Something-Something V1 and V2 have the same number of classes; the dataset tells them apart.
     model.dataset = cfg.DATA.DATASET
     return model
 

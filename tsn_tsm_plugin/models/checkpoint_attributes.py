@@ -1,4 +1,4 @@
-"""attributes_of_checkpoint, RECIPE: what a checkpoint says about its network, its recipe included."""
+"""attributes_of_checkpoint, RECIPE: attributes of a checkpoint's network, from its metadata and recipe."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from tsn_tsm_plugin.checkpoints.read_checkpoint import Checkpoint
 from tsn_tsm_plugin.checkpoints.translate_keys import Translation
 from tsn_tsm_plugin.config.yaml_text import compose, construct
 
-# The keys that say what a network is, by the name of the fact.
+# Recipe keys that define a network, by name of the attribute.
 RECIPE_KEYS = {
     "num_segments": "DATA.NUM_FRAMES",
     "shift_div": "TSM.SHIFT_DIV",
@@ -21,7 +21,7 @@ RECIPE_KEYS = {
     "non_local_use_scale": "NONLOCAL.USE_SCALE",
     "dataset": "DATA.DATASET",
 }
-# How recipes and the commands name what can be changed.
+# Keys and flags that error messages name.
 RECIPE = Words(
     allow="TRAIN.CHECKPOINT_ALLOW_MISMATCH [{0!r}] (on the command line --allow-mismatch {0})",
     ignore_head="TRAIN.CHECKPOINT_IGNORE_HEAD True",
@@ -35,14 +35,14 @@ _TYPES = {"num_segments": int, "shift_div": int, "non_local": str, "dataset": st
 
 
 def attributes_of_checkpoint(checkpoint: Checkpoint, translation: Translation) -> dict[str, ModelAttribute]:
-    """Return what is known of the network of a checkpoint.
+    """Return the known attributes of a checkpoint's network.
 
     Args:
-        checkpoint: As it was read.
+        checkpoint: The checkpoint as read.
         translation: Its tensors under the names of this library.
 
     Raises:
-        CheckpointError: If what the file stores about its network is damaged.
+        CheckpointError: If the file's description of its network is damaged.
     """
     return find_attributes(
         checkpoint,
@@ -53,7 +53,7 @@ def attributes_of_checkpoint(checkpoint: Checkpoint, translation: Translation) -
 
 
 def _facts_of_recipe(text: Any) -> dict[str, ModelAttribute]:
-    """Read the recipe of a file from before networks were stored; anything else has no facts."""
+    """Read the recipe of older files, which do not store attributes; return {} for other text."""
     try:
         node = compose(text) if isinstance(text, str) else None
         tree = construct(node) if node is not None else None

@@ -1,9 +1,8 @@
-"""Parameters and operations of a network, counted as the published tables count them.
+"""Complexity, measure_complexity: parameters and multiply-adds, counted as in MMAction2's tables.
 
-A multiply-add is one operation, a batch normalisation two per element, a layer normalisation five; the
-classifier does not count. That is the convention of MMAction2's tables (mmengine's counter on the backbone),
-by which ResNet-50 takes 4,109,364,224 operations for a frame of 224 x 224. Non-local blocks are counted by
-their definition, every query with every key, however they are computed.
+A multiply-add is one operation; a batch norm counts two per element, a layer norm five. The classifier does
+not count. ResNet-50 thus takes 4,109,364,224 operations for a frame of 224 x 224. Non-local blocks count
+every query with every key, independent of the implementation.
 """
 
 import math
@@ -17,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tsn_tsm_plugin.layers.non_local import NonLocal
 
-# torch counts a multiply-add as two, so that everything here is counted twice and halved at the end.
+# torch counts a multiply-add as two operations; the totals are halved at the end.
 _PER_MULTIPLY_ADD = 2
 _aten = torch.ops.aten
 _BATCH_NORMS = (
@@ -46,8 +45,8 @@ class Complexity:
     """Size and cost of a network.
 
     Attributes:
-        num_parameters: Of the whole network, the classifier included.
-        num_operations: Multiply-adds of the backbone for the frames that were asked for.
+        num_parameters: Parameters of the whole network, including the classifier.
+        num_operations: Multiply-adds of the backbone for the given frames.
     """
 
     num_parameters: int
@@ -104,7 +103,7 @@ class _AttentionByDefinition:
         self._num_operations += batch * num_queries * num_keys * (query_width + dim // 2)
 
     def correction(self, counter: FlopCounterMode) -> int:
-        """Return the products by definition, less those that were really computed."""
+        """Return the products by definition, minus the computed ones."""
         computed = 0
         for name in self._names:
             counts = counter.get_flop_counts()[f"{self._root}.{name}"]
@@ -114,6 +113,6 @@ class _AttentionByDefinition:
         return self._num_operations - computed // _PER_MULTIPLY_ADD
 
     def close(self) -> None:
-        """Leave the network as it was."""
+        """Remove the hooks from the network."""
         for handle in self._handles:
             handle.remove()

@@ -52,12 +52,12 @@ def create_tsn(
         backbone: Name of a registered backbone, ``"torchvision/NAME"`` or ``"timm/NAME"``.
         num_classes: K.
         num_segments: Frames that a view is trained with; the network takes any number.
-        dropout_rate: Of the averaged features, in [0, 1).
+        dropout_rate: Dropout of the averaged features, in [0, 1).
         fc_init_std: Standard deviation of the classifier's initial weights.
         weights: ImageNet weights of the backbone, e.g. ``"IMAGENET1K_V1"`` or a file; or the trained network
             of a recipe of the model zoo, e.g. ``"k400_r50_8f"``.
-        head: Name of a registered head, which starts from weights of its own kind; empty is TSN's.
-        head_options: Further keywords of a head that is named.
+        head: Name of a registered head with its own initial weights; empty: TSN's head.
+        head_options: Further keywords of a named head.
         backbone_options: Keyword arguments of the backbone, e.g. ``{"drop_path_rate": 0.1}`` of timm's.
         image_size: Sides of the frames that the network must take, in pixels; empty: its own size.
         in_channels: Channels of a segment: 3 for RGB, 10 for five flow fields, 15 for five RGB differences.
@@ -125,12 +125,12 @@ def create_tsm(
     Args:
         backbone: As for :func:`create_tsn`; its residual blocks must be known.
         num_classes: K.
-        num_segments: Frames of a view.
-        dropout_rate: Of the features of every frame, in [0, 1).
+        num_segments: T, frames of a view.
+        dropout_rate: Dropout of the features of every frame, in [0, 1).
         fc_init_std: Standard deviation of the classifier's initial weights.
         weights: ImageNet weights of the backbone, e.g. ``"IMAGENET1K_V1"`` or a file; or the trained network
             of a recipe of the model zoo, e.g. ``"k400_r50_8f"``.
-        head: As for :func:`create_tsn`; empty is TSM's.
+        head: As for :func:`create_tsn`; empty: TSM's head.
         head_options: As for :func:`create_tsn`.
         backbone_options: As for :func:`create_tsn`.
         image_size: As for :func:`create_tsn`.
@@ -144,9 +144,9 @@ def create_tsm(
             the keys ``kind``, ``places``, ``use_scale``, ``sub_sample``.
         sites: Patterns of the submodules that see shifted features, e.g. ``["blocks.*.mlp"]``; empty: the
             sites that the backbone declares. Feature maps (N, C, H, W) and (N, H, W, C) and tokens (N, L, C)
-            are told apart by a dry run.
+            are recognised by a dry run.
         tokens: ``"all"``, or ``"class"`` to shift only class and register tokens, as Token Shift does.
-        temporal_modules: What is put at the sites: names of registered temporal modules, or mappings with the
+        temporal_modules: Modules at the sites: names of registered temporal modules, or mappings with the
             keys ``name``, ``sites`` and ``options``. ``"temporal_shift"`` takes the keywords above; empty is
             ``["temporal_shift"]``. At a shared site, a later module is put around an earlier one.
 

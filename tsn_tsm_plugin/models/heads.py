@@ -1,8 +1,8 @@
-"""Heads: from the features of the frames of a view to one score per class.
+"""TSNHead, TSMHead, create_head: from the features of a view's frames to one score per class.
 
 Axes: B videos, C channels, T frames, H rows, W columns, K classes.
 Sources: Wang et al., "Temporal Segment Networks", arXiv:1608.00859, average consensus; Lin et al., "TSM",
-arXiv:1811.08383. Which of dropout, classifier and consensus comes first is as in MMAction2's two heads.
+arXiv:1811.08383. The order of dropout, classifier and consensus is as in MMAction2's two heads.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ from tsn_tsm_plugin.registry import HEADS
 
 
 class _LinearHead(nn.Module):
-    """Dropout, classifier and an optional activation; the subclasses say what is averaged, and when.
+    """Dropout, classifier and an optional activation; the subclasses define what is averaged, and when.
 
     Args:
         in_features: C.
@@ -52,8 +52,8 @@ class _LinearHead(nn.Module):
 class TSNHead(_LinearHead):
     """Average the features over space and all frames, then drop out and classify.
 
-    Because the features are averaged first, the frames may be those of several views: their scores are the
-    mean of the views' scores.
+    The frames may belong to several views: the features are averaged first, so the scores are the mean of
+    the views' scores.
     """
 
     def forward(self, x_BCTHW: Tensor) -> Tensor:
@@ -85,11 +85,11 @@ def create_tsn_head(
 ) -> TSNHead:
     """Create the TSN head with the keywords of PyTorchVideo's ``create_resnet(head=)``.
 
-    The pooling of the slot (``pool``, ``pool_kernel_size``) is always the global average, so that frames of
+    The pooling of the slot (``pool``, ``pool_kernel_size``) is always the global average, so frames of
     any size fit. PyTorchVideo's ``Net`` re-initialises the classifier with a deviation of 0.01.
 
     Raises:
-        ValueError: If the slot asks for scores that are not one per class and video.
+        ValueError: If the slot requests other scores than one per class and video.
     """
     return TSNHead(
         in_features=in_features,
@@ -114,7 +114,7 @@ def create_tsm_head(
 ) -> TSMHead:
     """Create the TSM head with the keywords of PyTorchVideo's ``create_resnet(head=)``.
 
-    See :func:`create_tsn_head` for what the slot's keywords mean here.
+    See :func:`create_tsn_head` for the slot's keywords.
 
     Example:
         >>> from pytorchvideo.models.resnet import create_resnet
@@ -124,7 +124,7 @@ def create_tsm_head(
         Linear(in_features=2048, out_features=8, bias=True)
 
     Raises:
-        ValueError: If the slot asks for scores that are not one per class and video.
+        ValueError: If the slot requests other scores than one per class and video.
     """
     return TSMHead(
         in_features=in_features,
@@ -163,13 +163,13 @@ def create_head(
     """Create a registered head, of any distribution, with the eight keywords of the slot.
 
     Args:
-        name: In ``registry.HEADS``; empty creates ``own``.
+        name: Name in ``registry.HEADS``; empty creates ``own``.
         own: The head of the method.
         in_features: C.
         num_classes: K.
         dropout_rate: In [0, 1).
-        fc_init_std: Of ``own``'s classifier; a head that is named has a start of its own.
-        options: Further keywords of a head that is named.
+        fc_init_std: Initial deviation of ``own``'s classifier; a named head initialises itself.
+        options: Further keywords of a named head.
 
     Raises:
         UnknownComponentError: If no distribution offers the name.

@@ -1,4 +1,4 @@
-"""Find out which network a checkpoint belongs to, and build it."""
+"""Identity, identify: find the network that a checkpoint belongs to, and build it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,19 +21,19 @@ from tsn_tsm_plugin.models.deploy.reparameterize import is_reparameterized, repa
 from tsn_tsm_plugin.models.recognizer import TSM, TSN
 from tsn_tsm_plugin.registry import BACKBONES
 
-# Where neither names nor configuration nor file name tell.
+# Defaults if neither names, configuration nor file name contain the value.
 _ASSUMED = {"num_segments": 8, "shift_div": 8, "non_local": "embedded_gaussian"}
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What a checkpoint belongs to.
+    """The network that a checkpoint belongs to.
 
     Attributes:
-        format: Where it comes from, e.g. ``"MMAction2 1.x"``.
-        facts: What is known of the network, ``backbone`` included, see
+        format: Source of the checkpoint, e.g. ``"MMAction2 1.x"``.
+        facts: Known attributes of the network, including ``backbone``, see
             :func:`~tsn_tsm_plugin.models.checkpoint_attributes.attributes_of_checkpoint`.
-        assumed: What had to be assumed, because nothing tells.
+        assumed: Default values of attributes that the checkpoint does not contain.
     """
 
     format: str
@@ -41,15 +41,15 @@ class Identity:
     assumed: dict[str, Any] = field(default_factory=dict)
 
     def value(self, name: str, default: Any = None) -> Any:
-        """Return a fact, or what is assumed in its place."""
+        """Return an attribute, or its assumed value."""
         return self.facts[name].value if name in self.facts else self.assumed.get(name, default)
 
 
 def identify(checkpoint: Checkpoint) -> Identity:
-    """Find out which TSN or TSM a checkpoint belongs to.
+    """Find the TSN or TSM that a checkpoint belongs to.
 
     Raises:
-        CheckpointError: If it is no checkpoint of a TSN or TSM with a registered backbone.
+        CheckpointError: If it is not a checkpoint of a TSN or TSM with a registered backbone.
     """
     translation = translate_checkpoint(checkpoint)
     source = checkpoint.path or "The given state dict"
@@ -76,7 +76,7 @@ def _find_backbone(tensors: Mapping[str, Tensor], source: str) -> tuple[str, int
     """Return the registered backbone with these shapes, and the channels of its input."""
     wanted = _bare_shapes({n: t for n, t in tensors.items() if n.startswith("backbone.")})
     for name in BACKBONES.names():
-        # Without memory or time for the weights; a third party's may not allow that, and knows its own files.
+        # Build on the meta device, without memory. Third-party backbones may not support this.
         if not BACKBONES.get(name).__module__.startswith("tsn_tsm_plugin."):
             continue
         with torch.device("meta"):
@@ -101,7 +101,7 @@ def _find_backbone(tensors: Mapping[str, Tensor], source: str) -> tuple[str, int
 
 
 def _input_channels(backbone: nn.Module, shapes: Mapping[str, torch.Size]) -> int:
-    """Return the input channels of the kernel in a file that is the backbone's first one."""
+    """Return the input channels of the backbone's first kernel in a file."""
     first = next((n for n, module in backbone.named_modules() if isinstance(module, nn.Conv2d)), "")
     shape = shapes.get(without_wrappers(f"backbone.{first}.weight"), ())
     return shape[1] if len(shape) == 4 else RGB_CHANNELS

@@ -1,4 +1,4 @@
-"""Load checkpoints of this library, of MMAction2 and mit-han-lab, and ImageNet weights, all or nothing."""
+"""load_weights, LoadReport: load checkpoints of this library, MMAction2, mit-han-lab and timm."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -35,18 +35,18 @@ logger = get_logger(__name__)
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What :func:`load_weights` did.
+    """Result of :func:`load_weights`.
 
     Attributes:
-        format: Where the file comes from, e.g. ``"MMAction2 1.x"``.
+        format: Source of the file, e.g. ``"MMAction2 1.x"``.
         num_mapped: Entries of the file that went into the model.
-        missing: Entries of the model that the file has not; they keep their values.
-        unexpected: Entries of the file that were left out.
-        derived: Entries of the file without a place of their own: index tables that the model computes, and
-            biases that were folded into the normalisation behind them.
-        facts: What the file says about its network, see
+        missing: Entries of the model that the file lacks; they keep their values.
+        unexpected: Entries of the file that were skipped.
+        derived: Entries of the file without a counterpart: index tables that the model computes, and
+            biases that were folded into the following normalisation.
+        facts: Attributes of the network in the file, see
             :func:`~tsn_tsm_plugin.checkpoints.metadata.find_attributes`.
-        source: The file, or how the state dict was given.
+        source: The file, or a description of the state dict.
     """
 
     format: str
@@ -79,15 +79,15 @@ def load_weights(
     class_names: Sequence[str] = (),
     words: Words = PYTHON,
 ) -> LoadReport:
-    """Load a checkpoint into a TSN or TSM; the format is found from its names.
+    """Load a checkpoint into a TSN or TSM; the format is recognised by its names.
 
-    Read are this library's own files, MMAction2 0.x and 1.x, mit-han-lab TSM (each with or without a leading
-    ``module.``) and the ImageNet classifiers of torchvision and timm, whose last layer is left out and
-    reported. The model may also be PyTorchVideo's, from ``create_resnet(bottleneck=tsm_bottleneck,
+    Formats: this library, MMAction2 0.x and 1.x, mit-han-lab TSM, each with or without a leading
+    ``module.``, and ImageNet classifiers of torchvision and timm. Their last layer is skipped and reported.
+    The model may also be PyTorchVideo's, from ``create_resnet(bottleneck=tsm_bottleneck,
     head=create_tsm_head)``. A re-parameterised file re-parameterises the model.
 
-    All names and shapes are compared first, and what the file says about its network: either everything fits,
-    or the model stays as it was.
+    All names, shapes and attributes of the network are compared first. Either everything fits, or the model
+    is not changed.
 
     Example:
         >>> from tsn_tsm_plugin import create_tsm, create_tsn
@@ -96,7 +96,7 @@ def load_weights(
         >>> report.format, report.num_mapped, report.missing, report.unexpected
         ('tsn_tsm_plugin', 122, [], [])
 
-        What does not fit is refused, with the reason:
+        A checkpoint that does not fit is refused, with the reason:
 
         >>> load_weights(create_tsn(backbone="resnet18", num_classes=8), trained.state_dict())
         Traceback (most recent call last):
@@ -107,17 +107,16 @@ def load_weights(
         model: From ``create_tsn``, ``create_tsm``, ``build_model`` or ``create_resnet``.
         path_or_state_dict: A file of ``torch.save`` or a ``.safetensors`` file, at any path that iopath can
             fetch, or the content of one.
-        ignore_head: Leave the classifier out, to fine-tune on other classes. A TSN may start a TSM then.
-        allow_mismatch: What may differ from the file's network, of
+        ignore_head: Skip the classifier, to fine-tune on other classes. A TSN may then start a TSM.
+        allow_mismatch: Attributes that may differ from the file's network, out of
             :data:`~tsn_tsm_plugin.checkpoints.explain_mismatch.COMPARED_FACTS`; e.g. ``["num_segments"]`` to
-            fine-tune with more segments, ``["causal"]`` to make an online model of one that looks ahead.
+            fine-tune with more segments, ``["causal"]`` to make an online model from a bi-directional model.
         class_names: Names of the classes in use; empty compares none.
-        words: How messages name what can be changed.
+        words: Names of flags, keys or arguments in error messages.
 
     Raises:
-        CheckpointError: If the file cannot be read or does not fit the model, if its weights are no finite
-            floating-point numbers, or if ``allow_mismatch`` names what is not compared; nothing is loaded
-            then.
+        CheckpointError: If the file cannot be read or does not fit the model, if its weights are not finite
+            floating-point numbers, or if ``allow_mismatch`` has an unknown name; nothing is loaded.
     """
     unknown = [name for name in allow_mismatch if name not in COMPARED_FACTS]
     if unknown:
@@ -175,7 +174,7 @@ def _checkpoint(path_or_state_dict: str | Path | Mapping[str, Tensor] | Checkpoi
 
 
 def _with_branches_like(model: nn.Module, translation: Translation) -> nn.Module:
-    """Return the model, or a re-parameterised copy where only the file is re-parameterised."""
+    """Return the model, or a re-parameterised copy if only the file is re-parameterised."""
     if is_reparameterized(translation.tensors) and not is_reparameterized(model.state_dict()):
         model = copy.deepcopy(model)
         reparameterize_(model)
@@ -183,7 +182,7 @@ def _with_branches_like(model: nn.Module, translation: Translation) -> nn.Module
 
 
 def _is_optional(name: str, translation: Translation, *, has_head: bool) -> bool:
-    """Tell whether a file may lack an entry: old batch counts, and what starting files never have."""
+    """Return whether a file may lack an entry: batch counts, and entries that initial weights never have."""
     if name.endswith("num_batches_tracked") or (is_head(name) and not has_head):
         return True
     if ".non_local." in name and not has_head:

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 _FLOAT_BYTES = 4
-# What lives for a moment besides: gradients of feature maps, working space, fragments.
+# Allowance for temporary memory: gradients of feature maps, working space, fragmentation.
 _MARGIN = 1.2
-# Tensors of the size of the weights that each optimiser keeps.
+# Number of weight-sized tensors that each optimiser keeps.
 _OPTIMIZER_STATES = {"sgd": 1, "lars": 1, "adamw": 2}
 _HALF = 0.55  # bf16 and fp16 keep half of most feature maps; norms keep float32.
 _CGROUP_LIMITS = (
@@ -25,7 +25,7 @@ class MemoryEstimate:
 
     Attributes:
         fixed: Weights, gradients and optimiser state.
-        per_clip: What one clip of a forward pass adds.
+        per_clip: Bytes that each clip of a forward pass adds.
     """
 
     fixed: int
@@ -56,7 +56,7 @@ def estimate_memory(
     """
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
     fixed = (2 + _OPTIMIZER_STATES.get(optimizer, 2)) * num_parameters * _FLOAT_BYTES
-    # The difference of two batches leaves out what does not grow with them.
+    # The difference of two batch sizes removes the constant part.
     one, three = (
         _saved_bytes(model.train(), torch.empty(n, 3, num_frames, size, size, device="meta")) for n in (1, 3)
     )
@@ -78,7 +78,7 @@ def _saved_bytes(model: nn.Module, video_BCTHW: Tensor) -> int:
 
 
 def available_memory(device: torch.device) -> int:
-    """Return the free bytes of a device; for the CPU those of the machine or of the container's limit."""
+    """Return the free bytes of a device; for the CPU, of the machine or the container's limit."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     limits = [_available_on_machine()]

@@ -1,4 +1,4 @@
-"""TSN and TSM: a 2D network on the frames of a clip and a head on what it sees.
+"""TSN and TSM: a 2D network on the frames of a clip, and a head on its features.
 
 Axes: B videos, C channels, T frames, H rows, W columns, K classes.
 Sources: Wang et al., "Temporal Segment Networks", arXiv:1608.00859; Lin et al., "TSM", arXiv:1811.08383.
@@ -41,7 +41,7 @@ class _FrameRecognizer(nn.Module):
     """
 
     own_head: type[nn.Module]
-    # What it is trained for, e.g. "sthv2", where a recipe tells; checkpoints for another are refused.
+    # Dataset of the recipe, e.g. "sthv2", or empty. Checkpoints of another dataset are refused.
     dataset: str = ""
 
     def __init__(
@@ -86,7 +86,7 @@ class _FrameRecognizer(nn.Module):
         return self.head(x_NCHW.unflatten(0, (num_videos, -1)).transpose(1, 2))
 
     def describe(self) -> str:
-        """Say in one line what this network is."""
+        """Return a description of the network in one line."""
         other_head = "" if isinstance(self.head, self.own_head) else f", head={type(self.head).__name__}"
         channels = "" if self.in_channels == 3 else f", in_channels={self.in_channels}"
         return (
@@ -105,14 +105,14 @@ class TSN(_FrameRecognizer):
     Any number of frames may be given: ``num_segments`` in training, more in testing.
 
     Attributes:
-        view_average: ``"features"``, which for this head is the same as the mean of the views' scores.
+        view_average: ``"features"``; for this head equal to the mean of the views' scores.
     """
 
     view_average = "features"
     own_head = TSNHead
 
     def describe(self) -> str:
-        """Say in one line what this network is."""
+        """Return a description of the network in one line."""
         return f"{super().describe()}, no temporal shift"
 
 
@@ -125,7 +125,7 @@ class TSM(_FrameRecognizer):
         backbone_name: For messages.
         num_classes: K.
         num_segments: T. Another number of frames is refused.
-        in_channels: As of :class:`TSN`.
+        in_channels: As for :class:`TSN`.
         shift_div: One ``shift_div``-th of the channels is shifted each way.
         shift_place: ``"blockres"`` or ``"block"``.
         temporal_pool: Halve the number of frames before the second stage.
@@ -133,12 +133,12 @@ class TSM(_FrameRecognizer):
         non_local: Non-local blocks, or ``None``.
         sites: Patterns of the submodules that see shifted features; empty: those that the backbone declares.
         tokens: ``"all"``, or ``"class"`` to shift class and register tokens only.
-        temporal_modules: What is put at the sites; empty: the temporal shift.
+        temporal_modules: Modules at the sites; empty: the temporal shift.
 
     Attributes:
         view_average: ``"probabilities"``: the softmax is taken per view and then averaged.
         shift_sites: Names of the shifted submodules of the backbone, before they were wrapped.
-        unshifted_sites: Names of declared sites that see windows of frames and are left as they are.
+        unshifted_sites: Names of declared sites that see windows of frames and are not shifted.
         non_local_sites: Names of the blocks that a non-local block follows.
         other_sites: Names of the sites of other temporal modules, by name of the module.
     """
@@ -231,7 +231,7 @@ class TSM(_FrameRecognizer):
         return super().forward(x_BCTHW)
 
     def describe(self) -> str:
-        """Say in one line what this network is."""
+        """Return a description of the network in one line."""
         pool = ", temporal_pool before stage 2" if self.temporal_pool else ""
         others = "".join(f", {name} at {len(sites)} sites" for name, sites in self.other_sites.items())
         non_local = ""

@@ -1,4 +1,4 @@
-"""``TemporalModuleOptions`` and ``plan_temporal_modules``: what is put at the sites of a backbone."""
+"""``TemporalModuleOptions`` and ``plan_temporal_modules``: temporal modules at the sites of a backbone."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ from tsn_tsm_plugin.registry import TEMPORAL_MODULES, bind_arguments
 SHIFT = "temporal_shift"
 NON_LOCAL = "non_local"
 
-# A site and what makes its new module of the old one.
+# A site, and the function that wraps the module there.
 Wrapper = tuple[str, Callable[[nn.Module], nn.Module]]
 
 
@@ -55,7 +55,7 @@ class TemporalModuleOptions:
         return cls(entry["name"], (sites,) if isinstance(sites, str) else tuple(sites), dict(options))
 
     def with_defaults(self, preset: "TemporalModuleOptions") -> "TemporalModuleOptions":
-        """Return the module with the preset's sites and options if it is the preset's and says no others."""
+        """Return the module with the preset's sites and options if it has the same name and sets none."""
         if self.name != preset.name:
             return self
         return TemporalModuleOptions(
@@ -63,7 +63,7 @@ class TemporalModuleOptions:
         )
 
     def non_local(self) -> NonLocalOptions:
-        """Return the options as those of non-local blocks."""
+        """Return the options of non-local blocks."""
         return NonLocalOptions.parse({"kind": NON_LOCAL_KINDS[0], **self.options})
 
 
@@ -77,16 +77,16 @@ def plan_temporal_modules(
     """Find the sites of temporal modules, and make the modules.
 
     Args:
-        backbone: A 2D network; it is left as it is.
-        modules: At a shared site, a later one is put around an earlier one.
-        declared_sites: Sites of modules that name none.
+        backbone: A 2D network; not modified.
+        modules: At a shared site, a later module wraps an earlier module.
+        declared_sites: Sites of modules that name no sites.
         num_frames_at: Frames of a video at a submodule of that name.
 
     Returns:
         The sites and their wrappers, by name of the module.
 
     Raises:
-        ValueError: If a site does not fit, or a module does not take its options.
+        ValueError: If a site or an option does not fit.
         UnknownComponentError: If no module of that name is registered.
     """
     planned: dict[str, list[Wrapper]] = {}

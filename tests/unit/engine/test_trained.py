@@ -91,7 +91,7 @@ def test_a_safetensors_file_carries_recipe_and_names_in_its_metadata(checkpoint,
 def test_weights_of_others_need_a_recipe_and_take_one(checkpoint, tmp_path):
     bare = tmp_path / "bare.pt"
     torch.save(torch.load(checkpoint, weights_only=True)["model_state"], bare)
-    with pytest.raises(CheckpointError, match="does not say how it was trained: name the recipe with --cfg"):
+    with pytest.raises(CheckpointError, match="contains no recipe: give the recipe with --cfg"):
         load_trained(bare)
     recipe = checkpoint.with_suffix(".yaml")
     assert load_trained(bare, recipe=str(recipe)).class_names == ["0", "1", "2"]

@@ -1,1 +1,1 @@
-"""Trained networks for other programs and people: export, quantisation, sidecar and model card."""
+"""Export: trained networks for other programs, quantisation, sidecar files and model cards."""

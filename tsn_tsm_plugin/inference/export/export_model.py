@@ -1,4 +1,4 @@
-"""A trained network as a file for other programs, and a description of what goes in and comes out."""
+"""export_trained, describe: a trained network as a file for other programs, with a description."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ from tsn_tsm_plugin.registry import SAMPLERS
 from tsn_tsm_plugin.transforms.build import build_clip_transform, frames_of_view
 
 METADATA_KEY = "tsn_tsm_plugin.json"
-"""Name under which the description is kept in the exported file."""
+"""Key of the description in the exported file."""
 
 # n frames of the video, T of a view, V views, i from 0 to T - 1, v from 0 to V - 1, window in frames.
 _INDICES = {
@@ -39,10 +39,10 @@ SUFFIXES = {"torch_export": ".pt2", "onnx": ".onnx"}
 
 
 def check_export_name(out: Path, *, form: str) -> None:
-    """Refuse a name with the suffix of something else, before there is any work to lose.
+    """Refuse a file name with another suffix, before the export.
 
     Raises:
-        ConfigError: If the suffix is not that of ``form``.
+        ConfigError: If the suffix does not fit ``form``.
     """
     if out.suffix.lower() != SUFFIXES[form]:
         raise ConfigError(
@@ -59,9 +59,9 @@ def export_trained(
     streaming: bool = False,
     normalize: bool = False,
 ) -> tuple[ExportPlan, Path]:
-    """Write the network to ``out``, with a description inside and beside it, see :func:`describe`.
+    """Write the network to ``out``, with its description in and next to the file, see :func:`describe`.
 
-    Both appear when they are whole; until then older ones stay.
+    Both files are replaced atomically.
 
     Args:
         trained: The network.
@@ -71,16 +71,16 @@ def export_trained(
         normalize: Put the normalisation inside, so that the file takes uint8 RGB.
 
     Returns:
-        What was exported, and the description's file.
+        The export plan and the path of the description.
 
     Raises:
-        ConfigError: If ``out`` has the suffix of another format, or its description's names are taken.
+        ConfigError: If ``out`` has the wrong suffix, or the names of its description are taken.
         RunFolderError: If the disk is full or the folder cannot be written.
-        ValueError: If ``streaming`` is asked for and the network needs frames that a stream has not seen.
+        ValueError: If ``streaming`` is set and the network uses future frames.
         ImportError: If a package is missing.
     """
     check_export_name(out, form=form)
-    sidecar_json_path(out)  # A name that is taken is told before the work.
+    sidecar_json_path(out)  # Report a taken name before the export.
     data = trained.cfg.DATA
     if streaming or normalize:
         check_takes_frames(trained.cfg, "Export with --streaming or --normalize")
@@ -102,7 +102,7 @@ def export_trained(
 def describe(
     trained: TrainedModel, plan: ExportPlan, *, form: str, streaming: bool, normalize: bool, **more: Any
 ) -> dict[str, Any]:
-    """Return everything that a program in another language needs to get the same scores."""
+    """Return the description that other programs need to reproduce the scores."""
     cfg = trained.cfg
     description = {
         "format": form,
@@ -170,12 +170,12 @@ def _sampling(cfg: CfgNode) -> dict[str, Any]:
 
 
 def write_description(description: dict[str, Any], out: Path) -> Path:
-    """Write ``OUT.json``, or ``OUT.onnx.json`` or ``OUT.pt2.json`` if that is the name of another file's.
+    """Write ``OUT.json``, or ``OUT.onnx.json`` or ``OUT.pt2.json`` if ``OUT.json`` describes another file.
 
     See :func:`~tsn_tsm_plugin.inference.export.sidecar_json.sidecar_json_path`.
 
     Returns:
-        The file that was written.
+        The written file.
     """
     path = sidecar_json_path(out)
     with write_atomically(path, hint=HINT_FILE) as file:

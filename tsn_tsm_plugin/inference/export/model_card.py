@@ -1,4 +1,4 @@
-"""Weights to give away: a safetensors file that carries its recipe, and a page that says what it is."""
+"""publish, model_card: a safetensors file with its recipe, and a model card."""
 
 import json
 import tempfile
@@ -30,26 +30,26 @@ from tsn_tsm_plugin.transforms.build import frames_of_view
 logger = get_logger(__name__)
 
 CARD_FILE = "README.md"
-_HINT = "Make room, or give another folder with --out."
+_HINT = "Free disk space, or give another folder with --out."
 _LIBRARY = "tsn_tsm_plugin"
 
 
 def publish(trained: TrainedModel, folder: str, *, results: dict[str, Any] | None = None) -> list[str]:
-    """Write weights and model card into a folder, from where ``load_trained`` reads them.
+    """Write weights and model card into a folder that ``load_trained`` can read.
 
-    The weights are read as data and cannot run code. Nothing of the run that is private goes along: no
-    optimiser state, no host names, no output folder, and of a path or URL in the recipe the last name only.
+    The weights are data and cannot run code. Optimiser state, host names and the output folder are removed.
+    Paths and URLs in the recipe are reduced to their last component.
 
     Args:
         trained: The network.
         folder: A local folder, ``hf://USER/NAME`` for the Hugging Face hub, or another URL.
-        results: Of these weights, as in ``results.json``, for the card.
+        results: Results of these weights, as in ``results.json``, for the card.
 
     Returns:
-        The paths that were written.
+        The written paths.
 
     Raises:
-        ConfigError: If the folder holds a README.md that is no model card.
+        ConfigError: If the folder holds a README.md that is not a model card.
         RunFolderError: If the files cannot be written.
     """
     files = {
@@ -91,15 +91,15 @@ def _upload(folder: str, files: dict[str, bytes]) -> None:
 
 
 def read_matching_results(trained: TrainedModel, path: str | Path, *, is_named: bool) -> dict[str, Any]:
-    """Return the content of a ``results.json``, if it is of these weights.
+    """Return the content of a ``results.json`` if it belongs to these weights.
 
     Args:
         trained: The network.
         path: The file.
-        is_named: Whether somebody has named it; then it must be there, and be of these weights.
+        is_named: Whether the user gave the file; it must then exist and belong to these weights.
 
     Returns:
-        Nothing, with a warning, where the file is of other weights and was not named.
+        An empty dictionary, with a warning, if the file was not given and belongs to other weights.
 
     Raises:
         ConfigError: If the file cannot be used.
@@ -135,17 +135,17 @@ def as_safetensors(trained: TrainedModel) -> bytes:
 
 
 def _public(trained: TrainedModel) -> TrainedModel:
-    """Return it with a recipe and class names that say nothing of anybody's machine."""
+    """Return a copy whose recipe and class names contain no local paths."""
     names = [strip_local_path(name) for name in trained.class_names]
     return replace(trained, cfg=redact_recipe(trained.cfg), class_names=names)
 
 
 def model_card(trained: TrainedModel, *, results: dict[str, Any]) -> str:
-    """Return the page: what the network is, how it was trained and tested, how to load it.
+    """Return the model card: network, training, results and usage.
 
     Args:
         trained: The network.
-        results: With ``top1``, ``top5``, ``mean_class``, ``num_videos``, as far as they are known.
+        results: With ``top1``, ``top5``, ``mean_class``, ``num_videos``, as far as known.
     """
     public = _public(trained)
     cfg = public.cfg

@@ -1,4 +1,4 @@
-"""int8 for CPUs: weights and activations of an ONNX file in 8 bits, their ranges measured on real clips."""
+"""calibration_clips, quantize_onnx: int8 ONNX files for CPUs, calibrated on clips."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,9 +15,9 @@ def calibration_clips(
     """Yield one clip of each video as the exported network takes it, (1, 3, T, H, W).
 
     Args:
-        trained: Whose recipe says how clips are made.
-        videos: Files.
-        normalize: Whether the network normalises; then the clip is uint8.
+        trained: Network whose recipe defines the clips.
+        videos: Video files.
+        normalize: Whether the network normalises its input; clips are then uint8.
     """
     for path in videos:
         prepare = trained.preprocessing
@@ -26,15 +26,15 @@ def calibration_clips(
 
 
 def quantize_onnx(source: Path, out: Path, clips: Iterator[np.ndarray]) -> None:
-    """Write the int8 form of an ONNX file on clips.
+    """Write an ONNX file quantised to int8, calibrated on clips.
 
-    Weights are quantised per output channel, activations per tensor. The shift moves channels and the
-    classifier is small: both stay in float32.
+    Weights are quantised per output channel, activations per tensor. The shift and the classifier
+    stay in float32.
 
     Args:
         source: The float32 file, with the input ``video``.
         out: The file to write.
-        clips: For the ranges of the activations; some tens are enough.
+        clips: Clips for the ranges of the activations; 30 or more are enough.
 
     Raises:
         ImportError: If ONNX Runtime is not installed.

@@ -1,4 +1,4 @@
-"""The names of the ``.json`` files that describe other files."""
+"""sidecar_json_path: name of the ``.json`` file that describes another file."""
 
 import json
 from pathlib import Path
@@ -9,9 +9,8 @@ from tsn_tsm_plugin.errors import ConfigError
 def sidecar_json_path(out: Path) -> Path:
     """Return the file that describes ``out``: ``model.json`` for ``model.onnx`` and for ``model.pt2``.
 
-    Where ``model.json`` is somebody else's, it stays: the description of another file that is still there,
-    or no description at all. Then it is ``model.onnx.json`` or ``model.pt2.json``. A description says in
-    ``file`` whose it is.
+    If ``model.json`` describes another existing file, or is not a description, it is kept. The result is then
+    ``model.onnx.json`` or ``model.pt2.json``. The key ``file`` of a description names the described file.
 
     Args:
         out: The file that is described.
@@ -21,7 +20,7 @@ def sidecar_json_path(out: Path) -> Path:
     """
     names = [out.with_suffix(".json"), out.with_name(f"{out.name}.json")]
     owners = [_owner(path) for path in names]
-    # A file keeps the description it has, so that it never has two.
+    # Reuse an existing description, so that a file never has two.
     for path, owner in zip(names, owners, strict=True):
         if owner == out.name:
             return path
@@ -35,7 +34,7 @@ def sidecar_json_path(out: Path) -> Path:
 
 
 def _owner(path: Path) -> str:
-    """Return the name of the file that ``path`` describes; empty if it is no description."""
+    """Return the name of the file that ``path`` describes; empty if ``path`` is not a description."""
     try:
         described = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,21 +1,21 @@
-"""A recipe for others: the same settings, without the places where somebody keeps things."""
+"""redact_recipe, strip_local_path: remove local paths from a recipe before publishing."""
 
 import re
 from typing import Any
 
 from tsn_tsm_plugin.config import CfgNode
 
-# A URL, or a path from the root of a disk, of a user's folder or of a variable, or from here; as a whole, or
-# after the colon or equals sign of a longer text, such as timm/local-dir:/home/jane/net.
+# Matches URLs and paths that start with /, ~, $VAR, C:\ or ./. The path may follow a colon or equals sign in
+# a longer text, such as timm/local-dir:/home/jane/net.
 _ROOT = r"[A-Za-z][\w+.@-]*:[/\\]|[/\\](?=\S)|~[\w.-]*[/\\]|\$\{?\w+\}?[/\\]|\.{1,2}[/\\]"
-_PLACE = re.compile(rf"(?:^|(?<=[:=]))(?:{_ROOT}).*", re.DOTALL)
+_LOCAL_PATH = re.compile(rf"(?:^|(?<=[:=]))(?:{_ROOT}).*", re.DOTALL)
 
 
 def redact_recipe(cfg: CfgNode) -> CfgNode:
-    """Return a copy in which a path or URL is its last name only, wherever it stands.
+    """Return a copy in which every path and URL is reduced to its last component.
 
-    The folder of the dataset keeps its name, and what was made by this machine alone, such as the run folder,
-    is left out.
+    The dataset folder keeps its name. Keys that are meaningful on this machine only, such as the run folder,
+    are emptied.
 
     Args:
         cfg: A recipe; not modified.
@@ -23,14 +23,14 @@ def redact_recipe(cfg: CfgNode) -> CfgNode:
     public = cfg.clone()
     public.defrost()
     _reduce_(public)
-    # Of these a name means nothing to others.
+    # These keys are meaningful on this machine only.
     public.OUTPUT_DIR = public.TRAIN.CHECKPOINT_FILE_PATH = public.TEST.CHECKPOINT_FILE_PATH = ""
     public.DATA.PATH_TO_DATA_DIR = re.split(r"[/\\]", public.DATA.PATH_TO_DATA_DIR.rstrip("/\\"))[-1]
     return public
 
 
 def strip_local_path(text: str) -> str:
-    """Reduce a path of a machine, or a URL, to its last name; any other text stays as it is.
+    """Reduce an absolute path or URL to its last component; return other text unchanged.
 
     Example:
         >>> strip_local_path("/home/jane/lists/train.txt")
@@ -40,14 +40,14 @@ def strip_local_path(text: str) -> str:
         >>> strip_local_path("lists/train.txt")
         'lists/train.txt'
     """
-    return _PLACE.sub(_last_name, text)
+    return _LOCAL_PATH.sub(_last_name, text)
 
 
-def _last_name(place: re.Match[str]) -> str:
-    text = place[0]
+def _last_name(match: re.Match[str]) -> str:
+    text = match[0]
     if "://" in text:
         text = re.split(r"[?#]", text.partition("://")[2])[0]
-    # The first is the host, the disk, the user or the variable, or nothing.
+    # Drop the first component (host, drive, user or variable).
     names = [name for name in re.split(r"[/\\]", text)[1:] if name]
     return names[-1] if names else ""
 

@@ -1,1 +1,1 @@
-"""2D backbones and the sites that they declare for temporal modules."""
+"""Backbones: 2D networks and the sites that they declare for temporal modules."""

@@ -1,7 +1,7 @@
-"""bn_inception: Inception with batch normalisation, the network of the TSN paper.
+"""BNInceptionBackbone, bn_inception: Inception with batch normalisation, the network of the TSN paper.
 
-Source: Ioffe and Szegedy, "Batch Normalization", arXiv:1502.03167, appendix. Parameters have the names of the
-Caffe network that all public weights come from, and as there a convolution has a bias before its norm.
+Source: Ioffe and Szegedy, "Batch Normalization", arXiv:1502.03167, appendix. All public
+weights come from a Caffe network: parameters have its names, and convolutions keep a bias before the norm.
 """
 
 from collections import OrderedDict
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tsn_tsm_plugin.errors import CheckpointError
 from tsn_tsm_plugin.models.backbones.imagenet_weights import load_imagenet_weights
 
-# Of each block with four branches: 1x1; reduction and 3x3; reduction and two 3x3; projection of the pool.
+# Channels of each four-branch block: 1x1; reduction and 3x3; reduction and two 3x3; pool projection.
 _BLOCKS = {
     "3a": (64, (64, 64), (64, 96), 32),
     "3b": (64, (64, 96), (64, 96), 64),
@@ -23,7 +23,7 @@ _BLOCKS = {
     "5a": (352, (192, 320), (160, 224), 128),
     "5b": (352, (192, 320), (192, 224), 128),
 }
-# Of each block that halves the size: reduction and 3x3; reduction and two 3x3; the pool has no projection.
+# Channels of each downsampling block: reduction and 3x3; reduction and two 3x3. Its pool has no projection.
 _REDUCTIONS = {"3c": ((128, 160), (64, 96)), "4e": ((128, 192), (192, 256))}
 _ORDER = ("3a", "3b", "3c", "4a", "4b", "4c", "4d", "4e", "5a", "5b")
 
@@ -31,7 +31,7 @@ _ORDER = ("3a", "3b", "3c", "4a", "4b", "4c", "4d", "4e", "5a", "5b")
 class BNInceptionBackbone(nn.Module):
     """BN-Inception up to its last feature map.
 
-    Frames are RGB. The public weights are from Caffe and see BGR, so the network turns the colours around.
+    Frames are RGB. The public weights expect BGR, so the network reverses the channel order.
 
     Attributes:
         num_features: Channels of the feature map.
@@ -104,7 +104,7 @@ def bn_inception(*, weights: str = "") -> BNInceptionBackbone:
         weights: "" for random ones, or a public file, such as ``bn_inception-52deb4733.pth``.
 
     Raises:
-        CheckpointError: If the weights are no file, or belong to another network.
+        CheckpointError: If the weights are not a file, or belong to another network.
     """
     backbone = BNInceptionBackbone()
     load_imagenet_weights(backbone, name="bn_inception", weights=weights, fetch=_fetch)

@@ -19,7 +19,7 @@ def create_backbone(
 
     Args:
         name: A registered name such as ``"resnet50"``, or ``"torchvision/NAME"`` or ``"timm/NAME"``.
-        weights: "" for random ones, a name that the backbone knows, or a file.
+        weights: "" for random weights, a name that the backbone knows, or a file.
         options: Keyword arguments of a registered backbone, of ``timm.create_model`` or of torchvision's
             function.
         image_size: Sides of the frames that timm's network must take, in pixels; empty: its own size.
@@ -29,7 +29,7 @@ def create_backbone(
 
     Raises:
         UnknownComponentError: If there is no such backbone.
-        CheckpointError: If the weights cannot be had, or belong to another network.
+        CheckpointError: If the weights are not available, or belong to another network.
         ConfigError: If the backbone does not take an option.
         ValueError: If the network cannot take frames of these sizes.
     """

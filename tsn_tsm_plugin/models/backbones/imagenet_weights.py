@@ -1,4 +1,4 @@
-"""ImageNet weights of a backbone: by name, from torch.hub's cache or the network, or from a file."""
+"""load_imagenet_weights: ImageNet weights of a backbone, from torch.hub's cache, a download or a file."""
 
 import contextlib
 import re
@@ -23,22 +23,22 @@ from tsn_tsm_plugin.log import get_logger
 
 logger = get_logger(__name__)
 
-# From the name of a network and of its weights to a state dict.
+# Maps the name of a network and the name of its weights to a state dict.
 FetchWeights = Callable[[str, str], dict[str, Tensor]]
 
 
 def load_imagenet_weights(backbone: nn.Module, *, name: str, weights: str, fetch: FetchWeights) -> None:
-    """Fill a backbone with ImageNet weights; ``weights=""`` leaves it as it is.
+    """Fill a backbone with ImageNet weights; ``weights=""`` changes nothing.
 
     Args:
         backbone: A network without its classifier.
-        name: Its name in the library that ``fetch`` asks, e.g. ``"resnet50"``.
-        weights: The library's name for them, or the file of a state dict: a path, or a URL such as
-            ``s3://bucket/a.pth`` that iopath can fetch.
+        name: Name of the backbone in the library that ``fetch`` reads, e.g. ``"resnet50"``.
+        weights: Name of the weights in that library, or a state dict's path or URL, such as
+            ``s3://bucket/a.pth``.
         fetch: :func:`fetch_torchvision_weights` or :func:`fetch_timm_weights`.
 
     Raises:
-        CheckpointError: If the weights cannot be had, or belong to another network.
+        CheckpointError: If the weights are not available, or belong to another network.
     """
     if not weights:
         return
@@ -99,7 +99,7 @@ def fetch_timm_weights(name: str, tag: str) -> dict[str, Tensor]:
 
 @contextlib.contextmanager
 def _offline_if_unreachable() -> Iterator[None]:
-    """Let the hub's client look into its cache only, if its host does not answer: it retries for a minute."""
+    """Restrict the hub's client to its cache if the host does not answer; it would retry for a minute."""
     from huggingface_hub import constants
 
     before = constants.HF_HUB_OFFLINE
@@ -111,10 +111,10 @@ def _offline_if_unreachable() -> Iterator[None]:
 
 
 def load_backbone_state_dict(backbone: nn.Module, state_dict: dict[str, Tensor], *, source: str) -> None:
-    """Load an image classifier's state dict into its backbone; the classifier is left out.
+    """Load an image classifier's state dict into its backbone; the classifier is skipped.
 
     Raises:
-        CheckpointError: If any other key or shape does not fit; nothing has been loaded then.
+        CheckpointError: If any other key or shape does not fit; nothing is loaded.
     """
     own = backbone.state_dict()
     given = {}
@@ -135,7 +135,7 @@ def load_backbone_state_dict(backbone: nn.Module, state_dict: dict[str, Tensor],
 
 
 def _backbone_names(keys: Collection[str]) -> dict[str, str]:
-    """Return the names of torchvision and timm for those of an image classifier, MMPretrain's too."""
+    """Map the names of an image classifier, including MMPretrain's, to torchvision's and timm's names."""
     bare = strip_holders(keys)
     if any(name.startswith("backbone.") for name in bare.values()):
         rename = mmaction2_rename(bare.values())

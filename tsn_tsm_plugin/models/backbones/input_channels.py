@@ -25,7 +25,7 @@ def set_input_channels(network: nn.Module, num_channels: int, *, is_trained: boo
     Args:
         network: Takes RGB frames (N, 3, H, W).
         num_channels: Channels of the stacks; 3 leaves the network as it is.
-        is_trained: Whether the kernel holds trained weights; otherwise it is drawn anew.
+        is_trained: Whether the kernel holds trained weights; otherwise it is initialised again.
 
     Raises:
         ValueError: If the network has no convolution of RGB frames.

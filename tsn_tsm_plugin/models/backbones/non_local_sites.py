@@ -1,4 +1,4 @@
-"""Where non-local blocks go, and what was asked for.
+"""NonLocalOptions, find_non_local_sites: the kind of non-local blocks and the blocks that they follow.
 
 Source: Wang et al., "Non-local Neural Networks", arXiv:1711.07971, section 4: five blocks in a ResNet-50,
 behind every second block of stages 2 and 3. The references number them 0, 2 and 0, 2, 4.
@@ -18,11 +18,11 @@ _PAPER_PLACES = {"layer2": (0, 2), "layer3": (0, 2, 4)}
 
 @dataclass(frozen=True)
 class NonLocalOptions:
-    """A kind of non-local block and where it goes.
+    """A kind of non-local block and the backbone blocks that it follows.
 
     Attributes:
         kind: See :class:`~tsn_tsm_plugin.layers.non_local.NonLocal`.
-        places: Dotted names of the blocks of the backbone that are followed by one; empty: as in the paper.
+        places: Dotted names of backbone blocks that a non-local block follows; empty: as in the paper.
         use_scale: See :class:`~tsn_tsm_plugin.layers.non_local.NonLocal`.
         sub_sample: See :class:`~tsn_tsm_plugin.layers.non_local.NonLocal`.
     """
@@ -68,7 +68,7 @@ def find_non_local_sites(backbone: nn.Module, places: Sequence[str] = ()) -> dic
             as they exist.
 
     Raises:
-        ValueError: If a block does not exist, or the backbone is no ResNet and no place is named.
+        ValueError: If a block does not exist, or the backbone is not a ResNet and no block is named.
     """
     modules = dict(backbone.named_modules())
     if not places:
@@ -92,5 +92,5 @@ def _num_out_channels(block: nn.Module, place: str) -> int:
     convs = [module for module in block.modules() if isinstance(module, nn.Conv2d)]
     if not convs:
         raise ValueError(f"non_local must follow a block with convolutions, got {place!r}.")
-    # The last one ends the residual branch, or is the projection that is added to it.
+    # The last convolution ends the residual branch or is the projection added to it.
     return convs[-1].out_channels

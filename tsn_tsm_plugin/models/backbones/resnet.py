@@ -83,7 +83,7 @@ def resnet152(*, weights: str = "") -> ResNetBackbone:
 def resnext101_32x4d(*, weights: str = "") -> ResNetBackbone:
     """Create ResNeXt-101 32x4d: 2048 features, 33 blocks, 18 of them shifted.
 
-    torchvision has no weights of it: ``weights`` is a file, such as MMClassification's, or a tag of timm's.
+    torchvision has no such weights. ``weights`` is a file, such as MMClassification's, or a tag of timm's.
     """
     backbone = ResNetBackbone(Bottleneck, [3, 4, 23, 3], groups=32, width_per_group=4)
     load_imagenet_weights(backbone, name="resnext101_32x4d", weights=weights, fetch=fetch_timm_weights)

@@ -16,16 +16,16 @@ _NUM_EXAMPLES = 4
 
 
 def find_shift_sites(network: nn.Module, shift_place: str) -> list[str]:
-    """Return the dotted names of the submodules that see shifted features; none if no block is known.
+    """Return the dotted names of the submodules that see shifted features; empty if no block is known.
 
     Args:
         network: A 2D network.
-        shift_place: ``"blockres"``: the first layer of the residual branch, so that the identity is not
-            shifted; in a ResNet with at least 23 blocks in ``layer3``, of the blocks with an even index in
-            their stage. ``"block"``: every block as a whole.
+        shift_place: ``"blockres"``: the first layer of the residual branch; the identity is not shifted. A
+            ResNet with at least 23 blocks in ``layer3`` shifts every second block.
+            ``"block"``: every block as a whole.
 
     Raises:
-        ValueError: If ``shift_place`` is neither.
+        ValueError: If ``shift_place`` is unknown.
     """
     if shift_place not in _SHIFT_PLACES:
         raise ValueError(f"shift_place must be 'blockres' or 'block', got {shift_place!r}.")
@@ -50,7 +50,7 @@ def match_sites(network: nn.Module, patterns: Sequence[str]) -> list[str]:
         network: A 2D network.
         patterns: Dotted names in which ``*`` stands for any part between two dots, such as
             ``"blocks.*.mlp"``; ``?`` and ``[0-3]`` as in file names. The ``trunk.`` that timm's and
-            torchvision's backbones begin with may be left out.
+            torchvision's backbones begin with is optional.
 
     Raises:
         ValueError: If a pattern matches nothing.
@@ -75,18 +75,18 @@ def _translate(pattern: str) -> str:
 
 
 def _examples(names: Sequence[str]) -> list[str]:
-    """Return deep names, a few from all over the network."""
+    """Return a few deep names from the whole network, as examples."""
     deep = [name for name in names if name.count(".") >= 2] or list(names)
     return deep[:: max(1, len(deep) // _NUM_EXAMPLES)][:_NUM_EXAMPLES]
 
 
 def site_features(network: nn.Module, sites: Sequence[str], *, are_named: bool) -> dict[str, SiteFeatures]:
-    """Return the features at the sites of the shift; sites that see windows of a frame are left out.
+    """Return the features at the sites of the shift; sites that see windows of a frame are skipped.
 
     Args:
         network: A 2D network.
         sites: Dotted names of submodules.
-        are_named: Whether somebody named the sites; a fault is an error then.
+        are_named: Whether the caller named the sites; a site that does not fit is then an error.
 
     Raises:
         ValueError: If a named site does not see the features of whole frames.
@@ -104,7 +104,7 @@ def site_features(network: nn.Module, sites: Sequence[str], *, are_named: bool) 
 
 
 def _reads_feature_map(module: nn.Module) -> bool:
-    """Tell whether the first layer is a 2D convolution or batch norm, which needs no dry run."""
+    """Return whether the first layer is a 2D convolution or batch norm, which needs no dry run."""
     for layer in module.modules():
         if next(layer.parameters(recurse=False), None) is not None:
             return isinstance(layer, nn.Conv2d | nn.BatchNorm2d)

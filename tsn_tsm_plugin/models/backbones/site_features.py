@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 _NUM_IMAGES = 2
 _SIZE = (224, 224)
-# What layers call the number of channels that they read.
+# Attributes of layers that hold the number of input channels.
 _WIDTHS = ("in_channels", "in_features", "num_features", "num_channels", "normalized_shape")
 _CHANNELS_LAST = (nn.Linear, nn.LayerNorm)
 
@@ -33,7 +33,7 @@ class SiteFeatures:
 def probe_sites(
     backbone: nn.Module, sites: Collection[str], *, outputs: bool = False
 ) -> dict[str, SiteFeatures]:
-    """Run a network once without computing anything, and describe the features at its submodules.
+    """Run a network once on shapes only, and describe the features at its submodules.
 
     The run uses tensors on the meta device. A network that reads values runs on its own device instead.
 
@@ -81,15 +81,15 @@ def _shape(features: object) -> torch.Size | None:
 def dry_run(
     network: nn.Module, shape: tuple[int, ...], *, prepare: Callable[[nn.Module], object] = nn.Module.eval
 ) -> Any:
-    """Return the outputs of a network in evaluation for an input of that shape, without their values.
+    """Return the outputs of a network in eval mode for an input of that shape, on the meta device.
 
     A copy of the network without values runs on the meta device. If the network reads values, a full copy
     runs on zeros instead.
 
     Args:
-        network: Any module; it is left as it is.
-        shape: Of the input.
-        prepare: Is called with the copy before it runs.
+        network: Any module; not modified.
+        shape: Shape of the input.
+        prepare: Called with the copy before it runs.
     """
     tensors = [*network.parameters(), *network.buffers()]
     dtype = next((tensor.dtype for tensor in tensors if tensor.is_floating_point()), torch.float32)

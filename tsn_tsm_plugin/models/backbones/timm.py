@@ -1,4 +1,4 @@
-"""``TimmBackbone``: Swin-B and MobileOne-S4 of the model zoo, and any classifier of timm by name."""
+"""``TimmBackbone``, ``timm_backbone``: Swin-B, MobileOne-S4 and any classifier of timm by name."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from tsn_tsm_plugin.models.backbones.imagenet_weights import fetch_timm_weights,
 from tsn_tsm_plugin.models.backbones.shift_sites import find_shift_sites
 from tsn_tsm_plugin.models.backbones.site_features import probe_sites
 
-# How timm's networks are told to take frames of another size than their own.
+# Options that make timm's networks take frames of another size than the default.
 _SIZE_OPTIONS = ("dynamic_img_size", "img_size")
 _HUB = "hf-hub:"
 
@@ -19,12 +19,12 @@ _HUB = "hf-hub:"
 class TimmBackbone(nn.Module):
     """Any image classifier of timm without its last layer; parameters are under ``trunk``.
 
-    The pooling is timm's own, so that tokens, channels-last maps and networks with a layer behind the pooling
-    all give the features that timm's classifier would see.
+    timm's own pooling handles tokens, channels-last maps and layers behind the pooling. The features are
+    those that timm's classifier would see.
 
     Args:
-        trunk: Of ``timm.create_model(num_classes=0)``.
-        input_size: (3, H, W) of the frames that it takes, in pixels.
+        trunk: Result of ``timm.create_model(num_classes=0)``.
+        input_size: (3, H, W) of the input frames, in pixels.
     """
 
     def __init__(self, trunk: nn.Module, *, input_size: tuple[int, int, int] = (3, 224, 224)) -> None:
@@ -35,7 +35,7 @@ class TimmBackbone(nn.Module):
 
     @property
     def temporal_pool_site(self) -> str | None:
-        """Name of the stage in front of which frames may be pooled; ``None`` if the stages are others."""
+        """Name of the stage that frames may be pooled before; ``None`` if the stages have other names."""
         stages = [f"layer{number}" for number in (1, 2, 3, 4)]
         return "trunk.layer2" if all(hasattr(self.trunk, stage) for stage in stages) else None
 
@@ -66,14 +66,14 @@ def timm_backbone(
     Args:
         name: E.g. ``"convnext_tiny"``, or ``"hf-hub:OWNER/NAME"`` for a network on the Hugging Face hub.
         weights: A tag of timm's weights such as ``"fb_in1k"``, ``"default"`` for timm's choice, a file, or ""
-            for random ones.
+            for random weights.
         image_sizes: Sides of the frames that the network must take, in pixels. A network that takes only its
             own size is built with timm's option for another size. Empty: its own size.
         **options: Handed to ``timm.create_model``.
 
     Raises:
         UnknownComponentError: If timm has no such classifier.
-        CheckpointError: If the weights cannot be had, or belong to another network.
+        CheckpointError: If the weights are not available, or belong to another network.
         ConfigError: If the network does not take an option, or frames of these sizes.
     """
     if not name.startswith(_HUB) and not timm.is_model(name):
@@ -87,7 +87,7 @@ def timm_backbone(
 
 
 def _sized(name: str, sizes: Sequence[int], options: dict[str, Any]) -> TimmBackbone:
-    """Create a network that takes frames of these sizes, with another size option if it must."""
+    """Create a network that takes frames of these sizes, with another size option if necessary."""
     backbone = _create(name, options)
     own_side = backbone.input_size[1]
     fault = "" if set(sizes) <= {own_side} and not options else _size_fault(backbone, sizes)
@@ -98,7 +98,7 @@ def _sized(name: str, sizes: Sequence[int], options: dict[str, Any]) -> TimmBack
             continue
         try:
             resized = _create(name, {**options, option: sizes[0] if option == "img_size" else True})
-        except (ConfigError, AssertionError, ValueError, RuntimeError):  # timm has no common way to refuse.
+        except (ConfigError, AssertionError, ValueError, RuntimeError):  # timm's errors for a size differ.
             continue
         if not _size_fault(resized, sizes):
             return resized

@@ -1,4 +1,4 @@
-"""Backbones from torchvision other than its ResNets: two with the references' choices, and any by name."""
+"""FeaturesBackbone, TorchvisionBackbone: torchvision's DenseNet, MobileNetV2 and any classifier by name."""
 
 from typing import Any
 
@@ -9,12 +9,12 @@ from tsn_tsm_plugin.errors import ConfigError, UnknownComponentError
 from tsn_tsm_plugin.models.backbones.imagenet_weights import fetch_torchvision_weights, load_imagenet_weights
 from tsn_tsm_plugin.models.backbones.shift_sites import find_shift_sites
 
-# What torchvision's networks call their classifier.
+# Attributes of torchvision's networks that hold the classifier.
 _CLASSIFIERS = ("fc", "classifier", "head", "heads")
 
 
 class FeaturesBackbone(nn.Module):
-    """The ``features`` of a torchvision network, without what it does behind them.
+    """The ``features`` of a torchvision network, without pooling and classifier.
 
     Args:
         features: Maps (N, 3, H, W) to (N, num_features, h, w).
@@ -81,12 +81,12 @@ class TorchvisionBackbone(nn.Module):
         return self.trunk(x_NCHW)[:, :, None, None]
 
     def temporal_shift_sites(self, shift_place: str) -> list[str]:
-        """See :mod:`~tsn_tsm_plugin.models.backbones.shift_sites`; none for other families."""
+        """See :mod:`~tsn_tsm_plugin.models.backbones.shift_sites`; empty for other families."""
         return [f"trunk.{site}" for site in find_shift_sites(self.trunk, shift_place)]
 
 
 def _remove_classifier(network: nn.Module) -> int:
-    """Replace the last layer by the identity, switch off the dropout before it, return its input's width."""
+    """Replace the last layer by the identity, disable its dropout and return its input width."""
     container_name = next(name for name in _CLASSIFIERS if hasattr(network, name))
     container = network.get_submodule(container_name)
     layers = {name: m for name, m in container.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)}
@@ -103,13 +103,13 @@ def torchvision_backbone(name: str, *, weights: str = "", **options: Any) -> Tor
 
     Args:
         name: E.g. ``"regnet_y_8gf"``.
-        weights: A name of its weights enum such as ``"IMAGENET1K_V1"``, a file, or "" for random ones.
+        weights: A name of its weights enum such as ``"IMAGENET1K_V1"``, a file, or "" for random weights.
         **options: Handed to torchvision's function of that name.
 
     Raises:
         UnknownComponentError: If torchvision has no such classifier.
         ConfigError: If it does not take an option.
-        CheckpointError: If the weights cannot be had, or belong to another network.
+        CheckpointError: If the weights are not available, or belong to another network.
     """
     backbone = TorchvisionBackbone(name, **options)
     load_imagenet_weights(backbone.trunk, name=name, weights=weights, fetch=fetch_torchvision_weights)

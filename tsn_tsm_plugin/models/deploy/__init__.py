@@ -1,1 +1,1 @@
-"""Faster and portable networks: fused inference, re-parameterisation and export."""
+"""Deployment: fused inference, re-parameterisation, compilation and export."""

@@ -1,4 +1,4 @@
-"""Networks as files that run without this library: ``torch.export`` and ONNX.
+"""ExportPlan, export: networks as files of ``torch.export`` or ONNX that run without this library.
 
 Axes: B videos or streams, C channels, T frames, H rows, W columns, K classes.
 """
@@ -24,7 +24,7 @@ class NormalizedInput(nn.Module):
     """Normalise RGB in 0-255, then apply the wrapped network.
 
     Args:
-        network: Its first input has the channels on axis 1.
+        network: Network whose first input has the channels on axis 1.
         mean: One number per channel, in 0-255.
         std: One number per channel, in 0-255.
     """
@@ -39,17 +39,17 @@ class NormalizedInput(nn.Module):
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32))
 
     def forward(self, pixels: Tensor, *state: Tensor) -> Any:
-        """Map uint8 pixels to what the network makes of them and of its state."""
+        """Map uint8 pixels and the state to the network's outputs."""
         shape = (-1, *[1] * (pixels.ndim - 2))
         return self.network((pixels.float() - self.mean.view(shape)) / self.std.view(shape), *state)
 
 
 @dataclass(frozen=True)
 class ExportPlan:
-    """A network in the form in which it is exported.
+    """A network prepared for export.
 
     Attributes:
-        network: Takes ``inputs`` and gives ``outputs``, all tensors with the batch on axis 0.
+        network: Maps ``inputs`` to ``outputs``; all tensors have the batch on axis 0.
         inputs: An example of each input, with a batch of two, by name.
         outputs: Names of the outputs.
     """
@@ -70,11 +70,11 @@ def plan_clip_export(
     """Plan the export of a network on clips: ``video`` (B, 3, T, H, W) to ``scores`` (B, K), no softmax.
 
     Args:
-        model: A TSN or TSM; copied.
+        model: A TSN or TSM; not modified.
         num_frames: T.
         size: H and W.
         mean: If given, the exported network takes uint8 RGB and normalises it itself.
-        std: With ``mean``.
+        std: Required with ``mean``.
     """
     video = _example((2, getattr(model, "in_channels", 3), num_frames, size, size), is_pixels=bool(mean))
     return ExportPlan(_prepared(model, mean, std), {"video": video}, ["scores"])
@@ -92,7 +92,7 @@ def plan_stream_export(
         model: A causal TSM.
         size: H and W.
         mean: If given, the exported network takes uint8 RGB and normalises it itself.
-        std: With ``mean``.
+        std: Required with ``mean``.
 
     Raises:
         ValueError: If the TSM needs frames that a stream has not seen.
@@ -113,7 +113,7 @@ def _example(shape: tuple[int, ...], *, is_pixels: bool) -> Tensor:
 
 
 def _prepared(network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> nn.Module:
-    # A copy on the CPU, whose weights are laid out as exporters expect.
+    # Exporters expect contiguous weights on the CPU.
     network = copy.deepcopy(network).cpu().to(memory_format=torch.contiguous_format).eval()
     return NormalizedInput(network, mean=mean, std=std).eval() if mean else network
 
@@ -130,15 +130,15 @@ def export(
         metadata: Texts to keep in the file: ``metadata_props`` of ONNX, ``extra_files`` of ``torch.export``.
 
     Raises:
-        ValueError: On another form.
-        ImportError: If ``"onnx"`` is asked for and its packages are not installed.
+        ValueError: If ``form`` is unknown.
+        ImportError: If ``form`` is ``"onnx"`` and its packages are not installed.
         OSError: If the file cannot be written.
     """
     if form not in FORMATS:
         raise ValueError(f"form must be one of {', '.join(FORMATS)}, got {form!r}.")
     program = trace(plan)
     if form == "torch_export":
-        # Into memory first: the writer of the file aborts the process where the disk is full.
+        # Save to memory first: torch's file writer aborts the process if the disk is full.
         content = io.BytesIO()
         torch.export.save(program, content, extra_files=dict(metadata or {}))
         with write_atomically(Path(path), binary=True, hint=HINT_FILE) as file:
@@ -159,7 +159,7 @@ def export(
     )
     assert written is not None
     for value in (*written.model.graph.inputs, *written.model.graph.outputs):
-        # The exporter's own names for the axis differ from value to value.
+        # The exporter gives the batch axis a different name in each value.
         assert value.shape is not None
         value.shape = onnx_ir.Shape(["batch", *list(value.shape)[1:]])
     written.model.metadata_props.update(metadata or {})

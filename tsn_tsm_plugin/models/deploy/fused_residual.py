@@ -1,7 +1,7 @@
-"""Residual blocks whose convolutions also do the ReLU and the addition, for inference in bf16 on a CPU.
+"""FusedResidualBlock: convolutions fused with ReLU and addition, for bf16 inference on a CPU.
 
-oneDNN applies both while a convolution's output is still in registers. PyTorch has its operators for
-``torch.compile``; they work without it, which saves the minutes of compiling.
+oneDNN applies both while a convolution's output is still in registers. PyTorch has these operators for
+``torch.compile``. They also work without compiling.
 """
 
 from functools import cache
@@ -18,14 +18,13 @@ from tsn_tsm_plugin.layers.tracing import is_traced
 
 
 class FusedResidualBlock(nn.Module):
-    """A torchvision block after folding: the same names, and the same scores up to one rounding less.
+    """A torchvision block with folded normalisation; it has the same names and one rounding less.
 
-    It adds to its input in place, so that the input is gone afterwards. For anything but bf16 in
-    channels_last on a CPU, with gradients, and where the network is traced, compiled or exported, its parts
-    run one by one.
+    The block overwrites its input. The layers run separately for other inputs than bf16 in channels_last on
+    a CPU, with gradients, and if the network is traced, compiled or exported.
 
     Args:
-        block: Its normalisations are folded into its convolutions; not modified.
+        block: Block whose normalisations are folded into its convolutions; not modified.
     """
 
     def __init__(self, block: BasicBlock | Bottleneck) -> None:
@@ -39,7 +38,7 @@ class FusedResidualBlock(nn.Module):
         self._packed: dict[str, tuple[tuple[int, int], Tensor]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out the packed weights, which can be neither copied nor written."""
+        """Exclude the packed weights, which can be neither copied nor pickled."""
         return self.__dict__ | {"_packed": {}}
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
@@ -85,9 +84,9 @@ class FusedResidualBlock(nn.Module):
         )
 
     def _weight(self, name: str, convolution: nn.Conv2d, x: Tensor) -> Tensor:
-        """Return the weight as the kernel for ``x`` wants it, which it would else make at every call."""
+        """Return the weight in the kernel's layout for ``x``, cached between calls."""
         weight = convolution.weight
-        if weight.is_inference():  # Nobody could tell whether it has changed.
+        if weight.is_inference():  # Inference tensors have no version counter.
             return weight
         version = weight.data_ptr(), weight._version
         kept = self._packed.get(name)
@@ -107,7 +106,7 @@ def _geometry(c: nn.Conv2d) -> tuple[Any, ...]:
 def fuse_residual_blocks_(network: nn.Module) -> None:
     """Replace, in place, the blocks of a bf16 network on a CPU whose normalisations are folded.
 
-    Nothing is done where PyTorch was built without these operators.
+    The network is unchanged if PyTorch was built without these operators.
     """
     blocks = {name: module for name, module in network.named_modules() if _is_folded_block(module)}
     if not blocks or not has_fused_convolutions():
@@ -151,7 +150,7 @@ def _may_fuse(x: Tensor) -> bool:
 
 @cache
 def has_fused_convolutions() -> bool:
-    """Tell whether this PyTorch has the operators and this processor runs them in bf16."""
+    """Return whether this PyTorch has the operators and this processor runs them in bf16."""
     block = BasicBlock(16, 16, norm_layer=nn.Identity).bfloat16().requires_grad_(False)
     for convolution in (block.conv1, block.conv2):
         convolution.bias = nn.Parameter(torch.zeros(16, dtype=torch.bfloat16), requires_grad=False)

@@ -1,7 +1,7 @@
-"""A trained network made ready to run: normalisation folded, weights narrow, kernels fused.
+"""optimize_for_inference: folded normalisation, 16-bit weights and fused kernels.
 
-Source of the folding: Ioffe, Szegedy, "Batch Normalization", arXiv:1502.03167, section 3.1: with its
-statistics fixed, a normalisation is an affine map of each channel, which a convolution can take over.
+Source of the folding: Ioffe, Szegedy, "Batch Normalization", arXiv:1502.03167, section 3.1. With fixed
+statistics, a batch norm is an affine map of each channel and can be merged into a convolution.
 """
 
 import copy
@@ -35,18 +35,17 @@ def optimize_for_inference(
     compile: bool = False,
     example: Tensor | None = None,
 ) -> nn.Module:
-    """Return a copy of a network that computes the same faster, for evaluation only.
+    """Return a faster copy of a network with the same outputs, for evaluation only.
 
-    Every BatchNorm that sees nothing but the output of one convolution, which nothing else sees, goes into
-    that convolution; others, such as DenseNet's before its activations, stay. Which ones these are is not
-    guessed from names: the network runs once on tensors without values. Weights become channels_last.
-    Branches of a MobileOne are folded as well. In bf16 on a CPU the
-    convolutions of a ResNet take over its ReLUs and additions.
+    A BatchNorm is folded into a convolution if it is the only reader of the convolution's output. Other
+    BatchNorms, such as DenseNet's before its activations, stay. A run on the meta device finds the readers.
+    Weights become channels_last. Branches of a MobileOne are folded as well. In bf16 on a CPU, ReLUs and
+    additions of a ResNet are fused into its convolutions.
 
-    A given ``dtype`` leaves the classifier and the scores in float32. In units of the standard deviation
-    of the original's scores, those of a ResNet-50 differ by less than 1e-4 in float32; by about 0.002 in
-    TF32, in which GPUs since Ampere compute float32 convolutions by default (emulated on a CPU; neither is
-    nearer to float32 than that); in bf16, which has 8 bits of precision, by about 0.01 to 0.05.
+    A given ``dtype`` leaves the classifier and the scores in float32. The scores of a ResNet-50 differ from
+    the original by less than 1e-4 of their standard deviation in float32. They differ by about 0.002 in
+    TF32 (emulated on a CPU), the default of convolutions on GPUs since Ampere. In bf16 they differ by about
+    0.01 to 0.05.
 
     Example:
         >>> from tsn_tsm_plugin import create_tsm
@@ -61,20 +60,20 @@ def optimize_for_inference(
 
     Args:
         model: A TSN or TSM, or any network together with ``example``; not modified.
-        dtype: Of the backbone's weights and features: ``torch.bfloat16`` (three times faster on CPUs with
-            AVX512-BF16, and for GPUs), ``torch.float16`` (for GPUs), or ``None`` to leave it. Weights are
-            cast, because autocast, with the same scores, casts them anew for every batch.
-        compile: Use ``torch.compile``, which needs a C++ compiler and takes minutes; where it does not work,
-            a warning says so and the network is returned without it. On a CPU it gained a ResNet-50 nothing.
-        example: An input, only its shape counts; (1, C, num_segments, H, W) by default, of the
-            size that the backbone takes.
+        dtype: Type of the backbone's weights and features. ``torch.bfloat16`` is three times faster on
+            CPUs with AVX512-BF16; ``torch.float16`` is for GPUs; ``None`` keeps the type. Weights are
+            cast once; autocast gives the same scores and casts them for every batch.
+        compile: Use ``torch.compile``, which needs a C++ compiler and takes minutes. A failure is logged
+            as a warning and the network is returned uncompiled. On a CPU it did not speed up a ResNet-50.
+        example: An input, of which only the shape is used. Default: (1, C, num_segments, H, W) in the
+            backbone's size.
 
     Returns:
         A module of the same class and interface in eval mode, or ``torch.compile``'s wrapper of it.
 
     Raises:
-        ValueError: If ``dtype`` is another one, or the model is of a kind whose input is unknown and
-            ``example`` is missing.
+        ValueError: If ``dtype`` is not supported, or the model's input shape is unknown and ``example`` is
+            missing.
     """
     if dtype is not None and dtype not in _DTYPES:
         raise ValueError(f"dtype must be None or one of {', '.join(map(str, _DTYPES))}, got {dtype}.")
@@ -101,7 +100,7 @@ def _example_shape(model: nn.Module) -> tuple[int, ...]:
 
 
 class _TensorUseCounter(TorchFunctionMode):
-    """Count the calls that see the values of each tensor.
+    """Counts the calls that read the values of each tensor.
 
     Attributes:
         num_readers: Calls that had the tensor among their arguments, by its ``id``.
@@ -118,7 +117,7 @@ class _TensorUseCounter(TorchFunctionMode):
         if out is None or any(True for _ in _tensors([out])):
             for value in _tensors([*args, *(kwargs or {}).values()]):
                 self.num_readers[id(value)] = self.num_readers.get(id(value), 0) + 1
-                # The id of a tensor that is gone may be given to another.
+                # Keep the tensors alive: an id may be reused after deletion.
                 self._alive.append(value)
         return out
 
@@ -161,7 +160,7 @@ def _dtype_of(model: nn.Module) -> torch.dtype:
 def _fold_(model: nn.Module, convolution: str, normalisation: str) -> None:
     norm = cast(nn.BatchNorm2d, model.get_submodule(normalisation))
     fused = fuse_conv_bn_eval(cast(nn.Conv2d, model.get_submodule(convolution)), norm)
-    # timm's applies the activation too, and that stays.
+    # timm's norm layer also applies the activation, which stays.
     rest = nn.Sequential(norm.drop, norm.act) if isinstance(norm, BatchNormAct2d) else nn.Identity()
     replace_submodule(model, convolution, fused)
     replace_submodule(model, normalisation, rest)
@@ -192,5 +191,5 @@ def _compiled(model: nn.Module, shape: tuple[int, ...]) -> nn.Module:
             compiled(torch.zeros(shape, device=parameter.device))
         return cast(nn.Module, compiled)
 
-    hint = "The network is returned without it; compile=False keeps this warning away."
+    hint = "The network is returned uncompiled. Set compile=False to avoid this warning."
     return compile_or_warn(compiled_and_run, hint=hint) or model

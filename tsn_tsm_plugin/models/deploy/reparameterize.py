@@ -1,4 +1,4 @@
-"""Fold the branches of a trained network into single convolutions: the same scores, fewer operations.
+"""reparameterize: fold the branches of a trained network into single convolutions.
 
 Source: Vasu et al., "MobileOne", arXiv:2206.04040, section 3.2. The folding itself is timm's.
 """
@@ -12,7 +12,7 @@ _FOLDED = ".reparam_conv."
 
 
 def is_reparameterized(names: Iterable[str]) -> bool:
-    """Tell from the names of a state dict whether its branches are folded."""
+    """Return whether the branches of a state dict are folded, by its names."""
     return any(_FOLDED in name for name in names)
 
 

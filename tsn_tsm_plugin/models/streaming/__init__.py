@@ -1,1 +1,1 @@
-"""Frame-by-frame inference with a causal TSM."""
+"""Streaming: frame-by-frame inference with a causal TSM."""

@@ -1,8 +1,8 @@
-"""Calmer answers from a stream: the mean of the last frames, and labels that do not flicker.
+"""MeanOfLastFrames, Hysteresis: smoothed scores and stable labels of a stream.
 
 Axes: B streams, N frames, K classes. Both keep their state per stream, in buffers.
 Source: the online demo of the TSM reference code, ``online_demo/main.py``, which sums the last 12 logits and
-accepts a new answer when two in a row agree.
+accepts a new label when two in a row agree.
 """
 
 from typing import Any
@@ -25,11 +25,11 @@ class _PerStream(nn.Module):
             self.register_buffer(name, None)
 
     def extra_repr(self) -> str:
-        """Name the setting."""
+        """Return the setting."""
         return f"num_frames={self.num_frames}"
 
     def reset(self, mask_B: Tensor | None = None) -> None:
-        """Forget every stream, or those where ``mask_B`` is true."""
+        """Reset every stream, or the streams whose ``mask_B`` is true."""
         for name in self._names:
             value = getattr(self, name)
             if mask_B is None:
@@ -53,7 +53,7 @@ class MeanOfLastFrames(_PerStream):
     """Average the scores of the last ``num_frames`` frames of each stream, or of all since its reset.
 
     Args:
-        num_frames: N; 1 changes nothing.
+        num_frames: N; 1 returns each frame's scores.
     """
 
     _names = ("last_scores", "num_seen")
@@ -79,7 +79,7 @@ class Hysteresis(_PerStream):
         num_frames: 1 follows every frame.
     """
 
-    # Classes are kept from 1 on, so that zero means "none yet".
+    # Class numbers are stored plus 1, so that zero means "none yet".
     _names = ("held", "candidate", "num_in_row")
     held: Tensor | None
     candidate: Tensor | None

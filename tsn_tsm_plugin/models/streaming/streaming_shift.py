@@ -1,4 +1,4 @@
-"""The causal shift for frames that come one after the other.
+"""StreamingShift: the causal shift on one frame at a time.
 
 Axes: B streams, C channels, F channels of a fold, H rows, W columns.
 Source: Lin, Gan, Han, "TSM", ICCV 2019, arXiv:1811.08383, figure 1 (c) and section 4.3 (online models).
@@ -13,11 +13,11 @@ from torch import Tensor, nn
 class StreamingShift(nn.Module):
     """Show the wrapped module the first fold of the previous frame and the rest of the current one.
 
-    Frame by frame this is what ``TemporalShift(net, causal=True)`` computes on a whole clip. Only the fold
-    that the next frame will need is kept, in its own memory; before the first frame it reads as zero.
+    The outputs equal those of ``TemporalShift(net, causal=True)`` on a whole clip. Only the fold that the
+    next frame needs is kept, in separate memory. The fold is zero before the first frame.
 
     Args:
-        net: What sees the shifted features.
+        net: Module that reads the shifted features.
         shift_div: A fold is ``C // shift_div`` channels.
         channel_axis: 1 for (B, C, H, W), -1 for (B, H, W, C) and tokens (B, L, C).
         num_tokens: Shift only this many first tokens; ``None`` shifts all.
@@ -40,7 +40,7 @@ class StreamingShift(nn.Module):
         self.register_buffer("previous", None)
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
-        """Map the features of one frame to what ``net`` makes of them and of the last frame."""
+        """Map the features of one frame, shifted with the previous frame, through ``net``."""
         axis = self.channel_axis
         num_channels = x.shape[axis]
         fold = num_channels // self.shift_div
@@ -54,12 +54,12 @@ class StreamingShift(nn.Module):
                 f"{tuple(previous.shape)}, these frames need {tuple(first.shape)}. Call reset() before "
                 "the change."
             )
-        # A slice would keep all channels alive.
+        # Copy: a slice would keep all channels in memory.
         self.previous = current = first.clone()
         if not _may_borrow(x):
             return self.net(self._replaced(x, previous, fold), *args, **kwargs)
-        # Overwrite the fold in x for a moment: a copy of all channels would cost a CPU a sixth of its time
-        # for a ResNet-50, this one twenty-fifth.
+        # Overwrite the fold in x temporarily. Copying all channels would take a sixth of a ResNet-50's time
+        # on a CPU; this takes one twenty-fifth.
         try:
             first.copy_(previous)
             out = self.net(x, *args, **kwargs)
@@ -79,19 +79,19 @@ class StreamingShift(nn.Module):
         return torch.cat([previous, x.narrow(axis, fold, x.shape[axis] - fold)], axis)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        # The size of the frames is known from the saved state, not from this module.
+        # The saved state defines the size of the frames.
         saved = state_dict.get(f"{prefix}previous")
         device = next((parameter.device for parameter in self.net.parameters()), None)
         self.previous = None if saved is None else torch.empty_like(saved, device=device)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def extra_repr(self) -> str:
-        """Name the settings of the shift."""
+        """Return the settings of the shift."""
         return f"shift_div={self.shift_div}"
 
 
 def _may_borrow(x: Tensor) -> bool:
-    """Return whether x may be changed for a moment: eagerly, on a CPU, and with nobody who would notice."""
+    """Return whether x may be overwritten temporarily: on a CPU, eager, and without gradients."""
     is_frozen = x.is_inference() and not torch.is_inference_mode_enabled()
     is_recorded = torch.is_grad_enabled() or torch.compiler.is_compiling()
     return x.device.type == "cpu" and not is_frozen and not is_recorded

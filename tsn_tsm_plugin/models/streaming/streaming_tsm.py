@@ -1,4 +1,4 @@
-"""Online TSM: one frame in, scores out, a little state in between.
+"""StreamingTSM, StreamingStep: online TSM, which maps each frame to scores and keeps a small state.
 
 Axes: B streams, C channels, H rows, W columns, K classes.
 Source: Lin, Gan, Han, "TSM", ICCV 2019, arXiv:1811.08383, section 4.3.
@@ -22,16 +22,16 @@ from tsn_tsm_plugin.models.streaming.streaming_shift import StreamingShift
 class StreamingStep(nn.Module):
     """One step of an online TSM as a function: frame and state in, scores and new state out.
 
-    Holds no state between calls, which is what exporters need; :class:`StreamingTSM` is for everyone else.
+    The module holds no state between calls, as exporters require. Use :class:`StreamingTSM` otherwise.
 
     Args:
-        model: A causal TSM. It is copied, and left as it is.
+        model: A causal TSM; copied, not modified.
 
     Attributes:
         state_names: Names of the state tensors, in the order of ``forward``: the backbone's shifted sites.
 
     Raises:
-        TypeError: If ``model`` is no TSM.
+        TypeError: If ``model`` is not a TSM.
         ValueError: If the TSM needs frames that a stream has not seen.
     """
 
@@ -69,8 +69,8 @@ class StreamingStep(nn.Module):
 
         Args:
             frame_BCHW: RGB, normalised as in training.
-            *state: (B, F, h, w), (B, h, w, F) or (B, L, F) each, as :meth:`state_shapes` tells; none at all
-                before the first frame, which is the same as zeros.
+            *state: (B, F, h, w), (B, h, w, F) or (B, L, F) each, see :meth:`state_shapes`; omitted before
+                the first frame, which is the same as zeros.
         """
         shifts = self.shifts()
         if len(state) not in (0, len(shifts)):
@@ -95,7 +95,7 @@ class StreamingStep(nn.Module):
         return OrderedDict(zip(self.state_names, shapes, strict=True))
 
     def train(self, mode: bool = True) -> "StreamingStep":
-        """Stay in eval mode whatever ``mode`` is: the batch statistics of a single frame mean nothing."""
+        """Stay in eval mode for any ``mode``: batch statistics of a single frame are meaningless."""
         return super().train(False)
 
 
@@ -108,13 +108,13 @@ def _forget(step: nn.Module) -> None:
 class StreamingTSM(nn.Module):
     """A causal TSM on endless streams of frames.
 
-    For every frame it gives the scores of that frame: what ``model`` computes for it before it averages over
-    the frames of a clip. So the mean of the scores of T frames after a reset is what ``model`` gives for the
-    clip of these frames, and ``average_frames=T`` gives the mean over the last T frames at every frame.
+    Each call returns the scores of one frame, before the average over the frames of a clip. The mean of the
+    scores of T frames after a reset equals ``model``'s scores for the clip of these frames.
+    ``average_frames=T`` returns the mean over the last T frames at every frame.
 
-    Several streams may run as a batch; a stream's place in the batch is its name. What is kept of the past is
-    one fold of features at each shifted site, see :attr:`state`. It is part of ``state_dict()``, follows
-    ``.to()``, and is empty before the first frame, which fixes batch and frame size until :meth:`reset`.
+    Several streams may run as a batch; each stream keeps its index. The state is one fold of features at each
+    shifted site, see :attr:`state`. The state is part of ``state_dict()`` and follows ``.to()``. The first
+    frame fixes batch and frame size until :meth:`reset`.
 
     ::
 
@@ -137,8 +137,8 @@ class StreamingTSM(nn.Module):
         >>> stream.reset(torch.tensor([True]))  # the next frame of that stream is a first frame
 
     Args:
-        model: A causal TSM, from ``create_tsm(causal=True)``. It is copied, and left as it is.
-        average_frames: Return the mean of the scores of this many last frames; 1 returns each frame's own.
+        model: A causal TSM, from ``create_tsm(causal=True)``; copied, not modified.
+        average_frames: Return the mean of the scores of this many last frames; 1: no mean.
         min_consecutive: A new class must be on top of this many frames in a row before :attr:`label` follows.
 
     Attributes:
@@ -146,7 +146,7 @@ class StreamingTSM(nn.Module):
             ``None`` before the first frame.
 
     Raises:
-        TypeError: If ``model`` is no TSM.
+        TypeError: If ``model`` is not a TSM.
         ValueError: If the TSM needs frames that a stream has not seen: it is bi-directional, pools frames, or
             has non-local blocks or a head that sees whole clips.
     """
@@ -165,7 +165,7 @@ class StreamingTSM(nn.Module):
         """Map the next normalised RGB frame of each stream (B, 3, H, W) to scores (B, K).
 
         Raises:
-            ValueError: If the shape is wrong, or not that of the frames before.
+            ValueError: If the shape is wrong, or differs from the previous frames.
         """
         if frame_BCHW.ndim != 4:
             raise ValueError(
@@ -186,10 +186,10 @@ class StreamingTSM(nn.Module):
         return self.step.state_shapes(height, width)
 
     def reset(self, mask_B: Tensor | None = None) -> None:
-        """Start streams anew: their next frame is a first frame.
+        """Reset streams: their next frame is a first frame.
 
         Args:
-            mask_B: bool (B,), which streams; ``None`` means all, and lets batch and frame size change.
+            mask_B: bool (B,), streams to reset; ``None`` resets all and allows another batch and frame size.
         """
         for shift in self.step.shifts():
             if mask_B is None:
@@ -207,26 +207,25 @@ def check_streamable(model: nn.Module) -> None:
     """Refuse a model that needs frames that a stream has not seen.
 
     Raises:
-        TypeError: If ``model`` is no TSM.
-        ValueError: If its shift is bi-directional, or anything else in it looks ahead; the message says why.
+        TypeError: If ``model`` is not a TSM.
+        ValueError: If its shift is bi-directional, or another module looks ahead; the message names it.
     """
     if not isinstance(model, TSM):
         raise TypeError(f"model must be a TSM from create_tsm(causal=True), got {type(model).__name__}.")
     if model.temporal_pool:
         raise ValueError(
-            "A stream needs temporal_pool=False: pooling takes the maximum with the next frame, which a "
-            f"stream has not seen, got {model.describe()}."
+            "A stream needs temporal_pool=False: temporal pooling uses the next frame, so the network "
+            f"cannot run on a stream, got {model.describe()}."
         )
     if not model.causal:
         raise ValueError(
-            "A stream needs a causal TSM: the bi-directional shift shows a fold of channels of the next "
-            "frame, which a stream has not seen, and its weights do not fit the causal shift, whose channels "
-            "mean something else. Train with create_tsm(causal=True), in a recipe TSM.CAUSAL True; got "
+            "A stream needs a causal TSM: these weights use future frames, so they cannot run on a stream. "
+            "Train with create_tsm(causal=True), or TSM.CAUSAL True in a recipe; got "
             f"{model.describe()}."
         )
     if not isinstance(model.head, TSMHead):
         raise ValueError(
-            "A stream needs the head of TSM, which scores each frame on its own: leave MODEL.HEAD empty, got "
+            "A stream needs the head of TSM, which scores each frame separately: leave MODEL.HEAD empty, got "
             f"{model.describe()}."
         )
     looks_ahead = [
