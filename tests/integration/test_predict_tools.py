@@ -212,15 +212,15 @@ def test_no_output_takes_the_place_of_an_input(folder, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--grad-cam", "seen.foo"], "--grad-cam must be a picture such as OUT.png, got seen.foo"),
+        (["--grad-cam", "seen.foo"], "--grad-cam must be an image such as OUT.png, got seen.foo"),
         (["--features", "features.json"], "--features must be a file OUT.npy, got features.json"),
-        (["--annotate", "/dev/null/out.mp4"], "/dev/null: this folder cannot be made"),
+        (["--annotate", "/dev/null/out.mp4"], "/dev/null: the folder cannot be created"),
         (["--annotate", "out.webm"], "out.webm"),
         (["--annotate", "out.txt"], "out.txt"),
-        (["--device", "meta"], "--device must be one that is there"),
+        (["--device", "meta"], "--device must be available"),
         (
             ["--device", "cuda:77"],
-            "--device must be one that is there, such as cpu, cuda or cuda:1, got cuda:77",
+            "--device must be available, such as cpu, cuda or cuda:1, got cuda:77",
         ),
         (["--device", "abacus"], "got abacus: Expected one of cpu, cuda"),
     ],

@@ -1,1 +1,1 @@
-"""Activation of the plugin in PyTorchVideo's builders, and its ledger."""
+"""Patches of PyTorchVideo's builders, and the ledger of these patches."""

@@ -1,4 +1,4 @@
-"""activate, deactivate, status, list_components: PyTorchVideo's own builders learn the names of this plugin.
+"""activate, deactivate, status, list_components: names of this plugin in PyTorchVideo's builders.
 
 ``activate()`` adds to PyTorchVideo, and never changes what it already does:
 
@@ -15,17 +15,17 @@
 the same import, and ``pytorchvideo.models``        without warnings that torch.jit is deprecated
 ==================================================  ======================================================
 
-PyTorchVideo's own names stay its own; only what it refuses is looked up here. ``import tsn_tsm_plugin``
-activates, if not ``TSN_TSM_PLUGIN_AUTOACTIVATE=0``. Each module of PyTorchVideo is patched on its import.
-``status()`` lists every change; ``deactivate()`` puts back exactly what was there.
+PyTorchVideo's names keep their meaning; only names that it refuses are looked up here.
+``import tsn_tsm_plugin`` activates, unless ``TSN_TSM_PLUGIN_AUTOACTIVATE=0``. Each module of PyTorchVideo is
+patched on its import. ``status()`` lists every change; ``deactivate()`` restores the original functions.
 
-Limits, all due to names being patched in one process:
+Limits of patching names in a process:
 
 - **Early binding.** ``from pytorchvideo.data import make_clip_sampler`` *before* the activation keeps
   PyTorchVideo's own function, which does not know our names.
 - **torch.hub.load of a PyTorchVideo checkout** runs that checkout's ``hubconf.py``, which lists its models
   one by one: ``"tsm_r50"`` cannot be among them. Load from a checkout of this package instead.
-- **Modules already imported** keep what they took: ``pytorchvideo.transforms`` stays usable after
+- **Modules already imported** keep their functions: ``pytorchvideo.transforms`` stays usable after
   ``deactivate()``.
 
 Objects have none of these limits: `tsn_tsm_plugin.data.pytorchvideo_bridge` has a clip sampler and a video
@@ -64,13 +64,13 @@ _FUNCTIONAL_TENSOR = "torchvision.transforms.functional_tensor"
 
 
 def is_active() -> bool:
-    """Tell whether PyTorchVideo serves our names."""
+    """Return whether PyTorchVideo knows the names of this plugin."""
     return _LEDGER.active
 
 
 @contextmanager
 def _functional_tensor_shim() -> Iterator[None]:
-    """Offer the module that torchvision 0.17 removed, with the one function that PyTorchVideo uses."""
+    """Provide the module removed in torchvision 0.17, with the function that PyTorchVideo uses."""
     if _FUNCTIONAL_TENSOR in sys.modules or importlib.util.find_spec(_FUNCTIONAL_TENSOR) is not None:
         yield
         return
@@ -86,7 +86,7 @@ def _functional_tensor_shim() -> Iterator[None]:
 
 @contextmanager
 def _without_scripting_warnings() -> Iterator[None]:
-    """Drop the one warning of PyTorchVideo and fvcore, which still script modules; no user can act on it."""
+    """Suppress the torch.jit deprecation warning of PyTorchVideo and fvcore."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"`torch\.jit\.\w+` is deprecated", category=FutureWarning)
         yield
@@ -121,7 +121,7 @@ def _patches() -> list[Patch]:
     return [*hub, *builders, *data]
 
 
-# importlib.reload runs this line again; the ledger of what is patched must outlive it.
+# Keep the ledger across importlib.reload, which runs this line again.
 _LEDGER: Ledger = globals().get("_LEDGER") or Ledger(
     _patches(),
     guards={
@@ -134,11 +134,11 @@ _LEDGER: Ledger = globals().get("_LEDGER") or Ledger(
 
 @dataclass(frozen=True, repr=False)
 class ActivationStatus:
-    """What the plugin has changed in PyTorchVideo, and what is reached through it.
+    """Changes of the plugin in PyTorchVideo, and the components reachable through it.
 
     Attributes:
-        active: Whether the names of this plugin are served.
-        rows: One per change.
+        active: Whether PyTorchVideo knows the names of this plugin.
+        rows: One row per change.
         routes: Each registered component with the calls that take its name.
     """
 
@@ -170,8 +170,8 @@ def activate(*, eager: bool = True) -> None:
         'TSM: backbone=resnet50, num_segments=8, num_classes=174, temporal shift at 16 sites (...)'
 
     Args:
-        eager: Import the modules of PyTorchVideo that are to be patched now; otherwise each is patched when
-            somebody imports it.
+        eager: Import and patch the modules of PyTorchVideo now; otherwise each module is patched on its
+            import.
 
     Raises:
         ImportError: If ``eager`` and PyTorchVideo cannot be imported.
@@ -188,18 +188,18 @@ def host_modules() -> list[str]:
 
 
 def deactivate() -> bool:
-    """Take this plugin's names out of PyTorchVideo, leaving it as it was.
+    """Remove this plugin's names from PyTorchVideo and restore its functions.
 
     Returns:
-        False if somebody else has wrapped one of the patched functions since. Theirs is left in place, and
-        ours below it passes everything through.
+        False if other code has wrapped a patched function since. The wrapper is kept, and the patch below it
+        passes all calls through.
     """
     return _LEDGER.deactivate()
 
 
 @contextmanager
 def patched() -> Iterator[None]:
-    """Activate for the length of a ``with`` block; what was active before stays active after."""
+    """Activate within a ``with`` block; an earlier activation stays in effect."""
     was_active = _LEDGER.active
     activate()
     try:
@@ -210,7 +210,7 @@ def patched() -> Iterator[None]:
 
 
 def status() -> ActivationStatus:
-    """Return what is patched, and which call takes the name of each component; print it to read it."""
+    """Return the patches, and the calls that accept the name of each component, as printable status."""
     routes = tuple((entry, tuple(routes_to(entry))) for entry in list_components())
     return ActivationStatus(_LEDGER.active, tuple(_LEDGER.rows()), routes)
 

@@ -1,7 +1,7 @@
 """BUILDERS and extend_builder: names of heads and bottlenecks in the builders of PyTorchVideo's networks.
 
-A name stands for the builder's own block, which is edited once the whole network is there and every block
-knows its place. Anything that is no name goes through untouched.
+For a name, the builder's own block is built first. The blocks are edited once the network is complete and
+their positions are known. Arguments that are not names pass through unchanged.
 """
 
 import functools
@@ -23,14 +23,14 @@ _ONE_SCORE = (
 
 @dataclass(frozen=True)
 class Builder:
-    """What of a builder takes names.
+    """The arguments of a builder that accept names.
 
     Attributes:
-        modules: Where the function is found.
-        bottleneck: Keyword for the bottleneck; empty if there is none.
-        head: ``"slot"``; ``"replace"`` if the finished network gets the head in place of its own; or why a
+        modules: Modules that contain the function.
+        bottleneck: Keyword for the bottleneck; empty without a bottleneck.
+        head: ``"slot"``; ``"replace"`` if the head of the finished network is replaced; or the reason why a
             named head cannot work.
-        refused: Why a named bottleneck cannot work; empty if it can.
+        refused: Reason why a named bottleneck cannot work; empty if it can.
     """
 
     modules: tuple[str, ...]
@@ -78,7 +78,7 @@ BUILDERS: dict[str, Builder] = {
     "create_res_block": Builder((f"{_MODELS}.resnet",)),
     "create_x3d_res_stage": Builder((f"{_MODELS}.x3d",)),
     "create_x3d_res_block": Builder((f"{_MODELS}.x3d",)),
-    # The hub's models hand their keywords on to a builder, which they took before it knew our names.
+    # The hub's models pass keywords to a builder that they imported before the patch.
     "_resnet": Builder((f"{_MODELS}.hub.resnet",), head="slot"),
     "_slowfast": Builder((f"{_MODELS}.hub.slowfast",), head="slot"),
 }
@@ -86,7 +86,7 @@ BUILDERS: dict[str, Builder] = {
 
 
 def extend_builder(name: str, is_active: Callable[[], bool], host: _Build) -> _Build:
-    """Return PyTorchVideo's builder, made to understand the names of `BOTTLENECKS` and `HEADS`."""
+    """Return PyTorchVideo's builder, extended with the names of `BOTTLENECKS` and `HEADS`."""
     builder = BUILDERS[name]
     slots = {"head", "bottleneck", builder.bottleneck} - {""}
 
@@ -130,7 +130,7 @@ def _build_named(
 
 
 def _take_head(name: str, builder: Builder, keywords: dict[str, Any]) -> str:
-    """Put the named head into its slot; return its name if the finished network must get it."""
+    """Put the named head into its slot; return its name if the head must be replaced later."""
     head = keywords["head"]
     create = HEADS.get(head)
     if builder.head == "replace":
@@ -140,7 +140,7 @@ def _take_head(name: str, builder: Builder, keywords: dict[str, Any]) -> str:
         raise ValueError(f"{name}(head={head!r}): {builder.head}.")
     keywords["head"] = create
     if name == "create_slowfast" and "head_pool" not in keywords:
-        # The pathways are pooled before the head: as globally as the head itself does it, at any size.
+        # Pool the pathways globally before the head, for any input size.
         from torch import nn
 
         keywords["head_pool"] = nn.AdaptiveAvgPool3d
@@ -170,7 +170,7 @@ def _has_name(value: Any) -> bool:
 
 
 class _NamedBottleneck:
-    """Creates the host's own block and leaves a note on it; `_edit_blocks` does what the note says."""
+    """Creates the host's block and marks it; `_edit_blocks` edits marked blocks."""
 
     def __init__(self, name: str, create_block: _Build, *, is_whole: bool) -> None:
         self.edit = BOTTLENECKS.get(name)
@@ -184,7 +184,7 @@ class _NamedBottleneck:
 
 
 def _fill(value: Any, default: Any, *, is_whole: bool) -> Any:
-    """Return the slot's value with every name replaced; ``default`` has the blocks of the host, by place."""
+    """Return the slot's value with every name replaced; ``default`` has the host's blocks by position."""
     if isinstance(value, str):
         if isinstance(default, list | tuple):
             return tuple(_fill(value, item, is_whole=is_whole) for item in default)
@@ -198,7 +198,7 @@ def _fill(value: Any, default: Any, *, is_whole: bool) -> Any:
 
 
 def _block_of(default: Any) -> _Build:
-    """Return the host's function for a block; the builders of a stage have no default of their own."""
+    """Return the host's function for a block; builders of a stage have no default."""
     if default is not inspect.Parameter.empty:
         return default  # type: ignore[no-any-return]
     from pytorchvideo.models.resnet import create_bottleneck_block
@@ -213,12 +213,12 @@ def _edit_blocks(network: Any) -> Any:
             for index, block in enumerate(blocks):
                 place = stage if len(stages) > 1 else None
                 blocks[index] = _edited(block, index=index, stage=place, depths=depths)
-    # A block that was built alone is the first and only one of its stage.
+    # A block built alone is the only block of its stage.
     return _edited(network, index=0, stage=None, depths=(1,))
 
 
 def _stages_of_pathways(network: Any) -> dict[str, list[Any]]:
-    """Return the lists of blocks of each stage; the pathways of SlowFast are networks of their own."""
+    """Return the lists of blocks of each stage; each pathway of SlowFast is a separate network."""
     pathways: dict[str, list[Any]] = {}
     for path, module in _named_stages(network):
         pathway = path.partition("multipathway_blocks.")[2]

@@ -15,9 +15,9 @@ SAMPLER_ALIASES: dict[str, tuple[str, dict[str, Any]]] = {
     "uniform_segments": ("uniform", {}),
     "twice_sample": ("uniform", {"num_views": 2}),
 }
-"""Names for ``make_clip_sampler`` to a registered sampler and what it is asked for.
+"""Names of ``make_clip_sampler`` and their registered samplers and options.
 
-``"uniform"`` itself is a sampler of PyTorchVideo, which cuts a video into clips of some seconds.
+``"uniform"`` is PyTorchVideo's sampler, which cuts a video into clips of some seconds.
 """
 
 _HOST_SAMPLERS = ("uniform", "random", "constant_clips_per_video", "random_multi")
@@ -26,12 +26,12 @@ _BRIDGE = "tsn_tsm_plugin.data.pytorchvideo_bridge"
 
 
 def sampler_names() -> list[str]:
-    """List the names that ``make_clip_sampler`` takes beside PyTorchVideo's own."""
+    """List the names that ``make_clip_sampler`` accepts in addition to PyTorchVideo's."""
     return sorted({WHOLE_VIDEO, *SAMPLER_ALIASES, *SAMPLERS.names()} - set(_HOST_SAMPLERS))
 
 
 def extend_make_clip_sampler(is_active: Callable[[], bool], host: Callable[..., Any]) -> Callable[..., Any]:
-    """Return ``make_clip_sampler`` with the names of `sampler_names`, which take keywords too."""
+    """Return ``make_clip_sampler`` extended with the names of `sampler_names`, which also accept keywords."""
 
     @functools.wraps(host)
     def make_clip_sampler(sampling_type: str, *args: Any, **keywords: Any) -> Any:
@@ -69,12 +69,12 @@ def extend_select_video_class(is_active: Callable[[], bool], host: Callable[...,
 
 
 def _is_our_decoder(decoder: Any) -> bool:
-    """Tell whether ``decoder=`` names ``"exact"`` or a registered decoder."""
+    """Return whether ``decoder=`` names ``"exact"`` or a registered decoder."""
     return isinstance(decoder, str) and (decoder == EXACT_DECODER or decoder in DECODERS.names())
 
 
 def extend_dataset(is_active: Callable[[], bool], host: Callable[..., Any]) -> Callable[..., Any]:
-    """Return ``LabeledVideoDataset.__init__`` that serves our samplers, and our decoders in any worker."""
+    """Return ``LabeledVideoDataset.__init__`` with this plugin's samplers and decoders, in any worker."""
 
     @functools.wraps(host)
     def initialize(dataset: Any, *args: Any, **keywords: Any) -> None:

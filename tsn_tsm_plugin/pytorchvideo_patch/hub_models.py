@@ -1,4 +1,4 @@
-"""HUB_MODELS and create_hub_model: TSN and TSM for ``pytorchvideo.models.hub``, in PyTorchVideo's words."""
+"""HUB_MODELS and create_hub_model: TSN and TSM in ``pytorchvideo.models.hub``, by its keywords."""
 
 import difflib
 import inspect
@@ -32,7 +32,7 @@ HUB_MODELS = {
 }
 """Name in ``pytorchvideo.models.hub`` to method and backbone; ``tsn`` and ``tsm`` take ``backbone=``."""
 
-# PyTorchVideo's keyword to ours.
+# Maps PyTorchVideo's keywords to this plugin's.
 _HOST_KEYWORDS = {"model_num_class": "num_classes", "input_clip_length": "num_segments"}
 _LOAD_WEIGHTS = "tsn_tsm_plugin.models.load_weights:load_weights"
 _WEIGHTS_SUFFIXES = (".pt", ".pth", ".pyth", ".safetensors")
@@ -46,7 +46,7 @@ _IMAGENET = {
 
 
 def create_hub_model(name: str, _host: None = None) -> Callable[..., Any]:
-    """Return the function that goes into ``pytorchvideo.models.hub`` under a name of `HUB_MODELS`."""
+    """Return the function of ``pytorchvideo.models.hub`` for a name of `HUB_MODELS`."""
     method, hub_backbone = HUB_MODELS[name]
 
     def build(pretrained: bool | str | Path = False, progress: bool = True, **keywords: Any) -> Any:
@@ -74,7 +74,7 @@ def create_hub_model(name: str, _host: None = None) -> Callable[..., Any]:
 
 
 def _in_our_words(name: str, create: Callable[..., Any], keywords: dict[str, Any]) -> dict[str, Any]:
-    """Translate PyTorchVideo's keywords; refuse those that a 2D network has no use for."""
+    """Translate PyTorchVideo's keywords; refuse keywords that a 2D network does not support."""
     known = set(inspect.signature(create).parameters)
     options: dict[str, Any] = {}
     for keyword, value in keywords.items():
@@ -113,7 +113,7 @@ def _with_weights(
 
 
 def _is_file(pretrained: bool | str | Path) -> bool:
-    """Tell a checkpoint's path from the name of weights; a path that is missing is one by its suffix."""
+    """Return whether the text is a checkpoint's path; a missing file is recognised by its suffix."""
     text = str(pretrained)
     return (
         isinstance(pretrained, Path)

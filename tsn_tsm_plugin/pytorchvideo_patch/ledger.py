@@ -1,8 +1,7 @@
-"""A ledger of additions to other packages' modules: made once, visible, taken back exactly.
+"""Ledger of patches to other packages' modules: applied once, listed, and reverted exactly.
 
-A change waits until its host module is imported, so that activating costs nothing to those who never use the
-host. What the ledger did is also written on the functions it installed, so that a second copy of this package
-in the process (a re-import) recognises them and does not wrap them twice.
+A patch waits for the import of its host module, so activation is cheap. Installed functions carry a mark.
+A second copy of this package in the process (a re-import) recognises the mark and does not wrap twice.
 """
 
 import importlib
@@ -21,13 +20,13 @@ _MARK = "_tsn_tsm_plugin_change"
 
 @dataclass(frozen=True)
 class Patch:
-    """One function that a host module gets.
+    """A function to install in a host module.
 
     Attributes:
         module: Host module.
         attribute: Name of the function in it, or ``Class.method``.
-        make: Takes the host's function, None for an addition, and returns ours.
-        extends: True to stand in front of the host's function, False to add a name that the host lacks.
+        make: Maps the host's function (None for an addition) to the new function.
+        extends: True to wrap the host's function, False to add a missing name.
     """
 
     module: str
@@ -37,13 +36,13 @@ class Patch:
 
 
 class PatchStatus(NamedTuple):
-    """One row of the ledger.
+    """A row of the ledger.
 
     Attributes:
         where: Dotted name of the function, or the module whose import is guarded.
         change: ``adds``, ``extends`` or ``guards``.
-        state: ``on``; ``off``; ``waiting`` for the host's import; ``covered`` by somebody else's patch;
-            ``taken``, a name that somebody else had added before; ``missing`` in this version of the host.
+        state: ``on``; ``off``; ``waiting`` for the host's import; ``covered`` by another patch;
+            ``taken``, a name added earlier by other code; ``missing`` in this version of the host.
     """
 
     where: str
@@ -58,11 +57,11 @@ class _Change:
 
 
 class Ledger:
-    """Applies patches to host modules, now or on their import, and takes them back.
+    """Applies patches to host modules, now or on their import, and reverts them.
 
     Args:
         patches: The functions to install; several may share a host module.
-        guards: Context managers to hold while a module runs its own code on import.
+        guards: Context managers around the import of a module.
     """
 
     def __init__(
@@ -77,11 +76,11 @@ class Ledger:
 
     @property
     def modules(self) -> list[str]:
-        """The host modules of the patches."""
+        """Host modules of the patches."""
         return list(dict.fromkeys(patch.module for patch in self._patches))
 
     def activate(self) -> None:
-        """Patch the host modules that are imported, the others on their import; repeating changes nothing."""
+        """Patch imported host modules now and others on their import; repeated calls have no effect."""
         with self._lock:
             self.active = True
             self._watcher.install()
@@ -90,12 +89,12 @@ class Ledger:
                     self._apply(patch, sys.modules[patch.module])
 
     def deactivate(self) -> bool:
-        """Put back what was there before.
+        """Restore the original functions.
 
-        A function that somebody else has wrapped since is left in place: ours cannot be taken from under it.
+        A function that other code has wrapped since is kept, because the patch below it cannot be removed.
 
         Returns:
-            False if such a function was left.
+            False if such a function was kept.
         """
         with self._lock:
             self.active = False
@@ -142,7 +141,7 @@ class Ledger:
         with self._lock:
             for patch in self._patches:
                 if patch.module == module.__name__:
-                    # The module has just (re)defined its functions: what we knew of them is void.
+                    # The module has (re)defined its functions: discard earlier records.
                     self._changes.pop(patch, None)
                     self._apply(patch, module)
 
@@ -160,13 +159,13 @@ class Ledger:
 
 
 def _change_behind(function: Any) -> _Change | None:
-    """Return the change that installed this very function; others' functools.wraps may copy the mark."""
+    """Return the patch that installed this function; functools.wraps of other code may copy the mark."""
     change = getattr(function, _MARK, None)
     return change if change is not None and change.new is function else None
 
 
 def _owner(module: types.ModuleType | None, attribute: str) -> tuple[Any, str]:
-    """Return what holds the attribute, the module or a class in it, and the attribute's own name."""
+    """Return the owner of the attribute (module or class) and the attribute's name."""
     class_name, _, name = attribute.rpartition(".")
     return (getattr(module, class_name, None) if class_name else module), name
 
@@ -207,7 +206,7 @@ class _ImportWatcher(importlib.abc.MetaPathFinder):
         sys.meta_path.insert(0, self)
 
     def uninstall(self) -> None:
-        """Leave sys.meta_path, and take along the watcher of an earlier copy of this module."""
+        """Remove this watcher, and the watcher of an earlier copy of this module, from sys.meta_path."""
         sys.meta_path[:] = [
             finder for finder in sys.meta_path if getattr(finder, "owner", None) != self.owner
         ]
@@ -229,7 +228,7 @@ class _ImportWatcher(importlib.abc.MetaPathFinder):
 
 
 class _WatchedLoader(importlib.abc.Loader):
-    """Stands in for a module's loader until the module has run, then leaves no trace."""
+    """Replaces a module's loader until the module has run, then restores it."""
 
     def __init__(
         self,

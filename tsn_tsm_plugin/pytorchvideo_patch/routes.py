@@ -1,4 +1,4 @@
-"""Route and routes_to: through which builders of PyTorchVideo a component is reached by its name."""
+"""Route and routes_to: calls of PyTorchVideo that accept the name of a component."""
 
 from typing import NamedTuple
 
@@ -11,12 +11,12 @@ _HOST_DECODERS = ("pyav", "torchvision", "decord")
 
 
 class Route(NamedTuple):
-    """A call that takes a component's name.
+    """A call that accepts a component's name.
 
     Attributes:
         builder: Function or class of PyTorchVideo; ``MixCollate`` is ours, for PyTorchVideo's data loaders.
-        keyword: Its argument; empty for a positional one, or for a name that is the function's own.
-        name: What is given.
+        keyword: Argument; empty for a positional argument, or if the function has the component's name.
+        name: Value of the argument.
     """
 
     builder: str
@@ -30,7 +30,7 @@ class Route(NamedTuple):
 
 
 def routes_to(entry: ComponentEntry) -> list[Route]:
-    """List the routes to a component; none for the kinds that recipes alone name."""
+    """List the routes to a component; empty for kinds that only recipes use."""
     name = entry.name
     if entry.kind == "backbone":
         hub = [

@@ -1,7 +1,7 @@
 """extend_create_video_transform, extend_get_augmentation: registered transforms by name, as ``aug_type``.
 
-Training transforms take the place of PyTorchVideo's augmentation. Test transforms make the views of a video.
-Those that choose frames replace ``UniformTemporalSubsample``; those that crop replace the crop.
+Training transforms replace PyTorchVideo's augmentation. Test transforms make the views of a video: samplers
+replace ``UniformTemporalSubsample``, and crops replace the crop.
 """
 
 import difflib
@@ -16,7 +16,7 @@ from tsn_tsm_plugin.registry import BATCH_TRANSFORMS, TRANSFORMS, load_target
 _HOST_NAMES = ("default", "randaug", "augmix")
 _FRAME_VIEWS = ("twice_sample", "dense_views")
 _CROP_VIEWS = ("three_crop", "ten_crop")
-# PyTorchVideo's argument that says the size if aug_paras do not.
+# PyTorchVideo's argument for the size, if aug_paras do not set it.
 _SIZES = {
     "center_crop": "crop_size",
     "multi_scale_crop": "crop_size",
@@ -46,7 +46,7 @@ def extend_create_video_transform(
 
 
 def extend_get_augmentation(is_active: Callable[[], bool], host: Callable[..., Any]) -> Callable[..., Any]:
-    """Return ``_get_augmentation`` with our names, for those who took ``create_video_transform`` before."""
+    """Return ``_get_augmentation`` with our names, for earlier imports of ``create_video_transform``."""
 
     @functools.wraps(host)
     def _get_augmentation(aug_type: str, aug_paras: dict[str, Any] | None = None) -> Any:
@@ -102,7 +102,7 @@ def _create(host: Callable[..., Any], options: dict[str, Any]) -> Any:
 
 
 def _test_steps(name: str, options: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
-    """Return what comes before PyTorchVideo's test steps, and the arguments of it that change."""
+    """Return the transforms before PyTorchVideo's test steps, and its changed arguments."""
     paras = dict(options["aug_paras"] or {})
     if name in _FRAME_VIEWS:
         if options["num_samples"] is not None:

@@ -1,1 +1,1 @@
-"""Run folders: what a run writes, and tables, plots and reports of it."""
+"""Runs: run folders, and their tables, plots and reports."""

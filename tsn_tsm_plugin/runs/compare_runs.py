@@ -1,4 +1,4 @@
-"""Runs side by side: what came out, and which keys of their recipes differ."""
+"""compare_runs: results of runs side by side, and the recipe keys that differ."""
 
 import json
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from tsn_tsm_plugin.runs.results import METRICS
 from tsn_tsm_plugin.runs.run_folder import RUN_WEIGHTS
 from tsn_tsm_plugin.safe_text import terminal_text
 
-# Where a run lies says nothing about it.
+# Keys that do not affect the results.
 _IGNORED = ("OUTPUT_DIR",)
 
 
@@ -26,10 +26,10 @@ def compare_runs(folders: Sequence[Path]) -> str:
     """Return a table with a column for each run: results first, then the keys that differ.
 
     Args:
-        folders: Run folders; one without ``results.json`` shows its last validation, marked with ``*``.
+        folders: Run folders. A run without ``results.json`` shows its last validation, marked with ``*``.
 
     Raises:
-        RunFolderError: If a folder is not that of a run, or a file in it is damaged.
+        RunFolderError: If a folder is not a run folder, or a file in it is damaged.
     """
     runs = [_read_run(folder) for folder in folders]
     configs = [run.pop("config") for run in runs]
@@ -64,7 +64,7 @@ def _read_run(folder: Path) -> dict[str, Any]:
 
 
 def _read_records(path: Path) -> list[dict[str, float]]:
-    """Return the numbers of each record; the run may have been cut off, or still be writing."""
+    """Return the numbers of each record; the last line may be incomplete."""
     try:
         records: list[Any] = read_metrics(path)
     except (OSError, UnicodeDecodeError) as error:
@@ -94,7 +94,7 @@ def _measured(results_file: Path, records: list[dict[str, float]]) -> dict[str, 
 
 
 def _check_is_of_run(results_file: Path, tested: str) -> None:
-    """Refuse results that are not of the weights beside them."""
+    """Refuse results that belong to other weights than the run's."""
     file = results_file.with_name(RUN_WEIGHTS)
     carried = hash_in_file(file) or tested
     if carried != tested:
@@ -105,14 +105,14 @@ def _check_is_of_run(results_file: Path, tested: str) -> None:
 
 
 def _numbers(record: dict[str, Any]) -> dict[str, float]:
-    """Return what is a number; one that was not finite is written as ``null``, and is an empty cell here."""
+    """Return the value if it is a number; ``null`` (not finite) becomes an empty cell."""
     return {name: value for name, value in record.items() if type(value) in (int, float)}
 
 
 def _damaged(path: Path, why: object) -> RunFolderError:
     reason = " ".join(str(why).split())
     return RunFolderError(
-        f"{path} is damaged ({reason}). Leave its run out, or write the file again: results.json by "
+        f"{path} is damaged ({reason}). Skip this run, or write the file again: results.json by "
         "tools.evaluate, the others by training."
     )
 

@@ -1,4 +1,4 @@
-"""format_epochs, best_epoch: a run as a table, one line an epoch."""
+"""format_epochs, best_epoch: a run as a table with one line per epoch."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,10 +18,10 @@ _COLUMNS = {
 
 
 def format_epochs(records: Sequence[dict[str, Any]]) -> str:
-    """Return the table of a run; a number that was not taken in an epoch is left empty.
+    """Return the table of a run; numbers missing in an epoch give empty cells.
 
     Args:
-        records: Of ``metrics.jsonl``, oldest first.
+        records: Records of ``metrics.jsonl``, oldest first.
     """
     epochs: dict[int, dict[str, Any]] = {}
     for record in records:
@@ -39,10 +39,10 @@ def format_epochs(records: Sequence[dict[str, Any]]) -> str:
 
 
 def best_epoch(records: Sequence[dict[str, Any]]) -> int | None:
-    """Return the epoch with the best validation, the first of equal ones; ``None`` without a validation.
+    """Return the epoch with the best validation, the first of equal epochs; ``None`` without a validation.
 
     Args:
-        records: Of ``metrics.jsonl``, oldest first.
+        records: Records of ``metrics.jsonl``, oldest first.
     """
     for metric in METRICS:
         found = [r for r in records if r.get(f"val/{metric}") is not None]

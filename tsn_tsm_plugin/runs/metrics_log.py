@@ -1,4 +1,4 @@
-"""Numbers of a run over time: ``metrics.jsonl`` and TensorBoard, under the same names."""
+"""MetricsLog, read_metrics: numbers of a run over time, in ``metrics.jsonl`` and TensorBoard."""
 
 import contextlib
 import json
@@ -31,7 +31,7 @@ def _lines(path: Path) -> list[str]:
         return read_bytes(str(path)).decode("utf-8", "replace").splitlines()
     except OSError as error:
         reason = error.strerror or error
-        raise RunFolderError(f"{path} cannot be read ({reason}): move it away, or mend it.") from error
+        raise RunFolderError(f"{path} cannot be read ({reason}): move it away, or repair it.") from error
 
 
 def _record(line: str) -> dict[str, Any] | None:
@@ -48,15 +48,14 @@ def _record(line: str) -> dict[str, Any] | None:
 class MetricsLog:
     """Appends records to ``metrics.jsonl`` and, if asked, to TensorBoard.
 
-    A run that resumes goes back to a checkpoint; the records of the steps that will be taken again are
-    removed.
+    A resumed run starts from a checkpoint. Records of steps after the checkpoint are removed.
 
     Args:
         path: The ``metrics.jsonl``.
         tensorboard_dir: Folder of the event files; ``None`` writes none.
-        step: Optimiser steps that the run has taken already.
-        num_records: Records that there were when those steps had been taken. Those of a validation after
-            them are removed, since the run validates again.
+        step: Optimiser steps of the checkpoint.
+        num_records: Records at the checkpoint. Later records of a validation are removed, because the run
+            validates again.
 
     Attributes:
         num_records: Records in the file.
@@ -87,7 +86,7 @@ class MetricsLog:
         Args:
             step: Optimiser steps taken.
             epoch: Epoch, counted from 1 as in the log.
-            values: Numbers by name, such as ``train/loss``; one that is not finite is written as ``null``.
+            values: Numbers by name, such as ``train/loss``; ``null`` replaces a non-finite number.
 
         Raises:
             RunFolderError: If the disk is full or the folder cannot be written.
@@ -105,7 +104,7 @@ class MetricsLog:
                     self._board.add_scalar(name, value, step)
 
     def close(self) -> None:
-        """Write out what TensorBoard still holds back."""
+        """Flush the TensorBoard writer."""
         if self._board is not None:
             with self._board_given_up(self._board.log_dir):
                 self._board.close()

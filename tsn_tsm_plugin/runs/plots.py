@@ -13,7 +13,7 @@ from tsn_tsm_plugin.atomic_files import HINT_RUN, replace_when_whole
 from tsn_tsm_plugin.safe_text import plot_text
 
 _TRAIN, _VALIDATION, _GREY = "#4878a8", "#d1603d", "#5a5a5a"
-# With more classes than this, names and counts no longer fit beside and into the cells.
+# With more classes, names and counts do not fit into the plot.
 _MOST_NAMED, _MOST_COUNTED = 60, 20
 
 
@@ -21,21 +21,21 @@ def plot_curves(records: list[dict[str, Any]], path: Path) -> None:
     """Draw loss, top-1 and learning rate over epochs.
 
     Args:
-        records: Of ``metrics.jsonl``; nothing is drawn if it holds no training record.
+        records: Records of ``metrics.jsonl``; nothing is drawn without training records.
         path: The PNG.
     """
     train = [r for r in records if "train/loss" in r]
     validation = [r for r in records if "val/top1" in r]
     if not train:
         return
-    places = step_to_epoch(records)
+    epoch_of_step = step_to_epoch(records)
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     loss_axes, top1_axes, lr_axes = figure.subplots(1, 3)
     for axes, name in ((loss_axes, "loss"), (top1_axes, "top1")):
-        _line(axes, train, f"train/{name}", places, _TRAIN, "training")
-        _line(axes, validation, f"val/{name}", places, _VALIDATION, "validation", marker="o")
-    # A record holds the rate of the steps since the record before.
-    _line(lr_axes, train, "train/lr", places, _GREY, "", drawstyle="steps-pre")
+        _line(axes, train, f"train/{name}", epoch_of_step, _TRAIN, "training")
+        _line(axes, validation, f"val/{name}", epoch_of_step, _VALIDATION, "validation", marker="o")
+    # A record holds the rate since the previous record.
+    _line(lr_axes, train, "train/lr", epoch_of_step, _GREY, "", drawstyle="steps-pre")
     top1_axes.set_ylim(0, 100)
     loss_axes.set_ylim(bottom=0)
     lr_axes.set_ylim(bottom=0)
@@ -50,7 +50,7 @@ def plot_curves(records: list[dict[str, Any]], path: Path) -> None:
         last = validation[-1]
         top1_axes.annotate(
             f"{last['val/top1']:.1f}",
-            (places[last["step"]], last["val/top1"]),
+            (epoch_of_step[last["step"]], last["val/top1"]),
             xytext=(0, 6),
             textcoords="offset points",
             ha="center",
@@ -61,45 +61,45 @@ def plot_curves(records: list[dict[str, Any]], path: Path) -> None:
 
 
 def step_to_epoch(records: list[dict[str, Any]]) -> dict[int, float]:
-    """Return where each step lies, in epochs; a run may go on with longer or shorter ones."""
+    """Map each step to its time in epochs; the length of an epoch may change on resume."""
     steps: dict[int, list[int]] = {}
     for record in records:
         steps.setdefault(record["epoch"], []).append(record["step"])
     ended = {record["epoch"] for record in records if "epoch/loss" in record}
-    places: dict[int, float] = {}
+    epoch_of_step: dict[int, float] = {}
     before, start, length = 0, 0, 1.0
     for epoch in sorted(steps):
         last = max(steps[epoch])
         whole = (last - start) / (epoch - before)
-        # An epoch under way is taken to become as long as the one before.
+        # Assume that an unfinished epoch has the length of the previous epoch.
         length = whole if epoch in ended or not before else max(whole, length)
-        places |= {step: before + (step - start) / length for step in steps[epoch] if step > start}
+        epoch_of_step |= {step: before + (step - start) / length for step in steps[epoch] if step > start}
         before, start = epoch, last
-    return places
+    return epoch_of_step
 
 
 def _line(
     axes: Axes,
     records: list[dict[str, Any]],
     key: str,
-    places: dict[int, float],
+    epoch_of_step: dict[int, float],
     colour: str,
     label: str,
     **style: Any,
 ) -> None:
-    points = [(places[r["step"]], r[key]) for r in records if r.get(key) is not None]
+    points = [(epoch_of_step[r["step"]], r[key]) for r in records if r.get(key) is not None]
     if points:
         epochs, values = zip(*points, strict=True)
         axes.plot(epochs, values, color=colour, label=label, linewidth=1.6, markersize=4, **style)
 
 
 def plot_confusion_matrix(confusion_KK: Tensor, class_names: list[str], path: Path) -> None:
-    """Draw how often each class (row) was taken for each class (column), as a share of the row.
+    """Draw the confusion matrix, each row as proportions of the true class.
 
     Args:
         confusion_KK: Counts, rows are true classes.
         class_names: K names.
-        path: The PNG.
+        path: PNG file to write.
     """
     counts = confusion_KK.numpy()
     num_classes = len(class_names)
@@ -133,8 +133,8 @@ def plot_calibration(calibration: dict[str, list[float]], error: float, path: Pa
     """Draw accuracy over confidence, and how many videos each bin holds.
 
     Args:
-        calibration: ``num_videos``, ``confidence`` and ``accuracy`` of each bin, as ``results.json`` has
-            them; the bins cut [0, 1] into equal parts.
+        calibration: ``num_videos``, ``confidence`` and ``accuracy`` of each bin, as in
+            ``results.json``; the bins divide [0, 1] into equal parts.
         error: Expected calibration error, %.
         path: The PNG.
     """

@@ -1,4 +1,4 @@
-"""What a person sees while a run trains: a bar in a terminal, plain lines in a log file."""
+"""Progress, Totals, LapTimer: progress of a training run, as a bar or as log lines."""
 
 import dataclasses
 import sys
@@ -17,17 +17,17 @@ from tsn_tsm_plugin.runs.metrics_log import MetricsLog
 logger = get_logger(__name__)
 
 _Item = TypeVar("_Item")
-# Share of the time spent waiting for data above which an epoch ends with a warning.
+# Proportion of time spent waiting for data that causes a warning at the end of an epoch.
 _DATA_BOUND = 0.3
-# ... unless it waited for fewer seconds than this.
+# No warning below this waiting time, in seconds.
 _LEAST_WAITED = 5.0
 
 
 @dataclass
 class Totals:
-    """Sums over steps, from which means are made; those of an epoch travel in checkpoints.
+    """Sums over steps; checkpoints contain the sums of the current epoch.
 
-    Clips are those of steps that were taken; ``clips_left_out`` had gradients that were not finite.
+    ``clips`` counts applied steps. ``clips_left_out`` counts steps with gradients that are not finite.
     """
 
     steps: int = 0
@@ -45,7 +45,7 @@ class Totals:
             setattr(self, name, getattr(self, name) + value)
 
     def means(self) -> dict[str, float]:
-        """Return the numbers that are logged, by name."""
+        """Return the logged numbers by name."""
         return {
             "loss": self.loss / max(self.clips, 1),
             "top1": 100.0 * self.right / max(self.clips, 1),
@@ -59,14 +59,13 @@ class Progress:
     """Follows a training run step by step.
 
     Args:
-        ranks: Whose numbers are added up, every ``log_period`` steps.
-        metrics: Where they are written, on the main rank.
+        ranks: Ranks whose numbers are summed every ``log_period`` steps.
+        metrics: Log of the numbers, on the main rank.
         num_epochs: Epochs of the whole run.
         steps_per_epoch: Steps of an epoch.
         log_period: Steps between two lines.
         extra_steps: See :class:`~tsn_tsm_plugin.engine.training_state.Position`.
-        collect: Returns the sums since the last line that are not passed to :meth:`step`, because they were
-            still on the device.
+        collect: Returns further sums since the last line, such as numbers read late from the device.
     """
 
     def __init__(
@@ -93,12 +92,12 @@ class Progress:
         self.epoch_totals = Totals()
 
     def start_epoch(self, epoch: int, *, batch: int, totals: Totals) -> None:
-        """Begin or go on with an epoch.
+        """Start or resume an epoch.
 
         Args:
             epoch: Counted from 0.
-            batch: Steps of it that were taken before.
-            totals: Sums over those steps, of all ranks.
+            batch: Steps of the epoch already taken.
+            totals: Sums over these steps and all ranks.
         """
         self.epoch_totals = totals
         self._window = Totals()
@@ -122,7 +121,7 @@ class Progress:
             self.flush(step, lr=lr)
 
     def flush(self, step: int, *, lr: float) -> None:
-        """Add up the ranks' sums since the last time, and show and write them; every rank calls it."""
+        """Sum the numbers of all ranks since the last call, show and log them; every rank calls it."""
         self._window.add(self._collect())
         window, self._window = self._sum_over_ranks(self._window), Totals()
         if not window.steps:
@@ -161,7 +160,7 @@ class Progress:
         )
 
     def _sum_over_ranks(self, totals: Totals) -> Totals:
-        """Add clips, losses and hits; steps and seconds are those of this rank, which are everyone's."""
+        """Add clips, losses and hits; steps and seconds are equal on all ranks."""
         clips, left_out, loss, right = self._ranks.sum(
             [totals.clips, totals.clips_left_out, totals.loss, totals.right]
         )
@@ -170,7 +169,7 @@ class Progress:
         )
 
     def end_epoch(self, epoch: int) -> None:
-        """Close the bar, sum the epoch up in a line, and warn if it waited for data."""
+        """Close the bar, log a summary of the epoch, and warn if data loading was slow."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
@@ -195,14 +194,14 @@ class Progress:
             )
 
     def close(self) -> None:
-        """Take the bar off the terminal."""
+        """Remove the bar from the terminal."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
 
 
 def progress_bar(label: str, *, total: int, initial: int = 0, shown: bool = True) -> tqdm | None:
-    """Return a bar on the terminal, or ``None`` where stderr is none."""
+    """Return a bar on the terminal, or ``None`` if stderr is not a terminal."""
     if not shown or not sys.stderr.isatty():
         return None
     return tqdm(total=total, initial=initial, desc=label, dynamic_ncols=True, leave=False)
@@ -228,7 +227,7 @@ def clock(seconds: float) -> str:
 
 
 class LapTimer:
-    """Seconds since it was made or last read."""
+    """Measures the seconds since its creation or the last reading."""
 
     def __init__(self) -> None:
         self._since = time.perf_counter()

@@ -1,6 +1,6 @@
-"""``report.html``: one self-contained page about a run, readable without a network.
+"""write_report: ``report.html``, one self-contained page about a run, readable offline.
 
-It is made of the files of the run folder and a few frames of the worst mistakes.
+The page contains the files of the run folder and a few frames of the worst mistakes.
 """
 
 import base64
@@ -69,7 +69,7 @@ def write_report(cfg: CfgNode, folder: RunFolder) -> None:
 
     Args:
         cfg: The recipe; frames of the mistakes are read from its test split.
-        folder: With ``results.json``; what else is missing is left out.
+        folder: Run folder with ``results.json``; other missing files are skipped.
     """
     results = json.loads(folder.results.read_text(encoding="utf-8"))
     records = read_metrics(folder.metrics)

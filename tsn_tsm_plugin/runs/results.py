@@ -1,4 +1,4 @@
-"""What an evaluation found: the content of ``results.json`` and the table that a person reads."""
+"""accuracies, summarize, format_results: content of ``results.json``, and its table."""
 
 import math
 from typing import Any
@@ -22,9 +22,9 @@ from tsn_tsm_plugin.evaluation import (
 )
 from tsn_tsm_plugin.safe_text import terminal_text
 
-# Titles of what is measured; the first that a result has decides which checkpoint is the best.
+# Titles of the metrics; the first metric of a result selects the best checkpoint.
 METRICS = {"map": "mAP", "top1": "top-1", "top5": "top-5", "mean_class": "mean class", "loss": "loss"}
-# Titles of what a test measures besides; the macro recall is the mean class accuracy.
+# Titles of further metrics of a test; the macro recall equals the mean class accuracy.
 FINAL_METRICS = {
     "balanced_accuracy": "balanced accuracy",
     "macro_precision": "macro precision",
@@ -32,7 +32,7 @@ FINAL_METRICS = {
     "auc": "AUC",
     "ece": "calibration error",
 }
-# With fewer classes than this, top-5 says nothing: almost every prediction is right.
+# With fewer classes, top-5 is meaningless: almost every prediction is right.
 _LEAST_CLASSES_TOP5 = 6
 # Classes shown at each end of the per-class table of the summary.
 _NUM_SHOWN = 5
@@ -40,17 +40,17 @@ _NUM_SHOWN = 5
 _MOST_CLASSES_DENSE = 400
 # Characters of a class name in the table.
 _MOST_CHARS = 60
-# Mistakes that a result names.
+# Number of mistakes listed in a result.
 _NUM_MISTAKES = 8
 
 
 def accuracies(predictions: Predictions, *, view_average: str) -> dict[str, float]:
-    """Return what a validation logs: accuracies in percent and the mean negative log likelihood.
+    """Return the metrics of a validation: accuracies in percent and the mean negative log likelihood.
 
-    The first is the one that decides which checkpoint is the best: top-1, or mAP with several labels.
+    The first metric selects the best checkpoint: top-1, or mAP with several labels.
     """
     if predictions.label.ndim == 2:
-        # A video without a label has no right answer.
+        # A video without a label has no correct prediction.
         has_label_B = predictions.label.any(dim=1)
         hit_B = predictions.label.gather(1, predictions.top1[:, None])[has_label_B]
         target_BK = predictions.label.to(predictions.scores.dtype)
@@ -79,7 +79,7 @@ def _negative_log_likelihood(predictions: Predictions, *, view_average: str) -> 
 
 
 def summarize(predictions: Predictions, *, class_names: list[str], view_average: str) -> dict[str, Any]:
-    """Return :func:`accuracies`, numbers of each class, and what shows how a model errs.
+    """Return :func:`accuracies`, numbers of each class, and an analysis of errors.
 
     With one label per video: confusion matrix (rows: true class; with more than 400 classes the cells that
     are not 0, as ``[true class, predicted class, count]``), precision, recall, F1 and their means,
@@ -147,7 +147,7 @@ def _shares(predictions: Predictions, *, view_average: str) -> Tensor:
 def _worst_mistakes(
     predictions: Predictions, class_names: list[str], share_BK: Tensor
 ) -> list[dict[str, Any]]:
-    """Return the wrong predictions that the model was surest of, surest first."""
+    """Return the wrong predictions with the highest confidence, in descending order."""
     top_B, label_B = predictions.top1, predictions.label
     wrong = (top_B != label_B).nonzero()[:, 0].tolist()
     surest = sorted(wrong, key=lambda i: -share_BK[i, top_B[i]].item())[:_NUM_MISTAKES]
@@ -165,7 +165,7 @@ def _worst_mistakes(
 
 
 def _worst_of_several(predictions: Predictions, class_names: list[str]) -> list[dict[str, Any]]:
-    """Return the videos with several labels that have the highest score of a class which they do not show."""
+    """Return the multi-label videos with the highest score of a class that they do not contain."""
     label_BK = predictions.label.bool()
     score_B, class_B = predictions.scores.double().masked_fill(label_BK, 0.0).max(dim=1)
     surest = score_B.argsort(descending=True, stable=True)[:_NUM_MISTAKES].tolist()
@@ -185,19 +185,19 @@ def _worst_of_several(predictions: Predictions, class_names: list[str]) -> list[
 
 
 def format_accuracies(results: dict[str, Any]) -> str:
-    """Write the accuracies of a result in one line."""
+    """Format the accuracies of a result in one line."""
     names = [name for name in METRICS if name in results and name != "loss"]
     return ", ".join(f"{METRICS[name]} {results[name]:6.2f} %" for name in names)
 
 
 def shown_metrics(results: dict[str, Any]) -> dict[str, str]:
-    """Return the titles of the percentages that a result has, by name."""
+    """Return the titles of a result's percentages by name."""
     titles = {**METRICS, **FINAL_METRICS}
     return {name: t for name, t in titles.items() if name != "loss" and results.get(name) is not None}
 
 
 def format_results(results: dict[str, Any]) -> str:
-    """Lay a result out as a table: the accuracies, the speed, and the best and worst classes."""
+    """Format a result as a table: accuracies, speed, and the best and worst classes."""
     rows = [(title, f"{results[name]:.2f} %") for name, title in shown_metrics(results).items()]
     rows += [
         ("videos", f"{results['num_videos']} ({results['num_bad_videos']} unreadable)"),

@@ -1,4 +1,4 @@
-"""The run folder: everything a person needs to see what happened and to go on.
+"""RunFolder: the files of a run, to inspect and to resume it.
 
 ::
 
@@ -41,11 +41,11 @@ class RunFolder:
     """Paths of a run folder.
 
     Args:
-        path: The folder; made, with its subfolders, if it is missing.
+        path: The folder; created with its subfolders if missing.
         is_training: Whether it holds checkpoints; an evaluation has none.
 
     Raises:
-        RunFolderError: If it cannot be made.
+        RunFolderError: If the folder cannot be created.
     """
 
     def __init__(self, path: str | Path, *, is_training: bool = True) -> None:
@@ -74,7 +74,7 @@ class RunFolder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder for one training run; however the process ends, the system lets go of it.
+        """Lock the folder for one training run; the system releases the lock when the process ends.
 
         Raises:
             RunFolderError: If another process, or another thread of this one, trains into this folder.
@@ -138,7 +138,7 @@ def finite(content: Any) -> Any:
 
 
 def describe_environment(*, world_size: int) -> dict[str, Any]:
-    """Return what a result depends on besides its config: versions, machine, command, state of the code."""
+    """Return the environment of a result: versions, machine, command and state of the code."""
     devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -166,7 +166,7 @@ def _version(package: str) -> str:
 
 
 def _git_state(folder: Path) -> dict[str, Any]:
-    """Return commit and changed files of the checkout around ``folder``; empty where there is none."""
+    """Return commit and changed files of the checkout around ``folder``; empty without a checkout."""
 
     def git(*words: str) -> str:
         command = ["git", "-C", str(folder), *words]

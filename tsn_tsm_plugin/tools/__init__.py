@@ -1,1 +1,1 @@
-"""Command lines: ``python -m tsn_tsm_plugin.tools.<name>``."""
+"""Command-line tools: ``python -m tsn_tsm_plugin.tools.<name>``."""

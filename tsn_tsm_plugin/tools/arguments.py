@@ -1,4 +1,4 @@
-"""Numbers among the arguments of commands, with the rule that each must keep."""
+"""count, seconds: argparse types of numbers with a checked range."""
 
 import argparse
 import math
@@ -24,7 +24,7 @@ def seconds(*, zero: bool = False) -> Callable[[str], float]:
     """Return an argparse type for times, finite and above 0.
 
     Args:
-        zero: Whether 0 will do.
+        zero: Whether 0 is allowed.
     """
 
     def parse(text: str) -> float:

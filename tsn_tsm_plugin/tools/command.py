@@ -1,4 +1,4 @@
-"""ToolParser, run_command: what the tools share."""
+"""ToolParser, run_command: parser, common arguments and exit codes of all tools."""
 
 import argparse
 import difflib
@@ -15,7 +15,7 @@ from tsn_tsm_plugin.safe_text import printed_lines
 
 
 class ToolParser(argparse.ArgumentParser):
-    """The parser of a tool: its name is that of the console script, and a mistyped flag gets a hint.
+    """Parser of a tool; its name is the console script's, and a mistyped flag gets a hint.
 
     Args:
         name: Name of the tool, such as ``prepare_dataset``.
@@ -32,15 +32,15 @@ class ToolParser(argparse.ArgumentParser):
         self.add_argument("--version", action="version", version=f"tsn_tsm_plugin {__version__}")
 
     def error(self, message: str) -> NoReturn:
-        """End with exit code 2; name the nearest flags of those that are not known."""
+        """Exit with code 2; suggest the nearest known flags for unknown flags."""
         super().error(message + nearest_flags(message, self._option_string_actions))
 
 
 def nearest_flags(message: str, known: Iterable[str]) -> str:
-    """Return a hint for argparse's message about unknown flags, or nothing.
+    """Return a hint for argparse's message about unknown flags, or an empty string.
 
     Args:
-        message: What argparse says, with the unknown flags in it.
+        message: Message of argparse with the unknown flags.
         known: All flags.
     """
     if not message.startswith("unrecognized arguments"):
@@ -62,7 +62,7 @@ def add_recipe_arguments(parser: argparse.ArgumentParser, *, required: bool = Tr
 
 
 def add_set_argument(parser: argparse.ArgumentParser) -> None:
-    """Add ``--set KEY VALUE``, the way to override a recipe in every tool."""
+    """Add ``--set KEY VALUE``, which overrides the recipe in every tool."""
     parser.add_argument(
         "--set",
         nargs=2,
@@ -93,20 +93,20 @@ def set_overrides(args: argparse.Namespace) -> list[str]:
 
 
 def add_which_argument(parser: argparse.ArgumentParser) -> None:
-    """Add ``--which last|best``: the weights that a run folder stands for."""
+    """Add ``--which last|best``: the weights to use from a run folder."""
     parser.add_argument(
         "--which",
         choices=("last", "best"),
         default="last",
-        help="weights of a run folder: the last, or those of the best validation [%(default)s]",
+        help="weights of a run folder: last, or best by validation (default: %(default)s)",
     )
 
 
 def weights_override(args: argparse.Namespace, key: str) -> list[str]:
-    """Return the override of a key by ``--weights`` and ``--which``, nothing without ``--weights``.
+    """Return the override of a key by ``--weights`` and ``--which``; empty without ``--weights``.
 
     Raises:
-        CheckpointError: If ``--which best`` is asked for and there are no such weights.
+        CheckpointError: If ``--which best`` is given and there are no such weights.
         ConfigError: If ``--which`` comes without ``--weights``.
     """
     if not args.weights:
@@ -131,19 +131,19 @@ def read_recipe(args: argparse.Namespace, *overrides: str) -> CfgNode:
 
 
 def give_up_stdout() -> None:
-    """Write to nowhere from here on: whoever read the output has left, as ``head`` does.
+    """Redirect standard output to the null device after its reader has closed it, as ``head`` does.
 
-    Python would else write what it still holds at its end, and complain once more.
+    Otherwise Python would flush its buffer at exit and report a second error.
     """
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def run_command(work: Callable[[], object]) -> int:
-    """Do the work of a command and return its exit code.
+    """Run the work of a command and return its exit code.
 
     Returns:
-        0; 2 after an error that the user can mend, told in a line on stderr; 128 plus the number of the
-        signal after Ctrl-C, or when whoever read the output has left, as `head` does.
+        0; 2 after a user error, reported in one line on stderr; 128 plus the signal's number after Ctrl-C
+        or after the reader of the output has closed it, as `head` does.
     """
     try:
         work()

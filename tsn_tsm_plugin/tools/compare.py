@@ -1,4 +1,4 @@
-"""Put runs side by side: ``python -m tsn_tsm_plugin.tools.compare RUN RUN ...``."""
+"""Compare runs side by side: ``python -m tsn_tsm_plugin.tools.compare RUN RUN ...``."""
 
 import sys
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder")
     args = parser.parse_args(argv)
 
-    # Imported after the arguments: --help and mistakes need not wait for torch.
+    # Import late, so that --help and usage errors do not wait for torch.
     from tsn_tsm_plugin.runs.compare_runs import compare_runs
 
     return run_command(lambda: print(compare_runs(args.runs)))

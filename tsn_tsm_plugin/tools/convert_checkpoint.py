@@ -1,8 +1,8 @@
-"""Convert a checkpoint of MMAction2 or mit-han-lab into this library's format, and say what it is.
+"""Convert a checkpoint of MMAction2 or mit-han-lab into this library's format, and describe it.
 
     python -m tsn_tsm_plugin.tools.convert_checkpoint tsm_r50_1x1x8_50e_kinetics400_rgb.pth tsm.safetensors
 
-The file is loaded into the network that it belongs to, so that what is written is known to fit.
+The weights are loaded into the network that they belong to, so the written file is known to fit.
 """
 
 import argparse
@@ -50,20 +50,16 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = ToolParser("convert_checkpoint", __doc__)
-    parser.add_argument(
-        "source", type=Path, metavar="SRC", help="checkpoint to read, in any format that is known"
-    )
+    parser.add_argument("source", type=Path, metavar="SRC", help="checkpoint to read, in any known format")
     parser.add_argument("destination", type=Path, metavar="DST", help="file to write; .safetensors or .pth")
     parser.add_argument(
         "--reparameterize",
         action="store_true",
         help="fold the branches of a MobileOne into single convolutions, for evaluation only",
     )
+    parser.add_argument("--dataset", help="training dataset, if the file does not contain it, such as sthv2")
     parser.add_argument(
-        "--dataset", help="what the network was trained on, where the file does not tell: sthv2"
-    )
-    parser.add_argument(
-        "--num-segments", type=int, metavar="N", help="its frames, where the file does not tell"
+        "--num-segments", type=int, metavar="N", help="frames of a view, if the file does not contain them"
     )
     return parser
 
@@ -75,16 +71,16 @@ def convert(
     fold: bool = False,
     overrides: dict[str, Any] | None = None,
 ) -> Identity:
-    """Convert a checkpoint and print what it is.
+    """Convert a checkpoint and print its description.
 
     Args:
         source: Checkpoint in any format that ``load_weights`` reads.
         destination: Its suffix chooses the format; a file of that name is replaced.
         fold: Re-parameterise before writing.
-        overrides: Facts that the owner knows; ``None`` values are passed over.
+        overrides: Attributes known to the user; ``None`` values are skipped.
 
     Raises:
-        CheckpointError: If the source is no checkpoint of a TSN or TSM, or contradicts ``overrides``.
+        CheckpointError: If the source is not a checkpoint of a TSN or TSM, or contradicts ``overrides``.
     """
     identity = identify(read_checkpoint(source))
     _apply_overrides(identity, overrides or {}, source)
@@ -107,7 +103,7 @@ def _fold(model: nn.Module, source: Path) -> nn.Module:
     try:
         return reparameterize(model)
     except ValueError as error:
-        raise CheckpointError(f"{source}: {error} Leave --reparameterize out.") from error
+        raise CheckpointError(f"{source}: {error} Remove --reparameterize.") from error
 
 
 def _apply_overrides(identity: Identity, overrides: dict[str, Any], source: Path) -> None:
@@ -116,7 +112,7 @@ def _apply_overrides(identity: Identity, overrides: dict[str, Any], source: Path
             continue
         fact = identity.facts.get(name)
         if fact is not None and fact.value != value and fact.origin not in ("class count", "file name"):
-            raise CheckpointError(f"{source} says {name} is {fact}, not {value}: leave the option out.")
+            raise CheckpointError(f"{source} has {name}={fact}, not {value}: remove the option.")
         identity.facts[name] = ModelAttribute(value, "command line")
         identity.assumed.pop(name, None)
 
@@ -134,7 +130,7 @@ def _write(state_dict: dict[str, Tensor], facts: dict[str, Any], destination: Pa
     if destination.suffix == ".safetensors":
         content = to_safetensors(state_dict, {"facts": json.dumps(facts)})
     else:
-        # Through memory: torch turns an error of the disk into one of its own that hides the reason.
+        # Save to memory first: torch hides the reason of a disk error.
         buffer = io.BytesIO()
         torch.save({"format": FORMAT, "model_state": state_dict, "facts": facts}, buffer)
         content = buffer.getvalue()

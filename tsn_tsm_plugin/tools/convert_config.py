@@ -1,12 +1,12 @@
-"""Turn a config of another codebase into a recipe.
+"""Convert a config of another codebase into a recipe.
 
     python -m tsn_tsm_plugin.tools.convert_config tsm_r50_1x1x8_50e_kinetics400_rgb.py > recipe.yaml
     python -m tsn_tsm_plugin.tools.convert_config SLOW_8x8_R50.yaml --out recipe.yaml
     python -m tsn_tsm_plugin.tools.convert_config --command "python main.py something RGB --shift"
 
-MMAction2's configs (.py) are read, never run; their bases are found as the original finds them. A YAML file
-is one of SlowFast. A command, or a shell script with one, is that of mit-han-lab's main.py. Settings that
-were not carried over or assumed are reported on standard error and stand at the top of the recipe.
+MMAction2's configs (.py) are parsed, never run; their base files are resolved as in MMAction2. YAML files
+are SlowFast's configs. Commands and shell scripts call mit-han-lab's main.py. Settings that are assumed or
+not converted are reported on standard error and at the top of the recipe.
 """
 
 import argparse

@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--average",
         choices=("probabilities", "logits", "sigmoids"),
-        help="what is averaged over views and dumps [probabilities; with several labels per video sigmoids]",
+        help="quantity averaged over views and dumps (default: probabilities; sigmoids for several labels)",
     )
     parser.add_argument(
         "--dump", type=Path, metavar="FILE", help="write the ensemble's scores: .pkl, .json, .csv"
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _combine(args: argparse.Namespace) -> None:
-    # Imported after the arguments: --help and mistakes need not wait for torch.
+    # Import late, so that --help and usage errors do not wait for torch.
     from tsn_tsm_plugin.errors import ConfigError
     from tsn_tsm_plugin.evaluation import combine, read_dump, write_dump
     from tsn_tsm_plugin.runs.results import format_accuracies, summarize
@@ -50,9 +50,9 @@ def _combine(args: argparse.Namespace) -> None:
             write_dump(ensemble, args.dump, class_names=class_names, view_average=how)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    for path, alone, weight in zip(args.dumps, each_alone, coefficients, strict=True):
+    for path, alone, coefficient in zip(args.dumps, each_alone, coefficients, strict=True):
         results = summarize(alone, class_names=class_names, view_average=how)
-        print(f"{format_accuracies(results)}   {path} x {weight:g}")
+        print(f"{format_accuracies(results)}   {path} x {coefficient:g}")
     results = summarize(ensemble, class_names=class_names, view_average=how)
     print(f"{format_accuracies(results)}   all together, {len(ensemble)} videos")
 
@@ -65,10 +65,10 @@ def _check_same_classes(ours: list[str], theirs: list[str], *, first: Path, othe
             f"All dumps must have the same classes: {first} has {len(ours)}, {other} has {len(theirs)}. "
             "Combine dumps of one label map."
         )
-    for place, (our, their) in enumerate(zip(ours, theirs, strict=True)):
+    for index, (our, their) in enumerate(zip(ours, theirs, strict=True)):
         if our != their:
             raise ConfigError(
-                f"All dumps must have the same classes in the same order: class {place} is {our!r} in "
+                f"All dumps must have the same classes in the same order: class {index} is {our!r} in "
                 f"{first} and {their!r} in {other}. Combine dumps of one label map."
             )
 

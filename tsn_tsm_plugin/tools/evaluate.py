@@ -29,14 +29,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     add_which_argument(parser)
     parser.add_argument(
-        "--out", metavar="FOLDER", help="where results go [OUTPUT_DIR/evaluate/TIME]; TEST.OUTPUT_DIR"
+        "--out",
+        metavar="FOLDER",
+        help="folder of the results (default: OUTPUT_DIR/evaluate/TIME); TEST.OUTPUT_DIR",
     )
     parser.add_argument(
         "--dump", metavar="FILE", help="write the scores of every video and view: .pkl, .json or .csv"
     )
     args = parser.parse_intermixed_args(argv)
 
-    # Imported after the arguments: --help and mistakes need not wait for torch.
+    # Import late, so that --help and usage errors do not wait for torch.
     from tsn_tsm_plugin.engine import evaluate
 
     def work() -> None:

@@ -4,10 +4,9 @@
     python -m tsn_tsm_plugin.tools.export --weights W --format torch_export --streaming --normalize
     python -m tsn_tsm_plugin.tools.export --weights W --format onnx --int8 --calibrate data/motion/videos
 
-Beside the file, one of the same name with the suffix ``.json`` describes classes, sampling, layout, mean and
-std: model.json for model.onnx. Where that one describes another file that is still there, such as model.pt2,
-it stays, and the new one is model.onnx.json. The batch may have any size. ``--streaming`` exports one step of
-the online network, with its state as inputs and outputs.
+model.json next to model.onnx describes classes, sampling, layout, mean and std. If model.json already
+describes another file, such as model.pt2, the new description is model.onnx.json. The batch may have any
+size. ``--streaming`` exports one step of the online network, with its state as inputs and outputs.
 """
 
 import argparse
@@ -34,20 +33,30 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = ToolParser("export", __doc__)
     add_weights_arguments(parser)
-    parser.add_argument("--format", required=True, choices=("torch_export", "onnx"), help="of the file")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="default: model.pt2 or model.onnx")
-    parser.add_argument("--streaming", action="store_true", help="one step of the online network")
-    parser.add_argument("--normalize", action="store_true", help="take uint8 RGB and normalise inside")
+    parser.add_argument(
+        "--format", required=True, choices=("torch_export", "onnx"), help="format of the file"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="file to write (default: model.pt2 or model.onnx)"
+    )
+    parser.add_argument("--streaming", action="store_true", help="export one step of the online network")
+    parser.add_argument(
+        "--normalize", action="store_true", help="include the normalisation, for uint8 RGB input"
+    )
     parser.add_argument("--int8", action="store_true", help="also write FILE.int8.onnx, for CPUs")
     parser.add_argument(
-        "--calibrate", nargs="+", default=[], metavar="VIDEO", help="videos whose activations give the ranges"
+        "--calibrate",
+        nargs="+",
+        default=[],
+        metavar="VIDEO",
+        help="videos that give the ranges of the activations",
     )
     parser.add_argument(
         "--num-calibration-videos",
         type=count(),
         default=32,
         metavar="N",
-        help="videos to take of them (default: 32)",
+        help="videos of --calibrate to use (default: 32)",
     )
     return parser
 
@@ -57,7 +66,7 @@ def _export(args: argparse.Namespace) -> None:
         raise ConfigError("--int8 needs --format onnx, no --streaming, and --calibrate VIDEO...")
     if args.calibrate and not args.int8:
         raise ConfigError("--calibrate measures the ranges for --int8: give both, or neither.")
-    # Imported after the arguments: --help and mistakes need not wait for torch.
+    # Import late, so that --help and usage errors do not wait for torch.
     import torch
 
     from tsn_tsm_plugin.inference.export.export_model import (
@@ -94,7 +103,7 @@ def _quantize(args: argparse.Namespace, trained: "TrainedModel", source: Path) -
     from tsn_tsm_plugin.runs.progress import with_bar
 
     videos = find_videos(args.calibrate)
-    # Evenly over the list, which may be ordered by class.
+    # Spread the choice over the list, which may be ordered by class.
     step = max(1, len(videos) // args.num_calibration_videos)
     videos = videos[::step][: args.num_calibration_videos]
     out = source.with_suffix(".int8.onnx")

@@ -1,4 +1,4 @@
-"""Print the components of this plugin and of every installed third party.
+"""List the components of this plugin and of installed third-party packages.
 
 python -m tsn_tsm_plugin.tools.list_components [--kind backbone] [--json]
 """
@@ -24,8 +24,8 @@ def what_reaches(kind: str) -> str:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; return its exit code, 2 if the package is not installed."""
     parser = ToolParser("list_components", __doc__)
-    parser.add_argument("--kind", default="", choices=list(REGISTRIES), help="list one kind only")
-    parser.add_argument("--json", action="store_true", help="print JSON rows instead of a table")
+    parser.add_argument("--kind", default="", choices=list(REGISTRIES), help="kind of components to list")
+    parser.add_argument("--json", action="store_true", help="print JSON lines instead of a table")
     arguments = parser.parse_args(argv)
 
     def work() -> None:
@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _shortened(routes: list[str]) -> str:
-    """Return one cell: the first route, and how many more --json and status() list."""
+    """Return a table cell: the first route and the number of further routes."""
     more = f" and {len(routes) - 1} more" if len(routes) > 1 else ""
     return f"{routes[0]}{more}" if routes else "-"
 

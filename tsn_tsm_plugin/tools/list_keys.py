@@ -55,9 +55,9 @@ def _values(key: Key) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line; return the exit code, 1 where no key has that name."""
+    """Run the command line; return the exit code, 1 if no key has that name."""
     parser = ToolParser("list_keys", __doc__)
-    parser.add_argument("start", nargs="?", default="", help="print the keys that start with this: TRAIN")
+    parser.add_argument("start", nargs="?", default="", help="prefix of the keys to print, such as TRAIN")
     start = parser.parse_args(argv).start
     keys = [key for key in KEYS.values() if key.name.startswith(start)]
 

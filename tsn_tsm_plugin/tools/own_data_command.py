@@ -1,4 +1,4 @@
-"""add_data_arguments, recipe_of_data: the flags that make a recipe of a folder of videos."""
+"""add_data_arguments, recipe_of_data: flags that create a recipe for a folder of videos."""
 
 import argparse
 from pathlib import Path
@@ -13,12 +13,17 @@ _DEFAULT_WEIGHTS = ("IMAGENET1K_V1", "default")
 
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``--data`` and what goes with it."""
-    group = parser.add_argument_group("your own videos, in place of --cfg")
+    """Add ``--data`` and its options."""
+    group = parser.add_argument_group("your own videos, instead of --cfg")
     group.add_argument(
-        "--data", type=Path, metavar="FOLDER", help="class folders, also below train/, val/, test/; or lists"
+        "--data",
+        type=Path,
+        metavar="FOLDER",
+        help="folder with class folders, with train/, val/, test/ or with lists",
     )
-    group.add_argument("--method", default="tsm", metavar="M", help="tsm or tsn [%(default)s]")
+    group.add_argument(
+        "--method", default="tsm", metavar="M", help="method: tsm or tsn (default: %(default)s)"
+    )
     group.add_argument("--backbone", default="resnet50", metavar="NAME", help="[%(default)s]")
     group.add_argument(
         "--backbone-weights",
@@ -37,11 +42,11 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def recipe_of_data(args: argparse.Namespace) -> str:
-    """Return the recipe that the flags name: ``--cfg``, or one that is written for ``--data``.
+    """Return the recipe of the flags: ``--cfg``, or a new recipe for ``--data``.
 
     Raises:
         ConfigError: If both or neither are given.
-        AnnotationError: If the folder holds no videos that can be used.
+        AnnotationError: If the folder holds no usable videos.
     """
     if bool(args.cfg) == bool(args.data):
         raise ConfigError("give either --cfg RECIPE or --data FOLDER.")
@@ -63,7 +68,7 @@ def recipe_of_data(args: argparse.Namespace) -> str:
 
 
 def _weights_at_hand(backbone: str) -> str:
-    """Return the name of ImageNet weights that can be had for a backbone, or nothing with a warning."""
+    """Return the name of ImageNet weights available for a backbone; empty, with a warning, if none are."""
     from tsn_tsm_plugin.models.backbones.create import create_backbone
 
     reasons = []

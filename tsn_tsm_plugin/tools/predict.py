@@ -1,11 +1,11 @@
-"""Say what happens in videos.
+"""Classify videos.
 
     python -m tsn_tsm_plugin.tools.predict --weights runs/tsm/motion_r18_8f a.mp4 more/ 'others/*.avi'
     python -m tsn_tsm_plugin.tools.predict --weights W match.mp4 --annotate annotated.mp4
     python -m tsn_tsm_plugin.tools.predict --weights W clip.mp4 --grad-cam looked_at.png
 
-The recipe is read from the checkpoint. A video longer than ``--window`` seconds is annotated, and its
-features are taken, in windows of that length, one after the other, so that it may be hours long.
+The recipe is read from the checkpoint. Annotations and features of long videos use windows of ``--window``
+seconds, one after the other, so a video may be hours long.
 """
 
 import argparse
@@ -42,15 +42,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("videos", nargs="+", metavar="VIDEO", help="file, folder or pattern")
     add_weights_arguments(parser)
     parser.add_argument("--top", type=count(), default=5, metavar="K", help="classes per video (default: 5)")
-    parser.add_argument("--format", default="table", choices=("table", "json", "csv"), help="of the output")
-    parser.add_argument("--annotate", default="", metavar="OUT.mp4", help="write the video with its scores")
-    parser.add_argument("--grad-cam", default="", metavar="OUT.png", help="write where the network looked")
-    parser.add_argument("--features", default="", metavar="OUT.npy", help="write the features of the windows")
+    parser.add_argument(
+        "--format", default="table", choices=("table", "json", "csv"), help="format of the output"
+    )
+    parser.add_argument("--annotate", default="", metavar="OUT.mp4", help="video to write, with its scores")
+    parser.add_argument(
+        "--grad-cam", default="", metavar="OUT.png", help="image of Grad-CAM heat maps to write"
+    )
+    parser.add_argument("--features", default="", metavar="OUT.npy", help="features of the windows to write")
     parser.add_argument(
         "--features-of",
         default="clip",
         choices=("clip", "frame"),
-        help="clip: one row per window (W, C); frame: each frame looked at (W, T, C)",
+        help="clip: one row per window (W, C); frame: one row per used frame (W, T, C)",
     )
     parser.add_argument(
         "--window",
@@ -70,8 +74,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _predict(args: argparse.Namespace) -> int:
-    """Do what the arguments ask for, and return how many videos could not be read."""
-    # Imported after the arguments: --help and mistakes need not wait for torch.
+    """Run the command, and return how many videos could not be read."""
+    # Import late, so that --help and usage errors do not wait for torch.
     from tsn_tsm_plugin.inference.format_predictions import format_predictions
     from tsn_tsm_plugin.inference.video_predictor import VideoPrediction, find_videos
     from tsn_tsm_plugin.log import setup_logging
@@ -86,7 +90,7 @@ def _predict(args: argparse.Namespace) -> int:
     try:
         for path in with_bar(videos, "predict", total=len(videos), shown=True):
             predictions.append(trained.predictor(path))
-    finally:  # After Ctrl-C, too: hours of work are not lost.
+    finally:  # Also after Ctrl-C, so that finished predictions are not lost.
         if predictions:
             print(format_predictions(predictions, trained, count=args.top, form=args.format))
     readable = [prediction.path for prediction in predictions if not prediction.error]
@@ -96,7 +100,7 @@ def _predict(args: argparse.Namespace) -> int:
 
 
 def _check_outputs(args: argparse.Namespace) -> None:
-    """Make the folders of the files to write, before there is anything to lose."""
+    """Create the folders of the output files before the work."""
     from PIL import Image
 
     from tsn_tsm_plugin.visualization.video_writer import check_video_name
@@ -104,7 +108,7 @@ def _check_outputs(args: argparse.Namespace) -> None:
     if args.features and not args.features.endswith(".npy"):
         raise ConfigError(f"--features must be a file OUT.npy, got {args.features}.")
     if args.grad_cam and Path(args.grad_cam).suffix.lower() not in Image.registered_extensions():
-        raise ConfigError(f"--grad-cam must be a picture such as OUT.png, got {args.grad_cam}.")
+        raise ConfigError(f"--grad-cam must be an image such as OUT.png, got {args.grad_cam}.")
     if args.annotate:
         check_video_name(args.annotate)
     for name in _outputs(args):
@@ -114,7 +118,7 @@ def _check_outputs(args: argparse.Namespace) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ConfigError(f"{folder}: this folder cannot be made ({error.strerror}).") from error
+            raise ConfigError(f"{folder}: the folder cannot be created ({error.strerror}).") from error
 
 
 def _outputs(args: argparse.Namespace) -> list[str]:
@@ -131,13 +135,13 @@ def _check_inputs_stay(args: argparse.Namespace, videos: Sequence[str]) -> None:
 
 
 def _prefixes(paths: Sequence[str]) -> list[str]:
-    """Return what the names of each video's files begin with: nothing for one video alone, or its own name.
+    """Return the prefix of each video's output files: its name, or empty for a single video.
 
-    Where videos have one name, the later ones are numbered.
+    Videos of the same name are numbered.
     """
     if len(paths) == 1:
         return [""]
-    prefixes: dict[str, None] = {}  # In order, and found at once among many.
+    prefixes: dict[str, None] = {}  # A dictionary keeps the order and finds a name quickly.
     numbers: defaultdict[str, Iterator[int]] = defaultdict(lambda: itertools.count(2))
     for stem in (Path(path).stem for path in paths):
         prefix = f"{stem}."

@@ -1,4 +1,4 @@
-"""Make a dataset ready for training: its videos, list files and label map.
+"""Prepare a dataset for training: videos, list files and label map.
 
 python -m tsn_tsm_plugin.tools.prepare_dataset motion --out data/motion
 python -m tsn_tsm_plugin.tools.prepare_dataset sthv2 --annotations DIR --videos DIR --out data/sthv2
@@ -24,11 +24,11 @@ logger = get_logger(__name__)
 def _add_motion(datasets: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = datasets.add_parser(
         "motion",
-        help="the embedded dataset: objects that move, turn and change size",
+        help="create the embedded dataset of moving, turning and growing objects",
         description="Make the embedded motion dataset: small H.264 files in 8 classes that are 4 pairs, each "
         "the other played backwards.",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to make")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to create")
     parser.add_argument(
         "--num-train", type=int, default=1000, metavar="N", help="training clips (default: %(default)s)"
     )
@@ -44,12 +44,15 @@ def _add_motion(datasets: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 def _add_num_workers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--num-workers", type=int, metavar="N", help="processes, 0 for this one alone (default: one per core)"
+        "--num-workers",
+        type=int,
+        metavar="N",
+        help="worker processes; 0: this process only (default: one per core)",
     )
 
 
 def _prepare_motion(args: argparse.Namespace) -> None:
-    # Imported after the arguments: --help and mistakes need not wait for torch.
+    # Import late, so that --help and usage errors do not wait for torch.
     from tsn_tsm_plugin.data.motion.dataset import prepare_motion, usable_cpus
 
     prepare_motion(
@@ -89,7 +92,7 @@ def _add_official(datasets: "argparse._SubParsersAction[argparse.ArgumentParser]
 def _add_folder(datasets: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = datasets.add_parser(
         "folder",
-        help="your own videos, one folder for each class",
+        help="prepare your own videos, with one folder per class",
         description="Read DIR/class/video, or DIR/train/class/video with val and test beside it.",
     )
     parser.add_argument("--videos", type=Path, required=True, metavar="DIR", help="folder of the classes")
@@ -107,17 +110,17 @@ def _add_folder(datasets: "argparse._SubParsersAction[argparse.ArgumentParser]")
 def _add_shards(datasets: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = datasets.add_parser(
         "shards",
-        help="the videos of a list in tar files, for file systems that hate small files",
+        help="write the videos of a list into tar files, for file systems that are slow with small files",
         description="Write the videos of a list into tar files of webdataset's layout, which "
         "DATA.FORMAT shards reads.",
     )
     parser.add_argument("--list", type=Path, required=True, metavar="FILE", help="lines `path label`")
     parser.add_argument("--videos", type=Path, required=True, metavar="DIR", help="folder of the paths")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of what is written")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
     parser.add_argument(
         "--shard-mib", type=int, default=1024, metavar="N", help="size of a tar file, in MiB (default: 1024)"
     )
-    parser.add_argument("--multi-label", action="store_true", help="lines end with several labels")
+    parser.add_argument("--multi-label", action="store_true", help="each line may have several labels")
     parser.set_defaults(prepare=_prepare_shards)
 
 
@@ -134,7 +137,7 @@ def _prepare_shards(args: argparse.Namespace) -> None:
 def _add_flow(datasets: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = datasets.add_parser(
         "flow",
-        help="optical flow of the videos of a list, for DATA.MODALITY flow",
+        help="compute optical flow of the videos of a list, for DATA.MODALITY flow",
         description="Compute optical flow with OpenCV (pip install tsn_tsm_plugin[flow]) and write it as "
         "folders of images with lists of them. A run that was stopped goes on.",
     )
@@ -142,15 +145,22 @@ def _add_flow(datasets: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         "--list", type=Path, nargs="+", required=True, metavar="FILE", help="lines `path label`"
     )
     parser.add_argument("--videos", type=Path, required=True, metavar="DIR", help="folder of the paths")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of what is written")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
     parser.add_argument(
-        "--method", choices=("tvl1", "dis"), default="tvl1", help="the papers' or a fast one (default: tvl1)"
+        "--method",
+        choices=("tvl1", "dis"),
+        default="tvl1",
+        help="algorithm: tvl1 (as in the papers) or a faster one (default: tvl1)",
     )
     parser.add_argument(
         "--bound", type=float, default=20.0, metavar="PX", help="largest displacement (default: %(default)g)"
     )
     parser.add_argument(
-        "--short-side", type=int, default=256, metavar="PX", help="of larger frames; 0 keeps (default: 256)"
+        "--short-side",
+        type=int,
+        default=256,
+        metavar="PX",
+        help="short side of larger frames, in pixels; 0: unchanged (default: 256)",
     )
     parser.add_argument(
         "--template", default="flow_{}_{:05}.jpg", help="name of an image's file (default: %(default)s)"
@@ -175,7 +185,7 @@ def _prepare_flow(args: argparse.Namespace) -> None:
 
 
 def _add_output(parser: argparse.ArgumentParser, *, can_convert: bool) -> None:
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of what is written")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
     _add_num_workers(parser)
     parser.set_defaults(convert=None)
     if not can_convert:

@@ -1,9 +1,9 @@
-"""Put weights into a folder for others: a safetensors file with its recipe inside, and a model card.
+"""Publish weights: a safetensors file with its recipe, and a model card.
 
     python -m tsn_tsm_plugin.tools.publish --weights runs/tsm/motion_r18_8f --out published/motion_r18_8f
 
 Both may be URLs: ``--out hf://USER/NAME`` uploads to the Hugging Face hub, with the login of ``hf auth``.
-Whoever has the file needs no more:
+The published file is all that is needed:
 ``python -m tsn_tsm_plugin.tools.predict --weights published/motion_r18_8f VIDEO``.
 """
 
@@ -22,13 +22,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = ToolParser("publish", __doc__)
     add_weights_arguments(parser)
     parser.add_argument(
-        "--out", required=True, metavar="FOLDER", help="a folder, or a URL such as hf://USER/NAME"
+        "--out", required=True, metavar="FOLDER", help="folder, or URL such as hf://USER/NAME"
     )
     parser.add_argument(
         "--results",
         type=Path,
         metavar="FILE",
-        help="results.json of these weights, for the card; default: that of the run",
+        help="results.json of these weights, for the card (default: the run's)",
     )
     args = parser.parse_args(argv)
     return run_command(lambda: _publish(args))

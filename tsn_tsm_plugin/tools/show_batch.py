@@ -1,7 +1,7 @@
-"""Draw what the network will see: ``python -m tsn_tsm_plugin.tools.show_batch --cfg FILE --out sheet.png``.
+"""Draw the input of the network: ``python -m tsn_tsm_plugin.tools.show_batch --cfg FILE --out sheet.png``.
 
-The sheet shows the first clips of an epoch of training, augmented and, where the recipe says so, mixed as
-training does it, or the test views of the first videos of a list, with labels and file names.
+The sheet shows clips with labels and file names. For training, it shows the first clips of an epoch,
+augmented and mixed as in training. Otherwise it shows the test views of the first videos of a list.
 """
 
 import sys
@@ -37,8 +37,8 @@ def show_batch(cfg: CfgNode, split: str, out: str | Path, *, num_clips: int = 8,
     Args:
         cfg: The recipe.
         split: ``"train"``, ``"val"`` or ``"test"``.
-        out: PNG file to write; its folder is made.
-        num_clips: Clips on the sheet. Mixed clips find their partners among these.
+        out: PNG file to write; its folder is created.
+        num_clips: Clips on the sheet. Clips are mixed among these.
         epoch: Epoch of training, from 0, whose order and augmentation are shown.
 
     Returns:
@@ -89,7 +89,7 @@ def _sheet_clips(
     from tsn_tsm_plugin.visualization.contact_sheet import SheetClip
 
     good = [sample for sample in samples if not isinstance(sample, BadVideo)]
-    # Differences cannot be turned back into pixels: other modalities are shown before they are mixed.
+    # Differences cannot be converted back to pixels: show other modalities before mixing.
     is_mixed = split == "train" and cfg.MIXUP.ENABLE and cfg.DATA.MODALITY == "rgb"
     mixed = iter(_mix(cfg, good, class_names, epoch=epoch) if is_mixed else ())
     clips = []
@@ -116,7 +116,7 @@ def _caption(label: "Label", class_names: Sequence[str]) -> str:
 def _mix(
     cfg: CfgNode, clips: "Sequence[ClipDict]", class_names: Sequence[str], *, epoch: int
 ) -> "list[tuple[Tensor, str]]":
-    """Return the mixed videos, as pixels again, and their labels with shares."""
+    """Return the mixed videos as pixels, and their labels with proportions."""
     import torch
 
     from tsn_tsm_plugin.data.collate import multi_hot

@@ -1,4 +1,4 @@
-"""Say what happens in front of a camera, or in any video, while it happens.
+"""Classify a camera or a video live.
 
     python -m tsn_tsm_plugin.tools.stream --weights runs/tsm/motion_r18_8f_online --source 0
     ffmpeg -i rtsp://... -f mpegts - | python -m tsn_tsm_plugin.tools.stream --weights W --source - --json
@@ -7,8 +7,8 @@
     python -m tsn_tsm_plugin.tools.stream --weights W --source 0 --serve 8000
 
 A network with the causal shift (TSM.CAUSAL True) scores every frame; any other scores a sliding window of
---window seconds. Ctrl-C ends it, and the annotated video is then whole. Exit code: 0 at the end of the source
-or after Ctrl-C, 1 if the source fell silent and was given up, 2 after an error.
+--window seconds. Ctrl-C ends the stream and completes the annotated video. Exit code: 0 at the end of the
+source or after Ctrl-C, 1 after --timeout seconds without a frame, 2 after an error.
 """
 
 import argparse
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; return its exit code, 1 if the source fell silent and was given up."""
+    """Run the command line; return its exit code, 1 after a timeout of the source."""
     args = _parser().parse_args(argv)
     is_given_up = False
 
@@ -47,25 +47,27 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = ToolParser("stream", __doc__)
     add_weights_arguments(parser)
-    parser.add_argument("--source", required=True, metavar="FILE|INDEX|-", help="file, camera, or stdin")
-    parser.add_argument("--json", action="store_true", help="one JSON object per line")
-    parser.add_argument("--annotate", default="", metavar="OUT.mp4", help="write the video with its scores")
+    parser.add_argument(
+        "--source", required=True, metavar="FILE|INDEX|-", help="file, index of a camera, or - for stdin"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
+    parser.add_argument("--annotate", default="", metavar="OUT.mp4", help="video to write, with its scores")
     parser.add_argument("--top", type=count(), default=3, metavar="K", help="classes to show (default: 3)")
     parser.add_argument(
-        "--frame-interval", type=count(), default=1, metavar="N", help="look at every N-th frame (default: 1)"
+        "--frame-interval", type=count(), default=1, metavar="N", help="use every N-th frame (default: 1)"
     )
     parser.add_argument(
         "--average-frames",
         type=count(),
         metavar="N",
-        help="mean of the last N scores (default: 8, or 1 with windows)",
+        help="scores to average (default: 8, or 1 with windows)",
     )
     parser.add_argument(
         "--min-consecutive",
         type=count(),
         default=2,
         metavar="N",
-        help="a class must lead N times (default: 2)",
+        help="switch the label after N frames in the lead (default: 2)",
     )
     parser.add_argument(
         "--window",
@@ -79,28 +81,28 @@ def _parser() -> argparse.ArgumentParser:
         "--serve",
         type=_address,
         metavar="[HOST:]PORT",
-        help="show the stream on a web page, on this machine only if there is no HOST",
+        help="serve the stream as a web page; without HOST for this machine only",
     )
     parser.add_argument(
         "--print-interval",
         type=seconds(zero=True),
         default=1.0,
         metavar="SECONDS",
-        help="between two lines of text (default: 1)",
+        help="time between two lines of text (default: 1)",
     )
     parser.add_argument(
         "--timeout",
         type=seconds(),
         default=30.0,
         metavar="SECONDS",
-        help="end with exit code 1 after no frame for so long (default: 30)",
+        help="end with exit code 1 after this time without a frame (default: 30)",
     )
     return parser
 
 
 def _stream(args: argparse.Namespace) -> bool:
-    """Do what the arguments ask for, and return whether the source was given up."""
-    # Imported after the arguments: --help and mistakes need not wait for torch.
+    """Run the command, and return whether the source timed out."""
+    # Import late, so that --help and usage errors do not wait for torch.
     from tsn_tsm_plugin.data.frame_stream import FrameStream
     from tsn_tsm_plugin.data.reader import DEFAULT_FPS
     from tsn_tsm_plugin.inference.stream_classifier import LiveClassifier
@@ -133,7 +135,7 @@ def _stream(args: argparse.Namespace) -> bool:
 
 
 def _check_output(args: argparse.Namespace) -> None:
-    """Refuse a video that could not be written, or would be written over the source, before the work."""
+    """Refuse an output video that cannot be written or would overwrite the source."""
     from tsn_tsm_plugin.atomic_files import check_are_no_inputs
     from tsn_tsm_plugin.data.frame_stream import STANDARD_INPUT
     from tsn_tsm_plugin.visualization.video_writer import check_video_name
@@ -141,13 +143,13 @@ def _check_output(args: argparse.Namespace) -> None:
     if args.annotate:
         check_video_name(args.annotate)
         is_piped = args.source == STANDARD_INPUT
-        # A number without a standard input would be that of any other file.
+        # Without stdin, descriptor 0 may belong to another file.
         descriptors = [0] if is_piped and sys.stdin is not None else []
         check_are_no_inputs([args.annotate], descriptors if is_piped else [args.source])
 
 
 class _AnnotatedVideo:
-    """The annotated video among the other places where pictures go."""
+    """Sink that writes the annotated video."""
 
     def __init__(self, path: str, *, fps: float) -> None:
         from tsn_tsm_plugin.visualization.video_writer import VideoWriter
@@ -166,7 +168,7 @@ class _AnnotatedVideo:
 
 
 def _sinks(args: argparse.Namespace, source: "FrameStream", report: "_Reporter") -> Iterator[Any]:
-    """Yield what takes pictures and scores, as context managers with ``write``."""
+    """Yield the sinks of pictures and scores, as context managers with ``write``."""
     from tsn_tsm_plugin.inference.live_views import LivePage, LiveWindow
 
     if args.serve is not None:
@@ -211,13 +213,13 @@ def _run(
 
 
 class _Reporter:
-    """Writes scores to standard output, and in text mode everything else to standard error.
+    """Prints scores on standard output; in text mode, events go to standard error.
 
     Args:
-        trained: For the names of its classes.
-        is_json: Write every frame's scores, and what happens to the source, as JSON lines.
+        trained: Network, for the class names.
+        is_json: Print scores and events as JSON lines.
         count: Classes to show.
-        print_interval: Seconds between two lines of text; a change of the class is written at once.
+        print_interval: Seconds between two lines of text; a change of the class is printed at once.
     """
 
     def __init__(self, trained: "TrainedModel", *, is_json: bool, count: int, print_interval: float) -> None:
@@ -229,14 +231,14 @@ class _Reporter:
         self._last_time = 0.0
 
     def say(self, text: str) -> None:
-        """Report what happened to the source."""
+        """Report an event of the source."""
         if self._is_json:
             print(json_text({"event": text}), flush=True)
         else:
             print(f"stream: {printed_lines(text)}", file=sys.stderr, flush=True)
 
     def record(self, scores: "LiveScores") -> dict[str, Any]:
-        """Return a frame's scores for JSON."""
+        """Return the scores of a frame for JSON."""
         top = self._trained.top(scores.probabilities, self._count)
         return {
             "frame": scores.index,
@@ -248,7 +250,7 @@ class _Reporter:
         }
 
     def show(self, scores: "LiveScores") -> None:
-        """Report a frame's scores."""
+        """Print the scores of a frame."""
         name = terminal_text(self._trained.class_names[scores.label])
         top = self._trained.top(scores.probabilities, self._count)
         if self._is_json:
@@ -264,7 +266,7 @@ class _Reporter:
         print(f"{when}  {speed}  {name:<24} ({others})", flush=True)
 
     def sum_up(self, classify: "LiveClassifier", source: "FrameStream") -> None:
-        """Report how it went."""
+        """Report a summary."""
         if not classify.num_scored:
             self.say("the source ended before its first frame")
             return

@@ -1,10 +1,10 @@
-"""Print recipes as one table: what they build, what it costs, and what was published for it.
+"""Print recipes as a table of networks, costs and published results.
 
     python -m tsn_tsm_plugin.tools.summarize projects/tsn/*.yaml projects/tsm/*.yaml
     python -m tsn_tsm_plugin.tools.summarize projects --markdown projects/README.md
 
-Every number but the published ones is counted from the network that the recipe builds; the published ones
-come from the recipe's header.
+Published numbers come from the recipe's header. All others are counted from the network that the recipe
+builds.
 """
 
 import sys
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool; return the exit status."""
     parser = ToolParser("summarize", __doc__)
     parser.add_argument("paths", nargs="+", help="recipes, or folders of recipes")
-    parser.add_argument("--markdown", help="file whose zoo table is written anew")
+    parser.add_argument("--markdown", help="file whose zoo table is replaced")
     options = parser.parse_args(argv)
 
     def work() -> None:
@@ -43,10 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def find_recipes(paths: Sequence[str]) -> list[Path]:
-    """Return the recipes among files and folders, those of a folder in order; base files are not recipes.
+    """Return the recipes among files and folders, in order; base files are skipped.
 
     Raises:
-        ConfigError: If a path does not exist, or nothing is found.
+        ConfigError: If a path does not exist, or no recipe is found.
     """
     recipes: list[Path] = []
     for path in map(Path, paths):
@@ -63,8 +63,8 @@ def find_recipes(paths: Sequence[str]) -> list[Path]:
 
 
 def summarize(recipes: Sequence[Path]) -> list[tuple[str, ...]]:
-    """Return one row of `_COLUMNS` per recipe; networks that are alike are built once."""
-    # Imported here: --help and mistakes need not wait for torch.
+    """Return one row of `_COLUMNS` per recipe; equal networks are built once."""
+    # Import late, so that --help and usage errors do not wait for torch.
     from tsn_tsm_plugin.models.build import complexity_of
     from tsn_tsm_plugin.transforms.build import frames_of_view
 
@@ -95,12 +95,12 @@ def write_markdown(path: Path, rows: Sequence[tuple[str, ...]]) -> None:
     """Replace the table between the two marks of a Markdown file; published weights get a link.
 
     Raises:
-        ConfigError: If the marks are not there.
+        ConfigError: If the marks are missing.
     """
     text = path.read_text()
     if _BEGIN not in text or _END not in text:
         raise ConfigError(f"{path}: needs the lines `{_BEGIN}` and `{_END}` to write the table between.")
-    # Imported here: --help and mistakes need not wait for torch.
+    # Import late, so that --help and usage errors do not wait for torch.
     from tsn_tsm_plugin.checkpoints.zoo import ZOO
 
     links = [f"[download]({ZOO[row[0]]})" if row[0] in ZOO else "-" for row in rows]

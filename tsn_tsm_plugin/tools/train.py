@@ -1,9 +1,9 @@
-"""Train a recipe, or on a folder of videos.
+"""Train a recipe, or train on a folder of videos.
 
     tsn-tsm-train --cfg RECIPE [KEY VALUE ...]
     tsn-tsm-train --data FOLDER --backbone mobilenet_v2 [KEY VALUE ...]
 
-Ctrl-C, SIGTERM, SIGUSR1 and SIGUSR2 write a checkpoint and end the run; the same command goes on from there.
+Ctrl-C, SIGTERM, SIGUSR1 and SIGUSR2 write a checkpoint and end the run; the same command resumes it.
 On several devices: ``torchrun --nproc-per-node N -m tsn_tsm_plugin.tools.train --cfg FILE``.
 """
 
@@ -24,7 +24,7 @@ from tsn_tsm_plugin.tools.own_data_command import add_data_arguments, recipe_of_
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; return its exit code: 2 after a mistake, 128 + its number after a signal."""
+    """Run the command line; return its exit code: 2 after a user error, 128 + number after a signal."""
     parser = ToolParser("train", __doc__)
     add_recipe_arguments(parser, required=False)
     add_data_arguments(parser)
@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_which_argument(parser)
     args = parser.parse_intermixed_args(argv)
 
-    # Imported after the arguments: --help and mistakes need not wait for torch.
+    # Import late, so that --help and usage errors do not wait for torch.
     from tsn_tsm_plugin.engine import TrainingStopped, train
     from tsn_tsm_plugin.engine.interruption import catch_stop_signals
 

@@ -1,4 +1,4 @@
-"""What the commands that use a trained network share: the arguments that name it."""
+"""add_weights_arguments, load_from_arguments: arguments of all commands that use a trained network."""
 
 import argparse
 from typing import TYPE_CHECKING
@@ -19,14 +19,16 @@ if TYPE_CHECKING:
 
 def add_weights_arguments(parser: argparse.ArgumentParser) -> None:
     """Add ``--weights``, ``--which``, ``--cfg``, ``--labels``, ``--set`` and ``--device``."""
-    parser.add_argument("--weights", required=True, metavar="W", help="checkpoint, or the folder of a run")
+    parser.add_argument("--weights", required=True, metavar="W", help="checkpoint or run folder")
     add_which_argument(parser)
-    parser.add_argument("--cfg", default="", metavar="FILE", help="recipe; not needed for our checkpoints")
-    parser.add_argument("--labels", default="", metavar="FILE", help="class names, one per line")
+    parser.add_argument(
+        "--cfg", default="", metavar="FILE", help="recipe; not needed for checkpoints of this library"
+    )
+    parser.add_argument("--labels", default="", metavar="FILE", help="file with one class name per line")
     add_set_argument(parser)
     add_allow_mismatch_argument(parser)
     parser.add_argument(
-        "--device", default="", metavar="NAME", help="cpu, cuda, cuda:1; default: a GPU if any"
+        "--device", default="", metavar="NAME", help="cpu, cuda, cuda:1 (default: a GPU if any)"
     )
 
 
@@ -41,13 +43,13 @@ def _device(name: str) -> "torch.device | None":
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(
-            f"--device must be one that is there, such as cpu, cuda or cuda:1, got {name}: {reason}"
+            f"--device must be available, such as cpu, cuda or cuda:1, got {name}: {reason}"
         ) from error
     return device
 
 
 def load_from_arguments(args: argparse.Namespace) -> "TrainedModel":
-    """Return the network that the arguments name."""
+    """Return the network of the arguments."""
     from tsn_tsm_plugin.inference.trained_model import load_trained
 
     return load_trained(

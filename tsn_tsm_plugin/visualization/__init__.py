@@ -1,1 +1,1 @@
-"""Pictures of clips and scores: drawing, overlays, contact sheets and videos."""
+"""Visualization of clips and scores: drawing, overlays, contact sheets and videos."""

@@ -1,6 +1,6 @@
-"""A video with what a network says of it, moment by moment.
+"""ScoreTimeline, annotate_video: a copy of a video with its scores over time.
 
-Axes: N moments, K classes.
+Axes: N points in time, K classes.
 """
 
 from collections.abc import Generator, Sequence
@@ -23,7 +23,7 @@ class ScoreTimeline(NamedTuple):
     """Class probabilities over the time of a video.
 
     Attributes:
-        frame_times: (N,), rising numbers of frames; fractions lie between two frames.
+        frame_times: (N,), increasing frame numbers; fractions lie between two frames.
         probabilities: (N, K).
     """
 
@@ -31,7 +31,7 @@ class ScoreTimeline(NamedTuple):
     probabilities: np.ndarray
 
     def at(self, frames: np.ndarray) -> np.ndarray:
-        """Return (F, K) at F frames: interpolated, and constant outside of the moments."""
+        """Return (F, K) at F frames: interpolated, and constant outside the moments."""
         last = len(self.frame_times) - 1
         right = np.searchsorted(self.frame_times, frames).clip(min(1, last), last)
         left = np.maximum(right - 1, 0)
@@ -43,19 +43,19 @@ class ScoreTimeline(NamedTuple):
 def annotate_video(
     path: str, course: ScoreTimeline, out: str | Path, *, names: Sequence[str], fps: float, num_frames: int
 ) -> Generator[int, None, None]:
-    """Write a copy of a video with the likeliest classes on it and their course below.
+    """Write a copy of a video with the most likely classes and their timeline.
 
     Args:
         path: The video.
-        course: What the network says of it.
+        course: Scores of the video over time.
         out: The file to write.
-        names: Of the classes.
+        names: Names of the classes.
         fps: Frames per second of the video.
         num_frames: Frames of the video.
 
     Yields:
-        The number of each frame that is done. The file appears when the generator ends, and does not when
-        it is closed before.
+        The number of each finished frame. The file appears when the generator ends; closing it earlier
+        writes nothing.
 
     Raises:
         ConfigError: If ``out`` is the video itself.

@@ -1,4 +1,4 @@
-"""Clips as one picture: a heading, then for each clip its caption and a row of frames for each view."""
+"""SheetClip, draw_contact_sheet: clips as one picture, with a caption and one row of frames per view."""
 
 import math
 from collections.abc import Sequence
@@ -26,13 +26,13 @@ _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 @dataclass(frozen=True)
 class SheetClip:
-    """What the sheet shows of a clip.
+    """A clip on the sheet.
 
     Attributes:
         caption: First line, such as the label.
-        note: Second part of the line, in fainter ink, such as the file.
-        views: uint8 (V, C, T, H, W) of equal numbers of frames, or None for a video that could not be read.
-        view_names: One for each view; a clip of a single view needs none.
+        note: Second part of the line, in grey, such as the file.
+        views: uint8 (V, C, T, H, W), or None for an unreadable video.
+        view_names: Name of each view; not needed for a single view.
     """
 
     caption: str
@@ -47,9 +47,9 @@ def draw_contact_sheet(
     """Draw the sheet.
 
     Args:
-        clips: At least one.
+        clips: At least one clip.
         heading: First line of the sheet.
-        details: What follows it, in fainter ink, wrapped to the width of the sheet.
+        details: Grey text below the heading, wrapped to the width of the sheet.
         frame_px: Height of a frame on the sheet, in pixels.
     """
     font = ImageFont.load_default(size=_TEXT_PX)
@@ -80,7 +80,7 @@ def _line(text: str) -> str:
 
 
 def _wrap(text: str, font: _Font, width: int) -> list[str]:
-    """Break a text at its blanks into lines of at most ``width`` pixels, longer words excepted."""
+    """Wrap a text at spaces into lines of at most ``width`` pixels; longer words stay whole."""
     lines: list[str] = []
     for word in text.split():
         if lines and font.getlength(f"{lines[-1]} {word}") <= width:

@@ -1,4 +1,4 @@
-"""What the pictures of this library are drawn with: one typeface, one set of colours, a few shapes."""
+"""font, fit, percent, clock, darken: text, colours, number formats and shapes of all pictures."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +14,7 @@ PAPER: Colour = (18, 20, 24)
 INK: Colour = (236, 238, 242)
 FAINT: Colour = (138, 144, 156)
 RULE: Colour = (52, 56, 64)
-# Told apart by people who see colours differently: Okabe and Ito's palette, on dark paper.
+# Okabe and Ito's palette for colour-blind readers, on a dark background.
 SERIES: tuple[Colour, ...] = ((86, 180, 233), (230, 159, 0), (0, 158, 115), (204, 121, 167), (240, 228, 66))
 # A longer name fits nowhere.
 _MOST_CHARS = 300
@@ -22,18 +22,18 @@ _MOST_CHARS = 300
 
 @lru_cache(maxsize=32)
 def font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """Return DejaVu Sans, which matplotlib carries: it has most scripts that class names are written in.
+    """Return DejaVu Sans, which is part of matplotlib and covers most scripts of class names.
 
     Args:
-        size: In pixels.
-        bold: The heavier cut.
+        size: Font size in pixels.
+        bold: Use the bold font.
     """
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     return ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", name)), size)
 
 
 def fit(text: str, width: float, typeface: ImageFont.FreeTypeFont) -> str:
-    """Return the text, or as much of it as fits into ``width`` pixels, with an ellipsis."""
+    """Return the text, shortened with an ellipsis to ``width`` pixels."""
     text = terminal_text(text, max_chars=_MOST_CHARS)
     if typeface.getlength(text) <= width:
         return text
@@ -43,7 +43,7 @@ def fit(text: str, width: float, typeface: ImageFont.FreeTypeFont) -> str:
 
 
 def percent(probability: float) -> str:
-    """Write a probability as a whole percentage; what is neither 0 nor 1 is never rounded to it."""
+    """Format a probability as a whole percentage; only exactly 0 and 1 give 0 % and 100 %."""
     if 0 < probability < 0.01:
         return "<1 %"
     if 0.99 < probability < 1:
@@ -52,11 +52,11 @@ def percent(probability: float) -> str:
 
 
 def clock(seconds: float, *, length: float = 60.0) -> str:
-    """Write a time in a video as ``m:ss`` or ``h:mm:ss``; in one of less than 20 seconds as ``s.t s``.
+    """Format a time in a video as ``m:ss`` or ``h:mm:ss``, or ``s.t s`` in videos below 20 seconds.
 
     Args:
         seconds: The time.
-        length: Of the video or the stretch of it that is shown, in seconds.
+        length: Length of the video or of the shown part, in seconds.
     """
     if length < 20:
         return f"{seconds:.1f} s"
@@ -66,7 +66,7 @@ def clock(seconds: float, *, length: float = 60.0) -> str:
 
 
 def darken(image: Image.Image, box: tuple[int, int, int, int], *, radius: int, opacity: int = 168) -> None:
-    """Lay a translucent dark panel with round corners on an RGB image, in place."""
+    """Draw a translucent dark panel with round corners on an RGB image, in place."""
     left, top, right, bottom = box
     mask = Image.new("L", (right - left, bottom - top), 0)
     ImageDraw.Draw(mask).rounded_rectangle((0, 0, right - left - 1, bottom - top - 1), radius, fill=opacity)

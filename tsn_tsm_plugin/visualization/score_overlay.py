@@ -1,6 +1,6 @@
-"""Scores on a video: the likeliest classes on the frame, and below it how they came about over time.
+"""ScoreOverlay: the most likely classes on a frame, and a timeline of their scores below it.
 
-Axes: N moments, K classes.
+Axes: N points in time, K classes.
 """
 
 from collections.abc import Sequence
@@ -22,8 +22,7 @@ from tsn_tsm_plugin.visualization.drawing import (
     percent,
 )
 
-# Frames are enlarged to at least this many rows, so that text on them can be read, and reduced to at most
-# that many.
+# Smallest and largest number of rows; frames are scaled into this range, so that text stays readable.
 _MIN_ROWS, _MAX_ROWS = 360, 720
 _NUM_ROWS_OF_PANEL = 5
 _SMOOTH = 2
@@ -57,14 +56,14 @@ class ScoreOverlay:
         *,
         note: str = "",
     ) -> np.ndarray:
-        """Return a picture, uint8 RGB: the frame with the likeliest classes on it, and the strip below.
+        """Return a picture, uint8 RGB: the frame with the most likely classes, and the timeline below.
 
         Args:
             rgb_HWC: The frame, uint8.
-            probabilities: (K,) of this moment.
-            colours: Of the classes that the strip shows, by class.
+            probabilities: (K,) of this frame.
+            colours: Colours of the classes in the timeline, by class.
             strip: From :meth:`timeline`.
-            note: A few words in the upper right corner.
+            note: Short text in the upper right corner.
         """
         canvas = Image.new("RGB", (self.width, self.height + self.strip_height), PAPER)
         frame = Image.fromarray(rgb_HWC).resize((self._frame_width, self.height), Image.Resampling.BICUBIC)
@@ -78,7 +77,7 @@ class ScoreOverlay:
     def _panel(self, canvas: Image.Image, probabilities: np.ndarray, colours: dict[int, Colour]) -> None:
         unit = self.unit
         count = min(_NUM_ROWS_OF_PANEL, len(self.class_names))
-        # Within the frame, which may be narrower than the picture.
+        # Stay within the frame, which may be narrower than the picture.
         frame_left, frame_width = (self.width - self._frame_width) // 2, self._frame_width
         width = min(max(frame_width - 2 * unit, 12 * unit), max(20 * unit, round(0.4 * frame_width)))
         row = round(1.75 * unit)
@@ -124,13 +123,13 @@ class ScoreOverlay:
         """Return the strip below the frame: one line per coloured class over the time from begin to end.
 
         Args:
-            seconds: (N,), rising.
-            probabilities_NK: Of each moment.
+            seconds: (N,), increasing.
+            probabilities_NK: Probabilities at each time.
             colours: The classes to show.
             begin: Time at the left edge.
             end: Time at the right edge.
         """
-        # Drawn larger and reduced: PIL's lines are jagged.
+        # Draw larger and reduce, because PIL's lines are jagged.
         scale = _SMOOTH
         strip = Image.new("RGB", (self.width * scale, self.strip_height * scale), PAPER)
         draw = ImageDraw.Draw(strip)
@@ -158,7 +157,7 @@ class ScoreOverlay:
         return strip
 
     def with_playhead(self, strip: Image.Image, x: float, *, label: str) -> Image.Image:
-        """Return the strip with what lies right of ``x`` dimmed, and a line there."""
+        """Return the strip with a line at ``x`` and the part right of it dimmed."""
         x = round(x)
         shown = Image.blend(strip, Image.new("RGB", strip.size, PAPER), 0.62)
         shown.paste(strip.crop((0, 0, x, strip.height)), (0, 0))
@@ -192,9 +191,9 @@ class ScoreOverlay:
 
 
 def colours_of(probabilities_NK: np.ndarray) -> dict[int, Colour]:
-    """Give colours to the classes that are likeliest at some moment, likeliest first.
+    """Assign colours to the classes that are most likely at some time, in descending order.
 
-    A class that is never seen above the axis gets none: its line would only hide the others'.
+    A class that stays on the axis gets no colour: its line would hide other lines.
     """
     peaks = probabilities_NK.max(0)
     order = np.argsort(-peaks, kind="stable")[: len(SERIES)].tolist()

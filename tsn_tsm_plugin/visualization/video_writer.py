@@ -1,4 +1,4 @@
-"""Write frames into a video file that every player opens."""
+"""VideoWriter, check_video_name: write frames into an H.264 video file."""
 
 import contextlib
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from tsn_tsm_plugin.atomic_files import UnfinishedFile, os_errors_as_run_folder_
 from tsn_tsm_plugin.data.reader import DEFAULT_FPS
 from tsn_tsm_plugin.errors import ConfigError, VideoError
 
-# Of the containers that hold H.264.
+# Suffixes of containers that support H.264.
 _SUFFIXES = (
     *(".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov"),
     *(".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".wmv"),
@@ -20,10 +20,10 @@ _SUFFIXES = (
 
 
 def check_video_name(path: str | Path) -> None:
-    """Refuse a name whose suffix stands for no container of H.264, before there is any work to lose.
+    """Refuse a suffix that is not a container of H.264, before the work.
 
     Raises:
-        ConfigError: With the suffixes that will do.
+        ConfigError: If the suffix is not supported; the message lists the supported suffixes.
     """
     if Path(path).suffix.lower() not in _SUFFIXES:
         raise ConfigError(
@@ -35,16 +35,16 @@ def check_video_name(path: str | Path) -> None:
 class VideoWriter:
     """Encodes RGB frames as H.264, one at a time.
 
-    The first frame gives the size; an odd last row or column is left out, since H.264 stores colour in 2 x 2
-    blocks. The file appears when it is closed, and takes the place of an older one only then; without a
-    frame, or where the ``with`` block raises, nothing is written.
+    The first frame gives the size; an odd last row or column is removed, because H.264 stores colour in
+    2 x 2 blocks. The file is replaced atomically on closing. Nothing is written without a frame, or if the
+    ``with`` block raises.
 
     Args:
         path: The file; its suffix chooses the container.
         fps: Frames per second.
 
     Raises:
-        ConfigError: If the suffix stands for no container of H.264.
+        ConfigError: If the suffix is not a container of H.264.
         RunFolderError: If the disk is full or the folder cannot be written; so do ``write`` and ``close``.
         VideoError: If frames cannot be encoded; so do ``write`` and ``close``.
     """
@@ -75,7 +75,7 @@ class VideoWriter:
             self._container.mux(self._stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
 
     def close(self) -> None:
-        """Finish the file and let it take its place."""
+        """Finish the file and move it to its path."""
         try:
             if self._stream is not None:
                 with self._errors_told():
@@ -86,7 +86,7 @@ class VideoWriter:
             self.abandon()
 
     def abandon(self) -> None:
-        """Leave what was there before; after ``close`` this does nothing."""
+        """Discard the file and keep an existing one; no effect after ``close``."""
         with contextlib.suppress(OSError, av.FFmpegError):
             self._container.close()
         self._stream = None
@@ -95,7 +95,7 @@ class VideoWriter:
     @contextlib.contextmanager
     def _errors_told(self) -> Iterator[None]:
         try:
-            # Most of FFmpeg's errors on writing are of both families.
+            # FFmpeg's write errors derive from both classes.
             with os_errors_as_run_folder_errors(Path(self.path)):
                 yield
         except av.FFmpegError as error:

@@ -96,7 +96,7 @@ def test_a_contradiction_to_the_file_is_refused(tmp_path, capsys):
 
     assert main([str(tmp_path / "a.pth"), str(tmp_path / "b.pth"), "--dataset", "sthv2"]) == 2
 
-    assert "says dataset is sthv1 (from the description), not sthv2" in capsys.readouterr().err
+    assert "has dataset=sthv1 (from the description), not sthv2" in capsys.readouterr().err
 
 
 def test_a_file_that_is_no_checkpoint_is_one_line_and_exit_code_2(tmp_path, capsys):
