@@ -1,4 +1,4 @@
-"""Training and evaluation of a recipe, in this process or as one of several ranks."""
+"""Engine: training and evaluation of a recipe, in one process or on several ranks."""
 
 from tsn_tsm_plugin.engine.evaluate import evaluate
 from tsn_tsm_plugin.engine.interruption import EvaluationStopped, TrainingStopped

@@ -1,4 +1,4 @@
-"""Unreadable videos: counted, named in a file, and bounded."""
+"""BadVideos: count unreadable videos, list them in a file and bound their number."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,11 +14,11 @@ logger = get_logger(__name__)
 
 
 class BadVideos:
-    """The videos that an epoch had to leave out.
+    """The unreadable videos that an epoch skipped.
 
     Args:
-        path: File that gets one ``path<tab>reason`` line for each video, once; ``None`` writes none.
-        bound: ``DATA.MAX_BAD_VIDEOS``, how many one epoch may leave out.
+        path: File with one ``path<tab>reason`` line for each video; ``None`` writes no file.
+        bound: ``DATA.MAX_BAD_VIDEOS``, the number of videos that an epoch may skip.
     """
 
     def __init__(self, path: Path | None, *, bound: int) -> None:
@@ -32,24 +32,24 @@ class BadVideos:
             self._named = {line.split("\t")[0] for line in lines}
 
     def start_epoch(self, counted: Iterable[str] = ()) -> None:
-        """Begin an epoch, or go on with one that has left out the videos ``counted`` already."""
+        """Start an epoch, or resume an epoch that has skipped the videos ``counted``."""
         self._in_epoch = set(counted)
 
     @property
     def counted(self) -> list[str]:
-        """Paths of the videos left out since the epoch began, for the checkpoint."""
+        """Paths of the videos skipped in this epoch, for the checkpoint."""
         return sorted(self._in_epoch)
 
     @property
     def count(self) -> int:
-        """Videos left out since the epoch began."""
+        """Number of videos skipped in this epoch."""
         return len(self._in_epoch)
 
     def add(self, videos: Iterable[BadVideo]) -> None:
-        """Count videos, each once per epoch, and name them in the file, each once.
+        """Count videos once per epoch, and list each once in the file.
 
         Raises:
-            VideoError: If the epoch leaves out more than the bound; the message names the last one.
+            VideoError: If the epoch skips more videos than the bound; the message names the last video.
         """
         for video in videos:
             self._in_epoch.add(video.path)

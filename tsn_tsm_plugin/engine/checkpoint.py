@@ -1,4 +1,4 @@
-"""Checkpoints: written whole or not at all, read without running code, newest good one first.
+"""save_checkpoint, load_checkpoint, load_newest_checkpoint: atomic files, read without running code.
 
 A checkpoint is a dictionary of tensors and plain Python values, so that reading it runs no code.
 ``load_weights`` finds the network under ``model_state``, as in PyTorchVideo's and SlowFast's files.
@@ -29,7 +29,7 @@ BEST = "best.pt"
 
 Content = TypeVar("Content")
 
-# What a run needs to go on, by type.
+# Required entries of a checkpoint, by type.
 _NEEDED: dict[str, type] = {
     "model_state": dict,
     "optimizer_state": dict,
@@ -41,7 +41,7 @@ _NEEDED: dict[str, type] = {
 
 
 def checkpoint_path(folder: Path, *, step: int) -> Path:
-    """Return where the checkpoint after ``step`` optimiser steps lies; names sort by step."""
+    """Return the path of the checkpoint after ``step`` optimiser steps; names sort by step."""
     return folder / f"step_{step:08d}.pt"
 
 
@@ -60,7 +60,7 @@ def save_checkpoint(state: dict[str, Any], path: Path) -> None:
     Raises:
         RunFolderError: If the disk is full or the folder cannot be written; older checkpoints stay.
     """
-    # Through memory: torch turns an error of the disk into one of its own that hides the reason.
+    # Save to memory first: torch hides the reason of a disk error.
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, **state}, buffer)
     with write_atomically(path, binary=True) as file:
@@ -81,8 +81,8 @@ def export_weights(
         model_state: Tensors by name.
         path: The file; its folder must exist.
         config: The recipe, YAML.
-        class_names: Of the label map.
-        facts: Of :func:`~tsn_tsm_plugin.checkpoints.metadata.attributes_of_model`.
+        class_names: Names in the label map.
+        facts: Result of :func:`~tsn_tsm_plugin.checkpoints.metadata.attributes_of_model`.
 
     Raises:
         RunFolderError: If the disk is full or the folder cannot be written.
@@ -100,7 +100,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint of :func:`save_checkpoint` to the CPU.
 
     Raises:
-        NewerCheckpointError: If a newer version of this library has written it.
+        NewerCheckpointError: If a newer version of this library has written the file.
         CheckpointError: If the file is cut off or damaged, holds values that are not numbers, or is no
             checkpoint of a training run.
     """
@@ -121,14 +121,14 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def check_numbers(content: Any, *, path: Path) -> None:
-    """Refuse tensors with NaN, which no run can go on with.
+    """Refuse tensors with NaN, from which no run can resume.
 
     Args:
         content: Tensors in dictionaries and lists.
-        path: Their file.
+        path: File of the tensors.
 
     Raises:
-        CheckpointError: If there is one.
+        CheckpointError: If a tensor holds NaN.
     """
     strange = list(_names_of_nan(content))[:3]
     if strange:
@@ -147,13 +147,13 @@ def _names_of_nan(value: Any, name: str = "") -> Iterator[str]:
 
 
 def load_newest_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
-    """Read the newest checkpoint that is whole, and report the damaged ones before it.
+    """Read the newest undamaged checkpoint, and report damaged newer checkpoints.
 
     Returns:
         Its path and content, or ``None`` if the folder holds no checkpoint.
 
     Raises:
-        NewerCheckpointError: If a newer version of this library has written one: the run is not gone on with.
+        NewerCheckpointError: If a newer version of this library has written a checkpoint.
         CheckpointError: If there are checkpoints and all of them are damaged.
     """
     return read_first_whole(list_checkpoints(folder), load_checkpoint, where=folder)
@@ -162,12 +162,12 @@ def load_newest_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
 def read_first_whole(
     paths: Sequence[Path], read: Callable[[Path], Content], *, where: object
 ) -> tuple[Path, Content] | None:
-    """Read the first file that is whole, and report the damaged ones before it.
+    """Read the first undamaged file, and report damaged files before it.
 
     Args:
         paths: Files, best first.
-        read: Reads one of them.
-        where: For the message: what they lie in.
+        read: Function that reads a file.
+        where: Folder or source of the files, for the message.
 
     Returns:
         Its path and content, or ``None`` if there are no files.
@@ -209,7 +209,7 @@ def mark_best(path: Path) -> None:
     temporary.unlink(missing_ok=True)
     try:
         os.link(path, temporary)
-    except OSError:  # A file system without hard links.
+    except OSError:  # Copy on file systems without hard links.
         with write_atomically(temporary, binary=True) as file:
             file.write(path.read_bytes())
     with contextlib.suppress(FileNotFoundError):

@@ -1,4 +1,4 @@
-"""The network on several ranks: gradients are averaged in buckets while the backward pass goes on.
+"""data_parallel: a network on several ranks, with gradients averaged in buckets during the backward pass.
 
 Source: Li et al., "PyTorch Distributed: Experiences on Accelerating Data Parallel Training", VLDB 2020,
 arXiv:2006.15704.
@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tsn_tsm_plugin.errors import ConfigError
 
 _OPTIONS = inspect.signature(DistributedDataParallel).parameters
-# PyTorch 2.15 warns of the older name.
+# PyTorch 2.15 deprecates the older name.
 _SYNC_BUFFERS = "forward_sync_buffers" if "forward_sync_buffers" in _OPTIONS else "broadcast_buffers"
 _BUFFERS_STAY: dict[str, Any] = {_SYNC_BUFFERS: False}
 
@@ -30,25 +30,25 @@ def data_parallel(
     static_graph: bool = False,
     gradient_as_bucket_view: bool = True,
 ) -> DistributedDataParallel:
-    """Wrap a network whose ranks are in a process group; every rank calls it.
+    """Wrap a network for the ranks of a process group; every rank calls it.
 
-    The buckets are laid out here, in the reverse order of the parameters, and stay as they are. PyTorch would
-    lay them out anew after the first step. With more than two ranks the layout decides the order in which
-    gradients are added, so a resumed run would round its first step otherwise than the run that went on.
+    The buckets are fixed here, in the reverse order of the parameters. PyTorch would rebuild them after the
+    first step. With more than two ranks, the buckets define the order of additions. A resumed run would
+    therefore round its first step differently.
 
-    Batch norm normalises with the clips of its own rank. Running statistics are not exchanged at every step:
-    those of rank 0 are saved, and the others get them before they test.
+    Batch norm normalises with the clips of its own rank. Running statistics are not exchanged at each step.
+    The statistics of rank 0 are saved, and sent to the other ranks before a test.
 
     Args:
         model: The network, on ``device``.
-        device: Of this rank.
-        gradient_compression: ``"off"``, or ``"bf16"``: gradients travel, and are added up, in bf16.
-        bucket_cap_mb: Size of a bucket of gradients in MiB; an exchange starts as soon as one is full.
+        device: Device of this rank.
+        gradient_compression: ``"off"``, or ``"bf16"``: gradients are sent and summed in bf16.
+        bucket_cap_mb: Size of a bucket of gradients in MiB; an exchange starts when a bucket is full.
         static_graph: Promise that every step runs the same operations, each parameter once per update.
-        gradient_as_bucket_view: Let gradients lie in the buckets, instead of being copied there and back.
+        gradient_as_bucket_view: Store gradients in the buckets, instead of copying them.
 
     Raises:
-        ConfigError: If the backend of the process group cannot add up bf16 numbers.
+        ConfigError: If the backend of the process group cannot sum bf16 numbers.
     """
     wrapped = DistributedDataParallel(
         model,
@@ -61,13 +61,13 @@ def data_parallel(
     if gradient_compression == "bf16":
         _check_adds_bf16(device)
         wrapped.register_comm_hook(None, bf16_compress_hook)
-    # With a static graph PyTorch looks at the second backward pass, otherwise at the first.
+    # PyTorch rebuilds buckets after the second backward pass with a static graph, otherwise after the first.
     _lay_out_buckets(wrapped, device, num_steps=3 if static_graph else 2)
     return wrapped
 
 
 class _TouchesParameters(nn.Module):
-    """Stands in for a network: gradients of zero arrive from its last parameter to its first."""
+    """Replaces a network: zero gradients arrive from the last parameter to the first."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class _TouchesParameters(nn.Module):
 
 
 def _lay_out_buckets(wrapped: DistributedDataParallel, device: torch.device, *, num_steps: int) -> None:
-    """Let PyTorch build its final buckets by steps that change nothing; the last one finds them built."""
+    """Make PyTorch build its final buckets, with steps that do not change the weights."""
     network = wrapped.module
     for _ in range(num_steps):
         wrapped.module = _TouchesParameters(network)
@@ -92,7 +92,7 @@ def _lay_out_buckets(wrapped: DistributedDataParallel, device: torch.device, *, 
 
 
 def _check_adds_bf16(device: torch.device) -> None:
-    """Find out now: a hook that fails in the backward pass takes the process with it."""
+    """Check bf16 sums before training: an error in a backward hook aborts the process."""
     try:
         dist.all_reduce(torch.ones(1, dtype=torch.bfloat16, device=device))
     except RuntimeError as error:

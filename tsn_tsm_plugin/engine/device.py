@@ -1,4 +1,4 @@
-"""compute_device and batches_on: where a rank computes, and how its batches get there."""
+"""compute_device and batches_on: device of a rank, and transfer of its batches."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -14,7 +14,7 @@ Batch = dict[str, Any]
 def compute_device() -> torch.device:
     """Return this rank's GPU, or the CPU on a machine without one or with ``CUDA_VISIBLE_DEVICES`` empty.
 
-    With the CPU comes :func:`~tsn_tsm_plugin.host_memory.keep_freed_memory`.
+    On a CPU, :func:`~tsn_tsm_plugin.host_memory.keep_freed_memory` is called.
     """
     if not torch.cuda.is_available():
         keep_freed_memory()
@@ -23,13 +23,13 @@ def compute_device() -> torch.device:
 
 
 class DeviceCopies:
-    """Copies batches to the device on a stream of their own, under the computation of the step before.
+    """Copies batches to the device on a separate stream, during the computation of the previous step.
 
-    On a CPU nothing is copied. Batches should be uint8, which is a quarter of the bytes, in pinned memory, as
-    a loader with ``pin_memory=True`` gives them.
+    On a CPU nothing is copied. Batches should be uint8, a quarter of the bytes of float32, in pinned
+    memory from a loader with ``pin_memory=True``.
 
     Args:
-        device: Where batches go.
+        device: Target device.
         names: Tensors of a batch that the device needs.
         streams: Has ``Stream``, ``stream`` and ``current_stream`` as :mod:`torch.cuda` has them.
     """
@@ -43,19 +43,19 @@ class DeviceCopies:
         self._side = None if device.type == "cpu" else streams.Stream(device)
 
     def start(self, batch: Batch) -> Batch:
-        """Begin to copy the tensors of a batch; :meth:`finish` must come before they are used."""
+        """Start to copy the tensors of a batch; call :meth:`finish` before using them."""
         if self._side is None:
             return batch
         with self._streams.stream(self._side):
             return batch | {name: batch[name].to(self._device, non_blocking=True) for name in self._names}
 
     def finish(self, batch: Batch) -> Batch:
-        """Let the computation wait for the copies begun before, and return the batch; the CPU goes on."""
+        """Make the computation wait for the copies, and return the batch; the CPU does not wait."""
         if self._side is not None:
             current = self._streams.current_stream(self._device)
             current.wait_stream(self._side)
             for name in self._names:
-                # The memory belongs to the side stream: it may be used again only after this step.
+                # The memory belongs to the side stream; keep it until the end of this step.
                 batch[name].record_stream(current)
         return batch
 
@@ -63,7 +63,7 @@ class DeviceCopies:
 def batches_on(
     device: torch.device, batches: Iterable[Batch], *, names: tuple[str, ...] = ("video", "label")
 ) -> Iterator[Batch]:
-    """Yield batches with these tensors on a device, each copied while the one before is computed with."""
+    """Yield batches with these tensors on a device; each copy overlaps the previous computation."""
     copies = DeviceCopies(device, names=names)
     ahead = None
     for batch in batches:

@@ -8,16 +8,16 @@ from torch import Tensor, nn
 
 
 class MovingAverage:
-    """A copy of a network that follows it by ``decay * copy + (1 - decay) * network``.
+    """Moving average of a network: ``decay * average + (1 - decay) * network``.
 
-    Running statistics are averaged, too; counters are copied. The first update copies the network.
+    Running statistics are averaged too; counters are copied. The first update copies the network.
 
     Args:
         model: The network.
-        decay: In [0, 1).
+        decay: Decay in [0, 1).
 
     Attributes:
-        module: The copy; it needs no gradients.
+        module: The averaged network, without gradients.
         num_updates: 0-dimensional, on the network's device.
     """
 
@@ -28,11 +28,11 @@ class MovingAverage:
 
     @torch.no_grad()
     def update(self, model: nn.Module, *, is_applied: Tensor) -> None:
-        """Follow the network after a step.
+        """Update the average after a step.
 
         Args:
             model: The network.
-            is_applied: Whether the step was taken; it stays on the device. If not, nothing changes.
+            is_applied: Whether the step was applied, on the device. Otherwise the average is unchanged.
         """
         pairs = list(zip(_tensors(self.module), _tensors(model), strict=True))
         averaged = [own for own, _ in pairs if own.is_floating_point()]

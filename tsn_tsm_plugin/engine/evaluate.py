@@ -1,4 +1,4 @@
-"""Evaluation: every video of a split once, all its views, over any number of ranks."""
+"""evaluate, evaluate_model: test every view of every video of a split, on any number of ranks."""
 
 import contextlib
 import itertools
@@ -41,22 +41,22 @@ logger = get_logger(__name__)
 
 
 def evaluate(cfg: CfgNode) -> dict[str, Any]:
-    """Test a model with the views of ``TEST`` and write the results into a folder of their own.
+    """Test a model with the views of ``TEST`` and write the results into a separate folder.
 
-    The folder is ``TEST.OUTPUT_DIR``, or ``OUTPUT_DIR/evaluate/<time>``: what a training has written stays. A
+    The folder is ``TEST.OUTPUT_DIR`` or ``OUTPUT_DIR/evaluate/<time>``, so files of a training are kept. A
     failed evaluation leaves no folder.
 
-    Runs in this process, as a rank of a process group that exists already, or as one of torchrun.
+    The call runs in this process, as a rank of an existing process group, or as a rank of torchrun.
 
     Args:
         cfg: The recipe. Without ``TEST.CHECKPOINT_FILE_PATH`` the newest checkpoint of ``OUTPUT_DIR`` is
             tested.
 
     Returns:
-        What ``results.json`` holds; the same on every rank.
+        Content of ``results.json``; the same on every rank.
 
     Raises:
-        ConfigError: On a recipe that cannot work.
+        ConfigError: If the recipe cannot work.
         CheckpointError: If there are no weights, or they do not fit the model.
         VideoError: If more than ``DATA.MAX_BAD_VIDEOS`` videos are unreadable, or all of them.
     """
@@ -87,7 +87,7 @@ def evaluate(cfg: CfgNode) -> dict[str, Any]:
 
 
 def _evaluation_folder(cfg: CfgNode) -> Path:
-    """Return the folder of an evaluation; two in one second get a number."""
+    """Return the folder of an evaluation; folders of the same second are numbered."""
     if cfg.TEST.OUTPUT_DIR:
         return Path(cfg.TEST.OUTPUT_DIR).expanduser()
     base = Path(cfg.OUTPUT_DIR).expanduser() / "evaluate" / time.strftime("%Y%m%d-%H%M%S")
@@ -97,7 +97,7 @@ def _evaluation_folder(cfg: CfgNode) -> Path:
 
 @contextlib.contextmanager
 def _removed_on_failure(path: Path, ranks: Ranks) -> Iterator[None]:
-    """Remove a folder that did not exist before, and those above it that are empty, if the block fails."""
+    """Remove a new folder and its empty parents if the block fails."""
     is_new = not path.exists()
     try:
         yield
@@ -112,7 +112,7 @@ def _removed_on_failure(path: Path, ranks: Ranks) -> Iterator[None]:
 
 
 def _load_tested_weights(cfg: CfgNode, model: nn.Module) -> str:
-    """Load what is to be tested and return the path of its file."""
+    """Load the weights to test and return their path."""
     if cfg.TEST.CHECKPOINT_FILE_PATH:
         named = cfg.TEST.CHECKPOINT_FILE_PATH
         path = find_weights(named)
@@ -134,7 +134,7 @@ def _load_tested_weights(cfg: CfgNode, model: nn.Module) -> str:
 def _list_hash(cfg: CfgNode) -> str:
     try:
         return sha256(read_bytes(list_path(cfg, "test"))).hexdigest()
-    except OSError:  # A dataset from outside may do without a list.
+    except OSError:  # A registered dataset may have no list.
         return ""
 
 
@@ -161,14 +161,14 @@ def evaluate_model(
 
     Args:
         cfg: The recipe.
-        model: On its device, without a wrapper.
-        folder: Where the files go.
-        ranks: All of them call this.
-        about: What else ``results.json`` shall say, such as where the weights are from.
+        model: Network on its device, without a wrapper.
+        folder: Folder of the files.
+        ranks: Ranks; all of them call this function.
+        about: Further entries of ``results.json``, such as the source of the weights.
         stop_requested: Polled between batches.
 
     Returns:
-        What ``results.json`` holds.
+        Content of ``results.json``.
 
     Raises:
         EvaluationStopped: If a stop was requested on any rank.

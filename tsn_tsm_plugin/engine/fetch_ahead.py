@@ -1,4 +1,4 @@
-"""StepFeed: fetches the batch of the next step, and lets the ranks agree on it, under the present step."""
+"""StepFeed: fetch the next batch and exchange its size between ranks during the current step."""
 
 import time
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from tsn_tsm_plugin.ranks import Ranks
 
 @dataclass(frozen=True)
 class Agreement:
-    """What all ranks know about a step, from one exchange."""
+    """Outcome of the ranks' exchange about a step."""
 
     num_clips: int
     is_a_rank_empty: bool
@@ -27,12 +27,12 @@ class Agreement:
 
 @dataclass(frozen=True)
 class FetchedBatch:
-    """A batch whose copy to the device has begun.
+    """A batch whose copy to the device has started.
 
     Attributes:
-        batch: As the loader made it, with tensors on their way to the device.
-        data_seconds: How long the loader was waited for.
-        sums: The exchange of the ranks, which has begun.
+        batch: Batch of the loader, with tensors being copied to the device.
+        data_seconds: Time spent waiting for the loader, in seconds.
+        sums: The started exchange of the ranks.
     """
 
     batch: dict[str, Any]
@@ -40,23 +40,23 @@ class FetchedBatch:
     sums: "Future[list[float]]"
 
     def agreement(self) -> Agreement:
-        """Wait for the exchange and return its outcome; it is the same on every rank."""
+        """Wait for the exchange and return its outcome, the same on every rank."""
         num_clips, *votes = self.sums.result()
         return Agreement(int(num_clips), *(vote > 0 for vote in votes))
 
 
 class StepFeed:
-    """Fetches the batches of steps ahead of them; all ranks call it at the same point.
+    """Fetches the batch of each step in advance; all ranks call it at the same point.
 
     Args:
-        ranks: All of them take each step together.
-        device: Where batches go.
-        stop_requested: Polled with each batch. If it says yes on a rank, all stop before that batch's step.
+        ranks: Ranks, which take each step together.
+        device: Target device of the batches.
+        stop_requested: Polled with each batch. If it returns True on a rank, all stop before that step.
         checkpoint_minutes: Minutes between checkpoints within an epoch, by rank 0's clock; 0: none.
         checkpoint_steps: Steps between them; 0: none.
 
     Attributes:
-        loader_failure: Why this rank's loader gives no batch any more; empty while it does.
+        loader_failure: Reason why this rank's loader stopped; empty while it works.
     """
 
     def __init__(
@@ -76,10 +76,10 @@ class StepFeed:
         self.loader_failure = ""
 
     def fetch(self, batches: Iterator[dict[str, Any]], *, step: int) -> FetchedBatch:
-        """Fetch the batch of a step, and begin to copy it and to agree on it.
+        """Fetch the batch of a step, and start its copy and exchange.
 
         Args:
-            batches: Of this rank.
+            batches: Batches of this rank.
             step: Number of the step in the whole run, from 1.
         """
         begun = time.perf_counter()
@@ -100,17 +100,17 @@ class StepFeed:
         self._asked_to_save_at = time.monotonic()
 
     def _next(self, batches: Iterator[dict[str, Any]]) -> dict[str, Any]:
-        """Return the next batch, or an empty one if none comes any more."""
+        """Return the next batch, or an empty batch at the end."""
         try:
             return next(batches)
         except LoaderError as error:
-            if not self._stop_requested():  # Otherwise a worker has ended as it was asked to.
+            if not self._stop_requested():  # Otherwise the worker ended as requested.
                 self.loader_failure = str(error)
         nothing = torch.empty(0)
         return {"video": nothing, "label": nothing, "video_name": [], "bad_videos": []}
 
     def _is_save_due(self, step: int) -> bool:
-        # Clocks differ between ranks: that of rank 0 counts.
+        # Clocks differ between ranks: use rank 0's.
         now = time.monotonic()
         is_timed = self._minutes > 0 and self._ranks.is_main
         is_time = is_timed and now - self._asked_to_save_at > 60 * self._minutes

@@ -1,4 +1,4 @@
-"""find_weights: the file that a path stands for, which may be a run folder."""
+"""find_weights: the weights file of a path, which may be a run folder."""
 
 from pathlib import Path
 
@@ -14,16 +14,16 @@ WHICH = ("last", "best")
 def find_weights(path: str | Path, *, which: str = "last") -> Path:
     """Return the weights file of a path.
 
-    A run folder stands for its last weights: the newest checkpoint, which ``results.json`` is of. With
-    ``"best"`` it stands for the best validated checkpoint. Damaged files are skipped with a warning.
-    A folder made by ``tools.publish`` stands for its only weights, and a file for itself.
+    A run folder gives its newest checkpoint, which ``results.json`` belongs to. With ``"best"`` it gives the
+    best validated checkpoint. Damaged files are skipped with a warning. A folder of ``tools.publish`` gives
+    its weights, and a file gives itself.
 
     Args:
         path: A file or folder, at any path that iopath can open.
         which: ``"last"`` or ``"best"``.
 
     Raises:
-        CheckpointError: If there are no such weights, or none of them are whole.
+        CheckpointError: If there are no such weights, or all are damaged.
     """
     found = fetch_checkpoint(str(path))
     if not found.is_dir():

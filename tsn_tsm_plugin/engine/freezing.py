@@ -1,4 +1,4 @@
-"""FrozenModules: the parts of a network that do not learn, and the partial batch norm of the TSN paper."""
+"""FrozenModules: frozen parts of a network, and the partial batch norm of the TSN paper."""
 
 import difflib
 
@@ -11,22 +11,22 @@ from tsn_tsm_plugin.layers.network_stages import network_stages
 class FrozenModules:
     """Puts a network into train mode, except its frozen modules.
 
-    Frozen parameters need no gradient from the moment this is made; build the optimiser, and synchronise
-    batch norm, afterwards.
+    Creating the object disables gradients of frozen parameters. Build the optimiser and synchronise batch
+    norm afterwards.
 
     Args:
         model: The network.
-        frozen_modules: Names of submodules whose weights and statistics stay, such as ``backbone.layer1``.
-        frozen_stages: Stages of the backbone that stay, after the stem; 0 freezes the stem only, -1 nothing.
+        frozen_modules: Names of submodules with fixed weights and statistics, such as ``backbone.layer1``.
+        frozen_stages: Frozen stages of the backbone after the stem; 0 freezes the stem only, -1 nothing.
             See :func:`~tsn_tsm_plugin.layers.network_stages.network_stages`.
         partial_bn: Freeze every 2D batch norm but the first: its statistics and its affine weights (Wang et
             al., "Temporal Segment Networks", arXiv:1608.00859, section 3.3).
 
     Attributes:
-        frozen: The modules that do not learn, with all that is below them.
+        frozen: The frozen modules with all their submodules.
 
     Raises:
-        ConfigError: If the network has no module of a name, or not so many stages.
+        ConfigError: If the network lacks a named module, or has fewer stages.
     """
 
     def __init__(
@@ -55,14 +55,14 @@ class FrozenModules:
             module.requires_grad_(False)
 
     def set_train_mode(self) -> None:
-        """Put the network into train mode and what is frozen into eval mode."""
+        """Put the network into train mode, and frozen modules into eval mode."""
         self._model.train()
         for module in self.frozen:
             module.eval()
 
 
 def _frozen_stages(backbone: nn.Module, number: int) -> list[nn.Module]:
-    """Return the modules of the stem and of the first stages; parameters before them stop to learn."""
+    """Return the modules of the stem and of the first stages; parameters before them are frozen."""
     stem, *stages = network_stages(backbone)
     if number > len(stages):
         raise ConfigError(

@@ -1,7 +1,7 @@
-"""Stopping a run at a step boundary, on every rank alike.
+"""TrainingStopped, StopSignals: stop a run at a step boundary, on all ranks.
 
-Whoever started the run decides what asks it to stop: Ctrl-C, a scheduler's signal, a deadline. Training only
-polls a function, and all ranks leave after the same step, so that the checkpoint is whole.
+Training polls a function, which may react to Ctrl-C, a scheduler's signal or a deadline. All ranks stop
+after the same step, so the checkpoint is consistent.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ StopRequested = Callable[[], bool]
 
 
 class TrainingStopped(RuntimeError):  # noqa: N818
-    """Training ended early because it was asked to; its checkpoint is written and the run can go on from it.
+    """Training stopped on request; its checkpoint is written and the run can resume.
 
     Attributes:
         step: Optimizer steps in the checkpoint.
@@ -31,24 +31,24 @@ class TrainingStopped(RuntimeError):  # noqa: N818
 
 
 class EvaluationStopped(RuntimeError):  # noqa: N818
-    """An evaluation ended early because it was asked to; it left no results."""
+    """An evaluation stopped on request, without results."""
 
 
 def never() -> bool:
-    """Ask for no stop."""
+    """Request no stop."""
     return False
 
 
 class StopSignals:
     """Catches signals and remembers the first; a second Ctrl-C interrupts at once.
 
-    Forked processes inherit the handlers; there they do nothing, so that a Ctrl-C, which the terminal sends
-    to every process, is the run's alone to answer.
+    Forked processes inherit the handlers, which do nothing there. Only the run itself reacts to Ctrl-C, which
+    the terminal sends to every process.
 
     Attributes:
         received: Number of the first signal, 0 before.
-        grace_seconds: How long after it the run may go on to a step boundary. A run that hangs, or whose
-            step takes longer, is then ended without a new checkpoint, before a scheduler's SIGKILL.
+        grace_seconds: Time until the run must reach a step boundary, in seconds. Otherwise the process
+            exits without a new checkpoint, before a scheduler's SIGKILL.
     """
 
     def __init__(self, grace_seconds: float) -> None:
@@ -58,7 +58,7 @@ class StopSignals:
         self._deadline: threading.Timer | None = None
 
     def requested(self) -> bool:
-        """Tell whether a signal has come."""
+        """Return whether a signal was received."""
         return self.received != 0
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
@@ -84,7 +84,7 @@ class StopSignals:
         os._exit(128 + self.received)
 
     def close(self) -> None:
-        """Take back the deadline: the run has ended by itself."""
+        """Cancel the deadline, because the run has ended."""
         if self._deadline is not None:
             self._deadline.cancel()
 
@@ -93,8 +93,8 @@ class StopSignals:
 def catch_stop_signals(*, grace_seconds: float = math.inf) -> Iterator[StopSignals]:
     """Turn Ctrl-C, SIGTERM and the user signals into a request to stop.
 
-    The handlers before are put back at the end. Schedulers announce a time limit or a preemption by one of
-    these.
+    The previous handlers are restored at the end. Schedulers announce a time limit or a preemption by these
+    signals.
 
     Outside the main thread, where Python handles no signals, the request never comes.
 

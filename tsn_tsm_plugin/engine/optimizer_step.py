@@ -1,4 +1,4 @@
-"""OptimizerStep, StepLog: a step from a batch, during which nothing is read back, and what steps were.
+"""OptimizerStep, StepLog: a step of the optimiser without waiting for the device, and a log of steps.
 
 Axes: B clips of this rank, C channels, T frames, H rows, W columns, K classes.
 """
@@ -23,14 +23,14 @@ _PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a step was, in 0-dimensional tensors on the device: reading one waits for the step.
+    """Result of a step, in 0-dimensional tensors on the device; reading a tensor waits for the step.
 
     Attributes:
         loss: Sum of the losses of this rank's clips, float64.
-        num_right: Clips of this rank whose highest score is their label, one of their labels, or the larger
-            share of a mixed one; float64.
+        num_right: Correct clips of this rank, float64: the top-1 class is a label, or the larger part of a
+            mixed label.
         grad_norm: L2 norm of all gradients over all ranks, before clipping.
-        is_applied: Whether the step was taken. If the gradients are not finite, nothing changes.
+        is_applied: Whether the step was applied. Steps with non-finite gradients are skipped.
         loss_scale: Factor of fp16 gradients after the step; 1 otherwise.
     """
 
@@ -52,11 +52,11 @@ class StepNumbers(NamedTuple):
 
 
 class StepLog:
-    """Collects the results of steps without waiting for any of them.
+    """Collects the results of steps without waiting for them.
 
     Args:
-        device: Where the results are.
-        capacity: Steps between two readings, at most.
+        device: Device of the results.
+        capacity: Maximum number of steps between two readings.
     """
 
     def __init__(self, device: torch.device, *, capacity: int) -> None:
@@ -64,7 +64,7 @@ class StepLog:
         self._num_rows = 0
 
     def add(self, result: StepResult) -> None:
-        """Note the result of a step."""
+        """Record the result of a step."""
         columns = [getattr(result, name).double() for name in StepNumbers._fields]
         torch.stack(columns, out=self._rows[self._num_rows])
         self._num_rows += 1
@@ -82,33 +82,32 @@ class StepLog:
 class OptimizerStep:
     """Turns batches into steps of the optimiser.
 
-    The gradient is that of the mean loss over the clips of all ranks and parts, however they are distributed:
-    two ranks, or two parts of one batch, give the step of the whole batch, except that batch norm sees only
-    its own part.
+    The gradient is of the mean loss over the clips of all ranks and parts. Two ranks or parts therefore give
+    the step of the whole batch. Batch norm sees only the clips of one part.
 
-    A step whose gradients are not finite is skipped on the device. Optimisers that can do so are built with
-    ``fused=True``; for others (LARS) each step waits for one number.
+    A step whose gradients are not finite is skipped on the device. This needs an optimiser with
+    ``fused=True``. For others (LARS), each step waits for one number.
 
     Args:
         model: The network.
         optimizer: Updates its weights.
-        normalize: From uint8 to float, on the device.
-        device: Where the network is.
-        loss: Of each clip; by default the cross entropy.
+        normalize: Maps uint8 to float, on the device.
+        device: Device of the network.
+        loss: Loss of each clip; default: cross entropy.
         wrap: Wraps forward pass and loss for several ranks, such as ``data_parallel`` with its options.
         clip_grad_l2norm: Total gradient norm above which gradients are scaled down; 0 never.
         mixed_precision: ``"off"``, ``"bf16"`` or ``"fp16"``.
         max_clips_per_forward: Larger batches go through the network in equal parts whose gradients add up;
             0 is no limit.
         batch_transform: From a normalised video (B, C, T, H, W) and labels (B,) to such with labels (B, K),
-            such as MixUp; of the whole batch, so that its parts still add up to it.
+            such as MixUp; applied to the whole batch before it is split.
         compile_mode: Mode of ``torch.compile`` for forward pass and loss; empty does not compile.
-        clips_per_step: Clips of a full batch of this rank. Only full batches run compiled; a smaller one
-            would be compiled anew. Needed with ``compile_mode``.
+        clips_per_step: Clips of a full batch of this rank. Only full batches run compiled, because
+            smaller batches would be compiled again. Required with ``compile_mode``.
 
     Attributes:
         wrapped: Forward pass and loss, as ``wrap`` returned it.
-        scaler: Of the loss in fp16; disabled otherwise.
+        scaler: Loss scaler for fp16; disabled otherwise.
     """
 
     def __init__(
@@ -159,9 +158,9 @@ class OptimizerStep:
         self._forward_and_loss.set_loss(loss)
 
     def keep_statistics(self) -> None:
-        """Take the running statistics as they are now for those that a skipped step leaves.
+        """Save the current running statistics, which a skipped step restores.
 
-        Call it when something else than a step has changed them.
+        Call this method after other code has changed the statistics.
         """
         self._statistics.keep()
 
@@ -224,7 +223,7 @@ class OptimizerStep:
             self.scaler.step(optimizer)
             self.scaler.update()
         elif self._skips_on_device:
-            # As the scaler tells a fused optimiser.
+            # Pass the flags as GradScaler does for a fused optimiser.
             optimizer.grad_scale, optimizer.found_inf = None, (~is_finite).float()
             optimizer.step()
             del optimizer.grad_scale, optimizer.found_inf
@@ -237,8 +236,8 @@ class ForwardAndLoss(nn.Module):
 
     Args:
         model: The network.
-        normalize: From uint8 to float; a video of floats is normalised already.
-        loss: Of each clip.
+        normalize: Maps uint8 to float; float videos are already normalised.
+        loss: Loss of each clip.
         precision: ``"off"``, ``"bf16"`` or ``"fp16"``, of the network's forward pass.
         device: Where the network is.
     """
@@ -259,8 +258,8 @@ class ForwardAndLoss(nn.Module):
         return self._loss[0]
 
     def set_loss(self, loss: Loss) -> None:
-        """Use another loss from now on."""
-        # In a tuple, the loss may be a module or a function, and is no part of the network.
+        """Set another loss."""
+        # Store the loss in a tuple, so that a module is not registered as part of the network.
         self._loss = (loss.to(self._device) if isinstance(loss, nn.Module) else loss,)
 
     def forward(self, video: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -274,7 +273,7 @@ class ForwardAndLoss(nn.Module):
         if losses_B.shape != logits_BK.shape[:1]:
             raise ConfigError(
                 f"MODEL.LOSS_FUNC must give one number for each of {len(logits_BK)} clips, got shape "
-                f"{tuple(losses_B.shape)}. Leave out its mean or sum."
+                f"{tuple(losses_B.shape)}. Remove its mean or sum."
             )
         return losses_B.sum(), count_right(logits_BK, target)
 
@@ -285,7 +284,7 @@ class ForwardAndLoss(nn.Module):
 
 
 def count_right(logits_BK: Tensor, target: Tensor) -> Tensor:
-    """Count the clips whose highest logit is their class, one of their classes, or their largest share."""
+    """Count the clips whose top-1 class is a label, or the largest part of a mixed label."""
     top_B = logits_BK.argmax(dim=1)
     if target.ndim == 1:
         return (top_B == target).sum()
@@ -294,14 +293,14 @@ def count_right(logits_BK: Tensor, target: Tensor) -> Tensor:
 
 
 class _Statistics:
-    """The running statistics of a network, as the last step that was taken has left them."""
+    """The running statistics of a network after the last applied step."""
 
     def __init__(self, model: nn.Module) -> None:
         self._buffers = [b for b in model.buffers() if b.is_floating_point()]
         self.keep()
 
     def keep(self) -> None:
-        """Take over the present ones."""
+        """Save the current statistics."""
         self._kept = self._joined()
         parts = self._kept.split([b.numel() for b in self._buffers])
         self._parts = [part.view_as(b) for part, b in zip(parts, self._buffers, strict=True)]
@@ -311,7 +310,7 @@ class _Statistics:
 
     @torch.no_grad()
     def restore_unless(self, is_finite: Tensor) -> None:
-        """Take over the present ones, or put back the kept ones: on the device, in three operations."""
+        """Save the current statistics, or restore the saved ones, on the device without waiting."""
         if self._buffers:
             torch.where(is_finite, self._joined(), self._kept, out=self._kept)
             torch._foreach_copy_(self._buffers, self._parts)
@@ -320,7 +319,7 @@ class _Statistics:
 def _create_momentum(optimizer: Optimizer) -> None:
     """Let SGD's momentum begin at zero.
 
-    The fused SGD would take uninitialised memory for it, if the very first step were skipped.
+    The fused SGD would use uninitialised memory for it if the first step were skipped.
     """
     if isinstance(optimizer, torch.optim.SGD):
         for group in optimizer.param_groups:

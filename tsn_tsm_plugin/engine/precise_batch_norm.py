@@ -1,4 +1,4 @@
-"""Precise batch norm: running statistics as the plain mean over many batches of the weights as they are now.
+"""Precise batch norm: running statistics as the mean over many batches with the current weights.
 
 Source: Wu and Johnson, "Rethinking 'Batch' in BatchNorm", arXiv:2105.07576, section 3; fvcore's
     implementation.
@@ -27,12 +27,12 @@ def set_precise_statistics(
     """Give every batch norm in train mode the mean of its statistics over batches of all ranks.
 
     Args:
-        model: In train mode; its weights do not change.
-        epoch: Returns the batches of this rank in an epoch, each time anew.
-        normalize: From uint8 to float.
-        device: Where the model is.
+        model: Network in train mode; its weights do not change.
+        epoch: Returns the batches of this rank in an epoch, for each call.
+        normalize: Maps uint8 to float.
+        device: Device of the model.
         num_batches: Batches of this rank to use, at most those of an epoch.
-        ranks: All of them call this.
+        ranks: Ranks; all of them call this function.
     """
 
     def videos() -> Iterator[Tensor]:
@@ -51,6 +51,6 @@ def set_precise_statistics(
         if ranks.world_size > 1:
             dist.all_reduce(statistic)
             statistic /= ranks.world_size
-        # fvcore puts new tensors in place of the buffers, which others hold on to.
+        # fvcore replaces the buffers; copy the values into the original tensors.
         buffer.copy_(statistic)
         setattr(norm, name, buffer)

@@ -1,4 +1,4 @@
-"""check_before_run: everything that a run will need is looked at before its first step, or before a job."""
+"""check_before_run: check everything that a run needs before its first step or job."""
 
 import functools
 import importlib.util
@@ -20,7 +20,7 @@ from tsn_tsm_plugin.solver import build_optimizer
 from tsn_tsm_plugin.transforms.build import build_batch_transform
 
 _TASKS = ("train", "evaluate")
-# Modules that are imported late, by the key that asks for them.
+# Modules that are imported late, by key.
 _PACKAGES = {"TENSORBOARD.ENABLE": "tensorboard"}
 
 
@@ -32,10 +32,10 @@ def check_before_run(
     run_dir: str | Path = "",
     needs_data: bool = True,
 ) -> None:
-    """Raise one error with everything that is known to be wrong; no video is opened, nothing is written.
+    """Raise one error with all faults found; no video is opened and nothing is written.
 
     Lists, label map, starting weights, network, frozen parts, transforms, decoder, output folder and packages
-    are looked at. A dataset that the run itself will make is passed over.
+    are checked. A dataset that the run itself creates is skipped.
 
     Args:
         cfg: The recipe.
@@ -45,7 +45,7 @@ def check_before_run(
         needs_data: Whether a missing data folder is a fault.
 
     Raises:
-        ConfigError: If anything is wrong; one fault on each line.
+        ConfigError: If there are faults; one fault per line.
     """
     if task not in _TASKS:
         raise ValueError(f"task must be one of {_TASKS}, got {task!r}.")
@@ -73,7 +73,7 @@ def used_splits(cfg: CfgNode, task: str) -> list[str]:
 
 
 def _attempt(work: Callable[[], Any], prefix: str = "") -> list[str]:
-    """Return what a user error of ``work`` says, or nothing."""
+    """Return the message of a user error of ``work``, or an empty list."""
     try:
         work()
     except TsnTsmError as error:
@@ -111,7 +111,7 @@ def _faults_of_data(cfg: CfgNode, task: str, *, needs_data: bool) -> Iterator[st
         yield from _attempt(lambda: build_batch_transform(cfg))
     splits = used_splits(cfg, task)
     if "val" in splits and not cfg.DATA.TEST_LIST:
-        splits.remove("test")  # The list of the validation.
+        splits.remove("test")  # The validation list.
     for split in splits:
         key = {"train": "TRAIN_LIST", "val": "VAL_LIST"}.get(split, "TEST_LIST")
         if split == "test" and not cfg.DATA.TEST_LIST:
@@ -120,7 +120,7 @@ def _faults_of_data(cfg: CfgNode, task: str, *, needs_data: bool) -> Iterator[st
 
 
 def _faults_of_network(cfg: CfgNode, task: str) -> Iterator[str]:
-    """Build the network without memory, put a clip through it, and ask for something to train."""
+    """Build the network on the meta device, run a clip, and check that parameters can be trained."""
     try:
         with torch.device("meta"):
             model = build_model(cfg, with_backbone_weights=False)
@@ -140,7 +140,7 @@ def _faults_of_network(cfg: CfgNode, task: str) -> Iterator[str]:
                 return
             build_optimizer(cfg, model)
     except (TsnTsmError, ValueError, TypeError, AttributeError, RuntimeError) as error:
-        # Backbones of other libraries refuse sizes and options with errors of their own.
+        # Backbones of other libraries raise various errors for sizes and options.
         yield f"MODEL.BACKBONE {cfg.MODEL.BACKBONE}: {_first_line(error)}"
 
 

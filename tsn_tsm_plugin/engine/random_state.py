@@ -1,4 +1,4 @@
-"""Random numbers that depend on nothing but seed, epoch and rank, and that a checkpoint can carry."""
+"""seed_all, random_state: numbers that depend only on seed, epoch and rank, and fit into a checkpoint."""
 
 import os
 import random
@@ -11,7 +11,7 @@ import torch
 def seed_all(seed: int, *, epoch: int = 0, rank: int = 0) -> None:
     """Seed Python, NumPy and PyTorch for one epoch of one rank.
 
-    Every epoch starts from its own seed, so that what runs between epochs (a validation) changes nothing.
+    Every epoch has its own seed, so a validation between epochs has no effect.
     """
     words = np.random.SeedSequence((seed, epoch, rank)).generate_state(3)
     random.seed(int(words[0]))
@@ -20,7 +20,7 @@ def seed_all(seed: int, *, epoch: int = 0, rank: int = 0) -> None:
 
 
 def make_deterministic() -> None:
-    """Let PyTorch use only algorithms that give the same bits for the same input; slower on GPUs."""
+    """Restrict PyTorch to deterministic algorithms; slower on GPUs."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.deterministic = True
@@ -40,7 +40,7 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any]) -> None:
-    """Put the generators back to a state of :func:`random_state`."""
+    """Restore the generators to a state of :func:`random_state`."""
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words), gauss))
     algorithm, keys, position, has_gauss, cached = state["numpy"]

@@ -1,4 +1,4 @@
-"""results_of_finished_run, note_changed_settings, with_fitting_batches: before a run goes on."""
+"""results_of_finished_run, note_changed_settings, with_fitting_batches: checks before a run resumes."""
 
 import json
 from typing import Any
@@ -25,11 +25,11 @@ from tsn_tsm_plugin.runs.run_folder import RunFolder
 logger = get_logger(__name__)
 
 AUTO = -1
-"""``TRAIN.MAX_CLIPS_PER_FORWARD``: the most clips that fit into memory."""
+"""Value of ``TRAIN.MAX_CLIPS_PER_FORWARD``: as many clips as fit into memory."""
 
 
 def changed_settings(saved: str, config: str) -> dict[str, str]:
-    """Return what differs between two configs and matters to a run, by key, as ``KEY: old -> new``.
+    """Return the relevant differences between two configs by key, as ``KEY: old -> new``.
 
     Args:
         saved: The config of a checkpoint, YAML.
@@ -46,15 +46,15 @@ def changed_settings(saved: str, config: str) -> dict[str, str]:
 def results_of_finished_run(
     cfg: CfgNode, folder: RunFolder, content: dict[str, Any]
 ) -> dict[str, Any] | None:
-    """Return the results of a complete run, or ``None`` if there is something left to do.
+    """Return the results of a complete run, or ``None`` if the run is not complete.
 
     Args:
         cfg: The recipe now.
         folder: The run folder.
-        content: Of its newest checkpoint.
+        content: Content of its newest checkpoint.
 
     Raises:
-        RunFolderError: If the run is complete and the recipe asks for another one.
+        RunFolderError: If the run is complete and the recipe has changed.
     """
     num_done = content["epoch"] + (content["batch"] >= content["steps_per_epoch"])
     results = _read_results(folder)
@@ -83,7 +83,7 @@ def _read_results(folder: RunFolder) -> dict[str, Any]:
 
 
 def note_changed_settings(cfg: CfgNode, folder: RunFolder, content: dict[str, Any]) -> None:
-    """Append to ``config_changes.jsonl`` which settings hold from which step on."""
+    """Append the changed settings and their first step to ``config_changes.jsonl``."""
     changed = list(changed_settings(content["config"], cfg.dump()).values())
     if changed:
         known = ""
@@ -97,12 +97,12 @@ def note_changed_settings(cfg: CfgNode, folder: RunFolder, content: dict[str, An
 def with_fitting_batches(cfg: CfgNode, content: dict[str, Any] | None, *, world_size: int) -> CfgNode:
     """Compare a step with this machine's memory; return the recipe with a forward pass that fits.
 
-    With ``TRAIN.MAX_CLIPS_PER_FORWARD`` -1 the recipe gets the most clips that fit, or those of the run that
-    it goes on with. Otherwise the recipe stays as it is, and a step that does not fit is warned of.
+    With ``TRAIN.MAX_CLIPS_PER_FORWARD`` -1, the recipe gets the number of clips that fit, or the resumed
+    run's number. Otherwise the recipe is unchanged, and a step that does not fit causes a warning.
 
     Args:
         cfg: The recipe.
-        content: Of the checkpoint that the run goes on from.
+        content: Content of the checkpoint to resume.
         world_size: Number of processes, all on this machine as far as memory goes.
     """
     clips = max(1, cfg.TRAIN.BATCH_SIZE // world_size)
@@ -140,7 +140,7 @@ def with_fitting_batches(cfg: CfgNode, content: dict[str, Any] | None, *, world_
         logger.warning(
             f"A step needs about {_gib(estimate.of(in_one_pass))}, and {_gib(available)} are free: "
             f"{largest} clips at a time would fit. Set TRAIN.MAX_CLIPS_PER_FORWARD to {largest}, or to -1 "
-            "for what fits (the batch stays the same), or lower TRAIN.BATCH_SIZE."
+            "for as many as fit (the batch stays the same), or lower TRAIN.BATCH_SIZE."
         )
     return cfg
 

@@ -1,4 +1,4 @@
-"""Predictor and SplitScorer: predictions of a model for every video of a split, over any number of ranks.
+"""Predictor and SplitScorer: predictions for every video of a split, on any number of ranks.
 
 Axes: B videos, V views, K classes, C channels, T frames of a view, H rows, W columns.
 """
@@ -25,7 +25,7 @@ from tsn_tsm_plugin.ranks import Ranks
 from tsn_tsm_plugin.runs.progress import with_bar
 from tsn_tsm_plugin.transforms.build import build_normalize, frames_of_view
 
-# Of a batch these stay with its logits.
+# Entries of a batch that are kept with its logits.
 _KEPT = ("video_index", "video_name", "label")
 _BATCHES_PER_TRANSFER = 16
 
@@ -35,10 +35,10 @@ class Predictor:
 
     Args:
         model: Maps (B, 3, T, H, W) float to (B, K) logits; put into eval mode.
-        normalize: From uint8 to float.
+        normalize: Maps uint8 to float.
         num_frames: Frames of one view, T.
         view_average: ``"features"``, ``"logits"`` or ``"probabilities"``.
-        max_frames_per_forward: Frames that go through the model at once; at least one view does. 0: no limit.
+        max_frames_per_forward: Frames per forward pass, at least one view; 0: no limit.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Predictor:
         return logits.unflatten(0, (len(video), -1))
 
     def predictions(self, batch: dict[str, Any], logits_BVK: Tensor) -> Predictions:
-        """Return the predictions of a batch from its logits, which are on the CPU."""
+        """Return the predictions of a batch from its logits on the CPU."""
         return Predictions(
             video_index=batch["video_index"],
             video_name=batch["video_name"],
@@ -87,7 +87,7 @@ class Predictor:
 
 
 def resolve_view_average(cfg: CfgNode, model: nn.Module) -> str:
-    """Return how views are averaged: ``TEST.VIEW_AVERAGE``, or what the method's reference does."""
+    """Return the average over views: ``TEST.VIEW_AVERAGE``, or the default of the model."""
     if cfg.DATA.MULTI_LABEL:
         return "sigmoids"
     return str(model.view_average) if cfg.TEST.VIEW_AVERAGE == "auto" else cfg.TEST.VIEW_AVERAGE
@@ -99,9 +99,9 @@ class SplitScorer:
 
     Attributes:
         split: ``"val"`` or ``"test"``.
-        create_loader: Returns this rank's loader of the split, each time a new one.
-        create_predictor: From a network on its device to its predictor.
-        view_average: As of :class:`Predictor`.
+        create_loader: Returns a new loader of this rank for the split.
+        create_predictor: Maps a network on its device to its predictor.
+        view_average: As for :class:`Predictor`.
         max_bad_videos: Unreadable videos that may be skipped.
         max_wait_seconds: See :func:`~tsn_tsm_plugin.data.loader_watch.watched_batches`.
     """
@@ -124,13 +124,13 @@ class SplitScorer:
         """Predict the split.
 
         Args:
-            model: On its device, without a wrapper; left in eval mode.
-            ranks: All of them call this.
-            bad_videos_file: Where unreadable videos are named.
+            model: Network on its device, without a wrapper; left in eval mode.
+            ranks: Ranks; all of them call this method.
+            bad_videos_file: File that lists unreadable videos.
             stop_requested: Polled between batches.
 
         Returns:
-            The predictions of all ranks, on every rank, and how many videos were unreadable.
+            The predictions of all ranks, on every rank, and the number of unreadable videos.
 
         Raises:
             EvaluationStopped: If a stop was requested on any rank.
@@ -147,7 +147,7 @@ class SplitScorer:
                     collected.add(batch)
                 is_stopped = stop_requested()
                 if is_stopped or len(bad) > self.max_bad_videos:
-                    break  # The others are told where all ranks meet.
+                    break  # The other ranks learn this at the next exchange.
         except LoaderError as error:
             failure = str(error)
         outcomes = ranks.gather((is_stopped, failure))
@@ -174,7 +174,7 @@ class SplitScorer:
 
 
 class _Collected:
-    """Logits of batches, moved from the device many batches at a time: each move waits for the device."""
+    """Logits of batches, copied from the device in groups, because each copy waits for the device."""
 
     def __init__(self, predictor: Predictor) -> None:
         self.predictor = predictor
@@ -201,13 +201,13 @@ class _Collected:
 
 
 def build_scorer(cfg: CfgNode, model: nn.Module, split: str, ranks: Ranks) -> SplitScorer:
-    """Return what predicts a split of a recipe.
+    """Return the scorer of a split of a recipe.
 
     Args:
         cfg: The recipe.
-        model: Its network, for how views are averaged.
+        model: Network of the recipe, for its average over views.
         split: ``"val"`` or ``"test"``.
-        ranks: Share the videos.
+        ranks: Ranks that divide the videos.
     """
     view_average = resolve_view_average(cfg, model)
     return SplitScorer(

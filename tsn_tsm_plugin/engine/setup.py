@@ -1,4 +1,4 @@
-"""TrainingSetup and LoopOptions: everything that a run trains with, built once from a recipe."""
+"""TrainingSetup and LoopOptions: all objects of a training run, built once from a recipe."""
 
 import functools
 from collections.abc import Callable
@@ -36,22 +36,22 @@ logger = get_logger(__name__)
 
 @dataclass(frozen=True)
 class LoopOptions:
-    """How long a run trains, and what it does between steps.
+    """Length of a run, and its actions between steps.
 
     Attributes:
         num_epochs: Epochs of the whole run.
-        seed: Of dropout and mixing.
+        seed: Seed of dropout and mixing.
         log_period: Steps between two lines of the log, and between two readings from the device.
         checkpoint_period: Epochs between checkpoints.
         checkpoint_minutes: Minutes between checkpoints within an epoch; 0: none.
         checkpoint_steps: Steps between them; 0: none.
         keep_checkpoints: Newest checkpoints to keep.
         eval_period: Epochs between validations; 0: none.
-        patience: Validations in a row that may not be the best before the run ends; 0: any number.
+        patience: Validations in a row without a new best before the run ends; 0: no limit.
         max_nonfinite_steps: Steps in a row that may be skipped because their gradients are not finite.
         max_bad_videos: Unreadable videos that an epoch may skip.
         num_precise_batches: Batches for precise batch norm after each epoch; 0: none.
-        max_wait_seconds: Wait for one batch after which the run saves and ends.
+        max_wait_seconds: Maximum wait for a batch; the run then saves a checkpoint and ends.
     """
 
     num_epochs: int
@@ -71,17 +71,17 @@ class LoopOptions:
 
 @dataclass(frozen=True)
 class TrainingSetup:
-    """What a run trains, and how; the trainer takes it in place of a recipe.
+    """Objects of a training run; the trainer takes them instead of a recipe.
 
     Attributes:
         optimizer_step: Turns batches into steps.
-        state: Network, optimiser and position: what a checkpoint carries.
-        frozen: The modules of the network that do not learn.
+        state: Network, optimiser and position, as stored in checkpoints.
+        frozen: The frozen modules of the network.
         loader: Training batches of this rank; its ``batch_sampler`` has ``set_epoch(epoch, start_batch=)``.
         schedule: Learning rates.
-        options: Of the loop.
-        validation: Predicts the validation split; ``None`` does not validate.
-        class_names: Of the label map.
+        options: Options of the loop.
+        validation: Predicts the validation split; ``None``: no validation.
+        class_names: Names in the label map.
         config: The recipe as YAML, for checkpoints.
     """
 
@@ -103,16 +103,16 @@ def build_training(
     loss: Loss | None = None,
     with_initial_weights: bool = True,
 ) -> TrainingSetup:
-    """Build everything that a recipe trains with; nothing reads the recipe afterwards.
+    """Build all objects of a training run; nothing reads the recipe afterwards.
 
     Args:
         cfg: The recipe.
-        ranks: Of the run; by default those of the process group.
-        loss: Of each clip, in place of the recipe's.
-        with_initial_weights: Whether to load the weights that a run starts from; a resumed run has its own.
+        ranks: Ranks of the run; default: the process group.
+        loss: Loss of each clip, instead of the recipe's.
+        with_initial_weights: Whether to load the starting weights; not needed for a resumed run.
 
     Raises:
-        ConfigError: On a recipe that cannot work.
+        ConfigError: If the recipe cannot work.
         AnnotationError: If the list of videos is missing or malformed.
         CheckpointError: If the weights to start from do not fit.
     """
@@ -157,7 +157,7 @@ def _initial_model(cfg: CfgNode, *, with_weights: bool) -> TSN | TSM:
 
 
 def _prepare_training(cfg: CfgNode, model: TSN | TSM, device: torch.device) -> FrozenModules:
-    """Freeze, synchronise and recompute what the recipe says, and move the network to its device."""
+    """Apply freezing, batch norm and recomputation of the recipe, and move the network to its device."""
     frozen = FrozenModules(
         model,
         frozen_modules=tuple(cfg.MODEL.FROZEN_MODULES),

@@ -1,4 +1,4 @@
-"""Batch norm over the clips of all ranks."""
+"""Synchronised batch norm over the clips of all ranks."""
 
 from collections.abc import Collection
 
@@ -11,12 +11,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class SyncBatchNorm(nn.BatchNorm2d):
-    """Batch norm in any number of dimensions whose statistics are those of all ranks, on any device.
+    """Batch norm in any number of dimensions with statistics over all ranks, on any device.
 
-    PyTorch's own runs on GPUs only, where it is faster. This one serves runs with synchronised batch norm on
-    the nodes of a CPU cluster, and the tests that resume 3, 4 and 8 ranks without as many GPUs: any number of
-    ranks ends with the weights of one process. In eval mode and in a single process it is plain batch norm.
-    Modules below it, such as the activation of timm's ``BatchNormAct2d``, are applied to its output.
+    PyTorch's synchronised batch norm runs on GPUs only, where it is faster. This class also runs on CPU
+    clusters, and in tests of several ranks. Any number of ranks gives the weights of one process. It is
+    plain batch norm in eval mode and in a single process. Its submodules, such as the activation of timm's
+    ``BatchNormAct2d``, are applied to its output.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -32,7 +32,7 @@ class SyncBatchNorm(nn.BatchNorm2d):
             raise ValueError(f"Batch norm takes (N, C, ...), got a tensor of shape {tuple(x.shape)}.")
 
     def _over_ranks(self, given: Tensor) -> Tensor:
-        # Sums over many pixels are beyond what half precision can count.
+        # Half precision cannot represent sums over many pixels.
         x = given.to(torch.promote_types(given.dtype, torch.float32))
         all_but_channels = (0, *range(2, x.ndim))
         per_channel = (1, -1) + (1,) * (x.ndim - 2)
@@ -41,7 +41,7 @@ class SyncBatchNorm(nn.BatchNorm2d):
         total = sums[-1].detach()
         mean = sums[:-1] / total
         centred = x - mean.view(per_channel)
-        # A second exchange instead of the mean of squares, which cancels in float32.
+        # Use a second exchange: the mean of squares loses precision in float32.
         var = all_reduce((centred**2).sum(all_but_channels)) / total
         if self.track_running_stats:
             self._track(mean.detach(), var.detach(), total)
@@ -55,7 +55,7 @@ class SyncBatchNorm(nn.BatchNorm2d):
         assert self.running_mean is not None and self.running_var is not None
         assert self.num_batches_tracked is not None
         self.num_batches_tracked.add_(1)
-        # As in PyTorch's batch norm, no momentum asks for the plain mean over all batches.
+        # As in PyTorch, momentum None means the mean over all batches.
         momentum = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
         self.running_mean.lerp_(mean, momentum)
         self.running_var.lerp_(var * total / (total - 1), momentum)
@@ -64,12 +64,12 @@ class SyncBatchNorm(nn.BatchNorm2d):
 def synchronize_batch_norm(
     model: nn.Module, *, device: torch.device, frozen: Collection[nn.Module] = ()
 ) -> None:
-    """Replace every batch norm below a network by one that sees all ranks; weights and names stay.
+    """Replace every batch norm of a network by a synchronised one; weights and names stay.
 
     Args:
         model: The network.
-        device: Where it will run: PyTorch's own norm is taken for GPUs.
-        frozen: Modules that stay as they are, with all below them: what they normalise with does not change.
+        device: Device of the network; GPUs use PyTorch's implementation.
+        frozen: Modules to skip, with all their submodules, because their statistics are fixed.
     """
     convert = convert_sync_batchnorm if device.type == "cuda" else _synchronized
     for name, child in model.named_children():

@@ -1,4 +1,4 @@
-"""Training from a recipe: everything is built, the run is resumed, trained, tested and summed up."""
+"""train: build, resume, train, test and summarise a run from a recipe."""
 
 import contextlib
 from collections.abc import Sequence
@@ -64,25 +64,25 @@ def train(
     hooks: Sequence[Hook] = (),
     stop_requested: StopRequested | None = None,
 ) -> dict[str, Any]:
-    """Train the recipe's model, or go on training it, then test it.
+    """Train the recipe's model, or resume its training, then test it.
 
-    A run that is complete is left as it is: its results are returned.
+    The results of a complete run are returned without training.
 
-    Runs in this process, as a rank of a process group that exists already, or as one of torchrun.
+    The call runs in this process, as a rank of an existing process group, or as a rank of torchrun.
 
     Args:
         cfg: The recipe.
-        loss: Of each clip, from logits (B, K) and labels to (B,), in place of the recipe's.
+        loss: Loss of each clip, from logits (B, K) and labels to (B,), instead of the recipe's.
         hooks: Called by the trainer.
-        stop_requested: Polled at every step; when it says yes on any rank, all leave after the same step.
-            By default Ctrl-C, SIGTERM, SIGUSR1 and SIGUSR2 ask for it.
+        stop_requested: Polled at every step; if it returns True on any rank, all stop after the same step.
+            Default: Ctrl-C, SIGTERM, SIGUSR1 and SIGUSR2 request a stop.
 
     Returns:
-        What ``results.json`` holds; the same on every rank.
+        Content of ``results.json``; the same on every rank.
 
     Raises:
         TrainingStopped: If a stop was requested; a checkpoint has been written.
-        ConfigError: On a recipe that cannot work.
+        ConfigError: If the recipe cannot work.
         RunFolderError: If the run folder cannot be written, or belongs to another run.
         CheckpointError: If the checkpoints of the run folder are all damaged or do not fit the recipe.
         VideoError: If more than ``DATA.MAX_BAD_VIDEOS`` videos are unreadable, or all of an epoch.
@@ -162,7 +162,7 @@ def _train(
 
 
 def _newest_checkpoint(cfg: CfgNode, folder: RunFolder) -> Path | None:
-    """Return the checkpoint to go on from, or ``None`` for a fresh start."""
+    """Return the checkpoint to resume, or ``None`` for a new run."""
     remove_unfinished(folder.checkpoints)
     if cfg.TRAIN.AUTO_RESUME:
         found = load_newest_checkpoint(folder.checkpoints)
@@ -181,7 +181,7 @@ def _open_metrics(cfg: CfgNode, folder: RunFolder, *, step: int, num_records: in
 
 
 def _log_run(cfg: CfgNode, setup: TrainingSetup) -> None:
-    """Say what is trained, on what, and how."""
+    """Log the network, devices, data and optimiser."""
     state, loader, device = setup.state, setup.loader, setup.optimizer_step.device
     ranks, batch = state.ranks, cfg.TRAIN.BATCH_SIZE
     num_parameters = sum(p.numel() for p in state.model.parameters())
@@ -207,7 +207,7 @@ def _log_run(cfg: CfgNode, setup: TrainingSetup) -> None:
 
 
 def _test_is_validation(cfg: CfgNode) -> bool:
-    """Tell whether the final test asks what a validation asks, so that one of them is enough."""
+    """Return whether the final test equals a validation, so that one of them is enough."""
     if not cfg.DATA.VAL_LIST or cfg.DATA.TEST_LIST not in ("", cfg.DATA.VAL_LIST):
         return False
     transforms = [repr(build_clip_transform(cfg, split)) for split in ("val", "test")]
@@ -226,7 +226,7 @@ def _finish(
     watch: LapTimer,
     stop_requested: StopRequested,
 ) -> dict[str, Any]:
-    """Test the final weights, draw the curves, and say where everything is."""
+    """Test the final weights, draw the curves, and log the paths of the results."""
     if trainer.has_stopped_early:
         logger.info(f"Stopped early: TRAIN.EARLY_STOP_PATIENCE {cfg.TRAIN.EARLY_STOP_PATIENCE} is used up.")
     state.share_buffers()

@@ -1,7 +1,7 @@
 """Trainer and Hook: the training loop, with checkpoints and validation in between.
 
-The loop never waits for the device between two lines of the log. While step n computes, the batch of step
-n + 1 is fetched and copied, and the ranks agree on what that step does.
+The loop never waits for the device between two lines of the log. During step n, the batch of step n + 1 is
+fetched and copied, and the ranks exchange its size.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,30 +30,30 @@ logger = get_logger(__name__)
 
 
 class Hook:
-    """Called by the trainer, on every rank; each method does nothing unless it is overridden."""
+    """Called by the trainer, on every rank; each method does nothing by default."""
 
     def before_step(self, trainer: "Trainer", batch: dict[str, Any]) -> None:
-        """Look at, or change, the batch of a step; its tensors are on the device."""
+        """Inspect or change the batch of a step; its tensors are on the device."""
 
     def after_step(self, trainer: "Trainer", batch: dict[str, Any], result: StepResult) -> None:
-        """Look at a step. Reading a number of ``result`` makes the CPU wait for the device."""
+        """Inspect a step. Reading a number of ``result`` makes the CPU wait for the device."""
 
     def after_epoch(self, trainer: "Trainer", epoch: int) -> None:
-        """Follow the last step of an epoch, counted from 0, before its checkpoint."""
+        """Run after the last step of an epoch, counted from 0, before its checkpoint."""
 
     def after_validation(self, trainer: "Trainer", epoch: int, values: dict[str, float]) -> None:
-        """Follow a validation after an epoch, counted from 0; ``values`` are its metrics by name."""
+        """Run after the validation of an epoch, counted from 0; ``values`` are its metrics by name."""
 
 
 class Trainer:
-    """Takes a run from where its state is to its last epoch.
+    """Trains a run from its current state to its last epoch.
 
     Args:
-        setup: What is trained, and how.
+        setup: Network, data and options of the run.
         folder: The run folder.
-        loss: Of each clip, from logits (B, K) and labels to (B,), in place of the setup's.
+        loss: Loss of each clip, from logits (B, K) and labels to (B,), instead of the setup's.
         hooks: Called in order.
-        metrics: Where numbers are written, on the main rank.
+        metrics: Log of the numbers, on the main rank.
         stop_requested: Polled at every step.
     """
 
@@ -106,7 +106,7 @@ class Trainer:
 
     @property
     def model(self) -> nn.Module:
-        """The network that is trained, without a wrapper."""
+        """The trained network, without a wrapper."""
         return self._state.model
 
     @property
@@ -116,16 +116,15 @@ class Trainer:
 
     @property
     def _scheduled_step(self) -> int:
-        """Steps up to here of a run whose epochs are all as long as today's, as the schedule counts."""
+        """Steps up to here if all epochs had the current length, for the schedule."""
         return self._state.position.epoch * self._steps_per_epoch + self._state.position.batch
 
     def run(self, *, random_state: dict[str, Any] | None = None, validate_last: bool = True) -> None:
         """Train to the end of the last epoch.
 
         Args:
-            random_state: Of the checkpoint that the run goes on from, if it lies within an epoch.
-            validate_last: Whether to validate after the last epoch too; not needed where a test that asks
-                the same follows.
+            random_state: State of the resumed checkpoint, if it lies within an epoch.
+            validate_last: Whether to validate after the last epoch; not needed before an equal test.
 
         Raises:
             TrainingStopped: If a stop was requested on any rank; a checkpoint has been written.
@@ -158,7 +157,7 @@ class Trainer:
     def _train_epoch(self, epoch: int, random_state: dict[str, Any] | None) -> None:
         position = self._state.position
         if position.batch >= self._steps_per_epoch:
-            return  # A checkpoint at the end of an epoch: only its validation is left.
+            return  # The checkpoint is at the end of an epoch: only its validation remains.
         batches = self._batches(epoch, start_batch=position.batch)
         self._bad_videos.start_epoch(position.bad_videos)
         self._progress.start_epoch(epoch, batch=position.batch, totals=position.totals)
@@ -167,7 +166,7 @@ class Trainer:
         watch = LapTimer()
         ahead = self._feed.fetch(batches, step=self.step + 1)
         data_seconds = ahead.data_seconds
-        # After the loader, which draws a number of its own when it starts.
+        # Restore after starting the loader, which draws a random number.
         seed_all(self._options.seed, epoch=epoch, rank=self._ranks.rank)
         if random_state is not None:
             set_random_state(random_state)
@@ -199,7 +198,7 @@ class Trainer:
         self._state.position.bad_videos = self._bad_videos.counted
 
     def _train_on(self, batch: dict[str, Any], agreed: Agreement) -> None:
-        """Take a step, or skip it if a rank has no clip: ranks can only step together."""
+        """Take a step, or skip it if a rank has no clip, because ranks step together."""
         if agreed.is_a_rank_empty:
             return
         for hook in self._hooks:
@@ -213,7 +212,7 @@ class Trainer:
             hook.after_step(self, batch, result)
 
     def _read_steps(self) -> Totals:
-        """Read the results of the steps since the last time from the device; every rank calls it."""
+        """Read the results of the steps since the last reading from the device; every rank calls it."""
         totals = Totals()
         unread, self._unread = self._unread, []
         for (step, names), numbers in zip(unread, self._log.read(), strict=True):
@@ -229,12 +228,12 @@ class Trainer:
         return totals
 
     def _count_nonfinite_step(self, step: int, names: list[str], numbers: StepNumbers) -> None:
-        """Count a step whose gradients are not finite; the norm, and so the branch, is that of all ranks."""
+        """Count a step with non-finite gradients; the norm is equal on all ranks."""
         parts = self._ranks.gather((numbers.loss, names))
         losses = [loss for loss, _ in parts]
         is_loss_finite = all(abs(loss) < float("inf") for loss in losses)
         if is_loss_finite and self._state.scaler.is_enabled() and numbers.loss_scale >= 1.0:
-            return  # fp16 overflowed: the scaler halves its factor until a step fits.
+            return  # After fp16 overflow, the scaler halves its factor until a step succeeds.
         self._state.position.nonfinite_steps += 1
         videos = ", ".join(name for _, names in parts for name in names)
         logger.warning(
@@ -278,7 +277,7 @@ class Trainer:
         raise TrainingStopped(self.step)
 
     def _save(self) -> None:
-        """Write a checkpoint of the last whole step; every rank calls it."""
+        """Write a checkpoint of the last complete step; every rank calls it."""
         step = self.step
         if step == self._saved_step:
             return
@@ -324,7 +323,7 @@ class Trainer:
 
         Args:
             epoch: From 0.
-            results: Begins with what ``accuracies`` returns; others are not logged.
+            results: Metrics of ``accuracies`` come first; other entries are not logged.
         """
         values = {name: results[name] for name in METRICS if name in results}
         shown = ", ".join(f"{METRICS[name]} {v:.2f} %" for name, v in values.items() if name != "loss")
@@ -339,10 +338,10 @@ class Trainer:
 
     @property
     def has_stopped_early(self) -> bool:
-        """Whether as many validations in a row as ``patience`` allows were not the best."""
+        """Whether ``patience`` validations in a row were not the best."""
         return 0 < self._options.patience <= self._state.position.validations_since_best
 
     def close(self) -> None:
-        """Write out what the metrics still hold back."""
+        """Flush the metrics."""
         if self._metrics is not None:
             self._metrics.close()

@@ -1,4 +1,4 @@
-"""TrainingState and Position: what a run is at a step boundary, to and from a checkpoint."""
+"""TrainingState and Position: state of a run at a step boundary, saved to and restored from checkpoints."""
 
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -26,16 +26,16 @@ logger = get_logger(__name__)
 
 @dataclass
 class Position:
-    """How far a run has come.
+    """Progress of a run.
 
     Attributes:
-        epoch: The epoch under way, from 0.
-        batch: Steps of it that are done; all of them, when only its validation is left.
-        totals: Sums over those steps.
+        epoch: The current epoch, from 0.
+        batch: Finished steps of the epoch.
+        totals: Sums over these steps.
         best: Highest validation accuracy so far, in percent; negative before the first.
-        extra_steps: Steps that the run has taken beyond those of ``epoch`` epochs of today's length: it may
-            go on, at the end of an epoch, with longer or shorter ones. Negative if they were shorter.
-        nonfinite_steps: Steps in a row, up to the last, whose gradients were not finite.
+        extra_steps: Steps taken minus the steps of ``epoch`` epochs of the current length. The length may
+            change on resume.
+        nonfinite_steps: Last steps in a row with non-finite gradients.
         bad_videos: Paths of the unreadable videos of the epoch so far.
         num_records: Records in the metrics log.
         validations_since_best: Validations after the best one.
@@ -52,25 +52,25 @@ class Position:
     validations_since_best: int = 0
 
     def count_validation(self, accuracy: float) -> bool:
-        """Count a validation; return whether it is the best so far."""
+        """Record a validation; return whether it is the best so far."""
         is_best = accuracy > self.best
         self.best = max(self.best, accuracy)
         self.validations_since_best = 0 if is_best else self.validations_since_best + 1
         return is_best
 
     def start_next_epoch(self) -> None:
-        """Go on to the first batch of the next epoch."""
+        """Move to the first batch of the next epoch."""
         self.epoch, self.batch, self.totals, self.bad_videos = self.epoch + 1, 0, Totals(), []
 
 
 class TrainingState:
-    """The parts of a run that a checkpoint carries.
+    """The parts of a run that a checkpoint contains.
 
     Args:
         model: The network, without a wrapper.
-        optimizer: Over its parameters.
-        scaler: Of the loss in fp16; disabled otherwise.
-        ranks: All of them call the methods together.
+        optimizer: Optimiser of its parameters.
+        scaler: Loss scaler for fp16; disabled otherwise.
+        ranks: Ranks; all of them call the methods together.
         averaged: The moving average of the network, if the run keeps one.
     """
 
@@ -92,17 +92,17 @@ class TrainingState:
 
     @property
     def tested_model(self) -> TSN | TSM:
-        """The network that is tested and used: the moving average where there is one."""
+        """The network to test and use: the moving average if there is one."""
         return cast(TSN | TSM, self.averaged.module) if self.averaged is not None else self.model
 
     def tested_model_in_train_mode(self) -> TSN | TSM:
-        """Return :attr:`tested_model`, each module in the mode that it has in the trained network."""
+        """Return :attr:`tested_model`, with each module in the mode of the trained network."""
         for tested, trained in zip(self.tested_model.modules(), self.model.modules(), strict=True):
             tested.training = trained.training
         return self.tested_model
 
     def share_buffers(self) -> None:
-        """Give every rank the running statistics of rank 0, so that all test the model that is saved."""
+        """Send the running statistics of rank 0 to all ranks, so that all test the saved model."""
         if self.ranks.world_size > 1:
             for buffer in self.tested_model.buffers():
                 dist.broadcast(buffer, 0)
@@ -116,8 +116,8 @@ class TrainingState:
             config: The recipe, YAML.
             step: Steps done in the whole run.
             lr: Learning rate of the last step.
-            steps_per_epoch: Steps of an epoch, which the position in it is counted in.
-            class_names: Of the label map.
+            steps_per_epoch: Steps of an epoch.
+            class_names: Names in the label map.
         """
         randomness = self.ranks.gather(random_state())
         position = self.position
@@ -152,20 +152,20 @@ class TrainingState:
     def restore(
         self, state: dict[str, Any], *, config: str, steps_per_epoch: int, class_names: list[str]
     ) -> dict[str, Any] | None:
-        """Go back to a checkpoint.
+        """Restore a checkpoint.
 
         Args:
-            state: Of :meth:`snapshot`.
-            config: The recipe, YAML; it may differ from the checkpoint's if both can work together.
-            steps_per_epoch: Steps of an epoch now.
-            class_names: Of the label map now.
+            state: Result of :meth:`snapshot`.
+            config: The current recipe, YAML; compatible changes are allowed.
+            steps_per_epoch: Current steps of an epoch.
+            class_names: Names in the current label map.
 
         Returns:
-            The random state to go on with once the epoch's loader has started, or ``None`` where the number
-            of ranks differs and the run cannot go on bit for bit.
+            The random state to restore once the epoch's loader has started. ``None`` if the number of ranks
+            differs and the run cannot resume bit for bit.
 
         Raises:
-            CheckpointError: If recipe or label map do not fit the checkpoint; nothing has been loaded then.
+            CheckpointError: If recipe or label map do not fit the checkpoint; nothing is loaded.
         """
         try:
             return self._restore(
@@ -219,7 +219,7 @@ class TrainingState:
         return None
 
     def _restore_optimizer(self, saved: dict[str, Any]) -> None:
-        """Load what the optimiser has gathered; its settings are those of the recipe now."""
+        """Load the state of the optimiser; its settings come from the current recipe."""
         settings = {*self.optimizer.defaults, "weight_decay", "lr_mult", "decay_mult"}
         groups = zip(saved["param_groups"], self.optimizer.param_groups, strict=True)
         merged = [group | {name: own[name] for name in settings if name in own} for group, own in groups]
@@ -235,7 +235,7 @@ def _unfit(error: Exception) -> str:
 
 
 def _compare_configs(saved: str, config: str, *, is_within_epoch: bool) -> None:
-    """Say what changed since the checkpoint; refuse what cannot work."""
+    """Log the changes since the checkpoint; refuse incompatible changes."""
     changed = changed_settings(saved, config)
     fixed = (FIXED, FIXED_WITHIN_EPOCH) if is_within_epoch else (FIXED,)
     refused = [text for name, text in changed.items() if KEYS[name].on_resume in fixed]
