@@ -2,7 +2,7 @@
 
 
 class TsnTsmError(Exception):
-    """Base class of every error of this project that a user can mend."""
+    """Base class of every error of this project that a user can correct."""
 
 
 class ConfigError(TsnTsmError, ValueError):

@@ -8,7 +8,7 @@ from tsn_tsm_plugin.log import get_logger
 
 logger = get_logger(__name__)
 
-# What file systems of clusters without locks answer: Lustre without flock, NFS without lockd.
+# Errors of file systems without locks: Lustre without flock, NFS without lockd.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 

@@ -15,8 +15,8 @@ def keep_freed_memory() -> bool:
 
     On Linux with glibc, tensors of some megabytes go back to the system when they are freed, and the next
     ones are filled with zeros page by page: a fifth of the forward pass of a ResNet-50 on two cores. A
-    process that computes the same again and again needs the same memory again. What it used at its peak it
-    then keeps to its end. ``tests/benchmarks/bench_network.py`` measures the difference.
+    process that computes the same again and again needs the same memory again. It keeps
+    its peak memory until it ends. ``tests/benchmarks/bench_network.py`` measures the difference.
 
     The tools call this when they compute on a CPU. Nothing is done on other systems, nor where the user has
     set the allocator by ``GLIBC_TUNABLES`` or ``MALLOC_*``.

@@ -29,7 +29,7 @@ tqdm.set_lock(threading.RLock())
 
 
 class _TerminalHandler(logging.StreamHandler):
-    """Write around progress bars, and leave out the lines that repeat what a bar on this terminal shows."""
+    """Write around progress bars, and skip lines that repeat a bar on this terminal."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if getattr(record, "is_progress", False) and self.stream.isatty():
@@ -73,8 +73,8 @@ def setup_logging(path: Path | str | None = None, *, rank: int = 0, quiet: bool 
     """Send the library's records to the terminal and to a file.
 
     Calling it again replaces what an earlier call set up, so that two runs of one process do not write into
-    each other's files. A record with ``extra={"is_progress": True}`` is left out where the terminal can show
-    a progress bar instead.
+    each other's files. A record with ``extra={"is_progress": True}`` is skipped if the terminal shows a
+    progress bar instead.
 
     Args:
         path: File that records are appended to; its folder must exist. ``None`` writes to the terminal alone.

@@ -1,4 +1,4 @@
-"""Ranks: what the ranks of a run tell each other besides gradients, over groups on the CPU.
+"""Ranks: values that the ranks of a run exchange besides gradients, over groups on the CPU.
 
 Numbers that travel over the GPUs' own group would make every rank wait for its GPU before each step.
 """

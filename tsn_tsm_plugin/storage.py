@@ -62,7 +62,7 @@ def upload_folder(folder: Path, path: str) -> None:
     """Copy the files of a local folder to a path, whatever its storage.
 
     Args:
-        folder: Its files, not those of folders below.
+        folder: Its files, without files in folders below.
         path: ``hf://USER/NAME`` is created, private, if it does not exist.
 
     Raises:

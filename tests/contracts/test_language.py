@@ -15,31 +15,54 @@ from support.plain_language import (
 )
 
 ROOT = Path(__file__).resolve().parents[2]
-# list_keys writes keys.md from the declarations of the keys, which lie in the room config.
 PAGES = sorted(
-    page
-    for folder in (ROOT / "projects", ROOT / "launch", ROOT / "tests")
-    for page in folder.rglob("*.md")
-    if page.name != "keys.md" and page.parent.name != "results"
+    [
+        *ROOT.glob("*.md"),
+        *(
+            page
+            for folder in ("projects", "launch", "tests")
+            for page in (ROOT / folder).rglob("*.md")
+            if page.parent.name != "results"
+        ),
+    ]
 )
 RECIPES = sorted((ROOT / "projects").rglob("*.yaml"))
 # Rooms and modules whose text is clean. Add a room once its hits are gone; a clean room stays in the list.
 CLEAN_ROOMS = (
     "launch/code_root.py",
     "projects",
+    "tsn_tsm_plugin/checkpoints",
+    "tsn_tsm_plugin/config",
+    "tsn_tsm_plugin/errors.py",
     "tsn_tsm_plugin/file_lock.py",
+    "tsn_tsm_plugin/host_memory.py",
+    "tsn_tsm_plugin/log.py",
+    "tsn_tsm_plugin/ranks.py",
+    "tsn_tsm_plugin/registry",
     "tsn_tsm_plugin/requirements.py",
+    "tsn_tsm_plugin/safe_text.py",
+    "tsn_tsm_plugin/storage.py",
 )
-# Phrases that are right: an error message, quoted.
+# Phrases that are right: quoted messages and examples, and words in their plain sense.
 ALLOWED_IN_PAGES = frozenset(
-    {"has no residual blocks that the temporal shift can name", "it will wait for ever"}
+    {
+        "has no residual blocks that the temporal shift can name",
+        "cannot tell a motion from its reverse",
+        "(theirs)",
+        "Where things are",
+        "Comments say why",
+        "Asked before memory is",
+        "Whichever of the two",
+        "an arrow that follows from others is left out",
+        "a recipe with a former name is told the new one",
+    }
 )
 ALLOWED_IN_CODE: frozenset[str] = frozenset()
 
 
 def most_words(page: Path) -> int:
     """Pages for users are stricter than the others."""
-    return 25 if page.is_relative_to(ROOT / "projects") or page.parent == ROOT else 30
+    return 25 if page.is_relative_to(ROOT / "projects") else 30
 
 
 def id_of(path: Path) -> str:

@@ -227,7 +227,7 @@ def explain_conflict(
     allowed: Collection[str] = (),
     words: Words = PYTHON,
 ) -> str:
-    """Compare the attributes that a checkpoint states with those of a model; return "" if they agree.
+    """Compare the attributes of a checkpoint with a model's attributes; return "" if they agree.
 
     Args:
         facts: Of :func:`~tsn_tsm_plugin.checkpoints.metadata.find_attributes`.

@@ -154,7 +154,7 @@ def _config_text(metadata: Mapping[str, Any]) -> str:
 
 
 def _facts_of_metadata(checkpoint: Checkpoint) -> Iterator[tuple[str, ModelAttribute]]:
-    """Read what :func:`attributes_of_model` said when a file of this library was written."""
+    """Read the attributes that :func:`attributes_of_model` gave when the file was written."""
     stored = checkpoint.metadata.get("facts", {})
     try:  # The metadata of .safetensors files are strings.
         stored = json.loads(stored) if isinstance(stored, str) else stored
@@ -224,7 +224,7 @@ def _facts_of_source(keys: Iterable[str], source_format: str) -> Iterator[tuple[
     """Read the attributes that only the references' parameter names show."""
     if source_format not in (MMACTION2, MIT):
         return
-    # Neither reference trains the causal shift under these names.
+    # The references do not train the causal shift under these names.
     yield "causal", ModelAttribute(False, "names")
     values = [key for key in keys if re.search(r"\.(non_local_block|nl)\.g\.", key)]
     if values and source_format == MIT:

@@ -28,7 +28,7 @@ DATA_KEYS = (
         "DATA.FORMAT",
         "videos",
         'How videos are stored: "videos" (one file each), "frames" (a folder of JPEG images each), "shards" '
-        "(many in one tar file), or as another registered dataset has them.",
+        "(many in one tar file) or another registered dataset.",
         component="dataset",
     ),
     Key(
@@ -47,8 +47,8 @@ DATA_KEYS = (
     Key(
         "DATA.FRAME_TEMPLATE",
         "img_{:05}.jpg",
-        "Name of a frame's file within its folder, with one field for its number; for flow with a field for "
-        'x and y before it, by default "flow_{}_{:05}.jpg".',
+        "Name of a frame's file within its folder, with one field for its number. Flow has a field for x and "
+        'y before the number, by default "flow_{}_{:05}.jpg".',
     ),
     Key("DATA.FRAME_START_INDEX", 1, "Number of the first frame of a folder.", at_least(0)),
     Key("DATA.PATH_PREFIX", "", "Put before every path of a list; relative to PATH_TO_DATA_DIR."),
@@ -145,9 +145,9 @@ DATA_KEYS = (
         "DATA.SCALE_IN_DECODER",
         False,
         "Scale to the short side in the pass of FFmpeg that converts to RGB, in training and in evaluation. "
-        "Pixels differ from those of the references by 1.3 levels on average (brighter by 1.1) and by up to "
-        "31. For 8 frames of 424x320 that saves 6 of 61 ms in evaluation, whose resize is exact, and costs 2 "
-        "of 54 ms in training.",
+        "Pixels differ from the references' by 1.3 levels on average (brighter by 1.1) and by up to 31. "
+        "For 8 frames of 424x320 this saves 6 of 61 ms in evaluation, whose resize is exact. It costs 2 of "
+        "54 ms in training.",
     ),
     Key(
         "DATA.MAX_BAD_VIDEOS",
@@ -212,8 +212,8 @@ DATA_KEYS = (
     Key(
         "AUG.COLOR_JITTER",
         [0.0, 0.0, 0.0, 0.0],
-        "Strengths of random brightness, contrast and saturation (0: none; 0.4: factors from 0.6 to 1.4) and "
-        "of hue (in turns of the colour circle, at most 0.5).",
+        "Strengths of random brightness, contrast, saturation and hue. 0: none; 0.4: factors from 0.6 to "
+        "1.4; hue in turns of the colour circle, at most 0.5.",
     ),
     Key("AUG.RE_PROB", 0.0, "Probability of erasing boxes of random area, shape and place.", PROBABILITY),
     Key(
@@ -240,13 +240,13 @@ DATA_KEYS = (
     Key(
         "MIXUP.ALPHA",
         0.8,
-        "MixUp's weight is drawn from Beta(ALPHA, ALPHA); 0 leaves MixUp out.",
+        "MixUp's weight is drawn from Beta(ALPHA, ALPHA); 0 turns MixUp off.",
         at_least(0),
     ),
     Key(
         "MIXUP.CUTMIX_ALPHA",
         1.0,
-        "CutMix's area is drawn from Beta(CUTMIX_ALPHA, CUTMIX_ALPHA); 0 leaves CutMix out.",
+        "CutMix's area is drawn from Beta(CUTMIX_ALPHA, CUTMIX_ALPHA); 0 turns CutMix off.",
         at_least(0),
     ),
     Key("MIXUP.PROB", 1.0, "Probability of mixing.", PROBABILITY),

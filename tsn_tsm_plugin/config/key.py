@@ -41,7 +41,7 @@ class Key:
 
     Attributes:
         name: Dotted name, as ``SOLVER.BASE_LR``.
-        default: Its value in the schema, which also says its type. ``{}`` is a node of options: it takes any
+        default: Its value in the schema, which also gives its type. ``{}`` is a node of options: it takes any
             keyword arguments, and a recipe that sets it replaces it as a whole.
         meaning: Effect of the key, with units.
         rule: Rule for its values, in addition to their type.

@@ -22,8 +22,8 @@ NETWORK_KEYS = (
         "MODEL.TEMPORAL_MODULES",
         [],
         "Temporal modules of a tsm's backbone: a list of {NAME, SITES, OPTIONS}. NAME is a "
-        "registered temporal module, SITES a list of patterns of submodule names (empty: the sites that the "
-        "backbone declares), OPTIONS the module's keyword arguments. Empty: temporal_shift with the keys of "
+        "registered temporal module, OPTIONS its keyword arguments. SITES is a list of patterns of submodule "
+        "names; without SITES, the sites that the backbone declares. Empty: temporal_shift with the keys of "
         "TSM.",
         on_resume=FIXED,
         component="temporal_module",

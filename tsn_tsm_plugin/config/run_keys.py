@@ -190,9 +190,9 @@ RUN_KEYS = (
     Key(
         "TEST.PROTOCOL",
         "",
-        'A named protocol, which sets NUM_ENSEMBLE_VIEWS, NUM_SPATIAL_CROPS and DATA.TEST_CROP_SIZE: "" '
-        '(none), "efficient" (1 view, centre crop of the training size) or "accurate" (twice-sampled, 3 '
-        "crops of the short side), as in tests on Something-Something.",
+        'Protocol of Something-Something: "efficient" (1 view, centre crop of the training size), "accurate" '
+        '(2 views in time, 3 crops of the short side) or "". Sets NUM_ENSEMBLE_VIEWS, NUM_SPATIAL_CROPS and '
+        "DATA.TEST_CROP_SIZE.",
         one_of("", "efficient", "accurate"),
     ),
     Key(

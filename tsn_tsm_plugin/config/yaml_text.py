@@ -1,6 +1,6 @@
 """RecipeLoader, RecipeDumper, compose, construct, parse: YAML as plain data, within a budget.
 
-Plain words mean what YAML 1.2 says: ``1:59`` and ``on`` are text, ``010`` is ten, ``1e-4`` is a number.
+Plain words follow YAML 1.2: ``1:59`` and ``on`` are text, ``010`` is ten, ``1e-4`` is a number.
 """
 
 import re

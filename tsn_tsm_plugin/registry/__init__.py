@@ -52,7 +52,7 @@ BACKBONES = Registry(
     ``num_features: int``. For TSM it offers ``temporal_shift_sites(shift_place: str) -> list[str]``: the
     dotted names of the submodules whose input is shifted in time; TSM refuses a backbone without it.
     ``weights`` is "" for a random start, the name of a torchvision weights enum such as "IMAGENET1K_V1", or a
-    file path. ``options`` are those of ``MODEL.BACKBONE_OPTIONS``. A backbone that does not take 224 x 224
+    file path. ``options`` come from ``MODEL.BACKBONE_OPTIONS``. A backbone that does not take 224 x 224
     pixels has the attribute ``input_size``, (3, H, W).""",
 )
 HEADS = Registry(
@@ -78,7 +78,7 @@ TEMPORAL_MODULES = Registry(
 
     The module maps clips (B, dim, T, H, W) with T = num_segments to the same shape; tokens come as H = L and
     W = 1. It is created once for each site, and sees the input of the site, or with the attribute
-    ``position = "after"`` its output. ``options`` are those of ``MODEL.TEMPORAL_MODULES``. The built-in
+    ``position = "after"`` its output. ``options`` come from ``MODEL.TEMPORAL_MODULES``. The built-in
     ``temporal_shift`` and ``non_local`` have additional options and special parameter names.""",
 )
 SAMPLERS = Registry(

@@ -13,8 +13,8 @@ from tsn_tsm_plugin.tools.command import ToolParser, run_command
 
 _HEADER = """# Every key of a recipe
 
-The table is written by `python -m tsn_tsm_plugin.tools.list_keys`. "Resume" says what a run that goes on
-makes of another value than its checkpoint's:
+The table is written by `python -m tsn_tsm_plugin.tools.list_keys`. The column
+"resume" has the effect of a value that differs from the checkpoint's:
 """
 
 
