@@ -56,7 +56,7 @@ def _content(weights: str) -> bytes:
 def _list_content(cfg: CfgNode) -> bytes:
     # Imported here: commands that submit nothing need not wait for torch.
     from tsn_tsm_plugin.data.build import is_data_at_hand, list_path
-    from tsn_tsm_plugin.data.paths import read_bytes
+    from tsn_tsm_plugin.paths import read_bytes
 
     if not is_data_at_hand(cfg):
         return b""

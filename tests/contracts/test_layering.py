@@ -17,6 +17,7 @@ LIBRARY_RANKS = [
     ("errors", "log", "host_memory", "requirements"),
     ("atomic_files", "file_lock", "distributed", "registry", "layers"),
     ("storage",),
+    ("paths",),
     ("ranks", "checkpoints", "pytorchvideo_patch"),
     ("config", "evaluation"),
     ("transforms",),

@@ -83,7 +83,7 @@ def test_a_run_leaves_everything_a_person_needs(whole_run):
 def test_the_log_says_what_is_trained(whole_run):
     log = (whole_run[0] / "log.txt").read_text()
 
-    for words in ("num_segments=2", "shift at 1 sites", "10 training videos", "classifier_bias", "top-5"):
+    for words in ("num_segments=2", "shift at 1 sites", "10 training videos", "classifier_bias", "top-1"):
         assert words in log
 
 

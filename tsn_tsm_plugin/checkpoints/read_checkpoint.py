@@ -12,7 +12,7 @@ from tsn_tsm_plugin.checkpoints.stub import Stub
 from tsn_tsm_plugin.checkpoints.torch_file import read_torch_file
 from tsn_tsm_plugin.checkpoints.zoo import PREFIX, fetch_zoo_file
 from tsn_tsm_plugin.errors import CheckpointError, NewerCheckpointError
-from tsn_tsm_plugin.storage import manager_of
+from tsn_tsm_plugin.paths import local_path
 
 # Version of the checkpoints that training writes.
 FORMAT = 1
@@ -95,7 +95,7 @@ def fetch_checkpoint(path: str | Path) -> Path:
     if str(path).startswith(PREFIX):
         return fetch_zoo_file(str(path))
     try:
-        return Path(manager_of(path).get_local_path(str(path)))
+        return Path(local_path(str(path)))
     except Exception as error:  # Handlers pass on the exceptions of their storage libraries.
         raise CheckpointError(
             f"{path} cannot be fetched ({type(error).__name__}: {_first_line(error)}): check the address and "

@@ -1,6 +1,7 @@
 """load_cfg: a frozen config from the schema, a recipe with its bases, and overrides of the command line."""
 
 import difflib
+import os
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
@@ -96,6 +97,8 @@ def _resolve(path: str, reader: SettingsReader, opts: Sequence[str]) -> CfgNode:
         raise ConfigError(f"{path}: {count}\n" + "\n".join(f"  {fault}" for fault in faults))
     if not cfg.OUTPUT_DIR:
         cfg.OUTPUT_DIR = choose_run_dir(cfg, path)
+    for node in (cfg, cfg.TEST):
+        node.OUTPUT_DIR = os.path.expanduser(node.OUTPUT_DIR)  # noqa: PTH111  # "" stays "".
     cfg.freeze()
     return cfg
 

@@ -11,7 +11,7 @@ import yaml
 from tsn_tsm_plugin.config.recipes import find_recipe
 from tsn_tsm_plugin.config.yaml_text import MAX_CHARACTERS, compose, construct
 from tsn_tsm_plugin.errors import ConfigError
-from tsn_tsm_plugin.storage import manager_of
+from tsn_tsm_plugin.paths import local_path
 
 MAX_FILES = 64
 BASE_KEY = "_BASE_"
@@ -167,7 +167,7 @@ class SettingsReader:
 def _read_text(path: str, *, named_by: str) -> str:
     source = f", named as {BASE_KEY} in {named_by}" if named_by else ""
     try:
-        local = manager_of(path).get_local_path(path)
+        local = local_path(path)
         # Reading a pipe or a device may block forever.
         if not stat.S_ISREG(Path(local).stat().st_mode):
             raise ConfigError(f"{path}: must be a regular file{source}.")

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tsn_tsm_plugin.data.paths import join, read_bytes
 from tsn_tsm_plugin.errors import AnnotationError
 from tsn_tsm_plugin.log import get_logger
+from tsn_tsm_plugin.paths import join, read_bytes
 
 logger = get_logger(__name__)
 

@@ -16,9 +16,9 @@ from torch import Tensor
 from tsn_tsm_plugin.config.frame_template import frame_namer
 from tsn_tsm_plugin.data.decoders.container import check_read_size
 from tsn_tsm_plugin.data.image import image_size, read_image
-from tsn_tsm_plugin.data.paths import is_url, join, read_bytes
 from tsn_tsm_plugin.data.reader import frame_indices
 from tsn_tsm_plugin.errors import VideoError
+from tsn_tsm_plugin.paths import is_url, join, read_bytes
 
 # Above any image of the pixels that a frame may have.
 _MAX_FRAME_BYTES = 1 << 28

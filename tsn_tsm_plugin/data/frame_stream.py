@@ -17,8 +17,8 @@ import numpy as np
 
 from tsn_tsm_plugin.data.decoders.container import FILE_OPTIONS, frame_rate, open_container
 from tsn_tsm_plugin.data.decoders.rotation import orientation_of, upright
-from tsn_tsm_plugin.data.paths import is_url
 from tsn_tsm_plugin.errors import VideoError
+from tsn_tsm_plugin.paths import is_url
 
 Say = Callable[[str], None]
 """Receives one sentence about something that happened to the source."""

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tsn_tsm_plugin.data.paths import open_regular, printable
 from tsn_tsm_plugin.errors import VideoError
+from tsn_tsm_plugin.paths import open_regular, printable
 
 DEFAULT_DECODER = "pyav"
 # Frames per second where a file tells none.

@@ -18,11 +18,11 @@ from typing import IO, Any, NamedTuple
 from torch import Tensor
 
 from tsn_tsm_plugin.data.annotations import Label, read_text_lines
-from tsn_tsm_plugin.data.paths import is_url, join, local_path, open_regular, read_bytes
 from tsn_tsm_plugin.data.reader import VideoReader
 from tsn_tsm_plugin.data.video_files import is_video
 from tsn_tsm_plugin.errors import AnnotationError, VideoError
 from tsn_tsm_plugin.log import get_logger
+from tsn_tsm_plugin.paths import is_url, join, local_path, open_regular, read_bytes
 
 logger = get_logger(__name__)
 

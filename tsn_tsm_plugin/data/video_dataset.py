@@ -13,10 +13,10 @@ from tsn_tsm_plugin.data.annotations import Label, VideoEntry
 from tsn_tsm_plugin.data.collate import BadVideo, ClipDict
 from tsn_tsm_plugin.data.flow_folder import FlowFolderReader
 from tsn_tsm_plugin.data.frame_folder import FrameFolderReader
-from tsn_tsm_plugin.data.paths import local_path
 from tsn_tsm_plugin.data.reader import VideoReader
 from tsn_tsm_plugin.data.samplers import SampleKey
 from tsn_tsm_plugin.errors import VideoError
+from tsn_tsm_plugin.paths import local_path
 
 MAX_SIDE_RATIO = 50
 """Wider or higher frames are refused."""

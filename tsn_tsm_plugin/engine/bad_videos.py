@@ -5,9 +5,9 @@ from pathlib import Path
 
 from tsn_tsm_plugin.atomic_files import HINT_RUN, os_errors_as_run_folder_errors
 from tsn_tsm_plugin.data.collate import BadVideo
-from tsn_tsm_plugin.data.paths import read_bytes
 from tsn_tsm_plugin.errors import VideoError
 from tsn_tsm_plugin.log import get_logger
+from tsn_tsm_plugin.paths import read_bytes
 from tsn_tsm_plugin.safe_text import terminal_text
 
 logger = get_logger(__name__)

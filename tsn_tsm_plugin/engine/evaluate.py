@@ -16,7 +16,6 @@ from tsn_tsm_plugin.checkpoints.read_checkpoint import Checkpoint, split_checkpo
 from tsn_tsm_plugin.checkpoints.weights_hash import weights_hash
 from tsn_tsm_plugin.config import CfgNode
 from tsn_tsm_plugin.data.build import list_path, read_class_names
-from tsn_tsm_plugin.data.paths import read_bytes
 from tsn_tsm_plugin.engine.checkpoint import list_checkpoints, load_newest_checkpoint
 from tsn_tsm_plugin.engine.device import compute_device
 from tsn_tsm_plugin.engine.find_weights import find_weights
@@ -30,6 +29,7 @@ from tsn_tsm_plugin.log import get_logger, setup_logging
 from tsn_tsm_plugin.models import TSM, TSN, build_model, load_weights
 from tsn_tsm_plugin.models.checkpoint_attributes import RECIPE
 from tsn_tsm_plugin.models.load_weights import LoadReport
+from tsn_tsm_plugin.paths import read_bytes
 from tsn_tsm_plugin.ranks import Ranks
 from tsn_tsm_plugin.runs.extras import warn_on_failure
 from tsn_tsm_plugin.runs.plots import plot_calibration, plot_confusion_matrix

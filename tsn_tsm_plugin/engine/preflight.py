@@ -11,11 +11,11 @@ import torch
 
 from tsn_tsm_plugin.config import CfgNode
 from tsn_tsm_plugin.data.build import build_dataset, is_data_at_hand, read_class_names
-from tsn_tsm_plugin.data.paths import is_url
 from tsn_tsm_plugin.engine.find_weights import find_weights
 from tsn_tsm_plugin.engine.freezing import FrozenModules
 from tsn_tsm_plugin.errors import ConfigError, TsnTsmError
 from tsn_tsm_plugin.models import build_model
+from tsn_tsm_plugin.paths import is_url
 from tsn_tsm_plugin.solver import build_optimizer
 from tsn_tsm_plugin.transforms.build import build_batch_transform
 

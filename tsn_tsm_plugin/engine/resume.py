@@ -14,12 +14,12 @@ from tsn_tsm_plugin.config import CfgNode
 from tsn_tsm_plugin.config.defaults import KEYS, flatten
 from tsn_tsm_plugin.config.key import FREE
 from tsn_tsm_plugin.config.yaml_text import parse
-from tsn_tsm_plugin.data.paths import read_bytes
 from tsn_tsm_plugin.engine.device import compute_device
 from tsn_tsm_plugin.errors import RunFolderError
 from tsn_tsm_plugin.log import get_logger
 from tsn_tsm_plugin.models import build_model
 from tsn_tsm_plugin.models.memory_estimate import available_memory, estimate_memory
+from tsn_tsm_plugin.paths import read_bytes
 from tsn_tsm_plugin.runs.run_folder import RunFolder
 
 logger = get_logger(__name__)

@@ -24,6 +24,7 @@ from tsn_tsm_plugin.atomic_files import os_errors_as_run_folder_errors, replace_
 from tsn_tsm_plugin.checkpoints.pickle_machine import PickleMachine
 from tsn_tsm_plugin.errors import CheckpointError
 from tsn_tsm_plugin.evaluation.predictions import Predictions
+from tsn_tsm_plugin.paths import read_bytes
 from tsn_tsm_plugin.safe_text import csv_cell
 
 FORMATS = (".pkl", ".json", ".csv")
@@ -90,7 +91,7 @@ def _write_csv(file: IO[str], content: dict[str, Any]) -> None:
         writer.writerows([*start, view, *logits] for view, logits in enumerate(video["view_logits"]))
 
 
-def read_dump(path: Path) -> tuple[Predictions, list[str]]:
+def read_dump(path: str | Path) -> tuple[Predictions, list[str]]:
     """Read a pickle or JSON file of :func:`write_dump`.
 
     Returns:
@@ -100,11 +101,12 @@ def read_dump(path: Path) -> tuple[Predictions, list[str]]:
         CheckpointError: If the file is missing, damaged, of another kind, a pickle of more than plain values,
             or holds what no evaluation writes: no videos, labels of no class, scores that are no numbers.
     """
+    path = Path(path)
     try:
         if path.suffix == ".pkl":
-            content = PickleMachine(path.read_bytes()).run()
+            content = PickleMachine(read_bytes(str(path))).run()
         else:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(read_bytes(str(path)))
         videos, class_names = content["videos"], content["class_names"]
         if not isinstance(videos, list):
             raise ValueError("videos must be a list")

@@ -18,7 +18,6 @@ from tsn_tsm_plugin.config.load import load_carried_cfg
 from tsn_tsm_plugin.config.recipes import find_recipe
 from tsn_tsm_plugin.config.yaml_text import compose
 from tsn_tsm_plugin.data.annotations import read_label_map
-from tsn_tsm_plugin.data.paths import join, local_path
 from tsn_tsm_plugin.engine.device import compute_device
 from tsn_tsm_plugin.engine.find_weights import find_weights
 from tsn_tsm_plugin.errors import CheckpointError, VideoError
@@ -29,6 +28,7 @@ from tsn_tsm_plugin.layers.memory_format import to_channels_last
 from tsn_tsm_plugin.log import get_logger
 from tsn_tsm_plugin.models import build_model, load_weights
 from tsn_tsm_plugin.models.checkpoint_attributes import RECIPE
+from tsn_tsm_plugin.paths import join, local_path
 from tsn_tsm_plugin.runs.progress import with_bar
 
 logger = get_logger(__name__)

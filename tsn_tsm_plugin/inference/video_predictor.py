@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from tsn_tsm_plugin.config import CfgNode
-from tsn_tsm_plugin.data.paths import is_url
 from tsn_tsm_plugin.data.video_files import videos_below
 from tsn_tsm_plugin.engine.score_split import Predictor, resolve_view_average
 from tsn_tsm_plugin.errors import VideoError
 from tsn_tsm_plugin.inference.preprocessing import Preprocessing
+from tsn_tsm_plugin.paths import is_url
 from tsn_tsm_plugin.safe_text import html_text
 
 # Suffixes searched for in folders; a file given by name may have any suffix.

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from tsn_tsm_plugin.atomic_files import format_os_error, write_atomically
-from tsn_tsm_plugin.data.paths import read_bytes
 from tsn_tsm_plugin.errors import RunFolderError
 from tsn_tsm_plugin.log import get_logger
+from tsn_tsm_plugin.paths import read_bytes
 
 logger = get_logger(__name__)
 

@@ -6,7 +6,8 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable
-from typing import NoReturn
+from pathlib import Path
+from typing import Any, NoReturn
 
 from tsn_tsm_plugin import __version__
 from tsn_tsm_plugin.config import CfgNode, load_cfg
@@ -31,9 +32,24 @@ class ToolParser(argparse.ArgumentParser):
         )
         self.add_argument("--version", action="version", version=f"tsn_tsm_plugin {__version__}")
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """Parse as argparse does; ``~`` at the beginning of a value is the home folder in every tool."""
+        found, rest = super().parse_known_args(args, namespace)
+        for name, value in vars(found).items():
+            setattr(found, name, _expanded(value))
+        return found, rest
+
     def error(self, message: str) -> NoReturn:
         """Exit with code 2; suggest the nearest known flags for unknown flags."""
         super().error(message + nearest_flags(message, self._option_string_actions))
+
+
+def _expanded(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_expanded(each) for each in value]
+    if isinstance(value, Path):
+        return value.expanduser()
+    return os.path.expanduser(value) if isinstance(value, str) and value.startswith("~/") else value  # noqa: PTH111
 
 
 def nearest_flags(message: str, known: Iterable[str]) -> str:

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tsn_tsm_plugin.data.paths import read_bytes
 from tsn_tsm_plugin.data.video_files import files_below
 from tsn_tsm_plugin.errors import AnnotationError
+from tsn_tsm_plugin.paths import read_bytes
 
 
 class AnnotatedVideo(NamedTuple):

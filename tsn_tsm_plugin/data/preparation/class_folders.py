@@ -6,10 +6,10 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
-from tsn_tsm_plugin.data.paths import printable
 from tsn_tsm_plugin.data.preparation.annotations import AnnotatedVideo, Annotations, numbered
 from tsn_tsm_plugin.data.video_files import is_left_behind, videos_below
 from tsn_tsm_plugin.errors import AnnotationError
+from tsn_tsm_plugin.paths import printable
 
 _SPLITS = {
     "train": ("train", "training"),

@@ -16,11 +16,11 @@ from pathlib import Path
 import torch
 
 from tsn_tsm_plugin.data.frame_folder import FrameFolderReader
-from tsn_tsm_plugin.data.paths import printable
 from tsn_tsm_plugin.data.preparation.convert import Conversion
 from tsn_tsm_plugin.data.reader import VideoReader
 from tsn_tsm_plugin.data.video_files import is_left_behind
 from tsn_tsm_plugin.errors import VideoError
+from tsn_tsm_plugin.paths import printable
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from tqdm import tqdm
 
 from tsn_tsm_plugin.atomic_files import replace_when_whole, write_text_atomically
 from tsn_tsm_plugin.data.annotations import VideoEntry
-from tsn_tsm_plugin.data.paths import open_regular
 from tsn_tsm_plugin.data.shards import INDEX_SUFFIX, LABEL_SUFFIX, index_text, scan_shard
 from tsn_tsm_plugin.errors import AnnotationError
 from tsn_tsm_plugin.log import get_logger
+from tsn_tsm_plugin.paths import open_regular
 
 logger = get_logger(__name__)
 

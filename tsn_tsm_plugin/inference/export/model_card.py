@@ -16,13 +16,13 @@ from tsn_tsm_plugin.checkpoints.metadata import attributes_of_model
 from tsn_tsm_plugin.checkpoints.safetensors_file import to_safetensors
 from tsn_tsm_plugin.checkpoints.weights_hash import weights_hash
 from tsn_tsm_plugin.data.annotations import label_map_hash
-from tsn_tsm_plugin.data.paths import is_url
 from tsn_tsm_plugin.engine.find_weights import PUBLISHED_WEIGHTS
 from tsn_tsm_plugin.errors import ConfigError, RunFolderError
 from tsn_tsm_plugin.inference.export.strip_local_paths import redact_recipe, strip_local_path
 from tsn_tsm_plugin.inference.trained_model import TrainedModel
 from tsn_tsm_plugin.log import get_logger
 from tsn_tsm_plugin.models.complexity import measure_complexity
+from tsn_tsm_plugin.paths import is_url
 from tsn_tsm_plugin.safe_text import markdown_fence, markdown_text
 from tsn_tsm_plugin.storage import upload_folder
 from tsn_tsm_plugin.transforms.build import frames_of_view

@@ -22,9 +22,9 @@ def is_url(path: str) -> bool:
 
 
 def join(folder: str | os.PathLike[str], name: str | os.PathLike[str]) -> str:
-    """Return ``name`` below ``folder``; an absolute name or a URL stays as it is."""
+    """Return ``name`` below ``folder``; an absolute name, one below ``~`` or a URL stays as it is."""
     folder, name = os.fspath(folder), os.fspath(name)
-    if is_url(name) or name.startswith("/"):
+    if is_url(name) or name.startswith(("/", "~/")):
         return name
     if is_url(folder):
         return folder if not name else folder + "/" * (not folder.endswith("/")) + name
