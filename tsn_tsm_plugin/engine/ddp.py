@@ -97,6 +97,6 @@ def _check_adds_bf16(device: torch.device) -> None:
         dist.all_reduce(torch.ones(1, dtype=torch.bfloat16, device=device))
     except RuntimeError as error:
         raise ConfigError(
-            "DDP.GRADIENT_COMPRESSION 'bf16' needs a process group that adds up bf16 numbers, got "
-            f"{dist.get_backend()} of PyTorch {torch.__version__}, which says: {error}. Set it to 'off'."
+            "DDP.GRADIENT_COMPRESSION 'bf16' needs a process group that sums bf16 numbers, got "
+            f"{dist.get_backend()} of PyTorch {torch.__version__}, which reports: {error}. Set it to 'off'."
         ) from error

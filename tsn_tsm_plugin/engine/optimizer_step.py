@@ -239,7 +239,7 @@ class ForwardAndLoss(nn.Module):
         normalize: Maps uint8 to float; float videos are already normalised.
         loss: Loss of each clip.
         precision: ``"off"``, ``"bf16"`` or ``"fp16"``, of the network's forward pass.
-        device: Where the network is.
+        device: Device of the network.
     """
 
     def __init__(

@@ -90,8 +90,8 @@ def _faults_of_size(cfg: CfgNode, task: str, world_size: int) -> Iterator[str]:
         )
     if cfg.MODEL.NUM_CLASSES < 2 and not cfg.DATA.MULTI_LABEL:
         yield (
-            f"MODEL.NUM_CLASSES must be at least 2, got {cfg.MODEL.NUM_CLASSES}: with one class there is "
-            "nothing to tell apart. A single yes-or-no label needs DATA.MULTI_LABEL True."
+            f"MODEL.NUM_CLASSES must be at least 2, got {cfg.MODEL.NUM_CLASSES}: one class leaves "
+            "nothing to classify. A single yes-or-no label needs DATA.MULTI_LABEL True."
         )
 
 

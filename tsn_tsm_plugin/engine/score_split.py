@@ -155,7 +155,7 @@ class SplitScorer:
             raise LoaderError(next(failure for _, failure in outcomes if failure))
         if any(is_stopped for is_stopped, _ in outcomes):
             raise EvaluationStopped(
-                f"The evaluation of {self.split!r} was asked to stop; no results were written."
+                f"The evaluation of {self.split!r} was stopped on request; no results were written."
             )
         bad_videos = BadVideos(bad_videos_file if ranks.is_main else None, bound=self.max_bad_videos)
         bad_videos.add(video for part in ranks.gather(bad) for video in part)

@@ -150,7 +150,7 @@ class TrainedModel:
         return logits.sigmoid() if self.cfg.DATA.MULTI_LABEL else logits.softmax(-1)
 
     def top(self, probabilities: torch.Tensor, count: int = 5) -> list[tuple[str, float]]:
-        """Return the ``count`` likeliest classes of (K,) with their probabilities, in descending order."""
+        """Return the ``count`` most likely classes of (K,) with their probabilities, in descending order."""
         values, indices = probabilities.topk(min(count, len(self.class_names)))
         return [
             (self.class_names[i], float(p)) for i, p in zip(indices.tolist(), values.tolist(), strict=True)

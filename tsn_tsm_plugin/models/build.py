@@ -21,7 +21,7 @@ def build_model(cfg: CfgNode, *, with_backbone_weights: bool = True) -> TSN | TS
     Args:
         cfg: ``MODEL``, ``TSM``, ``NONLOCAL``, ``DATA.NUM_FRAMES``, ``DATA.MODALITY`` and
             ``DATA.DATASET`` are read.
-        with_backbone_weights: Read ``MODEL.BACKBONE_WEIGHTS``. Not needed before a checkpoint is loaded.
+        with_backbone_weights: Read ``MODEL.BACKBONE_WEIGHTS``; not needed if a checkpoint follows.
 
     Raises:
         ConfigError: If ``MODEL.ARCH`` is not ``tsn`` or ``tsm``, or the network cannot be built.

@@ -62,7 +62,7 @@ class LoadReport:
             f"; {name}: {', '.join(keys)}"
             for name, keys in (
                 ("not in the file", self.missing),
-                ("left out", self.unexpected),
+                ("skipped", self.unexpected),
                 ("derived", self.derived),
             )
             if keys

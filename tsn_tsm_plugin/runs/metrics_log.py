@@ -46,7 +46,7 @@ def _record(line: str) -> dict[str, Any] | None:
 
 
 class MetricsLog:
-    """Appends records to ``metrics.jsonl`` and, if asked, to TensorBoard.
+    """Appends records to ``metrics.jsonl`` and optionally to TensorBoard.
 
     A resumed run starts from a checkpoint. Records of steps after the checkpoint are removed.
 

@@ -195,7 +195,7 @@ def _add_output(parser: argparse.ArgumentParser, *, can_convert: bool) -> None:
     how.add_argument(
         "--convert",
         choices=("frames", "videos"),
-        help="extract JPEG frames, or encode anew as H.264; both go on where they were stopped",
+        help="extract JPEG frames, or re-encode as H.264; a stopped conversion can be resumed",
     )
     how.add_argument(
         "--transcode",

@@ -105,5 +105,7 @@ def refused(match: str) -> None:
 
 
 def test_a_backend_that_cannot_add_bf16_is_named_with_what_it_says(tmp_path):
-    match = r"GRADIENT_COMPRESSION 'bf16' needs .* got gloo of .* says: Invalid scalar type\. Set it to 'off'"
+    match = (
+        r"GRADIENT_COMPRESSION 'bf16' needs .* got gloo of .* reports: Invalid scalar type\. Set it to 'off'"
+    )
     spawn(1, tmp_path, partial(refused, match))

@@ -116,10 +116,10 @@ def read_matching_results(trained: TrainedModel, path: str | Path, *, is_named: 
         raise ConfigError(f"{file} must hold an object as results.json does, got {type(results).__name__}.")
     if results.get("weights_hash") == weights_hash(trained.model.state_dict()):
         return results
-    said = f"{file} is of {results.get('weights') or 'unknown weights'}, not of {trained.weights}"
+    mismatch = f"{file} is of {results.get('weights') or 'unknown weights'}, not of {trained.weights}"
     if is_named:
-        raise ConfigError(f"{said}: test these with tools.evaluate --weights {trained.weights}.")
-    logger.warning(f"{said}: the card gives no accuracy.")
+        raise ConfigError(f"{mismatch}: test these with tools.evaluate --weights {trained.weights}.")
+    logger.warning(f"{mismatch}: the card gives no accuracy.")
     return {}
 
 

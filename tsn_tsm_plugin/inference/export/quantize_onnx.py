@@ -51,7 +51,7 @@ def quantize_onnx(source: Path, out: Path, clips: Iterator[np.ndarray]) -> None:
         raise ValueError("int8 needs at least one clip to measure the ranges of the activations, got none.")
 
     class Reader(CalibrationDataReader):
-        """Hands the clips to ONNX Runtime, which asks until it gets ``None``."""
+        """Passes the clips to ONNX Runtime, which reads until ``None``."""
 
         def __init__(self) -> None:
             self._next: np.ndarray | None = first

@@ -92,7 +92,7 @@ def _example_shape(model: nn.Module) -> tuple[int, ...]:
     num_segments = getattr(model, "num_segments", None)
     if not isinstance(num_segments, int):
         raise ValueError(
-            f"example must be given for a {type(model).__name__}, which does not tell num_segments: an input "
+            f"example must be given for a {type(model).__name__}, which has no num_segments: an input "
             "of the shape that it takes."
         )
     _, height, width = getattr(getattr(model, "backbone", None), "input_size", _SIZE)
@@ -112,7 +112,7 @@ class _TensorUseCounter(TorchFunctionMode):
         self._alive: list[Tensor] = []
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Make a call, and count its arguments unless it only asks for their form, as ``x.shape`` does."""
+        """Make a call, and count its arguments unless it reads only their form, such as ``x.shape``."""
         out = func(*args, **(kwargs or {}))
         if out is None or any(True for _ in _tensors([out])):
             for value in _tensors([*args, *(kwargs or {}).values()]):
