@@ -141,7 +141,10 @@ def test_a_node_that_is_lost_without_the_batch_script_costs_time_only(
     slurm.kill_node("n2")
     if comes_back:
         time.sleep(3)
-        slurm.start_node("n2")
+    else:
+        until(lambda: "put back into the queue" in log_of(job), 180, "the launcher to miss the node")
+    # SLURM itself gives a dead node up after SlurmdTimeout, and keeps the job until then.
+    slurm.start_node("n2")
 
     ended = wait_for_end(job, seconds=300)
     assert ended["JobState"] == "COMPLETED", log_of(job)
