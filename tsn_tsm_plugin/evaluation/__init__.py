@@ -1,4 +1,4 @@
-"""From the scores of views to the numbers of a table."""
+"""Metrics, ensembles and dumps of the scores of views."""
 
 from tsn_tsm_plugin.evaluation.class_metrics import (
     balanced_accuracy,

@@ -1,6 +1,6 @@
-"""precision_recall_f1, balanced_accuracy, binary_auc, calibration: numbers for a few classes.
+"""precision_recall_f1, balanced_accuracy, binary_auc, calibration: metrics for few classes.
 
-All but the bins of a calibration are in percent. Axes: B videos, K classes.
+All values except the bins of a calibration are in percent. Axes: B videos, K classes.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Predictions as files that other programs read: pickle, JSON and CSV.
+"""write_dump, read_dump: predictions as pickle, JSON or CSV for other programs.
 
 Pickle and JSON hold one dictionary of plain Python values::
 
@@ -31,13 +31,13 @@ FORMATS = (".pkl", ".json", ".csv")
 
 
 def write_dump(predictions: Predictions, path: Path, *, class_names: list[str], view_average: str) -> None:
-    """Write predictions; the suffix of the path, one of ``FORMATS``, says how.
+    """Write predictions; the suffix of the path, one of ``FORMATS``, selects the format.
 
     Args:
         predictions: Of a whole split.
         path: The file; its folder is made if it is missing.
         class_names: K names.
-        view_average: How the scores came from the views' logits.
+        view_average: Rule that averaged the views' logits to scores.
 
     Raises:
         ValueError: On another suffix.
@@ -99,7 +99,7 @@ def read_dump(path: str | Path) -> tuple[Predictions, list[str]]:
 
     Raises:
         CheckpointError: If the file is missing, damaged, of another kind, a pickle of more than plain values,
-            or holds what no evaluation writes: no videos, labels of no class, scores that are no numbers.
+        or invalid: no videos, labels out of range, scores that are not numbers.
     """
     path = Path(path)
     try:
@@ -125,7 +125,7 @@ def read_dump(path: str | Path) -> tuple[Predictions, list[str]]:
 
 
 def _fault(predictions: Predictions, class_names: Any) -> str:
-    """Return the first rule that a dump breaks and how, or nothing."""
+    """Return the first broken rule of a dump, or ""."""
     names, scores, logits, label = (
         predictions.video_name,
         predictions.scores,
@@ -145,7 +145,7 @@ def _fault(predictions: Predictions, class_names: Any) -> str:
     is_finite_B = scores.isfinite().all(1) & logits.isfinite().flatten(1).all(1)
     if not is_finite_B.all():
         worst = int(is_finite_B.int().argmin())
-        return f"scores and logits must be finite numbers; those of {names[worst]} are not"
+        return f"scores and logits must be finite numbers, but {names[worst]} has others"
     if label.ndim == 2:
         if label.shape[1] != num_classes or not ((label == 0) | (label == 1)).all():
             return f"several labels must be 0 or 1 for each of {num_classes} class names, got {_shape(label)}"

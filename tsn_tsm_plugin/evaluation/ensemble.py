@@ -1,4 +1,4 @@
-"""Ensembles: the weighted mean of what several models, or two streams, said about the same videos."""
+"""combine: the weighted mean of the scores of several models or streams."""
 
 import math
 from collections.abc import Sequence
@@ -24,12 +24,12 @@ def combine(members: Sequence[Predictions], *, coefficients: Sequence[float], ho
     Args:
         members: Predictions of the same videos, matched by name; the numbers of views may differ.
         coefficients: One for each member; they need not add up to 1.
-        how: How each member's views are averaged before: ``"probabilities"``, ``"logits"`` or ``"sigmoids"``
-            (several labels). Members of different kinds only compare as probabilities.
+        how: Average over each member's views: ``"probabilities"``, ``"logits"`` or ``"sigmoids"`` (several
+            labels). Members of different kinds only compare as probabilities.
 
     Returns:
-        Predictions in the first member's order. Their only view are the logits of the ensemble's scores, so
-        that it can be a member of another.
+        Predictions in the first member's order. Their only view holds the logits of the ensemble's scores, so
+        that ensembles can be nested.
 
     Raises:
         ValueError: If the numbers of coefficients and members differ; if videos, labels or classes do; if a
@@ -58,7 +58,7 @@ def combine(members: Sequence[Predictions], *, coefficients: Sequence[float], ho
 
 
 def _logits(scores: Tensor, *, how: str) -> Tensor:
-    """Return what :func:`average_views` makes ``scores`` of."""
+    """Return logits from which :func:`average_views` computes ``scores``."""
     tiny = torch.finfo(scores.dtype).eps
     if how == "sigmoids":
         return scores.logit(eps=tiny)
@@ -66,7 +66,7 @@ def _logits(scores: Tensor, *, how: str) -> Tensor:
 
 
 def _order_as(first: Predictions, other: Predictions, number: int) -> list[int]:
-    """Return where each video of ``first`` stands in ``other``."""
+    """Return the index in ``other`` of each video of ``first``."""
     if other.scores.shape[1] != first.scores.shape[1]:
         raise ValueError(
             f"All dumps must have the same classes: the first has {first.scores.shape[1]}, number {number} "
@@ -87,7 +87,5 @@ def _order_as(first: Predictions, other: Predictions, number: int) -> list[int]:
         )
     order = [places[name] for name in first.video_name]
     if not torch.equal(other.label[order], first.label):
-        raise ValueError(
-            f"All dumps must have the same labels; those of number {number} differ from the first's."
-        )
+        raise ValueError(f"All dumps must have the same labels; dump {number} differs from the first.")
     return order

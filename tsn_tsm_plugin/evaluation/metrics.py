@@ -1,6 +1,8 @@
-"""Accuracy as the papers count it. All accuracies are in percent.
+"""topk_accuracy, mean_class_accuracy, average_precisions, ...: accuracies as in the papers.
 
-What torchmetrics counts alike is torchmetrics'. It is imported where it is used: its import takes seconds.
+All accuracies are in percent.
+
+torchmetrics is used if its definition agrees. It is imported lazily: its import takes seconds.
 
 Axes: B videos, K classes.
 """
@@ -10,11 +12,11 @@ from torch import Tensor
 
 
 def topk_accuracy(scores_BK: Tensor, label_B: Tensor, *, k: int) -> float:
-    """Return the share of videos whose label is among the ``k`` highest scores, in percent.
+    """Return the percentage of videos whose label is among the ``k`` highest scores.
 
-    Of equal scores the lower class counts as the higher one, so that the result does not depend on a sorting
-    algorithm. The references leave ties to an unstable sort, and so does torchmetrics, whose ``topk`` of 100
-    equal scores begins with class 65; it also refuses fewer than ``k`` classes, which here give 100.
+    Ties are ranked by ascending class, so that the result does not depend on a sorting algorithm. The
+    references and torchmetrics sort ties unstably: torchmetrics' ``topk`` of 100 equal scores begins with
+    class 65. torchmetrics also refuses fewer than ``k`` classes, which here give 100.
 
     Args:
         scores_BK: Scores of any kind that grow with the confidence.
@@ -26,7 +28,7 @@ def topk_accuracy(scores_BK: Tensor, label_B: Tensor, *, k: int) -> float:
     """
     own_B1 = scores_BK.gather(1, label_B[:, None])
     is_lower_class_BK = torch.arange(scores_BK.shape[1], device=scores_BK.device) < label_B[:, None]
-    # What is below, not what is above: a score that is not a number is neither, and must not make a hit.
+    # Count lower scores: NaN compares false both ways and must not count as a hit.
     is_below_BK = (scores_BK < own_B1) | ((scores_BK == own_B1) & ~is_lower_class_BK)
     return 100.0 * ((~is_below_BK).sum(dim=1) < k).double().mean().item()
 
@@ -56,9 +58,9 @@ def average_precisions(scores_BK: Tensor, target_BK: Tensor) -> list[float]:
     at that score times the recall it adds.
 
     Args:
-        scores_BK: Scores in [0, 1] that grow with the confidence. Others go through a sigmoid, which makes
-            large ones equal.
-        target_BK: 1 where the video has the label, else 0.
+        scores_BK: Scores in [0, 1] that grow with the confidence. Other scores go through a sigmoid, which
+        makes large scores equal.
+        target_BK: 1 if the video has the label, otherwise 0.
 
     Returns:
         K numbers in [0, 100]; ``nan`` for a class without a positive video.

@@ -1,4 +1,5 @@
-"""The scores of a whole split, exact over ranks: every video once, in the order of the list file.
+"""Predictions, gather_predictions: the scores of a whole split, each video once over all ranks, in list
+order.
 
 Axes: B videos, V views, K classes.
 """
@@ -14,10 +15,10 @@ from tsn_tsm_plugin import distributed
 
 @dataclass
 class Predictions:
-    """What a model said about each video of a split.
+    """Scores of a model for each video of a split.
 
     Attributes:
-        video_index: (B,) int64, place of each video in the list file; ascending, without repeats.
+        video_index: (B,) int64, index of each video in the list file; ascending, without repeats.
         video_name: B paths as the list file gives them.
         label: (B,) int64, or (B, K) of 0 and 1 for videos with several labels.
         scores: (B, K) averaged over the views.
@@ -35,8 +36,8 @@ class Predictions:
 
     @property
     def top1(self) -> Tensor:
-        """The class with the highest score of each video, the lower one where scores are equal; (B,)."""
-        # argmax does not say which of equal maxima it returns; a stable sort does.
+        """The class with the highest score of each video, the lowest of classes with equal scores; (B,)."""
+        # argmax does not specify which of equal maxima it returns; a stable sort does.
         return self.scores.argsort(dim=1, descending=True, stable=True)[:, 0]
 
 

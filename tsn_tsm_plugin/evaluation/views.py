@@ -1,4 +1,4 @@
-"""Views of a video: how frames are cut into them and how their scores become one.
+"""split_views, average_views: frames to views of a video, and scores of views to scores of the video.
 
 Axes: B videos, V views, K classes, C channels, T frames of one view, H rows, W columns.
 """
@@ -11,11 +11,11 @@ def split_views(video: Tensor, *, num_frames: int) -> Tensor:
     """Cut (B, C, V * T, H, W) into (B * V, C, T, H, W), the views of a video next to each other.
 
     Args:
-        video: Frames in view order: all frames of the first view, then those of the second.
+        video: Frames in view order: all frames of the first view, then all frames of the second.
         num_frames: Frames of one view, ``T``.
 
     Raises:
-        ValueError: If the frames are not a whole number of views.
+        ValueError: If the number of frames is not a multiple of ``num_frames``.
     """
     num_videos, channels, total, height, width = video.shape
     if total % num_frames:
@@ -42,7 +42,7 @@ def average_views(logits_BVK: Tensor, *, how: str) -> Tensor:
             gives the mean of each view's softmax.
 
     Raises:
-        ValueError: On another word.
+        ValueError: If ``how`` is unknown.
     """
     if how in ("features", "logits"):
         return logits_BVK.mean(dim=1)

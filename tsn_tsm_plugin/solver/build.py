@@ -1,4 +1,4 @@
-"""build_optimizer, build_loss, build_lr_schedule: what the ``SOLVER`` node describes."""
+"""build_optimizer, build_loss, build_lr_schedule: components from the ``SOLVER`` node."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,11 +19,11 @@ from tsn_tsm_plugin.solver.schedule import LrSchedule
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
     """Return the optimiser of ``SOLVER.OPTIMIZING_METHOD`` over the groups of ``SOLVER.PARAM_GROUPS``.
 
-    Each group carries ``name``, ``lr_mult`` and ``decay_mult`` besides torch's own keys; its learning rate is
-    that of a factor-1 schedule until :class:`LrSchedule` sets it.
+    Each group carries ``name``, ``lr_mult`` and ``decay_mult`` besides torch's own keys; its learning rate
+    follows a factor-1 schedule until :class:`LrSchedule` sets it.
 
     Raises:
-        UnknownComponentError: If there is no such optimiser.
+        UnknownComponentError: If the optimiser is unknown.
         ConfigError: If it does not take its options, or the grouping does not know the model's layers.
     """
     solver = cfg.SOLVER
@@ -46,7 +46,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
 
 
 def build_loss(cfg: CfgNode, *, class_counts: Sequence[int] = ()) -> Loss:
-    """Return the loss of ``MODEL.LOSS_FUNC``; without one, that of the labels that a video has.
+    """Return the loss of ``MODEL.LOSS_FUNC``, by default the loss for the kind of labels.
 
     Args:
         cfg: The recipe.
@@ -80,7 +80,7 @@ def _param_groups(solver: CfgNode, model: nn.Module) -> list[dict[str, Any]]:
 
 
 def scaled_base_lr(cfg: CfgNode) -> float:
-    """Return ``SOLVER.BASE_LR``, scaled linearly with the global batch where ``SOLVER.AUTO_SCALE_LR`` is set.
+    """Return ``SOLVER.BASE_LR``, scaled linearly with the global batch if ``SOLVER.AUTO_SCALE_LR`` is set.
 
     Source: Goyal et al., "Accurate, Large Minibatch SGD", arXiv:1706.02677, section 2.1.
     """
@@ -93,12 +93,12 @@ def build_lr_schedule(cfg: CfgNode, *, steps_per_epoch: int) -> LrSchedule:
     """Return the learning-rate schedule of ``SOLVER.LR_POLICY`` with its warm-up.
 
     Args:
-        cfg: Reads ``SOLVER``, and ``TRAIN.BATCH_SIZE`` where the learning rate is scaled with it.
+        cfg: Reads ``SOLVER``, and ``TRAIN.BATCH_SIZE`` if it scales the learning rate.
         steps_per_epoch: Optimiser steps of one epoch.
 
     Raises:
-        UnknownComponentError: If there is no such policy.
-        ConfigError: If it does not take its options, as steps and factors that do not fit each other.
+        UnknownComponentError: If the policy is unknown.
+        ConfigError: If it does not take its options, such as steps and factors of different lengths.
     """
     solver = cfg.SOLVER
     preset = {

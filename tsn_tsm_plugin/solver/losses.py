@@ -18,10 +18,10 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 def cross_entropy(
     *, num_classes: int = 0, label_smoothing: float = 0.0, class_weights: Sequence[float] = ()
 ) -> Loss:
-    """Create the loss of classes of which a clip has one, or shares that sum to 1.
+    """Create the loss for one class per clip, or class probabilities that sum to 1.
 
     Args:
-        num_classes: K; the logits tell it too.
+        num_classes: K; equal to the width of the logits.
         label_smoothing: Share of the target that is spread over all classes, in [0, 1).
         class_weights: Factor on the loss of each class, K numbers; empty: 1.
     """

@@ -1,4 +1,4 @@
-"""sgd, adamw, lars, timm_optimizer: optimisers over parameter groups that have their own rates and decays."""
+"""sgd, adamw, lars, timm_optimizer: optimisers over parameter groups with separate rates and decays."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,7 @@
-"""Parameter groups: which weights learn how fast, and which decay.
+"""tsn_param_groups, tsm_param_groups: parameter groups with their learning rates and weight decays.
 
 Source: ``get_optim_policies`` of mit-han-lab/temporal-shift-module and ``TSMOptimizerConstructor`` of
-MMAction2, which agree on the seven groups of TSM. TSN trains everything alike.
+MMAction2, which agree on the seven groups of TSM. TSN trains all parameters alike.
 """
 
 from typing import Any
@@ -55,9 +55,9 @@ def tsm_param_groups(
     ==================  =======================================================  ====  ====
 
     The references' backbones have convolutions, linear layers and batch norms only. Parameters of other
-    modules with at most one axis, such as gains and layer scales, are treated as those of norms. So are the
-    parameters that timm's networks list in ``no_weight_decay()``, such as position embeddings. The rest is
-    treated as the weights of convolutions.
+    modules with at most one axis, such as gains and layer scales, are treated as norms. So are the parameters
+    that timm's networks list in ``no_weight_decay()``, such as position embeddings. The rest is treated as
+    the weights of convolutions.
 
     Args:
         model: Parameters with ``requires_grad`` false are left out.

@@ -1,4 +1,4 @@
-"""The learning rate as a pure function of the step, so that a resumed run needs no scheduler state."""
+"""LrSchedule and decays: the learning rate as a pure function of the step, without scheduler state."""
 
 from collections.abc import Callable
 
@@ -32,7 +32,7 @@ def steps_with_relative_lrs(
         )
     milestones = [step for step in steps[1:] if step < num_epochs]
     values = list(relative_lrs[: len(milestones) + 1])
-    # fvcore asks for at least as many updates as values, which one epoch per value always gives.
+    # fvcore requires at least as many updates as values; one epoch per value satisfies this.
     return MultiStepParamScheduler(values, num_updates=num_epochs, milestones=milestones)
 
 
@@ -42,7 +42,7 @@ def cosine(*, num_epochs: int, end_factor: float = 0.0) -> ParamScheduler:
 
 
 def polynomial(*, num_epochs: int, power: float = 1.0, end_factor: float = 0.0) -> ParamScheduler:
-    """Return the fall from 1 to ``end_factor`` by a power of the share of the run that is left."""
+    """Return the decay from 1 to ``end_factor`` by a power of the remaining fraction of the run."""
     return _Polynomial(power, end_factor)
 
 
@@ -69,8 +69,8 @@ class LrSchedule:
         [0.01, 0.01, 0.001, 0.0001]
 
     Args:
-        base_lr: Learning rate where all factors are 1.
-        decay: Maps the share of the run that is over, in [0, 1), to a factor.
+        base_lr: Learning rate if all factors are 1.
+        decay: Maps the completed fraction of the run, in [0, 1), to a factor.
         num_epochs: Epochs of the run.
         steps_per_epoch: Optimiser steps of one epoch.
         per_step: Whether factors also change within an epoch.
@@ -97,7 +97,7 @@ class LrSchedule:
         self.per_step = per_step
         self.warmup_epochs = warmup_epochs
         self._decay = decay
-        # A warm-up that fills the run leaves nothing to decay.
+        # A warm-up over the whole run leaves no epochs to decay.
         self._decay_start = min(warmup_epochs, num_epochs - 1) if decay_after_warmup else 0.0
         self._warmup = LinearParamScheduler(warmup_start_factor, 1.0)
 

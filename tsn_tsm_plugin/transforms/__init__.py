@@ -1,4 +1,4 @@
-"""Frame sampling, resizing, crops, flips, augmentation, normalisation and mixed batches."""
+"""Samplers, resizing, crops, flips, augmentation, normalisation and mixed batches."""
 
 # ruff: noqa: E402
 from tsn_tsm_plugin.requirements import check_torchvision_imports

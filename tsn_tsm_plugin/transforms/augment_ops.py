@@ -1,7 +1,7 @@
-"""Pixel operations of RandAugment on whole clips: every frame gets the same one, with the same argument.
+"""warp, equalize, fill_square, ...: pixel operations of RandAugment, identical for all frames of a clip.
 
 Frames are uint8 (T, C, H, W) in 0-255, as torchvision's v2 kernels take them, and are never changed in place.
-What an operation measures (darkest and brightest level, histogram, mean grey), it measures on each frame.
+Statistics (darkest and brightest level, histogram, mean grey) are computed per frame.
 """
 
 import math
@@ -29,7 +29,7 @@ def warp(
     about_corner: bool = False,
     fill: float = 128.0,
 ) -> Tensor:
-    """Rotate, shear or shift frames, bilinearly; what comes from outside them is ``fill``.
+    """Rotate, shear or shift frames, bilinearly; uncovered pixels get ``fill``.
 
     Args:
         frames: uint8 (T, C, H, W).
@@ -112,13 +112,13 @@ def gaussian_blur(frames: Tensor, sigma_px: float) -> Tensor:
 
 
 def fill_square(frames: Tensor, *, center_x: float, center_y: float, side: float, fill: int = 128) -> Tensor:
-    """Cover one square, the same in every frame, with ``fill``; what lies outside the frame is cut off.
+    """Cover one square, the same in every frame, with ``fill``; the square is clipped to the frame.
 
     Args:
         frames: uint8 (T, C, H, W).
-        center_x: Position of the centre, in shares of the width.
-        center_y: Position of the centre, in shares of the height.
-        side: Side of the square, in shares of the height.
+        center_x: Position of the centre, as a fraction of the width.
+        center_y: Position of the centre, as a fraction of the height.
+        side: Side of the square, as a fraction of the height.
         fill: Level of the covered pixels, in 0-255.
     """
     height, width = frames.shape[-2:]

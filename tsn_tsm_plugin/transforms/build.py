@@ -1,4 +1,4 @@
-"""From a config to what becomes of a video: which frames are read, their pixels, and mixed batches."""
+"""build_clip_transform, build_index_sampler, ...: sampler, clip transform and batch mixing from a config."""
 
 from collections.abc import Callable
 
@@ -19,7 +19,7 @@ BatchTransform = Callable[..., tuple[Tensor, Tensor]]
 
 
 def build_clip_transform(cfg: CfgNode, split: str) -> ClipTransform:
-    """Return what becomes of a decoded clip: the steps of ``DATA.TRAIN_TRANSFORMS`` or ``TEST_TRANSFORMS``.
+    """Return the transform of a decoded clip: the steps of ``DATA.TRAIN_TRANSFORMS`` or ``TEST_TRANSFORMS``.
 
     Args:
         cfg: The config.
@@ -41,12 +41,12 @@ def build_clip_transform(cfg: CfgNode, split: str) -> ClipTransform:
 
 
 def build_normalize(cfg: CfgNode) -> nn.Module:
-    """Return what makes the network's floats of a uint8 batch of ``DATA.MODALITY``."""
+    """Return the normalisation of uint8 batches of ``DATA.MODALITY``."""
     return MODALITIES[cfg.DATA.MODALITY].normalize(cfg.DATA.MEAN, cfg.DATA.STD)
 
 
 def build_batch_transform(cfg: CfgNode) -> BatchTransform | None:
-    """Return what becomes of a normalised training batch and its labels; None if ``MIXUP.ENABLE`` is off.
+    """Return the batch transform of normalised training clips and labels; None if ``MIXUP.ENABLE`` is off.
 
     Raises:
         ConfigError: If ``MIXUP.METHOD`` does not take ``MIXUP.OPTIONS``.
@@ -83,8 +83,8 @@ def build_index_sampler(cfg: CfgNode, split: str) -> IndexSampler:
     """Return the function from a video's number of frames to the frames of its views.
 
     Args:
-        cfg: The config. ``DATA.SAMPLER`` names the sampler, in validation and testing
-            ``DATA.TEST_SAMPLER`` where it is set.
+        cfg: The config. ``DATA.SAMPLER`` names the sampler; ``DATA.TEST_SAMPLER``, if set, is used in
+            validation and testing.
         split: ``"train"`` (random), ``"val"`` (the centre of each segment, or every dense window) or
             ``"test"`` (``TEST.NUM_ENSEMBLE_VIEWS`` views of ``TEST.NUM_FRAMES`` frames).
     """

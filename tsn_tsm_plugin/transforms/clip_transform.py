@@ -1,4 +1,4 @@
-"""A pipeline of transforms on the clip dictionaries of this package and of PyTorchVideo's datasets."""
+"""ClipTransform: a pipeline on the clip dictionaries of this package and of PyTorchVideo's datasets."""
 
 import inspect
 from collections.abc import Sequence
@@ -11,7 +11,8 @@ from tsn_tsm_plugin.transforms.pixel_range import to_levels
 
 
 class ClipTransform:
-    """Apply modules in order to the ``video`` of a clip dictionary, and to its ``label`` where they take one.
+    """Apply modules in order to the ``video`` of a clip dictionary, and to its ``label`` if they take a
+    label.
 
     Fits ``LabeledVideoDataset(transform=...)``, where random modules draw from torch's global generator.
 
@@ -27,7 +28,7 @@ class ClipTransform:
         ]
 
     def __call__(self, clip: dict[str, Any], generator: torch.Generator | None = None) -> dict[str, Any]:
-        """Return a new dictionary; the input's is left as it is.
+        """Return a new dictionary; the input is not changed.
 
         Args:
             clip: ``video``, uint8 (C, T, H, W), float in 0-255 as PyTorchVideo's decoders give it, or float

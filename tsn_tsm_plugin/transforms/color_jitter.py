@@ -1,4 +1,4 @@
-"""Random brightness, contrast, saturation and hue; one draw for all frames of a clip."""
+"""ColorJitter: random brightness, contrast, saturation and hue; one draw for all frames of a clip."""
 
 from collections.abc import Callable
 
@@ -17,10 +17,10 @@ _ADJUST: dict[str, Callable[[Tensor, float], Tensor]] = {
 
 
 class ColorJitter(nn.Module):
-    """Change the four by random factors, in random order, with the distribution of torchvision's.
+    """Change the four by random factors, in random order, distributed as in torchvision's ColorJitter.
 
     Args:
-        brightness: Factors are uniform in [1 - brightness, 1 + brightness], not below 0. 0 leaves it alone.
+        brightness: Factors are uniform in [1 - brightness, 1 + brightness], not below 0. 0 changes nothing.
         contrast: The same for the contrast, about each frame's mean grey.
         saturation: The same for the saturation.
         hue: Shift, uniform in [-hue, hue] turns of the colour circle, at most 0.5.
@@ -39,7 +39,7 @@ class ColorJitter(nn.Module):
         self.strengths = {name: strength for name, strength in strengths.items() if strength > 0.0}
 
     def draw(self, generator: torch.Generator | None = None) -> list[tuple[str, float]]:
-        """Draw what is changed, by how much, in the order of its use."""
+        """Draw the changes and their strengths, in order of application."""
         names = list(self.strengths)
         order = torch.randperm(len(names), generator=generator).tolist()
         draws = (2.0 * torch.rand(len(names), generator=generator) - 1.0).tolist()

@@ -1,8 +1,8 @@
-"""One call to a clip transform, for training and for testing, from explicit arguments.
+"""create_tsn_train_transform, create_test_transform: clip transforms from explicit arguments.
 
-What PyTorchVideo's ``create_video_transform`` is for its models, these are for TSN and TSM. They map clip
-dictionaries, so they go where PyTorchVideo takes a transform, and frames stay uint8: `Normalize` makes floats
-of a whole batch, on the device that computes.
+They are the counterparts of PyTorchVideo's ``create_video_transform`` for TSN and TSM. They map clip
+dictionaries, as PyTorchVideo's ``transform=`` expects. Frames stay uint8: `Normalize` makes floats of a whole
+batch, on the device that computes.
 
     >>> from pytorchvideo.data import LabeledVideoDataset
     >>> from tsn_tsm_plugin.data.pytorchvideo_bridge import SparsePathHandler, WholeVideoSampler
@@ -15,7 +15,7 @@ of a whole batch, on the device that computes.
     ... )
     >>> dataset.video_path_handler = SparsePathHandler(uniform_sampler(8, mode="train"))
 
-Without the handler, which reads only the frames that are wanted, the transform chooses them:
+The handler reads only the sampled frames. Without the handler, the transform can sample frames:
 ``create_tsn_train_transform(sample_frames=SampleFrames(uniform_sampler(8, mode="train")))``.
 """
 
@@ -53,10 +53,11 @@ def create_tsn_train_transform(
     random_erasing: RandomErasing | None = None,
     sample_frames: SampleFrames | None = None,
 ) -> ClipTransform:
-    """Create the training transform of TSN and TSM: scale, crop, flip, and what else is asked for.
+    """Create the training transform of TSN and TSM: scale, crop, flip and optional steps.
 
     The order is that of the recipes: frames, short side, crop, flip, RandAugment, colour, erasing. Every
-    random step draws once for all frames of a clip. Unlike in PyTorchVideo's, the flip stays with every crop.
+    random step draws once for all frames of a clip. Unlike PyTorchVideo's transform, the flip is applied with
+    every crop.
 
     Args:
         short_side: Pixels of the frames' short side before the crop; 0 leaves the decoded size.
@@ -71,7 +72,7 @@ def create_tsn_train_transform(
             as ``"rand-m9-mstd0.5-inc1"`` (see `RandAugment`).
         color_jitter: Up to four strengths: brightness, contrast, saturation, hue; see `ColorJitter`.
         random_erasing: The erasing step, if any.
-        sample_frames: Chooses frames where the reader has not.
+        sample_frames: Sampler of frames, if the reader has not sampled them.
 
     Returns:
         A map from clips with ``video`` uint8 (C, T, H, W) to such with (C, T', crop_size, crop_size).

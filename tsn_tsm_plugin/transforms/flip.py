@@ -1,4 +1,4 @@
-"""Mirroring a clip, with the label it turns into."""
+"""mirror, RandomHorizontalFlip: horizontal flips of clips, with the label of the mirrored class."""
 
 from collections.abc import Iterable
 from typing import overload
@@ -64,7 +64,7 @@ class RandomHorizontalFlip(nn.Module):
 
         Args:
             video: Frames of any dtype.
-            label: Class of the clip, or a tuple of its classes; needed where ``label_pairs`` are set.
+            label: Class of the clip, or a tuple of its classes; required if ``label_pairs`` are set.
             generator: Source of randomness; ``None`` is torch's global one.
 
         Returns:

@@ -1,9 +1,9 @@
-"""The RandAugment of MMAction2's Something-Something recipes: two of fifteen operations at fixed strengths.
+"""ImgaugRandAugment: MMAction2's Something-Something augmentation, two of fifteen operations per clip.
 
-MMAction2 calls it ``Imgaug(transforms="default")``; the operations are imgaug's, at magnitude 9 of 10. There
-the direction of the five geometric ones is drawn once, when the pipeline is built, and stays the same for a
-whole run; here it is drawn for each clip, as RandAugment has it (arXiv:1909.13719, section 3). The factors of
-the enhancing ones are always above 1, as there.
+MMAction2 calls it ``Imgaug(transforms="default")``; the operations are imgaug's, at magnitude 9 of 10.
+MMAction2 draws the direction of the five geometric operations once per run. Here the direction is drawn for
+each clip, as in RandAugment (arXiv:1909.13719, section 3). Factors of the enhancing operations are always
+above 1, as in MMAction2.
 """
 
 import math

@@ -1,11 +1,12 @@
-"""MixUp, CutMix and the choice between them, on batches of normalised clips.
+"""MixUp, CutMix, RandomMix: mixing of clips and labels in batches of normalised clips.
 
-Every clip is mixed with a partner, found by a random permutation of the batch; labels become shares of both.
+Every clip is mixed with a partner from a random permutation of the batch; labels become probabilities of
+both.
 
-Axes: B clips, C channels, T frames, H rows, W columns, K classes.
-Sources: Zhang et al., "mixup", ICLR 2018, arXiv:1710.09412; Yun et al., "CutMix", ICCV 2019,
-arXiv:1905.04899, section 3.1. The arithmetic is that of MMAction2's ``MixupBlending`` and
-``CutmixBlending``; the choice between the two is that of timm's ``Mixup`` and SlowFast's ``MIXUP``.
+Axes: B clips, C channels, T frames, H rows, W columns, K classes. Sources: Zhang et al., "mixup", ICLR 2018,
+arXiv:1710.09412; Yun et al., "CutMix", ICCV 2019, arXiv:1905.04899, section 3.1. The arithmetic follows
+MMAction2's ``MixupBlending`` and ``CutmixBlending``. RandomMix follows timm's ``Mixup`` and SlowFast's
+``MIXUP``.
 """
 
 import math
@@ -19,12 +20,12 @@ Box = tuple[int, int, int, int]
 
 
 class Blend(NamedTuple):
-    """How a clip is mixed with its partner.
+    """Parameters of mixing a clip with its partner.
 
     Attributes:
-        share: Share of the clip's own label, in [0, 1].
-        box: If given, the pixels ``(top, left, bottom, right)``, ends excluded, that show the partner;
-            otherwise every pixel is the weighted mean of both.
+        share: Weight of the clip's own label, in [0, 1].
+        box: If given, the pixels ``(top, left, bottom, right)``, ends excluded, replaced by the partner's.
+            Otherwise every pixel is the weighted mean of both.
     """
 
     share: float
@@ -32,7 +33,7 @@ class Blend(NamedTuple):
 
 
 class BatchMix(nn.Module):
-    """What the ways of mixing have in common: partners, labels, and one blend per batch or per clip.
+    """Base of the batch transforms: partners, labels, and one blend per batch or per clip.
 
     Args:
         num_classes: Number of classes K.
@@ -57,13 +58,11 @@ class BatchMix(nn.Module):
     def forward(
         self, video: Tensor, labels: Tensor, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Mix a batch, which stays as it is.
-
-        A batch of one, or an odd one, is nothing special: a clip may be its own partner.
+        """Return a mixed copy of a batch. Batches of any size work: a clip may be its own partner.
 
         Args:
             video: Float (B, C, T, H, W), normalised.
-            labels: Classes, int64 (B,), or shares of the classes, float (B, K).
+            labels: Classes, int64 (B,), or class probabilities, float (B, K).
             generator: Source of randomness, on the CPU; ``None`` is torch's global one.
 
         Returns:
@@ -98,7 +97,7 @@ class BatchMix(nn.Module):
         if labels.is_floating_point() and labels.shape == (batch_size, num_classes):
             shares_BK = labels.float()
         elif labels.dtype == torch.int64 and labels.shape == (batch_size,):
-            # On a GPU, looking at the values would make the CPU wait; there one_hot fails by an assertion.
+            # Check values on CPUs only: on GPUs the check would synchronise, and one_hot asserts the range.
             if labels.device.type == "cpu" and not ((labels >= 0) & (labels < num_classes)).all():
                 raise ValueError(f"labels must be in [0, num_classes={num_classes}), got {labels.tolist()}.")
             shares_BK = F.one_hot(labels, num_classes).float()
@@ -149,10 +148,10 @@ class MixUp(BatchMix):
 
 
 class CutMix(BatchMix):
-    """Paste a box of the partner into each clip, in all frames at the same place.
+    """Paste a box of the partner into each clip, at the same position in all frames.
 
-    With lambda drawn from Beta(alpha, alpha) the box covers 1 - lambda of the frame. Its centre is uniform
-    over the pixels, and what then lies outside the frame is cut off; the label counts the pixels left.
+    With lambda drawn from Beta(alpha, alpha) the box covers 1 - lambda of the frame. The centre is uniform
+    over the pixels and the box is clipped to the frame; the label counts the remaining pixels.
 
     Example:
         >>> black, white = torch.zeros(3, 8, 50, 50), torch.ones(3, 8, 50, 50)
@@ -209,10 +208,10 @@ class RandomMix(BatchMix):
 
     Args:
         switch_prob: Probability of CutMix if both may be chosen, in [0, 1]; PyTorchVideo's ``cutmix_prob``.
-        mixup_alpha: ``alpha`` of MixUp; 0 leaves it out.
-        cutmix_alpha: ``alpha`` of CutMix; 0 leaves it out.
-        label_smoothing: Share of a label that is spread over all classes, in [0, 1); also where nothing is
-            mixed.
+        mixup_alpha: ``alpha`` of MixUp; 0 disables MixUp.
+        cutmix_alpha: ``alpha`` of CutMix; 0 disables CutMix.
+        label_smoothing: Share of a label that is spread over all classes, in [0, 1); applied to unmixed clips
+            too.
         num_classes: Number of classes K; must be given. The order is that of PyTorchVideo's ``MixVideo``.
         prob: Probability of mixing at all, in [0, 1].
         per_sample: Choose and draw for each clip instead of once for the batch.

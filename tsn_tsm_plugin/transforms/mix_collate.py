@@ -1,4 +1,4 @@
-"""MixCollate: a ``collate_fn`` that makes a batch of clips and mixes it."""
+"""MixCollate: a ``collate_fn`` that collates clips and mixes the batch."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

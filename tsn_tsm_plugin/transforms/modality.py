@@ -1,4 +1,4 @@
-"""MODALITIES, Modality: what a segment of a view shows, and how many channels a network sees of it.
+"""MODALITIES, Modality: inputs of a network (rgb, flow, rgb_diff) and their numbers of channels.
 
 Sources: Simonyan and Zisserman, "Two-Stream Convolutional Networks", arXiv:1406.2199; Wang et al., "Temporal
 Segment Networks", arXiv:1608.00859, section 3.2.
@@ -19,10 +19,10 @@ class Modality:
 
     Attributes:
         name: ``"rgb"``, ``"flow"`` or ``"rgb_diff"``.
-        num_stacked: Consecutive frames that are read for a segment.
-        frame_channels: Channels of one of them.
-        num_channels: Channels that the network sees of a segment.
-        channel_names: Of one frame, as mean and deviation name them.
+        num_stacked: Consecutive frames of a segment.
+        frame_channels: Channels of one frame.
+        num_channels: Input channels of the network per segment.
+        channel_names: Names of the channels of a frame, in the order of mean and deviation.
     """
 
     name: str
@@ -37,11 +37,11 @@ class Modality:
         return self.name == "flow"
 
     def normalize(self, mean: Sequence[float], std: Sequence[float]) -> nn.Module:
-        """Return what makes the network's floats of stacks of uint8 frames.
+        """Return the normalisation of stacks of uint8 frames.
 
         Args:
-            mean: Of each channel of a frame, in 0-255; differences have none.
-            std: Likewise.
+            mean: Mean of each channel of a frame, in 0-255; unused for differences.
+            std: Standard deviation of each channel, in 0-255.
         """
         if self.name == "rgb_diff":
             return NormalizeDifferences(std)
@@ -71,7 +71,7 @@ class NormalizeDifferences(nn.Module):
         [3.0, 0.0, -2.0]
 
     Args:
-        std: Of each of R, G and B, in 0-255.
+        std: Standard deviation of R, G and B, in 0-255.
     """
 
     std: Tensor

@@ -1,4 +1,4 @@
-"""Normalisation on the compute device: uint8 in, float out, in the layout that 2D networks want."""
+"""Normalize: uint8 batches to floats on the compute device, in the memory layout of 2D networks."""
 
 from collections.abc import Sequence
 

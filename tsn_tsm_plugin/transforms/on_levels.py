@@ -1,4 +1,4 @@
-"""OnLevels: a transform of uint8 clips among PyTorchVideo's, whose clips may be floats.
+"""OnLevels: use a transform of uint8 clips in PyTorchVideo's pipelines, which may pass floats.
 
 Axes: C channels, T frames, H rows, W columns.
 """
@@ -9,13 +9,14 @@ from tsn_tsm_plugin.transforms.pixel_range import to_levels
 
 
 class OnLevels(nn.Module):
-    """Apply a transform of levels 0-255 to a clip of any range; give what PyTorchVideo's next steps expect.
+    """Apply a transform of levels 0-255 to a clip of any range; return the range that PyTorchVideo's next
+    steps expect.
 
     Args:
         transform: From uint8 (C, T, H, W) to uint8 (C, T', H', W').
         are_scaled_after: ``ConvertUint8ToFloat`` follows: the result is uint8.
         is_mean_in_levels: The normalisation that follows has a mean in 0-255: the result is a float in 0-255.
-            Otherwise the clip must be a float in 0-1, and so is the result.
+            Otherwise clip and result are floats in 0-1.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
-"""`white_level`, `to_255`, `to_levels` and `on_levels`: one check of the range of a clip's pixels.
+"""`white_level`, `to_255`, `to_levels` and `on_levels`: detection of the range of a clip's pixels.
 
-uint8 says its range. Floats may be levels of 0-255, as PyTorchVideo's datasets give them, or shares of 0-1,
-as after PyTorchVideo's ``Div255``. An operation made for one range destroys clips of the other. So the range
-is read from the values, and values that fit both ranges are refused.
+uint8 implies 0-255. Floats may be in 0-255, as from PyTorchVideo's datasets, or in 0-1, as after ``Div255``.
+An operation for one range destroys clips of the other. The range is detected from the values; ambiguous
+values are refused.
 """
 
 import math

@@ -1,8 +1,8 @@
-"""RandAugment by timm's config strings, such as ``rand-m9-mstd0.5-inc1``, with one draw for all frames.
+"""RandAugment: timm's config strings, such as ``rand-m9-mstd0.5-inc1``, with one draw for all frames.
 
-Sources: Cubuk et al., "RandAugment", arXiv:1909.13719; operations, levels and grammar are those of timm's
-``auto_augment.py``, which SlowFast's ``AUG.AA_TYPE`` names too. timm draws the filter of its geometric
-operations, bilinear or bicubic; torchvision's kernels for tensors offer the first.
+Sources: Cubuk et al., "RandAugment", arXiv:1909.13719; operations, levels and grammar follow timm's
+``auto_augment.py``, which SlowFast's ``AUG.AA_TYPE`` also uses. timm draws the filter of its geometric
+operations, bilinear or bicubic; torchvision's kernels for tensors are bilinear only.
 """
 
 import math
@@ -123,11 +123,11 @@ _RULE = (
 
 @dataclass(frozen=True)
 class Policy:
-    """What a config string says.
+    """Parsed config string.
 
     Attributes:
         operations: Names of the operations to draw from.
-        weights: Relative chance of each, which are then drawn without replacement; empty: equal chances.
+        weights: Relative probabilities for drawing without replacement; empty: equal probabilities.
         num_ops: Operations drawn per clip.
         prob: Probability of applying a drawn operation.
         magnitude: Mean level of the operations.

@@ -1,8 +1,8 @@
-"""Training crops: TSN's multi-scale crop and the Inception crop. One window for all frames of a clip.
+"""MultiScaleCrop, RandomResizedCrop: training crops with one window for all frames of a clip.
 
 Sources: Wang et al., "Temporal Segment Networks", ECCV 2016, section 3.2 (corner cropping, scale jittering);
-Szegedy et al., "Going Deeper with Convolutions", CVPR 2015, section 6. The distributions are those of
-MMAction2's ``MultiScaleCrop`` and ``RandomResizedCrop``.
+Szegedy et al., "Going Deeper with Convolutions", CVPR 2015, section 6. The distributions equal MMAction2's
+``MultiScaleCrop`` and ``RandomResizedCrop``.
 """
 
 import itertools
@@ -16,7 +16,7 @@ from tsn_tsm_plugin.transforms.resize import resize
 
 Window = tuple[int, int, int, int]
 
-# Where a crop may sit, in quarters of the free width and height: corners and centre, then edges and quarters.
+# Crop positions in quarters of the free width and height: corners and centre, then edges and quarters.
 _POSITIONS = (
     ((0, 0), (4, 0), (0, 4), (4, 4), (2, 2)),
     ((0, 2), (4, 2), (2, 4), (2, 0), (1, 1), (3, 1), (1, 3), (3, 3)),
@@ -34,7 +34,7 @@ class MultiScaleCrop(nn.Module):
     Args:
         size: Side of the result, in pixels.
         scales: Window sides relative to the frame's short side, falling.
-        num_fixed_crops: 5 (corners and centre) or 13 (edges and quarters besides).
+        num_fixed_crops: 5 (corners and centre) or 13 (edges and quarters too).
         exact: See `tsn_tsm_plugin.transforms.resize.resize`.
     """
 
@@ -111,7 +111,7 @@ class RandomResizedCrop(nn.Module):
         self.exact = exact
 
     def draw(self, height: int, width: int, generator: torch.Generator | None = None) -> Window:
-        """Draw a window ``(top, left, height, width)``; the centred square where ten draws do not fit."""
+        """Draw a window ``(top, left, height, width)``; the centred square if ten draws do not fit."""
         low, high = (math.log(ratio) for ratio in self.aspect_ratio)
         draws = torch.rand(2, _RESIZED_CROP_TRIES, dtype=torch.float64, generator=generator)
         ratios = torch.exp(low + (high - low) * draws[0])

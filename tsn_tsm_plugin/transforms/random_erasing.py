@@ -1,8 +1,8 @@
-"""Random erasing: noise or grey over random boxes, the same box in all frames of a clip, or one per frame.
+"""RandomErasing: fill random boxes with noise or grey, the same box in all frames or one per frame.
 
 Source: Zhong et al., "Random Erasing Data Augmentation", AAAI 2020, arXiv:1708.04896, algorithm 1, with the
-ranges and fillings of timm and SlowFast. Those erase normalised floats; these frames are not normalised, and
-neither is the filling: grey is the mean colour, noise has the mean and deviation of the data, cut to 0-255.
+ranges and fillings of timm and SlowFast. timm and SlowFast erase normalised floats; here frames are not
+normalised yet. Grey is the mean colour. Noise has the mean and deviation of the data, clipped to 0-255.
 """
 
 import math
@@ -99,7 +99,7 @@ class RandomErasing(nn.Module):
         return video
 
     def _draw_box(self, height: int, width: int, count: int, generator: torch.Generator | None) -> Box | None:
-        """Return a box that fits, or None where ten draws do not."""
+        """Return a box that fits, or None if ten draws do not fit."""
         for _ in range(_TRIES):
             area = _uniform(*self.area, generator) * height * width / count
             aspect = math.exp(_uniform(math.log(self.min_aspect), -math.log(self.min_aspect), generator))
@@ -111,7 +111,8 @@ class RandomErasing(nn.Module):
         return None
 
     def _filling(self, num_frames: int, height: int, width: int, generator: torch.Generator | None) -> Tensor:
-        """Return whole levels of 0-255, float (C, T, height, width) or what broadcasts to it."""
+        """Return whole levels of 0-255, float (C, T, height, width) or a tensor that broadcasts to this
+        shape."""
         channels = len(self.mean)
         shape = {
             "const": (channels, 1, 1, 1),

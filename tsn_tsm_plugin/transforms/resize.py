@@ -1,8 +1,8 @@
-"""Resizing uint8 frames as the references do: bilinear, without antialiasing, each frame on its own.
+"""resize, ShortSideScale: bilinear resizing of uint8 frames without antialiasing, as in the references.
 
-MMAction2 resizes with OpenCV, whose 8-bit bilinear filter works in fixed point. `resize` reproduces it bit
-for bit, so that a published checkpoint sees the pixels it was measured with; or, faster still, uses
-torch's own kernel, whose pixels differ by at most one level.
+MMAction2 resizes with OpenCV, whose 8-bit bilinear filter works in fixed point. `resize` reproduces the
+filter bit for bit, so that published checkpoints get the pixels they were measured with. Torch's kernel is
+faster; its pixels differ by at most one level.
 """
 
 import torch
@@ -24,7 +24,7 @@ def resize(video: Tensor, *, height: int, width: int, exact: bool = True) -> Ten
             level away, brighter by about 0.14 levels on average.
 
     Returns:
-        uint8 (C, T, height, width); the input itself where the size is right already.
+        uint8 (C, T, height, width); the input itself if the size is already right.
 
     Raises:
         TypeError: If the video is not uint8.
@@ -44,10 +44,10 @@ def _resize_fixed_point(frames_THWC: Tensor, height: int, width: int) -> Tensor:
     top, bottom, weight_top, weight_bottom = _taps(frames_THWC.shape[1], height, clamp_weights=False)
     left, right, weight_left, weight_right = _taps(frames_THWC.shape[2], width, clamp_weights=True)
 
-    # Large frames: most rows feed no output row, and are left out before the costly horizontal pass.
+    # Large frames: skip rows that feed no output row before the costly horizontal pass.
     rows, row_of = torch.unique(torch.cat([top, bottom]), return_inverse=True)
     resized_THWC = torch.empty((len(frames_THWC), height, width, frames_THWC.shape[3]), dtype=torch.uint8)
-    # Frame by frame, what is in between stays in the processor's cache: three to four times faster.
+    # Frame by frame, intermediate results stay in the processor's cache: three to four times faster.
     for frame_HWC, resized_HWC in zip(frames_THWC, resized_THWC, strict=True):
         source = frame_HWC.index_select(0, rows).to(torch.int32)
         sums = source.index_select(1, left).mul_(weight_left[:, None])
@@ -63,8 +63,8 @@ def _resize_fixed_point(frames_THWC: Tensor, height: int, width: int) -> Tensor:
 def _taps(size_in: int, size_out: int, *, clamp_weights: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return both source positions of every output position and their weights in 1/2048.
 
-    Past the border OpenCV gives the whole weight to the border column, but in the vertical pass keeps two
-    weights for the one border row; with truncation the two are not the same.
+    Past the border OpenCV gives the whole weight to the border column, but the vertical pass keeps two
+    weights for the one border row. With truncation the results differ.
     """
     scale = 1.0 / (size_out / size_in)
     position = ((torch.arange(size_out, dtype=torch.float64) + 0.5) * scale - 0.5).float()
@@ -84,7 +84,7 @@ def _taps(size_in: int, size_out: int, *, clamp_weights: bool) -> tuple[Tensor, 
 
 
 def short_side_size(height: int, width: int, *, short_side: int) -> tuple[int, int]:
-    """Return height and width of a frame whose short side has so many pixels and whose shape is kept."""
+    """Return height and width of a frame scaled to this short side, with its aspect ratio kept."""
     factor = short_side / min(height, width)
     return int(height * factor + 0.5), int(width * factor + 0.5)
 

@@ -1,11 +1,11 @@
-"""Which frames of a video a clip shows: TSN's segments, TSM's twice-sampling and dense windows.
+"""segment_indices, uniform_sampler, dense_sampler, ...: frame sampling by segments and dense windows.
 
 Everything here is index arithmetic on 0-based frame numbers, free of pixels and files.
 
 Sources: Wang et al., "Temporal Segment Networks", ECCV 2016, section 3.1 (one frame per segment); Lin, Gan,
-Han, "TSM", ICCV 2019, section 5.1 (two clips per video on Something-Something). Where paper and code leave
-room, the arithmetic is that of MMAction2's ``SampleFrames`` and ``DenseSampleFrames``, quirks included, since
-published numbers depend on it.
+Han, "TSM", ICCV 2019, section 5.1 (two clips per video on Something-Something). If paper and code are
+ambiguous, the arithmetic follows MMAction2's ``SampleFrames`` and ``DenseSampleFrames``, quirks included:
+published numbers depend on them.
 """
 
 from collections.abc import Callable
@@ -30,12 +30,12 @@ def segment_indices(
 ) -> Tensor:
     """Choose one frame of each of ``num_segments`` equal parts of a video.
 
-    In testing it is the middle frame of each segment; ``twice_sample`` appends the first frame of each. In
-    training it is a random frame of each segment, segments being ``num_frames // num_segments`` frames long,
-    so that the last ``num_frames % num_segments`` frames are never drawn, and a video of ``n`` to ``2 n - 1``
-    frames always gives its first ``n``. ``keep_tail_frames`` uses segments of fractional length instead,
-    which reach the end. A video with fewer frames than segments repeats frames; in training the reference's
-    rounding may then wrap around to frame 0 at the end, and so does this.
+    Testing takes the middle frame of each segment; ``twice_sample`` appends the first frame of each. Training
+    takes a random frame of each segment of ``num_frames // num_segments`` frames. The last ``num_frames %
+    num_segments`` frames are never drawn. A video of ``n`` to ``2 n - 1`` frames always gives its first
+    ``n``. ``keep_tail_frames`` uses segments of fractional length instead, which reach the end. A video with
+    fewer frames than segments repeats frames; in training, as in the reference, rounding may wrap around to
+    frame 0 at the end.
 
     ::
 
@@ -214,7 +214,7 @@ class _DenseSampler:
 class SampleFrames(nn.Module):
     """Take some frames out of a clip of all frames, for pipelines that decode a whole clip first.
 
-    Where frames are read by index, only the frames that are wanted are read.
+    Readers by index read only the sampled frames.
 
     Args:
         index_sampler: A `uniform_sampler` or a `dense_sampler`.

@@ -1,4 +1,4 @@
-"""Crops of a test: centre, three along the longer side, ten with mirrors. Views are ordered crop-major.
+"""CenterCrop, ThreeCrop, TenCrop: crops for testing, ordered crop-major.
 
 "Crop-major" means all frames of crop 0, then all frames of crop 1, as the references stack them.
 """

@@ -73,7 +73,7 @@ def test_another_file_is_refused_by_name(tmp_path, content):
         (
             {"scores": torch.tensor([[0.5, 0.5], [0.5, float("nan")]])},
             NAMES,
-            r"finite .* those of b\.mp4",
+            r"finite .* but b\.mp4",
         ),
         ({"view_logits": torch.zeros(2, 1, 3)}, NAMES, "a logit for each of 2 class names"),
     ],

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from support.runs import tiny_cfg, write_dataset
 
 from tsn_tsm_plugin.config import get_cfg
-from tsn_tsm_plugin.config.check import faults_of
+from tsn_tsm_plugin.config.check import validate
 from tsn_tsm_plugin.data.build import class_counts
 from tsn_tsm_plugin.engine.setup import build_training
 from tsn_tsm_plugin.errors import ConfigError
@@ -106,4 +106,4 @@ def test_losses_that_do_not_fit_the_labels_are_refused(key, values):
         cfg["DATA" if name == "MULTI_LABEL" else "MODEL"][name] = value
     cfg.SOLVER.CLASS_WEIGHTS = "balanced" if "LOSS_OPTIONS" in values else ""
 
-    assert key in [name for name, _ in faults_of(cfg)]
+    assert key in [name for name, _ in validate(cfg)]
