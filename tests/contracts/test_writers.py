@@ -137,7 +137,7 @@ WRITE_THEMSELVES = {
     "launch/submit_job/checks.py": "a script in a temporary folder",
     "tsn_tsm_plugin/atomic_files.py": "the mechanism",
     "tsn_tsm_plugin/data/motion/dataset.py": "a folder of another name until it is whole",
-    "tsn_tsm_plugin/data/preparation/inspection.py": "appends a line",
+    "tsn_tsm_plugin/data/preparation/verify_videos.py": "appends a line",
     "tsn_tsm_plugin/data/preparation/convert.py": "the temporary name of replace_folder_when_whole",
     "tsn_tsm_plugin/data/preparation/flow.py": "the temporary name of replace_folder_when_whole",
     "tsn_tsm_plugin/engine/bad_videos.py": "appends a line",

@@ -295,7 +295,7 @@ def test_a_pipe_that_stays_silent_is_given_up_and_the_program_ends_in_order(fold
         process.stdin.flush()  # And open it stays.
         said = process.stderr.read().decode()
         assert process.wait(60) == 1, said
-    assert "nothing came for 1.5 s: given up" in said
+    assert "no frame for 1.5 s: stopped" in said
     assert said.splitlines()[-1].startswith("stream: ended; "), said
 
 

@@ -1,1 +1,1 @@
-"""From files to batches: readers, list files, the embedded dataset, samplers and loaders."""
+"""Readers, list files, the embedded dataset, samplers and loaders: from files to batches."""

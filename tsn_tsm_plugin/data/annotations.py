@@ -1,4 +1,4 @@
-"""List files and label maps: what a dataset consists of, read strictly.
+"""VideoEntry, read_video_list, read_label_map: strict readers of list files and label maps.
 
 A list file holds one ``path label`` per line, as MMAction2 and Kinetics tools write it, or one
 ``folder number-of-frames label``, as MMAction2 and mit-han-lab's TSM do for extracted frames. A label map
@@ -25,7 +25,7 @@ _DIGITS = re.compile(r"\s*-?[0-9]{1,18}\s*", re.ASCII)
 
 
 Label = int | tuple[int, ...]
-"""The class of a video, or all its classes where a list gives several."""
+"""The class of a video, or all its classes if a list gives several."""
 
 
 class VideoEntry(NamedTuple):
@@ -33,9 +33,9 @@ class VideoEntry(NamedTuple):
 
     Attributes:
         name: As written there.
-        path: Where the file or folder lies.
+        path: Path of the file or folder.
         label: Its class, or its classes in ascending order, which may be none.
-        num_frames: How many frames the line promises; 0 where it does not say.
+        num_frames: Number of frames by the line; 0 if the line has none.
     """
 
     name: str
@@ -45,7 +45,7 @@ class VideoEntry(NamedTuple):
 
 
 class _Form(NamedTuple):
-    """What the lines of a list are made of."""
+    """Format of the lines of a list."""
 
     separator: str
     num_classes: int
@@ -59,7 +59,7 @@ class _Form(NamedTuple):
 
 
 def read_text_lines(path: str) -> list[str]:
-    """Read a text file without byte order mark and line ends, or say what keeps it from being read."""
+    """Read a text file without byte order mark and line ends, or raise the reason as an error."""
     try:
         text = read_bytes(path).decode("utf-8-sig")
         return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
@@ -101,7 +101,7 @@ def _entry(name: str, num_frames: object, labels: Sequence[object], form: _Form)
 
 
 def _parse_line(line: str, form: _Form) -> VideoEntry:
-    """Split one line; raise ValueError with what is wrong with it."""
+    """Split one line; raise ValueError with its fault."""
     separator = form.separator if form.separator.strip() else None
     num_fields = 2 + form.has_frame_counts
     parts = line.split(separator) if form.multi_label else line.rsplit(separator, maxsplit=num_fields - 1)
@@ -113,7 +113,7 @@ def _parse_line(line: str, form: _Form) -> VideoEntry:
 
 
 def _parse_record(record: object, form: _Form) -> VideoEntry:
-    """Read one element of MMAction2's JSON annotations; raise ValueError with what is wrong with it."""
+    """Read one element of MMAction2's JSON annotations; raise ValueError with its fault."""
     if not isinstance(record, dict):
         raise ValueError(f"must be an object, got {record!r}")
     name = record.get("frame_dir", record.get("filename"))
@@ -139,7 +139,7 @@ def _read_records(path: str) -> list[object]:
 
 
 def _parse(path: str, form: _Form) -> Iterator[VideoEntry | str]:
-    """Yield what each line or JSON element says, or the fault found there with its place."""
+    """Yield the content of each line or JSON element, or its fault with the location."""
     is_json = path.endswith(".json")
     items: Sequence[Any] = _read_records(path) if is_json else read_text_lines(path)
     parse: Callable[[Any, _Form], VideoEntry] = _parse_record if is_json else _parse_line
@@ -174,17 +174,17 @@ def read_video_list(
 ) -> list[VideoEntry]:
     """Read a list file, or MMAction2's JSON annotations if its name ends with ``.json``.
 
-    Numbers stand after the last separators of a line, so names may hold spaces, except in lists with several
-    labels, where the name ends at the first. Blank lines, Windows line ends and a byte order mark are
-    accepted. A name that stands there twice with one label is kept twice, and a warning says so.
+    Numbers follow the last separators of a line, so names may contain spaces. In lists with several labels,
+    the name ends at the first separator. Blank lines, Windows line ends and a byte order mark are accepted. A
+    repeated name with the same label is kept twice, with a warning.
 
     Args:
         path: The list file, UTF-8, local or a URL.
         prefix: Folder or URL put before each relative path.
-        separator: What stands between path and label; white space means any run of it.
+        separator: Separator between path and label; white space matches any run of it.
         num_classes: Labels must be in ``[0, num_classes)``; 0 leaves the upper end open.
         has_frame_counts: Lines are ``path number-of-frames label``.
-        multi_label: Lines may end with any number of labels; a video may have none of the classes.
+        multi_label: Lines may end with any number of labels, even none.
 
     Raises:
         AnnotationError: If the file cannot be read, holds no video, or has malformed lines; names each by

@@ -1,4 +1,4 @@
-"""Datasets and loaders from a config."""
+"""build_dataset, build_loader, ...: datasets and loaders from a config."""
 
 import functools
 import multiprocessing
@@ -49,18 +49,18 @@ def list_path(cfg: CfgNode, split: str) -> str:
 
 
 def is_data_at_hand(cfg: CfgNode) -> bool:
-    """Tell whether the dataset's folder exists, or lies where only iopath can look."""
+    """Return whether the dataset's folder exists, or is reachable through iopath only."""
     data_dir = cfg.DATA.PATH_TO_DATA_DIR
     return is_url(data_dir) or Path(data_dir).is_dir()
 
 
 def ensure_data_dir(cfg: CfgNode) -> str:
-    """Return the dataset's folder or URL, made first as ``DATA.CREATE_IF_MISSING`` says.
+    """Return the dataset's folder or URL, created first if ``DATA.CREATE_IF_MISSING`` is set.
 
     Any number of ranks and processes may call this together: one of them makes the folder, the others wait.
 
     Raises:
-        ConfigError: If the folder does not exist and nothing says how to make it.
+        ConfigError: If the folder does not exist and ``DATA.CREATE_IF_MISSING`` is empty.
     """
     data_dir = cfg.DATA.PATH_TO_DATA_DIR
     if is_data_at_hand(cfg):
@@ -68,13 +68,13 @@ def ensure_data_dir(cfg: CfgNode) -> str:
     if cfg.DATA.CREATE_IF_MISSING == "motion":
         return str(prepare_motion(data_dir, num_workers=usable_cpus()))
     raise ConfigError(
-        f"DATA.PATH_TO_DATA_DIR must be an existing folder, got {data_dir!r}. Set it to where the "
-        f"dataset lies, or make the embedded one: {_PREPARE_COMMAND} motion --out {data_dir}"
+        f"DATA.PATH_TO_DATA_DIR must be an existing folder, got {data_dir!r}. Set it to the folder of "
+        f"the dataset, or create the embedded one: {_PREPARE_COMMAND} motion --out {data_dir}"
     )
 
 
 def read_class_names(cfg: CfgNode) -> list[str]:
-    """Return the names of the classes: those of ``DATA.LABEL_MAP``, or their numbers where there is none.
+    """Return the names of the classes: from ``DATA.LABEL_MAP``, or numbers without a label map.
 
     Raises:
         ConfigError: If the label map does not name exactly ``MODEL.NUM_CLASSES`` classes.
@@ -93,7 +93,7 @@ def read_class_names(cfg: CfgNode) -> list[str]:
 
 
 def build_dataset(cfg: CfgNode, split: str) -> VideoListDataset:
-    """Build the dataset of a split, making the embedded dataset first where the recipe asks for it.
+    """Build the dataset of a split, creating the embedded dataset first if the recipe requests it.
 
     Args:
         cfg: The recipe.
@@ -181,8 +181,8 @@ def build_loader(cfg: CfgNode, split: str, *, world_size: int = 1, rank: int = 0
     """Build one rank's loader of a split.
 
     Its ``batch_sampler`` has ``set_epoch(epoch, start_batch=0)``: call it before each epoch of training.
-    Batches are as ``collate_clips`` makes them. Workers compute on one thread each, as PyTorch starts them,
-    and hold back the signals that ask a run to stop.
+    ``collate_clips`` makes the batches. Workers compute on one thread each, as PyTorch starts them, and hold
+    back stop signals.
 
     Args:
         cfg: The recipe.
@@ -207,7 +207,7 @@ def build_loader(cfg: CfgNode, split: str, *, world_size: int = 1, rank: int = 0
         ),
         num_workers=num_workers,
         multiprocessing_context=_start_method(cfg.DATA_LOADER.START_METHOD) if num_workers else None,
-        # Training comes back every epoch; validation would hold its workers' memory in between.
+        # Keep workers for training, which repeats every epoch; validation would hold their memory in between.
         persistent_workers=num_workers > 0 and split == "train",
         pin_memory=cfg.DATA_LOADER.PIN_MEMORY and torch.cuda.is_available(),
     )

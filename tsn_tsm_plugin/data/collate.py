@@ -1,4 +1,4 @@
-"""Clips to a batch; unreadable videos travel beside it, named."""
+"""collate_clips: clips to a batch, with the unreadable videos listed beside it."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ class BadVideo(NamedTuple):
 
 
 def multi_hot(labels: Sequence[Sequence[int]], *, num_classes: int) -> Tensor:
-    """Return float32 (B, K), 1 where a clip has the label and 0 elsewhere."""
+    """Return float32 (B, K), 1 if a clip has the label, otherwise 0."""
     rows_BK = torch.zeros(len(labels), num_classes)
     for row_K, of_clip in zip(rows_BK, labels, strict=True):
         row_K[list(of_clip)] = 1.0
@@ -34,13 +34,13 @@ def collate_clips(samples: Sequence[ClipDict | BadVideo], *, multi_label_classes
 
     Args:
         samples: Clip dictionaries, whose videos agree in shape and dtype, and ``BadVideo`` in between.
-        multi_label_classes: Number of classes K where a clip's ``label`` is a tuple of several; 0 where it
-            is one.
+        multi_label_classes: Number of classes K if a clip's ``label`` is a tuple of several; 0 for single
+            labels.
 
     Returns:
         ``video`` (B, C, T, H, W) of the clips' dtype, ``label`` and ``video_index`` (B,) int64,
-        ``video_name`` a list of B strings, ``bad_videos`` the list of unreadable ones. Several labels
-        become a row of ``label`` (B, K) float32, 1 for those of the clip and 0 for all others. If all were
+        ``video_name`` a list of B strings, ``bad_videos`` the list of unreadable ones. Several labels become
+        a row of ``label`` (B, K) float32, 1 for the labels of the clip and 0 for all others. If all were
         unreadable, B is 0 and ``video`` has shape (0, 3, 0, 0, 0).
     """
     clips = [sample for sample in samples if not isinstance(sample, BadVideo)]

@@ -22,7 +22,7 @@ from tsn_tsm_plugin.data.video_dataset import (
 
 @dataclass(frozen=True)
 class SplitRequest:
-    """What every dataset is told about the split it is built for.
+    """Description of the split that a dataset is built for.
 
     Attributes:
         split: ``"train"``, ``"val"`` or ``"test"``.
@@ -30,11 +30,11 @@ class SplitRequest:
         prefix: Folder or URL put before each relative path of the list.
         num_classes: Labels must be in ``[0, num_classes)``.
         multi_label: Whether a video may have several labels.
-        index_sampler: From a video's number of frames to those to read, see `VideoListDataset`.
-        clip_transform: What becomes of the frames, see `VideoListDataset`.
+        index_sampler: Maps a video's number of frames to the frame indices to read, see `VideoListDataset`.
+        clip_transform: Transform of the clips, see `VideoListDataset`.
         seed: Seed of the run.
-        reader: How videos are decoded: keyword arguments of `VideoReader`.
-        num_stacked: Consecutive frames that are the channels of one segment.
+        reader: Keyword arguments of `VideoReader`.
+        num_stacked: Consecutive frames stacked as the channels of one segment.
         is_flow: Whether frames are optical flow.
     """
 
@@ -68,7 +68,7 @@ def videos(request: SplitRequest, *, separator: str = " ") -> VideoListDataset:
 
     Args:
         request: The split.
-        separator: What stands between path and label.
+        separator: Separator between path and label.
 
     Raises:
         AnnotationError: If the list file is missing or malformed.
@@ -90,7 +90,7 @@ def frames(
 
     Args:
         request: The split.
-        separator: What stands between path, number and label.
+        separator: Separator between path, number and label.
         template: Name of a frame's file, with one field for its number; for flow see `flow_templates`.
         start_index: Number of the first frame.
 

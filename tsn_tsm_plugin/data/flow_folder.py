@@ -1,4 +1,4 @@
-"""FlowFolderReader: optical flow of a video that lies as two images for each frame."""
+"""FlowFolderReader: optical flow of a video, stored as two images per frame."""
 
 import os
 from collections.abc import Sequence
@@ -16,15 +16,15 @@ class FlowFolderReader:
 
     Args:
         path: The folder, local or a URL that iopath can open.
-        num_frames: How many fields the list promises; 0 counts those on the disk.
+        num_frames: Number of fields by the list; 0 counts the files on the disk.
         template: See :func:`flow_templates`.
         start_index: Number in the first field's names.
 
     Attributes:
-        fps: 0.0: a folder does not tell.
+        fps: 0.0: unknown for a folder.
 
     Raises:
-        VideoError: If there is no such folder, or fields are counted and there are none.
+        VideoError: If the folder is missing, or fields are counted and there are none.
         ValueError: If fields are to be counted behind a URL.
     """
 
@@ -58,4 +58,4 @@ class FlowFolderReader:
         return torch.stack([axis.read(indices)[:, 0] for axis in self._axes], dim=1)
 
     def close(self) -> None:
-        """Do nothing: no file stays open between reads."""
+        """Do nothing: no file remains open between reads."""

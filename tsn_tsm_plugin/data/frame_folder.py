@@ -1,7 +1,7 @@
 """FrameFolderReader: frames of a folder of images, behind the interface of `VideoReader`.
 
-Frame ``i``, from 0, is the file ``template.format(start_index + i)``: both references extract frames so, from
-``img_00001.jpg`` on. Axes: T frames, C channels, H rows, W columns.
+Frame ``i``, from 0, is the file ``template.format(start_index + i)``: both references extract frames like
+this, from ``img_00001.jpg`` on. Axes: T frames, C channels, H rows, W columns.
 """
 
 import os
@@ -30,17 +30,16 @@ class FrameFolderReader:
 
     Args:
         path: The folder, local or a URL that iopath can open.
-        num_frames: How many frames the list promises; 0 counts those on the disk that follow each other
-            without a gap.
+        num_frames: Number of frames by the list; 0 counts consecutive files on the disk.
         template: Name of a file, with one field for its number.
         start_index: Number in the first frame's name.
 
     Attributes:
-        fps: 0.0: a folder does not tell.
+        fps: 0.0: unknown for a folder.
 
     Raises:
-        VideoError: If there is no such folder, or frames are counted and there are none.
-        ValueError: If frames are to be counted behind a URL, or the template is none.
+        VideoError: If the folder is missing, or frames are counted and there are none.
+        ValueError: If frames are to be counted behind a URL, or the template is invalid.
     """
 
     fps = 0.0

@@ -1,7 +1,7 @@
-"""FrameStream: frames one after the other, from a file, a camera or standard input, come what may.
+"""FrameStream: consecutive frames from a file, a camera or standard input, tolerant of faults.
 
-Memory does not grow with the length of the source. What goes wrong is said, not raised: a corrupt frame is
-skipped, a changed size is passed on, and a source that stalls is waited for.
+Memory does not grow with the length of the source. Faults are reported, not raised: corrupt frames are
+skipped, changed sizes are passed on, stalled sources are waited for.
 """
 
 import contextlib
@@ -40,8 +40,8 @@ class StreamedFrame:
     """A frame of a source.
 
     Attributes:
-        index: How many frames came before it.
-        seconds: Its time since the first frame, as the source tells it; -1.0 where it does not.
+        index: Number of frames before this one.
+        seconds: Time since the first frame by the source; -1.0 if unknown.
         rgb: uint8 RGB pixels (H, W, 3).
     """
 
@@ -75,7 +75,7 @@ def _open(source: str) -> av.container.InputContainer:
     if source == STANDARD_INPUT:
         if sys.stdin is None:
             raise VideoError("-: standard input is closed. Send a video, e.g. ffmpeg -i ... -f mpegts -.")
-        # Past Python's buffer: a read that never returns would hold its lock when the program ends.
+        # Bypass Python's buffer: a read that never returns would hold its lock when the program ends.
         return av.open(getattr(sys.stdin.buffer, "raw", sys.stdin.buffer), mode="r", options=FILE_OPTIONS)
     if is_camera(source):
         kind, device = _CAMERAS[sys.platform if sys.platform in _CAMERAS else "linux"]
@@ -100,11 +100,12 @@ def _why_not(source: str, error: Exception) -> str:
 
 
 def iterate_frames(container: av.container.InputContainer, say: Say) -> Iterator[StreamedFrame]:
-    """Decode the best video stream from where it is to its end; frames are upright, as `VideoReader`'s are.
+    """Decode the best video stream from its current position to its end; frames are upright, as in
+    `VideoReader`.
 
     Args:
         container: From :func:`open_source`.
-        say: Told of corrupt frames, changes of the frame size and a display matrix that is not followed.
+        say: Called with reports of corrupt frames, changed frame sizes and ignored display matrices.
     """
     stream = container.streams.best("video")
     assert stream is not None
@@ -129,8 +130,8 @@ def _by(size: tuple[int, ...] | None) -> str:
 
 
 def _decode(container: Any, stream: Any, say: Say) -> Iterator[av.VideoFrame]:
-    """Yield what can be decoded, packet by packet, so that a broken one costs no other."""
-    # Threads over frames would hold frames back.
+    """Yield the decodable frames, packet by packet, so that a broken packet affects no other."""
+    # Frame threading would delay frames.
     stream.codec_context.thread_type = "SLICE"
     packets = container.demux(stream)
     num_decoded = 0
@@ -145,7 +146,7 @@ def _decode(container: Any, stream: Any, say: Say) -> Iterator[av.VideoFrame]:
         try:
             frames = packet.decode()
         except av.FFmpegError as error:
-            say(f"frame {num_decoded}: corrupt, left out ({error})")
+            say(f"frame {num_decoded}: corrupt, skipped ({error})")
             continue
         for frame in frames:
             if frame.is_corrupt:
@@ -156,20 +157,20 @@ def _decode(container: Any, stream: Any, say: Say) -> Iterator[av.VideoFrame]:
 
 
 class FrameStream:
-    """Frames of a source, read by a thread, so that a source that stalls can be told of.
+    """Frames of a source, read by a thread so that stalls can be reported.
 
-    A camera's frames that come while the last one is still worked on are dropped, all but the newest.
+    If the consumer is slower than a camera, all waiting frames but the newest are dropped.
 
     Args:
         source: A file, a URL, the index of a camera, or ``"-"`` for standard input.
-        say: Told of everything that happens to the source.
-        stall_seconds: Say so when nothing came for that long, and again after every doubling.
-        give_up_seconds: End the stream when nothing came for that long.
+        say: Called with every report about the source.
+        stall_seconds: Report a stall after this time, and again after every doubling.
+        give_up_seconds: End the stream after a stall of this time.
 
     Attributes:
-        fps: Frames per second, as the source tells it; 0.0 where it does not.
+        fps: Frames per second by the source; 0.0 if unknown.
         num_dropped: Frames of a camera that were dropped.
-        is_given_up: Whether the stream ended because nothing came any more.
+        is_given_up: Whether the stream ended because of a stall.
 
     Raises:
         VideoError: If the source cannot be opened, or does not answer.
@@ -204,7 +205,7 @@ class FrameStream:
         try:
             self._send()
         except Exception as error:
-            # Whichever of the two is waited for.
+            # Put the error on both queues: the main thread may wait on either.
             self._answer.put(error)
             self._put(error)
 
@@ -230,10 +231,10 @@ class FrameStream:
                 return
 
     def __iter__(self) -> Iterator[StreamedFrame]:
-        """Yield frames until the source ends or is given up.
+        """Yield frames until the source ends or stalls for too long.
 
         Raises:
-            VideoError: If the source cannot be read on.
+            VideoError: If reading the source fails.
         """
         while (frame := self._wait(self._queue)) is not None:
             if isinstance(frame, Exception):
@@ -241,8 +242,8 @@ class FrameStream:
             yield frame
 
     def _told(self, error: Exception) -> Exception:
-        """Return what an error of the reading thread is to the user."""
-        # A pipe that broke is that of the results: what happens to the source is written there too.
+        """Return the user's error for an error of the reading thread."""
+        # BrokenPipeError means stdout was closed, not that the source failed.
         if isinstance(error, (VideoError, BrokenPipeError)):
             return error
         told = VideoError(f"{self.source}: reading it broke off ({type(error).__name__}: {error}).")
@@ -250,7 +251,7 @@ class FrameStream:
         return told
 
     def _wait(self, items: "queue.Queue[_Item]") -> "_Item | None":
-        """Wait for the next item, and say so if it takes long; ``None`` if it takes too long."""
+        """Wait for the next item, with a report of long waits; ``None`` after the timeout."""
         waited, patience = 0.0, self._stall_seconds
         while True:
             until = min(patience, self._give_up_seconds)
@@ -260,9 +261,9 @@ class FrameStream:
                 waited = until
             if waited >= self._give_up_seconds:
                 self.is_given_up = True
-                self._say(f"nothing came for {waited:g} s: given up")
+                self._say(f"no frame for {waited:g} s: stopped")
                 return None
-            self._say(f"nothing came for {waited:g} s: waiting")
+            self._say(f"no frame for {waited:g} s: waiting")
             patience *= 2
 
     def close(self) -> None:

@@ -1,7 +1,6 @@
 """image_size, read_image: one image of a frame folder to pixels: JPEG, PNG, WebP or BMP.
 
-JPEG is decoded as :mod:`~tsn_tsm_plugin.data.jpeg` says, the others by Pillow. Axes: C channels, H rows, W
-columns.
+:mod:`~tsn_tsm_plugin.data.jpeg` decodes JPEG, Pillow the other formats. Axes: C channels, H rows, W columns.
 """
 
 import io
@@ -42,7 +41,7 @@ def read_image(data: bytes) -> Tensor:
     """
     if not data.startswith(_SIGNATURES):
         return read_jpeg(data)
-    image_size(data)  # Checks before memory is asked for.
+    image_size(data)  # Check the size before memory is allocated.
     image = _open(data)
     try:
         if image.mode.startswith("I"):

@@ -1,7 +1,7 @@
-"""One JPEG image to pixels, with the checks that keep a damaged one from doing harm.
+"""read_jpeg: one JPEG image to pixels, with checks against damaged images.
 
-Decoded by torchvision's libjpeg-turbo, whose pixels are those of OpenCV, which the references decode with.
-Axes: C channels, H rows, W columns.
+torchvision's libjpeg-turbo gives the same pixels as OpenCV, the decoder of the references. Axes: C channels,
+H rows, W columns.
 """
 
 import torch
@@ -51,7 +51,7 @@ def read_jpeg(data: bytes) -> Tensor:
     Raises:
         ValueError: If it is no JPEG image, damaged, cut short, or its header claims an absurd size.
     """
-    jpeg_size(data)  # Checks before libjpeg asks for memory.
+    jpeg_size(data)  # Check the size before libjpeg allocates memory.
     encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
     try:
         return decode_jpeg(encoded, mode=ImageReadMode.RGB)

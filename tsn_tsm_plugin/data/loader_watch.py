@@ -1,7 +1,7 @@
-"""watched_batches: says why no batch comes, and ends the wait for one.
+"""watched_batches: report why no batch arrives, and end the wait.
 
-A run that waits for a loader looks like a run that computes. The reasons are few: shared memory that is too
-small for the batches, a file system that does not answer, workers that the kernel has killed.
+A run that waits for a loader looks like a run that computes. Likely reasons: shared memory that is too small
+for the batches, a file system that does not answer, workers that the kernel has killed.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from tsn_tsm_plugin.log import get_logger
 
 logger = get_logger(__name__)
 
-# So often a loader with workers looks at them while it waits.
+# Interval of checking the workers while waiting.
 _POLL_SECONDS = 5
 _NOTICE_SECONDS = 60.0
 _SHM = Path("/dev/shm")
@@ -33,8 +33,8 @@ def watched_batches(loader: DataLoader, *, max_wait_seconds: float) -> Iterator[
     """Iterate over a loader; log a line for every minute without a batch.
 
     Args:
-        loader: With workers, its ``timeout`` is set, by which it comes back to look at them. Without workers
-            the wait is only logged: a read in this process cannot be ended.
+        loader: With workers, its ``timeout`` is set to check them regularly. Without workers the wait is only
+            logged: a read in this process cannot be ended.
         max_wait_seconds: Wait for one batch after which this raises.
 
     Raises:
@@ -106,7 +106,7 @@ def _why_it_died(exit_codes: list[int], loader: DataLoader) -> str:
         )
     if -signal.SIGBUS in exit_codes:
         return f"A worker of the data loader died of a bus error: {_shm_is_small()} Or lower {workers}."
-    return f"A worker of the data loader died with exit code {exit_codes[0]}; its output says why."
+    return f"A worker of the data loader died with exit code {exit_codes[0]}; see its output for the reason."
 
 
 def _why_none_comes(loader: DataLoader) -> str:
@@ -143,7 +143,7 @@ def _files_of(process: int) -> set[str]:
         for entry in Path(f"/proc/{process}/fd").iterdir():
             with contextlib.suppress(OSError):
                 target = str(entry.readlink())
-                # Not is_file(): it would hang on the file system that hangs the worker.
+                # Avoid is_file(): it would hang on the file system that hangs the worker.
                 if target.startswith("/") and not target.startswith(("/dev/", "/proc/", "/sys/", "/memfd:")):
                     found.add(target)
     return found

@@ -1,4 +1,4 @@
-"""Objects for PyTorchVideo's own slots: its datasets read only the frames that a segment sampler picks.
+"""SparsePathHandler, WholeVideoSampler, ...: PyTorchVideo's datasets read only sampled frames.
 
     >>> from pytorchvideo.data import LabeledVideoDataset
     >>> from tsn_tsm_plugin.transforms import uniform_sampler
@@ -6,9 +6,9 @@
     >>> dataset = LabeledVideoDataset(videos, WholeVideoSampler(), decode_audio=False)
     >>> dataset.video_path_handler = SparsePathHandler(uniform_sampler(8, mode="train"))
 
-They need no activation and travel to workers, spawned ones included, because unpickling imports this package.
-Times address frames through the mean frame rate: second s is frame ceil(s * fps), so the whole video is
-exactly all of its frames, and a window of a video with a variable rate is approximate.
+They need no activation and can be sent to workers, spawned ones too: unpickling imports this package. Times
+address frames through the mean frame rate: second s is frame ceil(s * fps), so the whole video is exactly all
+of its frames, but a window of a video with a variable rate is approximate.
 
 Axes: C channels, T frames, H rows, W columns.
 """
@@ -60,7 +60,7 @@ class WholeVideoSampler(ClipSampler):
         video_duration: float | Fraction,
         annotation: dict[str, Any],
     ) -> ClipInfo:
-        """Return the clip [0, video_duration) in seconds; where the last clip ended does not matter."""
+        """Return the clip [0, video_duration) in seconds; the end of the last clip is ignored."""
         aug_index = self._current_aug_index
         self._current_aug_index += 1
         is_last_clip = self._current_aug_index == self._augs_per_clip
@@ -95,7 +95,8 @@ class _IndexedVideo(Video):
 
     @property
     def duration(self) -> Fraction:
-        """Seconds that the frames last at the mean rate, or at 1 frame per second if the file tells none."""
+        """Seconds that the frames last at the mean rate, or at 1 frame per second if the file states no
+        rate."""
         return self.open().num_frames / self._rate()
 
     def close(self) -> None:
@@ -149,20 +150,21 @@ class SparseVideo(_IndexedVideo):
 
 
 class ExactVideo(_IndexedVideo):
-    """A decoder for PyTorchVideo's ``decoder=`` argument: every frame of a clip, as its own decoders do.
+    """A decoder for PyTorchVideo's ``decoder=`` argument: every frame of a clip, as with PyTorchVideo's
+    decoders.
 
     PyTorchVideo hands over the file's bytes, which are written to a temporary file for the decoders that read
-    by index. `SparsePathHandler` reads the file itself, and only the frames that are wanted.
+    by index. `SparsePathHandler` reads the file itself, and only the sampled frames.
 
     Args:
         file: The encoded video.
-        video_name: Name given out with the clips.
+        video_name: Name returned with the clips.
         decode_audio: Not used; clips carry no audio.
         decode_video: Must be True.
         decoder: A name in the ``DECODERS`` registry, or ``"auto"``.
 
     Raises:
-        VideoError: If the bytes are no readable video.
+        VideoError: If the bytes are not a readable video.
     """
 
     def __init__(
@@ -206,15 +208,15 @@ class ExactVideo(_IndexedVideo):
 class SparsePathHandler(VideoPathHandler):
     """Opens the videos of a PyTorchVideo dataset for reading by frame index.
 
-    PyTorchVideo skips a video that fails to open without a word. Here a bad video stops the iteration by a
-    `VideoError`, unless skipping is asked for; a skipped one is logged as a warning.
+    PyTorchVideo silently skips a video that fails to open. Here a bad video raises a `VideoError`, unless
+    ``skip_bad_videos`` is set; a skipped video is logged as a warning.
 
     Args:
-        index_sampler: What frames to read of a clip: a ``uniform_sampler``, a ``dense_sampler``, or any such
-            function that can be pickled.
+        index_sampler: Sampler of the frames of a clip: a ``uniform_sampler``, a ``dense_sampler``, or any
+            such function that can be pickled.
         decoder: A name in the ``DECODERS`` registry, or ``"auto"``.
-        num_threads: Threads of the decoder; 1 is right inside data-loader workers.
-        skip_bad_videos: Leave out what cannot be opened.
+        num_threads: Threads of the decoder; use 1 inside data-loader workers.
+        skip_bad_videos: Skip videos that cannot be opened.
     """
 
     def __init__(

@@ -88,7 +88,7 @@ def prepare_dataset(dataset: Any) -> None:
     """Make a ``LabeledVideoDataset`` serve our clip sampler, and all our names in workers of any kind.
 
     Args:
-        dataset: As its own ``__init__`` has left it.
+        dataset: Dataset after its ``__init__``.
     """
     # The first attribute: a spawned worker unpickles it before the transform, which may need the activation.
     attributes = dict(vars(dataset))

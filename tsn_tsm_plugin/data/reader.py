@@ -1,8 +1,8 @@
-"""VideoReader: frames of a video by their index, whatever decodes them.
+"""VideoReader: frames of a video by index, independent of the decoder.
 
-Frame i is the i-th frame of decoding the whole file from its start with FFmpeg, of the video stream
-that FFmpeg calls best, turned upright: by the right angle of the container's display matrix, where there is
-one, as FFmpeg's own programs do. Axes: T frames, C channels, H rows, W columns.
+Frame i is the i-th frame of decoding the whole file from its start with FFmpeg, of FFmpeg's best video
+stream. Frames are rotated by the container's display matrix, if any (multiples of 90 degrees), as in FFmpeg's
+programs. Axes: T frames, C channels, H rows, W columns.
 """
 
 import operator
@@ -21,13 +21,13 @@ from tsn_tsm_plugin.errors import VideoError
 from tsn_tsm_plugin.paths import open_regular, printable
 
 DEFAULT_DECODER = "pyav"
-# Frames per second where a file tells none.
+# Frames per second if a file states none.
 DEFAULT_FPS = 25.0
 _VERIFY_VARIABLE = "TSN_TSM_PLUGIN_VERIFY"
 
 
 def _checked(path: str) -> str:
-    """Return the path of a readable, non-empty file, ``~`` expanded; say what is wrong with any other."""
+    """Return the path of a readable, non-empty file, ``~`` expanded; raise an error for any other path."""
     shown = printable(path)
     try:
         with open_regular(path) as file:
@@ -37,7 +37,7 @@ def _checked(path: str) -> str:
     except FileNotFoundError as error:
         if Path(path).is_symlink():
             target = printable(Path(path).readlink())
-            raise VideoError(f"{shown}: is a link to {target}, which is missing. Mend the link.") from error
+            raise VideoError(f"{shown}: is a link to {target}, which is missing. Repair the link.") from error
         raise VideoError(
             f"{shown}: no such file. Check the path, its prefix in the config and the mount."
         ) from error
@@ -74,10 +74,10 @@ def frame_indices(
 class VideoReader:
     """Reads exact frames of one video file.
 
-    Holds for every decoder: ``VideoReader(path).read([i])`` is the i-th frame of a plain decode, turned
-    upright. Where a display matrix mirrors or turns by another angle than a right one, frames are left as
-    coded, with one warning for each file. A reader travels to workers by its path, with fork and with spawn,
-    and opens the file again there. Threads may share a reader: their reads wait for each other.
+    Holds for every decoder: ``VideoReader(path).read([i])`` is the i-th frame of a plain decode, upright.
+    Display matrices that mirror, or rotate by other than multiples of 90 degrees, are ignored with one
+    warning per file. A reader is sent to workers as its path, with fork and with spawn, and reopens the file
+    there. Threads may share a reader: their reads wait for each other.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -97,18 +97,19 @@ class VideoReader:
     Args:
         path: The video file.
         decoder: A name in the ``DECODERS`` registry; ``"auto"`` is ``"pyav"``.
-        num_threads: Threads of the decoder; 1 is right inside data-loader workers. What the headers do not
-            prove to be whole is decoded on one thread all the same.
+        num_threads: Threads of the decoder; use 1 inside data-loader workers. Videos not proven complete by
+            their headers are decoded on one thread.
         short_side: Scale frames to that many pixels of their short side, in the pass that converts them to
-            RGB; 0 keeps their size. Pixels differ from those of `ShortSideScale`; ``DATA.SCALE_IN_DECODER``
-            says by how much. Only ``"pyav"`` can.
+            RGB; 0 keeps their size. Pixels differ from those of `ShortSideScale`; see
+            ``DATA.SCALE_IN_DECODER`` for the difference. Only ``"pyav"`` supports scaling.
         decoder_options: Further keyword arguments of the decoder.
         verify: Compare the number of frames and the first read with a plain decode of the whole file, which
-            takes as long as that decode. ``TSN_TSM_PLUGIN_VERIFY=1`` in the environment does so everywhere.
+            takes as long as that decode. ``TSN_TSM_PLUGIN_VERIFY=1`` in the environment enables this for all
+            readers.
 
     Raises:
-        VideoError: If the file is no readable video; starts with the path and says what to do.
-        ValueError: If a number is out of range, or the decoder cannot do what is asked for.
+        VideoError: If the file is not a readable video; starts with the path and ends with the remedy.
+        ValueError: If a number is out of range, or the decoder does not support an option.
     """
 
     def __init__(
@@ -163,17 +164,17 @@ class VideoReader:
 
     @property
     def fps(self) -> float:
-        """Mean frames per second; 0.0 where the file does not tell."""
+        """Mean frames per second; 0.0 if unknown."""
         return self._open().fps
 
     @property
     def duration(self) -> float:
-        """Seconds that ``num_frames`` last at ``fps``; 0.0 where the file tells no rate."""
+        """Seconds that ``num_frames`` last at ``fps``; 0.0 if the rate is unknown."""
         return self.num_frames / self.fps if self.fps else 0.0
 
     @property
     def is_sparse(self) -> bool:
-        """Whether a read decodes less than all frames before; false if the decoder does not tell."""
+        """Whether a read decodes fewer frames than all before it; false if the decoder does not report it."""
         return bool(getattr(self._open(), "is_sparse", False))
 
     @property
@@ -212,14 +213,14 @@ class VideoReader:
             return frames
 
     def _verify(self, wanted: Sequence[int], frames: Tensor) -> None:
-        """Compare frames that were read with those of a plain decode."""
+        """Compare read frames with a plain decode."""
         from tsn_tsm_plugin.data.decoders.pyav import PyAVDecoder
 
         plain = PyAVDecoder(_checked(self.path), short_side=self.short_side, is_plain=True)
         if plain.num_frames != self.num_frames:
             what = f"has {plain.num_frames} frames when it is decoded plainly, {self.num_frames} here"
         elif not torch.equal(plain.read(wanted), frames):
-            what = f"frames {list(wanted)} differ from those of a plain decode"
+            what = f"frames {list(wanted)} differ from a plain decode"
         else:
             return
         raise VideoError(

@@ -1,8 +1,8 @@
-"""Which videos a rank reads, in which order: shuffled, in full batches for training, exact for evaluation.
+"""TrainBatchSampler, EvalBatchSampler, SampleKey: order of the videos of a rank in training and evaluation.
 
 Both samplers are made for ``DataLoader(batch_sampler=...)``. They yield ``SampleKey``, so that a dataset can
-derive its random numbers from the epoch and the video alone: what a clip looks like depends neither on the
-worker or rank that reads it nor on where a run was resumed.
+derive its random numbers from the epoch and the video alone: a clip depends neither on the worker or rank
+that reads it nor on the step at which a run resumed.
 """
 
 from abc import abstractmethod
@@ -20,17 +20,17 @@ logger = get_logger(__name__)
 
 
 class SampleKey(NamedTuple):
-    """One reading of one video.
+    """Key of reading one video once.
 
     Attributes:
         epoch: From 0.
         video_index: Position in the list, from 0.
-        reading: How often the epoch has read the video before; each reading draws its own augmentation.
+        repeat: Number of earlier reads of the video in the epoch; each read draws a new augmentation.
     """
 
     epoch: int
     video_index: int
-    reading: int = 0
+    repeat: int = 0
 
 
 class ShardedBatchSampler(Sampler[list[SampleKey]]):
@@ -58,7 +58,7 @@ class ShardedBatchSampler(Sampler[list[SampleKey]]):
         self.start_batch = 0
 
     def set_epoch(self, epoch: int, *, start_batch: int = 0) -> None:
-        """Choose the epoch of the next iteration, and how many batches of it are left out at its start.
+        """Choose the epoch of the next iteration, and the number of batches to skip at its start.
 
         A run that resumes in mid-epoch passes the number of batches it has already taken.
         """
@@ -75,7 +75,7 @@ class ShardedBatchSampler(Sampler[list[SampleKey]]):
         """How many videos all ranks together read in an epoch."""
 
     def __len__(self) -> int:
-        """Return the number of this rank's batches in a whole epoch, those left out included."""
+        """Return the number of this rank's batches in a whole epoch, skipped ones included."""
         return -(-len(range(self.rank, self.num_read, self.world_size)) // self.batch_size)
 
     def _keys(self) -> Iterator[SampleKey]:
@@ -123,10 +123,10 @@ def balanced_order(labels: Sequence[int], num_drawn: int, generator: torch.Gener
 class TrainBatchSampler(ShardedBatchSampler):
     """Yield every video once per epoch in an order that depends on seed and epoch, in full batches.
 
-    All ranks draw the same permutation. The epoch is padded with videos from its own start to a multiple of
-    the global batch, ``batch_size * world_size``, or cut to one: ranks take equally many steps and no step is
-    smaller than another. Step ``k`` of all ranks together holds the same videos whatever the number of ranks,
-    as long as the global batch stays the same.
+    All ranks draw the same permutation. The epoch is padded with its first videos to a multiple of the global
+    batch, ``batch_size * world_size``, or cut to one: ranks take equally many steps and no step is smaller
+    than another. Step ``k`` of all ranks together holds the same videos whatever the number of ranks, as long
+    as the global batch stays the same.
 
     Args:
         num_videos: Length of the list.
@@ -134,10 +134,10 @@ class TrainBatchSampler(ShardedBatchSampler):
         world_size: Number of ranks.
         rank: This rank.
         seed: Seed of the order; the same on all ranks.
-        num_repeats: How often an epoch reads the list, each time in another order.
+        num_repeats: Number of passes of an epoch over the list, each in another order.
         balanced_labels: Class of each video, to draw every class equally often instead of every video once;
             an epoch has the same length.
-        drop_last: Cut the epoch instead of padding it; other videos are left out in another epoch.
+        drop_last: Cut the epoch instead of padding it; each epoch skips other videos.
     """
 
     def __init__(
@@ -167,8 +167,8 @@ class TrainBatchSampler(ShardedBatchSampler):
         num_steps = self._num_ordered // global_batch if drop_last else -(-self._num_ordered // global_batch)
         if not num_steps:
             raise ValueError(
-                f"An epoch of {self._num_ordered} videos must fill one step of {global_batch} where the rest "
-                "is dropped. Pad it, or lower the batch size."
+                f"An epoch of {self._num_ordered} videos must fill one step of {global_batch} if the "
+                f"rest is dropped. Pad it, or lower the batch size."
             )
         self._num_read = num_steps * global_batch
         if rank == 0:
@@ -207,7 +207,7 @@ class EvalBatchSampler(ShardedBatchSampler):
     """Yield every video exactly once over all ranks, in list order; nothing is padded and nothing repeated.
 
     Rank ``r`` reads videos ``r, r + world_size, ...``. Ranks may have unequal numbers of batches, even none:
-    gather their results, do not let them step together. The last batch may be smaller.
+    gather their results; do not synchronise each step. The last batch may be smaller.
     """
 
     @property

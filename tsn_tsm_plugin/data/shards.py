@@ -1,9 +1,9 @@
-"""Videos in tar files, for file systems that hate small files: webdataset's layout, read at any place.
+"""ShardedVideo, read_shard_list: videos in tar files with webdataset's layout, with random access.
 
 A shard is an uncompressed tar file that holds, for each video, ``key.mp4`` (or another suffix) and
-``key.cls`` with its label. The key ends at the first dot. Beside it lies its index, ``NAME.tar.index``, which
-says where in the shard each video is; without one the shard is scanned. Because every video can be read on
-its own, shards are shuffled, shared by ranks and workers, and resumed exactly as files are.
+``key.cls`` with its label. The key ends at the first dot. Beside it lies its index, ``NAME.tar.index``, with
+the position of each video in the shard; a shard without an index is scanned. Every video can be read
+separately, so shards are shuffled, distributed and resumed as files are.
 """
 
 import json
@@ -38,7 +38,7 @@ _KEY_AND_SUFFIX = re.compile(r"((?:.*/)?[^./]+)\.([^/]*)")
 
 
 class IndexedVideo(NamedTuple):
-    """Where a video is within its shard: first byte and number of bytes."""
+    """Position of a video in its shard: first byte and number of bytes."""
 
     name: str
     offset: int
@@ -50,7 +50,7 @@ class ShardedVideo(NamedTuple):
     """A video of a list of shards.
 
     Attributes:
-        name: Of the file in the shard.
+        name: Name of the file in the shard.
         path: Shard and name, for messages.
         label: Its class, or its classes in ascending order.
         shard: Path of the tar file.
@@ -69,16 +69,16 @@ class ShardedVideo(NamedTuple):
 def read_shard_list(
     path: str, *, prefix: str = "", num_classes: int = 0, multi_label: bool = False
 ) -> list[ShardedVideo]:
-    """Read a list of shards, one path in each line, and where the videos are in them.
+    """Read a list of shards, one path in each line, and the positions of their videos.
 
     Args:
         path: The list file.
         prefix: Folder or URL put before each relative path.
-        num_classes: Labels must be in ``[0, num_classes)``; 0 leaves the upper end open.
+        num_classes: Labels must be in ``[0, num_classes)``; 0 sets no upper limit.
         multi_label: Whether ``.cls`` files may hold several labels, between spaces.
 
     Raises:
-        AnnotationError: If the list or a shard cannot be read, or a video has no label that is legal.
+        AnnotationError: If the list or a shard cannot be read, or a video has no valid label.
     """
     shards = [join(prefix, line.strip()) for line in read_text_lines(path) if line.strip()]
     if not shards:
@@ -107,11 +107,11 @@ def _check_labels(path: str, labels: tuple[int, ...], *, num_classes: int, multi
 
 
 def read_index(shard: str) -> list[IndexedVideo]:
-    """Return the videos of a shard, from its index where there is one.
+    """Return the videos of a shard, from its index if it has one.
 
     Raises:
-        AnnotationError: If the index is malformed or belongs to another shard, or there is none and the shard
-            is no such tar file.
+        AnnotationError: If the index is malformed or belongs to another shard, or the index is missing and
+        the shard is not such a tar file.
     """
     path = shard + INDEX_SUFFIX
     try:
@@ -204,17 +204,17 @@ def _parse_labels(place: str, content: bytes) -> tuple[int, ...]:
 
 
 class ShardedVideoReader:
-    """Reads exact frames of a video in a shard, through a temporary copy of it alone.
+    """Reads exact frames of a video in a shard, through a temporary copy of this video.
 
     Args:
-        video: Where it is.
+        video: Entry of the video.
         decoder: ``"auto"`` or a registered decoder's name.
         decoder_options: Its keyword arguments.
         short_side: See `VideoReader`.
 
     Raises:
-        VideoError: If the shard cannot be fetched or is cut short, or it is no readable video; starts with
-            the shard and the name.
+        VideoError: If the shard cannot be fetched or is cut short, or the content is not a readable video;
+        starts with the shard and the name.
     """
 
     def __init__(

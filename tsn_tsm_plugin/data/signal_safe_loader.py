@@ -1,8 +1,8 @@
-"""SignalSafeDataLoader: its workers end when the run says so, not when a signal reaches them.
+"""SignalSafeDataLoader: the run, not a signal, ends its workers.
 
 A terminal sends Ctrl-C to every process of a command, and a scheduler its warning or SIGTERM to every process
-of a job. The run answers by a checkpoint at the next step; a worker that ended at once would take batches
-with it, and PyTorch answers the end of a worker by an exception at whatever line the run has come to.
+of a job. The run responds with a checkpoint at the next step. A worker that ended at once would lose batches,
+and PyTorch would raise an exception at an arbitrary line of the run.
 """
 
 import functools
@@ -26,8 +26,8 @@ RUN_SIGNALS = frozenset(
 """Signals that ask a run to stop, as far as the system has them: Windows lacks the last two."""
 
 _CAN_HOLD_BACK = hasattr(signal, "pthread_sigmask")
-# SIGTERM is also how a parent ends its workers. A worker can hold it back only if the system tells who sent
-# it; macOS and Windows do not.
+# A parent also ends its workers by SIGTERM. A worker can hold it back only if the system reports the sender,
+# unlike macOS and Windows.
 _CAN_TELL_SENDER = hasattr(signal, "sigwaitinfo")
 _HELD_BACK = RUN_SIGNALS if _CAN_TELL_SENDER else RUN_SIGNALS - {signal.SIGTERM}
 
@@ -35,9 +35,9 @@ _HELD_BACK = RUN_SIGNALS if _CAN_TELL_SENDER else RUN_SIGNALS - {signal.SIGTERM}
 class SignalSafeDataLoader(DataLoader):
     """A ``DataLoader`` whose workers hold back Ctrl-C, SIGUSR1, SIGUSR2 and any SIGTERM but their parent's.
 
-    A worker whose parent has gone ends by itself, as every worker of PyTorch does. On macOS any SIGTERM ends
-    a worker; on Windows Ctrl-C does too, and a warning says so. A worker that dies raises where the next
-    batch is asked for, not at any line of the run.
+    A worker whose parent has ended also ends, as every worker of PyTorch does. On macOS any SIGTERM ends a
+    worker; on Windows Ctrl-C does too, with a warning. A worker's death raises when the next batch is
+    requested, not at an arbitrary line.
 
     Attributes:
         workers: The worker processes of the newest iteration.
@@ -66,7 +66,7 @@ class SignalSafeDataLoader(DataLoader):
     def _start(self) -> Any:
         context = self.multiprocessing_context
         if context is not None and context.get_start_method() != "fork":
-            # Starting later, it would let SIGINT and SIGTERM through again.
+            # Start it first: later it would let SIGINT and SIGTERM through again.
             resource_tracker.ensure_running()
         # Workers inherit the mask, through fork and exec: one that still imports is covered too.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_BACK)

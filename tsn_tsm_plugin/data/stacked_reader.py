@@ -1,4 +1,4 @@
-"""StackedReader, open_stacked: several consecutive frames as the channels of one."""
+"""StackedReader, open_stacked: several consecutive frames as the channels of one frame."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ class StackedReader:
 
     @property
     def fps(self) -> float:
-        """Stacks per second; 0.0 where the video does not tell."""
+        """Stacks per second; 0.0 if unknown."""
         return float(getattr(self.reader, "fps", 0.0))
 
     def read(self, indices: Tensor) -> Tensor:

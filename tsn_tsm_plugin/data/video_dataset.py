@@ -1,4 +1,4 @@
-"""Videos of a list as PyTorchVideo's clip dictionaries: read the sampled frames, then transform."""
+"""VideoListDataset: the videos of a list as PyTorchVideo's clip dictionaries."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +26,7 @@ ClipTransform = Callable[[ClipDict, torch.Generator | None], ClipDict]
 
 
 class FrameReader(Protocol):
-    """What the dataset asks of an opened video: `VideoReader` and `FrameFolderReader` have it."""
+    """Interface of an opened video; `VideoReader` and `FrameFolderReader` implement it."""
 
     @property
     def num_frames(self) -> int:
@@ -40,7 +40,7 @@ class FrameReader(Protocol):
 
 
 class ListedVideo(Protocol):
-    """What the dataset asks of a line of a list: `VideoEntry` and `ShardedVideo` have it."""
+    """Interface of a line of a list; `VideoEntry` and `ShardedVideo` implement it."""
 
     @property
     def name(self) -> str:
@@ -48,7 +48,7 @@ class ListedVideo(Protocol):
 
     @property
     def path(self) -> str:
-        """Where it lies, for messages."""
+        """Location, for messages."""
 
     @property
     def label(self) -> Label:
@@ -110,7 +110,7 @@ def open_flow_folder(entry: VideoEntry, *, template: str, start_index: int) -> F
 
 def sample_seed(seed: int, key: SampleKey) -> int:
     """Mix the run's seed and the key into one 63-bit seed; neighbours give unrelated streams."""
-    text = f"{seed}/{key.epoch}/{key.video_index}" + (f"/{key.reading}" if key.reading else "")
+    text = f"{seed}/{key.epoch}/{key.video_index}" + (f"/{key.repeat}" if key.repeat else "")
     digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
@@ -119,7 +119,8 @@ def _check_shape(path: str, height: int, width: int) -> None:
     if max(height, width) > MAX_SIDE_RATIO * min(height, width):
         raise VideoError(
             f"{path}: has frames of {width}x{height} pixels; one side must be at most {MAX_SIDE_RATIO} times "
-            "the other, or scaling the short side would take any amount of memory. Remove it from the list."
+            "the other, otherwise scaling the short side could take unlimited memory. Remove it from "
+            "the list."
         )
 
 
@@ -127,7 +128,7 @@ class VideoListDataset(Dataset[ClipDict | BadVideo]):
     """Read the frames of one clip per video.
 
     Every random number of a clip comes from one generator, seeded with the run's seed, the epoch, the
-    position in the list and how often the epoch has read it before. A video that cannot be read becomes a
+    position in the list and the number of earlier reads in the epoch. A video that cannot be read becomes a
     ``BadVideo``, never another video.
 
     Args:
@@ -136,7 +137,7 @@ class VideoListDataset(Dataset[ClipDict | BadVideo]):
         clip_transform: Maps a clip dictionary with ``video`` uint8 (C, T, H, W) and a generator to one whose
             videos agree in shape.
         open_video: Opens the video of an entry; raises VideoError for an unreadable one. Spawned workers need
-            one that can be pickled.
+            a picklable function.
         seed: Seed of the run.
     """
 

@@ -1,4 +1,4 @@
-"""is_video, is_left_behind, files_below: which files are videos, and which their owner never made."""
+"""is_video, is_left_behind, files_below: recognise videos; skip hidden, unfinished or system files."""
 
 import os
 from collections.abc import Iterator
@@ -18,17 +18,18 @@ _LEFT_BEHIND = frozenset((
 
 
 def is_video(path: str | os.PathLike[str]) -> bool:
-    """Tell by its suffix whether a file is a video."""
+    """Return whether a file is a video, by its suffix."""
     return Path(path).suffix.lower() in VIDEO_SUFFIXES
 
 
 def is_left_behind(name: str) -> bool:
-    """Tell by its name whether a file or folder is hidden, unfinished, or made by a system for itself."""
+    """Return whether a file or folder is hidden, unfinished or a system file, by its name."""
     return name.startswith(".") or name.lower() in _LEFT_BEHIND
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Yield sorted files without those left behind; links to folders are followed, each folder once."""
+    """Yield sorted files without hidden, unfinished and system files; follow links to folders, each folder
+    once."""
     seen = set()
     for root, folders, files in os.walk(folder, followlinks=True):
         here = os.path.realpath(root)

@@ -56,7 +56,7 @@ def assert_exact(path, library):
         for _ in range(8):
             wanted = torch.randint(len(expected), (4,), generator=generator)
             assert torch.equal(reader.read(wanted), expected[wanted])
-        return reader._opened.is_delegated
+        return reader._opened.uses_fallback
 
 
 @pytest.mark.parametrize("name", OWN)
@@ -98,7 +98,7 @@ def test_a_library_gives_frames_as_upright_as_pyav_does(tmp_path, library, degre
         assert torch.equal(reader.read(wanted), VideoReader(path).read(wanted))
         assert (reader.height, reader.width) == tuple(reader.read([3]).shape[2:])
         # decord mixes up the channels of frames as small as these that it turns by 90 degrees.
-        assert reader._opened.is_delegated == (library == "decord" and degrees != 180)
+        assert reader._opened.uses_fallback == (library == "decord" and degrees != 180)
 
 
 def test_a_library_that_turns_what_is_left_as_coded_is_not_used(tmp_path, library):
@@ -106,7 +106,7 @@ def test_a_library_that_turns_what_is_left_as_coded_is_not_used(tmp_path, librar
     assert assert_exact(path, library)
 
 
-class _LyingLibrary(verified.VerifiedDecoder):
+class _LyingLibrary(verified.ExactOrFallbackDecoder):
     """Gives frames as coded, as libraries do that know no display matrix."""
 
     library = "lying"
@@ -129,7 +129,7 @@ class _LyingLibrary(verified.VerifiedDecoder):
 def test_frames_of_a_library_that_does_not_turn_them_are_turned(tmp_path, degrees):
     path = write_video(tmp_path / "video.mp4", 8, display_matrix=rotation_matrix(degrees))
     decoder = _LyingLibrary(path)
-    assert not decoder.is_delegated
+    assert not decoder.uses_fallback
     assert torch.equal(decoder.read([5, 2]), VideoReader(path).read([5, 2]))
 
 
@@ -138,7 +138,7 @@ def test_frames_that_look_the_same_turned_vouch_for_no_library(tmp_path):
     frames[[0, 4, 7]] = 0
     path = write_video(tmp_path / "video.mp4", frames, display_matrix=rotation_matrix(180))
     decoder = _LyingLibrary(path)
-    assert decoder.is_delegated
+    assert decoder.uses_fallback
     assert torch.equal(decoder.read([5, 2]), VideoReader(path).read([5, 2]))
 
 

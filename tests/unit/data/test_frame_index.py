@@ -3,11 +3,15 @@
 import pytest
 
 from tsn_tsm_plugin.data.bitstream.frame_index import build_frame_index
-from tsn_tsm_plugin.data.bitstream.picture import Picture, UnverifiedStreamError
+from tsn_tsm_plugin.data.bitstream.picture import CodedPicture, UnverifiedStreamError
 
-KEY, REFERENCE, DROPPABLE = Picture(is_start=True), Picture(is_start=False), Picture(False, is_droppable=True)
-B = Picture(False, is_droppable=True, is_bidirectional=True)
-HIDDEN = Picture(False, is_shown=False)
+KEY, REFERENCE, DROPPABLE = (
+    CodedPicture(is_start=True),
+    CodedPicture(is_start=False),
+    CodedPicture(False, is_droppable=True),
+)
+B = CodedPicture(False, is_droppable=True, is_bidirectional=True)
+HIDDEN = CodedPicture(False, is_shown=False)
 
 
 def packets_for(index, *frames):

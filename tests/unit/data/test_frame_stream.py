@@ -49,7 +49,7 @@ def test_a_display_matrix_that_is_not_followed_is_said(tmp_path):
     path = write_video(tmp_path / "a.mp4", 5, display_matrix=rotation_matrix(45))
     frames, words = frames_and_words(path)
     assert [frame_number(frame.rgb) for frame in frames] == [0, 1, 2, 3, 4]
-    assert len(words) == 1 and "no right angle; they are left as coded" in words[0]
+    assert len(words) == 1 and "not a multiple of 90 degrees; it is ignored" in words[0]
 
 
 def test_a_change_of_the_frame_size_is_passed_on_and_said(tmp_path):
@@ -75,7 +75,7 @@ def test_a_corrupt_frame_is_left_out_and_said_and_the_others_are_kept(tmp_path):
     path.write_bytes(content)
     frames, words = frames_and_words(path)
     assert [frame_number(frame.rgb) for frame in frames] == [0, 1, 3, 4, 5]
-    assert len(words) == 1 and words[0].startswith("frame 2: corrupt, left out")
+    assert len(words) == 1 and words[0].startswith("frame 2: corrupt, skipped")
 
 
 def test_a_file_that_breaks_off_ends_with_what_it_held(tmp_path):
@@ -187,10 +187,10 @@ def test_a_source_that_stalls_is_said_to_and_given_up_in_the_end(monkeypatch):
         assert stream.is_given_up
         source.hold.set()
     assert words == [
-        "nothing came for 0.02 s: waiting",
-        "nothing came for 0.04 s: waiting",
-        "nothing came for 0.08 s: waiting",
-        "nothing came for 0.1 s: given up",
+        "no frame for 0.02 s: waiting",
+        "no frame for 0.04 s: waiting",
+        "no frame for 0.08 s: waiting",
+        "no frame for 0.1 s: stopped",
     ]
 
 
@@ -204,7 +204,7 @@ def test_a_source_that_stalls_and_comes_back_goes_on(monkeypatch):
 
     with FrameStream("file", say, stall_seconds=0.02, give_up_seconds=5) as stream:
         assert len(list(stream)) == 1
-    assert words == ["nothing came for 0.02 s: waiting"]
+    assert words == ["no frame for 0.02 s: waiting"]
 
 
 def test_a_camera_that_is_faster_than_the_work_drops_all_but_the_newest_frame(monkeypatch):

@@ -17,9 +17,9 @@ from tsn_tsm_plugin.data.preparation.annotations import AnnotatedVideo
 from tsn_tsm_plugin.data.preparation.catalog import OFFICIAL_DATASETS
 from tsn_tsm_plugin.data.preparation.class_folders import read_class_folders
 from tsn_tsm_plugin.data.preparation.diving48 import read_diving48
+from tsn_tsm_plugin.data.preparation.find_videos import VideoFiles
+from tsn_tsm_plugin.data.preparation.flip_label_pairs import mirror_pairs, turn_pairs
 from tsn_tsm_plugin.data.preparation.kinetics import read_kinetics
-from tsn_tsm_plugin.data.preparation.locate import VideoFiles
-from tsn_tsm_plugin.data.preparation.mirror import mirror_pairs, turn_pairs
 from tsn_tsm_plugin.data.preparation.something import read_jester, read_sthv1, read_sthv2
 from tsn_tsm_plugin.data.preparation.splits import read_hmdb51, read_ucf101
 from tsn_tsm_plugin.errors import AnnotationError

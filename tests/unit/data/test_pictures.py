@@ -9,7 +9,7 @@ from tsn_tsm_plugin.data.bitstream.h264 import H264Pictures
 from tsn_tsm_plugin.data.bitstream.hevc import HevcPictures
 from tsn_tsm_plugin.data.bitstream.mpeg4 import Mpeg4Pictures
 from tsn_tsm_plugin.data.bitstream.nal_units import OrderCounter, split_nal_units
-from tsn_tsm_plugin.data.bitstream.picture import Picture, UnverifiedStreamError
+from tsn_tsm_plugin.data.bitstream.picture import CodedPicture, UnverifiedStreamError
 from tsn_tsm_plugin.data.bitstream.scanner import scanner_for
 from tsn_tsm_plugin.data.bitstream.vp9_av1 import Vp9Pictures
 
@@ -210,8 +210,8 @@ def test_a_vp9_superframe_shows_one_of_its_frames():
     hidden_key, shown = bytes([0b1000_0000]), bytes([0b1000_0110])
     marker = bytes([0b110_00_001])  # two frames, sizes of one byte
     superframe = hidden_key + shown + marker + bytes([1, 1]) + marker
-    assert Vp9Pictures(b"").scan(superframe) == Picture(is_start=True, is_shown=True)
-    assert Vp9Pictures(b"").scan(hidden_key) == Picture(is_start=True, is_shown=False)
+    assert Vp9Pictures(b"").scan(superframe) == CodedPicture(is_start=True, is_shown=True)
+    assert Vp9Pictures(b"").scan(hidden_key) == CodedPicture(is_start=True, is_shown=False)
 
 
 def test_a_codec_that_is_not_known_is_left_to_plain_decoding():

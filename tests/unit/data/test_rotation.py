@@ -144,8 +144,8 @@ def test_what_is_no_turn_by_a_right_angle_is_left_as_coded_and_said_once(tmp_pat
     for _ in range(2):
         assert torch.equal(VideoReader(path).read([4, 1]), sequential_frames(path)[[4, 1]])
     assert len(heard.messages) == 1
-    assert heard.messages[0].startswith(f"{path}: its display matrix mirrors the frames or turns them by no")
-    assert "left as coded" in heard.messages[0] and "ffmpeg -i OLD NEW" in heard.messages[0]
+    assert heard.messages[0].startswith(f"{path}: its display matrix mirrors the frames or is not a")
+    assert "it is ignored" in heard.messages[0] and "ffmpeg -i OLD NEW" in heard.messages[0]
 
 
 @pytest.mark.parametrize(

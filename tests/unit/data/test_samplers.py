@@ -152,7 +152,7 @@ def test_other_videos_are_dropped_in_another_epoch():
 
 def test_an_epoch_without_a_step_is_refused():
     with pytest.raises(
-        ValueError, match="An epoch of 3 videos must fill one step of 8 where the rest is dropped"
+        ValueError, match="An epoch of 3 videos must fill one step of 8 if the rest is dropped"
     ):
         TrainBatchSampler(3, batch_size=4, world_size=2, drop_last=True)
 

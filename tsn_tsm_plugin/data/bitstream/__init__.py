@@ -1,1 +1,1 @@
-"""Readers of coded video: which packets a wanted frame needs, without decoding."""
+"""Parsers of coded video: find the packets that a frame needs, without decoding."""

@@ -1,4 +1,4 @@
-"""Reading single bits and Exp-Golomb codes (ITU-T H.264, 9.1) from bytes."""
+"""BitReader: single bits and Exp-Golomb codes (ITU-T H.264, 9.1) from bytes."""
 
 
 class BitReader:

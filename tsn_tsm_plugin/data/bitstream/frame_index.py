@@ -1,4 +1,4 @@
-"""Which packets to decode for which frames: arithmetic on pictures, no decoding.
+"""FrameIndex: the packets to decode for each frame, computed from pictures without decoding.
 
 Packets are numbered in decoding order, frames in the order of display::
 
@@ -6,8 +6,8 @@ Packets are numbered in decoding order, frames in the order of display::
     display   0   3   1   2   5   4
     frames    I0  B2  B3  P1  B5  I4
 
-For frame B3 alone I0, P1 and B3 are decoded; for B5, which leads I4 in display and may refer to what came
-before it, decoding starts at I0; for I4 it starts at I4.
+For frame B3 alone I0, P1 and B3 are decoded; for B5, which leads I4 in display and may refer to earlier
+packets, decoding starts at I0; for I4 it starts at I4.
 """
 
 import bisect
@@ -15,7 +15,7 @@ import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from tsn_tsm_plugin.data.bitstream.picture import Picture, UnverifiedStreamError
+from tsn_tsm_plugin.data.bitstream.picture import CodedPicture, UnverifiedStreamError
 
 
 @dataclass(frozen=True)
@@ -35,24 +35,24 @@ class Run:
 
 @dataclass(frozen=True)
 class FrameIndex:
-    """The way from frames to packets.
+    """Map from frames to packets.
 
     Attributes:
         frames: Packet number of each frame, in the order of display.
-        rank: Place of each packet in the order of display, shown or not.
+        rank: Position of each packet in the order of display, shown or not.
         start: Number of the packet where decoding must start for each packet.
-        pictures: What is known of each packet.
+        pictures: Properties of each packet.
         is_open: Whether a frame depends on packets before the keyframe that precedes it in the file.
     """
 
     frames: list[int]
     rank: list[int]
     start: list[int]
-    pictures: list[Picture]
+    pictures: list[CodedPicture]
     is_open: bool
 
     def runs(self, frames: Iterable[int]) -> list[Run]:
-        """Plan the decoding of some frames, leaving out every packet that none of them depends on."""
+        """Plan the decoding of some frames; skip every packet that no frame depends on."""
         spans: list[list[int]] = []
         wanted = {self.frames[frame] for frame in frames}
         for start, packet in sorted((self.start[packet], packet) for packet in wanted):
@@ -74,7 +74,7 @@ class FrameIndex:
         return Run(start, packets, sorted(shown, key=self.rank.__getitem__))
 
 
-def _order_by_types(pictures: Sequence[Picture]) -> list[int]:
+def _order_by_types(pictures: Sequence[CodedPicture]) -> list[int]:
     """Order B pictures before the reference picture that was decoded before them."""
     order: list[int] = []
     waiting: int | None = None
@@ -88,7 +88,9 @@ def _order_by_types(pictures: Sequence[Picture]) -> list[int]:
     return order if waiting is None else [*order, waiting]
 
 
-def _order_by_pts(pictures: Sequence[Picture], pts: Sequence[int | None], reorder_depth: int) -> list[int]:
+def _order_by_pts(
+    pictures: Sequence[CodedPicture], pts: Sequence[int | None], reorder_depth: int
+) -> list[int]:
     known = [stamp for stamp in pts if stamp is not None]
     if len(set(known)) != len(pts):
         raise UnverifiedStreamError("time stamps are missing or repeated")
@@ -118,7 +120,7 @@ def _reorder_depth(pts: Sequence[int]) -> int:
 
 
 def build_frame_index(
-    pictures: Sequence[Picture],
+    pictures: Sequence[CodedPicture],
     pts: Sequence[int | None],
     *,
     order: str,
@@ -154,7 +156,7 @@ def build_frame_index(
     return FrameIndex(frames, rank, start, pictures, is_open)
 
 
-def _find_starts(pictures: Sequence[Picture], rank: Sequence[int]) -> tuple[list[int], bool]:
+def _find_starts(pictures: Sequence[CodedPicture], rank: Sequence[int]) -> tuple[list[int], bool]:
     starts: list[int] = []
     current = previous = 0
     last_rank = -1

@@ -19,7 +19,7 @@ from tsn_tsm_plugin.data.bitstream.nal_units import (
     sei_messages,
     split_nal_units,
 )
-from tsn_tsm_plugin.data.bitstream.picture import Picture, UnverifiedStreamError
+from tsn_tsm_plugin.data.bitstream.picture import CodedPicture, UnverifiedStreamError
 
 _SLICE, _IDR_SLICE, _SEI, _SEQUENCE_SET, _PICTURE_SET = 1, 5, 6, 7, 8
 # An access unit delimiter repeats the slice types; filler is thrown away.
@@ -31,7 +31,7 @@ _HARMLESS_MESSAGES = {
     4,  # Registered user data: captions and display hints, which travel beside the frames.
     6,  # Recovery point: decoding starts at IDR pictures only.
     137,  # Colour volume of the mastering display, which travels beside the frames.
-    144,  # Light level of the content, likewise.
+    144,  # Light level of the content, beside the frames.
 }
 
 
@@ -69,7 +69,7 @@ class H264Pictures(NalPictures):
         self._picture_sets[picture_set.number] = picture_set
         return picture_set.number
 
-    def scan(self, packet: bytes) -> Picture:
+    def scan(self, packet: bytes) -> CodedPicture:
         """Describe the next packet: exactly one frame, coded as a frame."""
         headers, addresses, slice_header = set(), [], b""
         for start, end in split_nal_units(packet, self._length_size):
@@ -103,13 +103,13 @@ class H264Pictures(NalPictures):
             raise UnverifiedStreamError("an H.264 IDR picture claims to be no reference")
         order_count = self._read_slice_header(slice_header, is_start, is_reference)
         self._num_scanned += 1
-        return Picture(is_start=is_start, is_droppable=not is_reference, order_count=order_count)
+        return CodedPicture(is_start=is_start, is_droppable=not is_reference, order_count=order_count)
 
     def _check_message(self, kind: int, content: bytes) -> None:
         if kind == _PICTURE_TIMING:
             self._check_timing(content)
         elif kind == _UNREGISTERED:
-            # FFmpeg works around the faults of x264's builds, which are told so.
+            # FFmpeg works around faults of x264 builds, which it recognises by this message.
             if content[16:20] == b"x264" and content != self._encoder_note:
                 if self._num_scanned or self._encoder_note is not None:
                     raise UnverifiedStreamError("the H.264 stream changes the note of its encoder")
@@ -125,7 +125,7 @@ class H264Pictures(NalPictures):
             reader = BitReader(content)
             reader.bits(self._sequence_set.delay_bits)
             if reader.bits(5):
-                raise UnverifiedStreamError("the H.264 stream says how to show its pictures (pic_struct)")
+                raise UnverifiedStreamError("the H.264 stream sets the display of its pictures (pic_struct)")
 
     def _read_slice_header(self, slice_header: bytes, is_start: bool, is_reference: bool) -> tuple[int, int]:
         """Check frame_num, which counts reference pictures, and return the order of display (H.264 7.3.3)."""

@@ -20,7 +20,7 @@ class SequenceSet(NamedTuple):
         frame_num_bits: Bits of frame_num.
         order_count_bits: Bits of pic_order_cnt_lsb; 0 if frames are displayed as decoded.
         delay_bits: Bits of the two delays that picture timing messages begin with.
-        has_picture_structure: Whether picture timing messages say how a picture is shown.
+        has_picture_structure: Whether picture timing messages set the display of a picture.
     """
 
     number: int

@@ -16,7 +16,7 @@ from tsn_tsm_plugin.data.bitstream.nal_units import (
     sei_messages,
     split_nal_units,
 )
-from tsn_tsm_plugin.data.bitstream.picture import Picture, UnverifiedStreamError
+from tsn_tsm_plugin.data.bitstream.picture import CodedPicture, UnverifiedStreamError
 
 _TRAILING, _LEADING = frozenset(range(6)), frozenset(range(6, 10))
 _IDR, _RANDOM_ACCESS = frozenset({19, 20}), frozenset({19, 20, 21})
@@ -36,7 +36,7 @@ _HARMLESS_MESSAGES = {
     130,  # Decoding unit: times of a hardware buffer.
     132,  # Hash of the decoded picture, which is not compared.
     137,  # Colour volume of the mastering display, which travels beside the frames.
-    144,  # Light level of the content, likewise.
+    144,  # Light level of the content, beside the frames.
 }
 
 
@@ -83,7 +83,7 @@ class HevcPictures(NalPictures):
         self._num_extra_bits[number] = reader.bits(3)
         return number
 
-    def scan(self, packet: bytes) -> Picture:
+    def scan(self, packet: bytes) -> CodedPicture:
         """Describe the next packet: exactly one picture of the base layer, in one slice segment."""
         slices = []
         for start, end in split_nal_units(packet, self._length_size):
@@ -108,7 +108,7 @@ class HevcPictures(NalPictures):
         self._num_scanned += 1
         return picture
 
-    def _picture(self, kind: int, sub_layer: int, slice_header: bytes) -> Picture:
+    def _picture(self, kind: int, sub_layer: int, slice_header: bytes) -> CodedPicture:
         layout = self._sequence_set
         is_start = kind in _RANDOM_ACCESS
         if layout is None or (self._num_scanned == 0 and not is_start):
@@ -132,7 +132,7 @@ class HevcPictures(NalPictures):
         references = set() if is_idr else self._references(reader, layout, order_count[1])
         is_droppable = not is_start and kind % 2 == 0 and sub_layer == layout.highest_sub_layer
         self._check_references(kind, order_count[1], references, is_droppable=is_droppable)
-        return Picture(is_start=is_start, is_droppable=is_droppable, order_count=order_count)
+        return CodedPicture(is_start=is_start, is_droppable=is_droppable, order_count=order_count)
 
     def _references(self, reader: BitReader, layout: SequenceSet, order_count: int) -> set[int]:
         """Return the order counts of the pictures that this one or later ones refer to."""
@@ -166,7 +166,7 @@ class HevcPictures(NalPictures):
 
 
 def _check_message(kind: int, content: bytes) -> None:
-    # pic_struct opens picture timing where the stream has it; bits of a delay, mostly 0, do otherwise.
+    # pic_struct begins picture timing if the stream has it; otherwise a delay, mostly 0, does.
     is_harmless = content[:1] < b"\x10" if kind == _PICTURE_TIMING else kind in _HARMLESS_MESSAGES
     if not is_harmless:
         raise UnverifiedStreamError(f"the HEVC stream has supplemental information of type {kind}")

@@ -1,4 +1,4 @@
-"""SequenceSet, read_reference_set: what HEVC slice headers need to name the pictures that they refer to.
+"""SequenceSet, read_reference_set: parameter sets that HEVC slice headers need to reference pictures.
 
 Source: ITU-T H.265 7.3.2.2.1, 7.3.3, 7.3.4, 7.3.7 and 7.4.8.
 """
@@ -106,7 +106,7 @@ def read_reference_set(
         sign = reader.bits(1)
         step = (reader.unsigned_golomb() + 1) * (1 - 2 * sign)
         if back > len(known):
-            raise UnverifiedStreamError("an HEVC set of references is told from one that is missing")
+            raise UnverifiedStreamError("an HEVC reference set is predicted from a missing set")
         distances = []
         for distance in (*known[-back], 0):
             # A picture is kept if it is used now, or is to be used later.

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from tsn_tsm_plugin.data.bitstream.bit_reader import BitReader
-from tsn_tsm_plugin.data.bitstream.picture import Picture, UnverifiedStreamError
+from tsn_tsm_plugin.data.bitstream.picture import CodedPicture, UnverifiedStreamError
 
 _OBJECTS, _LAYERS = range(0x20), range(0x20, 0x30)
 _SEQUENCE, _USER_DATA, _GROUP, _OBJECT, _PICTURE = 0xB0, 0xB2, 0xB3, 0xB5, 0xB6
@@ -31,9 +31,9 @@ class _Layer(NamedTuple):
 
 
 class Mpeg4Pictures:
-    """MPEG-4 part 2: decoding starts at I pictures; packed and uncoded pictures are left to plain decoding.
+    """MPEG-4 part 2: decoding starts at I pictures; plain decoding handles packed and uncoded pictures.
 
-    Headers and the note of the encoder, whose faults FFmpeg works around, must not change.
+    Headers must not change, nor the encoder's message, by which FFmpeg works around encoder faults.
     """
 
     order = "types"
@@ -49,7 +49,7 @@ class Mpeg4Pictures:
         for code, content in _units(extradata):
             self._meet_header(code, content)
 
-    def scan(self, packet: bytes) -> Picture:
+    def scan(self, packet: bytes) -> CodedPicture:
         """Describe the next packet: exactly one coded picture."""
         picture: bytes | None = None
         for code, content in _units(packet):
@@ -67,7 +67,7 @@ class Mpeg4Pictures:
         self._num_scanned += 1
         is_bidirectional = kind == _BIDIRECTIONAL
         self._num_references += not is_bidirectional
-        return Picture(kind == _INTRA, is_droppable=is_bidirectional, is_bidirectional=is_bidirectional)
+        return CodedPicture(kind == _INTRA, is_droppable=is_bidirectional, is_bidirectional=is_bidirectional)
 
     def _meet_header(self, code: int, content: bytes) -> None:
         if code in _OBJECTS:

@@ -1,4 +1,4 @@
-"""NalPictures, split_nal_units, sei_messages, OrderCounter: what H.264 and HEVC share.
+"""NalPictures, split_nal_units, sei_messages, OrderCounter: the common parts of H.264 and HEVC.
 
 Sources: ITU-T H.264 and H.265, annex B of each; ISO/IEC 14496-15.
 """
@@ -70,7 +70,7 @@ class NalPictures:
     """Parameter sets that all come with the first packet, and never change.
 
     Decoding that starts later would miss a set that arrives later. Two sets of one number, or two sequence
-    parameter sets, are a stream put together from others.
+    parameter sets, indicate a concatenated stream.
     """
 
     order = "pts"
@@ -125,10 +125,10 @@ class OrderCounter:
         """Return a key that grows in the order of display.
 
         Args:
-            low_bits: What the slice carries.
-            num_bits: How many bits that is.
+            low_bits: Low bits in the slice.
+            num_bits: Number of the low bits.
             is_reset: Counting starts again, as at an IDR picture.
-            is_anchor: Later counts are told from this one.
+            is_anchor: Later counts are derived from this one.
         """
         size = 1 << num_bits
         if is_reset:

@@ -1,4 +1,4 @@
-"""scan_packets: reads the packets of a stream once, to learn which of them each frame needs."""
+"""scan_packets: read the packets of a stream once, to find the packets that each frame needs."""
 
 import operator
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from tsn_tsm_plugin.data.bitstream.frame_index import FrameIndex, build_frame_index
-from tsn_tsm_plugin.data.bitstream.picture import Picture, PictureScanner, UnverifiedStreamError
+from tsn_tsm_plugin.data.bitstream.picture import CodedPicture, PictureScanner, UnverifiedStreamError
 from tsn_tsm_plugin.data.bitstream.scanner import scanner_for
 from tsn_tsm_plugin.data.decoders.container import DEMUX_ERRORS, check_complete, cut_short, damaged
 
@@ -30,14 +30,14 @@ _JOINABLE_FORMATS = {"mpegts", "mpeg"}
 
 @dataclass(frozen=True)
 class ScannedStream:
-    """What one pass over the packets tells.
+    """Result of one pass over the packets.
 
     Attributes:
         index: Which packets each frame needs.
-        packets: The packets, each with its number as its time stamp; None where they are too large to hold.
-        frame_seconds: Presentation time of each frame where those ascend, else None.
-        is_seekable: Every frame can be decoded from the last keyframe at or before it, as the container
-            marks keyframes.
+        packets: The packets, each with its number as its time stamp; None if they are too large to hold.
+        frame_seconds: Presentation time of each frame if the times ascend, otherwise None.
+        is_seekable: Every frame can be decoded from the last keyframe at or before it, as the container marks
+            keyframes.
     """
 
     index: FrameIndex
@@ -52,7 +52,7 @@ class _Scan:
     def __init__(self, stream: VideoStream) -> None:
         self.packets: list[av.Packet] | None = []
         self.num_packets = self.num_bytes = self.num_corrupt = 0
-        self.pictures: list[Picture] = []
+        self.pictures: list[CodedPicture] = []
         self.pts: list[int | None] = []
         self.dts: list[int | None] = []
         self.discarded: set[int] = set()
@@ -106,7 +106,7 @@ def scan_packets(path: str, container: InputContainer, stream: VideoStream) -> S
     """Read all packets of a stream and index its frames.
 
     Raises:
-        UnverifiedStreamError: If the packets alone do not tell which of them each frame needs.
+        UnverifiedStreamError: If the packets alone do not determine the packets that each frame needs.
         VideoError: If the file is damaged or cut short.
     """
     scan = _Scan(stream)
@@ -130,7 +130,7 @@ def scan_packets(path: str, container: InputContainer, stream: VideoStream) -> S
     if scan.doubt is not None or scan.scanner is None:
         raise UnverifiedStreamError(str(scan.doubt)) from scan.doubt
     if scan.scanner.order == "pts" and not names & _TIMED_FORMATS:
-        raise UnverifiedStreamError(f"{container.format.name} files do not tell when a frame is displayed")
+        raise UnverifiedStreamError(f"{container.format.name} files do not store the display times of frames")
     _check_times(scan.pts if None not in scan.pts else scan.dts)
     index = build_frame_index(
         scan.pictures,
@@ -160,6 +160,6 @@ def _frame_seconds(scan: _Scan, index: FrameIndex, stream: VideoStream) -> list[
     known = [stamp for stamp in stamps if stamp is not None]
     if len(known) != len(stamps) or any(map(operator.ge, known, known[1:])):
         return None
-    # PyAV 18 gives a Fraction, PyAV 19 a rational of its own that has fewer methods.
+    # PyAV 18 gives a Fraction, PyAV 19 its own rational with fewer methods.
     time_base = Fraction(stream.time_base or 1)
     return [stamp * time_base.numerator / time_base.denominator for stamp in known]

@@ -1,7 +1,7 @@
-"""What a packet says about its picture before anything is decoded.
+"""CodedPicture, PictureScanner: properties of a packet's picture, known before decoding.
 
-Sparse reading decodes few packets. It may leave out a packet only where the bitstream itself says that no
-wanted frame depends on it; container flags are not asked, because they are often wrong.
+Sparse reading decodes few packets. A packet may be skipped only if the bitstream shows that no requested
+frame depends on it. Container flags are ignored, because they are often wrong.
 """
 
 from typing import NamedTuple, Protocol
@@ -11,8 +11,8 @@ class UnverifiedStreamError(Exception):
     """The stream has something that sparse decoding is not known to reproduce; decode it plainly."""
 
 
-class Picture(NamedTuple):
-    """Facts about the one picture of a packet.
+class CodedPicture(NamedTuple):
+    """Properties of the one picture of a packet.
 
     Attributes:
         is_start: Decoding may start here: no picture displayed at or after this one depends on a packet
@@ -21,7 +21,7 @@ class Picture(NamedTuple):
         is_shown: Decoding it gives one frame; otherwise it only serves as a reference.
         is_bidirectional: An MPEG-1, -2 or -4 B picture, displayed before the reference picture that was
             decoded before it.
-        order_count: Grows in the order of display where the bitstream tells it.
+        order_count: Grows in the order of display, if the bitstream has such a count.
     """
 
     is_start: bool
@@ -35,13 +35,13 @@ class PictureScanner(Protocol):
     """Reads the pictures of one stream, packet by packet in decoding order.
 
     Attributes:
-        order: Where the order of display comes from: ``"pts"``, the container's time stamps; ``"types"``,
-            the picture types; ``"decoding"``, the order of the packets itself.
+        order: Source of the order of display: ``"pts"``, the container's time stamps; ``"types"``, the
+            picture types; ``"decoding"``, the order of the packets itself.
     """
 
     order: str
 
-    def scan(self, packet: bytes) -> Picture:
+    def scan(self, packet: bytes) -> CodedPicture:
         """Describe the next packet.
 
         Raises:

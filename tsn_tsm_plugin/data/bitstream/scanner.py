@@ -8,7 +8,7 @@ from tsn_tsm_plugin.data.bitstream.mpeg4 import Mpeg4Pictures
 from tsn_tsm_plugin.data.bitstream.picture import PictureScanner, UnverifiedStreamError
 from tsn_tsm_plugin.data.bitstream.vp9_av1 import Av1Pictures, Vp9Pictures
 
-# Those that datasets and phones use. Plain decoding serves all others.
+# Codecs of datasets and phones. Plain decoding serves all others.
 _SCANNERS: dict[str, Callable[[bytes], PictureScanner]] = {
     "h264": H264Pictures,
     "hevc": HevcPictures,

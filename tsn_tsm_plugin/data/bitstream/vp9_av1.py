@@ -1,14 +1,14 @@
-"""Vp9Pictures, Av1Pictures: which packets show a frame, and which decoding may start at.
+"""Vp9Pictures, Av1Pictures: packets that show a frame, and packets at which decoding may start.
 
 Packets come in the order of display; pictures that only serve as references are hidden. A keyframe replaces
-all references and all probabilities, so that nothing from before it reaches a picture behind it.
-Sources: VP9 bitstream specification 6.2, 7.2 and annex B; AV1 bitstream specification 5.3, 5.9 and 7.20.
+all references and all probabilities, so later pictures do not depend on earlier ones. Sources: VP9 bitstream
+specification 6.2, 7.2 and annex B; AV1 bitstream specification 5.3, 5.9 and 7.20.
 """
 
 from collections.abc import Iterator
 
 from tsn_tsm_plugin.data.bitstream.bit_reader import BitReader
-from tsn_tsm_plugin.data.bitstream.picture import Picture, UnverifiedStreamError
+from tsn_tsm_plugin.data.bitstream.picture import CodedPicture, UnverifiedStreamError
 
 
 def _require_start(is_first: bool, is_start: bool, codec: str) -> None:
@@ -26,7 +26,7 @@ class Vp9Pictures:
         self._is_first = True
         self._format: int | None = None
 
-    def scan(self, packet: bytes) -> Picture:
+    def scan(self, packet: bytes) -> CodedPicture:
         """Describe the next packet: at most one shown frame."""
         num_shown, starts = 0, []
         for frame in _vp9_frames(packet):
@@ -49,7 +49,7 @@ class Vp9Pictures:
             raise UnverifiedStreamError("a VP9 packet shows more than one frame")
         _require_start(self._is_first, starts[0], "VP9")
         self._is_first = False
-        return Picture(is_start=starts[0], is_shown=num_shown == 1)
+        return CodedPicture(is_start=starts[0], is_shown=num_shown == 1)
 
     def _check_format(self, reader: BitReader, profile: int) -> None:
         """Refuse a keyframe of another profile, depth, colour or size (6.2.2, 6.2.3)."""
@@ -104,7 +104,7 @@ class Av1Pictures:
             raise UnverifiedStreamError("the AV1 stream is a still picture")
         self._header = payload
 
-    def scan(self, packet: bytes) -> Picture:
+    def scan(self, packet: bytes) -> CodedPicture:
         """Describe the next packet: at most one shown frame."""
         num_shown, starts, has_sequence_header = 0, [], False
         for kind, payload in _av1_units(packet):
@@ -126,7 +126,7 @@ class Av1Pictures:
         is_start = starts[0] and has_sequence_header
         _require_start(self._is_first, is_start, "AV1")
         self._is_first = False
-        return Picture(is_start=is_start, is_shown=num_shown == 1)
+        return CodedPicture(is_start=is_start, is_shown=num_shown == 1)
 
 
 def _av1_units(data: bytes) -> Iterator[tuple[int, bytes]]:

@@ -1,1 +1,1 @@
-"""Decoders behind ``VideoReader``: one module per library, reached through the ``DECODERS`` registry."""
+"""Decoders behind ``VideoReader``: one module per library, registered in ``DECODERS``."""

@@ -1,4 +1,4 @@
-"""open_container, check_complete: opening a video file with FFmpeg, and telling when it was cut short.
+"""open_container, check_complete: open a video file with FFmpeg, and detect truncated files.
 
 FFmpeg opens more than files: playlists and scripts name other files and network addresses. Only the file that
 was given is opened here, and only by demuxers that read one file.
@@ -18,7 +18,7 @@ MAX_FRAME_PIXELS = 1 << 27
 """A header that claims more pixels per frame than 16384 x 8192 is taken for damaged."""
 
 DEMUX_ERRORS = (av.FFmpegError, IndexError)
-"""What reading packets may raise; PyAV answers a stream that appears midway with an IndexError."""
+"""Exceptions of reading packets; PyAV raises IndexError for a stream that appears midway."""
 
 # fmt: off
 _FORMATS = (
@@ -31,7 +31,7 @@ FILE_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": ",".join(_FORM
 """FFmpeg's options that keep it to one file: no playlist, no network, no reference out of a container."""
 
 MAX_READ_BYTES = 4 << 30
-"""A read that would give more RGB is refused before memory is asked for."""
+"""Larger reads are refused before memory is allocated."""
 
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 
@@ -42,13 +42,13 @@ def open_container(path: str) -> tuple[InputContainer, VideoStream]:
     The ``file:`` protocol keeps a colon in the path from being read as another protocol.
 
     Raises:
-        VideoError: If the file is no video.
+        VideoError: If the file is not a video.
     """
     try:
         container = av.open(f"file:{path}", options=FILE_OPTIONS)
     except (OSError, ValueError, av.FFmpegError) as error:
         is_refused = isinstance(error, av.ArgumentError)  # FFmpeg's answer to other containers.
-        reason = "its container is none of those known" if is_refused else _reason(error)
+        reason = "its container format is unknown" if is_refused else _reason(error)
         raise VideoError(
             f"{path}: cannot be opened as a video ({reason}). If it is a playlist, name the files in it; "
             "if it is a video, it is damaged or cut short: fetch it again, or remove it from the list."
@@ -61,7 +61,7 @@ def open_container(path: str) -> tuple[InputContainer, VideoStream]:
 
 
 def frame_rate(stream: Stream) -> float:
-    """Mean frames per second of a stream, 0.0 if the file does not say."""
+    """Mean frames per second of a stream, 0.0 if unknown."""
     return float(stream.average_rate or stream.guessed_rate or 0)
 
 
@@ -92,7 +92,7 @@ def _reason(error: Exception) -> str:
 
 
 def check_read_size(path: str, num_frames: int, height: int, width: int) -> None:
-    """Refuse a read that would take more memory than any use of it is worth.
+    """Refuse a read whose frames would exceed ``MAX_READ_BYTES``.
 
     Raises:
         VideoError: If the frames take more than ``MAX_READ_BYTES`` as RGB.
@@ -106,7 +106,7 @@ def check_read_size(path: str, num_frames: int, height: int, width: int) -> None
 
 
 def damaged(path: str, error: Exception, *, frame: int | None = None) -> VideoError:
-    """Say that decoding failed, and where."""
+    """Raise an error that names the frame at which decoding failed."""
     place = "" if frame is None else f" at frame {frame}"
     return VideoError(
         f"{path}: is damaged{place} ({_reason(error)}). "
@@ -117,8 +117,8 @@ def damaged(path: str, error: Exception, *, frame: int | None = None) -> VideoEr
 def check_complete(path: str, container: InputContainer, stream: VideoStream, num_packets: int) -> None:
     """Refuse a file whose own header or index promises more bytes than there are.
 
-    MPEG transport and program streams and raw streams promise nothing and read as the shorter videos
-    that they are.
+    MPEG transport and program streams and raw streams promise nothing; a truncated one reads as a shorter
+    video.
 
     Raises:
         VideoError: If the file was cut short.
@@ -137,7 +137,7 @@ def check_complete(path: str, container: InputContainer, stream: VideoStream, nu
 
 
 def cut_short(path: str, detail: str) -> VideoError:
-    """Say that the end of the file is missing."""
+    """Raise the error that the end of the file is missing."""
     return VideoError(f"{path}: is cut short ({detail}). Fetch it again or remove it from the list.")
 
 
@@ -147,7 +147,7 @@ def _riff_size(path: str) -> int:
 
 
 def _matroska_size(path: str) -> int:
-    """Return the end of the first Segment, 0 where the file does not tell (RFC 8794 4 and 6.2)."""
+    """Return the end of the first Segment, 0 if the file does not state it (RFC 8794 4 and 6.2)."""
     with Path(path).open("rb") as file:
         head = file.read(4096)
     if not head.startswith(_EBML):

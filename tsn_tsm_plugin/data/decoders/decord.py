@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tsn_tsm_plugin.data.decoders.verified import INSTALL_COMMAND, DoubtError, VerifiedDecoder
+from tsn_tsm_plugin.data.decoders.verified import INSTALL_COMMAND, ExactOrFallbackDecoder, NotExactError
 
 
-class DecordDecoder(VerifiedDecoder):
+class DecordDecoder(ExactOrFallbackDecoder):
     """Reads with ``decord.VideoReader`` wherever that gives the frames of a plain decode."""
 
     library = "decord"
@@ -28,7 +28,7 @@ class DecordDecoder(VerifiedDecoder):
         try:
             self._decoder = self._library.VideoReader(self.path, num_threads=num_threads)
         except self._library.DECORDError as error:
-            raise DoubtError("it cannot open the video") from error
+            raise NotExactError("it cannot open the video") from error
         return len(self._decoder)
 
     def _read(self, indices: Sequence[int]) -> Tensor:
@@ -36,9 +36,9 @@ class DecordDecoder(VerifiedDecoder):
             seconds = self._decoder.get_frame_timestamp(list(indices))[:, 0]
             batch = self._decoder.get_batch(list(indices))
         except self._library.DECORDError as error:
-            raise DoubtError("it cannot decode a frame") from error
+            raise NotExactError("it cannot decode a frame") from error
         self._check_times(indices, seconds.tolist())
-        # Which type comes depends on decord's process-wide bridge.
+        # The type depends on decord's process-wide bridge.
         frames_THWC = batch if isinstance(batch, Tensor) else torch.from_numpy(batch.asnumpy())
         return frames_THWC.permute(0, 3, 1, 2)
 

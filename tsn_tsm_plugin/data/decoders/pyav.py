@@ -1,7 +1,7 @@
 """PyAVDecoder: exact frames through PyAV, whose wheel carries FFmpeg; the default decoder.
 
-Sparse reading: the packets are read once, and their headers say which frame needs which packets; only those
-are decoded. The headers must prove that the stream is whole and of one kind. Every other stream is decoded
+Sparse reading: the packets are read once, their headers show which packets each frame needs, and only these
+are decoded. The headers must prove that the stream is complete and uniform. Every other stream is decoded
 plainly, from the start of the file on one thread; the frames are the same.
 
 Axes: T frames, C channels, H rows, W columns.
@@ -48,31 +48,32 @@ class _UnexpectedFramesError(Exception):
 class PyAVDecoder:
     """Reads frames by index, counted over a decode of the whole file from its start.
 
-    Frames are upright: turned by the right angle that the container's display matrix says. No file stays open
-    between calls.
+    Frames are upright: rotated by the container's display matrix (multiples of 90 degrees). No file stays
+    open between calls.
 
     Args:
         path: A file that FFmpeg can read.
         num_threads: Threads of the decoder for sparse reading.
-        short_side: Pixels of the short side that the pass that converts to RGB gives; 0 keeps the size.
+        short_side: Short side in pixels after the conversion to RGB; 0 keeps the size.
 
-        is_plain: Decode from the start of the file whatever the headers prove.
+        is_plain: Always decode from the start of the file.
 
     Attributes:
-        num_frames: How many frames a plain decode of the whole file gives.
-        fps: Mean frames per second, by the time stamps if the header contradicts them; 0.0 if neither tells.
+        num_frames: Number of frames of a plain decode of the whole file.
+        fps: Mean frames per second, by the time stamps if the header contradicts them; 0.0 if both are
+            unknown.
         coded_height: Rows of a frame before it is scaled and turned, in pixels.
         coded_width: Columns of a frame before it is scaled and turned, in pixels.
         stream_index: Number of the stream in the file.
         codec: FFmpeg's name of the decoder.
         pix_fmt: FFmpeg's name of the pixel format.
-        is_interlaced: Whether the header says so.
+        is_interlaced: Whether the header marks the video as interlaced.
         format_names: FFmpeg's names of the container.
-        frame_seconds: Presentation time of each frame where it is certain and ascends, else None.
+        frame_seconds: Presentation time of each frame if certain and ascending, otherwise None.
         is_seekable: Whether every frame can be decoded from the last keyframe at or before it.
 
     Raises:
-        VideoError: If the file is no video, damaged or cut short.
+        VideoError: If the file is not a video, damaged or cut short.
     """
 
     def __init__(
@@ -124,7 +125,7 @@ class PyAVDecoder:
 
     @property
     def orientation(self) -> Orientation:
-        """How frames are turned; decodes the first frame where none was decoded yet."""
+        """Orientation of the frames; decodes the first frame if none was decoded yet."""
         if self._orientation is None:
             self.read([0])
         assert self._orientation is not None
@@ -204,7 +205,7 @@ class PyAVDecoder:
         context.thread_count = self.num_threads
         if self.num_threads > 1:
             context.thread_type = "AUTO"
-        # Damage must not be painted over with what plain decoding would have left in other frames.
+        # Fail on damage: concealment would differ from a plain decode.
         context.options = {"err_detect": "explode"}
         self._is_primed = False
         return context
@@ -225,7 +226,7 @@ class PyAVDecoder:
                     if packet in number_of:
                         collector.offer(number_of[packet], frame)
         if self.num_threads > 1:
-            self._context = None  # Threads would not survive a fork.
+            self._context = None  # Threads do not survive a fork.
         return collector.tensor()
 
     def _decode_run(
@@ -241,7 +242,7 @@ class PyAVDecoder:
         for frame in _decoded(context, map(packet_at, run.packets)):
             packet = next(promised, -1)
             if frame.pts != packet or frame.is_corrupt:
-                raise _UnexpectedFramesError(f"packet {frame.pts} was decoded where {packet} was expected")
+                raise _UnexpectedFramesError(f"packet {frame.pts} was decoded instead of {packet}")
             yield packet, frame
         missing = next(promised, None)
         if missing is not None:
@@ -251,7 +252,7 @@ class PyAVDecoder:
         container, stream = open_container(self.path)
         number = 0
         with closing(container):
-            # What is painted over damage depends on the number of threads.
+            # Concealment of damage depends on the number of threads.
             stream.codec_context.thread_count = 1
             try:
                 for frame in container.decode(stream):
@@ -273,13 +274,13 @@ class PyAVDecoder:
             if collector.is_complete:
                 return collector.tensor()
         raise VideoError(
-            f"{self.path}: is damaged: frame {max(indices)} was asked for, {self.num_frames} can be decoded. "
+            f"{self.path}: is damaged: frame {max(indices)} was requested, {self.num_frames} can be decoded. "
             "Fetch it again, re-encode it or remove it from the list."
         )
 
 
 def _mean_rate(told: float, num_frames: int, seconds: Sequence[float] | None) -> float:
-    """Return the rate that a header tells, or the mean of the time stamps where they contradict it."""
+    """Return the rate in the header, or the mean of the time stamps if they contradict it."""
     if seconds is None or len(seconds) != num_frames or num_frames < 2 or seconds[-1] <= seconds[0]:
         return told
     mean = (num_frames - 1) / (seconds[-1] - seconds[0])

@@ -19,7 +19,7 @@ from tsn_tsm_plugin.transforms.resize import short_side_size
 
 
 def scaled_size(height: int, width: int, short_side: int) -> tuple[int, int]:
-    """Return height and width as `ShortSideScale` makes them; unchanged where the short side is 0."""
+    """Return height and width as `ShortSideScale` makes them; unchanged if the short side is 0."""
     return short_side_size(height, width, short_side=short_side) if short_side else (height, width)
 
 
@@ -48,7 +48,7 @@ def converted(
         VideoError: If the scaler does not know the colours.
     """
     try:
-        # One thread: the scaler's own threads would not survive a fork.
+        # One thread: the scaler's threads do not survive a fork.
         return reformatter.reformat(
             frame, width, height, pixel_format, interpolation=interpolation, threads=1
         )
@@ -103,10 +103,10 @@ class RgbCollector:
         return not self.missing
 
     def offer(self, index: int, frame: VideoFrame) -> None:
-        """Take the frame if it is wanted.
+        """Collect the frame if it was requested.
 
         Raises:
-            VideoError: If its size is not that of the frames before it.
+            VideoError: If its size differs from the frames before it.
         """
         if index not in self.missing:
             return

@@ -1,8 +1,7 @@
-"""Turning frames upright, as the display matrix of their file says.
+"""Orientation: rotation of frames by the display matrix of their file.
 
-Phones write frames as the sensor gives them, and a matrix into the container that says how to show them.
-FFmpeg's programs, OpenCV and decord follow it; FFmpeg's decoders only hang it on every frame. Axes: H rows,
-W columns.
+Phones store frames in sensor orientation, with a display matrix in the container. FFmpeg's programs, OpenCV
+and decord follow it; FFmpeg's decoders only attach it to every frame. Axes: H rows, W columns.
 """
 
 import functools
@@ -27,11 +26,11 @@ Matrix = tuple[int, int, int, int]
 
 
 class Orientation(NamedTuple):
-    """How the frames of a file are turned.
+    """Rotation of the frames of a file.
 
     Attributes:
-        quarter_turns: Right angles to turn them by, counter-clockwise, 0 to 3.
-        remark: What the file asks for and is not done, as a sentence about the file; mostly empty.
+        quarter_turns: Quarter turns counter-clockwise, 0 to 3.
+        remark: Requests of the file that are not followed, as a sentence about the file; usually empty.
     """
 
     quarter_turns: int = 0
@@ -42,13 +41,13 @@ AS_CODED = Orientation()
 
 
 def matrix_of(frame: VideoFrame) -> Matrix | None:
-    """Return the display matrix without its offsets; None where there is none."""
-    # Not frame.side_data: the frame and what that gives hold each other, so that the frame outlives its
-    # reading and the decoder fills other memory.
+    """Return the display matrix without its offsets; None without a matrix."""
+    # Avoid frame.side_data: frame and side data reference each other, so that the frame outlives its reading
+    # and the decoder fills other memory.
     list_side_data: Any = SideDataContainer
     try:
         data = list_side_data(frame).get("DISPLAYMATRIX")
-    except ValueError:  # PyAV lists side data only where it has a name for every kind.
+    except ValueError:  # PyAV lists side data only if it has a name for every kind.
         return _rotation_matrix(frame.rotation) if frame.rotation else None
     if data is None:
         return None
@@ -70,19 +69,19 @@ def _orientation(matrix: Matrix) -> Orientation:
     if not any(matrix):
         return AS_CODED
     return Orientation(
-        remark="its display matrix mirrors the frames or turns them by no right angle; they are left as "
-        "coded. 'ffmpeg -i OLD NEW' writes them as they are to be shown"
+        remark="its display matrix mirrors the frames or is not a multiple of 90 degrees; it is "
+        "ignored. 'ffmpeg -i OLD NEW' applies it to the frames"
     )
 
 
 def orientation_of(frames: Iterator[VideoFrame]) -> tuple[Orientation, Iterator[VideoFrame]]:
-    """Learn from the first frames how all are turned.
+    """Determine the orientation of all frames from the first frames.
 
-    The container's matrix comes with every frame. One that lies in the coded stream (H.264's and HEVC's
-    display orientation) comes with keyframes only and is not followed, as torchcodec and decord do not.
+    The container's matrix comes with every frame. A matrix in the coded stream (H.264's and HEVC's display
+    orientation) comes with keyframes only. It is ignored, as in torchcodec and decord.
 
     Args:
-        frames: Of a file, from its start; one or two of them are taken.
+        frames: Frames of a file from its start; one or two are consumed.
 
     Returns:
         The orientation, and all of the frames again.
@@ -93,14 +92,14 @@ def orientation_of(frames: Iterator[VideoFrame]) -> tuple[Orientation, Iterator[
         return AS_CODED, chain(head, frames)
     head += islice(frames, 1)
     if matrix_of(head[-1]) != matrix:
-        return Orientation(
-            remark="only some of its frames carry a display matrix; all are left as coded"
-        ), chain(head, frames)
+        return Orientation(remark="only some of its frames carry a display matrix; it is ignored"), chain(
+            head, frames
+        )
     return _orientation(matrix), chain(head, frames)
 
 
 def warn_once(path: str, remark: str) -> None:
-    """Log what is not done for a file, if anything."""
+    """Log the ignored requests of a file, if any."""
     if remark:  # So that only files with a remark are remembered.
         _warn(path, remark)
 

@@ -5,10 +5,10 @@ from typing import Any
 
 from torch import Tensor
 
-from tsn_tsm_plugin.data.decoders.verified import INSTALL_COMMAND, VerifiedDecoder
+from tsn_tsm_plugin.data.decoders.verified import INSTALL_COMMAND, ExactOrFallbackDecoder
 
 
-class TorchCodecDecoder(VerifiedDecoder):
+class TorchCodecDecoder(ExactOrFallbackDecoder):
     """Reads with ``torchcodec.decoders.VideoDecoder`` wherever that gives the frames of a plain decode."""
 
     library = "torchcodec"

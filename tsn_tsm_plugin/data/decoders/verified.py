@@ -1,12 +1,11 @@
-"""VerifiedDecoder: other libraries' decoders, held to the frames of a plain decode.
+"""ExactOrFallbackDecoder: other libraries' decoders, if their frames are exact; otherwise PyAV.
 
-They bring other versions of FFmpeg, and count frames in their own ways: by time stamps, which some containers
-invent, or by seeking to keyframes that are none. So the packets are indexed here first. A video goes to the
-library only if the index proves that both count alike, and if its first, middle and last frames are equal.
-Any other video is read with PyAV, with one warning per reason. Measured with torchcodec 0.17 and decord 0.6,
-whose frames otherwise differ on MPEG-4, AV1 with super-resolution, MPEG program streams, intra refresh, 10
-bit, interlaced and odd-sized video, open groups of pictures, edit lists, and small frames to be turned by 90
-degrees (decord).
+They use other versions of FFmpeg and other rules to count frames: by time stamps, which some containers
+invent, or by seeking to false keyframes. The packets are therefore indexed here first. The library reads a
+video only if the index proves equal counting, and if its first, middle and last frames are equal. PyAV reads
+any other video, with one warning per reason. Measured with torchcodec 0.17 and decord 0.6, whose frames
+differ on MPEG-4, AV1 with super-resolution, MPEG program streams, intra refresh, 10 bit, interlaced and
+odd-sized video, open groups of pictures, edit lists, and small frames to be turned by 90 degrees (decord).
 """
 
 import os
@@ -29,7 +28,7 @@ _EXACT_CODECS = {"h264", "hevc", "vp9"}
 _EXACT_CONTAINERS = {"mp4", "matroska"}
 
 
-class DoubtError(Exception):
+class NotExactError(Exception):
     """The library may not give the frames of a plain decode."""
 
 
@@ -40,12 +39,12 @@ def _warn_once(library: str, reason: str, path: str) -> None:
     if (library, reason) not in _told:
         _told.add((library, reason))
         logger.warning(
-            "%s: read with decoder='pyav', not %s: %s. Said once for this reason.", path, library, reason
+            "%s: read with decoder='pyav', not %s: %s. Reported once for this reason.", path, library, reason
         )
 
 
-class VerifiedDecoder(ABC):
-    """A library's decoder where it is known to be exact, PyAV elsewhere.
+class ExactOrFallbackDecoder(ABC):
+    """A library's decoder if proven exact, otherwise PyAV.
 
     Args:
         path: A video file.
@@ -53,7 +52,7 @@ class VerifiedDecoder(ABC):
 
     Attributes:
         library: Name of the library.
-        is_delegated: Whether PyAV reads this video.
+        uses_fallback: Whether PyAV reads this video.
     """
 
     library: str
@@ -63,17 +62,17 @@ class VerifiedDecoder(ABC):
         # Libraries read a colon in a relative path as a protocol, which may be a network's.
         self.path = os.path.abspath(path)  # noqa: PTH100
         self._reference = PyAVDecoder(path, num_threads=num_threads)
-        self.is_delegated = False
+        self.uses_fallback = False
         self.fps = self._reference.fps
         self._quarter_turns = 0
         try:
             self._check_index()
             num_frames = self._open(self._reference.stream_index, num_threads)
             if num_frames != self.num_frames:
-                raise DoubtError("it counts other frames than FFmpeg")
+                raise NotExactError("it counts other frames than FFmpeg")
             self._quarter_turns = self._turns_left()
-        except (DoubtError, RuntimeError) as doubt:
-            self._delegate(doubt)
+        except (NotExactError, RuntimeError) as doubt:
+            self._fall_back(doubt)
         else:
             self._reference.close()
 
@@ -94,11 +93,11 @@ class VerifiedDecoder(ABC):
 
     def read(self, indices: Sequence[int]) -> Tensor:
         """Decode frames, in any order, repeats allowed; uint8 RGB (T, C, H, W)."""
-        if not self.is_delegated:
+        if not self.uses_fallback:
             try:
                 return self._upright(self._read(indices))
-            except (DoubtError, RuntimeError) as doubt:
-                self._delegate(doubt)
+            except (NotExactError, RuntimeError) as doubt:
+                self._fall_back(doubt)
         return self._reference.read(indices)
 
     def close(self) -> None:
@@ -112,55 +111,55 @@ class VerifiedDecoder(ABC):
             reference.coded_width % 2 or reference.coded_height % 2
         )
         if reference.codec not in _EXACT_CODECS:
-            raise DoubtError(f"not known to be exact on {reference.codec}")
+            raise NotExactError(f"not known to be exact on {reference.codec}")
         if not reference.format_names & _EXACT_CONTAINERS:
-            raise DoubtError(f"not known to be exact on {'/'.join(sorted(reference.format_names))} files")
+            raise NotExactError(f"not known to be exact on {'/'.join(sorted(reference.format_names))} files")
         if reference.frame_seconds is None:
-            raise DoubtError("time stamps do not give the order of the frames")
+            raise NotExactError("time stamps do not give the order of the frames")
         if not reference.is_seekable:
-            raise DoubtError(
+            raise NotExactError(
                 "some frames depend on packets before their keyframe, or are hidden by an edit list"
             )
         if reference.pix_fmt not in _EXACT_PIXEL_FORMATS or is_halved or reference.is_interlaced:
             layout = (
                 "interlaced " * reference.is_interlaced + reference.pix_fmt + " of odd size" * bool(is_halved)
             )
-            raise DoubtError(f"its colours differ for {layout}")
+            raise NotExactError(f"its colours differ for {layout}")
 
     def _check_times(self, indices: Sequence[int], seconds: Sequence[float]) -> None:
         expected = self._reference.frame_seconds
         assert expected is not None
         for index, second in zip(indices, seconds, strict=True):
             if abs(second - expected[index]) > _TIME_TOLERANCE_SECONDS:
-                raise DoubtError("it gives frames of other times")
+                raise NotExactError("it gives frames of other times")
 
     def _turns_left(self) -> int:
         """Return the quarter turns that the library leaves to be made: none of them, or all."""
         samples = sorted({0, self.num_frames // 2, self.num_frames - 1})
         frames_TCHW, expected = self._read(samples), self._reference.read(samples)
         if self._reference.orientation.remark:
-            raise DoubtError("it may turn frames that are left as coded")
+            raise NotExactError("it may rotate frames that must stay as coded")
         fitting = [
             quarter_turns
             for quarter_turns in {0, self._reference.orientation.quarter_turns}
             if torch.equal(torch.rot90(frames_TCHW, quarter_turns, (2, 3)), expected)
         ]
         if not fitting:
-            raise DoubtError("its frames differ")
+            raise NotExactError("its frames differ")
         if len(fitting) > 1:
-            raise DoubtError("its frames do not tell whether it turns them")
+            raise NotExactError("its frames do not show whether it rotates them")
         return fitting[0]
 
     def _upright(self, frames_TCHW: Tensor) -> Tensor:
         if self._quarter_turns:
             frames_TCHW = torch.rot90(frames_TCHW, self._quarter_turns, (2, 3))
         if frames_TCHW.shape[1:] != (3, self.height, self.width):
-            raise DoubtError("it gives frames of another size")
+            raise NotExactError("it gives frames of another size")
         return frames_TCHW
 
-    def _delegate(self, doubt: Exception) -> None:
+    def _fall_back(self, doubt: Exception) -> None:
         _warn_once(self.library, str(doubt).split("\n", 1)[0], self.path)
-        self.is_delegated = True
+        self.uses_fallback = True
         self._close()
 
     @abstractmethod
@@ -168,7 +167,7 @@ class VerifiedDecoder(ABC):
         """Import the library.
 
         Raises:
-            ImportError: If it is not installed or does not load; says what to do.
+            ImportError: If it is not installed or does not load, with the remedy.
         """
 
     @abstractmethod
@@ -177,10 +176,10 @@ class VerifiedDecoder(ABC):
 
     @abstractmethod
     def _read(self, indices: Sequence[int]) -> Tensor:
-        """Decode frames as uint8 RGB (T, C, H, W), turned upright or all as coded.
+        """Decode frames as uint8 RGB (T, C, H, W), rotated upright or all as coded.
 
         Raises:
-            DoubtError: If what comes may be other frames.
+            NotExactError: If the frames may differ from a plain decode.
         """
 
     @abstractmethod

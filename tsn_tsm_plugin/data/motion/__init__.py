@@ -1,1 +1,1 @@
-"""The embedded motion dataset: real video files of eight classes, made on demand."""
+"""The embedded motion dataset: video files of eight classes, generated on demand."""

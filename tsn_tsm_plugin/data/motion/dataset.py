@@ -1,7 +1,7 @@
-"""The embedded dataset: small H.264 files of objects that move, turn and change size.
+"""prepare_motion: small H.264 files of objects that move, turn and change size.
 
-Its 8 classes are 4 pairs, each the other played backwards, so that averaging over frames cannot tell them
-apart: the honest proof of a temporal module, made in less than a minute on any machine.
+The 8 classes are 4 motions and the same 4 played backwards. A network that averages frames cannot distinguish
+a motion from its reverse. Making the dataset takes less than a minute.
 """
 
 import json
@@ -33,8 +33,8 @@ _MANIFEST = "motion.json"
 _VERSION = 1
 # Distinct streams of random numbers below one seed.
 _STREAM_OF_SCENES, _STREAM_OF_ORDER = 1, 2
-# Every frame is an intra frame at one fixed quantiser: its decoded pixels then depend on nothing but itself.
-# In an ordinary group of pictures the first frame is the sharpest, which would give the direction away.
+# Every frame is an intra frame at one fixed quantiser, so its pixels depend on itself only. In an ordinary
+# group of pictures the first frame is the sharpest, which would reveal the direction.
 _X264_OPTIONS = {
     "preset": "veryfast",
     "qp": "26",
@@ -77,7 +77,7 @@ def _plan_split(folder: Path, split: str, num_clips: int, seed: int) -> tuple[li
     """Return the scenes of a split and the lines of its list.
 
     Clip ``2 s`` is scene ``s`` forwards and ``2 s + 1`` the same backwards; pairs take turns, so that classes
-    differ by one clip at most. Names count in the order of the list, which is shuffled and says nothing.
+    differ by one clip at most. Names count in the order of the list, which is shuffled and reveals no label.
     """
     stream = (seed, ("train", "val").index(split))
     order = np.random.default_rng((*stream, _STREAM_OF_ORDER)).permutation(num_clips)
@@ -123,7 +123,7 @@ def _write_dataset(folder: Path, manifest: dict[str, int], *, num_workers: int) 
     (folder / "labels.txt").write_text("\n".join(CLASS_NAMES) + "\n")
     num_clips = manifest["num_train"] + manifest["num_val"]
     logger.info("Making the motion dataset of %d clips, less than a minute's work.", num_clips)
-    # None: a bar in a terminal, nothing in a log file.
+    # None: show a bar in terminals only.
     with tqdm(total=num_clips, desc="motion dataset", unit="clip", disable=None) as progress:
         for num_written in _run(jobs, num_workers):
             progress.update(num_written)
@@ -131,7 +131,7 @@ def _write_dataset(folder: Path, manifest: dict[str, int], *, num_workers: int) 
 
 
 def _is_ready(out_dir: Path, manifest: dict[str, int]) -> bool:
-    """Tell whether the folder holds exactly this dataset; raise if it holds anything else."""
+    """Return whether the folder holds exactly this dataset; raise for other content."""
     if not out_dir.exists() or (out_dir.is_dir() and not any(out_dir.iterdir())):
         return False
     path = out_dir / _MANIFEST
@@ -153,7 +153,7 @@ def _one_at_a_time(out_dir: Path) -> Iterator[None]:
         try:
             lock_file(file, wait=True)
         except OSError as error:
-            # The folder still appears at once and whole; at worst two processes make it and one is in vain.
+            # Without the lock two processes may both build it; the rename stays atomic.
             logger.warning(f"{lock} cannot be locked ({error.strerror}); going on without.")
         try:
             yield
@@ -178,14 +178,14 @@ def prepare_motion(
 ) -> Path:
     """Make the motion dataset: ``train.txt``, ``val.txt``, ``labels.txt`` and ``videos/``.
 
-    The files depend on the seed alone, not on the number of workers. The folder appears at once and whole; of
-    several processes that ask for it together, one makes it and the others wait. A folder that already holds
-    this dataset is left as it is.
+    The files depend on the seed alone, not on the number of workers. The folder appears atomically. If
+    several processes request it together, one makes it and the others wait. A folder that already holds this
+    dataset is not changed.
 
     Args:
         out_dir: Folder to make.
         num_train: Training clips; with a multiple of 8 all classes have equally many.
-        num_val: Validation clips; likewise.
+        num_val: Validation clips; as for training.
         seed: Seed of every choice, not negative.
         num_workers: Processes that render and encode; 0 uses this one.
 

@@ -1,14 +1,14 @@
-"""Synthetic scenes of one moving object, drawn so that only the order of their frames tells the class.
+"""Scene: synthetic scenes of one moving object, whose frames differ between classes in order only.
 
 A scene is a textured blob over a textured background that moves, turns or changes size. Played forwards it
 shows one class of a pair, played backwards the other. Axes: T frames, H rows, W columns, channels last.
 
-A network without a sense of time finds nothing to hold on to:
+A network without temporal modelling cannot learn the classes:
 
 - Both directions of every scene are written, so each set of frames belongs to both classes of its pair.
 - The number of frames is an odd multiple of 8. For those, the centres of 8 (or 16) segments are the same
-  frames in both directions, and training with 8 segments leaves no frame out at the end of a video. With
-  other lengths the frames drawn from a video and from its mirror in time would differ, and tell the class.
+  frames in both directions, and training with 8 segments skips no frame at the end of a video. With other
+  lengths the frames of a video and of its reverse would differ, and reveal the class.
 """
 
 from dataclasses import dataclass
@@ -92,7 +92,7 @@ def draw_scene(rng: np.random.Generator, *, pair: int) -> Scene:
     fps = int(rng.choice(_FPS))
     height, width = (2 * int(half) for half in rng.integers(_SIDES_PX[0] // 2, _SIDES_PX[1] // 2 + 1, 2))
     side = min(height, width)
-    # From -1/2 to +1/2: what is drawn below is the middle of the motion.
+    # From -1/2 to +1/2: the values drawn below are at the middle of the motion.
     progress = np.linspace(-0.5, 0.5, num_frames)
     center = np.array([width, height]) / 2 + side * rng.uniform(-0.12, 0.12, 2)
     centers = np.repeat(center[None], num_frames, axis=0)

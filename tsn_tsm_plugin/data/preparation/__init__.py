@@ -1,1 +1,1 @@
-"""The annotation files of the published datasets, read as they are distributed."""
+"""Readers of the annotation files of published datasets, and preparation of datasets."""

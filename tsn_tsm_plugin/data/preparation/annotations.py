@@ -1,4 +1,4 @@
-"""What annotation files say, whatever their form: classes, and the videos of each split with their labels."""
+"""Annotations, AnnotatedVideo: the classes and labelled videos of each split of a dataset."""
 
 import csv
 import json
@@ -12,10 +12,10 @@ from tsn_tsm_plugin.paths import read_bytes
 
 
 class AnnotatedVideo(NamedTuple):
-    """A video that annotations name.
+    """A video in annotations.
 
     Attributes:
-        names: Under which it may lie below the folder of the videos, without suffix, the likeliest first.
+        names: Possible paths below the folder of the videos, without suffix, most likely first.
         label: Its class.
     """
 
@@ -24,11 +24,11 @@ class AnnotatedVideo(NamedTuple):
 
 
 class Annotations(NamedTuple):
-    """A dataset as its annotation files describe it.
+    """Content of the annotation files of a dataset.
 
     Attributes:
         class_names: Name of each label.
-        splits: ``"train"``, ``"val"`` and, where it has labels, ``"test"``.
+        splits: ``"train"``, ``"val"`` and, if it has labels, ``"test"``.
     """
 
     class_names: list[str]
@@ -39,7 +39,7 @@ ReadAnnotations = Callable[[Path], Annotations]
 
 
 def find_files(folder: Path, pattern: str) -> list[Path]:
-    """Return the files in a folder or below whose names match, sorted, without those that systems leave."""
+    """Return the files in or below a folder whose names match, sorted, without files of operating systems."""
     return sorted(path for path in files_below(folder) if path.match(pattern))
 
 
@@ -58,7 +58,7 @@ def find_file(folder: Path, *names: str) -> Path:
 
 
 def read_text(path: Path) -> str:
-    """Read a text file, or say what keeps it from being read."""
+    """Read a text file, or raise the reason as an error."""
     try:
         return read_bytes(str(path)).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -72,7 +72,7 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
 
 
 def read_json(path: Path, kind: type) -> Any:
-    """Return the content of a JSON file, a list or a dictionary as ``kind`` says."""
+    """Return the content of a JSON file, a list or a dictionary according to ``kind``."""
     try:
         content = json.loads(read_text(path))
     except json.JSONDecodeError as error:

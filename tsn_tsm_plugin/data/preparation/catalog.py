@@ -1,4 +1,5 @@
-"""The published datasets by name: how to read their annotations, and how their videos are distributed."""
+"""OfficialDataset, Storage: the published datasets by name, with their annotation readers and video
+storage."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,10 +13,10 @@ from tsn_tsm_plugin.data.preparation.splits import read_hmdb51, read_ucf101
 
 @dataclass(frozen=True)
 class Storage:
-    """How the videos of a dataset lie on the disk.
+    """Storage of the videos of a dataset on the disk.
 
     Attributes:
-        template: Name of a frame's file where videos are folders of frames; empty where they are files.
+        template: Name of a frame's file if videos are folders of frames; empty for video files.
         start_index: Number of the first frame.
     """
 
@@ -28,10 +29,10 @@ class OfficialDataset:
     """A published dataset.
 
     Attributes:
-        title: As papers call it.
-        num_classes: That it has; fewer in the files at hand is worth a warning.
-        read: From the folder of the annotation files, and ``split=`` where there are numbered ones.
-        storage: How its videos are distributed.
+        title: Name in papers.
+        num_classes: Number of classes; fewer in the given files gives a warning.
+        read: Reader of the folder of annotation files; takes ``split=`` if splits are numbered.
+        storage: Storage of its videos as distributed.
         has_numbered_splits: Whether there are three divisions into training and test.
     """
 

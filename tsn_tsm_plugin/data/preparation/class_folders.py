@@ -1,4 +1,4 @@
-"""read_class_folders: a folder with one folder of videos for each class, divided into splits or not yet."""
+"""read_class_folders: videos in one folder per class, with or without folders of splits."""
 
 import hashlib
 import os
@@ -32,13 +32,13 @@ def read_class_folders(
 
     Args:
         folder: The dataset.
-        val_fraction: In [0, 1); 0 leaves no validation.
+        val_fraction: In [0, 1); 0 gives no validation.
         seed: Another seed chooses other videos.
-        group_of: Keeps the videos of a group together; without it each video is chosen by itself.
+        group_of: Keeps the videos of a group together; without it each video is chosen separately.
 
     Raises:
-        AnnotationError: If there is no video, a split has a class that training lacks, or nothing is left to
-            train or to validate with.
+        AnnotationError: If there is no video, a split has a class that training lacks, or training or
+        validation would be empty.
     """
     if not folder.is_dir():
         raise AnnotationError(f"{folder}: no such folder. Give the folder of the videos.")
@@ -72,7 +72,7 @@ def read_class_folders(
     empty = [split for split in ("train", "val") if not splits[split] and (split == "train" or val_fraction)]
     if empty:
         raise AnnotationError(
-            f"{folder}: no video is left for {' and '.join(empty)}. Add videos, or change --val-fraction "
+            f"{folder}: no video remains for {' and '.join(empty)}. Add videos, or change --val-fraction "
             f"({val_fraction:g}) or --groups."
         )
     return Annotations(class_names, splits)

@@ -1,7 +1,7 @@
-"""Videos made cheap to read sparsely: extracted to frames, or encoded anew with a short side and keyframes.
+"""FrameExtraction, Transcoding: videos converted to frames, or re-encoded for fast sparse reading.
 
-Both write frames upright, as `VideoReader` gives them, without a display matrix. Both write beside the target
-and rename when what was written has been read back, so that a target is whole or not there.
+Both write frames upright, as `VideoReader` gives them, without a display matrix. Both write beside the
+target, read the result back and then rename it, so targets are complete or absent.
 """
 
 from collections.abc import Iterator
@@ -124,10 +124,10 @@ class Transcoding:
 
     The same video gives the same bytes.
 
-    x264's ``fastdecode`` leaves out what makes decoding slow, arithmetic coding and the deblocking filter. B
-    frames are never references, so that readers skip all that are not wanted. How much faster 8 segments of a
-    10 s clip are read than from what x264 writes by default (crf 23, 340x256, 389 KiB), and what encoding
-    that anew with crf 20 costs:
+    x264's ``fastdecode`` disables arithmetic coding and the deblocking filter, which make decoding slow. B
+    frames are never references, so readers skip the unneeded ones. How much faster 8 segments of a 10 s clip
+    are read than with x264's defaults (crf 23, 340x256, 389 KiB), with size and PSNR of re-encoding at crf
+    20:
 
     =========  =====================  =====================  ===============================
     keyframe   x264's defaults        ``fastdecode``         and B frames never references

@@ -1,6 +1,7 @@
-"""Diving48, V2 labels: JSON lists of objects with ``vid_name`` and ``label``, and the vocabulary of dives.
+"""read_diving48: V2 labels, JSON lists of objects with ``vid_name`` and ``label``, and the vocabulary of
+dives.
 
-The official test split is what the papers validate on, and so here.
+The official test split serves as validation, as in the papers.
 """
 
 from pathlib import Path

@@ -1,6 +1,6 @@
 """FlowExtraction, prepare_flow: optical flow of the videos of a list, as folders of images.
 
-A field lies between two neighbouring frames, so a video has one less than it has frames. Displacements are
+A field belongs to two neighbouring frames, so a video has one field fewer than frames. Displacements are
 clipped to ``bound`` pixels and written as levels from 0 to 255, 128 being no motion, as the references do.
 Sources: Zach et al., "A Duality Based Approach for Realtime TV-L1 Optical Flow", 2007; Kroeger et al., "Fast
 Optical Flow using Dense Inverse Search", arXiv:1603.03590.
@@ -40,12 +40,12 @@ _INSTALL = "pip install tsn_tsm_plugin[flow]"
 
 @dataclass(frozen=True)
 class FlowExtraction:
-    """How flow is computed and written.
+    """Settings of computing and writing flow.
 
     Attributes:
         method: ``"tvl1"`` (the papers') or ``"dis"`` (about a hundred times faster).
-        bound: Displacement in pixels that is written as 0 and as 255.
-        short_side: Pixels of the frames' shorter side, of larger frames; 0 leaves it.
+        bound: Displacement in pixels at the levels 0 and 255.
+        short_side: Short side in pixels to which larger frames are scaled; 0 keeps the size.
         template: Name of an image's file, see `flow_templates`.
         quality: Of JPEG, 1 to 100.
     """
@@ -163,17 +163,17 @@ def prepare_flow(
 ) -> dict[str, str]:
     """Compute the flow of all videos of some lists, and write lists of the folders.
 
-    A run that was stopped goes on with the videos that are not done.
+    A stopped run continues with the remaining videos.
 
     Args:
         lists: Files with lines ``path label``.
         videos_dir: Folder of the paths.
         out_dir: Gets ``flow/VIDEO/`` and for each list one of the same name, ``VIDEO fields label``.
-        extraction: How flow is computed.
+        extraction: Settings of the flow.
         num_workers: Processes; 0 uses this one.
 
     Returns:
-        Why a video was left out, by its name.
+        Reasons for skipped videos, by name.
 
     Raises:
         AnnotationError: If a list cannot be read, or no video can.
@@ -183,7 +183,7 @@ def prepare_flow(
     for path in lists:
         if path.resolve() == (out_dir / path.name).resolve():
             raise ValueError(f"--out must be another folder than that of --list, got {out_dir} for both.")
-    extraction.algorithm()  # A missing package is told before the work.
+    extraction.algorithm()  # Report a missing package before the work.
     read = {path: read_video_list(path, prefix=str(videos_dir)) for path in lists}
     entries = {entry.name: entry for found in read.values() for entry in found}
     compute = functools.partial(_compute, extraction=extraction, folder=out_dir / "flow")
@@ -193,7 +193,7 @@ def prepare_flow(
         for name, (count, fault) in zip(entries, _map(compute, entries.values(), num_workers), strict=True):
             if fault:
                 faults[name] = fault
-                logger.warning(f"left out: {fault}")
+                logger.warning(f"skipped: {fault}")
             else:
                 counts[name] = count
             progress.update()
@@ -203,7 +203,7 @@ def prepare_flow(
     for path, found in read.items():
         lines = [f"{_folder_name(e.name)} {counts[e.name]} {e.label}\n" for e in found if e.name in counts]
         write_text_atomically(out_dir / path.name, "".join(lines))
-    logger.info(f"{len(counts)} videos have flow in {out_dir / 'flow'}; {len(faults)} were left out.")
+    logger.info(f"{len(counts)} videos have flow in {out_dir / 'flow'}; {len(faults)} were skipped.")
     return faults
 
 
@@ -220,8 +220,7 @@ def _map(compute: Any, entries: Iterable[VideoEntry], num_workers: int) -> Itera
         yield from pool.map(compute, entries)
     except BrokenProcessPool as error:
         raise VideoError(
-            "A worker process died; what was written is kept. Run again with --num-workers 0 to see at "
-            "which video."
+            "A worker process died; written flow is kept. Run again with --num-workers 0 to find the video."
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)

@@ -22,7 +22,7 @@ _SPLITS = {"train": "train", "val": "val", "validate": "val", "validation": "val
 
 
 def read_kinetics(folder: Path) -> Annotations:
-    """Read every CSV file of a folder; clips without a label, as of some test sets, are left out."""
+    """Read every CSV file of a folder; clips without a label, as in some test sets, are skipped."""
     paths = find_files(folder, "*.csv")
     if not paths:
         raise AnnotationError(f"{folder}: must hold train.csv and val.csv of Kinetics. Check --annotations.")

@@ -1,4 +1,4 @@
-"""prepare_own_data: from a folder of videos to a recipe that trains on them."""
+"""prepare_own_data: write the lists and the recipe for a folder of videos."""
 
 import hashlib
 import json
@@ -38,14 +38,15 @@ def prepare_own_data(
             ``prepare_dataset`` has written.
         method: ``"tsm"`` or ``"tsn"``.
         backbone: A registered backbone, or ``timm/NAME`` or ``torchvision/NAME``.
-        weights: ImageNet weights of the backbone, as ``MODEL.BACKBONE_WEIGHTS``; empty: random weights.
+        weights: ImageNet weights of the backbone, as ``MODEL.BACKBONE_WEIGHTS``; empty: random
+            initialisation.
         val_fraction: Part of each class for validation if the folder is not divided.
         groups: Regular expression or file that keeps videos together, see :func:`group_function`.
-        seed: Of the division.
+        seed: Seed of the division.
         datasets_dir: Folder of what is written.
 
     Raises:
-        AnnotationError: If the folder holds no videos that can be used.
+        AnnotationError: If the folder holds no usable videos.
         ConfigError: If the method is unknown.
     """
     if method not in METHODS:
@@ -85,7 +86,7 @@ def group_function(groups: str) -> GroupOf:
             the group: ``"(subject\\d+)"``. Or a file with lines ``name-of-video group``.
 
     Raises:
-        ConfigError: If it is no expression, or a line of the file is malformed.
+        ConfigError: If the expression is invalid, or a line of the file is malformed.
     """
     path = Path(groups).expanduser()
     if path.is_file():

@@ -1,12 +1,13 @@
-"""A published dataset made ready: every video checked, then list files, label map, recipe lines and a report.
+"""prepare_dataset: check every video of a published dataset; write lists, label map, recipe lines and a
+report.
 
 =====================  ======================================================================================
 ``train.txt`` ...      one list file for each split, of the readable videos
 ``labels.txt``         class names, one per line
-``dataset.yaml``       what a recipe sets to use them
-``report.json``        hash of the label map, numbers, and what is missing or unreadable, and why
-``checked.jsonl``      what was found of each video, so that the work goes on where it stopped
-``frames``/``videos``  extracted or newly encoded videos, where asked for
+``dataset.yaml``       the keys of a recipe for the dataset
+``report.json``        hash of the label map, numbers, and missing or unreadable videos with reasons
+``checked.jsonl``      the findings of each video, for continuing interrupted work
+``frames``/``videos``  extracted or re-encoded videos, if requested
 =====================  ======================================================================================
 
 Running it again changes nothing unless videos or annotations have changed.
@@ -25,10 +26,10 @@ from tsn_tsm_plugin.data.annotations import label_map_hash
 from tsn_tsm_plugin.data.preparation.annotations import Annotations
 from tsn_tsm_plugin.data.preparation.catalog import Storage
 from tsn_tsm_plugin.data.preparation.convert import Conversion, FrameExtraction
-from tsn_tsm_plugin.data.preparation.inspection import Finding, Inspection, Journal, inspect_all
-from tsn_tsm_plugin.data.preparation.locate import FrameFolders, VideoFiles
-from tsn_tsm_plugin.data.preparation.mirror import mirror_pairs
+from tsn_tsm_plugin.data.preparation.find_videos import FrameFolders, VideoFiles
+from tsn_tsm_plugin.data.preparation.flip_label_pairs import mirror_pairs
 from tsn_tsm_plugin.data.preparation.recipe import recipe_lines
+from tsn_tsm_plugin.data.preparation.verify_videos import Finding, Inspection, Journal, inspect_all
 from tsn_tsm_plugin.errors import AnnotationError
 from tsn_tsm_plugin.log import get_logger
 
@@ -53,19 +54,19 @@ def prepare_dataset(
     conversion: Conversion | None = None,
     num_workers: int = 0,
 ) -> dict[str, Any]:
-    """Check the videos that annotations name, convert them if asked, and write what training needs.
+    """Check the videos that annotations name, convert them if asked, and write the files for training.
 
     Args:
         name: Of the dataset, for the report.
         annotations: Classes and splits.
         videos_dir: Folder of the videos; names in lists are relative to it, or to the converted ones.
-        out_dir: Folder of what is written; it may hold videos_dir.
-        storage: How the videos lie there.
-        conversion: Extraction to frames or new encoding, into ``out_dir``.
+        out_dir: Folder of the written files; it may hold videos_dir.
+        storage: Storage of the videos.
+        conversion: Extraction to frames or re-encoding, into ``out_dir``.
         num_workers: Processes; 0 uses this one.
 
     Returns:
-        What ``report.json`` holds.
+        Content of ``report.json``.
 
     Raises:
         AnnotationError: If no video can be read.
@@ -135,7 +136,7 @@ def _target_folder(
 
 
 def _inspect(paths: Sequence[str], inspection: Inspection, journal: Journal, *, num_workers: int) -> None:
-    """Look at each video that the journal does not know as it is now."""
+    """Check each video that the journal lacks in its current state."""
     wanted = list(dict.fromkeys(paths))
     due = [path for path in wanted if not inspection.is_current(journal.findings.get(path))]
     if not due:

@@ -1,4 +1,4 @@
-"""The keys that a recipe sets to read a prepared dataset, as YAML."""
+"""recipe_lines: the keys of a recipe for a prepared dataset, as YAML."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ from tsn_tsm_plugin.data.annotations import label_map_hash
 from tsn_tsm_plugin.data.preparation.annotations import Annotations
 from tsn_tsm_plugin.data.preparation.catalog import OFFICIAL_DATASETS, Storage
 from tsn_tsm_plugin.data.preparation.convert import Conversion, FrameExtraction
-from tsn_tsm_plugin.data.preparation.mirror import mirror_pairs, turn_pairs
+from tsn_tsm_plugin.data.preparation.flip_label_pairs import mirror_pairs, turn_pairs
 
 
 def recipe_lines(
@@ -26,10 +26,10 @@ def recipe_lines(
     Args:
         name: Of the dataset.
         annotations: Classes and splits.
-        out_dir: Where lists and label map are.
+        out_dir: Folder of lists and label map.
         videos_dir: Where the videos of the lists are; written relative to ``out_dir`` if it lies there.
-        storage: How they are stored, unless they were converted.
-        conversion: How they were converted.
+        storage: Storage of the videos, unless converted.
+        conversion: Conversion of the videos, if any.
     """
     frames = conversion if isinstance(conversion, FrameExtraction) else storage
     is_frames = isinstance(conversion, FrameExtraction) or (bool(storage.template) and conversion is None)

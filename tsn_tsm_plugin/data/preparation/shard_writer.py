@@ -1,4 +1,4 @@
-"""Writing the videos of a list into shards; their layout is told in `tsn_tsm_plugin.data.shards`."""
+"""write_shards: write the videos of a list into shards; `tsn_tsm_plugin.data.shards` describes the layout."""
 
 import io
 import os
@@ -23,21 +23,20 @@ def write_shards(
 ) -> Path:
     """Write ``NAME-000000.tar``, their indices, and ``NAME.txt``, the list of them.
 
-    The same videos give the same bytes. A shard that is whole already is left as it is, so that the work goes
-    on where it stopped.
+    The same videos give the same bytes. Complete shards are kept, so interrupted work continues.
 
     Args:
         entries: The videos, in the order in which they are written.
-        out_dir: Folder of what is written.
+        out_dir: Folder of the written files.
         name: Of the list and its shards.
-        max_shard_bytes: A shard is closed before it grows past this, but holds one video at least.
+        max_shard_bytes: Largest size of a shard, unless it holds a single video.
 
     Returns:
         The list file.
 
     Raises:
         AnnotationError: If two videos would have one key.
-        OSError: If a video cannot be read, or a shard not be written.
+        OSError: If a video cannot be read, or a shard cannot be written.
     """
     out_dir.mkdir(parents=True, exist_ok=True)
     _check_keys(entries)
@@ -91,7 +90,7 @@ def _parts(entries: Sequence[VideoEntry], max_shard_bytes: int) -> Iterator[list
 
 
 def _is_whole(shard: Path, part: Sequence[VideoEntry]) -> bool:
-    """Tell whether a shard and its index hold exactly these videos."""
+    """Return whether a shard and its index hold exactly these videos."""
     try:
         found = scan_shard(str(shard))
         if _index_path(shard).read_text() != index_text(shard, found):

@@ -1,4 +1,4 @@
-"""Something-Something V1 and V2, and Jester.
+"""read_sthv1, read_sthv2, read_jester: annotations of Something-Something V1, V2 and Jester.
 
 V1 and Jester: ``NAME-train.csv`` and ``NAME-validation.csv`` with lines ``id;class``, no header, and
 ``NAME-labels.csv`` with one class per line, whose number from 0 is the label. V2: JSON lists of objects with

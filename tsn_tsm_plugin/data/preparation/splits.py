@@ -1,6 +1,6 @@
-"""UCF101 and HMDB51, whose annotations are three numbered splits into training and test.
+"""read_ucf101, read_hmdb51: annotations with three numbered splits into training and test.
 
-The test list of a split is what the papers validate on, and so here.
+The test list of a split serves as validation, as in the papers.
 """
 
 from pathlib import Path

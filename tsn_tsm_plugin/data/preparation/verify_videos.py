@@ -1,6 +1,6 @@
-"""Looking at each video of a dataset once: does it open, how many frames has it, and converting it if asked.
+"""inspect_all, Journal: check that each video opens, count its frames and optionally convert it.
 
-What was found is kept in a journal, one line of JSON for each video, so that the work can stop and go on.
+A journal keeps the findings, one line of JSON per video, so that the work can be interrupted and continued.
 """
 
 import hashlib
@@ -25,14 +25,14 @@ from tsn_tsm_plugin.paths import printable
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found of a video.
+    """Result of checking a video.
 
     Attributes:
         name: Path below the folder of the videos.
-        stamp: Size and time of change of the file or folder when it was looked at, and how.
-        num_frames: How many frames it has; 0 if it is unreadable.
-        error: Why it is unreadable; empty if it is not.
-        is_sparse: Whether reading a few frames decodes less than all before them; None if nobody looked.
+        stamp: Size and modification time of the file or folder when checked, and the kind of check.
+        num_frames: Number of frames; 0 if it is unreadable.
+        error: Reason why it is unreadable; empty for readable videos.
+        is_sparse: Whether reading a few frames decodes less than all before them; None if not checked.
     """
 
     name: str
@@ -44,14 +44,14 @@ class Finding:
 
 @dataclass(frozen=True)
 class Inspection:
-    """How to look at a video.
+    """Settings of checking a video.
 
     Attributes:
         folder: Of the videos.
-        template: Name of a frame's file where videos are folders of frames; empty where they are files.
+        template: Name of a frame's file if videos are folders of frames; empty for video files.
         start_index: Number of the first frame.
-        conversion: What to make of each video.
-        target_folder: Where to.
+        conversion: Conversion of each video.
+        target_folder: Folder of the converted videos.
     """
 
     folder: Path
@@ -61,7 +61,7 @@ class Inspection:
     target_folder: Path | None = None
 
     def stamp(self, name: str) -> str:
-        """Return what changes when the video is replaced, or looked at or converted in another way."""
+        """Return a value that changes if the video, its check or its conversion changes."""
         try:
             status = (self.folder / name).stat()
         except OSError:  # Such as a link to a file that is missing.
@@ -70,7 +70,7 @@ class Inspection:
         return f"{status.st_size} {status.st_mtime_ns} {how[:12]}"
 
     def __call__(self, name: str) -> Finding:
-        """Look at one video."""
+        """Check one video."""
         source = self.folder / name
         try:
             stamp = self.stamp(name)
@@ -103,7 +103,7 @@ class Inspection:
         self.conversion.write(self.folder / name, target, num_frames)
 
     def is_current(self, finding: Finding | None) -> bool:
-        """Tell whether a video is still what was found, and its conversion still there."""
+        """Return whether a finding is still valid and the converted video still exists."""
         if finding is None:
             return False
         try:
@@ -124,7 +124,7 @@ def _look_at_file(source: Path) -> tuple[int, bool]:
 
 
 class Journal:
-    """Findings on the disk; a last line that was cut short does not count.
+    """Findings on the disk; a truncated last line is ignored.
 
     Args:
         path: Of the file; one ``Finding`` in a line.
@@ -148,7 +148,7 @@ class Journal:
 
 
 def inspect_all(names: Sequence[str], inspection: Inspection, *, num_workers: int) -> Iterator[Finding]:
-    """Look at videos in this process (0 workers) or in workers; yield findings in the order of names."""
+    """Check videos in this process (0 workers) or in workers; yield findings in the order of names."""
     if num_workers == 0 or len(names) < 2:
         yield from map(inspection, names)
         return
@@ -161,8 +161,8 @@ def inspect_all(names: Sequence[str], inspection: Inspection, *, num_workers: in
         yield from pool.map(inspection, names, chunksize=4)
     except BrokenProcessPool as error:
         raise VideoError(
-            f"A worker process died at one of {len(names)} videos; what was found before is kept. Run again "
-            "with --num-workers 0 to see at which."
+            f"A worker process died at one of {len(names)} videos; earlier findings are kept. Run again "
+            f"with --num-workers 0 to find the video."
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)

@@ -1,4 +1,4 @@
-"""VideoFiles, FrameFolders: where the videos that annotations name lie on the disk."""
+"""VideoFiles, FrameFolders: the paths of annotated videos on the disk."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,7 +19,7 @@ class VideoFiles:
         for video in videos_below(folder):
             path = video.relative_to(folder)
             self._by_path.setdefault(path.with_suffix("").as_posix(), path.as_posix())
-            # Two files of one name in different folders are told apart by their folders only.
+            # Ambiguous stems can be found by relative path only.
             self._by_stem[path.stem] = None if path.stem in self._by_stem else path.as_posix()
 
     def find(self, names: Iterable[str]) -> str | None:

@@ -1,4 +1,4 @@
-"""Which classes a mirror turns into each other, from their names."""
+"""mirror_pairs, turn_pairs: pairs of classes that a mirror turns into each other, by their names."""
 
 import re
 from collections.abc import Sequence
