@@ -1,4 +1,4 @@
-"""local_path, read_bytes, open_regular: access to every path from outside.
+"""local_path, read_bytes, open_regular: the door that every path from outside goes through.
 
 A path is local, or a URL such as ``s3://bucket/a.mp4``. A local one must
 be a regular file: reading a pipe or a device could wait forever.
@@ -17,7 +17,7 @@ _T = TypeVar("_T")
 
 
 def is_url(path: str) -> bool:
-    """Return whether iopath, not the local file system, opens the path."""
+    """Tell whether iopath is asked for the file, rather than this machine's file system."""
     return "://" in path
 
 
@@ -53,7 +53,7 @@ def read_bytes(path: str, *, max_bytes: int = 1 << 31) -> bytes:
         max_bytes: A local file that claims more is refused.
 
     Raises:
-        OSError: If it cannot be read, is not a regular file, or is larger than ``max_bytes``.
+        OSError: If it cannot be read, is no regular file or larger than it may be.
     """
     if is_url(path):
         return _fetched(path, _read_url)
@@ -65,10 +65,10 @@ def read_bytes(path: str, *, max_bytes: int = 1 << 31) -> bytes:
 
 
 def open_regular(path: str) -> BinaryIO:
-    """Open a local file for reading; pipes and devices, which may block, are refused.
+    """Open a file of this machine for reading; a pipe or a device, which may block, is refused.
 
     Raises:
-        OSError: If there is no readable regular file; its ``strerror`` has the reason.
+        OSError: If there is no regular file that can be read; its ``strerror`` says why.
     """
     path = os.path.expanduser(path)  # noqa: PTH111
     try:
@@ -97,5 +97,5 @@ def _fetched(path: str, fetch: Callable[[str], _T]) -> _T:
         return fetch(path)
     except OSError:
         raise
-    except Exception as error:  # Handlers pass on the exceptions of their storage libraries.
+    except Exception as error:  # Handlers raise what their storage's library raises.
         raise OSError(f"{path}: cannot be fetched ({error})") from error

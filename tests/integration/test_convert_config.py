@@ -147,7 +147,7 @@ def test_what_was_not_carried_over_is_said_and_stands_on_top_of_the_recipe(tmp_p
     for place in (said, text.replace("\n# ", " ")):
         assert "GreenScreen" in place and "my_own_thing.depth = 7" in place
         assert "schedule.py is not there" in place and "8 GPUs with 6 videos each" in place
-    assert "left out, being about how and where a run goes: work_dir" in said
+    assert "skipped, settings of the run's environment: work_dir" in said
     assert text.startswith("# Converted from leaf.py.\n")
 
 

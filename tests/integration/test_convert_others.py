@@ -93,7 +93,7 @@ def test_options_that_nobody_knows_and_steps_left_to_the_user_are_said(tmp_path,
         tmp_path, "--command", "python main.py mine RGB --arch resnet50 --warp 9 --resume x.pth --evaluate"
     )
     said = capsys.readouterr().err
-    for text in ("--warp 9", "--resume x.pth", "--evaluate", "dataset 'mine' is not theirs"):
+    for text in ("--warp 9", "--resume x.pth", "--evaluate", "dataset 'mine' is unknown there"):
         assert text in said
 
 

@@ -1,4 +1,4 @@
-"""Layers: the temporal shift and what goes with it."""
+"""Layers: temporal shift, temporal pooling, non-local blocks and their helpers."""
 
 from tsn_tsm_plugin.layers.bottleneck import tsm_bottleneck, tsm_bottlenecks
 from tsn_tsm_plugin.layers.non_local import NON_LOCAL_KINDS, NonLocal, NonLocalAfter

@@ -1,4 +1,5 @@
-"""Activation checkpointing: blocks forget their activations and compute them again in the backward pass.
+"""checkpoint_activations: activation checkpointing, recomputing the activations of blocks in the backward
+pass.
 
 Source: Chen et al., "Training Deep Nets with Sublinear Memory Cost", arXiv:1604.06174.
 """
@@ -19,16 +20,15 @@ def checkpoint_activations(backbone: nn.Module, *, which: str = "all") -> int:
     """Let blocks of a backbone keep their inputs only.
 
     A block is an entry of an outermost ``nn.Sequential`` or ``nn.ModuleList``: the residual blocks of a
-    ResNet, the stages of a Swin. Gradients and running statistics are those without checkpointing.
+    ResNet, the stages of a Swin. Gradients and running statistics are the same as without checkpointing.
 
     Args:
         backbone: Of a TSN or TSM, complete with its non-local blocks.
-        which: ``"all"`` blocks, or ``"non_local"``: those that a non-local block follows, together with it.
-            The non-local block alone would not do: its input and its sum, two maps where there was one,
-            would still be kept.
+        which: ``"all"`` blocks, or ``"non_local"``: blocks followed by a non-local block, together with it.
+            Checkpointing only the non-local block would still keep two maps, its input and its sum.
 
     Returns:
-        The number of blocks; 0 if the backbone has none of that sort.
+        The number of blocks; 0 if the backbone has no such blocks.
     """
     blocks: list[nn.Module]
     if which == "non_local":

@@ -1,7 +1,7 @@
 """keep_block, shift_block and shift_block_non_local: named bottlenecks of PyTorchVideo's residual stages.
 
-PyTorchVideo builds a network with its own blocks, of any kind; then each block is edited in its place.
-Channel-separated, (2+1)D and X3D blocks stay what they are, and a block knows where it stands.
+PyTorchVideo builds a network with its own blocks, of any kind; then each block is edited in place.
+Channel-separated, (2+1)D and X3D blocks keep their type, and an edit knows the position of its block.
 
 Source: Lin, Gan, Han, "TSM", ICCV 2019, arXiv:1811.08383; sites as in mit-han-lab's ``make_temporal_shift``
 and ``make_non_local``.
@@ -21,7 +21,7 @@ _NON_LOCAL_STAGES = (1, 2)
 
 
 def keep_block(block: nn.Module, *, index: int, stage: int | None, depths: Sequence[int]) -> nn.Module:
-    """Return the residual block as it is: frames meet only where the network's own kernels let them."""
+    """Return the residual block unchanged: only the network's own kernels mix frames."""
     return block
 
 

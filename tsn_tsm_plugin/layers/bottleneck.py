@@ -1,4 +1,4 @@
-"""The temporal shift in PyTorchVideo's own ResNet, through the ``bottleneck`` slot of ``create_resnet``.
+"""tsm_bottleneck, tsm_bottlenecks: the temporal shift in ``create_resnet(bottleneck=)``.
 
 Axes: B videos, C channels, T frames, H rows, W columns.
 Source: Lin, Gan, Han, "TSM", ICCV 2019, arXiv:1811.08383, section 4 (residual shift).
@@ -26,8 +26,8 @@ def tsm_bottleneck(*, shift_div: int = 8, causal: bool = False, **block: Any) ->
     be replaced by PyTorchVideo's transmuter and lose its shift. The convolution's weight is therefore
     ``conv_a.net.weight`` in the state dict of the block.
 
-    ``create_resnet`` calls it for every block. The references leave out every second block of
-    ResNet-101 and ResNet-152; :func:`tsm_bottlenecks` does that.
+    ``create_resnet`` calls it for every block. The references skip every second block of ResNet-101 and
+    ResNet-152; :func:`tsm_bottlenecks` does so too.
 
     Example:
         >>> from pytorchvideo.models.resnet import create_resnet
@@ -73,8 +73,8 @@ def tsm_bottlenecks(
 ) -> tuple[Callable[..., nn.Module], ...]:
     """Return the ``bottleneck`` argument of ``create_resnet`` for a TSM of that depth, one per stage.
 
-    The sites are those of the references: every block of ResNet-50, and the blocks with an even index within
-    their stage in ResNet-101 and ResNet-152.
+    The sites follow the references: every block of ResNet-50, and the blocks with an even index within their
+    stage in ResNet-101 and ResNet-152.
 
     Args:
         model_depth: 50, 101 or 152, as given to ``create_resnet``.

@@ -93,7 +93,7 @@ class NonLocal(nn.Module):
     def _sub_sample(self, x_BCTHW: Tensor) -> Tensor:
         if not self.sub_sample:
             return x_BCTHW
-        # A map of one pixel is left as it is.
+        # Do not pool a map of one pixel.
         return F.max_pool3d(x_BCTHW, (1, min(2, x_BCTHW.shape[3]), min(2, x_BCTHW.shape[4])))
 
     def _attend(self, queries_BND: Tensor, keys_BMD: Tensor, values_BMD: Tensor) -> Tensor:
@@ -112,7 +112,7 @@ class NonLocal(nn.Module):
 
 
 def _tokens(x_BCTHW: Tensor) -> Tensor:
-    # Channels last in memory too: attention without an (N, M) matrix asks for that.
+    # Channels last in memory too: attention without an (N, M) matrix requires it.
     return x_BCTHW.permute(0, 2, 3, 4, 1).contiguous().flatten(1, 3)
 
 

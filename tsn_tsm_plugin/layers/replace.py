@@ -6,10 +6,10 @@ from torch import nn
 
 
 def replace_submodule(root: nn.Module, name: str, module: nn.Module) -> None:
-    """Put ``module`` where ``root`` has the submodule of that dotted name, in place.
+    """Replace the submodule of ``root`` with that dotted name by ``module``, in place.
 
     Raises:
-        AttributeError: If there is no such submodule.
+        AttributeError: If the submodule is missing.
     """
     parent_name, _, child_name = name.rpartition(".")
     parent = root.get_submodule(parent_name)
@@ -20,12 +20,12 @@ def replace_submodule(root: nn.Module, name: str, module: nn.Module) -> None:
 def wrap_submodules(
     root: nn.Module, wrappers: Iterable[tuple[str, Callable[[nn.Module], nn.Module]]]
 ) -> None:
-    """Put a wrapper around submodules, in place; all names are those before the first wrapper.
+    """Wrap submodules in place; all names refer to the network before the first wrapper.
 
     Args:
         root: A network.
-        wrappers: Dotted names, and what makes the new module of the old one. The later of two wrappers of one
-            name is the outer one.
+        wrappers: Dotted names, and functions from the old to the new module. The later of two wrappers of one
+            name is outside.
 
     Raises:
         ValueError: If a submodule does not exist; nothing has been wrapped then.

@@ -40,7 +40,7 @@ class WithTemporalModule(nn.Module):
         self.is_after = is_after
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
-        """Map features of frames to those of ``net``; further arguments are handed to ``net``."""
+        """Map features of frames to features of ``net``; further arguments are passed to ``net``."""
         if self.is_after:
             return self._mix(self.net(x, *args, **kwargs))
         return self.net(self._mix(x), *args, **kwargs)
@@ -68,11 +68,11 @@ def frames_to_clips(x: Tensor, *, num_segments: int, channel_axis: int = 1) -> T
 
 
 def clips_to_frames(clips_BCTHW: Tensor, *, like: Tensor, channel_axis: int = 1) -> Tensor:
-    """Undo :func:`frames_to_clips`, in the memory format that suits 2D networks.
+    """Undo :func:`frames_to_clips`, in the memory format of 2D networks.
 
     Args:
-        clips_BCTHW: As :func:`frames_to_clips` returns it.
-        like: What :func:`frames_to_clips` was given.
+        clips_BCTHW: Output of :func:`frames_to_clips`.
+        like: Input of :func:`frames_to_clips`.
         channel_axis: As given to :func:`frames_to_clips`.
     """
     if channel_axis == 1:

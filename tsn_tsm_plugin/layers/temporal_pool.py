@@ -1,4 +1,4 @@
-"""Temporal pooling: halve the number of frames in front of a stage.
+"""TemporalPool, num_pooled_frames: halve the number of frames before a stage.
 
 Axes: B videos, C channels, T frames, H rows, W columns; BT is videos times frames, video-major.
 Source: the ``temporal_pool`` option of the TSM reference code, ``ops/temporal_shift.py``.
@@ -19,7 +19,7 @@ class TemporalPool(nn.Module):
     The wrapped module is ``.net``, so that its parameters have the names of the reference checkpoints.
 
     Args:
-        net: What sees the pooled features.
+        net: Module on the pooled features.
         num_segments: Frames of a video before pooling.
     """
 
@@ -31,7 +31,7 @@ class TemporalPool(nn.Module):
         self.num_segments = num_segments
 
     def forward(self, x_BTCHW: Tensor) -> Tensor:
-        """Map (BT, C, H, W) to what ``net`` makes of (B * ceil(T / 2), C, H, W)."""
+        """Map (BT, C, H, W) to the output of ``net`` on (B * ceil(T / 2), C, H, W)."""
         clips_BCTHW = x_BTCHW.unflatten(0, (-1, self.num_segments)).transpose(1, 2)
         pooled_BCTHW = F.max_pool3d(clips_BCTHW, kernel_size=(3, 1, 1), stride=(2, 1, 1), padding=(1, 0, 0))
         return self.net(pooled_BCTHW.transpose(1, 2).flatten(0, 1))

@@ -1,4 +1,4 @@
-"""Temporal shift: a 2D network sees neighbouring frames at zero FLOPs.
+"""temporal_shift, TemporalShift: a 2D network mixes neighbouring frames at zero FLOPs.
 
 Axes: B videos, C channels, T frames, H rows, W columns; BT is videos times frames, video-major.
 Source: Lin, Gan, Han, "TSM: Temporal Shift Module for Efficient Video Understanding", ICCV 2019,
@@ -25,19 +25,19 @@ def temporal_shift(
     causal: bool = False,
     channel_axis: int = 1,
 ) -> Tensor:
-    """Bring in the next frame on one fold of the channels and the previous frame on another.
+    """Shift one fold of the channels from the next frame and another from the previous frame.
 
-    A fold is ``F = C // shift_div`` channels. Where the input holds frame ``t``, the output holds::
+    A fold is ``F = C // shift_div`` channels. For the input frame ``t``, the output holds::
 
         channels     [0, F)    [F, 2F)   [2F, C)
         default      t + 1     t - 1     t
         causal       t - 1     t         t
 
-    A neighbour outside the clip reads as zero. The order of the folds is the one of the reference
-    code (the figure of the paper has it the other way round), so that its checkpoints fit.
+    A neighbour outside the clip reads as zero. The order of the folds follows the reference code, so that its
+    checkpoints fit; the paper's figure has the reverse order.
 
     Example:
-        >>> frames = torch.tensor([1, 2, 3, 4])  # what each channel of each frame holds
+        >>> frames = torch.tensor([1, 2, 3, 4])  # value of each channel of each frame
         >>> x = frames.view(1, 1, 4, 1, 1).expand(1, 8, 4, 1, 1)
         >>> temporal_shift(x)[0, :3, :, 0, 0]
         tensor([[2, 3, 4, 0],
@@ -49,11 +49,11 @@ def temporal_shift(
 
     Args:
         x: Features of any dtype. With ``channel_axis=1``: (B, C, T, H, W), or (BT, C, H, W) with
-            ``num_segments`` frames to a video. With ``channel_axis=-1``: (BT, ..., C), such as tokens
-            (BT, L, C) or a map (BT, H, W, C). Not modified.
+            ``num_segments`` frames to a video. With ``channel_axis=-1``: (BT, ..., C), such as tokens (BT, L,
+            C) or a map (BT, H, W, C). Not modified.
         shift_div: 8 moves one eighth of the channels each way, as in the paper; in [2, C].
         num_segments: T. Only (B, C, T, H, W) does not need it.
-        causal: Look at the past only, as a stream of frames must.
+        causal: Shift from the past only, as streams require.
         channel_axis: 1 or -1, the axis of the channels.
 
     Returns:
@@ -66,7 +66,8 @@ def temporal_shift(
     num_channels = x.shape[channel_axis]
     if not 2 <= shift_div <= num_channels:
         raise ValueError(
-            f"shift_div must be in [2, C={num_channels}], got {shift_div}: none would be shifted, or all."
+            f"shift_div must be in [2, C={num_channels}], got {shift_div}: otherwise no channel or "
+            f"every channel would be shifted."
         )
     fold = num_channels // shift_div
     # From how many frames later each fold is read; the negated steps give the gradient.
@@ -146,9 +147,9 @@ def _neighbour(part: Tensor, step: int, time: int) -> Tensor:
 
 
 class _ShiftFunction(torch.autograd.Function):
-    """The shift for training: its derivative is the shift the other way, in one pass and with nothing saved.
+    """The shift for training: its derivative is the opposite shift, in one pass and without saved tensors.
 
-    The derivative that autograd finds adds up a full tensor of zeros for each slice of the concatenation.
+    Autograd's derivative adds a full tensor of zeros for each slice of the concatenation.
     """
 
     generate_vmap_rule = True
@@ -180,7 +181,7 @@ def _keep_unshifted(
     The copies would be a fifth of what a training step of a TSM-R50 keeps.
     """
     source, version = x.detach(), x._version
-    # Not the tensor itself: the hooks live as long as what they have packed, and would keep it.
+    # Do not capture the tensor: the hooks live as long as the packed values, and would keep the tensor.
     copy = _identity(shifted)
 
     def pack(saved: Tensor) -> Tensor | None:
@@ -201,7 +202,7 @@ def _keep_unshifted(
 
 
 def _identity(x: Tensor) -> tuple[object, ...]:
-    """Return what only another view of the same values shares, as long as they live."""
+    """Return an identity shared by views of the same live storage."""
     return x.untyped_storage()._cdata, x.shape, x.stride(), x.dtype
 
 
@@ -211,7 +212,7 @@ class TemporalShift(nn.Module):
     The wrapped module is ``.net``, so that its parameters have the names of the reference checkpoints.
 
     Args:
-        net: What sees the shifted features; ``None`` only shifts.
+        net: Module on the shifted features; ``None`` only shifts.
         num_segments: Frames of a video; only a (B, C, T, H, W) input does not need it.
         shift_div: See :func:`temporal_shift`.
         causal: See :func:`temporal_shift`.
@@ -241,7 +242,7 @@ class TemporalShift(nn.Module):
         self.num_tokens = num_tokens
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
-        """Map features to what ``net`` makes of their shifted copy; hand further arguments to ``net``."""
+        """Map features to the output of ``net`` on their shifted copy; pass further arguments to ``net``."""
         shifted = self.shift(x)
         if not shifted.requires_grad or is_traced():
             return self.net(shifted, *args, **kwargs)
@@ -252,7 +253,7 @@ class TemporalShift(nn.Module):
             return self.net(shifted, *args, **kwargs)
 
     def shift(self, x: Tensor) -> Tensor:
-        """Return what ``net`` sees of the features."""
+        """Return the input of ``net``."""
         if self.num_tokens is None:
             return self._shift(x)
         return torch.cat([self._shift(x[:, : self.num_tokens]), x[:, self.num_tokens :]], 1)

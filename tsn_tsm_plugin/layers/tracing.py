@@ -1,4 +1,4 @@
-"""is_traced, compile_or_warn: whether a network is recorded, and what a failure to compile does."""
+"""is_traced, compile_or_warn: detect recording of a network, and warn if compilation fails."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -13,16 +13,17 @@ _Result = TypeVar("_Result")
 
 
 def is_traced() -> bool:
-    """Tell whether operations are recorded: by ``torch.compile``, ``torch.export`` or ``torch.jit.trace``."""
+    """Return whether operations are recorded: by ``torch.compile``, ``torch.export`` or
+    ``torch.jit.trace``."""
     return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
 def compile_or_warn(work: Callable[[], _Result], *, hint: str) -> _Result | None:
-    """Return what ``work`` with ``torch.compile`` returns, or ``None`` and a warning if it fails.
+    """Return the result of ``work``, which uses ``torch.compile``; ``None`` with a warning if it fails.
 
     Args:
-        work: Compiles, or calls what was compiled.
-        hint: What happens instead, and how to switch the warning off.
+        work: Compiles, or calls a compiled function.
+        hint: Fallback, and the way to switch the warning off.
     """
     try:
         return work()

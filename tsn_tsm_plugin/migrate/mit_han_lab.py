@@ -190,7 +190,9 @@ def _read_data(args: argparse.Namespace, recipe: Recipe) -> None:
         recipe.set("DATA.FRAME_TEMPLATE", template)
         recipe.notes.append("set DATA.PATH_TO_DATA_DIR to ROOT_DATASET of ops/dataset_config.py")
     if args.dataset not in _CLASSES:
-        recipe.notes.append(f"dataset {args.dataset!r} is not theirs: set MODEL.NUM_CLASSES, DATA.TRAIN_LIST")
+        recipe.notes.append(
+            f"dataset {args.dataset!r} is unknown there: set MODEL.NUM_CLASSES, DATA.TRAIN_LIST"
+        )
     _read_pixels(args, recipe)
 
 
@@ -260,4 +262,4 @@ def _read_start(args: argparse.Namespace, recipe: Recipe) -> None:
         recipe.notes.append(f"not carried over: --start-epoch {args.start_epoch}")
     left = [f"--{name}" for name in ("gpus", "suffix") if getattr(args, name)]
     if left:
-        recipe.notes.append(f"left out, being about how and where a run goes: {', '.join(left)}")
+        recipe.notes.append(f"skipped, settings of the run's environment: {', '.join(left)}")

@@ -1,4 +1,4 @@
-"""Recipe: a recipe in the making, its keys and what has to be told about them."""
+"""Recipe: a recipe under construction, with its keys and notes."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -6,17 +6,17 @@ from typing import Any
 
 @dataclass
 class Recipe:
-    """A recipe in the making.
+    """A recipe under construction.
 
     Attributes:
-        values: By our dotted key.
-        notes: What was not carried over or had to be assumed, in sentences.
+        values: Values by dotted key.
+        notes: Sentences on skipped settings and assumptions.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def set(self, key: str, value: Any) -> None:
-        """Set a key, unless there is nothing to set it to."""
+        """Set a key, unless the value is missing."""
         if value is not None:
             self.values[key] = value

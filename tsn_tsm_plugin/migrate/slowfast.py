@@ -9,7 +9,7 @@ from tsn_tsm_plugin.migrate.recipe import Recipe
 
 _Settings = dict[str, Any]
 
-# What holds there where a config is silent, of the keys that matter here.
+# SlowFast's defaults of the keys that matter here.
 _DEFAULTS: _Settings = {
     "AUG.ENABLE": False,
     "BN.USE_PRECISE_STATS": False,
@@ -85,7 +85,7 @@ def convert_slowfast(path: str) -> Recipe:
     left = [key for key in settings if key in given]
     theirs = [key for key in left if key.startswith(_OF_THEIR_NETWORK)]
     if theirs:
-        recipe.notes.append(f"not carried over, being about their networks: {', '.join(sorted(theirs))}")
+        recipe.notes.append(f"not carried over, settings of SlowFast's networks: {', '.join(sorted(theirs))}")
     recipe.notes += [
         f"not carried over: {key} = {settings[key]!r}"
         for key in left
@@ -99,7 +99,7 @@ def _guarded(read: Callable[[_Settings, Recipe], None], settings: _Settings, rec
         read(settings, recipe)
     except (TypeError, ValueError, ArithmeticError) as error:
         raise ConfigError(
-            f"a value of the config is of no type of SlowFast's ({error}). Mend it there."
+            f"a value of the config has a type that SlowFast does not use ({error}). Correct the config."
         ) from error
 
 
@@ -175,7 +175,7 @@ def _read_solver(settings: _Settings, recipe: Recipe) -> None:
     ):
         recipe.set(key, round(settings.pop(name, usual) / base, 12))
     if "SOLVER.STEPS" in recipe.values and "SOLVER.LRS" in recipe.values:
-        # Factors of steps that are never reached may be left over.
+        # Factors of steps that are never reached may remain.
         recipe.values["SOLVER.LRS"] = recipe.values["SOLVER.LRS"][: len(recipe.values["SOLVER.STEPS"])]
     method = recipe.values["SOLVER.OPTIMIZING_METHOD"]
     if method not in ("sgd", "adamw", "lars"):

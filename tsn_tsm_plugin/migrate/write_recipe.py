@@ -1,4 +1,4 @@
-"""Write a recipe: the keys that differ from the schema's defaults, as YAML that ``load_cfg`` reads."""
+"""recipe_text: the keys that differ from the schema's defaults, as YAML for ``load_cfg``."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -16,12 +16,12 @@ _WIDTH = 110
 
 
 def recipe_text(values: Mapping[str, Any], *, title: str, notes: Sequence[str] = ()) -> tuple[str, list[str]]:
-    """Return a recipe and what is wrong with it.
+    """Return a recipe and its faults.
 
     Args:
-        values: By dotted key. What equals the default is left out.
-        title: First line of the comment on top.
-        notes: Further lines of it.
+        values: Values by dotted key; values equal to the default are skipped.
+        title: First line of the header comment.
+        notes: Further lines of the comment.
 
     Returns:
         The YAML text, and a list with the message of ``load_cfg``, empty if it reads the text.

@@ -21,8 +21,8 @@ from support.videos import write_video
 from tsn_tsm_plugin.config import load_cfg
 from tsn_tsm_plugin.data.annotations import label_map_hash
 from tsn_tsm_plugin.data.build import build_dataset, read_class_names
-from tsn_tsm_plugin.data.preparation import inspection as inspection_module
 from tsn_tsm_plugin.data.preparation import prepare as prepare_module
+from tsn_tsm_plugin.data.preparation import verify_videos as verify_videos_module
 from tsn_tsm_plugin.data.reader import VideoReader
 from tsn_tsm_plugin.tools.prepare_dataset import main
 
@@ -100,14 +100,14 @@ def test_what_a_recipe_sets_reads_the_dataset(sthv2, tmp_path):
 
 def test_running_it_again_changes_nothing_and_looks_at_no_video(sthv2, monkeypatch):
     before = snapshot(prepare_sthv2(sthv2))
-    monkeypatch.setattr(inspection_module, "_look_at_file", None)
+    monkeypatch.setattr(verify_videos_module, "_look_at_file", None)
 
     assert snapshot(prepare_sthv2(sthv2)) == before
 
 
 def test_a_stopped_run_goes_on_where_it_stopped(sthv2, monkeypatch):
     looked_at = []
-    count = inspection_module._look_at_file
+    count = verify_videos_module._look_at_file
 
     def stop_at_the_third(source):
         if len(looked_at) == 2:
@@ -115,12 +115,12 @@ def test_a_stopped_run_goes_on_where_it_stopped(sthv2, monkeypatch):
         looked_at.append(source.name)
         return count(source)
 
-    monkeypatch.setattr(inspection_module, "_look_at_file", stop_at_the_third)
+    monkeypatch.setattr(verify_videos_module, "_look_at_file", stop_at_the_third)
     arguments = ("--annotations", sthv2 / "labels", "--videos", sthv2 / "videos", "--out", sthv2 / "data")
     assert run("sthv2", *arguments) == 130
     with (sthv2 / "data/checked.jsonl").open("a") as journal:
         journal.write('{"name": "4.webm", "sta')  # A kill in the middle of a line.
-    monkeypatch.setattr(inspection_module, "_look_at_file", lambda s: looked_at.append(s.name) or count(s))
+    monkeypatch.setattr(verify_videos_module, "_look_at_file", lambda s: looked_at.append(s.name) or count(s))
 
     out = prepare_sthv2(sthv2)
 
@@ -159,7 +159,7 @@ def test_extraction_writes_lists_of_frames_and_is_not_done_twice(sthv2, monkeypa
     data = yaml.safe_load((out / "dataset.yaml").read_text())["DATA"]
     assert (data["FORMAT"], data["PATH_PREFIX"], data["FRAME_TEMPLATE"]) == ("frames", "frames", "{:04}.jpg")
     before = snapshot(out)
-    monkeypatch.setattr(inspection_module, "_look_at_file", None)
+    monkeypatch.setattr(verify_videos_module, "_look_at_file", None)
     assert snapshot(prepare_sthv2(sthv2, *words)) == before
 
 

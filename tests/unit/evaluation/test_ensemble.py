@@ -65,7 +65,7 @@ CLIP = [[0.0, 1.0]]
     ("other", "coefficients", "message"),
     [
         (member([CLIP, CLIP], names="ac"), [1, 1], r"lacks 1 of the first's and has 1 others \(b, c\)"),
-        (member([CLIP, CLIP], labels=(1, 1)), [1, 1], "labels; those of number 2 differ"),
+        (member([CLIP, CLIP], labels=(1, 1)), [1, 1], "labels; dump 2 differs"),
         (member([[[0.0, 1.0, 2.0]]] * 2), [1, 1], "the first has 2, number 2 has 3"),
         (member([CLIP] * 3, names="aba", labels=(0, 1, 0)), [1, 1], "once: number 2 has a twice"),
         (TWO, [1], "one coefficient for each of 2 dumps, got 1"),

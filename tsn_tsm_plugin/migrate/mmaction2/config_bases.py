@@ -1,4 +1,4 @@
-"""read_source, parse, find_base: the text of a config file, its syntax tree and the files it builds on."""
+"""read_source, parse, find_base: the text of a config file, its syntax tree and its base files."""
 
 import ast
 import importlib.util
@@ -21,10 +21,10 @@ def read_source(path: Path, notes: list[str]) -> str:
 
     Args:
         path: The file.
-        notes: Gets what was taken from the environment and what was not.
+        notes: Receives the replaced and the missing environment variables.
 
     Raises:
-        ConfigError: If it cannot be read, is no regular file, is too large, or is not UTF-8.
+        ConfigError: If it cannot be read, is not a regular file, is too large, or is not UTF-8.
     """
     try:
         status = path.stat()
@@ -71,7 +71,7 @@ def parse(text: str, path: Path) -> ast.Module:
 
 
 def find_base(name: str, path: Path, library: Path | None) -> Path | None:
-    """Return the file of a base; ``None`` if it is not there.
+    """Return the file of a base; ``None`` if it is missing.
 
     Args:
         name: A path relative to the config, ``mmaction::PATH`` or ``mmaction.configs.MODULE``.
@@ -79,7 +79,7 @@ def find_base(name: str, path: Path, library: Path | None) -> Path | None:
         library: Folder of MMAction2's configs.
 
     Raises:
-        ConfigError: If it is a config of MMAction2's, or of another library, that is not at hand.
+        ConfigError: If it is a config of MMAction2 or of another library that is not available.
     """
     if name.startswith(_LIBRARY):
         inner = name.removeprefix("mmaction::")

@@ -1,4 +1,4 @@
-"""ConfigFile: runs the harmless statements of one config file on plain values."""
+"""ConfigFile: execute the harmless statements of one config file on plain values."""
 
 import ast
 from collections.abc import Callable, Iterator
@@ -21,10 +21,10 @@ class ConfigFile:
         budget: Shared with its bases.
 
     Attributes:
-        names: What is assigned, by name.
+        names: Assigned values, by name.
         base: Settings of the bases in ``_base_``.
-        notes: Statements that were not followed, each with its place.
-        helpers: Names that other values were written with.
+        notes: Statements that were not followed, each with its location.
+        helpers: Names that other values refer to.
     """
 
     def __init__(self, path: Path, text: str, budget: Budget) -> None:
@@ -46,10 +46,10 @@ class ConfigFile:
 
         Args:
             tree: Of the file.
-            read_base: Returns the settings of a base, from its name and the place that names it.
+            read_base: Returns the settings of a base, from its name and the location of the reference.
 
         Raises:
-            ConfigError: If Python itself could not run a line, or a bound is exceeded.
+            ConfigError: If Python could not run a line, or a bound is exceeded.
         """
         self._read_base = read_base
         self._follow(tree.body)
@@ -67,12 +67,11 @@ class ConfigFile:
                 raise
             except (TypeError, ValueError, ArithmeticError, KeyError, IndexError) as error:
                 raise ConfigError(
-                    f"{self._place(statement)}: Python itself could not run this line ({error}). "
-                    "Mend it there."
+                    f"{self._place(statement)}: Python could not run this line ({error}). Correct the config."
                 ) from error
 
     def _other(self, statement: ast.stmt) -> None:
-        """Name a statement that is not followed; what it assigns is not read."""
+        """Report a statement that is not followed; its targets are not read."""
         lost = self._evaluator.unread(statement)
         names = set(_assigned_names(statement))
         for name in names:
@@ -180,7 +179,7 @@ class ConfigFile:
             raise ConfigError(f"{names.place}: _base_ must be paths that can be read, got {names.source}.")
         if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
             raise ConfigError(
-                f"{self._path}: _base_ must be a path or a list of paths, got {value!r}. Mend it there."
+                f"{self._path}: _base_ must be a path or a list of paths, got {value!r}. Correct the config."
             )
         for name in names:
             settings = self._read_base(name, self._place(statement))
@@ -225,7 +224,7 @@ class ConfigFile:
 
 
 def merge_base(into: dict[str, Any], settings: dict[str, Any]) -> None:
-    """Merge the settings of one base into those of the bases before it."""
+    """Merge the settings of one base into the settings of the bases before it."""
     for name, value in settings.items():
         below = into.get(name)
         if isinstance(below, dict) and isinstance(value, dict):

@@ -1,7 +1,8 @@
-"""convert_file, convert_settings: from an MMAction2 config to a recipe, and what is left out of it.
+"""convert_file, convert_settings: from an MMAction2 config to a recipe, with notes on settings that were not
+converted.
 
-Read are 0.x and 1.x configs of TSN and TSM. Everything that is understood is taken out of the settings; what
-is then left was not carried over, and is said.
+Configs of TSN and TSM of 0.x and 1.x are supported. Readers pop the settings that they convert; the remaining
+settings are reported.
 """
 
 from collections.abc import Collection
@@ -13,10 +14,10 @@ from tsn_tsm_plugin.migrate.mmaction2.hooks import read_run
 from tsn_tsm_plugin.migrate.mmaction2.model import read_model
 from tsn_tsm_plugin.migrate.mmaction2.python_literals import read_literals
 from tsn_tsm_plugin.migrate.mmaction2.schedule import read_optimizer, read_schedule
-from tsn_tsm_plugin.migrate.mmaction2.settings import Settings, drop, say_what_is_left, section
+from tsn_tsm_plugin.migrate.mmaction2.settings import Settings, ignore, report_unconverted, section
 from tsn_tsm_plugin.migrate.recipe import Recipe
 
-# What a run looks like, and where and how it runs: not part of a recipe here.
+# Settings of logging and of the environment: not part of a recipe here.
 _OF_THE_RUN = (
     "checkpoint_config", "cudnn_benchmark", "default_hooks", "default_scope", "dist_params", "env_cfg",
     "file_client_args", "find_unused_parameters", "gpu_ids", "launcher", "log_config", "log_level",
@@ -25,7 +26,8 @@ _OF_THE_RUN = (
 )  # fmt: skip
 
 
-# What the readers look into: what is left of these is reported, even where other values were made of them.
+# Settings that the readers convert: their remaining parts are reported, even if other values were made of
+# them.
 _SECTIONS = (
     "auto_scale_lr", "custom_hooks", "data", "evaluation", "fp16", "lr_config", "model", "module_hooks",
     "optim_wrapper", "optimizer", "optimizer_config", "param_scheduler", "randomness", "runner", "test_cfg",
@@ -34,7 +36,7 @@ _SECTIONS = (
 
 
 def convert_settings(settings: Settings, *, num_gpus: int = 8, helpers: Collection[str] = ()) -> Recipe:
-    """Return the recipe of ours.
+    """Return the recipe of a config.
 
     Example:
         >>> settings = {
@@ -49,12 +51,12 @@ def convert_settings(settings: Settings, *, num_gpus: int = 8, helpers: Collecti
         ['not carried over: fp16.loss_scale = 512']
 
     Args:
-        settings: Of the config and its bases; emptied on the way.
-        num_gpus: The config holds the batch of one GPU; the batch of ours is this many times larger.
-        helpers: Names whose values stand in other settings too: what is not understood is said there.
+        settings: Settings of the config and its bases; emptied by the conversion.
+        num_gpus: The config holds the batch of one GPU; the recipe's batch is this many times larger.
+        helpers: Names whose values are part of other settings, where unknown settings are reported.
 
     Raises:
-        ConfigError: If a setting that is a dictionary in every config is something else.
+        ConfigError: If a setting that must be a dictionary has another type.
     """
     recipe = Recipe()
     test = section(settings, "test_cfg")
@@ -63,16 +65,16 @@ def convert_settings(settings: Settings, *, num_gpus: int = 8, helpers: Collecti
     read_optimizer(settings, recipe, num_gpus=num_gpus)
     read_schedule(settings, recipe)
     read_run(settings, recipe)
-    drop(test, type=("TestLoop",))
-    drop(section(settings, "val_cfg"), type=("ValLoop",))
-    drop(settings, omnisource=(False,))
+    ignore(test, type=("TestLoop",))
+    ignore(section(settings, "val_cfg"), type=("ValLoop",))
+    ignore(settings, omnisource=(False,))
     of_the_run = [name for name in _OF_THE_RUN if settings.get(name)]
-    drop(settings, *_OF_THE_RUN, *(name for name in helpers if name not in _SECTIONS))
+    ignore(settings, *_OF_THE_RUN, *(name for name in helpers if name not in _SECTIONS))
     if "MODEL.NUM_CLASSES" not in recipe.values:
-        recipe.notes.append("check MODEL.NUM_CLASSES: the config does not tell it, 400 is only the default")
-    say_what_is_left(settings, recipe.notes)
+        recipe.notes.append("check MODEL.NUM_CLASSES: the config does not set it; 400 is the default")
+    report_unconverted(settings, recipe.notes)
     if of_the_run:
-        recipe.notes.append(f"left out, being about how and where a run goes: {', '.join(of_the_run)}")
+        recipe.notes.append(f"skipped, settings of the run's environment: {', '.join(of_the_run)}")
     return recipe
 
 

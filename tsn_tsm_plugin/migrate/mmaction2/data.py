@@ -1,13 +1,13 @@
-"""The datasets and loaders of an MMAction2 config in the keys of our recipes."""
+"""read_data: the datasets and loaders of an MMAction2 config as keys of a recipe."""
 
 from typing import Any
 
 from tsn_tsm_plugin.migrate.mmaction2.pipeline import read_pipelines
-from tsn_tsm_plugin.migrate.mmaction2.settings import Settings, drop, section, take, take_number
+from tsn_tsm_plugin.migrate.mmaction2.settings import Settings, ignore, pop_number, pop_typed, section
 from tsn_tsm_plugin.migrate.recipe import Recipe
 
 _TYPES = ("RawframeDataset", "VideoDataset")
-# How a loader runs, or what it does here too.
+# Settings of loaders without effect on a recipe.
 _OF_A_LOADER = ("persistent_workers", "pin_memory", "prefetch_factor")
 _OF_A_TEST_LOADER = ("batch_size", "num_workers", "videos_per_gpu", "workers_per_gpu", *_OF_A_LOADER)
 
@@ -16,21 +16,21 @@ def read_data(settings: Settings, recipe: Recipe, *, num_gpus: int) -> None:
     """Read datasets, loaders and pipelines of 0.x (``data``) and 1.x (``train_dataloader``).
 
     Args:
-        settings: Of the config; what is understood is taken out.
-        recipe: Gets our keys and what has to be checked.
+        settings: Settings of the config; converted ones are removed.
+        recipe: Receives keys and notes.
         num_gpus: The config holds the batch of one GPU.
     """
     data, loader = section(settings, "data"), section(settings, "train_dataloader")
     _read_loader(data, loader, recipe, num_gpus)
     # A published config has it beside the dataset, not in it.
-    drop(section(settings, "test_dataloader"), pipeline=(settings.get("test_pipeline"),), test_mode=(True,))
+    ignore(section(settings, "test_dataloader"), pipeline=(settings.get("test_pipeline"),), test_mode=(True,))
     _read_further_lists(data, loader, recipe)
     train = _dataset(data, "train", loader)
     val = _dataset(data, "val", section(settings, "val_dataloader"))
     test = _dataset(data, "test", section(settings, "test_dataloader"))
     if train.get("type") == "RepeatDataset":
-        recipe.set("TRAIN.NUM_REPEATS", take(train, "times", int))
-        drop(train, "type")
+        recipe.set("TRAIN.NUM_REPEATS", pop_typed(train, "times", int))
+        ignore(train, "type")
         train = section(train, "dataset")
     _read_modality(train, val, test, recipe)
     read_pipelines(settings, train, val, test, recipe)
@@ -61,14 +61,14 @@ def _read_further_lists(data: Settings, loader: Settings, recipe: Recipe) -> Non
 def _dataset(data: Settings, split: str, loader: Settings) -> Settings:
     if split != "train":
         for each in (loader, section(data, f"{split}_dataloader")):
-            drop(each, *_OF_A_TEST_LOADER, sampler=({"type": "DefaultSampler", "shuffle": False},))
+            ignore(each, *_OF_A_TEST_LOADER, sampler=({"type": "DefaultSampler", "shuffle": False},))
     return section(data, split) or section(loader, "dataset")
 
 
 def _read_loader(data: Settings, loader: Settings, recipe: Recipe, num_gpus: int) -> None:
     old = section(data, "train_dataloader")
     per_gpu, workers = [
-        [take(each, name, int) for each, name in ((data, old_name), (old, old_name), (loader, new_name))]
+        [pop_typed(each, name, int) for each, name in ((data, old_name), (old, old_name), (loader, new_name))]
         for old_name, new_name in (("videos_per_gpu", "batch_size"), ("workers_per_gpu", "num_workers"))
     ]
     videos = next((count for count in reversed(per_gpu) if count), None)
@@ -79,26 +79,26 @@ def _read_loader(data: Settings, loader: Settings, recipe: Recipe, num_gpus: int
         "DATA_LOADER.NUM_WORKERS", next((count for count in reversed(workers) if count is not None), None)
     )
     for each in (old, loader):
-        recipe.set("TRAIN.DROP_LAST", take(each, "drop_last", bool))
-        drop(each, *_OF_A_LOADER, shuffle=(True,), sampler=({"type": "DefaultSampler", "shuffle": True},))
+        recipe.set("TRAIN.DROP_LAST", pop_typed(each, "drop_last", bool))
+        ignore(each, *_OF_A_LOADER, shuffle=(True,), sampler=({"type": "DefaultSampler", "shuffle": True},))
 
 
 def _read_lists(settings: Settings, train: Settings, val: Settings, test: Settings, recipe: Recipe) -> None:
-    root, val_root = take(settings, "data_root", str), take(settings, "data_root_val", str)
+    root, val_root = pop_typed(settings, "data_root", str), pop_typed(settings, "data_root_val", str)
     recipe.set("DATA.PATH_TO_DATA_DIR", root)
     for key, dataset, name, folder in (
         ("DATA.TRAIN_LIST", train, "ann_file_train", root),
         ("DATA.VAL_LIST", val, "ann_file_val", val_root),
         ("DATA.TEST_LIST", test, "ann_file_test", val_root),
     ):
-        named, own = take(settings, name, str), take(dataset, "ann_file", str)
+        named, own = pop_typed(settings, name, str), pop_typed(dataset, "ann_file", str)
         recipe.set(key, own or named)
         if named and own and named != own:
             recipe.notes.append(f"not carried over: {name} = {named!r}; the dataset reads {own!r}")
         known = tuple(
             place for path in (root, folder) if path for place in (path, {"video": path}, {"img": path})
         )
-        drop(dataset, data_prefix=known)
+        ignore(dataset, data_prefix=known)
     if root:
         recipe.notes.append(
             "check the paths: here lists are looked up below DATA.PATH_TO_DATA_DIR, and videos below "
@@ -107,34 +107,34 @@ def _read_lists(settings: Settings, train: Settings, val: Settings, test: Settin
 
 
 def _read_storage(train: Settings, val: Settings, test: Settings, recipe: Recipe) -> None:
-    # A config for testing alone has no dataset to train on.
+    # A config for testing only has no training dataset.
     train = train or test
     shared: dict[str, Any] = {name: train.get(name) for name in ("type", "filename_tmpl", "start_index")}
     if "Rawframe" in str(train.get("type", "")):
         recipe.set("DATA.FORMAT", "frames")
-        recipe.set("DATA.FRAME_TEMPLATE", take(train, "filename_tmpl", str) or "img_{:05}.jpg")
-        start = take_number(train, "start_index")
+        recipe.set("DATA.FRAME_TEMPLATE", pop_typed(train, "filename_tmpl", str) or "img_{:05}.jpg")
+        start = pop_number(train, "start_index")
         recipe.set("DATA.FRAME_START_INDEX", 1 if start is None else start)
-    recipe.set("DATA.MULTI_LABEL", take(train, "multi_class", bool))
+    recipe.set("DATA.MULTI_LABEL", pop_typed(train, "multi_class", bool))
     _read_balance(train, recipe)
     for dataset in (val, test):
-        drop(dataset, test_mode=(True,), multi_class=(recipe.values.get("DATA.MULTI_LABEL", False),))
+        ignore(dataset, test_mode=(True,), multi_class=(recipe.values.get("DATA.MULTI_LABEL", False),))
         for name, value in shared.items():
-            drop(dataset, **{name: (value,)})
+            ignore(dataset, **{name: (value,)})
     for dataset in (train, val, test):
-        drop(dataset, type=_TYPES if dataset is train else (), start_index=(0,))
-        drop(
+        ignore(dataset, type=_TYPES if dataset is train else (), start_index=(0,))
+        ignore(
             dataset, num_classes=(recipe.values.get("MODEL.NUM_CLASSES"),), test_mode=(dataset is not train,)
         )
 
 
 def _read_balance(train: Settings, recipe: Recipe) -> None:
     """Read drawing by class; ``power`` 0 is the same number of each, which is the default with it."""
-    if not take(train, "sample_by_class", bool):
+    if not pop_typed(train, "sample_by_class", bool):
         return
     power = train.get("power")
     recipe.set("TRAIN.CLASS_BALANCED", True)
-    drop(train, power=(0, 0.0))
+    ignore(train, power=(0, 0.0))
     recipe.notes.append(
         "changed: videos are drawn by class; here every class is drawn equally often"
         + (f" (there by the power {power} of its number of videos)" if power else "")
@@ -151,4 +151,4 @@ def _read_modality(train: Settings, val: Settings, test: Settings, recipe: Recip
             f"not carried over: modality = {modality!r}; DATA.MODALITY is rgb, flow or rgb_diff"
         )
     for dataset in (train, val, test):
-        drop(dataset, modality=(modality,))
+        ignore(dataset, modality=(modality,))

@@ -1,4 +1,4 @@
-"""call_function, call_method, format_value: the calls of a config that only compute a small plain value."""
+"""call_function, call_method, format_value: calls in a config that only compute a small plain value."""
 
 import ast
 import copy
@@ -56,7 +56,7 @@ def check_operands(sign: type, left: Any, right: Any) -> None:
     if sign is ast.Pow and not (numbers and abs(left) <= 1e6 and abs(right) <= 64):
         raise NotHarmlessError
     if sign is ast.Mod and isinstance(left, str):
-        # A width or a star asks for a text of any length.
+        # A width or a star may give a text of any length.
         if _LONG_NUMBER.search(left) or "*" in left:
             raise NotHarmlessError
         _check_scalars(right if isinstance(right, tuple) else (right,))
@@ -68,7 +68,7 @@ def check_operands(sign: type, left: Any, right: Any) -> None:
 
 
 def format_value(value: Any, spec: str, *, is_repr: bool = False) -> str:
-    """Return a plain value as a text, as an f-string does.
+    """Return a plain value formatted as in an f-string.
 
     Raises:
         NotHarmlessError: If it is not plain, or the format asks for a long text.
@@ -163,13 +163,13 @@ _METHODS: dict[type, tuple[str, ...]] = {
 
 
 def call_function(name: str, positional: list[Any], named: dict[str, Any], *, unread: type) -> Any:
-    """Return what a function of ``FUNCTIONS`` returns.
+    """Call a function of ``FUNCTIONS`` and return its result.
 
     Args:
         name: Dotted.
         positional: Its arguments.
         named: Its keyword arguments.
-        unread: Class of values that are not known; ``dict`` alone takes them.
+        unread: Class of unknown values; only ``dict`` accepts them.
 
     Raises:
         NotHarmlessError: If it is another function, or an argument is not known.
@@ -185,7 +185,7 @@ def call_function(name: str, positional: list[Any], named: dict[str, Any], *, un
 
 
 def call_method(owner: Any, name: str, positional: list[Any], named: dict[str, Any]) -> Any:
-    """Return what a method of a text, list or dictionary returns.
+    """Call a method of a text, list or dictionary and return its result.
 
     Raises:
         NotHarmlessError: If it is not one of ``_METHODS``.

@@ -1,13 +1,13 @@
-"""read_run: the hooks, seeds and other switches of an MMAction2 config in the keys of our recipes."""
+"""read_run: the hooks, seeds and other switches of an MMAction2 config as keys of a recipe."""
 
 from tsn_tsm_plugin.migrate.mmaction2.settings import (
     Settings,
-    drop,
+    ignore,
+    pop_list,
+    pop_number,
+    pop_typed,
     section,
     sections,
-    take,
-    take_list,
-    take_number,
 )
 from tsn_tsm_plugin.migrate.recipe import Recipe
 
@@ -20,8 +20,8 @@ def read_run(settings: Settings, recipe: Recipe) -> None:
     """Read checkpoints, logging, averaging, early stopping, seeds and compilation.
 
     Args:
-        settings: Of the config; what is understood is taken out.
-        recipe: Gets our keys and what was not carried over.
+        settings: Settings of the config; converted ones are removed.
+        recipe: Receives keys and notes.
     """
     hooks = section(settings, "default_hooks")
     for owner in (section(hooks, "checkpoint"), section(settings, "checkpoint_config")):
@@ -29,7 +29,7 @@ def read_run(settings: Settings, recipe: Recipe) -> None:
     _read_best(section(hooks, "checkpoint"), recipe)
     _read_best(section(settings, "evaluation"), recipe)
     for owner in (section(hooks, "logger"), section(settings, "log_config")):
-        recipe.set("LOG_PERIOD", take(owner, "interval", int))
+        recipe.set("LOG_PERIOD", pop_typed(owner, "interval", int))
     for hook in sections(settings, "custom_hooks"):
         _read_hook(hook, recipe)
     for hook in hooks.values():
@@ -42,16 +42,16 @@ def read_run(settings: Settings, recipe: Recipe) -> None:
 
 def _read_checkpoints(owner: Settings, recipe: Recipe) -> None:
     if owner.get("by_epoch", True):
-        recipe.set("TRAIN.CHECKPOINT_PERIOD", take(owner, "interval", int))
-    kept = take(owner, "max_keep_ckpts", int)
+        recipe.set("TRAIN.CHECKPOINT_PERIOD", pop_typed(owner, "interval", int))
+    kept = pop_typed(owner, "max_keep_ckpts", int)
     if kept is not None and kept > 0:
         recipe.set("TRAIN.KEEP_CHECKPOINTS", kept)
 
 
 def _read_best(owner: Settings, recipe: Recipe) -> None:
     """The best checkpoint by top-1 is always kept here."""
-    metric = take(owner, "save_best", str)
-    drop(owner, "rule")
+    metric = pop_typed(owner, "save_best", str)
+    ignore(owner, "rule")
     if metric is not None and metric not in _TOP1:
         recipe.notes.append(
             f"changed: the best checkpoint is chosen by {metric} there; here by top-1 accuracy"
@@ -61,38 +61,38 @@ def _read_best(owner: Settings, recipe: Recipe) -> None:
 def _read_hook(hook: Settings, recipe: Recipe) -> None:
     kind = hook.get("type")
     if kind in _EMA_HOOKS:
-        momentum = take_number(hook, "momentum")
+        momentum = pop_number(hook, "momentum")
         recipe.set("EMA.ENABLE", True)
         recipe.set("EMA.DECAY", 1.0 - (0.0002 if momentum is None else momentum))
-        drop(hook, ema_type=("ExponentialMovingAverage",), begin_epoch=(0,), begin_iter=(0,))
-        drop(hook, "type", "priority", interval=(1,), strict_load=(False, True), update_buffers=(False,))
+        ignore(hook, ema_type=("ExponentialMovingAverage",), begin_epoch=(0,), begin_iter=(0,))
+        ignore(hook, "type", "priority", interval=(1,), strict_load=(False, True), update_buffers=(False,))
         if kind != "EMAHook" or "warm_up" in hook:
             recipe.notes.append(
                 "changed: the average of the weights starts with a warm-up there; here it does not"
             )
     elif kind == "EarlyStoppingHook":
-        patience = take(hook, "patience", int)
+        patience = pop_typed(hook, "patience", int)
         recipe.set("TRAIN.EARLY_STOP_PATIENCE", 5 if patience is None else patience)
-        drop(hook, "type", "priority", monitor=_TOP1, rule=("greater", None), min_delta=(0, 0.0))
+        ignore(hook, "type", "priority", monitor=_TOP1, rule=("greater", None), min_delta=(0, 0.0))
 
 
 def _read_gpu_normalize(hook: Settings, recipe: Recipe) -> None:
     inner = section(hook, "hook") or hook
     if inner.get("type") != "GPUNormalize":
         return
-    recipe.set("DATA.MEAN", take_list(inner, "mean", int, float))
-    recipe.set("DATA.STD", take_list(inner, "std", int, float))
-    drop(inner, "type", "input_format")
-    drop(hook, "hooked_module", "hook_pos")
+    recipe.set("DATA.MEAN", pop_list(inner, "mean", int, float))
+    recipe.set("DATA.STD", pop_list(inner, "std", int, float))
+    ignore(inner, "type", "input_format")
+    ignore(hook, "hooked_module", "hook_pos")
 
 
 def _read_seed(settings: Settings, recipe: Recipe) -> None:
     randomness = section(settings, "randomness")
-    seed = take(randomness, "seed", int)
-    recipe.set("RNG_SEED", take(settings, "seed", int) if seed is None else seed)
-    recipe.set("DETERMINISTIC", take(randomness, "deterministic", bool))
-    drop(randomness, "diff_rank_seed")
-    drop(settings, compile=(False,))
+    seed = pop_typed(randomness, "seed", int)
+    recipe.set("RNG_SEED", pop_typed(settings, "seed", int) if seed is None else seed)
+    recipe.set("DETERMINISTIC", pop_typed(randomness, "deterministic", bool))
+    ignore(randomness, "diff_rank_seed")
+    ignore(settings, compile=(False,))
     if settings.get("compile") is True or isinstance(settings.get("compile"), dict):
         recipe.set("TRAIN.COMPILE", True)
         options = settings.pop("compile")

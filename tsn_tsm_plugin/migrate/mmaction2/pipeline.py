@@ -1,18 +1,18 @@
-"""The data pipelines of an MMAction2 config in the keys of our recipes."""
+"""read_pipelines: the data pipelines of an MMAction2 config as keys of a recipe."""
 
 from tsn_tsm_plugin.migrate.mmaction2.settings import (
     Settings,
-    drop,
-    say_what_is_left,
+    ignore,
+    pop_list,
+    pop_number,
+    pop_typed,
+    report_unconverted,
     sections,
-    take,
-    take_list,
-    take_number,
 )
 from tsn_tsm_plugin.migrate.recipe import Recipe
 
-# Steps that every pipeline has and that are done here without being asked, with those of their settings that
-# make no difference: where files are, how many threads decode them, and what is handed to the network.
+# Steps of every pipeline that happen here anyway, with their settings without effect: paths of files, threads
+# of decoders, and inputs of the network.
 _PLUMBING: dict[str, tuple[str, ...]] = {
     "Collect": ("keys", "meta_keys"),
     "DecordDecode": ("io_backend",),
@@ -34,14 +34,14 @@ _TEST_CROPS = {"CenterCrop": 1, "ThreeCrop": 3, "TenCrop": 10}
 def read_pipelines(
     settings: Settings, train: Settings, val: Settings, test: Settings, recipe: Recipe
 ) -> None:
-    """Read the training and the test pipeline; how validation differs from both is noted.
+    """Read the training and the test pipeline; differences of validation are noted.
 
     Args:
-        settings: Of the config; its pipelines are taken out.
-        train: Of the dataset that is trained on; its pipeline is taken out.
-        val: Of that for validation, likewise.
-        test: Of that for testing, likewise.
-        recipe: Gets our keys and what was not carried over.
+        settings: Settings of the config; its pipelines are removed.
+        train: Settings of the training dataset; its pipeline is removed.
+        val: As ``train``, for validation.
+        test: As ``train``, for testing.
+        recipe: Receives keys and notes.
     """
     steps = _steps(settings, "train", train, recipe)
     # Without a flip in training, none is wanted.
@@ -64,7 +64,7 @@ def read_pipelines(
 
 
 def _note_validation(steps: list[Settings], recipe: Recipe) -> None:
-    """Note how validation differs from that of a recipe."""
+    """Note the differences from the validation of a recipe."""
     names = ("DATA.MODALITY", "DATA.NUM_FRAMES", "DATA.SAMPLER", "DATA.DENSE_WINDOW", *_SIZES)
     validation = Recipe(values={name: recipe.values[name] for name in names if name in recipe.values})
     for step in steps:
@@ -105,71 +105,71 @@ def _steps(settings: Settings, split: str, dataset: Settings, recipe: Recipe) ->
 
 
 def _read_step(step: Settings, split: str, recipe: Recipe) -> None:
-    kind = take(step, "type", str)
+    kind = pop_typed(step, "type", str)
     where = f"{'training' if split == 'TRAIN' else 'test'} step"
     if kind in ("SampleFrames", "DenseSampleFrames"):
         (_read_train_sampling if split == "TRAIN" else _read_test_sampling)(kind, step, recipe)
         is_flow = recipe.values.get("DATA.MODALITY") == "flow"
-        drop(
+        ignore(
             step,
             clip_len=(5 if is_flow else 1,),
             frame_interval=(1,),
             temporal_jitter=(False,),
             out_of_bound_opt=("loop",),
         )
-        drop(step, test_mode=(split == "TEST",))
+        ignore(step, test_mode=(split == "TEST",))
     elif kind == "Resize":
         _read_resize(step, split, recipe)
     elif kind == "Normalize":
         _read_normalize(step, recipe)
     elif kind in _PLUMBING:
-        drop(
+        ignore(
             step, *_PLUMBING[kind], input_format=("NCHW", "NCHW_Flow"), collapse=(False,), mode=("accurate",)
         )
     elif not (_read_train_step if split == "TRAIN" else _read_test_step)(kind, step, recipe):
         recipe.notes.append(f"not carried over: {where} { ({'type': kind} | step)!r}")
         return
-    drop(step, lazy=(False,))
-    say_what_is_left(step, recipe.notes, prefix=f"{where} {kind}")
+    ignore(step, lazy=(False,))
+    report_unconverted(step, recipe.notes, prefix=f"{where} {kind}")
 
 
 def _read_train_sampling(kind: str, step: Settings, recipe: Recipe) -> None:
     is_dense = kind == "DenseSampleFrames"
-    recipe.set("DATA.NUM_FRAMES", take(step, "num_clips", int) or 1)
+    recipe.set("DATA.NUM_FRAMES", pop_typed(step, "num_clips", int) or 1)
     recipe.set("DATA.SAMPLER", "dense" if is_dense else "uniform")
-    recipe.set("DATA.DENSE_WINDOW", take(step, "sample_range", int))
-    recipe.set("DATA.KEEP_TAIL_FRAMES", take(step, "keep_tail_frames", bool))
-    drop(step, twice_sample=(False,))
-    if is_dense:  # Of use in testing only.
-        drop(step, "num_sample_positions")
+    recipe.set("DATA.DENSE_WINDOW", pop_typed(step, "sample_range", int))
+    recipe.set("DATA.KEEP_TAIL_FRAMES", pop_typed(step, "keep_tail_frames", bool))
+    ignore(step, twice_sample=(False,))
+    if is_dense:  # Effective in testing only.
+        ignore(step, "num_sample_positions")
 
 
 def _read_test_sampling(kind: str, step: Settings, recipe: Recipe) -> None:
     is_dense = kind == "DenseSampleFrames"
-    recipe.set("TEST.NUM_FRAMES", take(step, "num_clips", int) or 1)
+    recipe.set("TEST.NUM_FRAMES", pop_typed(step, "num_clips", int) or 1)
     recipe.set("DATA.TEST_SAMPLER", "dense" if is_dense else "uniform")
     if is_dense:
-        recipe.set("TEST.NUM_ENSEMBLE_VIEWS", take(step, "num_sample_positions", int) or 10)
+        recipe.set("TEST.NUM_ENSEMBLE_VIEWS", pop_typed(step, "num_sample_positions", int) or 10)
         trained = recipe.values.get("DATA.DENSE_WINDOW", 64)
         if recipe.values.get("DATA.SAMPLER") == "dense":
-            drop(step, sample_range=(trained,))
+            ignore(step, sample_range=(trained,))
         else:
-            recipe.set("DATA.DENSE_WINDOW", take(step, "sample_range", int))
+            recipe.set("DATA.DENSE_WINDOW", pop_typed(step, "sample_range", int))
     else:
-        recipe.set("TEST.NUM_ENSEMBLE_VIEWS", 2 if take(step, "twice_sample", bool) else 1)
-    drop(step, keep_tail_frames=(False,))
+        recipe.set("TEST.NUM_ENSEMBLE_VIEWS", 2 if pop_typed(step, "twice_sample", bool) else 1)
+    ignore(step, keep_tail_frames=(False,))
 
 
 def _read_train_step(kind: str, step: Settings, recipe: Recipe) -> bool:
     if kind == "MultiScaleCrop":
         recipe.set("AUG.CROP", "multi_scale")
         recipe.set("DATA.TRAIN_CROP_SIZE", _side(step, "input_size"))
-        recipe.set("AUG.CROP_SCALES", [float(s) for s in take_list(step, "scales", int, float) or [1.0]])
-        recipe.set("AUG.NUM_FIXED_CROPS", take(step, "num_fixed_crops", int) or 5)
-        drop(step, max_wh_scale_gap=(1,), random_crop=(False,))
+        recipe.set("AUG.CROP_SCALES", [float(s) for s in pop_list(step, "scales", int, float) or [1.0]])
+        recipe.set("AUG.NUM_FIXED_CROPS", pop_typed(step, "num_fixed_crops", int) or 5)
+        ignore(step, max_wh_scale_gap=(1,), random_crop=(False,))
     elif kind == "RandomResizedCrop":
         recipe.set("AUG.CROP", "random_resized")
-        drop(step, area_range=([0.08, 1.0],), aspect_ratio_range=([3 / 4, 4 / 3],))
+        ignore(step, area_range=([0.08, 1.0],), aspect_ratio_range=([3 / 4, 4 / 3],))
     elif kind == "CenterCrop":
         recipe.set("AUG.CROP", "center")
         recipe.set("DATA.TRAIN_CROP_SIZE", _side(step, "crop_size"))
@@ -179,7 +179,7 @@ def _read_train_step(kind: str, step: Settings, recipe: Recipe) -> bool:
         _read_color_jitter(step, recipe)
     elif kind == "Imgaug" and step.get("transforms") == "default":
         recipe.set("AUG.AA_TYPE", "imgaug_default")
-        drop(step, "transforms")
+        ignore(step, "transforms")
     else:
         return False
     return True
@@ -187,26 +187,26 @@ def _read_train_step(kind: str, step: Settings, recipe: Recipe) -> bool:
 
 def _read_color_jitter(step: Settings, recipe: Recipe) -> None:
     strengths = [
-        usual if (given := take_number(step, name)) is None else float(given)
+        usual if (given := pop_number(step, name)) is None else float(given)
         for name, usual in (("brightness", 0.5), ("contrast", 0.5), ("saturation", 0.5), ("hue", 0.1))
     ]
     recipe.set("AUG.COLOR_JITTER", strengths)
 
 
 def _read_flip(step: Settings, recipe: Recipe) -> None:
-    drop(step, direction=("horizontal",))
+    ignore(step, direction=("horizontal",))
     share = step.get("flip_ratio", 0.5)
     recipe.set("DATA.RANDOM_FLIP", share != 0)
-    drop(step, flip_ratio=(0, 0.5))
+    ignore(step, flip_ratio=(0, 0.5))
     if "flip_ratio" in step:
         recipe.notes.append(
             f"changed: training step Flip.flip_ratio = {share!r}; half of the clips are flipped"
         )
-        drop(step, "flip_ratio")
+        ignore(step, "flip_ratio")
     swaps = step.get("flip_label_map") or {}
     if isinstance(swaps, dict) and all(str(a).isdecimal() and str(b).isdecimal() for a, b in swaps.items()):
         pairs = {tuple(sorted((int(a), int(b)))) for a, b in swaps.items()}
-        drop(step, "flip_label_map")
+        ignore(step, "flip_label_map")
         if pairs:
             recipe.set("DATA.FLIP_LABEL_PAIRS", [list(pair) for pair in sorted(pairs)])
 
@@ -217,7 +217,7 @@ def _read_test_step(kind: str, step: Settings, recipe: Recipe) -> bool:
         recipe.set("DATA.TEST_CROP_SIZE", _side(step, "crop_size"))
         return True
     if kind == "Flip" and not step.get("flip_ratio", 0.5):
-        drop(step, "flip_ratio", "direction")
+        ignore(step, "flip_ratio", "direction")
         return True
     return False
 
@@ -229,29 +229,29 @@ def _side(step: Settings, name: str) -> int | None:
     sides = step[name]
     if isinstance(sides, list) and len(sides) == 2 and sides[0] == sides[1]:
         step[name] = sides[0]
-    side: int | None = take(step, name, int)
+    side: int | None = pop_typed(step, name, int)
     return side
 
 
 def _read_resize(step: Settings, split: str, recipe: Recipe) -> None:
-    drop(step, interpolation=("bilinear",))
+    ignore(step, interpolation=("bilinear",))
     scale, keeps_shape = step.get("scale"), step.get("keep_ratio", True)
     if not isinstance(scale, list) or len(scale) != 2 or not all(type(side) is int for side in scale):
         return
     if scale[0] == -1 and keeps_shape:
         recipe.set(f"DATA.{split}_SHORT_SIDE", scale[1])
-        drop(step, "scale", "keep_ratio")
+        ignore(step, "scale", "keep_ratio")
     elif scale[0] == scale[1] and split == "TRAIN" and "AUG.CROP" in recipe.values:
         # After the crop, to the size of the input.
         recipe.set("DATA.TRAIN_CROP_SIZE", scale[0])
-        drop(step, "scale", "keep_ratio")
+        ignore(step, "scale", "keep_ratio")
 
 
 def _read_normalize(step: Settings, recipe: Recipe) -> None:
-    drop(step, to_bgr=(False,), to_rgb=(True,), adjust_magnitude=(False,))
+    ignore(step, to_bgr=(False,), to_rgb=(True,), adjust_magnitude=(False,))
     for key, name in (("DATA.MEAN", "mean"), ("DATA.STD", "std")):
         values = step.get(name)
         if recipe.values.get(key, values) == values:
-            recipe.set(key, take_list(step, name, int, float))
-    if take(step, "to_bgr", bool):
+            recipe.set(key, pop_list(step, name, int, float))
+    if pop_typed(step, "to_bgr", bool):
         recipe.notes.append("not carried over: to_bgr; frames are RGB here")

@@ -1,7 +1,7 @@
 """read_literals, LiteralConfig: the settings of a Python config file, read without running it.
 
-MMAction2's configs are Python files that assign dictionaries. Each value is computed if that is harmless;
-a value that only the file's own code could give is named by its path and line, and its siblings are kept.
+MMAction2's configs are Python files that assign dictionaries. Each value is computed if harmless. A value
+that needs the file's code to run is reported with its path and line; its siblings are kept.
 """
 
 from dataclasses import dataclass, field
@@ -27,8 +27,8 @@ class LiteralConfig:
 
     Attributes:
         settings: Nested dictionaries, lists and plain values by name.
-        skipped: What could not be read, each with file, line and path.
-        helpers: Names that other settings were written with, such as ``lr`` in ``dict(lr=lr)``.
+        skipped: Settings that could not be read, each with file, line and path.
+        helpers: Names that other settings refer to, such as ``lr`` in ``dict(lr=lr)``.
     """
 
     settings: dict[str, Any] = field(default_factory=dict)
@@ -39,7 +39,7 @@ class LiteralConfig:
 def read_literals(path: str | Path, *, library: Path | None = None) -> LiteralConfig:
     """Read a config file and its bases: ``_base_`` and ``with read_base():``.
 
-    Dictionaries of the same name are merged, as the original does; ``_delete_=True`` replaces one as a whole.
+    Dictionaries of the same name are merged, as in MMAction2; ``_delete_=True`` replaces a whole dictionary.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -57,8 +57,8 @@ def read_literals(path: str | Path, *, library: Path | None = None) -> LiteralCo
         library: Folder of MMAction2's configs, for bases such as ``mmaction::_base_/models/tsm_r50.py``.
 
     Raises:
-        ConfigError: If the file is missing or not Python, if bases name each other in a circle, if a base of
-            MMAction2's is not at hand, or if reading exceeds its bounds. Another missing base is only noted.
+        ConfigError: If the file is missing or not Python, if bases form a cycle, if a base of MMAction2 is
+        missing, or if reading exceeds its bounds. Another missing base is only noted.
     """
     read = _Reader(Path(path), library)
     settings = read.file(Path(path), above=())
@@ -80,7 +80,7 @@ class _Reader:
         self._num_files = 0
 
     def file(self, path: Path, *, above: tuple[Path, ...]) -> dict[str, Any]:
-        """Return the settings of a file whose settings those of the files ``above`` go over."""
+        """Return the settings of a file, overridden by the files ``above``."""
         if path.resolve() in above:
             circle = " -> ".join(each.name for each in (*above[above.index(path.resolve()) :], path))
             raise ConfigError(
@@ -110,7 +110,7 @@ class _Reader:
         return _merge(config.base, own)
 
     def _copy(self, value: Any, depth: int, left: list[int], place: str) -> Any:
-        """Return a value as a tree of its own: lists for tuples, and what is too large unread."""
+        """Return a copy of a value with lists for tuples; too large values stay unread."""
         self._budget.spend()
         left[0] -= 1
         if depth > MAX_DEPTH or left[0] < 0:
@@ -138,7 +138,7 @@ def _as_base(value: Any) -> Any:
 
 
 def _readable(value: Any, path: str, lost: list[str]) -> Any:
-    """Return a value without what was not read, which is named by its path."""
+    """Return a value without its unread parts, which are reported by path."""
     if isinstance(value, dict):
         result = {}
         for name, each in value.items():
@@ -161,7 +161,7 @@ def _readable(value: Any, path: str, lost: list[str]) -> Any:
 
 
 def _hole_in(value: Any) -> Unread | None:
-    """Return what is not read of a list that means nothing without it: one of numbers or texts."""
+    """Return the unread parts of a list of numbers or texts, which make the whole list unusable."""
     if not isinstance(value, list) or any(isinstance(each, dict) for each in value):
         return None
     holes = (each if isinstance(each, Unread) else _hole_in(each) for each in value)

@@ -1,56 +1,58 @@
-"""The optimiser and the schedule of an MMAction2 config in the keys of our recipes."""
+"""read_optimizer, read_schedule: the optimiser and the schedule of an MMAction2 config as keys of a
+recipe."""
 
 from typing import Any
 
 from tsn_tsm_plugin.migrate.mmaction2.settings import (
     Settings,
-    drop,
+    ignore,
+    pop_list,
+    pop_number,
+    pop_typed,
     section,
     sections,
-    take,
-    take_list,
-    take_number,
 )
 from tsn_tsm_plugin.migrate.recipe import Recipe
 
 _PRECISIONS = {None: "fp16", "float16": "fp16", "bfloat16": "bf16"}
-# PyTorch's own, where a config leaves them out.
+# PyTorch's defaults, for configs without these settings.
 _WEIGHT_DECAY = {"AdamW": 0.01}
 
 
 def read_optimizer(settings: Settings, recipe: Recipe, *, num_gpus: int) -> None:
-    """Read ``optimizer`` and ``optimizer_config`` of 0.x, ``optim_wrapper`` of 1.x, and what scales the rate.
+    """Read ``optimizer`` and ``optimizer_config`` of 0.x, ``optim_wrapper`` of 1.x, and the scaling of the
+    learning rate.
 
     Args:
         settings: Of the config; what is understood is taken out.
-        recipe: Gets our keys; its ``TRAIN.BATCH_SIZE`` is that of one forward pass and grows with the steps
-            whose gradients add up.
-        num_gpus: The config was meant for.
+        recipe: Receives keys; its ``TRAIN.BATCH_SIZE`` of one forward pass is multiplied by the accumulated
+            steps.
+        num_gpus: Number of GPUs that the config was written for.
     """
     wrapper, old = section(settings, "optim_wrapper"), section(settings, "optimizer_config")
     optimizer = section(settings, "optimizer") or section(wrapper, "optimizer")
     kind = optimizer.get("type", "SGD")
     if kind in ("SGD", "AdamW", "LARS"):
         recipe.set("SOLVER.OPTIMIZING_METHOD", kind.lower())
-        drop(optimizer, "type")
-    recipe.set("SOLVER.BASE_LR", take_number(optimizer, "lr"))
+        ignore(optimizer, "type")
+    recipe.set("SOLVER.BASE_LR", pop_number(optimizer, "lr"))
     for key, name, usual in (
         ("SOLVER.MOMENTUM", "momentum", 0.0),
         ("SOLVER.WEIGHT_DECAY", "weight_decay", _WEIGHT_DECAY.get(str(kind), 0.0)),
     ):
-        given = take_number(optimizer, name)
+        given = pop_number(optimizer, name)
         recipe.set(key, usual if given is None and "SOLVER.BASE_LR" in recipe.values else given)
-    recipe.set("SOLVER.NESTEROV", take(optimizer, "nesterov", bool))
-    recipe.set("SOLVER.BETAS", take_list(optimizer, "betas", int, float))
-    drop(optimizer, eps=(1e-8,), dampening=(0,), amsgrad=(False,))
+    recipe.set("SOLVER.NESTEROV", pop_typed(optimizer, "nesterov", bool))
+    recipe.set("SOLVER.BETAS", pop_list(optimizer, "betas", int, float))
+    ignore(optimizer, eps=(1e-8,), dampening=(0,), amsgrad=(False,))
     _read_groups(wrapper if "constructor" in wrapper else optimizer, wrapper, recipe)
     clip = section(wrapper, "clip_grad") or section(old, "grad_clip")
-    recipe.set("SOLVER.CLIP_GRAD_L2NORM", float(take_number(clip, "max_norm") or 0.0))
-    drop(clip, norm_type=(2,), type=("norm",))
+    recipe.set("SOLVER.CLIP_GRAD_L2NORM", float(pop_number(clip, "max_norm") or 0.0))
+    ignore(clip, norm_type=(2,), type=("norm",))
     _read_precision(settings, wrapper, old, recipe)
     scale = section(settings, "auto_scale_lr")
-    recipe.set("SOLVER.BASE_BATCH_SIZE", take(scale, "base_batch_size", int))
-    recipe.set("SOLVER.AUTO_SCALE_LR", take(scale, "enable", bool))
+    recipe.set("SOLVER.BASE_BATCH_SIZE", pop_typed(scale, "base_batch_size", int))
+    recipe.set("SOLVER.AUTO_SCALE_LR", pop_typed(scale, "enable", bool))
     _read_accumulation(wrapper, old, recipe, num_gpus)
 
 
@@ -58,38 +60,38 @@ def _read_groups(owner: Settings, wrapper: Settings, recipe: Recipe) -> None:
     is_tsm = str(owner.get("constructor", "")).startswith("TSMOptim")
     recipe.set("SOLVER.PARAM_GROUPS", "tsm" if is_tsm else "tsn")
     if is_tsm:
-        drop(owner, "constructor")
+        ignore(owner, "constructor")
         options = section(owner, "paramwise_cfg") or section(wrapper, "paramwise_cfg")
-        recipe.set("SOLVER.CLASSIFIER_LR_MULT", 5.0 if take(options, "fc_lr5", bool) else 1.0)
-    drop(owner, constructor=("DefaultOptimWrapperConstructor", "DefaultOptimizerConstructor"))
+        recipe.set("SOLVER.CLASSIFIER_LR_MULT", 5.0 if pop_typed(options, "fc_lr5", bool) else 1.0)
+    ignore(owner, constructor=("DefaultOptimWrapperConstructor", "DefaultOptimizerConstructor"))
 
 
 def _read_precision(settings: Settings, wrapper: Settings, old: Settings, recipe: Recipe) -> None:
-    drop(wrapper, type=("OptimWrapper",))
-    drop(old, type=("OptimizerHook",))
+    ignore(wrapper, type=("OptimWrapper",))
+    ignore(old, type=("OptimizerHook",))
     if wrapper.get("type") == "AmpOptimWrapper" and wrapper.get("dtype") in tuple(_PRECISIONS):
         recipe.set("TRAIN.MIXED_PRECISION", _PRECISIONS[wrapper.get("dtype")])
-        drop(wrapper, "type", "dtype", loss_scale=("dynamic",))
+        ignore(wrapper, "type", "dtype", loss_scale=("dynamic",))
     if isinstance(settings.get("fp16"), dict):
         recipe.set("TRAIN.MIXED_PRECISION", "fp16")
-        drop(section(settings, "fp16"), loss_scale=("dynamic",))
+        ignore(section(settings, "fp16"), loss_scale=("dynamic",))
 
 
 def _read_accumulation(wrapper: Settings, old: Settings, recipe: Recipe, num_gpus: int) -> None:
     """A step of several forward passes is a larger batch here, which goes through in parts."""
-    drop(wrapper, accumulative_counts=(1,))
+    ignore(wrapper, accumulative_counts=(1,))
     batch = recipe.values.get("TRAIN.BATCH_SIZE")
     if batch is None:
         return
-    count = take(wrapper, "accumulative_counts", int)
+    count = pop_typed(wrapper, "accumulative_counts", int)
     if old.get("type") == "GradientCumulativeOptimizerHook":
-        drop(old, "type")
-        count = take(old, "cumulative_iters", int)
+        ignore(old, "type")
+        count = pop_typed(old, "cumulative_iters", int)
     if not count:
         return
     recipe.set("TRAIN.BATCH_SIZE", batch * count)
     recipe.set("TRAIN.MAX_CLIPS_PER_FORWARD", batch // num_gpus)
-    # Theirs scales the rate with the batch of one forward pass.
+    # MMAction2 scales the rate with the batch of one forward pass.
     base = recipe.values.get("SOLVER.BASE_BATCH_SIZE")
     recipe.set("SOLVER.BASE_BATCH_SIZE", None if base is None else base * count)
     recipe.notes.append(
@@ -107,36 +109,36 @@ def read_schedule(settings: Settings, recipe: Recipe) -> None:
     """
     train, runner, evaluation = (section(settings, name) for name in ("train_cfg", "runner", "evaluation"))
     lengths = [
-        take(settings, "total_epochs", int),
-        take(runner, "max_epochs", int),
-        take(train, "max_epochs", int),
+        pop_typed(settings, "total_epochs", int),
+        pop_typed(runner, "max_epochs", int),
+        pop_typed(train, "max_epochs", int),
     ]
     recipe.set("SOLVER.MAX_EPOCH", next((length for length in lengths if length), None))
     _read_iterations(train, runner, recipe)
-    for interval in (take(train, "val_interval", int), take(evaluation, "interval", int)):
+    for interval in (pop_typed(train, "val_interval", int), pop_typed(evaluation, "interval", int)):
         recipe.set("TRAIN.EVAL_PERIOD", interval)
-    drop(runner, type=("EpochBasedRunner",))
-    drop(train, type=("EpochBasedTrainLoop",), by_epoch=(True,), val_begin=(1,))
-    drop(evaluation, "gpu_collect", "metrics", "topk")
-    recipe.set("TRAIN.CHECKPOINT_FILE_PATH", take(settings, "load_from", str))
+    ignore(runner, type=("EpochBasedRunner",))
+    ignore(train, type=("EpochBasedTrainLoop",), by_epoch=(True,), val_begin=(1,))
+    ignore(evaluation, "gpu_collect", "metrics", "topk")
+    recipe.set("TRAIN.CHECKPOINT_FILE_PATH", pop_typed(settings, "load_from", str))
     _read_lr_config(section(settings, "lr_config"), recipe)
     for part in sections(settings, "param_scheduler"):
         _read_scheduler(part, recipe)
 
 
 def _read_iterations(train: Settings, runner: Settings, recipe: Recipe) -> None:
-    """A run that counts iterations has no number of epochs that the config tells."""
+    """Note that the config of a run in iterations has no number of epochs."""
     for loop, kind in ((train, "IterBasedTrainLoop"), (runner, "IterBasedRunner")):
-        count = take(loop, "max_iters", int)
+        count = pop_typed(loop, "max_iters", int)
         if loop.get("type") == kind or count:
-            drop(loop, type=(kind,))
+            ignore(loop, type=(kind,))
             batch = recipe.values.get("TRAIN.BATCH_SIZE")
             recipe.notes.append(
                 f"not carried over: the run has {count} iterations, here it has epochs: set "
                 f"SOLVER.MAX_EPOCH to about {count} x {batch or 'TRAIN.BATCH_SIZE'} / the number of videos, "
                 "and TRAIN.EVAL_PERIOD and SOLVER.STEPS likewise"
             )
-            interval = take(loop, "val_interval", int)
+            interval = pop_typed(loop, "val_interval", int)
             if interval:
                 recipe.notes.append(f"not carried over: validation every {interval} iterations")
 
@@ -149,26 +151,26 @@ def _read_lr_config(old: Settings, recipe: Recipe) -> None:
     old["step"] = [steps] if isinstance(steps, int) else steps
     if policy.lower() == "step" and by_epoch:
         _read_steps(old, "step", recipe)
-        drop(old, "policy", "by_epoch")
+        ignore(old, "policy", "by_epoch")
     elif policy == "poly":
         _read_poly(old, "min_lr", recipe)
         recipe.set("SOLVER.LR_PER_STEP", not by_epoch)
-        drop(old, "policy", "by_epoch")
+        ignore(old, "policy", "by_epoch")
     elif policy in ("CosineAnnealing", "cosine"):
         _read_cosine_end(old, ("min_lr_ratio", "min_lr"), recipe)
         recipe.set("SOLVER.LR_PER_STEP", not by_epoch)
-        drop(old, "policy", "by_epoch")
+        ignore(old, "policy", "by_epoch")
     if old.get("warmup") == "linear" and old.get("warmup_by_epoch", False):
-        count = take_number(old, "warmup_iters") or 0
-        ratio = take_number(old, "warmup_ratio")
+        count = pop_number(old, "warmup_iters") or 0
+        ratio = pop_number(old, "warmup_ratio")
         _read_warmup(float(count), 0.1 if ratio is None else ratio, recipe)
-        drop(old, "warmup", "warmup_by_epoch")
+        ignore(old, "warmup", "warmup_by_epoch")
     elif old.get("warmup") == "linear":
         recipe.notes.append(
             f"not carried over: warm-up of {old.get('warmup_iters', 0)} iterations from a factor of "
             f"{old.get('warmup_ratio', 0.1)}; here it is in epochs, SOLVER.WARMUP_EPOCHS"
         )
-        drop(old, "warmup", "warmup_by_epoch", "warmup_iters", "warmup_ratio")
+        ignore(old, "warmup", "warmup_by_epoch", "warmup_iters", "warmup_ratio")
 
 
 def _read_scheduler(part: Settings, recipe: Recipe) -> None:
@@ -182,29 +184,29 @@ def _read_scheduler(part: Settings, recipe: Recipe) -> None:
         )
         part.clear()
     elif kind == "LinearLR" and begin == 0 and isinstance(end, int) and part.get("end_factor", 1.0) == 1.0:
-        factor = take_number(part, "start_factor")
+        factor = pop_number(part, "start_factor")
         _read_warmup(float(end), 1 / 3 if factor is None else factor, recipe)
-        recipe.set("SOLVER.LR_PER_STEP", take(part, "convert_to_iter_based", bool))
-        drop(part, "type", "begin", "end", "end_factor", "by_epoch")
+        recipe.set("SOLVER.LR_PER_STEP", pop_typed(part, "convert_to_iter_based", bool))
+        ignore(part, "type", "begin", "end", "end_factor", "by_epoch")
     elif kind == "MultiStepLR":
-        # Theirs are counted from where the scheduler begins.
-        begin = take(part, "begin", int) or 0
+        # MMAction2 counts them from the beginning of the scheduler.
+        begin = pop_typed(part, "begin", int) or 0
         _read_steps(part, "milestones", recipe, begin=begin)
-        drop(part, "type", "by_epoch", "convert_to_iter_based", end=(epochs,))
+        ignore(part, "type", "by_epoch", "convert_to_iter_based", end=(epochs,))
     elif kind in ("CosineAnnealingLR", "PolyLR"):
         if kind == "PolyLR":
             _read_poly(part, "eta_min", recipe)
         else:
             _read_cosine_end(part, ("eta_min_ratio", "eta_min"), recipe)
-        recipe.set("SOLVER.LR_PER_STEP", take(part, "convert_to_iter_based", bool))
+        recipe.set("SOLVER.LR_PER_STEP", pop_typed(part, "convert_to_iter_based", bool))
         if isinstance(begin, int) and begin and begin == recipe.values.get("SOLVER.WARMUP_EPOCHS"):
             recipe.set("SOLVER.COSINE_AFTER_WARMUP", True)
-            drop(part, "begin")
+            ignore(part, "begin")
         elif begin != 0:
             begin = 0
         # A range that does not end with the run is reported.
         length = None if epochs is None else epochs - begin
-        drop(part, "type", "by_epoch", begin=(0,), end=(epochs,), T_max=(length,), total_iters=(length,))
+        ignore(part, "type", "by_epoch", begin=(0,), end=(epochs,), T_max=(length,), total_iters=(length,))
 
 
 def _read_warmup(epochs: float, factor: float, recipe: Recipe) -> None:
@@ -213,7 +215,7 @@ def _read_warmup(epochs: float, factor: float, recipe: Recipe) -> None:
 
 
 def _read_steps(owner: Settings, name: str, recipe: Recipe, *, begin: int = 0) -> None:
-    steps, gamma = take_list(owner, name, int), take_number(owner, "gamma")
+    steps, gamma = pop_list(owner, name, int), pop_number(owner, "gamma")
     if steps is None:
         return
     gamma = 0.1 if gamma is None else gamma
@@ -223,7 +225,7 @@ def _read_steps(owner: Settings, name: str, recipe: Recipe, *, begin: int = 0) -
 
 
 def _read_poly(owner: Settings, end: str, recipe: Recipe) -> None:
-    power = take_number(owner, "power")
+    power = pop_number(owner, "power")
     recipe.set("SOLVER.POLY_POWER", 1.0 if power is None else float(power))
     _read_cosine_end(owner, ("", end), recipe)
     recipe.set("SOLVER.LR_POLICY", "poly")
@@ -232,9 +234,9 @@ def _read_poly(owner: Settings, end: str, recipe: Recipe) -> None:
 def _read_cosine_end(owner: Settings, names: tuple[str, str], recipe: Recipe) -> None:
     recipe.set("SOLVER.LR_POLICY", "cosine")
     ratio, rate = names
-    end: Any = take_number(owner, ratio)
+    end: Any = pop_number(owner, ratio)
     base = recipe.values.get("SOLVER.BASE_LR")
     if end is None and base:
-        lowest = take_number(owner, rate)
+        lowest = pop_number(owner, rate)
         end = None if lowest is None else lowest / base
     recipe.set("SOLVER.COSINE_END_LR", end)

@@ -1,7 +1,7 @@
-"""What all readers of an MMAction2 config share: what is understood is taken out, what is left is said.
+"""Helpers: readers pop the settings they convert; the rest is reported.
 
-A reader never looks at a setting without taking it out. So a setting that nobody knows, or that has a value
-nobody expected, is still there at the end, and :func:`say_what_is_left` names it.
+A reader pops every setting that it reads. Unknown settings and unexpected values therefore remain, and
+:func:`report_unconverted` reports them.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ Settings = dict[str, Any]
 
 
 def section(settings: Settings, name: str) -> Settings:
-    """Return the dictionary of that name, itself and not a copy; an empty one where there is none.
+    """Return the dictionary of that name, without a copy; empty if missing.
 
     Raises:
         ConfigError: If something else has that name.
@@ -22,12 +22,12 @@ def section(settings: Settings, name: str) -> Settings:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise ConfigError(f"{name} must be a dictionary, got {value!r}. Mend it in the config or its bases.")
+        raise ConfigError(f"{name} must be a dictionary, got {value!r}. Correct the config or its bases.")
     return value
 
 
 def sections(settings: Settings, name: str) -> list[Settings]:
-    """Return the list of dictionaries of that name, itself; an empty one where there is none.
+    """Return the list of dictionaries of that name, without a copy; empty if missing.
 
     Raises:
         ConfigError: If something else has that name.
@@ -37,13 +37,15 @@ def sections(settings: Settings, name: str) -> list[Settings]:
         return []
     if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
         raise ConfigError(
-            f"{name} must be a list of dictionaries, got {value!r}. Mend it in the config or its bases."
+            f"{name} must be a list of dictionaries, got {value!r}. Correct the config or its bases."
         )
     return value
 
 
-def take(settings: Settings, name: str, *kinds: type) -> Any:
-    """Take a setting out; one of another kind stays, to be said at the end, and counts as missing."""
+def pop_typed(settings: Settings, name: str, *kinds: type) -> Any:
+    """Pop a setting of a type.
+
+    A value of another type stays, is reported at the end and counts as missing."""
     value = settings.get(name)
     is_asked_for = isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
     if value is None or is_asked_for:
@@ -52,14 +54,14 @@ def take(settings: Settings, name: str, *kinds: type) -> Any:
     return None
 
 
-def take_number(settings: Settings, name: str) -> float | int | None:
-    """Take a number out, as :func:`take`."""
-    number: float | int | None = take(settings, name, int, float)
+def pop_number(settings: Settings, name: str) -> float | int | None:
+    """Pop a number, as :func:`pop_typed`."""
+    number: float | int | None = pop_typed(settings, name, int, float)
     return number
 
 
-def take_list(settings: Settings, name: str, *kinds: type) -> list[Any] | None:
-    """Take a list of things of these kinds out, as :func:`take`."""
+def pop_list(settings: Settings, name: str, *kinds: type) -> list[Any] | None:
+    """Pop a list of values of these types, as :func:`pop_typed`."""
     value = settings.get(name)
     if isinstance(value, list) and all(isinstance(each, kinds) for each in value):
         settings.pop(name)
@@ -67,13 +69,13 @@ def take_list(settings: Settings, name: str, *kinds: type) -> list[Any] | None:
     return None
 
 
-def drop(settings: Settings, *names: str, **usual: tuple[Any, ...]) -> None:
-    """Take out what makes no difference here.
+def ignore(settings: Settings, *names: str, **usual: tuple[Any, ...]) -> None:
+    """Remove settings without effect here.
 
     Args:
-        settings: To take from.
-        names: Of settings that make none, whatever their value.
-        usual: By name, the values that make none, being what always happens here.
+        settings: Settings of the config.
+        names: Names of settings without effect, whatever their value.
+        usual: Values without effect, by name: the behaviour here.
     """
     for name in names:
         settings.pop(name, None)
@@ -82,8 +84,8 @@ def drop(settings: Settings, *names: str, **usual: tuple[Any, ...]) -> None:
             del settings[name]
 
 
-def say_what_is_left(settings: Settings, notes: list[str], *, prefix: str = "") -> None:
-    """Name every setting that is still there, and take it out."""
+def report_unconverted(settings: Settings, notes: list[str], *, prefix: str = "") -> None:
+    """Report and remove every remaining setting."""
     notes += [f"not carried over: {name} = {value!r}" for name, value in _leaves(settings, prefix)]
     settings.clear()
 

@@ -1,6 +1,6 @@
 """Evaluator, Unread, Symbol, Budget: values of Python expressions, computed without running any code.
 
-Only what cannot do harm is computed: names, literals, arithmetic, texts, conditions, subscripts, and the
+Only harmless expressions are computed: names, literals, arithmetic, texts, conditions, subscripts, and the
 calls in ``harmless_calls``. Sizes and the number of steps are bounded.
 """
 
@@ -77,7 +77,7 @@ class Budget:
     """Counts the steps that reading a file and its bases takes.
 
     Args:
-        path: Of the file that is read, for the message.
+        path: Path of the file, for the message.
     """
 
     def __init__(self, path: str) -> None:
@@ -107,11 +107,11 @@ class Evaluator:
         budget: Shared with its bases.
 
     Attributes:
-        names: What the file has assigned so far.
+        names: Values assigned so far.
         base: Settings of its bases, read as ``_base_.x``.
-        variables: What ``{{ name }}`` stands for.
+        variables: Values of ``{{ name }}``.
         has_star_import: Whether names may come from a module that is not read.
-        used: Names that other values were written with.
+        used: Names that other values refer to.
     """
 
     def __init__(self, path: str, text: str, budget: Budget) -> None:
@@ -136,7 +136,7 @@ class Evaluator:
             return self.unread(node)
 
     def unread(self, node: ast.AST) -> Unread:
-        """Return what stands for the value of a node that is not read."""
+        """Return the placeholder for the value of an unread node."""
         line, end = getattr(node, "lineno", 1), getattr(node, "end_lineno", 1)
         start = getattr(node, "col_offset", 0)
         if line == end:
@@ -148,10 +148,10 @@ class Evaluator:
         return Unread(f"{self._path}:{line}", source if is_short else f"{source[:_MAX_SOURCE]}...")
 
     def known(self, node: ast.expr) -> Any:
-        """Return the value of an expression that is read.
+        """Return the value of an expression.
 
         Raises:
-            NotHarmlessError: If it is not harmless, or refers to what was not read.
+            NotHarmlessError: If it is not harmless, or refers to unread values.
         """
         value = self._evaluate(node)
         if isinstance(value, Unread):
@@ -302,7 +302,7 @@ class Evaluator:
         """Return the result of an arithmetic operation whose size is bounded.
 
         Raises:
-            NotHarmlessError: If it could be large, or is not one that is read.
+            NotHarmlessError: If it could be large, or is unknown.
         """
         harmless_calls.check_operands(type(sign), left, right)
         if type(sign) not in _OPERATORS:
