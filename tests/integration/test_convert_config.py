@@ -334,7 +334,7 @@ def test_no_key_that_nobody_knows_is_lost_in_silence(tmp_path, files):
         ("train_pipeline = [3]", "leaf.py: train_pipeline must be a list of dictionaries, got [3]"),
         (
             "x = 1\nwrong = {[1]: 2}",
-            "leaf.py:2: Python itself could not run this line (unhashable type: 'list')",
+            "leaf.py:2: Python could not run this line (unhashable type: 'list')",
         ),
     ],
 )

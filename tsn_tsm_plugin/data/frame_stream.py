@@ -99,24 +99,24 @@ def _why_not(source: str, error: Exception) -> str:
     return f"{source}: cannot be opened as a video ({error}). Check the address."
 
 
-def iterate_frames(container: av.container.InputContainer, say: Say) -> Iterator[StreamedFrame]:
+def iterate_frames(container: av.container.InputContainer, report: Say) -> Iterator[StreamedFrame]:
     """Decode the best video stream from its current position to its end; frames are upright, as in
     `VideoReader`.
 
     Args:
         container: From :func:`open_source`.
-        say: Called with reports of corrupt frames, changed frame sizes and ignored display matrices.
+        report: Called with reports of corrupt frames, changed frame sizes and ignored display matrices.
     """
     stream = container.streams.best("video")
     assert stream is not None
     first, size = None, None
-    orientation, frames = orientation_of(_decode(container, stream, say))
+    orientation, frames = orientation_of(_decode(container, stream, report))
     if orientation.remark:
-        say(orientation.remark)
+        report(orientation.remark)
     for index, frame in enumerate(frames):
         rgb = upright(frame.to_ndarray(format="rgb24"), orientation.quarter_turns)
         if size not in (None, rgb.shape[:2]):
-            say(f"frame {index}: the size changed from {_by(size)} to {_by(rgb.shape[:2])} pixels")
+            report(f"frame {index}: the size changed from {_by(size)} to {_by(rgb.shape[:2])} pixels")
         size = rgb.shape[:2]
         if first is None:
             first = frame.time
@@ -129,7 +129,7 @@ def _by(size: tuple[int, ...] | None) -> str:
     return f"{size[1]} x {size[0]}"
 
 
-def _decode(container: Any, stream: Any, say: Say) -> Iterator[av.VideoFrame]:
+def _decode(container: Any, stream: Any, report: Say) -> Iterator[av.VideoFrame]:
     """Yield the decodable frames, packet by packet, so that a broken packet affects no other."""
     # Frame threading would delay frames.
     stream.codec_context.thread_type = "SLICE"
@@ -141,16 +141,16 @@ def _decode(container: Any, stream: Any, say: Say) -> Iterator[av.VideoFrame]:
         except StopIteration:
             return
         except av.FFmpegError as error:
-            say(f"frame {num_decoded}: the source broke off ({error})")
+            report(f"frame {num_decoded}: the source broke off ({error})")
             return
         try:
             frames = packet.decode()
         except av.FFmpegError as error:
-            say(f"frame {num_decoded}: corrupt, skipped ({error})")
+            report(f"frame {num_decoded}: corrupt, skipped ({error})")
             continue
         for frame in frames:
             if frame.is_corrupt:
-                say(f"frame {num_decoded}: corrupt, left out")
+                report(f"frame {num_decoded}: corrupt, skipped")
                 continue
             yield frame
             num_decoded += 1
@@ -163,7 +163,7 @@ class FrameStream:
 
     Args:
         source: A file, a URL, the index of a camera, or ``"-"`` for standard input.
-        say: Called with every report about the source.
+        report: Called with every report about the source.
         stall_seconds: Report a stall after this time, and again after every doubling.
         give_up_seconds: End the stream after a stall of this time.
 
@@ -177,12 +177,12 @@ class FrameStream:
     """
 
     def __init__(
-        self, source: str, say: Say, *, stall_seconds: float = 2.0, give_up_seconds: float = 30.0
+        self, source: str, report: Say, *, stall_seconds: float = 2.0, give_up_seconds: float = 30.0
     ) -> None:
         self.source = source
         self.num_dropped = 0
         self.is_given_up = False
-        self._say = say
+        self._report = report
         self._stall_seconds = stall_seconds
         self._give_up_seconds = give_up_seconds
         self._is_live = is_camera(source)
@@ -214,7 +214,7 @@ class FrameStream:
             stream = container.streams.best("video")
             assert stream is not None
             self._answer.put(frame_rate(stream))
-            for frame in iterate_frames(container, self._say):
+            for frame in iterate_frames(container, self._report):
                 if self._closed.is_set():
                     return
                 self._put(frame)
@@ -261,9 +261,9 @@ class FrameStream:
                 waited = until
             if waited >= self._give_up_seconds:
                 self.is_given_up = True
-                self._say(f"no frame for {waited:g} s: stopped")
+                self._report(f"no frame for {waited:g} s: stopped")
                 return None
-            self._say(f"no frame for {waited:g} s: waiting")
+            self._report(f"no frame for {waited:g} s: waiting")
             patience *= 2
 
     def close(self) -> None:

@@ -129,7 +129,7 @@ def _shm_is_small() -> str:
 
 
 def _open_files(processes: list[int]) -> str:
-    """Name the files that these processes hold open and this one does not, if the system tells."""
+    """Name the files that these processes hold open and this one does not, if the system lists them."""
     ours = _files_of(os.getpid())
     found = sorted({path for process in processes for path in _files_of(process)} - ours)
     if processes == [os.getpid()]:

@@ -100,7 +100,7 @@ class VideoReader:
         num_threads: Threads of the decoder; use 1 inside data-loader workers. Videos not proven complete by
             their headers are decoded on one thread.
         short_side: Scale frames to that many pixels of their short side, in the pass that converts them to
-            RGB; 0 keeps their size. Pixels differ from those of `ShortSideScale`; see
+            RGB; 0 keeps their size. Pixels differ from `ShortSideScale`'s; see
             ``DATA.SCALE_IN_DECODER`` for the difference. Only ``"pyav"`` supports scaling.
         decoder_options: Further keyword arguments of the decoder.
         verify: Compare the number of frames and the first read with a plain decode of the whole file, which

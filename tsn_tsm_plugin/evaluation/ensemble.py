@@ -14,10 +14,10 @@ def combine(members: Sequence[Predictions], *, coefficients: Sequence[float], ho
     """Average the members' scores.
 
     Example:
-        >>> def said(probabilities):
+        >>> def scored(probabilities):
         ...     scores = torch.tensor([probabilities]).log()
         ...     return Predictions(torch.tensor([0]), ["a.mp4"], torch.tensor([1]), scores, scores[:, None])
-        >>> both = combine([said([0.6, 0.4]), said([0.1, 0.9])], coefficients=[2, 1], how="probabilities")
+        >>> both = combine([scored([0.6, 0.4]), scored([0.1, 0.9])], coefficients=[2, 1], how="probabilities")
         >>> both.scores.round(decimals=4).tolist()
         [[0.4333, 0.5667]]
 

@@ -50,7 +50,7 @@ def temporal_shift(
     Args:
         x: Features of any dtype. With ``channel_axis=1``: (B, C, T, H, W), or (BT, C, H, W) with
             ``num_segments`` frames to a video. With ``channel_axis=-1``: (BT, ..., C), such as tokens (BT, L,
-            C) or a map (BT, H, W, C). Not modified.
+            C) or a map (BT, H, W, C). The input is not modified.
         shift_div: 8 moves one eighth of the channels each way, as in the paper; in [2, C].
         num_segments: T. Only (B, C, T, H, W) does not need it.
         causal: Shift from the past only, as streams require.

@@ -30,7 +30,7 @@ def tsn_param_groups(model: nn.Module, *, weight_decay: float) -> list[dict[str,
     """Return one group with every trainable parameter; norms and biases decay like the rest.
 
     Args:
-        model: Parameters with ``requires_grad`` false are left out.
+        model: Parameters with ``requires_grad`` false are skipped.
         weight_decay: L2 penalty of the group.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
@@ -60,7 +60,7 @@ def tsm_param_groups(
     the weights of convolutions.
 
     Args:
-        model: Parameters with ``requires_grad`` false are left out.
+        model: Parameters with ``requires_grad`` false are skipped.
         weight_decay: L2 penalty of the groups whose factor is 1.
         classifier_lr_mult: Factor on the learning rate of the classifier's weight; its bias has twice that.
             The references have 5, and 1 without ``fc_lr5``.

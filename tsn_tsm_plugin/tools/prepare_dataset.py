@@ -129,7 +129,7 @@ def _prepare_shards(args: argparse.Namespace) -> None:
     from tsn_tsm_plugin.data.preparation.shard_writer import write_shards
 
     if (args.out / f"{args.list.stem}.txt").resolve() == args.list.resolve():
-        raise ValueError(f"--out must be another folder than that of --list, got {args.out} for both.")
+        raise ValueError(f"--out must not be the folder of --list, got {args.out} for both.")
     entries = read_video_list(args.list, prefix=args.videos, multi_label=args.multi_label)
     write_shards(entries, args.out, name=args.list.stem, max_shard_bytes=args.shard_mib << 20)
 

@@ -55,7 +55,7 @@ def create_tsn_train_transform(
 ) -> ClipTransform:
     """Create the training transform of TSN and TSM: scale, crop, flip and optional steps.
 
-    The order is that of the recipes: frames, short side, crop, flip, RandAugment, colour, erasing. Every
+    The order follows the recipes: frames, short side, crop, flip, RandAugment, colour, erasing. Every
     random step draws once for all frames of a clip. Unlike PyTorchVideo's transform, the flip is applied with
     every crop.
 
@@ -116,7 +116,7 @@ def create_test_transform(
             (corners and centre, each mirrored).
         is_flow: As of `create_tsn_train_transform`.
         sample_frames: Chooses the frames of the views if the reader has not: `TwiceSample`, `DenseViews`, or
-            the name ``"twice_sample"``, ``"dense_views"`` or that of another registered transform.
+            the name ``"twice_sample"``, ``"dense_views"`` or the name of another registered transform.
         num_segments: Frames of one view; goes with a name.
 
     Returns:

@@ -123,7 +123,7 @@ class MixUp(BatchMix):
     Args:
         alpha: Positive; small values leave most batches nearly unmixed, 1 draws the weight uniformly.
         label_smoothing: Share of a label that is spread over all classes, in [0, 1).
-        num_classes: Number of classes K; must be given. The order is that of PyTorchVideo.
+        num_classes: Number of classes K; must be given. The order follows PyTorchVideo.
         per_sample: Draw a weight for each clip instead of one for the batch.
     """
 
@@ -165,7 +165,7 @@ class CutMix(BatchMix):
     Args:
         alpha: Positive; 1 draws the area uniformly.
         label_smoothing: Share of a label that is spread over all classes, in [0, 1).
-        num_classes: Number of classes K; must be given. The order is that of PyTorchVideo.
+        num_classes: Number of classes K; must be given. The order follows PyTorchVideo.
         per_sample: Draw a box for each clip instead of one for the batch.
     """
 
@@ -212,7 +212,7 @@ class RandomMix(BatchMix):
         cutmix_alpha: ``alpha`` of CutMix; 0 disables CutMix.
         label_smoothing: Share of a label that is spread over all classes, in [0, 1); applied to unmixed clips
             too.
-        num_classes: Number of classes K; must be given. The order is that of PyTorchVideo's ``MixVideo``.
+        num_classes: Number of classes K; must be given. The order follows PyTorchVideo's ``MixVideo``.
         prob: Probability of mixing at all, in [0, 1].
         per_sample: Choose and draw for each clip instead of once for the batch.
 

@@ -128,7 +128,7 @@ class Source:
         rate = types.SimpleNamespace(average_rate=25, guessed_rate=25)
         self.streams = types.SimpleNamespace(best=lambda kind: rate)
         monkeypatch.setattr(frame_stream, "open_source", lambda source: self)
-        monkeypatch.setattr(frame_stream, "iterate_frames", lambda container, say: self.frames())
+        monkeypatch.setattr(frame_stream, "iterate_frames", lambda container, report: self.frames())
 
     def __enter__(self):
         return self
@@ -171,7 +171,7 @@ def test_an_error_of_the_thread_on_the_way_is_raised_after_the_frames(
         raise error
 
     Source(monkeypatch, 1)
-    monkeypatch.setattr(frame_stream, "iterate_frames", lambda container, say: frames())
+    monkeypatch.setattr(frame_stream, "iterate_frames", lambda container, report: frames())
     seen = []
     with FrameStream(name, print) as stream, pytest.raises(raised, match=message):
         for frame in stream:

@@ -207,7 +207,7 @@ def test_the_command_writes_shards_and_refuses_to_overwrite_its_list(files, tmp_
     assert main([*words, str(tmp_path / "out")]) == 0
     assert (tmp_path / "out/train.txt").read_text() == "train-000000.tar\n"
     assert main([*words, str(files)]) == 2
-    assert "must be another folder than that of --list" in capsys.readouterr().err
+    assert "must not be the folder of --list" in capsys.readouterr().err
 
 
 def test_two_videos_of_one_key_are_refused(files, tmp_path):

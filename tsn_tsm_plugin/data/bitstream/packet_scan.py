@@ -16,7 +16,7 @@ from tsn_tsm_plugin.data.bitstream.scanner import scanner_for
 from tsn_tsm_plugin.data.decoders.container import DEMUX_ERRORS, check_complete, cut_short, damaged
 
 MAX_HELD_BYTES = 32 << 20
-"""Packets of smaller videos stay in memory; those of larger ones are read from the file again."""
+"""Packets of smaller videos stay in memory; packets of larger videos are read from the file again."""
 
 # FFmpeg's filters that read headers to the last bit; its HEVC decoder drops a picture for one bad bit.
 _HEADER_CHECKS = {"hevc": "hevc_metadata"}
@@ -30,7 +30,7 @@ _JOINABLE_FORMATS = {"mpegts", "mpeg"}
 
 @dataclass(frozen=True)
 class ScannedStream:
-    """Result of one pass over the packets.
+    """Result of reading the packets once.
 
     Attributes:
         index: Which packets each frame needs.

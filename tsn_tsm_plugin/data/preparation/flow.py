@@ -182,7 +182,7 @@ def prepare_flow(
     """
     for path in lists:
         if path.resolve() == (out_dir / path.name).resolve():
-            raise ValueError(f"--out must be another folder than that of --list, got {out_dir} for both.")
+            raise ValueError(f"--out must not be the folder of --list, got {out_dir} for both.")
     extraction.algorithm()  # Report a missing package before the work.
     read = {path: read_video_list(path, prefix=str(videos_dir)) for path in lists}
     entries = {entry.name: entry for found in read.values() for entry in found}

@@ -102,7 +102,7 @@ def _read_lists(settings: Settings, train: Settings, val: Settings, test: Settin
     if root:
         recipe.notes.append(
             "check the paths: here lists are looked up below DATA.PATH_TO_DATA_DIR, and videos below "
-            f"DATA.PATH_PREFIX in it (theirs: {root!r}, {val_root!r})"
+            f"DATA.PATH_PREFIX in it (MMAction2's: {root!r}, {val_root!r})"
         )
 
 

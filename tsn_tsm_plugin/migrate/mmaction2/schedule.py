@@ -136,7 +136,7 @@ def _read_iterations(train: Settings, runner: Settings, recipe: Recipe) -> None:
             recipe.notes.append(
                 f"not carried over: the run has {count} iterations, here it has epochs: set "
                 f"SOLVER.MAX_EPOCH to about {count} x {batch or 'TRAIN.BATCH_SIZE'} / the number of videos, "
-                "and TRAIN.EVAL_PERIOD and SOLVER.STEPS likewise"
+                "and TRAIN.EVAL_PERIOD and SOLVER.STEPS accordingly"
             )
             interval = pop_typed(loop, "val_interval", int)
             if interval:
