@@ -84,6 +84,10 @@ def test_ctrl_c_leaves_a_checkpoint_that_the_same_command_goes_on_from(repositor
     assert running.returncode == 3, errors
     assert "the same command goes on from the newest checkpoint" in errors
     assert len(list((tmp_path / "run" / "checkpoints").glob("step_*.pt"))) == 1
+    status = subprocess.run(
+        command(repository, "status", tmp_path / "run"), capture_output=True, text=True, timeout=60
+    )
+    assert " CANCELLED " in status.stdout
 
 
 def test_torchrun_trains_without_the_launcher(recipe, tmp_path):

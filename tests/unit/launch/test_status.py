@@ -8,7 +8,8 @@ from launch.cluster.slurm_client import NoAnswerError
 from launch.rank.outcome import FINISHED, RAISED, STOPPED, note_cancellation, write_outcome
 from launch.rank.restart_guard import RestartLog
 from launch.track.records import Submission, find_submission, submissions_below
-from launch.track.status import state_of, table
+from launch.track.status import State, state_of, table
+from launch.track.wait import meaning_of
 
 
 def submission(folder, *, job_id="", backend="local", run="run", kind="train"):
@@ -137,3 +138,7 @@ def test_a_controller_that_does_not_answer_is_no_end(tmp_path, monkeypatch):
 
     assert (state.is_alive, state.may_be_alive, state.has_failed) == (False, True, False)
     assert "UNKNOWN (from the run folder: squeue did not answer in 30 s.)" in table([record])
+
+
+def test_the_end_of_a_job_that_is_preempted_for_good_names_the_way_on():
+    assert "`submit.py resubmit RUN_FOLDER` goes on" in meaning_of(State("PREEMPTED"))
