@@ -51,7 +51,9 @@ def csv_cell(text: object) -> str:
 
 def markdown_text(text: object) -> str:
     """Return a name for Markdown: no emphasis, link, table cell, formula or HTML tag comes out of it."""
-    return _MARKDOWN.sub(lambda match: f"\\{match.group()}", html.escape(terminal_text(text), quote=False))
+    return _MARKDOWN.sub(
+        lambda match: f"\\{match.group()}", terminal_text(text).replace("&", "&amp;").replace("<", "&lt;")
+    )
 
 
 def markdown_fence(text: str, language: str = "") -> list[str]:
