@@ -28,12 +28,14 @@ COMPONENTS = {
     "optimizer": ("SignDescent", 0.9),
     "lr_policy": ("halving", 1),
     "loss": ("focal", 2.0),
+    "logger": ("Lines", "lines.txt"),
 }
 """Kind to the attribute of the package, and the value of its option."""
 
 RECIPE = """
 RNG_SEED: 1
 OUTPUT_DIR: run
+LOGGERS: [{name: outside_logger, options: {file: lines.txt}}]
 MODEL:
   ARCH: tsm
   NUM_CLASSES: 2
@@ -123,6 +125,9 @@ def test_a_recipe_that_names_them_all_trains_resumes_and_is_tested(used, tmp_pat
 
     resumed = engine.train(load_cfg(recipe, ["SOLVER.MAX_EPOCH=2"]))
     assert (trained["step"], resumed["step"]) == (1, 2)
+
+    lines = Path("run/lines.txt").read_text().splitlines()
+    assert lines[0] == "run from 0, lr 0.01" and "run from 1, lr 0.01" in lines and lines[-1] == "closed"
 
     tested = engine.evaluate(load_cfg(recipe, ["SOLVER.MAX_EPOCH=2"]))
     assert tested["loss"] == pytest.approx(resumed["loss"])

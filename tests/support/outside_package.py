@@ -143,3 +143,21 @@ def focal(*, num_classes: int, gamma: float):  # noqa: ANN201
         return (1 - torch.exp(-losses_B)) ** gamma * losses_B
 
     return loss
+
+
+class Lines:
+    """Logger: one line a record, in a file of the run folder."""
+
+    def __init__(self, *, folder: Path, run_name: str, recipe: dict, step: int, file: str) -> None:
+        USED.append(("logger", file))
+        self.path = folder / file
+        with self.path.open("a") as out:
+            out.write(f"{run_name} from {step}, lr {recipe['SOLVER.BASE_LR']}\n")
+
+    def write(self, step: int, epoch: int, values: dict[str, float]) -> None:
+        with self.path.open("a") as out:
+            out.write(f"{step} {epoch} {sorted(values)}\n")
+
+    def close(self) -> None:
+        with self.path.open("a") as out:
+            out.write("closed\n")

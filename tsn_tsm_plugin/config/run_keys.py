@@ -31,6 +31,14 @@ RUN_KEYS = (
         False,
         "Use only algorithms that give the same bits for the same input; slower on GPUs. CPUs always do.",
     ),
+    Key(
+        "LOGGERS",
+        [],
+        "Registered loggers that get the numbers of a run besides metrics.jsonl, as csv, wandb or mlflow: "
+        'by name or as {name: wandb, options: {project: "mine"}}.',
+        on_resume=FREE,
+        component="logger",
+    ),
     Key("LOG_PERIOD", 10, "Steps between two lines of metrics.", at_least(1), on_resume=FREE),
     Key(
         "TRAIN.BATCH_SIZE",
@@ -334,5 +342,5 @@ RUN_KEYS = (
         "each class). MODEL.LOSS_OPTIONS may hold `class_weights`, one number for each class.",
         one_of("", "balanced"),
     ),
-    Key("TENSORBOARD.ENABLE", True, "Write TensorBoard events.", on_resume=FREE),
+    Key("TENSORBOARD.ENABLE", True, "Write TensorBoard events: the logger tensorboard.", on_resume=FREE),
 )

@@ -1,7 +1,6 @@
 """check_before_run: check everything that a run needs before its first step or job."""
 
 import functools
-import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,18 +9,26 @@ from typing import Any
 import torch
 
 from tsn_tsm_plugin.config import CfgNode
+from tsn_tsm_plugin.config.values import named_options
 from tsn_tsm_plugin.data.build import build_dataset, is_data_at_hand, read_class_names
 from tsn_tsm_plugin.engine.find_weights import find_weights
 from tsn_tsm_plugin.engine.freezing import FrozenModules
 from tsn_tsm_plugin.errors import ConfigError, TsnTsmError
 from tsn_tsm_plugin.models import build_model
+<<<<<<< HEAD
 from tsn_tsm_plugin.paths import is_url
+=======
+from tsn_tsm_plugin.runs.loggers import missing_package
+>>>>>>> 7af9a9d (Hand the numbers of a run to registered loggers: CSV, wandb, MLflow)
 from tsn_tsm_plugin.solver import build_optimizer
 from tsn_tsm_plugin.transforms.build import build_batch_transform
 
 _TASKS = ("train", "evaluate")
+<<<<<<< HEAD
 # Modules that are imported late, by key.
 _PACKAGES = {"TENSORBOARD.ENABLE": "tensorboard"}
+=======
+>>>>>>> 7af9a9d (Hand the numbers of a run to registered loggers: CSV, wandb, MLflow)
 
 
 def check_before_run(
@@ -130,7 +137,10 @@ def _faults_of_network(cfg: CfgNode, task: str) -> Iterator[str]:
             model.eval()(torch.empty(shape, device="meta"))
         if task == "train":
             FrozenModules(
-                model, frozen_modules=tuple(cfg.MODEL.FROZEN_MODULES), partial_bn=cfg.MODEL.PARTIAL_BN
+                model,
+                frozen_modules=tuple(cfg.MODEL.FROZEN_MODULES),
+                frozen_stages=cfg.MODEL.FROZEN_STAGES,
+                partial_bn=cfg.MODEL.PARTIAL_BN,
             )
             if not any(parameter.requires_grad for parameter in model.parameters()):
                 yield (
@@ -172,10 +182,12 @@ def _faults_of_folder(run_dir: Path) -> Iterator[str]:
 
 
 def _faults_of_packages(cfg: CfgNode) -> Iterator[str]:
-    for key, package in _PACKAGES.items():
-        node, name = key.split(".")
-        if cfg[node][name] and importlib.util.find_spec(package) is None:
-            yield f"{key} needs the package {package}: pip install {package}, or set it to False."
+    """Ask for the packages of loggers, which are imported late."""
+    if cfg.TENSORBOARD.ENABLE and (fault := missing_package("tensorboard")):
+        yield f"TENSORBOARD.ENABLE {fault}, or set it to False."
+    for name in dict(named_options(item) for item in cfg.LOGGERS):
+        if fault := missing_package(name):
+            yield f"LOGGERS {name} {fault}, or leave it out of LOGGERS."
 
 
 def _first_line(error: BaseException) -> str:

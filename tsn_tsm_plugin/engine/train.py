@@ -1,6 +1,7 @@
 """train: build, resume, train, test and summarise a run from a recipe."""
 
 import contextlib
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ import torch
 from tsn_tsm_plugin import distributed
 from tsn_tsm_plugin.checkpoints.metadata import attributes_of_model
 from tsn_tsm_plugin.config import CfgNode
+from tsn_tsm_plugin.config.defaults import flatten
+from tsn_tsm_plugin.config.node import plain
+from tsn_tsm_plugin.config.values import named_options
 from tsn_tsm_plugin.data.build import read_class_names
 from tsn_tsm_plugin.engine.checkpoint import (
     checkpoint_path,
@@ -39,6 +43,7 @@ from tsn_tsm_plugin.engine.training_state import TrainingState
 from tsn_tsm_plugin.errors import RunFolderError
 from tsn_tsm_plugin.log import get_logger, setup_logging
 from tsn_tsm_plugin.ranks import Ranks
+from tsn_tsm_plugin.registry import LOGGERS
 from tsn_tsm_plugin.runs.epoch_table import format_epochs
 from tsn_tsm_plugin.runs.extras import warn_on_failure
 from tsn_tsm_plugin.runs.metrics_log import MetricsLog, read_metrics
@@ -176,8 +181,16 @@ def _newest_checkpoint(cfg: CfgNode, folder: RunFolder) -> Path | None:
 
 
 def _open_metrics(cfg: CfgNode, folder: RunFolder, *, step: int, num_records: int) -> MetricsLog:
-    tensorboard_dir = folder.tensorboard if cfg.TENSORBOARD.ENABLE else None
-    return MetricsLog(folder.metrics, tensorboard_dir=tensorboard_dir, step=step, num_records=num_records)
+    asked = [named_options(item) for item in cfg.LOGGERS]
+    if cfg.TENSORBOARD.ENABLE and "tensorboard" not in dict(asked):
+        asked.append(("tensorboard", {}))
+    recipe = flatten(plain(cfg))
+    common = {"folder": folder.path, "run_name": folder.path.name, "recipe": recipe, "step": step}
+    loggers = [
+        functools.partial(LOGGERS.create, name, options=options, key="LOGGERS", **common)
+        for name, options in asked
+    ]
+    return MetricsLog(folder.metrics, loggers=loggers, step=step, num_records=num_records)
 
 
 def _log_run(cfg: CfgNode, setup: TrainingSetup) -> None:

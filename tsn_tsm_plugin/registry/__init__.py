@@ -29,6 +29,7 @@ __all__ = [
     "DATASETS",
     "DECODERS",
     "HEADS",
+    "LOGGERS",
     "LOSSES",
     "LR_POLICIES",
     "OPTIMIZERS",
@@ -145,6 +146,15 @@ LOSSES = Registry(
     The target is int64 (B,), or float (B, num_classes) with a batch transform or with several
     labels of a clip.""",
 )
+LOGGERS = Registry(
+    "logger",
+    "tsn_tsm_plugin.loggers",
+    contract="""Callable ``(*, folder: Path, run_name: str, recipe: dict, step: int, **options)`` that returns
+    an object with ``write(step: int, epoch: int, values: dict[str, float])`` and ``close()``.
+
+    ``folder`` is the run folder, ``run_name`` its name, ``recipe`` the settings by dotted key, ``step`` the
+    steps that a resumed run has taken. It exists on the main rank only.""",
+)
 
 REGISTRIES: dict[str, Registry] = {
     registry.kind: registry
@@ -161,6 +171,7 @@ REGISTRIES: dict[str, Registry] = {
         OPTIMIZERS,
         LR_POLICIES,
         LOSSES,
+        LOGGERS,
     )
 }
 """Every registry by its kind, in the order of the tables."""

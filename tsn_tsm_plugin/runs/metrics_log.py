@@ -1,16 +1,17 @@
-"""MetricsLog, read_metrics: numbers of a run over time, in ``metrics.jsonl`` and TensorBoard."""
+"""MetricsLog, read_metrics: numbers of a run, in ``metrics.jsonl`` and for its loggers, under the same names."""
 
-import contextlib
+import functools
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from tsn_tsm_plugin.atomic_files import format_os_error, write_atomically
-from tsn_tsm_plugin.errors import RunFolderError
+from tsn_tsm_plugin.errors import ConfigError, RunFolderError
 from tsn_tsm_plugin.log import get_logger
 from tsn_tsm_plugin.paths import read_bytes
+from tsn_tsm_plugin.runs.loggers import MetricsLogger
 
 logger = get_logger(__name__)
 
@@ -46,13 +47,15 @@ def _record(line: str) -> dict[str, Any] | None:
 
 
 class MetricsLog:
-    """Appends records to ``metrics.jsonl`` and optionally to TensorBoard.
+    """Appends records to ``metrics.jsonl`` and hands them to loggers.
+
+    A logger that fails is dropped with a warning: ``metrics.jsonl`` has the same numbers.
 
     A resumed run starts from a checkpoint. Records of steps after the checkpoint are removed.
 
     Args:
         path: The ``metrics.jsonl``.
-        tensorboard_dir: Folder of the event files; ``None`` writes none.
+        loggers: Get the same numbers; each is a function that opens one.
         step: Optimiser steps of the checkpoint.
         num_records: Records at the checkpoint. Later records of a validation are removed, because the run
             validates again.
@@ -62,7 +65,12 @@ class MetricsLog:
     """
 
     def __init__(
-        self, path: Path, *, tensorboard_dir: Path | None, step: int, num_records: int | None = None
+        self,
+        path: Path,
+        *,
+        loggers: Sequence[Callable[[], MetricsLogger]] = (),
+        step: int,
+        num_records: int | None = None,
     ) -> None:
         self._path = path
         lines, records = _lines(path), read_metrics(path)
@@ -72,13 +80,12 @@ class MetricsLog:
         self.num_records = len(kept)
         with write_atomically(path) as file:
             file.writelines(json.dumps(record) + "\n" for record in kept)
-        self._board: Any = None
-        if tensorboard_dir is not None:
-            with self._board_given_up(tensorboard_dir):
-                # Imported here: it takes seconds, and not every run wants it.
-                from torch.utils.tensorboard import SummaryWriter
+        self._loggers: list[MetricsLogger] = []
+        for open_logger in loggers:
+            self._attempt(functools.partial(self._open, open_logger))
 
-                self._board = SummaryWriter(str(tensorboard_dir), purge_step=step + 1 if step else None)
+    def _open(self, open_logger: Callable[[], MetricsLogger]) -> None:
+        self._loggers.append(open_logger())
 
     def write(self, step: int, epoch: int, values: dict[str, float]) -> None:
         """Append one record.
@@ -98,25 +105,23 @@ class MetricsLog:
             self.num_records += 1
         except OSError as error:
             raise RunFolderError(format_os_error(error, self._path)) from error
-        if self._board is not None:
-            with self._board_given_up(self._board.log_dir):
-                for name, value in values.items():
-                    self._board.add_scalar(name, value, step)
+        self._each(lambda one: one.write(step, epoch, values))
 
     def close(self) -> None:
-        """Flush the TensorBoard writer."""
-        if self._board is not None:
-            with self._board_given_up(self._board.log_dir):
-                self._board.close()
+        """Write out what the loggers still hold back."""
+        self._each(lambda one: one.close())
 
-    @contextlib.contextmanager
-    def _board_given_up(self, folder: Path | str) -> Iterator[None]:
-        """Go on without TensorBoard if the block fails: ``metrics.jsonl`` has the same numbers."""
+    def _each(self, work: Callable[[MetricsLogger], None]) -> None:
+        self._loggers = [one for one in self._loggers if self._attempt(functools.partial(work, one))]
+
+    def _attempt(self, work: Callable[[], None]) -> bool:
+        """Return whether ``work`` succeeded; warn if it failed."""
         try:
-            yield
-        except Exception as error:  # Its writer raises what its thread ran into.
-            self._board = None
-            reason = " ".join(str(error).split())[:300]
-            logger.warning(
-                f"TensorBoard cannot be written to {folder} ({reason}); metrics.jsonl has the same numbers."
-            )
+            work()
+        except ConfigError:
+            raise
+        except Exception as error:  # Servers and writers raise what their threads ran into.
+            reason = " ".join(str(error).split())[:300] or type(error).__name__
+            logger.warning(f"A logger failed ({reason}) and is left out; {self._path} has the same numbers.")
+            return False
+        return True

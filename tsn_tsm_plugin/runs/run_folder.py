@@ -52,7 +52,6 @@ class RunFolder:
         self.path = Path(path).expanduser()
         self.checkpoints = self.path / "checkpoints"
         self.plots = self.path / "plots"
-        self.tensorboard = self.path / "tensorboard"
         self.config = self.path / "config.yaml"
         self.environment = self.path / "environment.json"
         self.log = self.path / "log.txt"

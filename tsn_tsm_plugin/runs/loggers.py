@@ -1,0 +1,192 @@
+"""TensorBoardLogger, CsvLogger, WandbLogger, MlflowLogger: where numbers go besides metrics.jsonl."""
+
+import csv
+import importlib.util
+import math
+from pathlib import Path
+from typing import Any, Protocol
+
+from tsn_tsm_plugin.atomic_files import write_atomically
+
+_EXTRAS = {
+    "tensorboard": "pip install tensorboard",
+    "wandb": 'pip install "tsn_tsm_plugin[wandb]"',
+    "mlflow": 'pip install "tsn_tsm_plugin[mlflow]"',
+}
+# MLflow refuses more in one call, and longer values.
+_MLFLOW_PARAMETERS, _MLFLOW_LETTERS = 100, 500
+
+
+class MetricsLogger(Protocol):
+    """What a registered logger returns."""
+
+    def write(self, step: int, epoch: int, values: dict[str, float]) -> None:
+        """Take the numbers of a step; a number may be infinite or not a number."""
+
+    def close(self) -> None:
+        """Write out what is held back."""
+
+
+def missing_package(name: str) -> str:
+    """Return how to install the package that a built-in logger lacks, or nothing.
+
+    Args:
+        name: Name of the logger, which is that of its package.
+    """
+    is_missing = name in _EXTRAS and importlib.util.find_spec(name) is None
+    return f"needs the package {name}: {_EXTRAS[name]}" if is_missing else ""
+
+
+class TensorBoardLogger:
+    """Writes TensorBoard events into ``tensorboard/`` of the run folder.
+
+    Args:
+        folder: The run folder.
+        run_name: Of the run; not needed.
+        recipe: Not needed.
+        step: Steps that the run has taken already; later events are hidden.
+    """
+
+    def __init__(self, *, folder: Path, run_name: str, recipe: dict[str, Any], step: int) -> None:
+        # Imported here: it takes seconds, and not every run wants it.
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None)
+
+    def write(self, step: int, epoch: int, values: dict[str, float]) -> None:
+        """Write one scalar for each number."""
+        for name, value in values.items():
+            self._board.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Write out what TensorBoard still holds back."""
+        self._board.close()
+
+
+class CsvLogger:
+    """Writes ``metrics.csv`` into the run folder: one row a record, one column a number.
+
+    Args:
+        folder: The run folder.
+        run_name: Of the run; not needed.
+        recipe: Not needed.
+        step: Steps that the run has taken already; later rows are removed.
+    """
+
+    def __init__(self, *, folder: Path, run_name: str, recipe: dict[str, Any], step: int) -> None:
+        self._path = folder / "metrics.csv"
+        self._columns = ["step", "epoch"]
+        self._rows: list[dict[str, Any]] = []
+        if self._path.exists() and step:
+            with self._path.open(encoding="utf-8", newline="") as file:
+                reader = csv.DictReader(file)
+                self._rows = [row for row in reader if (row.get("step") or "").isdigit()]
+                self._rows = [row for row in self._rows if int(row["step"]) <= step]
+                self._columns = list(reader.fieldnames or self._columns)
+        self._write_all()
+
+    def write(self, step: int, epoch: int, values: dict[str, float]) -> None:
+        """Add a row; a number that is not finite leaves its cell empty."""
+        finite = {name: value for name, value in values.items() if math.isfinite(value)}
+        self._columns += [name for name in values if name not in self._columns]
+        self._rows.append({"step": step, "epoch": epoch, **finite})
+        self._write_all()
+
+    def close(self) -> None:
+        """Do nothing: every row is written."""
+
+    def _write_all(self) -> None:
+        # Rows are few; a new column changes all of them.
+        with write_atomically(self._path) as file:
+            writer = csv.DictWriter(file, self._columns, restval="", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(self._rows)
+
+
+class WandbLogger:
+    """Sends the numbers to Weights & Biases; a resumed run goes on with its page.
+
+    Args:
+        folder: The run folder; ``wandb_id.txt`` in it keeps the page.
+        run_name: Of the run.
+        recipe: Settings by dotted key, shown beside the run.
+        step: Not needed: the numbers carry their steps.
+        **options: Keywords of ``wandb.init``, such as ``project`` or ``mode``.
+    """
+
+    def __init__(
+        self, *, folder: Path, run_name: str, recipe: dict[str, Any], step: int, **options: Any
+    ) -> None:
+        import wandb
+
+        own = {"name": run_name, "config": recipe, "dir": str(folder), "resume": "allow"}
+        run_id = _kept_id(folder / "wandb_id.txt")
+        self._run: Any = wandb.init(**{**own, **({"id": run_id} if run_id else {}), **options})
+        _keep_id(folder / "wandb_id.txt", self._run.id)
+        self._run.define_metric("step")
+        self._run.define_metric("*", step_metric="step")
+
+    def write(self, step: int, epoch: int, values: dict[str, float]) -> None:
+        """Send the numbers of a step."""
+        self._run.log({"step": step, "epoch": epoch, **values})
+
+    def close(self) -> None:
+        """Wait until everything is sent."""
+        self._run.finish()
+
+
+class MlflowLogger:
+    """Sends the numbers to MLflow; a resumed run goes on with its MLflow run.
+
+    Args:
+        folder: The run folder; ``mlflow_id.txt`` in it keeps the MLflow run.
+        run_name: Of the run.
+        recipe: Settings by dotted key, logged as parameters.
+        step: Not needed: the numbers carry their steps.
+        tracking_uri: Server or folder; empty: MLflow's own choice, such as ``MLFLOW_TRACKING_URI``.
+        experiment: Name of the experiment; it is made if it is missing.
+    """
+
+    def __init__(
+        self,
+        *,
+        folder: Path,
+        run_name: str,
+        recipe: dict[str, Any],
+        step: int,
+        tracking_uri: str = "",
+        experiment: str = "tsn_tsm_plugin",
+    ) -> None:
+        from mlflow.tracking import MlflowClient
+
+        self._client: Any = MlflowClient(tracking_uri=tracking_uri or None)
+        self._run_id = _kept_id(folder / "mlflow_id.txt")
+        if self._run_id:
+            return
+        found = self._client.get_experiment_by_name(experiment)
+        experiment_id = found.experiment_id if found else self._client.create_experiment(experiment)
+        self._run_id = self._client.create_run(experiment_id, run_name=run_name).info.run_id
+        _keep_id(folder / "mlflow_id.txt", self._run_id)
+        from mlflow.entities import Param
+
+        parameters = [Param(key, str(value)[:_MLFLOW_LETTERS]) for key, value in recipe.items()]
+        for start in range(0, len(parameters), _MLFLOW_PARAMETERS):
+            self._client.log_batch(self._run_id, params=parameters[start : start + _MLFLOW_PARAMETERS])
+
+    def write(self, step: int, epoch: int, values: dict[str, float]) -> None:
+        """Send the numbers of a step."""
+        for name, value in {"epoch": epoch, **values}.items():
+            self._client.log_metric(self._run_id, name, value, step=step)
+
+    def close(self) -> None:
+        """Mark the run as finished."""
+        self._client.set_terminated(self._run_id)
+
+
+def _kept_id(path: Path) -> str:
+    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+
+
+def _keep_id(path: Path, run_id: str) -> None:
+    with write_atomically(path) as file:
+        file.write(f"{run_id}\n")
