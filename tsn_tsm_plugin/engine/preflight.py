@@ -15,20 +15,12 @@ from tsn_tsm_plugin.engine.find_weights import find_weights
 from tsn_tsm_plugin.engine.freezing import FrozenModules
 from tsn_tsm_plugin.errors import ConfigError, TsnTsmError
 from tsn_tsm_plugin.models import build_model
-<<<<<<< HEAD
 from tsn_tsm_plugin.paths import is_url
-=======
 from tsn_tsm_plugin.runs.loggers import missing_package
->>>>>>> 7af9a9d (Hand the numbers of a run to registered loggers: CSV, wandb, MLflow)
 from tsn_tsm_plugin.solver import build_optimizer
 from tsn_tsm_plugin.transforms.build import build_batch_transform
 
 _TASKS = ("train", "evaluate")
-<<<<<<< HEAD
-# Modules that are imported late, by key.
-_PACKAGES = {"TENSORBOARD.ENABLE": "tensorboard"}
-=======
->>>>>>> 7af9a9d (Hand the numbers of a run to registered loggers: CSV, wandb, MLflow)
 
 
 def check_before_run(

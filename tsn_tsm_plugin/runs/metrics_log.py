@@ -1,4 +1,4 @@
-"""MetricsLog, read_metrics: numbers of a run, in ``metrics.jsonl`` and for its loggers, under the same names."""
+"""MetricsLog, read_metrics: numbers of a run, in ``metrics.jsonl`` and for its loggers."""
 
 import functools
 import json

@@ -35,6 +35,9 @@ RUN_WEIGHTS = "weights.safetensors"
 _PACKAGES = ("tsn_tsm_plugin", "torch", "torchvision", "pytorchvideo", "fvcore", "timm", "av", "numpy")
 _guard = threading.Lock()
 _held: set[str] = set()
+_OPTIONAL_PACKAGES = (
+    "torchcodec", "decord", "onnx", "onnxruntime", "onnxscript", "wandb", "mlflow", "submitit", "torchmetrics"
+)  # fmt: skip
 
 
 class RunFolder:
@@ -154,6 +157,26 @@ def describe_environment(*, world_size: int) -> dict[str, Any]:
             "cuda": torch.version.cuda or "",
         },
         "world_size": world_size,
+    }
+
+
+def describe_for_report() -> dict[str, str]:
+    """Return what a bug report needs, without paths, host names and command lines, by title."""
+    found = describe_environment(world_size=1)
+    machine, git = found["machine"], found["git"]
+    changed = f", {len(git['changed'])} changed files" if git.get("changed") else ""
+    optional = {name: _version(name) for name in _OPTIONAL_PACKAGES}
+    return {
+        "python": found["python"],
+        **found["packages"],
+        **{name: version for name, version in optional.items() if version != "not installed"},
+        "commit": f"{git['commit']}{changed}" if git else "not a checkout",
+        "system": machine["system"],
+        "cpus": f"{machine['cpus']}, {machine['threads']} threads",
+        "cpu capability": torch.backends.cpu.get_cpu_capability(),
+        "gpus": ", ".join(machine["gpus"]) or "none",
+        "cuda": machine["cuda"] or "none",
+        "cudnn": str(torch.backends.cudnn.version() or "none"),
     }
 
 

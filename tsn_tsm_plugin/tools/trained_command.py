@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from tsn_tsm_plugin.inference.trained_model import TrainedModel
 
 
-def add_weights_arguments(parser: argparse.ArgumentParser) -> None:
+def add_weights_arguments(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     """Add ``--weights``, ``--which``, ``--cfg``, ``--labels``, ``--set`` and ``--device``."""
-    parser.add_argument("--weights", required=True, metavar="W", help="checkpoint or run folder")
+    parser.add_argument(
+        "--weights", required=required, default="", metavar="W", help="checkpoint or run folder"
+    )
     add_which_argument(parser)
     parser.add_argument(
         "--cfg", default="", metavar="FILE", help="recipe; not needed for checkpoints of this library"

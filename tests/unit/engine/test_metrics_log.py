@@ -110,8 +110,9 @@ def test_wandb_keeps_one_run_over_a_resume(tmp_path):
 
 
 @pytest.mark.extras
-def test_mlflow_keeps_one_run_over_a_resume(tmp_path):
+def test_mlflow_keeps_one_run_over_a_resume(tmp_path, monkeypatch):
     tracking = pytest.importorskip("mlflow.tracking")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     uri = (tmp_path / "mlruns").as_uri()
     for step in (0, 2):
         log = open_logger("mlflow", tmp_path, step=step, tracking_uri=uri)
