@@ -28,8 +28,6 @@ from tsn_tsm_plugin.transforms.modality import MODALITIES
 
 logger = get_logger(__name__)
 
-_PREPARE_COMMAND = "python -m tsn_tsm_plugin.tools.prepare_dataset"
-
 
 def _list_file(cfg: CfgNode, split: str) -> str:
     """Return the list of a split, relative to the data folder; testing falls back on validation's."""
@@ -69,7 +67,7 @@ def ensure_data_dir(cfg: CfgNode) -> str:
         return str(prepare_motion(data_dir, num_workers=usable_cpus()))
     raise ConfigError(
         f"DATA.PATH_TO_DATA_DIR must be an existing folder, got {data_dir!r}. Set it to the folder of "
-        f"the dataset, or create the embedded one: {_PREPARE_COMMAND} motion --out {data_dir}"
+        "the dataset; `tsn-tsm-prepare-dataset --help` prepares one."
     )
 
 

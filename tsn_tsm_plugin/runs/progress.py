@@ -89,6 +89,7 @@ class Progress:
         self._window = Totals()
         self._seconds_per_step = 0.0
         self._bar: tqdm | None = None
+        self._has_warned = False
         self.epoch_totals = Totals()
 
     def start_epoch(self, epoch: int, *, batch: int, totals: Totals) -> None:
@@ -169,7 +170,7 @@ class Progress:
         )
 
     def end_epoch(self, epoch: int) -> None:
-        """Close the bar, log a summary of the epoch, and warn if data loading was slow."""
+        """Close the bar, log a summary of the epoch, and warn once if data loading is slow."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
@@ -186,11 +187,13 @@ class Progress:
             step = self._extra_steps + (epoch + 1) * self._steps_per_epoch
             self._metrics.write(step, epoch + 1, record)
         is_bound = totals.data_seconds > max(_DATA_BOUND * totals.seconds, _LEAST_WAITED)
-        if is_bound and self._ranks.is_main:
+        if is_bound and self._ranks.is_main and not self._has_warned:
+            self._has_warned = True
             logger.warning(
                 f"Data loading is the bottleneck: {totals.data_seconds:.0f} of {totals.seconds:.0f} s of "
                 f"this epoch ({values['data_time_percent']:.0f} %) were spent waiting for clips. More "
-                "DATA_LOADER.NUM_WORKERS or smaller videos help."
+                "DATA_LOADER.NUM_WORKERS or smaller videos help: tsn-tsm-benchmark --loader RECIPE. Later "
+                "epochs do not repeat this."
             )
 
     def close(self) -> None:

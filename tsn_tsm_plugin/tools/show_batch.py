@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from tsn_tsm_plugin.atomic_files import os_errors_as_run_folder_errors, replace_when_whole
 from tsn_tsm_plugin.config import CfgNode
+from tsn_tsm_plugin.errors import ConfigError
+from tsn_tsm_plugin.tools.arguments import count
 from tsn_tsm_plugin.tools.command import ToolParser, add_recipe_arguments, read_recipe, run_command
 
 if TYPE_CHECKING:
@@ -45,13 +47,18 @@ def show_batch(cfg: CfgNode, split: str, out: str | Path, *, num_clips: int = 8,
         The file.
 
     Raises:
-        ConfigError: If the data folder does not exist.
+        ConfigError: If the data folder does not exist, or ``out`` is no name of a picture.
         AnnotationError: If the list file is missing or malformed.
     """
+    from PIL import Image
+
     from tsn_tsm_plugin.data.build import build_loader, read_class_names
     from tsn_tsm_plugin.transforms.build import frames_of_view
     from tsn_tsm_plugin.visualization.contact_sheet import draw_contact_sheet
 
+    path = Path(out)
+    if path.suffix.lower() not in Image.registered_extensions():
+        raise ConfigError(f"--out must be a picture such as sheet.png, got {out}.")
     loader = build_loader(cfg, split)
     loader.batch_sampler.set_epoch(epoch)  # type: ignore[union-attr]
     keys = list(islice(chain.from_iterable(loader.batch_sampler), num_clips))  # type: ignore[arg-type]
@@ -66,7 +73,6 @@ def show_batch(cfg: CfgNode, split: str, out: str | Path, *, num_clips: int = 8,
         details=str(loader.dataset.clip_transform),  # type: ignore[attr-defined]
         frame_px=min(max(_SHEET_PX // num_frames, _FRAME_PX[0]), _FRAME_PX[1]),
     )
-    path = Path(out)
     with os_errors_as_run_folder_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     with replace_when_whole(path) as unfinished:
@@ -100,9 +106,9 @@ def _sheet_clips(
         caption = _caption(sample["label"], class_names)
         if sample["label"] != label:
             caption += f" (mirrored from {_caption(label, class_names)})"
-        video, caption = next(mixed, (sample["video"], caption))
+        video, caption, note = next(mixed, (sample["video"], caption, sample["video_name"]))
         views = to_picture(video).unflatten(1, (-1, frames_of_view(cfg, split))).transpose(0, 1)
-        clips.append(SheetClip(caption, sample["video_name"], views, _view_names(cfg, split, len(views))))
+        clips.append(SheetClip(caption, note, views, _view_names(cfg, split, len(views))))
     return clips
 
 
@@ -115,27 +121,35 @@ def _caption(label: "Label", class_names: Sequence[str]) -> str:
 
 def _mix(
     cfg: CfgNode, clips: "Sequence[ClipDict]", class_names: Sequence[str], *, epoch: int
-) -> "list[tuple[Tensor, str]]":
-    """Return the mixed videos as pixels, and their labels with proportions."""
+) -> "list[tuple[Tensor, str, str]]":
+    """Return the mixed videos as pixels, with the proportions of labels and of files."""
     import torch
 
     from tsn_tsm_plugin.data.collate import multi_hot
     from tsn_tsm_plugin.transforms.build import build_batch_transform
     from tsn_tsm_plugin.transforms.normalize import Normalize
 
-    mix = build_batch_transform(cfg)
-    assert mix is not None, "called where MIXUP is enabled"
     normalize = Normalize(cfg.DATA.MEAN, cfg.DATA.STD)
     mean, std = (values.view(3, 1, 1, 1) for values in (normalize.mean, normalize.std))
     labels = [clip["label"] for clip in clips]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(cfg.RNG_SEED + epoch)
-        video, shares_BK = mix(
-            normalize(torch.stack([clip["video"] for clip in clips])),
-            multi_hot(labels, num_classes=cfg.MODEL.NUM_CLASSES)
-            if cfg.DATA.MULTI_LABEL
-            else torch.tensor(labels),
-        )
+    videos = normalize(torch.stack([clip["video"] for clip in clips]))
+
+    def mixed(of: CfgNode, target: "Tensor") -> "tuple[Tensor, Tensor]":
+        mix = build_batch_transform(of)
+        assert mix is not None, "called where MIXUP is enabled"
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(cfg.RNG_SEED + epoch)
+            return mix(videos, target)
+
+    is_several = cfg.DATA.MULTI_LABEL
+    video, shares_BK = mixed(
+        cfg, multi_hot(labels, num_classes=cfg.MODEL.NUM_CLASSES) if is_several else torch.tensor(labels)
+    )
+    # The same draw once more, with the files in place of the classes.
+    of_files = cfg.clone()
+    of_files.defrost()
+    of_files.MODEL.NUM_CLASSES, of_files.MIXUP.LABEL_SMOOTH_VALUE = len(clips), 0.0
+    _, files_BB = mixed(of_files, torch.eye(len(clips)) if is_several else torch.arange(len(clips)))
     pixels = (video * std + mean).round().clamp(0, 255).to(torch.uint8)
     smoothed = cfg.MIXUP.LABEL_SMOOTH_VALUE / cfg.MODEL.NUM_CLASSES
     captions = []
@@ -143,7 +157,12 @@ def _mix(
         order = shares.argsort(descending=True).tolist()
         parts = [f"{shares[k]:.0%} {_caption(k, class_names)}" for k in order if shares[k] > smoothed + 5e-3]
         captions.append(" + ".join(parts))
-    return list(zip(pixels, captions, strict=True))
+    notes = []
+    for shares in files_BB:
+        order = shares.argsort(descending=True).tolist()
+        parts = [f"{shares[i]:.0%} {clips[i]['video_name']}" for i in order if shares[i] > 5e-3]
+        notes.append(" + ".join(parts))
+    return list(zip(pixels, captions, notes, strict=True))
 
 
 def _view_names(cfg: CfgNode, split: str, num_views: int) -> list[str]:
@@ -165,11 +184,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_recipe_arguments(parser)
     parser.add_argument("--split", choices=("train", "val", "test"), default="train")
     parser.add_argument("--out", type=Path, default=Path("sheet.png"), metavar="FILE", help="PNG to write")
-    parser.add_argument("--num-clips", type=int, default=8, metavar="N", help="clips to show (default: 8)")
-    parser.add_argument("--epoch", type=int, default=0, metavar="N", help="epoch of training, from 0")
+    parser.add_argument(
+        "--num-clips", type=count(), default=8, metavar="N", help="clips to show (default: 8)"
+    )
+    parser.add_argument("--epoch", type=count(0), default=0, metavar="N", help="epoch of training, from 0")
     args = parser.parse_intermixed_args(argv)
-    if args.num_clips < 1:
-        parser.error(f"--num-clips must be at least 1, got {args.num_clips}")
 
     def work() -> None:
         path = show_batch(read_recipe(args), args.split, args.out, num_clips=args.num_clips, epoch=args.epoch)

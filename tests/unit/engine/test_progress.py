@@ -42,6 +42,18 @@ def test_waiting_for_data_is_warned_of_with_the_number_that_proves_it(
     assert ("bottleneck" in said) == is_said
 
 
+def test_waiting_for_data_is_warned_of_once(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    setup_logging()
+    progress = Progress(Ranks(), None, num_epochs=3, steps_per_epoch=1, log_period=1)
+    for epoch in range(3):
+        progress.start_epoch(epoch, batch=0, totals=Totals())
+        progress.step(epoch + 1, Totals(steps=1, clips=2, seconds=20.0, data_seconds=12.0), lr=0.1)
+        progress.end_epoch(epoch)
+
+    assert sys.stderr.getvalue().count("Data loading is the bottleneck") == 1
+
+
 def test_a_file_gets_plain_lines(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     setup_logging(tmp_path / "log.txt")

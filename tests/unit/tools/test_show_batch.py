@@ -8,6 +8,8 @@ from tsn_tsm_plugin.config import load_cfg
 from tsn_tsm_plugin.tools import show_batch as tool
 from tsn_tsm_plugin.visualization.contact_sheet import SheetClip, draw_contact_sheet
 
+_LABELS = {"a.mp4": "0 to the left", "b.mp4": "1 to the right"}
+
 
 @pytest.fixture
 def recipe(tmp_path):
@@ -92,6 +94,18 @@ def test_mixed_clips_are_shown_with_their_shares(recipe, drawn, tmp_path):
         tool.show_batch(load_cfg(recipe, opts), "train", tmp_path / "sheet.png", epoch=epoch)
         captions |= {clip.caption for clip in drawn[-1][0]}
     assert any("% 0 to the left + " in caption for caption in captions)
+    for clip in drawn[-1][0]:
+        if clip.views is not None:
+            shares = dict(reversed(part.split("% ")) for part in clip.caption.split(" + "))
+            files = dict(reversed(part.split("% ")) for part in clip.note.split(" + "))
+            assert shares == {_LABELS[name]: share for name, share in files.items()}
+
+
+@pytest.mark.parametrize("name", ["sheet.xyz", "sheet"])
+def test_a_file_that_is_no_picture_is_refused_by_name(recipe, tmp_path, capsys, name):
+    assert tool.main(["--cfg", str(recipe), "--out", str(tmp_path / name)]) == 2
+    assert f"--out must be a picture such as sheet.png, got {tmp_path / name}" in capsys.readouterr().err
+    assert not (tmp_path / name).exists()
 
 
 def test_a_test_sheet_has_a_named_row_for_every_view(recipe, drawn, tmp_path):

@@ -168,6 +168,7 @@ def model_card(trained: TrainedModel, *, results: dict[str, Any]) -> str:
     facts = ModelCardData(
         library_name=_LIBRARY,
         pipeline_tag="video-classification",
+        license="other",
         tags=["video", "action-recognition", "pytorchvideo", cfg.MODEL.ARCH],
     )
     lines = [
@@ -196,6 +197,13 @@ def model_card(trained: TrainedModel, *, results: dict[str, Any]) -> str:
         f"model(video)  # uint8 RGB (B, 3, {cfg.DATA.NUM_FRAMES}, "
         f"{cfg.DATA.TEST_CROP_SIZE}, {cfg.DATA.TEST_CROP_SIZE})",
         "```",
+        "",
+        "Install: `pip install tsn_tsm_plugin`, or `pip install -e .` in a checkout.",
+        "",
+        "## Licence",
+        "",
+        "The code is under Apache-2.0. Whoever publishes the weights names their licence here and in",
+        "`license` above; the licence of the training videos may restrict their use.",
         "",
         "## Classes",
         "",

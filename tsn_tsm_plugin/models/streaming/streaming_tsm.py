@@ -214,14 +214,13 @@ def check_streamable(model: nn.Module) -> None:
         raise TypeError(f"model must be a TSM from create_tsm(causal=True), got {type(model).__name__}.")
     if model.temporal_pool:
         raise ValueError(
-            "A stream needs temporal_pool=False: temporal pooling uses the next frame, so the network "
-            f"cannot run on a stream, got {model.describe()}."
+            "A stream needs TSM.TEMPORAL_POOL False: pooling takes the maximum with the next frame, which a "
+            f"stream has not seen, got {model.describe()}."
         )
     if not model.causal:
         raise ValueError(
-            "A stream needs a causal TSM: these weights use future frames, so they cannot run on a stream. "
-            "Train with create_tsm(causal=True), or TSM.CAUSAL True in a recipe; got "
-            f"{model.describe()}."
+            "A stream needs a causal TSM. These weights use future frames, so they cannot run frame by "
+            f"frame. Train with TSM.CAUSAL True; got {model.describe()}."
         )
     if not isinstance(model.head, TSMHead):
         raise ValueError(
