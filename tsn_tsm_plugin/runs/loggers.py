@@ -18,7 +18,7 @@ _MLFLOW_PARAMETERS, _MLFLOW_LETTERS = 100, 500
 
 
 class MetricsLogger(Protocol):
-    """What a registered logger returns."""
+    """Interface of a registered logger."""
 
     def write(self, step: int, epoch: int, values: dict[str, float]) -> None:
         """Take the numbers of a step; a number may be infinite or not a number."""
@@ -31,7 +31,7 @@ def missing_package(name: str) -> str:
     """Return how to install the package that a built-in logger lacks, or nothing.
 
     Args:
-        name: Name of the logger, which is that of its package.
+        name: Name of the logger; its package has the same name.
     """
     is_missing = name in _EXTRAS and importlib.util.find_spec(name) is None
     return f"needs the package {name}: {_EXTRAS[name]}" if is_missing else ""

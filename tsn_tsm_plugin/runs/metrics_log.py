@@ -122,6 +122,6 @@ class MetricsLog:
             raise
         except Exception as error:  # Servers and writers raise what their threads ran into.
             reason = " ".join(str(error).split())[:300] or type(error).__name__
-            logger.warning(f"A logger failed ({reason}) and is left out; {self._path} has the same numbers.")
+            logger.warning(f"A logger failed ({reason}) and is dropped; {self._path} has the same numbers.")
             return False
         return True
