@@ -279,7 +279,7 @@ def test_a_missing_folder_is_otherwise_an_error_with_the_command(cfg, tmp_path):
         build_loader(cfg, "train")
 
     assert f"DATA.PATH_TO_DATA_DIR must be an existing folder, got '{tmp_path}/none'" in str(error.value)
-    assert f"tools.prepare_dataset motion --out {tmp_path}/none" in str(error.value)
+    assert "tsn-tsm-prepare-dataset --help" in str(error.value)
 
 
 def test_a_label_outside_the_model_is_an_error_with_its_line(cfg, motion):

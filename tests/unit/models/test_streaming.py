@@ -273,7 +273,7 @@ def test_a_wrong_number_of_state_tensors_is_refused():
         ),
         (
             lambda: create_tsm(backbone="resnet18", causal=True, head="tsn"),
-            "needs the head of TSM, which scores each frame on its own",
+            "needs the head of TSM, which scores each frame separately",
         ),
     ],
 )
