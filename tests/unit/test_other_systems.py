@@ -90,8 +90,8 @@ def test_without_posix_the_launcher_names_the_command_that_trains(repository, tm
 def test_without_timed_waits_the_launcher_still_hears_the_scheduler(repository, tmp_path, number):
     script = _MACOS + (
         "import os, time\n"
-        "from launch.rank.stop_signals import StopWatch\n"
-        "watch = StopWatch(on_overdue=lambda watch: os._exit(7), is_hopeless=lambda: False)\n"
+        "from launch.rank.stop_signals import StopSignalListener\n"
+        "watch = StopSignalListener(on_overdue=lambda watch: os._exit(7), is_hopeless=lambda: False)\n"
         "watch.grant(before_limit=30, after_term=30)\n"
         f"os.kill(os.getpid(), signal.{number})\n"
         "while not watch.requested():\n"
