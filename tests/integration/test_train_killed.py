@@ -44,7 +44,7 @@ def test_killed_at_random_the_run_ends_with_the_same_bits(tmp_path, data):
     num_killed = 0
     for _ in range(NUM_KILLS):
         training = ForkedTraining(tmp_path / "killed", data=data, opts=opts)
-        training.wait_at_most(moments.uniform(0.1, 0.7))
+        training.wait_at_most(moments.uniform(0.05, 0.4))
         with contextlib.suppress(ProcessLookupError):
             os.killpg(training.pid, signal.SIGKILL)
         code, said = training.end()
@@ -54,7 +54,7 @@ def test_killed_at_random_the_run_ends_with_the_same_bits(tmp_path, data):
     code, said = last.end()
 
     assert code == 0, said
-    assert num_killed >= 2
+    assert num_killed >= 2, num_killed
     assert not unfinished.exists()
     mine, theirs = (load_checkpoint(list_checkpoints(t.run / "checkpoints")[0]) for t in (last, whole))
     assert mine["step"] == theirs["step"] == 12
