@@ -111,6 +111,7 @@ def test_every_kind_but_those_of_recipes_has_routes():
         "optimizer",
         "lr_policy",
         "loss",
+        "logger",
     }
 
 
