@@ -68,6 +68,6 @@ def _read_table(path: Path) -> list[tuple[str, str]]:
 def _plan(args: argparse.Namespace, recipe: str, weights: str) -> Plan:
     cfg = load_recipe(recipe, args.opts)
     if "://" not in weights:
-        weights = str(find_weights(weights or cfg.OUTPUT_DIR, which=args.which).absolute())
+        weights = str(Path(find_weights(weights or cfg.OUTPUT_DIR, which=args.which)).absolute())
     cfg = evaluation_config(cfg, weights, Path(args.out) / f"{cfg.MODEL.ARCH}_{Path(recipe).stem}")
     return make_plan("evaluate", recipe, cfg, options_of(args))

@@ -53,10 +53,13 @@ def main(folder: Path, retries: int, max_requeues: int, run_dir: str, status: in
     print(f"launch: the job failed with status {status}; {said}", flush=True)
     if not is_wanted:
         return
+    # SLURM ends this script once it has put the job back: print before.
+    print(f"launch: {going_on}", flush=True)
     deadline = time.monotonic() + _REQUEUE_SECONDS
     complaint = requeue(job_id, is_over=lambda: time.monotonic() > deadline)
-    print(f"launch: {f'{complaint} By hand: {by_hand}' if complaint else going_on}", flush=True)
-    if not complaint:
+    if complaint:
+        print(f"launch: {complaint} By hand: {by_hand}", flush=True)
+    else:
         # Leaving now would end the job as failed before SLURM puts it back.
         time.sleep(_REQUEUE_WAIT_SECONDS)
 

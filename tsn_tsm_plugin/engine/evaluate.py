@@ -114,10 +114,9 @@ def _removed_on_failure(path: Path, ranks: Ranks) -> Iterator[None]:
 def _load_tested_weights(cfg: CfgNode, model: nn.Module) -> str:
     """Load the weights to test and return their path."""
     if cfg.TEST.CHECKPOINT_FILE_PATH:
-        named = cfg.TEST.CHECKPOINT_FILE_PATH
-        path = find_weights(named)
-        logger.info(f"Weights to test: {_load(cfg, model, path)}")
-        return str(path if path.is_relative_to(named) else named)
+        source = find_weights(cfg.TEST.CHECKPOINT_FILE_PATH)
+        logger.info(f"Weights to test: {_load(cfg, model, source)}")
+        return source
     folder = Path(cfg.OUTPUT_DIR) / "checkpoints"
     if not list_checkpoints(folder):
         raise CheckpointError(
@@ -138,7 +137,7 @@ def _list_hash(cfg: CfgNode) -> str:
         return ""
 
 
-def _load(cfg: CfgNode, model: nn.Module, weights: Path | Checkpoint) -> LoadReport:
+def _load(cfg: CfgNode, model: nn.Module, weights: str | Checkpoint) -> LoadReport:
     return load_weights(
         model,
         weights,

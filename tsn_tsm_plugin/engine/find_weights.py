@@ -11,7 +11,7 @@ PUBLISHED_WEIGHTS = "model.safetensors"
 WHICH = ("last", "best")
 
 
-def find_weights(path: str | Path, *, which: str = "last") -> Path:
+def find_weights(path: str | Path, *, which: str = "last") -> str:
     """Return the weights file of a path.
 
     A run folder gives its newest checkpoint, which ``results.json`` belongs to. With ``"best"`` it gives the
@@ -27,14 +27,14 @@ def find_weights(path: str | Path, *, which: str = "last") -> Path:
     """
     found = fetch_checkpoint(str(path))
     if not found.is_dir():
-        return found
+        return str(path)
     folder = found / "checkpoints" if (found / "checkpoints").is_dir() else found
     last = (*list_checkpoints(folder), folder / BEST, found / RUN_WEIGHTS)
     candidates = last if which == "last" else (folder / BEST,)
     files = [file for file in (*candidates, found / PUBLISHED_WEIGHTS) if file.is_file()]
     whole = read_first_whole(files, _read_numbers, where=path)
     if whole is not None:
-        return whole[0]
+        return str(whole[0])
     kind = "best checkpoint: was there a validation?" if which == "best" else "checkpoint."
     raise CheckpointError(f"{path} holds no {kind} Give a file, or the folder of a run.")
 

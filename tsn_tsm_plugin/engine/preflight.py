@@ -162,8 +162,7 @@ def _faults_of_weights(cfg: CfgNode, task: str) -> Iterator[str]:
 
 
 def _check_file(path: str) -> None:
-    found = find_weights(path)
-    if not found.is_file():
+    if not Path(find_weights(path)).is_file():
         raise ConfigError(f"{path} is not a file: give the path of a checkpoint, or of a run folder.")
 
 

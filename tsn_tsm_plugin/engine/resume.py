@@ -56,7 +56,10 @@ def results_of_finished_run(
     Raises:
         RunFolderError: If the run is complete and the recipe has changed.
     """
-    num_done = content["epoch"] + (content["batch"] >= content["steps_per_epoch"])
+    try:
+        num_done = content["epoch"] + (content["batch"] >= content["steps_per_epoch"])
+    except TypeError:
+        return None  # Restoring the checkpoint reports what is wrong with it.
     results = _read_results(folder)
     is_trained = num_done >= cfg.SOLVER.MAX_EPOCH or results.get("stopped_early", False)
     is_tested = results.get("step") == content["step"] or not (cfg.DATA.TEST_LIST or cfg.DATA.VAL_LIST)

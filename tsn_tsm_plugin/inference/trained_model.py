@@ -215,9 +215,7 @@ def load_trained(
     device = device or compute_device()
     names = _class_names(cfg, checkpoint, labels)
     logger.info(f"{model.describe()}; weights: {path}")
-    # Use the original name of a cached file.
-    source = path if path.is_relative_to(weights) else weights
-    return TrainedModel(to_channels_last(model).to(device).eval(), cfg, names, str(source), device)
+    return TrainedModel(to_channels_last(model).to(device).eval(), cfg, names, path, device)
 
 
 def _carried_cfg(checkpoint: Checkpoint, opts: Sequence[str]) -> CfgNode:

@@ -133,7 +133,7 @@ def weights_override(args: argparse.Namespace, key: str) -> list[str]:
         return [key, args.weights]
     from tsn_tsm_plugin.engine.find_weights import find_weights
 
-    return [key, str(find_weights(args.weights, which=args.which))]
+    return [key, find_weights(args.weights, which=args.which)]
 
 
 def read_recipe(args: argparse.Namespace, *overrides: str) -> CfgNode:
