@@ -83,7 +83,8 @@ class StopSignalListener:
         """Wait for a signal and note it; return whether there was one."""
         if hasattr(signal, "sigtimedwait"):
             found = signal.sigtimedwait(SIGNALS, timeout_seconds)
-            number = 0 if found is None else found.si_signo
+            # CPython returns memory that nobody wrote if a wait is interrupted and its time is over then.
+            number = found.si_signo if found is not None and found.si_signo in SIGNALS else 0
         else:  # macOS
             time.sleep(timeout_seconds)
             with self._taking:

@@ -97,3 +97,17 @@ print(child.exitcode)
 """, start_method)  # fmt: skip
 
     assert (ended.returncode, ended.stdout) == (0, "alive\n-9\n"), ended.stderr
+
+
+def test_an_interrupted_wait_that_returns_no_known_signal_stops_nothing(repository, tmp_path):
+    ended = run(repository, tmp_path, """
+import types
+answer = types.SimpleNamespace(si_signo=2112414368)
+signal.sigtimedwait = lambda signals, seconds: (time.sleep(0.05), answer)[1]
+watch = StopSignalListener(on_overdue=leave, is_hopeless=lambda: False)
+time.sleep(0.5)
+print(watch.requested(), flush=True)
+os._exit(0)
+""")  # fmt: skip
+
+    assert (ended.stdout, ended.stderr) == ("False\n", "")
