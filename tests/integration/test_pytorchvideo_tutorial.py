@@ -119,6 +119,7 @@ def test_the_tutorial_trains_and_validates(folder, method):
     assert any(not torch.equal(before[name], value) for name, value in module.state_dict().items())
 
 
+@pytest.mark.extras
 @pytest.mark.skipif(not HAS_LIGHTNING, reason="lightning is not installed")
 def test_lightning_itself_runs_the_tutorial(folder, tmp_path):
     trainer = Trainer(
