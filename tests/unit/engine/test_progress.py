@@ -4,6 +4,7 @@ import fcntl
 import io
 import os
 import pty
+import select
 import struct
 import sys
 import termios
@@ -74,7 +75,11 @@ def test_a_terminal_gets_a_bar_in_place_of_the_lines_of_steps(monkeypatch, tmp_p
         setup_logging(tmp_path / "log.txt")
         follow_an_epoch(seconds=2.0, data_seconds=0.5)
         list(with_bar([1, 2], "val", total=2, shown=True))
-        seen = os.read(reader, 1 << 16).decode()
+        terminal.flush()
+        # A terminal hands out at most a few KiB at a time.
+        seen = ""
+        while "val:" not in seen or select.select([reader], [], [], 0.2)[0]:
+            seen += os.read(reader, 1 << 16).decode()
     os.close(reader)
 
     assert "epoch 1:" in seen and "0/4" in seen and "val:" in seen
