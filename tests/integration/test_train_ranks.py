@@ -180,7 +180,7 @@ def test_ranks_killed_at_random_end_with_the_same_bits(tmp_path, data, world_siz
     moments, num_killed = random.Random(0), 0
     for _ in range(5):
         ranks = start(world_size, tmp_path, partial(engine.train, killed))
-        ranks.processes[0].join(timeout=moments.uniform(0.2, 1.0) * world_size / 2)
+        ranks.processes[0].join(timeout=moments.uniform(0.1, 0.5) * world_size / 2)
         num_killed += ranks.processes[0].is_alive()
         for process in ranks.processes:
             process.kill()

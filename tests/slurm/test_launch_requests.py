@@ -117,7 +117,7 @@ def test_the_script_of_a_dry_run_is_the_one_that_is_submitted(jobs):
     jobs.run(*run)
 
     job = submissions_of(jobs.folder / "run")[-1]
-    script = (job.job_dir / f"{job.job_id}_submission.sh").read_text().split("#!/bin/bash")[1]
+    script = (Path(job.folder) / f"{job.job_id}_submission.sh").read_text().split("#!/bin/bash")[1]
     assert script.strip() == promised.replace("TIME", Path(job.folder).name).strip()
     assert wait_for_end(job)["JobState"] == "COMPLETED", log_of(job)
     asked = ["squeue", "-h", "-t", "all", "-j", job.job_id, "-o", "%k"]
