@@ -36,8 +36,9 @@ class SignalSafeDataLoader(DataLoader):
     """A ``DataLoader`` whose workers hold back Ctrl-C, SIGUSR1, SIGUSR2 and any SIGTERM but their parent's.
 
     A worker whose parent has ended also ends, as every worker of PyTorch does. On macOS any SIGTERM ends a
-    worker; on Windows Ctrl-C does too, with a warning. A worker's death raises when the next batch is
-    requested, not at an arbitrary line.
+    worker; on Windows Ctrl-C does too, with a warning. A fork server that other code started earlier lets
+    signals through while a worker starts. A worker's death raises when the next batch is requested, not at
+    an arbitrary line.
 
     Attributes:
         workers: The worker processes of the newest iteration.
@@ -88,7 +89,7 @@ def _end_for_parent_only(worker_id: int) -> None:
     """Set up a worker; ``worker_id`` is not used."""
     if not _CAN_HOLD_BACK:
         return
-    # Once more: a fork server that was there before did not inherit the mask.
+    # Once more: a fork server that other code started did not inherit the mask.
     signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_BACK)
     parent = multiprocessing.parent_process()
     if _CAN_TELL_SENDER and parent is not None:
