@@ -36,9 +36,9 @@ class SignalSafeDataLoader(DataLoader):
     """A ``DataLoader`` whose workers hold back Ctrl-C, SIGUSR1, SIGUSR2 and any SIGTERM but their parent's.
 
     A worker whose parent has ended also ends, as every worker of PyTorch does. On macOS any SIGTERM ends a
-    worker; on Windows Ctrl-C does too, with a warning. A fork server that other code started earlier lets
-    signals through while a worker starts. A worker's death raises when the next batch is requested, not at
-    an arbitrary line.
+    worker; on Windows Ctrl-C does too, with a warning. A fork server that other code started earlier
+    does not hold signals back. A worker's death raises when the next batch is requested, not at an arbitrary
+    line.
 
     Attributes:
         workers: The worker processes of the newest iteration.

@@ -39,10 +39,15 @@ def send_from_elsewhere(number, pid):
     os.waitpid(sender, 0)
 
 
-def check_workers_live(start_method):
+def start(start_method):
     loader = SignalSafeDataLoader(ProcessIds(), num_workers=1, multiprocessing_context=start_method)
     batches = iter(loader)
     (worker,) = batches._workers
+    return batches, worker
+
+
+def check_workers_live(start_method):
+    batches, worker = start(start_method)
     for number in SIGNALS:  # At once: a spawned worker is still importing.
         send_from_elsewhere(number, worker.pid)
     for expected in range(3):
@@ -52,33 +57,36 @@ def check_workers_live(start_method):
     assert worker.is_alive()
 
 
-@needs_sender
-@pytest.mark.parametrize("start_method", ["fork", "spawn", "forkserver"])
-def test_workers_live_through_every_signal_from_elsewhere(start_method):
-    # A process of its own, as a run is: the fork server of this one may be older than the loader.
-    command = f"from {__name__} import check_workers_live; check_workers_live({start_method!r})"
+def check_a_stalled_worker_ends(start_method):
+    batches, worker = start(start_method)
+    for _ in range(7):
+        next(batches)
+    worker.terminate()
+    worker.join(30)
+    assert worker.exitcode == 0
+
+
+def run_alone(check, start_method):
+    """Run a check in a new process: this one may have a fork server that is older than the loader."""
     ended = subprocess.run(
-        [sys.executable, "-c", command],
+        [sys.executable, "-c", f"from {__name__} import {check.__name__} as check; check({start_method!r})"],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
     )
-
     assert ended.returncode == 0, ended.stderr
 
 
 @needs_sender
 @pytest.mark.parametrize("start_method", ["fork", "spawn", "forkserver"])
-def test_a_worker_that_stalls_ends_when_its_parent_says_so(start_method):
-    loader = SignalSafeDataLoader(ProcessIds(), num_workers=1, multiprocessing_context=start_method)
-    batches = iter(loader)
-    (worker,) = batches._workers
-    for _ in range(7):
-        next(batches)
-    worker.terminate()
-    worker.join(30)
+def test_workers_live_through_every_signal_from_elsewhere(start_method):
+    run_alone(check_workers_live, start_method)
 
-    assert worker.exitcode == 0
+
+@needs_sender
+@pytest.mark.parametrize("start_method", ["fork", "spawn", "forkserver"])
+def test_a_worker_that_stalls_ends_when_its_parent_says_so(start_method):
+    run_alone(check_a_stalled_worker_ends, start_method)
 
 
 def test_the_signals_of_the_loading_process_stay_as_they_are():
