@@ -1,4 +1,4 @@
-"""What a user of the launcher can get wrong, told apart from a job that failed."""
+"""LaunchError and the exit codes of the launcher."""
 
 from tsn_tsm_plugin.errors import TsnTsmError
 

@@ -36,7 +36,7 @@ def main() -> int:
         print(f"submit.py: {fault}", file=sys.stderr)
         return 2
     if _IS_CHECKOUT:
-        # The first place of the path is this folder, or that of the console script.
+        # sys.path starts with this folder, or with the folder of the console script.
         sys.path[0] = str(_HERE.parent)
     package = "launch" if _IS_CHECKOUT else "tsn_tsm_plugin.launcher"
     return int(importlib.import_module(f"{package}.commands.parsers").run(sys.argv[1:]))

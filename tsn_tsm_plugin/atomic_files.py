@@ -10,12 +10,12 @@ from typing import IO, Any
 
 from tsn_tsm_plugin.errors import ConfigError, RunFolderError
 
-# What to do if a file of a run folder, or another file, cannot be written.
+# Remedies if a file of a run folder, or another file, cannot be written.
 HINT_RUN = (
     "Make room or set OUTPUT_DIR to a folder that can be written; the same command goes on from the newest "
     "checkpoint."
 )
-HINT_FILE = "Make room or name another folder; what was there before is as it was."
+HINT_FILE = "Make room or name another folder; existing files are unchanged."
 
 
 @contextlib.contextmanager
@@ -28,7 +28,7 @@ def write_atomically(path: Path, *, binary: bool = False, hint: str = HINT_RUN) 
     Args:
         path: The file; its folder must exist.
         binary: Whether bytes are written; otherwise UTF-8 text.
-        hint: What to do where it cannot be written, a sentence.
+        hint: What to do if it cannot be written, a sentence.
 
     Raises:
         RunFolderError: If the disk is full or the folder cannot be written.
@@ -74,11 +74,11 @@ def replace_folder_when_whole(target: Path) -> Iterator[Path]:
 def replace_when_whole(path: str | Path, *, hint: str = HINT_FILE) -> Iterator[Path]:
     """Give the name of a temporary file to write, which takes the place of ``path`` only after the block.
 
-    Where the block raises, the temporary file is removed and an older ``path`` stays as it was.
+    If the block raises, the temporary file is removed and an older ``path`` stays as it was.
 
     Args:
         path: The file; its folder must exist.
-        hint: What to do where it cannot be written, a sentence.
+        hint: What to do if it cannot be written, a sentence.
 
     Raises:
         RunFolderError: If the disk is full or the folder cannot be written.
@@ -100,7 +100,7 @@ class UnfinishedFile:
 
     Args:
         path: The file; a link stays, and the file it leads to is replaced.
-        hint: What to do where it cannot be written, a sentence.
+        hint: What to do if it cannot be written, a sentence.
 
     Attributes:
         path: The temporary file, empty at first.
@@ -142,7 +142,7 @@ class UnfinishedFile:
 
 @contextlib.contextmanager
 def os_errors_as_run_folder_errors(path: Path, *, hint: str = HINT_FILE) -> Iterator[None]:
-    """Turn an ``OSError`` of the block, which writes ``path``, into a ``RunFolderError`` that says so."""
+    """Turn an ``OSError`` of the block, which writes ``path``, into a ``RunFolderError``."""
     try:
         yield
     except OSError as error:
@@ -158,11 +158,11 @@ def format_os_error(error: OSError, path: Path, *, hint: str = HINT_RUN) -> str:
 
 
 def check_are_no_inputs(outs: Iterable[str | Path], inputs: Iterable[str | Path | int]) -> None:
-    """Refuse to write over what is read, whatever the names: a link or another spelling is the same file.
+    """Refuse to write over an input. A link or another spelling of its name is the same file.
 
     Args:
         outs: The files to write; they may be missing.
-        inputs: Files, or descriptors of open ones; what is no file, such as a URL, is passed over.
+        inputs: Files, or descriptors of open ones; other inputs, such as URLs, are skipped.
 
     Raises:
         ConfigError: If one of ``outs`` is among them.

@@ -13,7 +13,7 @@ _timeout: datetime.timedelta | None = None
 
 
 def is_initialized() -> bool:
-    """Tell whether this process belongs to a process group."""
+    """Return whether this process belongs to a process group."""
     return dist.is_available() and dist.is_initialized()
 
 
@@ -28,7 +28,7 @@ def get_world_size() -> int:
 
 
 def is_main_process() -> bool:
-    """Tell whether this process writes files and logs."""
+    """Return whether this process writes files and logs."""
     return get_rank() == 0
 
 
@@ -44,16 +44,16 @@ def init_process_group_from_env(*, timeout_seconds: float = 600.0, store: dist.S
         timeout_seconds: How long a collective waits for a lost peer before it raises.
         store: Where the ranks meet, in place of ``MASTER_ADDR`` and ``MASTER_PORT``.
 
-    With CUDA, this process's own GPU becomes the current one, also where a group exists already: what asks
-    for no particular GPU, such as pinned memory and gathered objects, would otherwise go to the first.
+    With CUDA, this process's own GPU becomes the current one, also if a group exists already. Otherwise
+    pinned memory and gathered objects would go to the first GPU.
 
     Returns:
         Whether this call initialised the group. ``False`` when ``WORLD_SIZE`` is absent or 1, or when a group
         exists already.
 
     Raises:
-        ConfigError: If srun started several processes and none of them was told of the others: each would
-            train alone and write into the same run folder.
+        ConfigError: If srun started several processes without variables of a group: each would train alone
+            and write into the same run folder.
     """
     if not is_initialized() and "WORLD_SIZE" not in os.environ:
         _refuse_to_be_one_of_many()
@@ -88,8 +88,8 @@ def _refuse_to_be_one_of_many() -> None:
 def new_cpu_group() -> Any:
     """Return a process group of all ranks on the CPU, ``None`` for a single process; every rank calls it.
 
-    It waits for a lost peer as long as :func:`init_process_group_from_env` was told; in a group that somebody
-    else has made, as long as PyTorch's default.
+    It waits for a lost peer for the timeout of :func:`init_process_group_from_env`; in a group made by
+    other code, for PyTorch's default.
     """
     return dist.new_group(backend="gloo", timeout=_timeout) if get_world_size() > 1 else None
 

@@ -17,7 +17,7 @@ _T = TypeVar("_T")
 
 
 def is_url(path: str) -> bool:
-    """Tell whether iopath is asked for the file, rather than this machine's file system."""
+    """Return whether iopath is asked for the file, rather than this machine's file system."""
     return "://" in path
 
 
@@ -68,7 +68,7 @@ def open_regular(path: str) -> BinaryIO:
     """Open a file of this machine for reading; a pipe or a device, which may block, is refused.
 
     Raises:
-        OSError: If there is no regular file that can be read; its ``strerror`` says why.
+        OSError: If there is no regular file that can be read; its ``strerror`` has the reason.
     """
     path = os.path.expanduser(path)  # noqa: PTH111
     try:

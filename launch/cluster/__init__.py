@@ -1,1 +1,1 @@
-"""What a cluster offers and takes: SLURM's commands, partitions, options and job dependencies."""
+"""SLURM: commands, partitions, options and job dependencies."""

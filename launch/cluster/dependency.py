@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from .options import Options
 
-# Without the second, a job whose dependency can no longer be met would wait for ever.
+# kill-on-invalid-dep cancels a job whose dependency can no longer be met; otherwise the job waits forever.
 _KEYS = ("dependency", "kill-on-invalid-dep")
 
 

@@ -61,7 +61,7 @@ def submit(script: Path) -> str:
     job_id = _find_by_script(script, said)
     if not job_id:
         raise LaunchError(f"SLURM did not take the job: {said}")
-    print(f"launch: SLURM took job {job_id}, although sbatch said: {said}", file=sys.stderr, flush=True)
+    print(f"launch: SLURM took job {job_id}, although sbatch reported: {said}", file=sys.stderr, flush=True)
     return job_id
 
 
@@ -78,8 +78,8 @@ def _find_by_script(script: Path, said: str) -> str:
         except LaunchError as error:
             if time.monotonic() > deadline or not isinstance(error, NoAnswerError):
                 raise LaunchError(
-                    f"SLURM may have taken the job or not: sbatch said {said!r}, and squeue: {error} "
-                    "If SLURM took it, it ends at its start: its files are removed. Submit again later."
+                    f"It is not known whether SLURM took the job. sbatch: {said!r}. squeue: {error} "
+                    "The files of this job are removed, so the job ends at its start. Submit again later."
                 ) from error
         else:
             num_answers += listed.returncode == 0

@@ -1,4 +1,4 @@
-"""What a job asks of a cluster: one table that the flags, the cluster YAML and the help are made of."""
+"""Options: the requests of a job to a cluster, as one table for flags, help and cluster YAML."""
 
 import argparse
 import dataclasses
@@ -40,7 +40,7 @@ _OWNED = {
     "wrap": "use --setup",
     "test-only": "use --dry-run",
 }
-# What sbatch itself reads from the environment, by option.
+# Environment variables of sbatch, by option.
 _ENVIRONMENT = {
     "partition": "SBATCH_PARTITION",
     "account": "SBATCH_ACCOUNT",
@@ -77,7 +77,7 @@ class Options:
     gpus_per_node: int = _option(
         -1, "size", "GPUs of each node; -1: the most that enough nodes of the partition have"
     )
-    gpu_type: str = _option("", "size", "kind of the GPUs; --gpus-per-node a100:4 says both", metavar="TYPE")
+    gpu_type: str = _option("", "size", "kind of the GPUs; --gpus-per-node a100:4 sets both", metavar="TYPE")
     tasks_per_node: int = _option(0, "size", "processes on each node; 0: one per GPU, one on a CPU node")
     cpus_per_task: int = _option(0, "size", "CPUs of each process; 0: its loader workers and one more")
     mem: str = _option("", "size", "memory of each node, as SLURM writes it: 64G; 0: all", metavar="SIZE")
@@ -137,7 +137,7 @@ class Options:
 
 
 def with_environment(options: Options) -> Options:
-    """Return options in which empty ones are what ``SBATCH_PARTITION`` and the like of this shell say."""
+    """Return options whose empty fields are filled from ``SBATCH_PARTITION`` and similar variables."""
     found: dict[str, Any] = {
         name: os.environ[variable]
         for name, variable in _ENVIRONMENT.items()
@@ -147,9 +147,9 @@ def with_environment(options: Options) -> Options:
 
 
 GROUPS = {
-    "where": "where the job runs",
-    "size": "how large it is",
-    "job": "what else SLURM is told",
+    "where": "cluster, partition and nodes",
+    "size": "size of the job",
+    "job": "other options for SLURM",
     "life": "interruptions and failures",
 }
 
@@ -336,5 +336,5 @@ def minutes_of(time: str) -> int:
     else:
         seconds = first * 60 + (second or 0)
     if seconds == 0:
-        raise LaunchError("--time must be longer than 0; leave it out to get the partition's limit.")
+        raise LaunchError("--time must be longer than 0; without --time the partition's limit applies.")
     return -(-seconds // 60)

@@ -1,7 +1,7 @@
-"""What the partitions of a cluster offer: kinds of nodes, and which of them a job fits on.
+"""Partition, NodeKind: the nodes of a cluster's partitions, and the nodes that a job fits on.
 
-The nodes of one partition may differ. A job that needs GPUs can only run where they are, so its CPUs are
-those of the nodes that have them, whatever the others have.
+The nodes of one partition may differ. A job that needs GPUs runs on nodes with GPUs only, so only the CPUs of
+these nodes count.
 """
 
 import functools
@@ -30,7 +30,7 @@ class NodeKind:
 
 @dataclass(frozen=True)
 class Partition:
-    """What a partition offers.
+    """A partition of the cluster.
 
     Attributes:
         name: Its name.
@@ -51,7 +51,7 @@ class Partition:
 
     @property
     def gpu_counts(self) -> list[int]:
-        """GPUs that its nodes have, the most first; more than one number where nodes differ."""
+        """GPUs that its nodes have, the most first; more than one number if nodes differ."""
         return sorted({kind.gpus for kind in self.kinds}, reverse=True)
 
     def fitting(self, *, gpus: int, cpus: int) -> list[NodeKind]:
@@ -65,8 +65,8 @@ class Partition:
     def most_gpus(self, num_nodes: int) -> int:
         """Return the most GPUs that so many nodes have each.
 
-        Where so many have none it is the most of any node: a job that asks for too many of a partition's
-        GPU nodes is refused, not run without GPUs.
+        If too few nodes have GPUs, this is the most of any node: a job that asks for too many GPU nodes is
+        refused, not run without GPUs.
         """
         enough = [gpus for gpus in self.gpu_counts if self.num_fitting(gpus=gpus, cpus=0) >= num_nodes]
         return max(enough, default=0) or self.gpu_counts[0]
@@ -94,7 +94,7 @@ def _count(number: int, noun: str) -> str:
 
 @functools.cache
 def partitions() -> dict[str, Partition]:
-    """Return the partitions that this user sees, by name. Asked once.
+    """Return the partitions that this user sees, by name. SLURM is asked once.
 
     Raises:
         LaunchError: If SLURM does not answer, or names no partition.
@@ -102,7 +102,7 @@ def partitions() -> dict[str, Partition]:
     shown = slurm.ask("sinfo", "-h", "-e", "-o", "%P|%l|%D|%c|%G")
     if shown.returncode or not shown.stdout.strip():
         raise LaunchError(
-            f"sinfo names no partition that this user may use: {shown.stderr.strip() or 'it says nothing'}"
+            f"sinfo names no partition that this user may use: {shown.stderr.strip() or 'empty answer'}"
         )
     found: dict[str, Partition] = {}
     for line in shown.stdout.splitlines():
@@ -120,14 +120,14 @@ def partitions() -> dict[str, Partition]:
 
 
 def _with(kinds: tuple[NodeKind, ...], new: NodeKind) -> tuple[NodeKind, ...]:
-    """Add nodes to kinds; sinfo also tells apart what a job does not, such as the sockets of GPUs."""
+    """Add nodes to kinds. sinfo separates more kinds than a job does, for example by the sockets of GPUs."""
     counts = {(kind.cpus, kind.gpus): kind.num_nodes for kind in kinds}
     counts[new.cpus, new.gpus] = counts.get((new.cpus, new.gpus), 0) + new.num_nodes
     return tuple(NodeKind(number, *size) for size, number in counts.items())
 
 
 def chosen_partition(name: str) -> Partition | None:
-    """Return the partition called ``name``, the default one where it is empty.
+    """Return the partition called ``name``; if ``name`` is empty, the default partition.
 
     ``None`` if there is no such partition, or no cluster.
     """

@@ -1,4 +1,4 @@
-"""Asks SLURM: every call is bounded in time, and what it says is turned into plain data."""
+"""ask, JobState, job_states: SLURM's commands with a time limit, and their answers as plain data."""
 
 import functools
 import os
@@ -16,14 +16,14 @@ ALIVE = {
     "PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "RESIZING",
     "SIGNALING", "SPECIAL_EXIT", "STAGE_OUT", "STOPPED", "SUSPENDED", "RESV_DEL_HOLD",
 }  # fmt: skip
-# Of the shell that submits, nothing of another job or another process group may reach the new job.
+# Strip the variables of other jobs and process groups before submitting.
 _FOREIGN_PREFIXES = ("SLURM_", "SBATCH_", "SALLOC_", "SRUN_", "SUBMITIT_", "SLURMD_", "TORCHELASTIC_")
 _FOREIGN_NAMES = {
     "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "ROLE_RANK", "ROLE_NAME",
     "GROUP_WORLD_SIZE", "ROLE_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT",
 }  # fmt: skip
 _KEPT = {"SLURM_CONF"}
-# What SLURM's programs say if the controller cannot be reached or does not finish its answer.
+# Errors of SLURM's programs if the controller cannot be reached or does not finish its answer.
 _NO_ANSWER = re.compile(
     r"Unable to contact slurm controller|Socket timed out|Unexpected message received|Zero Bytes were"
     r"|Connection (refused|timed out|reset)|[Cc]onnection failure|Communication shutdown failure"
@@ -39,7 +39,7 @@ class NoAnswerError(LaunchError):
 
 @dataclass(frozen=True)
 class JobState:
-    """What SLURM says of a job.
+    """State of a job in SLURM.
 
     Attributes:
         state: ``PENDING``, ``RUNNING``, ``COMPLETED``, ...; empty if SLURM does not know the job any more.
@@ -57,15 +57,15 @@ class JobState:
 
 
 def why_unavailable() -> str:
-    """Return why this machine cannot submit, or an empty text where it can.
+    """Return why this machine cannot submit, or an empty text if it can.
 
-    SLURM's programs may be installed on a machine that belongs to no cluster: without a slurm.conf they have
-    nobody to ask. A configured controller that does not answer is another matter, and an error later on.
+    SLURM's programs may be installed on a machine that belongs to no cluster and has no slurm.conf. A
+    configured controller that does not answer is an error later on.
     """
     if shutil.which("sbatch") is None or shutil.which("srun") is None:
         return "no sbatch on PATH"
     if can_ask() and not _is_configured(os.environ.get("PATH", ""), os.environ.get("SLURM_CONF", "")):
-        return "sbatch is on PATH, but no slurm.conf says of which cluster"
+        return "sbatch is on PATH, but there is no slurm.conf that names a cluster"
     return ""
 
 
@@ -79,12 +79,12 @@ def _is_configured(path: str, slurm_conf: str) -> bool:
 
 
 def is_available() -> bool:
-    """Tell whether this machine can submit jobs to a cluster."""
+    """Return whether this machine can submit jobs to a cluster."""
     return not why_unavailable()
 
 
 def can_ask() -> bool:
-    """Tell whether this machine can ask for the state of jobs."""
+    """Return whether this machine can ask for the state of jobs."""
     return shutil.which("scontrol") is not None
 
 
@@ -134,8 +134,8 @@ def clean_environment() -> dict[str, str]:
 def job_states(job_ids: Iterable[str]) -> dict[str, JobState]:
     """Return the states of jobs and of tasks of arrays (``12_3``), with one question for each array.
 
-    ``scontrol`` knows jobs until some minutes after their end, ``sacct`` also older ones, where it runs. A
-    job that neither knows has an empty state.
+    ``scontrol`` knows jobs until some minutes after their end, ``sacct``, if it runs, also knows older
+    jobs. A job that neither knows has an empty state.
 
     Raises:
         NoAnswerError: If the controller does not answer, so that nothing is known.
@@ -174,7 +174,9 @@ def _controlled(main_id: str) -> dict[str, JobState]:
         )
         found.update(dict.fromkeys(_task_ids(main_id, fields.get("ArrayTaskId", "")), state))
     if not shown.returncode and not found:
-        raise NoAnswerError(f"`scontrol show job {main_id}` told no state: {shown.stdout.strip()[:200]!r}.")
+        raise NoAnswerError(
+            f"`scontrol show job {main_id}` printed no state: {shown.stdout.strip()[:200]!r}."
+        )
     return found
 
 
@@ -225,7 +227,7 @@ def own_job_id() -> str:
 
 
 def all_nodes_are_here() -> bool:
-    """Tell whether every node is this machine, as on a laptop's own SLURM."""
+    """Return whether every node is this machine, as on a laptop's own SLURM."""
     shown = ask("scontrol", "show", "node", "-o")
     hosts = set(re.findall(r"NodeHostName=(\S+)", shown.stdout))
     return hosts == {socket.gethostname().split(".")[0]}

@@ -1,4 +1,4 @@
-"""The command line: parsers, and what each command's mistakes look like."""
+"""run: the parsers of the command line, and the printing of mistakes."""
 
 import argparse
 import importlib
@@ -23,18 +23,18 @@ KEY VALUE and KEY=VALUE override the recipe and are checked before anything is s
 _EPILOG = """\
 other commands (each with --help):
   submit.py evaluate    many weights on many recipes, as one array
-  submit.py summarize   one table of what came out of runs
+  submit.py summarize   one table of the results of runs
   submit.py list        everything that was submitted
   submit.py status      state of a job or run folder
   submit.py tail        log of a job, until it has ended
   submit.py cancel      end jobs; a training saves first
-  submit.py resubmit    start again what failed
+  submit.py resubmit    start failed jobs again
 
 exit code: 0 done, 1 the job failed, 2 a mistake in the command, 3 cancelled, 4 left while the job goes on"""
 
 _EVALUATE_HELP = """\
-Evaluate many weights on many recipes as one array; run it again and only what is missing is submitted.
-A result belongs to the content of weights, settings and list, whatever their names.
+Evaluate many weights on many recipes as one array; run it again to submit only the missing results.
+A result belongs to the content of weights, settings and list, not to their names.
 
   python launch/submit.py evaluate --cfg A.yaml B.yaml --weights A.pt B.pt --array-parallelism 8
   python launch/submit.py evaluate --table pairs.txt          one `RECIPE WEIGHTS` on each line"""
@@ -54,7 +54,7 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _on_one_line(message: str) -> str:
-    """Join headline and fault where there is a single fault; a list of faults keeps its lines."""
+    """Join headline and fault if there is a single fault; a list of faults keeps its lines."""
     lines = message.splitlines()
     return " ".join(line.strip() for line in lines) if len(lines) == 2 else message
 
@@ -144,10 +144,8 @@ _PARSERS: dict[str, Callable[[], argparse.ArgumentParser]] = {
     "evaluate": _evaluate_parser,
     "summarize": _summarize_parser,
     "list": _list_parser,
-    "status": _target_parser(
-        "status", "Show the state of jobs, with or without a scheduler that remembers them."
-    ),
-    "tail": _target_parser("tail", "Show the log of a job until it has ended; the exit code says how."),
+    "status": _target_parser("status", "Show the state of jobs, also of jobs that SLURM has forgotten."),
+    "tail": _target_parser("tail", "Show the log of a job until it has ended; the exit code is the job's."),
     "cancel": _target_parser("cancel", "Cancel jobs; a training writes a checkpoint first."),
     "resubmit": _target_parser(
         "resubmit", "Submit jobs again into the same run folders; they go on from there."
@@ -168,7 +166,9 @@ def _parser(name: str, text: str, *, usage: str | None = None) -> argparse.Argum
 def _add_running(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="overrides of the recipe")
     parser.add_argument("--wait", action="store_true", help="on SLURM: show the log until the job has ended")
-    parser.add_argument("--dry-run", action="store_true", help="show what would run; touch nothing")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="show config and script; write and submit nothing"
+    )
 
 
 def _add_parallelism(parser: argparse.ArgumentParser) -> None:
@@ -183,7 +183,7 @@ def _add_parallelism(parser: argparse.ArgumentParser) -> None:
 
 def _add_runs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--runs", default="runs", metavar="DIR", help="where job ids are looked up [%(default)s]"
+        "--runs", default="runs", metavar="DIR", help="folder in which job ids are looked up [%(default)s]"
     )
 
 

@@ -51,7 +51,7 @@ class Run:
 
 
 def summarize(args: argparse.Namespace) -> int:
-    """Print the table of the runs below some folders, and write it where asked."""
+    """Print the table of the runs below some folders, and write it if asked to."""
     rows = rows_of(find_runs(args.targets, Path(args.runs)))
     print(_for_terminal(rows))
     if args.csv:
@@ -71,7 +71,7 @@ def _for_terminal(rows: Sequence[Sequence[str]]) -> str:
 
 
 def find_runs(targets: Sequence[str], root: Path) -> list[Run]:
-    """Return the runs that a user means, those of ``tools.train`` included.
+    """Return the runs in folders and jobs, runs of ``tools.train`` included.
 
     Args:
         targets: Job ids, run folders and folders of run folders.

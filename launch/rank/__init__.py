@@ -1,1 +1,1 @@
-"""What runs in every rank of a job: entry, rendezvous, signals, restarts and outcome."""
+"""One process of a job: entry, rendezvous, signals, restarts and outcome."""

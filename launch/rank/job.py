@@ -1,8 +1,8 @@
 """The job that submitit pickles: one object, run by every rank, here as on a cluster.
 
 It joins the ranks, calls ``engine.train(cfg)`` or ``engine.evaluate(cfg)`` and records how the rank ended.
-What it needs to go on after an interruption lies in the run folder, never in the pickle: a job that SLURM
-requeues after a node failure starts again from the original one.
+The state for a restart lies in the run folder, never in the pickle: a job that SLURM requeues after a node
+failure starts again from the original pickle.
 """
 
 import os
@@ -45,7 +45,7 @@ class _StoppedAsAsked(Exception):  # noqa: N818 - it is no error
 
 
 def _mistakes() -> tuple[type[Exception], ...]:
-    """Return the errors that starting again will not mend."""
+    """Return the errors that occur again after a restart."""
     from tsn_tsm_plugin import errors
 
     return (errors.ConfigError, errors.AnnotationError, errors.CheckpointError, errors.UnknownComponentError)
@@ -59,7 +59,7 @@ def _record_failure(folder: Path, rank: int, error: BaseException) -> None:
 
 
 def _is_left_to_us(job_id: str, *, is_orderly: bool) -> bool:
-    """Tell whether a job that got SIGTERM still runs and should run again."""
+    """Return whether a job that got SIGTERM still runs and should run again."""
     deadline = time.monotonic() + _TERM_GRACE_SECONDS
     while True:
         try:
@@ -73,7 +73,7 @@ def _is_left_to_us(job_id: str, *, is_orderly: bool) -> bool:
 
 
 def _seconds_left(at_least: float) -> float:
-    """Return the seconds until the job's time limit, as far as SLURM told it to the job."""
+    """Return the seconds until the job's time limit, as far as the job knows it."""
     end = os.environ.get("SLURM_JOB_END_TIME", "")
     return max(float(end) - time.time() if end.isdigit() else 0.0, at_least)
 
@@ -107,7 +107,7 @@ class Job:
         """Run this rank; does not return unless the work is finished.
 
         Args:
-            job_env: Which rank of which job this is; by default as submitit's environment variables say.
+            job_env: Rank and job of this process; default: from submitit's environment variables.
         """
         job_env = job_env or JobEnvironment()
         rank = job_env.global_rank
@@ -133,7 +133,7 @@ class Job:
         except BaseException as error:
             self._note_end(job_env, str(error))
             _record_failure(folder, rank, error)
-            # Neither the process group nor the interpreter is shut down: both can wait for a lost peer.
+            # Skip the shutdown of process group and interpreter: both can wait for a lost peer.
             exit_at_once(USER_ERROR if isinstance(error, LaunchError) else FAILED)
         watch.leave()
         self._note_end(job_env)
@@ -206,7 +206,7 @@ class Job:
         distributed.init_process_group_from_env(timeout_seconds=self.collective_timeout, store=store)
 
     def _depart(self, watch: StopSignalListener, job_env: JobEnvironment, *, orderly: bool) -> NoReturn:
-        """Leave after a signal; rank 0 requeues the job where nobody else will. Does not return.
+        """Leave after a signal; rank 0 requeues the job if SLURM does not. Does not return.
 
         After USR2 the launcher requeues. After SIGTERM SLURM requeues or cancels by itself, unless it leaves
         the job a grace time, in which a job that ends is not requeued. A rank whose peer has died gets

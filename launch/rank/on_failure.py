@@ -1,7 +1,7 @@
 """Last lines of the batch script when srun failed: names the first error, and starts the job again if asked.
 
 Run by path, as ``python .../launch/rank/on_failure.py FOLDER RETRIES MAX_REQUEUES RUN_DIR STATUS``, on the
-first node of the job. What it prints goes to the end of rank 0's log, which is also the batch script's.
+first node of the job. Its output goes to the end of rank 0's log, which is also the batch script's.
 """
 
 import os
@@ -16,7 +16,7 @@ _REQUEUE_SECONDS = 60.0
 
 
 def main(folder: Path, retries: int, max_requeues: int, run_dir: str, status: int) -> None:
-    """Report the failure of the job that this process runs in, and put the job back where it may go on."""
+    """Report the failure of the job that this process runs in, and requeue the job if it may go on."""
     from tsn_tsm_plugin.atomic_files import write_text_atomically
 
     from ..cluster import slurm_client as slurm
@@ -65,7 +65,7 @@ def main(folder: Path, retries: int, max_requeues: int, run_dir: str, status: in
 
 
 def _nodes_of_lost_ranks(job_id: str, job_dir: Path, log: str) -> list[str]:
-    """Return the lost nodes of a job in which a rank left no word; empty if SLURM cannot tell."""
+    """Return the lost nodes of a job in which a rank left no outcome; empty if SLURM does not know."""
     from ..errors import LaunchError
     from .lost_nodes import lost_nodes
     from .outcome import lost_ranks

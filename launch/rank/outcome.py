@@ -65,12 +65,12 @@ def note_cancellation(folder: Path) -> None:
 
 
 def was_cancelled(folder: Path) -> bool:
-    """Tell whether the user ended the job in ``folder``."""
+    """Return whether the user ended the job in ``folder``."""
     return (folder / "cancelled").exists()
 
 
 def was_stopped(folder: Path) -> bool:
-    """Tell whether rank 0 left in good order, its checkpoint written, because it was asked to."""
+    """Return whether rank 0 wrote its checkpoint and left because it was asked to."""
     return any(outcome.rank == 0 and outcome.ending == STOPPED for outcome in read_outcomes(folder))
 
 
@@ -98,9 +98,9 @@ def read_outcomes(folder: Path) -> list[Outcome]:
 
 
 def killed_ranks(log: str) -> list[tuple[int, str, str]]:
-    """Return the ranks that srun says ended badly of themselves, as (rank, node, how), in srun's order.
+    """Return the ranks that srun reports as failed, as (rank, node, how), in srun's order.
 
-    Ranks that srun terminated because of another are left out.
+    Ranks that srun terminated because another rank failed are skipped.
     """
     found = []
     for match in _SRUN_LINE.finditer(log):

@@ -58,7 +58,7 @@ def open_store(
         world_size: Number of ranks.
         hostname: Name of the node that rank 0 runs on.
         timeout_seconds: How long to wait for the other ranks.
-        is_hopeless: Tells that a rank has failed, so that waiting is in vain.
+        is_hopeless: Returns whether a rank has failed, so that waiting is pointless.
 
     Raises:
         TimeoutError: If rank 0 publishes nothing in time, or has failed.

@@ -51,7 +51,7 @@ class RestartLog:
 
     Args:
         file: JSON lines, one for each start.
-        run_dir: Run folder, whose newest checkpoint tells the step.
+        run_dir: Run folder; its newest checkpoint has the step.
     """
 
     def __init__(self, file: Path, run_dir: Path) -> None:

@@ -1,4 +1,4 @@
-"""Turns SIGTERM and USR2 into one question that training asks: should I stop?
+"""StopSignalListener: turns SIGTERM and USR2 into a flag that training reads at each step.
 
 SLURM signals every process of a job at once, loader workers and their servers included, at any time: during
 imports, inside a collective, while a checkpoint is written. So both signals are blocked, in this process and
@@ -29,7 +29,7 @@ class StopSignalListener:
     Args:
         on_overdue: Called with this object, in the waiting thread, when the main thread did not leave in
             time; must end the process.
-        is_hopeless: Tells that a peer has failed, so that there is no step boundary to wait for.
+        is_hopeless: Returns whether a peer has failed, so that no step boundary will be reached.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class StopSignalListener:
         threading.Thread(target=self._wait, name="stop-watch", daemon=True).start()
 
     def requested(self) -> bool:
-        """Tell whether a signal has asked this process to stop."""
+        """Return whether a signal has asked this process to stop."""
         return self.received != 0
 
     def grant(self, *, before_limit: float, after_term: float) -> None:
@@ -64,7 +64,7 @@ class StopSignalListener:
         self._grace_seconds = {signal.SIGUSR2: before_limit, signal.SIGTERM: after_term}
 
     def leave(self) -> None:
-        """Say that the main thread has stopped in an orderly way and needs no ending."""
+        """Note that the main thread has stopped by itself and must not be ended."""
         self._left.set()
 
     def await_term(self, timeout_seconds: float) -> None:

@@ -1,6 +1,6 @@
-"""What is known to be wrong before a job is submitted: every fault at once, each in a sentence.
+"""check: every fault of a job that can be found before it is submitted, each in a sentence.
 
-SLURM accepts some impossible requests and lets them wait for ever, so they are found here.
+SLURM accepts some impossible requests and lets them wait forever, so they are found here.
 """
 
 import os
@@ -31,15 +31,15 @@ _fetched: set[tuple[str, str]] = set()
 
 
 def check(plan: Plan, *, is_dry_run: bool = False, is_request_known: bool = False) -> None:
-    """Raise one error with everything that is wrong with a plan.
+    """Raise one error with all faults of a plan.
 
     Args:
         plan: What is about to be submitted.
-        is_dry_run: Whether it is only shown, which also works where SLURM is not installed.
+        is_dry_run: Whether it is only shown, which also works without SLURM.
         is_request_known: Whether the same has been asked of SLURM for another plan already.
 
     Raises:
-        LaunchError: If anything is.
+        LaunchError: If there is a fault.
     """
     faults = [*_faults_of_shape(plan), *_faults_of_run_folder(plan)]
     faults = faults or list(_faults_of_recipe(plan, is_dry_run=is_dry_run))
@@ -163,7 +163,7 @@ def _faults_of_request(plan: Plan) -> Iterator[str]:
 
 
 def _faults_of_size(plan: Plan, partition: Partition) -> Iterator[str]:
-    """Hold a request against the nodes that could run it; which of them are allowed is sbatch's verdict."""
+    """Compare a request with the nodes of the partition; sbatch decides which nodes the user may use."""
     nodes, gpus, tasks = plan.options.nodes, plan.gpus_per_node, plan.tasks_per_node
     cpus = cpus_per_task(plan) * tasks
     name, has = partition.name, f"it has {partition.nodes_in_words()}."
@@ -192,12 +192,12 @@ def _faults_of_visibility(run_dir: Path) -> Iterator[str]:
     if private and not slurm.all_nodes_are_here():
         yield (
             f"OUTPUT_DIR {run_dir} lies in {private}, which every node has for itself. "
-            f"Set it to a folder that all nodes see."
+            f"Set OUTPUT_DIR to a folder that all nodes see."
         )
 
 
 def _verdict_of_slurm(plan: Plan) -> Iterator[str]:
-    """Ask sbatch about what is left: accounts, qos, constraints, lists of nodes, memory."""
+    """Ask sbatch about accounts, qos, constraints, lists of nodes and memory."""
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "script.sh"
         executor = build_executor(plan, folder=Path(folder), code=Path(folder))

@@ -46,10 +46,10 @@ def check_all(plans: Sequence[Plan]) -> None:
 
 
 def run_all(plans: Sequence[Plan], root: Path, *, parallelism: int, is_waited_for: bool) -> int:
-    """Run plans where they say; return the exit code of the command.
+    """Run plans on their backend; return the exit code of the command.
 
     Args:
-        plans: Checked plans, all for the same place.
+        plans: Checked plans, all for the same backend.
         root: Folder of the array's logs.
         parallelism: Tasks of the array that run at the same time.
         is_waited_for: Whether to wait for SLURM jobs.
@@ -141,7 +141,7 @@ def plan_of(record: Submission) -> Plan:
 
 
 def without_done(plans: Sequence[Plan]) -> list[Plan]:
-    """Return the plans whose results are neither there nor on their way, saying how many are."""
+    """Return the plans without results or a job that makes them; report the number of the others."""
     wanted: list[Plan] = []
     for plan in plans:
         is_on_its_way = any(state.may_be_alive for state in states_of(submissions_of(plan.run_dir)))

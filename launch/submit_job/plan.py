@@ -1,4 +1,4 @@
-"""From a command line to what will run: recipe, options, backend, number of ranks, run folder."""
+"""Plan: recipe, options, backend, number of ranks and run folder of a job before it is submitted."""
 
 import difflib
 import os
@@ -16,7 +16,7 @@ from ..errors import LaunchError
 
 
 def is_inside_srun() -> bool:
-    """Tell whether srun started this process as one of several."""
+    """Return whether srun started this process as one of several."""
     return "SLURM_STEP_ID" in os.environ and int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1
 
 
@@ -28,10 +28,10 @@ class Plan:
         kind: ``"train"`` or ``"evaluate"``.
         recipe: The recipe's path as it was given.
         cfg: The resolved config; its ``OUTPUT_DIR`` is absolute.
-        options: The options of :func:`with_resolved_size`: a record of them says all of the job's size.
+        options: The options of :func:`with_resolved_size`, which hold the whole size of the job.
         backend: ``"slurm"``, ``"local"``, ``"debug"`` or ``"srun"``.
         reason: Why this backend was chosen.
-        note: A sentence about the size that was chosen; empty if there is nothing to say.
+        note: A sentence about the size that was chosen, or empty.
     """
 
     kind: str
@@ -122,11 +122,11 @@ def make_plan(kind: str, recipe: str, cfg: CfgNode, options: Options) -> Plan:
 
 
 def with_resolved_size(options: Options, backend: str) -> Options:
-    """Return options with numbers of nodes, GPUs and processes where they left the choice open.
+    """Return options with the open numbers of nodes, GPUs and processes filled in.
 
     Args:
         options: With ``gpus_per_node`` -1 or ``tasks_per_node`` 0 if the backend decides; numbers stay.
-        backend: As :func:`resolve_backend` says.
+        backend: The result of :func:`resolve_backend`.
     """
     if backend == "slurm":
         options = with_environment(options)
@@ -154,7 +154,7 @@ def _gpus_of_nodes(options: Options) -> int:
 
 
 def _note_on_gpus(options: Options) -> str:
-    """Return a sentence about the GPUs that a job was given where the nodes of its partition differ."""
+    """Return a sentence about the GPUs of a job if the nodes of its partition differ."""
     partition = chosen_partition(options.partition)
     if partition is None or len(partition.gpu_counts) == 1:
         return ""

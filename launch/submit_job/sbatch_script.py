@@ -101,7 +101,7 @@ def build_executor(plan: Plan, *, folder: Path, code: Path, **more: Any) -> Scri
         plan: What to run.
         folder: Folder of the submission.
         code: Root of the code that the ranks run.
-        more: Parameters of submitit beyond those of the plan, such as ``array_parallelism``.
+        more: More parameters of submitit, such as ``array_parallelism``.
     """
     executor = ScriptExecutor(
         folder, python=start_command(code, python=plan.options.python, prefix=plan.options.container_prefix)
@@ -227,7 +227,7 @@ def _setup(plan: Plan, cpus: int) -> list[str]:
 
 
 def _teardown(plan: Plan, folder: Path, code: Path) -> list[str]:
-    """Say what failed, start again where that was asked for, and end with srun's own status."""
+    """Report the failure, start again if retries are left, and end with srun's own status."""
     words = [
         sys.executable,
         str(code / LAUNCHER / "rank" / "on_failure.py"),

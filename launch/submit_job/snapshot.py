@@ -48,7 +48,7 @@ def _code_files(checkout: Path) -> list[Path]:
 
 
 def _git(checkout: Path, *words: str) -> str:
-    """Return what git says, nothing where this is no git checkout."""
+    """Return the output of git, or an empty text outside a git checkout."""
     try:
         said = subprocess.run(
             ["git", "-C", str(checkout), *words], capture_output=True, text=True, timeout=60, check=True

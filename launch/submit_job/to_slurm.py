@@ -66,7 +66,7 @@ def _discard(folder: Path) -> None:
 
 
 def announce(submission: Submission) -> None:
-    """Print the job id alone on stdout, and on stderr where everything is and which commands follow."""
+    """Print the job id alone on stdout; on stderr print paths and the commands to use next."""
     print(submission.job_id, flush=True)
     job_id, run_dir, me = submission.job_id, shlex.quote(submission.run_dir), "python launch/submit.py"
     lines = [

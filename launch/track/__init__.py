@@ -1,1 +1,1 @@
-"""What a submission left behind: records, states, waiting and logs."""
+"""Submitted jobs: records, states, waiting and logs."""

@@ -1,4 +1,4 @@
-"""What was submitted, kept in the run folder, so that any later command finds it with or without a scheduler.
+"""Submission: the record of a job in its run folder. Later commands find it, also without a scheduler.
 
 <run folder>/launch/<stamp>/submission.json   this record
                            /config.yaml       the resolved config the job reads
@@ -65,7 +65,7 @@ class Submission:
         return Path(self.jobs_dir or self.folder) / self.job_id
 
     def log_file(self, rank: int = 0) -> Path:
-        """Return the log of a rank; rank 0's also holds what SLURM says."""
+        """Return the log of a rank; rank 0's also holds SLURM's messages."""
         return Path(self.jobs_dir or self.folder) / f"{self.job_id}_{rank}_log.out"
 
     def with_job(self, job_id: str) -> "Submission":
@@ -116,13 +116,13 @@ def submissions_below(root: Path) -> list[Submission]:
 
 
 def find_submission(target: str, root: Path, *, is_newest_only: bool = True) -> list[Submission]:
-    """Return the submissions that a user means.
+    """Return the submissions that a target names.
 
     Args:
         target: A job id, an array's id, a run folder (its newest training and evaluation) or a folder of
             run folders.
-        root: Where run folders are looked for when ``target`` is an id.
-        is_newest_only: Whether older submissions of a run folder are left out.
+        root: Folder in which run folders are looked for if ``target`` is an id.
+        is_newest_only: Whether to skip older submissions of a run folder.
 
     Raises:
         LaunchError: If there is none.

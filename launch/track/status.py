@@ -1,4 +1,4 @@
-"""In what state a submission is, from SLURM where it answers, else from what the ranks left behind."""
+"""State: the state of a submission from SLURM, or from the run folder if SLURM does not know."""
 
 import subprocess
 import time
@@ -26,7 +26,7 @@ class State:
         reason: Why it waits or ended, in SLURM's words.
         restarts: Times it was requeued.
         exit_code: SLURM's ``status:signal``.
-        source: Why the state is from the run folder instead of SLURM; empty if SLURM told it.
+        source: Why the state is from the run folder instead of SLURM; empty if it is from SLURM.
         is_unanswered: Whether SLURM was asked and did not answer, so that the job may be alive.
     """
 
@@ -39,21 +39,21 @@ class State:
 
     @property
     def is_alive(self) -> bool:
-        """Tell whether the job waits or runs."""
+        """Whether the job waits or runs."""
         return self.state in slurm.ALIVE
 
     @property
     def may_be_alive(self) -> bool:
-        """Tell whether the job waits or runs, or nobody knows whether it does."""
+        """Whether the job waits or runs, or its state is not known."""
         return self.is_alive or self.is_unanswered
 
     @property
     def has_failed(self) -> bool:
-        """Tell whether the job ended without its work done."""
+        """Whether the job ended without its work done."""
         return not self.may_be_alive and self.state != _ENDED_WELL
 
     def in_words(self) -> str:
-        """Return the state with its reason, and where it is from unless SLURM told it."""
+        """Return the state with its reason, and its source unless it is from SLURM."""
         notes = [note for note in (self.reason, self.source) if note]
         return self.state + (f" ({'; '.join(notes)})" if notes else "")
 
@@ -103,7 +103,7 @@ def _state(submission: Submission, told: slurm.JobState | None, source: str, is_
 
 
 def all_finished(submission: Submission) -> bool:
-    """Tell whether every rank of a job left a result."""
+    """Return whether every rank of a job left a result."""
     endings = [outcome.ending for outcome in read_outcomes(submission.job_dir)]
     return endings.count(FINISHED) == submission.num_ranks
 
@@ -149,7 +149,7 @@ def age_of_output(submission: Submission) -> str:
 
 
 def _is_running(submission: Submission) -> bool:
-    """Tell whether a local job's controller lives; its process id alone may belong to another by now."""
+    """Return whether a local job's controller lives; its process id alone may belong to another by now."""
     if Path("/proc/self").exists():
         file = Path(f"/proc/{submission.job_id}/cmdline")
         command = file.read_text(errors="replace") if file.exists() else ""

@@ -1,7 +1,7 @@
 """``--wait`` and ``tail``: shows a job's log until the job has ended, through any number of requeues.
 
-Whether it ended well is asked of SLURM and of what the ranks left, never of submitit's result files: of a
-rank that was killed there is none, and without accounting submitit waits for it for ever.
+SLURM and the outcomes of the ranks decide whether it ended well, never submitit's result files: a killed rank
+leaves no result file, and without accounting submitit would wait for it forever.
 """
 
 import contextlib
@@ -49,7 +49,7 @@ def wait_for(submission: Submission) -> int:
 
 
 def wait_for_all(submissions: Sequence[Submission]) -> int:
-    """Wait for the tasks of arrays, telling how many have ended; return the exit code of the command."""
+    """Wait for the tasks of arrays and report how many have ended; return the exit code of the command."""
     pause, told = _FIRST_STATE_SECONDS, ""
     while True:
         states = states_of(submissions)
@@ -120,12 +120,12 @@ class _Watch:
             job_id = self._submission.job_id
             say(f"will never start ({state.reason}): `scancel {job_id}` and change the request")
         if state.state == "RUNNING" and time.monotonic() - self._wrote > _SILENT_SECONDS:
-            say(f"no output for {_SILENT_SECONDS / 60:.0f} min: it may be dead although it is called running")
+            say(f"no output for {_SILENT_SECONDS / 60:.0f} min: it may be dead although its state is RUNNING")
             self._wrote = time.monotonic()
 
 
 def _estimate(submission: Submission, state: State) -> str:
-    """Return when SLURM thinks a waiting job will start, if it says."""
+    """Return SLURM's estimate of the start of a waiting job, or an empty text."""
     if state.state != "PENDING" or not slurm.can_ask():
         return ""
     try:
@@ -164,7 +164,7 @@ def _verdict(submission: Submission, state: State) -> int:
 
 
 def meaning_of(state: State) -> str:
-    """Return what an end means and what to do, empty where the state says it all."""
+    """Return the meaning of an end and the remedy; empty if the state is clear by itself."""
     if state.state == "TIMEOUT":
         return ": the time limit came before a step ended; raise --signal-delay"
     if state.state == "PREEMPTED":

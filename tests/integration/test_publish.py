@@ -62,6 +62,19 @@ def test_the_card_says_what_it_is_how_good_it_is_and_how_to_load_it(shared):
     assert "| parameters | 11,178,051 |" in card
 
 
+def test_the_licence_of_the_weights_is_on_the_card(run, tmp_path):
+    for words, shown in ((["--license", "cc-by-nc-4.0"], "cc-by-nc-4.0"), ([], "other")):
+        assert publish.main(["--weights", str(run), "--out", str(tmp_path / shown), *words]) == 0
+        assert f"\nlicense: {shown}\n" in (tmp_path / shown / "README.md").read_text()
+    assert "under cc-by-nc-4.0." in (tmp_path / "cc-by-nc-4.0" / "README.md").read_text()
+
+
+def test_a_licence_that_is_no_name_is_refused_before_anything_is_written(run, tmp_path, capsys):
+    assert publish.main(["--weights", str(run), "--out", str(tmp_path / "out"), "--license", "a\nb"]) == 2
+    assert "--license must be one name such as apache-2.0" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_nothing_of_the_machine_goes_along(shared):
     for file in shared[0].iterdir():
         assert b"secret_place" not in file.read_bytes()

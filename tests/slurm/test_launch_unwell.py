@@ -99,7 +99,7 @@ exit 1""")  # fmt: skip
     ended = jobs.run("--cfg", jobs.recipe, *_SHAPE, *_QUICK, run_folder(jobs), *sweep)
 
     assert ended.code == 0, ended.err
-    assert "although sbatch said" in ended.err
+    assert "although sbatch reported" in ended.err
     folders = [jobs.folder / "run", *(jobs.folder / "run" / "sweep").glob("*")]
     records = [record for folder in folders for record in submissions_of(folder)]
     assert len(records) == (2 if sweep else 1)

@@ -56,7 +56,7 @@ class BadVideos:
             shown = terminal_text(video.path)
             if shown not in self._named:
                 self._named.add(shown)
-                logger.warning(f"Left out, unreadable: {video.path}: {video.reason}")
+                logger.warning(f"Skipped, unreadable: {video.path}: {video.reason}")
                 if self._path is not None:
                     with (
                         os_errors_as_run_folder_errors(self._path, hint=HINT_RUN),
@@ -67,6 +67,6 @@ class BadVideos:
                 where = f" All are named in {self._path}." if self._path else ""
                 raise VideoError(
                     f"{video.path}: {video.reason} That makes {self.count} unreadable videos in one epoch, "
-                    f"more than DATA.MAX_BAD_VIDEOS = {self._bound} allows.{where} Mend them or raise the "
-                    "bound."
+                    f"more than DATA.MAX_BAD_VIDEOS = {self._bound} allows.{where} Repair or remove them, or "
+                    "raise the bound."
                 )

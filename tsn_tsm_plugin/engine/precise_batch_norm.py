@@ -31,7 +31,7 @@ def set_precise_statistics(
         epoch: Returns the batches of this rank in an epoch, for each call.
         normalize: Maps uint8 to float.
         device: Device of the model.
-        num_batches: Batches of this rank to use, at most those of an epoch.
+        num_batches: Batches of this rank to use, at most the batches of an epoch.
         ranks: Ranks; all of them call this function.
     """
 

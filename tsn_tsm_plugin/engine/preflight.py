@@ -178,7 +178,7 @@ def _faults_of_packages(cfg: CfgNode) -> Iterator[str]:
         yield f"TENSORBOARD.ENABLE {fault}, or set it to False."
     for name in dict(named_options(item) for item in cfg.LOGGERS):
         if fault := missing_package(name):
-            yield f"LOGGERS {name} {fault}, or leave it out of LOGGERS."
+            yield f"LOGGERS {name} {fault}, or remove it from LOGGERS."
 
 
 def _first_line(error: BaseException) -> str:

@@ -81,7 +81,7 @@ def benchmark_network(
     seconds: float = 3.0,
     variants: tuple[str, ...] = VARIANTS,
 ) -> Iterator[NetworkSpeed]:
-    """Measure forms of a network, one after the other; a form that does not work here says why.
+    """Measure forms of a network, one after the other; a form that does not work here has the reason.
 
     Args:
         model: TSN or TSM in eval mode, on its device.

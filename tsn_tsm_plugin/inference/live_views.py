@@ -23,14 +23,14 @@ td{padding:.1em .6em}</style></head>
 <p id="note"></p><script>
 async function update(){
   try{
-    const told=await (await fetch("/scores.json")).json();
-    document.getElementById("class").textContent=told.class||"waiting for the first frame";
+    const news=await (await fetch("/scores.json")).json();
+    document.getElementById("class").textContent=news.class||"waiting for the first frame";
     const table=document.getElementById("scores");table.replaceChildren();
-    for(const each of told.top||[]){
+    for(const each of news.top||[]){
       const row=table.insertRow();row.insertCell().textContent=each.class;
       row.insertCell().textContent=(100*each.probability).toFixed(1)+" %";
     }
-    document.getElementById("note").textContent=told.frame===undefined?"":"frame "+told.frame;
+    document.getElementById("note").textContent=news.frame===undefined?"":"frame "+news.frame;
     setTimeout(update,200);
   }catch(error){document.getElementById("note").textContent="The stream has ended.";}
 }

@@ -257,7 +257,7 @@ def _class_names(cfg: CfgNode, checkpoint: Checkpoint, labels: str) -> list[str]
         names = [str(label) for label in range(cfg.MODEL.NUM_CLASSES)]
     if len(names) != cfg.MODEL.NUM_CLASSES:
         raise CheckpointError(
-            f"The names must be those of MODEL.NUM_CLASSES = {cfg.MODEL.NUM_CLASSES} classes, got "
+            f"There must be a name for each of the MODEL.NUM_CLASSES = {cfg.MODEL.NUM_CLASSES} classes, got "
             f"{len(names)} ({labels or recipe_map}). Give the right file with --labels."
         )
     return names

@@ -45,7 +45,7 @@ def build_model(cfg: CfgNode, *, with_backbone_weights: bool = True) -> TSN | TS
         model = create_tsn(**common) if cfg.MODEL.ARCH == "tsn" else create_tsm(**common, **_tsm_options(cfg))
     except ValueError as error:
         raise ConfigError(f"The network of the recipe cannot be built: {error}") from error
-    # Something-Something V1 and V2 have the same number of classes; the dataset tells them apart.
+    # Something-Something V1 and V2 have the same number of classes; only the dataset differs.
     model.dataset = cfg.DATA.DATASET
     return model
 

@@ -55,7 +55,7 @@ def identify(checkpoint: Checkpoint) -> Identity:
     source = checkpoint.path or "The given state dict"
     if translation.format == IMAGENET:
         raise CheckpointError(
-            f"{source} is no checkpoint of a TSN or TSM: its names are those of an image classifier or of "
+            f"{source} is no checkpoint of a TSN or TSM: its names belong to an image classifier or to "
             f"another network ({', '.join(list(translation.tensors)[:3])}, ...). ImageNet weights go into a "
             "backbone: create_tsn(weights=...)."
         )

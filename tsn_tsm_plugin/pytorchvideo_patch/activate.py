@@ -216,7 +216,7 @@ def status() -> ActivationStatus:
 
 
 def list_components(kind: str = "") -> list[ComponentEntry]:
-    """List the components of every distribution, or those of one kind, without importing any.
+    """List the components of every distribution, or of one kind, without importing any.
 
     Example:
         >>> {head.name: head.target for head in list_components("head")}["tsn"]

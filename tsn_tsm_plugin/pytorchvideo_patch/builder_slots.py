@@ -17,7 +17,7 @@ _Build = Callable[..., Any]
 _MODELS = "pytorchvideo.models"
 _ONE_SCORE = (
     "a registered head gives one score per class and video, but this network is to give scores per {unit}: "
-    "leave head out"
+    "do not pass head"
 )
 
 
@@ -57,7 +57,7 @@ BUILDERS: dict[str, Builder] = {
     "create_slowfast_with_roi_head": Builder(
         (f"{_MODELS}.slowfast", f"{_MODELS}.hub.slowfast"),
         head=_ONE_SCORE.format(unit="box"),
-        refused="PyTorchVideo builds it with its own blocks whatever is given: leave bottleneck out",
+        refused="PyTorchVideo always builds it with its own blocks: do not pass bottleneck",
     ),
     "create_audio_visual_slowfast": Builder((f"{_MODELS}.audio_visual_slowfast",), head="replace"),
     "create_csn": Builder((f"{_MODELS}.csn", _MODELS, f"{_MODELS}.hub.csn"), head="replace"),
@@ -66,12 +66,12 @@ BUILDERS: dict[str, Builder] = {
     ),
     "create_x3d": Builder(
         (f"{_MODELS}.x3d", f"{_MODELS}.hub.x3d"),
-        head="the head of X3D has convolutions that are part of the network: leave head out",
+        head="the head of X3D has convolutions that are part of the network: do not pass head",
     ),
     "create_multiscale_vision_transformers": Builder(
         (f"{_MODELS}.vision_transformers", _MODELS, f"{_MODELS}.hub.vision_transformers"),
         bottleneck="",
-        head="a transformer gives tokens (B, L, C), but a registered head takes feature maps: leave head out",
+        head="a transformer gives tokens (B, L, C), but a registered head takes maps: do not pass head",
         refused="a transformer has no bottlenecks, and so no place for a shift",
     ),
     "create_res_stage": Builder((f"{_MODELS}.resnet",)),

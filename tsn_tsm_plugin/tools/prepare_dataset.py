@@ -237,7 +237,7 @@ def _prepare_official(args: argparse.Namespace) -> None:
     if len(annotations.class_names) != dataset.num_classes:
         logger.warning(
             f"{dataset.title} has {dataset.num_classes} classes, but {args.annotations} has "
-            f"{len(annotations.class_names)}: labels are not those of published weights."
+            f"{len(annotations.class_names)}: published weights have other labels."
         )
     _prepare(dataset.title, annotations, dataset.storage, args)
 

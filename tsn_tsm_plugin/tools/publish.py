@@ -3,7 +3,7 @@
     python -m tsn_tsm_plugin.tools.publish --weights runs/tsm/motion_r18_8f --out published/motion_r18_8f
 
 Both may be URLs: ``--out hf://USER/NAME`` uploads to the Hugging Face hub, with the login of ``hf auth``.
-The published file is all that is needed:
+The published file needs nothing else:
 ``python -m tsn_tsm_plugin.tools.predict --weights published/motion_r18_8f VIDEO``.
 """
 
@@ -30,6 +30,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="FILE",
         help="results.json of these weights, for the card (default: the run's)",
     )
+    parser.add_argument(
+        "--license",
+        default="",
+        metavar="NAME",
+        help="licence of the weights, for the card, such as cc-by-4.0",
+    )
     args = parser.parse_args(argv)
     return run_command(lambda: _publish(args))
 
@@ -46,7 +52,7 @@ def _publish(args: argparse.Namespace) -> None:
     results = read_matching_results(
         trained, args.results if named else Path(args.weights, "results.json"), is_named=named
     )
-    for path in publish(trained, args.out.rstrip("/"), results=results):
+    for path in publish(trained, args.out.rstrip("/"), results=results, licence=args.license):
         print(path)
 
 

@@ -82,7 +82,7 @@ def test_slurms_programs_without_a_cluster_are_no_cluster(capsys, recipe, tmp_pa
 
     shown = submit(capsys, "--cfg", recipe, "--dry-run")
 
-    assert "local (sbatch is on PATH, but no slurm.conf says of which cluster)" in shown.out
+    assert "local (sbatch is on PATH, but there is no slurm.conf that names a cluster)" in shown.out
 
 
 def test_a_dry_run_says_what_would_run_and_touches_nothing(capsys, recipe, tmp_path, monkeypatch):

@@ -82,7 +82,7 @@ def test_a_job_that_sbatch_does_not_name_is_found_by_its_script(capsys, played, 
     ended = submit(capsys, *words)
 
     assert (ended.code, ended.out) == (0, "42\n")
-    assert "SLURM took job 42, although sbatch said" in ended.err
+    assert "SLURM took job 42, although sbatch reported" in ended.err
     assert asked_of_slurm(tmp_path / "runs", 42)
 
 

@@ -144,7 +144,7 @@ def test_a_stage_and_a_block_take_names():
     [
         (lambda: resnet.create_resnet(head="tsmm"), UnknownComponentError, "nearest: tsm"),
         (lambda: csn.create_csn(bottleneck="tms"), UnknownComponentError, "nearest: tsn, tsm"),
-        (lambda: x3d.create_x3d(head="tsm"), ValueError, "leave head out"),
+        (lambda: x3d.create_x3d(head="tsm"), ValueError, "do not pass head"),
         (lambda: resnet.create_resnet_with_roi_head(head="tsm"), ValueError, "scores per box"),
         (lambda: slowfast.create_slowfast_with_roi_head(bottleneck="tsm"), ValueError, "its own blocks"),
         (

@@ -1,6 +1,7 @@
 """publish, model_card: a safetensors file with its recipe, and a model card."""
 
 import json
+import re
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -34,7 +35,9 @@ _HINT = "Free disk space, or give another folder with --out."
 _LIBRARY = "tsn_tsm_plugin"
 
 
-def publish(trained: TrainedModel, folder: str, *, results: dict[str, Any] | None = None) -> list[str]:
+def publish(
+    trained: TrainedModel, folder: str, *, results: dict[str, Any] | None = None, licence: str = ""
+) -> list[str]:
     """Write weights and model card into a folder that ``load_trained`` can read.
 
     The weights are data and cannot run code. Optimiser state, host names and the output folder are removed.
@@ -44,17 +47,20 @@ def publish(trained: TrainedModel, folder: str, *, results: dict[str, Any] | Non
         trained: The network.
         folder: A local folder, ``hf://USER/NAME`` for the Hugging Face hub, or another URL.
         results: Results of these weights, as in ``results.json``, for the card.
+        licence: Licence of the weights, as the Hugging Face hub names it: ``cc-by-4.0``.
 
     Returns:
         The written paths.
 
     Raises:
-        ConfigError: If the folder holds a README.md that is not a model card.
+        ConfigError: If the folder holds a README.md that is not a model card, or the licence is no name.
         RunFolderError: If the files cannot be written.
     """
+    if licence and not re.fullmatch(r"[A-Za-z0-9.+-]+", licence, re.ASCII):
+        raise ConfigError(f"--license must be one name such as apache-2.0 or cc-by-nc-4.0, got {licence!r}.")
     files = {
         PUBLISHED_WEIGHTS: as_safetensors(trained),
-        CARD_FILE: model_card(trained, results=results or {}).encode(),
+        CARD_FILE: model_card(trained, results=results or {}, licence=licence).encode(),
     }
     try:
         if is_url(folder):
@@ -140,12 +146,13 @@ def _public(trained: TrainedModel) -> TrainedModel:
     return replace(trained, cfg=redact_recipe(trained.cfg), class_names=names)
 
 
-def model_card(trained: TrainedModel, *, results: dict[str, Any]) -> str:
+def model_card(trained: TrainedModel, *, results: dict[str, Any], licence: str = "") -> str:
     """Return the model card: network, training, results and usage.
 
     Args:
         trained: The network.
         results: With ``top1``, ``top5``, ``mean_class``, ``num_videos``, as far as known.
+        licence: Licence of the weights; empty: the card asks for it.
     """
     public = _public(trained)
     cfg = public.cfg
@@ -168,7 +175,7 @@ def model_card(trained: TrainedModel, *, results: dict[str, Any]) -> str:
     facts = ModelCardData(
         library_name=_LIBRARY,
         pipeline_tag="video-classification",
-        license="other",
+        license=licence.lower() or "other",
         tags=["video", "action-recognition", "pytorchvideo", cfg.MODEL.ARCH],
     )
     lines = [
@@ -202,8 +209,13 @@ def model_card(trained: TrainedModel, *, results: dict[str, Any]) -> str:
         "",
         "## Licence",
         "",
-        "The code is under Apache-2.0. Whoever publishes the weights names their licence here and in",
-        "`license` above; the licence of the training videos may restrict their use.",
+        "The code is under Apache-2.0. "
+        + (
+            f"The weights are under {licence}."
+            if licence
+            else "The licence of the weights is not given here."
+        ),
+        "The licence of the training videos may restrict their use.",
         "",
         "## Classes",
         "",

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 class StreamingShift(nn.Module):
     """Show the wrapped module the first fold of the previous frame and the rest of the current one.
 
-    The outputs equal those of ``TemporalShift(net, causal=True)`` on a whole clip. Only the fold that the
-    next frame needs is kept, in separate memory. The fold is zero before the first frame.
+    The outputs equal ``TemporalShift(net, causal=True)`` on a whole clip. Only the fold that the next frame
+    needs is kept, in separate memory. The fold is zero before the first frame.
 
     Args:
         net: Module that reads the shifted features.
