@@ -34,7 +34,7 @@ from tsn_tsm_plugin.ranks import Ranks
 from tsn_tsm_plugin.runs.extras import warn_on_failure
 from tsn_tsm_plugin.runs.plots import plot_calibration, plot_confusion_matrix
 from tsn_tsm_plugin.runs.report import write_report
-from tsn_tsm_plugin.runs.results import format_results, summarize
+from tsn_tsm_plugin.runs.results import format_results, predicted_classes, summarize
 from tsn_tsm_plugin.runs.run_folder import RunFolder, describe_environment
 
 logger = get_logger(__name__)
@@ -204,11 +204,13 @@ def evaluate_model(
         if "calibration" in results:
             matrix, curve = folder.plots / "confusion_matrix.png", folder.plots / "calibration.png"
             with warn_on_failure(matrix):
+                predicted_B = predicted_classes(predictions)
                 plot_confusion_matrix(
-                    confusion_matrix(predictions.label, predictions.top1, num_classes=len(class_names)),
+                    confusion_matrix(predictions.label, predicted_B, num_classes=len(class_names)),
                     class_names,
                     matrix,
                 )
-            with warn_on_failure(curve):
-                plot_calibration(results["calibration"], results["ece"], curve)
+            if results["ece"] is not None:
+                with warn_on_failure(curve):
+                    plot_calibration(results["calibration"], results["ece"], curve)
     return results

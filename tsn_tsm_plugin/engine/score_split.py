@@ -21,9 +21,12 @@ from tsn_tsm_plugin.engine.device import batches_on
 from tsn_tsm_plugin.engine.interruption import EvaluationStopped, StopRequested, never
 from tsn_tsm_plugin.errors import LoaderError, VideoError
 from tsn_tsm_plugin.evaluation import Predictions, average_views, gather_predictions, split_views
+from tsn_tsm_plugin.log import get_logger
 from tsn_tsm_plugin.ranks import Ranks
 from tsn_tsm_plugin.runs.progress import with_bar
 from tsn_tsm_plugin.transforms.build import build_normalize, frames_of_view
+
+logger = get_logger(__name__)
 
 # Entries of a batch that are kept with its logits.
 _KEPT = ("video_index", "video_name", "label")
@@ -164,6 +167,7 @@ class SplitScorer:
             raise VideoError(
                 f"None of the videos of split {self.split!r} could be read; see {bad_videos_file}."
             )
+        _warn_of_nan(predictions, self.split)
         return predictions, bad_videos.count
 
     def _batches(self, device: torch.device, ranks: Ranks) -> Iterator[dict[str, Any]]:
@@ -171,6 +175,16 @@ class SplitScorer:
         watched = watched_batches(loader, max_wait_seconds=self.max_wait_seconds)
         on_device = batches_on(device, watched, names=("video",))
         return with_bar(on_device, self.split, total=len(loader), shown=ranks.is_main)
+
+
+def _warn_of_nan(predictions: Predictions, split: str) -> None:
+    strange = predictions.scores.isnan().any(dim=1).nonzero()[:, 0].tolist()
+    if strange:
+        names = ", ".join(predictions.video_name[index] for index in strange[:3])
+        logger.warning(
+            f"{len(strange)} of {len(predictions)} videos of {split!r} have scores that are not numbers "
+            f"({names}): they count as wrong. The network overflows; most likely its training diverged."
+        )
 
 
 class _Collected:

@@ -37,8 +37,11 @@ class Predictions:
     @property
     def top1(self) -> Tensor:
         """The class with the highest score of each video, the lowest of classes with equal scores; (B,)."""
-        # argmax does not specify which of equal maxima it returns; a stable sort does.
-        return self.scores.argsort(dim=1, descending=True, stable=True)[:, 0]
+        # argmax does not specify which of equal maxima it returns.
+        last = self.scores.shape[1] - 1
+        class_K = torch.arange(last + 1, dtype=torch.int32, device=self.scores.device)
+        is_highest_BK = self.scores == self.scores.amax(dim=1, keepdim=True)
+        return class_K.where(is_highest_BK, last).amin(dim=1).long()
 
 
 def gather_predictions(batches: list[Predictions]) -> Predictions | None:

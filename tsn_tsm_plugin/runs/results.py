@@ -1,6 +1,5 @@
 """accuracies, summarize, format_results: content of ``results.json``, and its table."""
 
-import math
 from typing import Any
 
 import torch
@@ -20,6 +19,7 @@ from tsn_tsm_plugin.evaluation import (
     precision_recall_f1,
     topk_accuracy,
 )
+from tsn_tsm_plugin.runs.run_folder import finite
 from tsn_tsm_plugin.safe_text import terminal_text
 
 # Titles of the metrics; the first metric of a result selects the best checkpoint.
@@ -65,7 +65,7 @@ def accuracies(predictions: Predictions, *, view_average: str) -> dict[str, floa
     return {
         "top1": topk_accuracy(scores_BK, label_B, k=1),
         **({"top5": topk_accuracy(scores_BK, label_B, k=5)} if has_top5 else {}),
-        "mean_class": mean_class_accuracy(label_B, predictions.top1, num_classes=num_classes),
+        "mean_class": mean_class_accuracy(label_B, predicted_classes(predictions), num_classes=num_classes),
         "loss": _negative_log_likelihood(predictions, view_average=view_average),
     }
 
@@ -78,13 +78,19 @@ def _negative_log_likelihood(predictions: Predictions, *, view_average: str) -> 
     return F.nll_loss(log_scores, predictions.label).item()
 
 
+def predicted_classes(predictions: Predictions) -> Tensor:
+    """Return the predicted classes (B,); a video with a NaN score gets a wrong class, as in top-1."""
+    wrong_B = (predictions.label + 1) % predictions.scores.shape[1]
+    return wrong_B.where(predictions.scores.isnan().any(dim=1), predictions.top1)
+
+
 def summarize(predictions: Predictions, *, class_names: list[str], view_average: str) -> dict[str, Any]:
     """Return :func:`accuracies`, numbers of each class, and an analysis of errors.
 
     With one label per video: confusion matrix (rows: true class; with more than 400 classes the cells that
     are not 0, as ``[true class, predicted class, count]``), precision, recall, F1 and their means,
     balanced accuracy, AUC for two classes, and calibration. With several labels the accuracy of a class is
-    its average precision. A number that is not defined is ``None``.
+    its average precision. A number that is not defined or not finite is ``None``.
     """
     results: dict[str, Any] = {
         **accuracies(predictions, view_average=view_average),
@@ -98,7 +104,8 @@ def summarize(predictions: Predictions, *, class_names: list[str], view_average:
         }
         results["worst_mistakes"] = _worst_of_several(predictions, class_names)
     else:
-        confusion_KK = confusion_matrix(predictions.label, predictions.top1, num_classes=len(class_names))
+        top_B = predicted_classes(predictions)
+        confusion_KK = confusion_matrix(predictions.label, top_B, num_classes=len(class_names))
         by_class = precision_recall_f1(confusion_KK)
         columns = {
             "num_videos": confusion_KK.sum(dim=1).tolist(),
@@ -111,9 +118,10 @@ def summarize(predictions: Predictions, *, class_names: list[str], view_average:
         results |= dict(zip(("macro_precision", "macro_recall", "macro_f1"), by_class.macro(), strict=True))
         results["balanced_accuracy"] = balanced_accuracy(confusion_KK)
         if len(class_names) == 2:
-            results["auc"] = _defined(binary_auc(share_BK[:, 1], predictions.label))
-        top_B = predictions.top1
-        calibrated = calibration(share_BK.gather(1, top_B[:, None])[:, 0], top_B == predictions.label)
+            results["auc"] = binary_auc(share_BK[:, 1], predictions.label)
+        is_finite_B = share_BK.isfinite().all(dim=1)
+        confidence_B = share_BK.gather(1, top_B[:, None])[:, 0]
+        calibrated = calibration(confidence_B[is_finite_B], (top_B == predictions.label)[is_finite_B])
         results["ece"] = calibrated.error
         results["calibration"] = {
             "num_videos": calibrated.num_videos,
@@ -128,14 +136,10 @@ def summarize(predictions: Predictions, *, class_names: list[str], view_average:
             results["confusion_cells"] = torch.cat([cells, counts[:, None]], dim=1).tolist()
         results["worst_mistakes"] = _worst_mistakes(predictions, class_names, share_BK)
     results["classes"] = [
-        {"name": name, **{key: _defined(value) for key, value in zip(columns, values, strict=True)}}
+        {"name": name, **dict(zip(columns, values, strict=True))}
         for name, *values in zip(class_names, *columns.values(), strict=True)
     ]
-    return results
-
-
-def _defined(number: float) -> float | None:
-    return None if math.isnan(number) else number
+    return finite(results)
 
 
 def _shares(predictions: Predictions, *, view_average: str) -> Tensor:
@@ -149,7 +153,7 @@ def _worst_mistakes(
 ) -> list[dict[str, Any]]:
     """Return the wrong predictions with the highest confidence, in descending order."""
     top_B, label_B = predictions.top1, predictions.label
-    wrong = (top_B != label_B).nonzero()[:, 0].tolist()
+    wrong = (share_BK.isfinite().all(dim=1) & (top_B != label_B)).nonzero()[:, 0].tolist()
     surest = sorted(wrong, key=lambda i: -share_BK[i, top_B[i]].item())[:_NUM_MISTAKES]
     return [
         {
