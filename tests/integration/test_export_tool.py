@@ -28,7 +28,7 @@ def pixels(*shape: int, seed: int = 0) -> torch.Tensor:
 def weights(tmp_path_factory):
     folder = tmp_path_factory.mktemp("export")
     return {
-        kind: write_checkpoint(folder / f"{kind}.pt", causal=kind == "online")
+        kind: write_checkpoint(folder / f"{kind}.pt", "DATA.CHANNEL_ORDER", "bgr", causal=kind == "online")
         for kind in ("offline", "online")
     }
 

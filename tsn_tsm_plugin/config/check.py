@@ -127,6 +127,13 @@ def _pixels(cfg: CfgNode) -> Iterator[Fault]:
             return
     if any(not std > 0 for std in cfg.DATA.STD):
         yield "DATA.STD", f"must be positive, got {list(cfg.DATA.STD)!r}"
+    if cfg.DATA.CHANNEL_ORDER != "rgb" and cfg.DATA.MODALITY == "flow":
+        yield "DATA.CHANNEL_ORDER", "must be rgb with DATA.MODALITY flow, which has no colours, got bgr"
+    if cfg.DATA.CHANNEL_ORDER != "rgb" and cfg.MODEL.BACKBONE == "bn_inception":
+        yield (
+            "DATA.CHANNEL_ORDER",
+            "must be rgb with bn_inception, which takes RGB and reverses it, got bgr",
+        )
     # Caffe's networks have a deviation of exactly 1 with means in 0-255.
     is_caffe = set(cfg.DATA.STD) == {1.0} and max(cfg.DATA.MEAN, default=0.0) > 1.0
     if cfg.DATA.STD and max(cfg.DATA.STD) <= 1.0 and not is_caffe:

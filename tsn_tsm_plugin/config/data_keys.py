@@ -168,6 +168,14 @@ DATA_KEYS = (
         on_resume=FIXED,
     ),
     Key(
+        "DATA.CHANNEL_ORDER",
+        "rgb",
+        'Order in which the network takes the channels of a normalised frame: "rgb", or "bgr" as networks of '
+        "Caffe and OpenCV. MEAN and STD stay in the order R, G, B.",
+        one_of("rgb", "bgr"),
+        on_resume=FIXED,
+    ),
+    Key(
         "DATA.TRAIN_SHORT_SIDE",
         256,
         "Short side of a training frame before the crop, in pixels; 0 keeps the decoded size.",

@@ -137,7 +137,7 @@ def _read_frames(settings: _Settings, recipe: Recipe) -> None:
         recipe.notes.append("not carried over: DATA.ENSEMBLE_METHOD; views are averaged here")
     recipe.set("TEST.VIEW_AVERAGE", "probabilities")
     if settings.pop("DATA.REVERSE_INPUT_CHANNEL", False):
-        recipe.notes.append("not carried over: DATA.REVERSE_INPUT_CHANNEL; frames are RGB here")
+        recipe.set("DATA.CHANNEL_ORDER", "bgr")
 
 
 def _read_pixels(settings: _Settings, recipe: Recipe) -> None:

@@ -42,7 +42,8 @@ def build_clip_transform(cfg: CfgNode, split: str) -> ClipTransform:
 
 def build_normalize(cfg: CfgNode) -> nn.Module:
     """Return the normalisation of uint8 batches of ``DATA.MODALITY``."""
-    return MODALITIES[cfg.DATA.MODALITY].normalize(cfg.DATA.MEAN, cfg.DATA.STD)
+    to_bgr = cfg.DATA.CHANNEL_ORDER == "bgr"
+    return MODALITIES[cfg.DATA.MODALITY].normalize(cfg.DATA.MEAN, cfg.DATA.STD, to_bgr=to_bgr)
 
 
 def build_batch_transform(cfg: CfgNode) -> BatchTransform | None:

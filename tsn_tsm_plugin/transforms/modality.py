@@ -36,16 +36,17 @@ class Modality:
         """Whether channels are horizontal and vertical displacements."""
         return self.name == "flow"
 
-    def normalize(self, mean: Sequence[float], std: Sequence[float]) -> nn.Module:
+    def normalize(self, mean: Sequence[float], std: Sequence[float], *, to_bgr: bool = False) -> nn.Module:
         """Return the normalisation of stacks of uint8 frames.
 
         Args:
             mean: Mean of each channel of a frame, in 0-255; unused for differences.
             std: Standard deviation of each channel, in 0-255.
+            to_bgr: Reverse the channels of each RGB frame afterwards.
         """
         if self.name == "rgb_diff":
-            return NormalizeDifferences(std)
-        return Normalize(list(mean) * self.num_stacked, list(std) * self.num_stacked)
+            return NormalizeDifferences(std, to_bgr=to_bgr)
+        return Normalize(list(mean) * self.num_stacked, list(std) * self.num_stacked, to_bgr=to_bgr)
 
 
 MODALITIES = {
@@ -72,20 +73,23 @@ class NormalizeDifferences(nn.Module):
 
     Args:
         std: Standard deviation of R, G and B, in 0-255.
+        to_bgr: Reverse the channels of each difference afterwards.
     """
 
     std: Tensor
 
-    def __init__(self, std: Sequence[float]) -> None:
+    def __init__(self, std: Sequence[float], *, to_bgr: bool = False) -> None:
         super().__init__()
+        self.to_bgr = to_bgr
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32), persistent=False)
 
     def forward(self, video: Tensor) -> Tensor:
         """Map stacks (B, 3 * L, T, H, W) in 0-255 to differences (B, 3 * (L - 1), T, H, W), float32."""
         frames_BLCTHW = video.float().unflatten(1, (-1, len(self.std)))
         differences = frames_BLCTHW[:, 1:] - frames_BLCTHW[:, :-1]
-        return (differences / self.std[:, None, None, None]).flatten(1, 2)
+        differences = differences / self.std[:, None, None, None]
+        return (differences.flip(2) if self.to_bgr else differences).flatten(1, 2)
 
     def extra_repr(self) -> str:
-        """Name the setting in the module's repr."""
-        return f"std={self.std.tolist()}"
+        """Name the settings in the module's repr."""
+        return f"std={self.std.tolist()}" + (", to_bgr=True" if self.to_bgr else "")

@@ -23,13 +23,15 @@ class Normalize(nn.Module):
     Args:
         mean: One number per channel, in 0-255.
         std: One number per channel, in 0-255.
+        to_bgr: Reverse the channels of RGB frames afterwards, for a network that takes BGR.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(self, mean: Sequence[float], std: Sequence[float], *, to_bgr: bool = False) -> None:
         super().__init__()
+        self.to_bgr = to_bgr
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32), persistent=False)
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32), persistent=False)
 
@@ -40,8 +42,10 @@ class Normalize(nn.Module):
             TypeError: If floats are in neither range, or fit both.
         """
         video_BTHWC = to_255(video).permute(0, 2, 3, 4, 1).contiguous()
-        return torch.sub(video_BTHWC, self.mean).div_(self.std).permute(0, 4, 1, 2, 3)
+        video_BTHWC = torch.sub(video_BTHWC, self.mean).div_(self.std)
+        return (video_BTHWC.flip(-1) if self.to_bgr else video_BTHWC).permute(0, 4, 1, 2, 3)
 
     def extra_repr(self) -> str:
         """Name the settings in the module's repr."""
-        return f"mean={self.mean.tolist()}, std={self.std.tolist()}"
+        order = ", to_bgr=True" if self.to_bgr else ""
+        return f"mean={self.mean.tolist()}, std={self.std.tolist()}{order}"

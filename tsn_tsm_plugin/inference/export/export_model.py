@@ -84,14 +84,14 @@ def export_trained(
     data = trained.cfg.DATA
     if streaming or normalize:
         check_takes_frames(trained.cfg, "Export with --streaming or --normalize")
-    mean, std = (list(data.MEAN), list(data.STD)) if normalize else ([], [])
+    inside: dict[str, Any] = {}
+    if normalize:
+        inside = {"mean": list(data.MEAN), "std": list(data.STD), "to_bgr": data.CHANNEL_ORDER == "bgr"}
     if streaming:
-        plan = plan_stream_export(trained.model, size=data.TEST_CROP_SIZE, mean=mean, std=std)
+        plan = plan_stream_export(trained.model, size=data.TEST_CROP_SIZE, **inside)
     else:
         num_frames = frames_of_view(trained.cfg, "test")
-        plan = plan_clip_export(
-            trained.model, num_frames=num_frames, size=data.TEST_CROP_SIZE, mean=mean, std=std
-        )
+        plan = plan_clip_export(trained.model, num_frames=num_frames, size=data.TEST_CROP_SIZE, **inside)
     with os_errors_as_run_folder_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
     description = describe(trained, plan, form=form, streaming=streaming, normalize=normalize)
@@ -104,6 +104,7 @@ def describe(
 ) -> dict[str, Any]:
     """Return the description that other programs need to reproduce the scores."""
     cfg = trained.cfg
+    channels = "RGB" if normalize else cfg.DATA.CHANNEL_ORDER.upper()
     description = {
         "format": form,
         "made_by": f"tsn_tsm_plugin {__version__}",
@@ -115,7 +116,7 @@ def describe(
             for name, value in plan.inputs.items()
         },
         "outputs": plan.outputs,
-        "layout": "(batch, RGB, height, width)" if streaming else "(batch, RGB, frame, height, width)",
+        "layout": f"(batch, {channels}, {'' if streaming else 'frame, '}height, width)",
         "pixels": _pixels(cfg, normalize),
         "sampling": _STREAM if streaming else _sampling(cfg),
         "scores": "before any softmax",
@@ -154,6 +155,7 @@ def _pixels(cfg: CfgNode, normalize: bool) -> dict[str, Any]:
         "mean": list(cfg.DATA.MEAN),
         "std": list(cfg.DATA.STD),
         "normalization": "(pixel - mean) / std",
+        "channel_order": f"{cfg.DATA.CHANNEL_ORDER.upper()}, after the normalization",
         "normalized_inside": normalize,
     }
 

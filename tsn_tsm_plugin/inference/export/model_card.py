@@ -241,6 +241,7 @@ def _facts(trained: TrainedModel) -> list[str]:
         f"| input | {num_frames} frames of {cfg.DATA.TEST_CROP_SIZE} x {cfg.DATA.TEST_CROP_SIZE}, "
         f"short side {cfg.DATA.TEST_SHORT_SIDE} |",
         f"| mean, std | {list(cfg.DATA.MEAN)}, {list(cfg.DATA.STD)} of RGB in 0-255 |",
+        f"| order of channels | {cfg.DATA.CHANNEL_ORDER.upper()} |",
         f"| classes | {cfg.MODEL.NUM_CLASSES}, label map {label_map_hash(trained.class_names)[:12]} |",
         f"| made by | tsn_tsm_plugin {__version__}, torch {torch.__version__} |",
     ]

@@ -3,10 +3,10 @@
 import re
 from typing import Any
 
+from tsn_tsm_plugin.migrate.mmaction2.normalization import read_normalization
 from tsn_tsm_plugin.migrate.mmaction2.settings import (
     Settings,
     ignore,
-    pop_list,
     pop_number,
     pop_typed,
     section,
@@ -39,9 +39,8 @@ def read_model(model: Settings, test: Settings, recipe: Recipe) -> None:
     """
     ignore(model, type=("Recognizer2D",))
     preprocess = section(model, "data_preprocessor")
-    for key, name in (("DATA.MEAN", "mean"), ("DATA.STD", "std")):
-        recipe.set(key, pop_list(preprocess, name, int, float))
-    ignore(preprocess, type=("ActionDataPreprocessor",), format_shape=("NCHW", "NCHW_Flow"), to_rgb=(False,))
+    read_normalization(preprocess, recipe, swap="to_rgb")
+    ignore(preprocess, type=("ActionDataPreprocessor",), format_shape=("NCHW", "NCHW_Flow"))
     for owner in (preprocess, section(model, "train_cfg")):
         _read_blending(section(owner, "blending"), recipe)
     backbone, head = section(model, "backbone"), section(model, "cls_head")

@@ -1,5 +1,6 @@
 """read_pipelines: the data pipelines of an MMAction2 config as keys of a recipe."""
 
+from tsn_tsm_plugin.migrate.mmaction2.normalization import read_normalization
 from tsn_tsm_plugin.migrate.mmaction2.settings import (
     Settings,
     ignore,
@@ -248,10 +249,7 @@ def _read_resize(step: Settings, split: str, recipe: Recipe) -> None:
 
 
 def _read_normalize(step: Settings, recipe: Recipe) -> None:
-    ignore(step, to_bgr=(False,), to_rgb=(True,), adjust_magnitude=(False,))
-    for key, name in (("DATA.MEAN", "mean"), ("DATA.STD", "std")):
-        values = step.get(name)
-        if recipe.values.get(key, values) == values:
-            recipe.set(key, pop_list(step, name, int, float))
-    if pop_typed(step, "to_bgr", bool):
-        recipe.notes.append("not carried over: to_bgr; frames are RGB here")
+    ignore(step, to_rgb=(True,), adjust_magnitude=(False,))
+    if recipe.values.get("DATA.MODALITY") == "flow":  # Flow has no colours: the setting has no effect there.
+        ignore(step, "to_bgr")
+    read_normalization(step, recipe, swap="to_bgr")

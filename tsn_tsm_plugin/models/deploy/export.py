@@ -27,21 +27,26 @@ class NormalizedInput(nn.Module):
         network: Network whose first input has the channels on axis 1.
         mean: One number per channel, in 0-255.
         std: One number per channel, in 0-255.
+        to_bgr: Whether the network takes BGR.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, network: nn.Module, *, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(
+        self, network: nn.Module, *, mean: Sequence[float], std: Sequence[float], to_bgr: bool = False
+    ) -> None:
         super().__init__()
         self.network = network
+        self.to_bgr = to_bgr
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32))
 
     def forward(self, pixels: Tensor, *state: Tensor) -> Any:
         """Map uint8 pixels and the state to the network's outputs."""
         shape = (-1, *[1] * (pixels.ndim - 2))
-        return self.network((pixels.float() - self.mean.view(shape)) / self.std.view(shape), *state)
+        floats = (pixels.float() - self.mean.view(shape)) / self.std.view(shape)
+        return self.network(floats.flip(1) if self.to_bgr else floats, *state)
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,7 @@ def plan_clip_export(
     size: int,
     mean: Sequence[float] = (),
     std: Sequence[float] = (),
+    to_bgr: bool = False,
 ) -> ExportPlan:
     """Plan the export of a network on clips: ``video`` (B, 3, T, H, W) to ``scores`` (B, K), no softmax.
 
@@ -75,13 +81,19 @@ def plan_clip_export(
         size: H and W.
         mean: If given, the exported network takes uint8 RGB and normalises it itself.
         std: Required with ``mean``.
+        to_bgr: With ``mean``: whether the network takes BGR.
     """
     video = _example((2, getattr(model, "in_channels", 3), num_frames, size, size), is_pixels=bool(mean))
-    return ExportPlan(_prepared(model, mean, std), {"video": video}, ["scores"])
+    return ExportPlan(_prepared(model, mean, std, to_bgr), {"video": video}, ["scores"])
 
 
 def plan_stream_export(
-    model: nn.Module, *, size: int, mean: Sequence[float] = (), std: Sequence[float] = ()
+    model: nn.Module,
+    *,
+    size: int,
+    mean: Sequence[float] = (),
+    std: Sequence[float] = (),
+    to_bgr: bool = False,
 ) -> ExportPlan:
     """Plan the export of one step of an online TSM.
 
@@ -93,6 +105,7 @@ def plan_stream_export(
         size: H and W.
         mean: If given, the exported network takes uint8 RGB and normalises it itself.
         std: Required with ``mean``.
+        to_bgr: With ``mean``: whether the network takes BGR.
 
     Raises:
         ValueError: If the TSM needs frames that a stream has not seen.
@@ -102,7 +115,7 @@ def plan_stream_export(
     for name, shape in step.state_shapes(size, size).items():
         inputs[f"state.{name}"] = torch.zeros(2, *shape)
     return ExportPlan(
-        _prepared(step, mean, std), inputs, ["scores", *(f"next.{n}" for n in step.state_names)]
+        _prepared(step, mean, std, to_bgr), inputs, ["scores", *(f"next.{n}" for n in step.state_names)]
     )
 
 
@@ -112,10 +125,10 @@ def _example(shape: tuple[int, ...], *, is_pixels: bool) -> Tensor:
     return torch.randn(shape)
 
 
-def _prepared(network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> nn.Module:
+def _prepared(network: nn.Module, mean: Sequence[float], std: Sequence[float], to_bgr: bool) -> nn.Module:
     # Exporters expect contiguous weights on the CPU.
     network = copy.deepcopy(network).cpu().to(memory_format=torch.contiguous_format).eval()
-    return NormalizedInput(network, mean=mean, std=std).eval() if mean else network
+    return NormalizedInput(network, mean=mean, std=std, to_bgr=to_bgr).eval() if mean else network
 
 
 def export(
