@@ -10,7 +10,7 @@ from torch import Tensor
 from tsn_tsm_plugin.checkpoints.safetensors_file import read_safetensors
 from tsn_tsm_plugin.checkpoints.stub import Stub
 from tsn_tsm_plugin.checkpoints.torch_file import read_torch_file
-from tsn_tsm_plugin.checkpoints.zoo import PREFIX, fetch_zoo_file
+from tsn_tsm_plugin.checkpoints.zoo import PREFIX, fetch_zoo_file, zoo_hint
 from tsn_tsm_plugin.errors import CheckpointError, NewerCheckpointError
 from tsn_tsm_plugin.paths import local_path
 
@@ -58,7 +58,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     if not file.is_file():
         raise CheckpointError(
             f"{path} is not a file: give the path of a checkpoint; for a prefix such as s3:// iopath needs a "
-            "handler."
+            f"handler.{zoo_hint(str(path))}"
         )
     # A cache may have renamed the file.
     if ".safetensors" in (file.suffix, PurePosixPath(path).suffix):

@@ -107,6 +107,29 @@ def find_zoo_row(weights: str, *, method: str) -> str:
     return next((f"{PREFIX}{row}" for row in (weights, f"{method}/{weights}") if row in ZOO), "")
 
 
+def zoo_hint(weights: str) -> str:
+    """Return a sentence with the rows that a misspelt name of weights may mean; empty without such rows.
+
+    Example:
+        >>> zoo_hint("k400_r101_9f")
+        ' Near rows of the model zoo: zoo:tsn/k400_r101_8f.'
+
+    Args:
+        weights: A name that is neither a file nor weights of a backbone.
+    """
+    rows = [f"{PREFIX}{row}" for row in _nearest_rows(weights, cutoff=0.8)]
+    return f" Near rows of the model zoo: {', '.join(rows)}." if rows else ""
+
+
+def _nearest_rows(name: str, *, cutoff: float) -> list[str]:
+    """Return the rows whose name is near, with or without the method."""
+    if "/" in name:
+        return difflib.get_close_matches(name, ZOO, n=3, cutoff=cutoff)
+    recipes = {row.partition("/")[2] for row in ZOO}
+    near = difflib.get_close_matches(name, recipes, n=3, cutoff=cutoff)
+    return [row for recipe in near for row in ZOO if row.endswith(f"/{recipe}")]
+
+
 def fetch_zoo_file(name: str) -> Path:
     """Return the published checkpoint of a recipe, downloaded at the first call.
 
@@ -118,6 +141,6 @@ def fetch_zoo_file(name: str) -> Path:
     """
     row = name.removeprefix(PREFIX).removesuffix(".yaml")
     if row not in ZOO:
-        near = difflib.get_close_matches(row, ZOO, n=3, cutoff=0.4)
+        near = _nearest_rows(row, cutoff=0.4)
         raise CheckpointError(f"The model zoo has no row {ascii(row)[:60]}; it has {', '.join(near or ZOO)}.")
     return download(ZOO[row], sha256=ZOO[row][-12:-4])

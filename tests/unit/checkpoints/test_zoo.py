@@ -91,6 +91,27 @@ def test_a_row_that_does_not_exist_is_answered_with_near_ones():
         fetch_checkpoint("zoo:tsm/k400_r50_9f")
 
 
+@pytest.mark.parametrize(
+    "load",
+    [
+        lambda name: create_tsm(backbone="resnet18", weights=name),
+        lambda name: create_tsm(backbone="timm/resnet10t", weights=name),
+        load_trained,
+    ],
+    ids=["torchvision", "timm", "load_trained"],
+)
+@pytest.mark.parametrize("name", ["k400_r50_8ff", "tsm/k400_r50_8ff"])
+def test_a_misspelt_row_without_its_prefix_is_answered_with_near_ones(load, name):
+    with pytest.raises(CheckpointError, match=r"Near rows of the model zoo: .*zoo:tsm/k400_r50_8f\b"):
+        load(name)
+
+
+def test_the_name_of_a_backbones_weights_is_no_row():
+    with pytest.raises(CheckpointError) as error:
+        create_tsm(backbone="resnet18", weights="IMAGENET1K_V9")
+    assert "zoo" not in str(error.value)
+
+
 def test_without_a_network_one_sentence_says_what_to_fetch_and_where_to_put_it(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(downloading, "is_reachable", lambda url: False)

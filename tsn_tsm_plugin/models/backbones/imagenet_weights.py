@@ -18,6 +18,7 @@ from tsn_tsm_plugin.checkpoints.key_renames import (
 )
 from tsn_tsm_plugin.checkpoints.read_checkpoint import read_checkpoint
 from tsn_tsm_plugin.checkpoints.source_format import strip_holders
+from tsn_tsm_plugin.checkpoints.zoo import zoo_hint
 from tsn_tsm_plugin.errors import CheckpointError
 from tsn_tsm_plugin.log import get_logger
 
@@ -59,6 +60,7 @@ def fetch_torchvision_weights(name: str, weights: str) -> dict[str, Tensor]:
     if weights not in known:
         raise CheckpointError(
             f"Backbone weights must be a file or one of {sorted(known)} for {name}, got {weights!r}."
+            + zoo_hint(weights)
         )
     url = known[weights].url
     digits = re.search(r"-([0-9a-f]{8,})\.", url)
@@ -82,6 +84,7 @@ def fetch_timm_weights(name: str, tag: str) -> dict[str, Tensor]:
     if tag != "default" and tag not in known:
         raise CheckpointError(
             f"Backbone weights must be a file, 'default' or one of {known} for timm's {name}, got {tag!r}."
+            + zoo_hint(tag)
         )
     full_name = name if tag == "default" else f"{name}.{tag}"
     try:
