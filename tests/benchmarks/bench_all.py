@@ -22,6 +22,7 @@ VIDEO = FOLDER.parents[2] / "shared/videos/arm_wrestling.mp4"
 
 # What makes each take seconds: enough to see that it works, not enough for its figures to mean much.
 QUICK: dict[str, list[str]] = {
+    "bench_codecs.py": ["--quick", "--rounds", "1"],
     "bench_loading.py": ["--workers", "1", "--epochs", "1"],
     "bench_network.py": ["--size", "64", "--runs", "2", "--train-runs", "2"],
     "bench_reading.py": ["--rounds", "1", "--reads", "100"],
@@ -49,10 +50,11 @@ def arguments_of(name: str, args: argparse.Namespace) -> list[str] | str:
         return [*threads, *write, *(quick or small)]
     if name == "bench_export.py":
         return ["--weights", args.weights] if args.weights else "needs a trained network: give --weights"
-    if name in ("bench_reading.py", "bench_loading.py", "bench_views.py"):
+    if name in ("bench_codecs.py", "bench_loading.py", "bench_reading.py", "bench_views.py"):
         if not args.video.is_file():
             return f"needs the video {args.video.name} beside the checkout, in shared/videos"
-        videos = [str(args.video)] if name == "bench_reading.py" and args.video != VIDEO else []
+        takes_video = name in ("bench_codecs.py", "bench_reading.py")
+        videos = [str(args.video)] if takes_video and args.video != VIDEO else []
         return [*videos, *write, *quick]
     return []
 
