@@ -1,4 +1,4 @@
-"""local_path, read_bytes, open_regular: the door that every path from outside goes through.
+"""local_path, read_text, read_bytes, open_regular: the door that every path from outside goes through.
 
 A path is local, or a URL such as ``s3://bucket/a.mp4``. A local one must
 be a regular file: reading a pipe or a device could wait forever.
@@ -45,7 +45,20 @@ def local_path(path: str) -> str:
     return _fetched(path, manager_of(path).get_local_path) if is_url(path) else os.path.expanduser(path)  # noqa: PTH111
 
 
-def read_bytes(path: str, *, max_bytes: int = 1 << 31) -> bytes:
+def read_text(path: str | os.PathLike[str], *, max_bytes: int = 1 << 31) -> str:
+    """Return the text of a UTF-8 file; see :func:`read_bytes`.
+
+    Raises:
+        OSError: If it cannot be read, is no regular file, too large, or no UTF-8 text.
+    """
+    try:
+        return read_bytes(path, max_bytes=max_bytes).decode("utf-8")
+    except UnicodeDecodeError as error:
+        byte = f"byte {error.object[error.start]:#04x} at offset {error.start}"
+        raise OSError(errno.EILSEQ, f"it is not UTF-8 text: {byte}", os.fspath(path)) from error
+
+
+def read_bytes(path: str | os.PathLike[str], *, max_bytes: int = 1 << 31) -> bytes:
     """Return the content of a file.
 
     Args:
@@ -55,6 +68,7 @@ def read_bytes(path: str, *, max_bytes: int = 1 << 31) -> bytes:
     Raises:
         OSError: If it cannot be read, is no regular file or larger than it may be.
     """
+    path = os.fspath(path)
     if is_url(path):
         return _fetched(path, _read_url)
     with open_regular(path) as file:

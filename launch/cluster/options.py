@@ -11,6 +11,8 @@ from typing import Any
 
 import yaml
 
+from tsn_tsm_plugin.paths import read_text
+
 from ..errors import LaunchError
 
 CLUSTERS_DIR = Path(__file__).resolve().parents[1] / "clusters"
@@ -284,7 +286,9 @@ def read_cluster_yaml(name: str) -> dict[str, Any]:
         )
     try:
         # BaseLoader leaves every value as written: YAML would read the time 1:30:00 as the number 5400.
-        loaded = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader) or {}
+        loaded = yaml.load(read_text(path), Loader=yaml.BaseLoader) or {}
+    except OSError as error:
+        raise LaunchError(f"{path}: cannot be read ({error.strerror or error}).") from error
     except yaml.YAMLError as error:
         raise LaunchError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(loaded, dict):

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from tsn_tsm_plugin.engine.find_weights import find_weights
+from tsn_tsm_plugin.paths import read_text
 
 from ..errors import OK, LaunchError
 from ..submit_job.evaluation_folder import evaluation_config
@@ -53,10 +54,12 @@ def pairs_of(args: argparse.Namespace) -> list[tuple[str, str]]:
 
 
 def _read_table(path: Path) -> list[tuple[str, str]]:
-    if not path.is_file():
-        raise LaunchError(f"--table {path}: no such file.")
+    try:
+        lines = read_text(path).splitlines()
+    except OSError as error:
+        raise LaunchError(f"--table {path}: cannot be read ({error.strerror or error}).") from error
     pairs: list[tuple[str, str]] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(lines, start=1):
         words = line.split("#")[0].split()
         if len(words) == 2:
             pairs.append((words[0], words[1]))

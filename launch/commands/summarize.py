@@ -1,6 +1,7 @@
 """``submit.py summarize``: runs as one table, measured beside published, on the terminal and as files."""
 
 import argparse
+import contextlib
 import csv
 import io
 import json
@@ -12,6 +13,7 @@ from typing import Any
 
 from tsn_tsm_plugin.atomic_files import write_text_atomically
 from tsn_tsm_plugin.config.published import published_accuracies
+from tsn_tsm_plugin.paths import read_text
 from tsn_tsm_plugin.safe_text import csv_cell, markdown_text, terminal_text
 
 from ..errors import OK, LaunchError
@@ -111,16 +113,19 @@ def rows_of(runs: Sequence[Run]) -> list[tuple[str, ...]]:
 
 def _row(run: Run, common: Path) -> tuple[str, ...]:
     name = str(run.run_dir.relative_to(common)) if run.run_dir != common else run.run_dir.name
-    recipe = run.recipe_file.read_text(encoding="utf-8") if run.recipe_file.exists() else ""
+    recipe = ""
+    with contextlib.suppress(OSError):
+        recipe = read_text(run.recipe_file)
     published_top1, published_top5 = published_accuracies(recipe)
-    file = run.run_dir / "results.json"
     state = run.state
-    if file.exists():
+    results: dict[str, Any] = {}
+    try:
+        results = dict(json.loads(read_text(run.run_dir / "results.json")))
         word = "ok" if state is None or state.state in ("COMPLETED", "UNKNOWN") else state.state
-        results: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    else:
+    except FileNotFoundError:
         word = state.state if state is not None and (state.has_failed or state.may_be_alive) else "MISSING"
-        results = {}
+    except (OSError, ValueError, TypeError):
+        word = "DAMAGED"
     return (
         name,
         word,
@@ -137,7 +142,8 @@ def _row(run: Run, common: Path) -> tuple[str, ...]:
 
 def _score(results: dict[str, Any], name: str) -> str:
     """Return a measured percentage; which there are depends on whether videos have one label or several."""
-    return f"{results[name]:.2f}" if name in results else "-"
+    value = results.get(name)
+    return f"{value:.2f}" if isinstance(value, int | float) else "-"
 
 
 def _complexity(run: Run) -> tuple[str, str]:

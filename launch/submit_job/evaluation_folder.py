@@ -9,6 +9,9 @@ from pathlib import Path
 
 from tsn_tsm_plugin.config import CfgNode
 from tsn_tsm_plugin.errors import TsnTsmError
+from tsn_tsm_plugin.paths import open_regular, read_bytes
+
+from ..errors import LaunchError
 
 _NUM_DIGITS = 10
 # Keys that name files and folders; their content counts instead.
@@ -49,14 +52,16 @@ def _identity(cfg: CfgNode, weights: str) -> str:
 def _content(weights: str) -> bytes:
     if "://" in weights:
         return weights.encode()
-    with Path(weights).open("rb") as file:
-        return file_digest(file, "sha256").digest()
+    try:
+        with open_regular(weights) as file:
+            return file_digest(file, "sha256").digest()
+    except OSError as error:
+        raise LaunchError(f"--weights {weights}: cannot be read ({error.strerror or error}).") from error
 
 
 def _list_content(cfg: CfgNode) -> bytes:
     # Imported here: commands that submit nothing need not wait for torch.
     from tsn_tsm_plugin.data.build import is_data_at_hand, list_path
-    from tsn_tsm_plugin.paths import read_bytes
 
     if not is_data_at_hand(cfg):
         return b""

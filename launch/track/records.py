@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tsn_tsm_plugin.atomic_files import write_text_atomically
+from tsn_tsm_plugin.paths import read_text
 
 from ..errors import LaunchError
 
@@ -97,7 +98,7 @@ def read_record(file: Path) -> Submission:
         LaunchError: If it is not one.
     """
     try:
-        fields = json.loads(file.read_text(encoding="utf-8"))
+        fields = json.loads(read_text(file))
         # A run folder may have been moved since.
         return Submission(**{**fields, "folder": str(file.parent)})
     except (OSError, ValueError, TypeError) as error:

@@ -18,6 +18,7 @@ from tsn_tsm_plugin.checkpoints.pickle_machine import PickleMachine
 from tsn_tsm_plugin.checkpoints.pickled_values import Storage, StorageType
 from tsn_tsm_plugin.checkpoints.stub import Stub
 from tsn_tsm_plugin.errors import CheckpointError
+from tsn_tsm_plugin.paths import open_regular
 
 _MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 _PROTOCOL_VERSION = 1001
@@ -38,7 +39,7 @@ def read_torch_file(path: Path) -> Any:
         CheckpointError: If the file is cut off, damaged or of another kind.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(str(path)) as file:
             if file.read(2) == b"PK":
                 with zipfile.ZipFile(file) as archive:
                     return _read_archive(archive, size=path.stat().st_size)

@@ -35,6 +35,8 @@ def weights_hash(state_dict: Mapping[str, Tensor]) -> str:
 
 def hash_in_file(path: Path) -> str:
     """Return the hash that a ``.safetensors`` file carries, without reading its tensors; empty if none."""
+    if not path.is_file():
+        return ""
     try:
         with safe_open(str(path), framework="pt") as file:
             return str((file.metadata() or {}).get("weights_hash", ""))

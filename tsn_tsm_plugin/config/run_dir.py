@@ -10,6 +10,7 @@ from tsn_tsm_plugin.config.defaults import KEYS, flatten
 from tsn_tsm_plugin.config.key import FREE, Key
 from tsn_tsm_plugin.config.node import CfgNode
 from tsn_tsm_plugin.config.yaml_text import compose, construct
+from tsn_tsm_plugin.paths import read_text
 
 CONFIG_FILE = "config.yaml"
 
@@ -58,8 +59,8 @@ def _config_file(folder: Path) -> Path | None:
 def _read(file: Path) -> dict[str, Any]:
     """Return the values of a config file by key, none if it is damaged."""
     try:
-        return _values(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return _values(read_text(file))
+    except (OSError, yaml.YAMLError):
         return {}
 
 

@@ -1,6 +1,5 @@
 """Setting, SettingsReader: a YAML file and its bases as a flat list of settings with their locations."""
 
-import stat
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -11,9 +10,10 @@ import yaml
 from tsn_tsm_plugin.config.recipes import find_recipe
 from tsn_tsm_plugin.config.yaml_text import MAX_CHARACTERS, compose, construct
 from tsn_tsm_plugin.errors import ConfigError
-from tsn_tsm_plugin.paths import local_path
+from tsn_tsm_plugin.paths import read_text
 
 MAX_FILES = 64
+_MAX_BYTES = 4 * MAX_CHARACTERS
 BASE_KEY = "_BASE_"
 
 
@@ -167,16 +167,11 @@ class SettingsReader:
 def _read_text(path: str, *, named_by: str) -> str:
     source = f", named as {BASE_KEY} in {named_by}" if named_by else ""
     try:
-        local = local_path(path)
-        # Reading a pipe or a device may block forever.
-        if not stat.S_ISREG(Path(local).stat().st_mode):
-            raise ConfigError(f"{path}: must be a regular file{source}.")
-        with open(local, encoding="utf-8") as file:  # noqa: PTH123
-            return file.read(MAX_CHARACTERS + 1)
+        return read_text(path, max_bytes=_MAX_BYTES)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file{source}.") from None
-    except (OSError, ValueError) as error:  # A ValueError is a text that is not UTF-8, or a name with a null.
-        raise ConfigError(f"{path}: cannot be read{source}: {error}.") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read{source} ({error.strerror or error}).") from error
 
 
 def _parse(text: str, path: str) -> yaml.MappingNode | None:

@@ -28,7 +28,7 @@ class BadVideos:
         self._named: set[str] = set()
         if path is not None and path.exists():
             with os_errors_as_run_folder_errors(path, hint=HINT_RUN):
-                lines = read_bytes(str(path)).decode("utf-8", "replace").splitlines()
+                lines = read_bytes(path).decode("utf-8", "replace").splitlines()
             self._named = {line.split("\t")[0] for line in lines}
 
     def start_epoch(self, counted: Iterable[str] = ()) -> None:

@@ -19,7 +19,7 @@ from tsn_tsm_plugin.errors import RunFolderError
 from tsn_tsm_plugin.log import get_logger
 from tsn_tsm_plugin.models import build_model
 from tsn_tsm_plugin.models.memory_estimate import available_memory, estimate_memory
-from tsn_tsm_plugin.paths import read_bytes
+from tsn_tsm_plugin.paths import read_bytes, read_text
 from tsn_tsm_plugin.runs.run_folder import RunFolder
 
 logger = get_logger(__name__)
@@ -79,7 +79,7 @@ def results_of_finished_run(
 
 def _read_results(folder: RunFolder) -> dict[str, Any]:
     try:
-        results = json.loads(folder.results.read_text(encoding="utf-8"))
+        results = json.loads(read_text(folder.results))
     except (OSError, ValueError):
         return {}
     return results if isinstance(results, dict) else {}
@@ -92,7 +92,7 @@ def note_changed_settings(cfg: CfgNode, folder: RunFolder, content: dict[str, An
         known = ""
         if folder.config_changes.exists():
             with os_errors_as_run_folder_errors(folder.config_changes, hint=HINT_RUN):
-                known = read_bytes(str(folder.config_changes)).decode("utf-8", "backslashreplace")
+                known = read_bytes(folder.config_changes).decode("utf-8", "backslashreplace")
         line = json.dumps({"from_step": content["step"], "changed": changed})
         write_text_atomically(folder.config_changes, f"{known}{line}\n", hint=HINT_RUN)
 

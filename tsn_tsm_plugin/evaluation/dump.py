@@ -104,9 +104,9 @@ def read_dump(path: str | Path) -> tuple[Predictions, list[str]]:
     path = Path(path)
     try:
         if path.suffix == ".pkl":
-            content = PickleMachine(read_bytes(str(path))).run()
+            content = PickleMachine(read_bytes(path)).run()
         else:
-            content = json.loads(read_bytes(str(path)))
+            content = json.loads(read_bytes(path))
         videos, class_names = content["videos"], content["class_names"]
         if not isinstance(videos, list):
             raise ValueError("videos must be a list")

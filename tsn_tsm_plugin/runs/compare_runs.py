@@ -12,6 +12,7 @@ from tsn_tsm_plugin.checkpoints.weights_hash import hash_in_file
 from tsn_tsm_plugin.config.defaults import flatten
 from tsn_tsm_plugin.config.yaml_text import parse
 from tsn_tsm_plugin.errors import RunFolderError
+from tsn_tsm_plugin.paths import read_text
 from tsn_tsm_plugin.runs.metrics_log import read_metrics
 from tsn_tsm_plugin.runs.progress import clock
 from tsn_tsm_plugin.runs.results import METRICS
@@ -46,8 +47,8 @@ def _read_run(folder: Path) -> dict[str, Any]:
     if not config.is_file():
         raise RunFolderError(f"{folder} is not a run folder: it has no config.yaml.")
     try:
-        settings = parse(config.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        settings = parse(read_text(config))
+    except (OSError, yaml.YAMLError) as error:
         raise _damaged(config, error) from error
     if not isinstance(settings, dict) or not settings:
         raise _damaged(config, "it holds no keys")
@@ -65,17 +66,13 @@ def _read_run(folder: Path) -> dict[str, Any]:
 
 def _read_records(path: Path) -> list[dict[str, float]]:
     """Return the numbers of each record; the last line may be incomplete."""
-    try:
-        records: list[Any] = read_metrics(path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise _damaged(path, error) from error
-    return [_numbers(record) for record in records if isinstance(record, dict)]
+    return [_numbers(record) for record in read_metrics(path)]
 
 
 def _measured(results_file: Path, records: list[dict[str, float]]) -> dict[str, str]:
     if results_file.is_file():
         try:
-            results = json.loads(results_file.read_text(encoding="utf-8"))
+            results = json.loads(read_text(results_file))
             videos, views = str(results["num_videos"]), str(results["views_per_video"])
             weights = str(results["weights_hash"])
         except KeyError as error:

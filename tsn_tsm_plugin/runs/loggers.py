@@ -2,11 +2,13 @@
 
 import csv
 import importlib.util
+import io
 import math
 from pathlib import Path
 from typing import Any, Protocol
 
 from tsn_tsm_plugin.atomic_files import write_atomically
+from tsn_tsm_plugin.paths import read_text
 
 _EXTRAS = {
     "tensorboard": "pip install tensorboard",
@@ -78,11 +80,10 @@ class CsvLogger:
         self._columns = ["step", "epoch"]
         self._rows: list[dict[str, Any]] = []
         if self._path.exists() and step:
-            with self._path.open(encoding="utf-8", newline="") as file:
-                reader = csv.DictReader(file)
-                self._rows = [row for row in reader if (row.get("step") or "").isdigit()]
-                self._rows = [row for row in self._rows if int(row["step"]) <= step]
-                self._columns = list(reader.fieldnames or self._columns)
+            reader = csv.DictReader(io.StringIO(read_text(self._path), newline=""))
+            self._rows = [row for row in reader if (row.get("step") or "").isdigit()]
+            self._rows = [row for row in self._rows if int(row["step"]) <= step]
+            self._columns = list(reader.fieldnames or self._columns)
         self._write_all()
 
     def write(self, step: int, epoch: int, values: dict[str, float]) -> None:
@@ -184,7 +185,7 @@ class MlflowLogger:
 
 
 def _kept_id(path: Path) -> str:
-    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+    return read_text(path).strip() if path.is_file() else ""
 
 
 def _keep_id(path: Path, run_id: str) -> None:

@@ -29,7 +29,7 @@ def _lines(path: Path) -> list[str]:
     if not path.exists():
         return []
     try:
-        return read_bytes(str(path)).decode("utf-8", "replace").splitlines()
+        return read_bytes(path).decode("utf-8", "replace").splitlines()
     except OSError as error:
         reason = error.strerror or error
         raise RunFolderError(f"{path} cannot be read ({reason}): move it away, or repair it.") from error

@@ -17,6 +17,7 @@ from tsn_tsm_plugin.config import CfgNode
 from tsn_tsm_plugin.data.build import build_dataset
 from tsn_tsm_plugin.data.collate import BadVideo
 from tsn_tsm_plugin.data.samplers import SampleKey
+from tsn_tsm_plugin.paths import read_bytes, read_text
 from tsn_tsm_plugin.runs.metrics_log import read_metrics
 from tsn_tsm_plugin.runs.progress import clock
 from tsn_tsm_plugin.runs.results import shown_metrics
@@ -71,7 +72,7 @@ def write_report(cfg: CfgNode, folder: RunFolder) -> None:
         cfg: The recipe; frames of the mistakes are read from its test split.
         folder: Run folder with ``results.json``; other missing files are skipped.
     """
-    results = json.loads(folder.results.read_text(encoding="utf-8"))
+    results = json.loads(read_text(folder.results))
     records = read_metrics(folder.metrics)
     sections = [
         _cards(results, records),
@@ -113,7 +114,7 @@ def _cards(results: dict[str, Any], records: list[dict[str, Any]]) -> str:
 def _picture(title: str, path: Path, *, kind: str = "") -> str:
     if not path.is_file():
         return ""
-    return _section(title, f'<img class="{kind}" alt="{title}" src="{_data_url(path.read_bytes(), "png")}">')
+    return _section(title, f'<img class="{kind}" alt="{title}" src="{_data_url(read_bytes(path), "png")}">')
 
 
 def _data_url(content: bytes, kind: str) -> str:
@@ -200,6 +201,6 @@ def _details(results: dict[str, Any], records: list[dict[str, Any]], folder: Run
     files = ""
     for name, path in (("Recipe", folder.config), ("Environment", folder.environment)):
         if path.is_file():
-            text = "\n".join(map(html_text, path.read_text(encoding="utf-8").splitlines()))
+            text = "\n".join(map(html_text, read_text(path).splitlines()))
             files += f'<details><summary>{name}</summary><pre class="mono">{text}</pre></details>'
     return _section("Time, recipe and environment", time_spent + files)

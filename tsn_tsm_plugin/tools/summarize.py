@@ -16,6 +16,7 @@ from tsn_tsm_plugin.atomic_files import write_text_atomically
 from tsn_tsm_plugin.config import CfgNode, load_cfg
 from tsn_tsm_plugin.config.published import published_accuracies
 from tsn_tsm_plugin.errors import ConfigError
+from tsn_tsm_plugin.paths import read_text
 from tsn_tsm_plugin.safe_text import markdown_text
 from tsn_tsm_plugin.tools.command import ToolParser, run_command
 
@@ -97,7 +98,7 @@ def write_markdown(path: Path, rows: Sequence[tuple[str, ...]]) -> None:
     Raises:
         ConfigError: If the marks are missing.
     """
-    text = path.read_text()
+    text = _read(path)
     if _BEGIN not in text or _END not in text:
         raise ConfigError(f"{path}: needs the lines `{_BEGIN}` and `{_END}` to write the table between.")
     # Import late, so that --help and usage errors do not wait for torch.
@@ -110,6 +111,13 @@ def write_markdown(path: Path, rows: Sequence[tuple[str, ...]]) -> None:
     before, rest = text.split(_BEGIN, 1)
     after = rest.split(_END, 1)[1]
     write_text_atomically(path, f"{before}{_BEGIN}\n" + "\n".join(lines) + f"\n{_END}{after}")
+
+
+def _read(path: Path) -> str:
+    try:
+        return read_text(path)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror or error}). Check the path.") from error
 
 
 def _row(recipe: Path, cfg: CfgNode, complexity: "Complexity", *, num_frames: int) -> tuple[str, ...]:
@@ -125,7 +133,7 @@ def _row(recipe: Path, cfg: CfgNode, complexity: "Complexity", *, num_frames: in
         views,
         f"{complexity.num_parameters:,}",
         f"{complexity.num_operations / 1e9:.2f}",
-        *published_accuracies(recipe.read_text()),
+        *published_accuracies(_read(recipe)),
     )
 
 

@@ -90,6 +90,12 @@ def faults(tmp_path: Path, text: str, opts: tuple[str, ...] = ()) -> str:
     return str(error.value)
 
 
+@pytest.mark.parametrize("written", ["1:59", "1_0", "+-1", "\u0661"])
+def test_an_epoch_number_is_plain_digits_in_files_and_on_the_command_line(tmp_path, written):
+    for text, opts in ((f"SOLVER:\n  MAX_EPOCH: {written}\n", ()), ("", ("SOLVER.MAX_EPOCH", written))):
+        assert "SOLVER.MAX_EPOCH must be an integer, got" in faults(tmp_path, text, opts)
+
+
 def test_all_faults_are_reported_at_once_with_file_line_and_the_nearest_key(tmp_path):
     text = "MODEL:\n  NUM_CLASS: 3\n  ARCH: tsx\nSOLVER:\n  MAX_EPOCH: 1.5\n  BASE_LR: fast\nDATA: 7\n"
     message = faults(tmp_path, text, ("TRAIN.BATCHSIZE", "4"))

@@ -75,16 +75,6 @@ def test_a_tree_of_bases_without_end_is_refused(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are POSIX's")
-def test_a_pipe_is_no_recipe(tmp_path):
-    os.mkfifo(tmp_path / "pipe.yaml")
-    with pytest.raises(
-        ConfigError, match="pipe.yaml: must be a regular file, named as _BASE_ in recipe.yaml"
-    ):
-        load_cfg("recipe.yaml", text=f"_BASE_: {tmp_path}/pipe.yaml")
-    with pytest.raises(ConfigError, match="must be a regular file"):
-        load_cfg(tmp_path / "pipe.yaml")
-
-
 def test_faults_of_a_recipe_and_of_its_bases_are_listed_together(tmp_path):
     (tmp_path / "base.yaml").write_text("RNG_SEED: [\n")
     text = (

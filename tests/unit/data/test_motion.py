@@ -12,6 +12,7 @@ from tsn_tsm_plugin.data.annotations import read_label_map, read_video_list
 from tsn_tsm_plugin.data.motion import dataset as motion
 from tsn_tsm_plugin.data.motion.dataset import prepare_motion, write_video
 from tsn_tsm_plugin.data.motion.scenes import CLASS_NAMES
+from tsn_tsm_plugin.errors import RunFolderError
 from tsn_tsm_plugin.tools import prepare_dataset
 
 
@@ -154,7 +155,7 @@ def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch):
 
     monkeypatch.setattr(motion, "write_video", full_disk)
 
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(RunFolderError, match="data could not be written: No space left"):
         prepare_motion(tmp_path / "data", num_train=2, num_val=2)
     assert list(tmp_path.iterdir()) == []
 

@@ -13,6 +13,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from tsn_tsm_plugin.errors import VideoError
+from tsn_tsm_plugin.paths import open_regular
 
 MAX_FRAME_PIXELS = 1 << 27
 """A header that claims more pixels per frame than 16384 x 8192 is taken for damaged."""
@@ -142,13 +143,13 @@ def cut_short(path: str, detail: str) -> VideoError:
 
 
 def _riff_size(path: str) -> int:
-    with Path(path).open("rb") as file:
+    with open_regular(path) as file:
         return int.from_bytes(file.read(8)[4:], "little") + 8
 
 
 def _matroska_size(path: str) -> int:
     """Return the end of the first Segment, 0 if the file does not state it (RFC 8794 4 and 6.2)."""
-    with Path(path).open("rb") as file:
+    with open_regular(path) as file:
         head = file.read(4096)
     if not head.startswith(_EBML):
         return 0

@@ -22,9 +22,11 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from tsn_tsm_plugin.atomic_files import os_errors_as_run_folder_errors
 from tsn_tsm_plugin.data.motion.scenes import CLASS_NAMES, CLASS_PAIRS, draw_scene, render_scene
 from tsn_tsm_plugin.file_lock import lock_file
 from tsn_tsm_plugin.log import get_logger
+from tsn_tsm_plugin.paths import read_text
 
 logger = get_logger(__name__)
 
@@ -135,7 +137,10 @@ def _is_ready(out_dir: Path, manifest: dict[str, int]) -> bool:
     if not out_dir.exists() or (out_dir.is_dir() and not any(out_dir.iterdir())):
         return False
     path = out_dir / _MANIFEST
-    found = json.loads(path.read_text()) if path.is_file() else "other files"
+    try:
+        found = json.loads(read_text(path))
+    except (OSError, ValueError):
+        found = "other files"
     if found != manifest:
         raise ValueError(
             f"out_dir must be new, empty, or hold this motion dataset {manifest}, "
@@ -149,7 +154,7 @@ def _one_at_a_time(out_dir: Path) -> Iterator[None]:
     """Let one process after the other work on a folder, by a lock on a file beside it."""
     out_dir.parent.mkdir(parents=True, exist_ok=True)
     lock = out_dir.with_name(f".{out_dir.name}.lock")
-    with lock.open("w") as file:
+    with lock.open("a+") as file:  # Opening a pipe for writing only would wait for a reader.
         try:
             lock_file(file, wait=True)
         except OSError as error:
@@ -194,6 +199,7 @@ def prepare_motion(
 
     Raises:
         ValueError: If a number is out of range, or the folder holds something else.
+        RunFolderError: If the folder cannot be written.
     """
     for name, value, least in (
         ("num_train", num_train, 1),
@@ -205,7 +211,7 @@ def prepare_motion(
             raise ValueError(f"{name} must be at least {least}, got {value}.")
     out_dir = Path(out_dir)
     manifest = {"version": _VERSION, "num_train": num_train, "num_val": num_val, "seed": seed}
-    with _one_at_a_time(out_dir):
+    with os_errors_as_run_folder_errors(out_dir), _one_at_a_time(out_dir):
         if _is_ready(out_dir, manifest):
             logger.info(f"{out_dir} already holds this dataset.")
             return out_dir

@@ -60,7 +60,7 @@ def find_file(folder: Path, *names: str) -> Path:
 def read_text(path: Path) -> str:
     """Read a text file, or raise the reason as an error."""
     try:
-        return read_bytes(str(path)).decode("utf-8-sig")
+        return read_bytes(path).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise AnnotationError(f"{path}: cannot be read ({error}). Fetch it again.") from error
 

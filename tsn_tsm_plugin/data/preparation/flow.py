@@ -29,6 +29,7 @@ from tsn_tsm_plugin.data.flow_folder import FlowFolderReader, flow_templates
 from tsn_tsm_plugin.data.reader import VideoReader
 from tsn_tsm_plugin.errors import AnnotationError, VideoError
 from tsn_tsm_plugin.log import get_logger
+from tsn_tsm_plugin.paths import read_text
 from tsn_tsm_plugin.transforms.resize import resize, short_side_size
 
 logger = get_logger(__name__)
@@ -113,7 +114,7 @@ class FlowExtraction:
     def _num_written(self, target: Path) -> int:
         """Return the number of fields of a folder that was written in the same way; otherwise 0."""
         try:
-            stamp = json.loads((target / "flow.json").read_text(encoding="utf-8"))
+            stamp = json.loads(read_text(target / "flow.json"))
             count = int(stamp["fields"])
         except (OSError, ValueError, KeyError, TypeError):
             return 0

@@ -2,16 +2,20 @@
 
 import hashlib
 import json
+import os
 import re
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from tsn_tsm_plugin.data.annotations import read_text_lines
 from tsn_tsm_plugin.data.motion.dataset import usable_cpus
 from tsn_tsm_plugin.data.preparation.catalog import Storage
 from tsn_tsm_plugin.data.preparation.class_folders import GroupOf, read_class_folders
 from tsn_tsm_plugin.data.preparation.prepare import prepare_dataset, write_if_changed
 from tsn_tsm_plugin.errors import AnnotationError, ConfigError
+from tsn_tsm_plugin.paths import read_text
 
 METHODS = ("tsm", "tsn")
 _MAX_BATCH, _MAX_WORKERS = 16, 8
@@ -88,10 +92,10 @@ def group_function(groups: str) -> GroupOf:
     Raises:
         ConfigError: If the expression is invalid, or a line of the file is malformed.
     """
-    path = Path(groups).expanduser()
-    if path.is_file():
+    path = os.path.expanduser(groups)  # noqa: PTH111
+    if os.path.lexists(path):
         table: dict[str, str] = {}
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        for number, line in enumerate(read_text_lines(path), start=1):
             words = line.rsplit(maxsplit=1)
             if len(words) == 2:
                 table[Path(words[0]).stem] = words[1]
@@ -119,15 +123,22 @@ def _dataset_folder(folder: Path, datasets_dir: Path) -> Path:
     source, name = folder.resolve(), re.sub(r"[^\w.-]+", "_", folder.resolve().name) or "data"
     plain = datasets_dir / name
     note = plain / "source.json"
-    is_others = note.exists() and json.loads(note.read_text(encoding="utf-8")) != str(source)
+    is_others = os.path.lexists(note) and _source_in(note) != str(source)
     suffix = hashlib.sha256(str(source).encode()).hexdigest()[:6]
     out = datasets_dir / f"{name}_{suffix}" if is_others else plain
     write_if_changed(out / "source.json", json.dumps(str(source)) + "\n")
     return out
 
 
+def _source_in(note: Path) -> Any:
+    try:
+        return json.loads(read_text(note))
+    except (OSError, ValueError):
+        return None
+
+
 def _count_lines(path: Path) -> int:
-    return len([line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()])
+    return len([line for line in read_text_lines(str(path)) if line.strip()])
 
 
 def _write_dataset_of_lists(folder: Path, dataset: Path) -> None:

@@ -32,6 +32,7 @@ from tsn_tsm_plugin.data.preparation.recipe import recipe_lines
 from tsn_tsm_plugin.data.preparation.verify_videos import Finding, Inspection, Journal, inspect_all
 from tsn_tsm_plugin.errors import AnnotationError
 from tsn_tsm_plugin.log import get_logger
+from tsn_tsm_plugin.paths import read_text
 
 logger = get_logger(__name__)
 
@@ -113,8 +114,11 @@ def prepare_dataset(
 
 def write_if_changed(path: Path, text: str) -> None:
     """Write a file at once and whole; one that holds the text already keeps its time of change."""
-    if path.exists() and path.read_text(encoding="utf-8") == text:
-        return
+    try:
+        if read_text(path) == text:
+            return
+    except OSError:
+        pass  # It is missing or no text: it is written.
     write_text_atomically(path, text)
 
 

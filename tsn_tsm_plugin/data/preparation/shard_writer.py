@@ -10,10 +10,11 @@ from tqdm import tqdm
 
 from tsn_tsm_plugin.atomic_files import replace_when_whole, write_text_atomically
 from tsn_tsm_plugin.data.annotations import VideoEntry
+from tsn_tsm_plugin.data.preparation.prepare import write_if_changed
 from tsn_tsm_plugin.data.shards import INDEX_SUFFIX, LABEL_SUFFIX, index_text, scan_shard
 from tsn_tsm_plugin.errors import AnnotationError
 from tsn_tsm_plugin.log import get_logger
-from tsn_tsm_plugin.paths import open_regular
+from tsn_tsm_plugin.paths import open_regular, read_text
 
 logger = get_logger(__name__)
 
@@ -49,9 +50,7 @@ def write_shards(
                 _write_shard(shard, part)
             progress.update(len(part))
     list_file = out_dir / f"{name}.txt"
-    text = "".join(f"{shard}\n" for shard in names)
-    if not list_file.exists() or list_file.read_text() != text:
-        write_text_atomically(list_file, text)
+    write_if_changed(list_file, "".join(f"{shard}\n" for shard in names))
     logger.info(f"{len(entries)} videos are in {len(names)} shards, listed in {list_file}.")
     return list_file
 
@@ -93,7 +92,7 @@ def _is_whole(shard: Path, part: Sequence[VideoEntry]) -> bool:
     """Return whether a shard and its index hold exactly these videos."""
     try:
         found = scan_shard(str(shard))
-        if _index_path(shard).read_text() != index_text(shard, found):
+        if read_text(_index_path(shard)) != index_text(shard, found):
             return False
     except (OSError, AnnotationError):
         return False

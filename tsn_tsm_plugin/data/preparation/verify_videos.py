@@ -15,12 +15,13 @@ from pathlib import Path
 
 import torch
 
+from tsn_tsm_plugin.atomic_files import os_errors_as_run_folder_errors
 from tsn_tsm_plugin.data.frame_folder import FrameFolderReader
 from tsn_tsm_plugin.data.preparation.convert import Conversion
 from tsn_tsm_plugin.data.reader import VideoReader
 from tsn_tsm_plugin.data.video_files import is_left_behind
 from tsn_tsm_plugin.errors import VideoError
-from tsn_tsm_plugin.paths import printable
+from tsn_tsm_plugin.paths import printable, read_bytes
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,11 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._path = path
         self.findings: dict[str, Finding] = {}
-        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        text = ""
+        if path.exists():
+            with os_errors_as_run_folder_errors(path):
+                text = read_bytes(path).decode("utf-8", "replace")
+        for line in text.splitlines():
             try:
                 finding = Finding(**json.loads(line))
             except (ValueError, TypeError):
@@ -143,7 +148,7 @@ class Journal:
     def add(self, finding: Finding) -> None:
         """Note a finding at once."""
         self.findings[finding.name] = finding
-        with self._path.open("a", encoding="utf-8") as file:
+        with os_errors_as_run_folder_errors(self._path), self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(finding)) + "\n")
 
 

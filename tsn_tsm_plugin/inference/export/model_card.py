@@ -23,7 +23,7 @@ from tsn_tsm_plugin.inference.export.strip_local_paths import redact_recipe, str
 from tsn_tsm_plugin.inference.trained_model import TrainedModel
 from tsn_tsm_plugin.log import get_logger
 from tsn_tsm_plugin.models.complexity import measure_complexity
-from tsn_tsm_plugin.paths import is_url
+from tsn_tsm_plugin.paths import is_url, read_bytes, read_text
 from tsn_tsm_plugin.safe_text import markdown_fence, markdown_text
 from tsn_tsm_plugin.storage import upload_folder
 from tsn_tsm_plugin.transforms.build import frames_of_view
@@ -75,7 +75,7 @@ def publish(
 def _write(folder: Path, files: dict[str, bytes]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     card = folder / CARD_FILE
-    if card.is_file() and not _is_ours(card.read_text(encoding="utf-8", errors="replace")):
+    if card.is_file() and not _is_ours(read_bytes(card).decode("utf-8", "replace")):
         raise ConfigError(f"{card} is no model card and would be lost: give a folder of its own with --out.")
     for name, data in files.items():
         with write_atomically(folder / name, binary=True, hint=_HINT) as file:
@@ -114,7 +114,7 @@ def read_matching_results(trained: TrainedModel, path: str | Path, *, is_named: 
     if not is_named and not file.is_file():
         return {}
     try:
-        results = json.loads(file.read_text(encoding="utf-8"))
+        results = json.loads(read_text(file))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"{file} is no results.json that can be read: {reason}.") from error

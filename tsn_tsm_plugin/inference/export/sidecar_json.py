@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from tsn_tsm_plugin.errors import ConfigError
+from tsn_tsm_plugin.paths import read_text
 
 
 def sidecar_json_path(out: Path) -> Path:
@@ -36,7 +37,7 @@ def sidecar_json_path(out: Path) -> Path:
 def _owner(path: Path) -> str:
     """Return the name of the file that ``path`` describes; empty if ``path`` is not a description."""
     try:
-        described = json.loads(path.read_text(encoding="utf-8"))
+        described = json.loads(read_text(path))
     except (OSError, ValueError):
         return ""
     owner = described.get("file") if isinstance(described, dict) else None

@@ -4,10 +4,10 @@ import ast
 import importlib.util
 import os
 import re
-import stat
 from pathlib import Path
 
 from tsn_tsm_plugin.errors import ConfigError
+from tsn_tsm_plugin.paths import read_text
 
 MAX_FILES = 64
 MAX_BYTES = 1 << 20
@@ -27,20 +27,9 @@ def read_source(path: Path, notes: list[str]) -> str:
         ConfigError: If it cannot be read, is not a regular file, is too large, or is not UTF-8.
     """
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise ConfigError(f"{path}: must be a regular file. Give the path of a config file.")
-        if status.st_size > MAX_BYTES:
-            raise ConfigError(
-                f"{path}: must have at most {MAX_BYTES} bytes, has {status.st_size}. Check the path."
-            )
-        text = path.read_bytes().decode("utf-8")
+        text = read_text(path, max_bytes=MAX_BYTES)
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}). Check the path.") from error
-    except (UnicodeDecodeError, ValueError) as error:
-        if isinstance(error, ConfigError):
-            raise
-        raise ConfigError(f"{path}: is not a Python config file ({error}).") from error
+        raise ConfigError(f"{path}: cannot be read ({error.strerror or error}). Check the path.") from error
 
     def replace(match: re.Match[str]) -> str:
         name, default = match.groups()

@@ -1,0 +1,49 @@
+"""Every file from outside is read through ``paths``, which refuses pipes, devices and broken text."""
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Modules that may read a file by its name themselves, each with the reason.
+READ_THEMSELVES = {
+    "launch/rank/on_failure.py": "files of the job itself",
+    "launch/rank/outcome.py": "files of the job itself",
+    "launch/rank/rendezvous.py": "a file of the job itself",
+    "launch/rank/restart_guard.py": "a file of the job itself",
+    "launch/track/log_follower.py": "logs of SLURM, which grow",
+    "launch/track/status.py": "/proc",
+    "tsn_tsm_plugin/atomic_files.py": "fsync of the file just written",
+    "tsn_tsm_plugin/data/decoders/container.py": "PyAV, after VideoReader has checked the file",
+    "tsn_tsm_plugin/data/frame_stream.py": "cameras and streams are devices",
+    "tsn_tsm_plugin/engine/checkpoint.py": "a copy of the checkpoint just written",
+    "tsn_tsm_plugin/inference/benchmark.py": "/proc",
+    "tsn_tsm_plugin/models/memory_estimate.py": "/proc and /sys",
+    "tsn_tsm_plugin/paths.py": "the mechanism",
+    "tsn_tsm_plugin/storage.py": "iopath handlers of remote storage, and staged files",
+}
+# What these open lies in memory or is no file.
+NO_FILES = {"archive", "Image", "os", "self", "tarfile", "video"}
+
+
+def reads_by_name(path: Path) -> bool:
+    """Tell whether a module opens a file for reading outside its docstrings."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.Call):
+            continue
+        owner = ast.unparse(node.func.value) if isinstance(node.func, ast.Attribute) else ""
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else ast.unparse(node.func)
+        if name in ("read_text", "read_bytes") and owner not in ("", "reader"):
+            return True
+        words = [arg.value for arg in node.args if isinstance(arg, ast.Constant)]
+        is_writing = any(str(word)[:1] in ("w", "a", "x") for word in words)
+        if name == "open" and owner not in NO_FILES and not is_writing:
+            return True
+    return False
+
+
+def test_no_other_module_reads_a_file_by_its_name():
+    modules = [*(ROOT / "tsn_tsm_plugin").rglob("*.py"), *(ROOT / "launch").rglob("*.py")]
+    found = {str(path.relative_to(ROOT)) for path in modules if reads_by_name(path)}
+    assert sorted(found - set(READ_THEMSELVES)) == []
+    assert sorted(set(READ_THEMSELVES) - found) == []
