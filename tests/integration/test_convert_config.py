@@ -123,6 +123,12 @@ def test_a_tsm_config_of_0x_becomes_a_recipe_that_says_the_same(tmp_path):
     assert cfg.TRAIN.EVAL_PERIOD == 2
 
 
+def test_norm_eval_freezes_the_statistics_of_batch_norm(tmp_path, capsys):
+    cfg, _ = convert(tmp_path, {"leaf.py": LEAF_1X.replace("norm_eval=False", "norm_eval=True")})
+    assert (cfg.BN.FREEZE_STATS, cfg.MODEL.PARTIAL_BN) == (True, False)
+    assert "norm_eval" not in capsys.readouterr().err
+
+
 def test_a_tsn_config_of_1x_becomes_a_recipe_that_says_the_same(tmp_path):
     cfg, _ = convert(tmp_path, {"leaf.py": LEAF_1X}, "--num-gpus", "4")
     assert (cfg.MODEL.ARCH, cfg.MODEL.BACKBONE_WEIGHTS, cfg.MODEL.FC_INIT_STD) == (

@@ -51,6 +51,12 @@ def final_state(folder, out="run"):
     return load_checkpoint(list_checkpoints(folder / out / "checkpoints")[0])
 
 
+def test_frozen_statistics_are_the_initial_ones_after_a_run(tmp_path, data):
+    engine.train(tiny_cfg(tmp_path, data=data, BN__FREEZE_STATS=True, SOLVER__MAX_EPOCH=1))
+    weights = final_state(tmp_path)["model_state"]
+    assert {float(weights[name].sum()) for name in weights if name.endswith("running_mean")} == {0.0}
+
+
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS.keys())
 def test_with_every_option_a_stopped_run_ends_with_the_same_bits(tmp_path, data, options, device):
     # On a GPU sums come in any order unless this is asked for.

@@ -19,7 +19,18 @@ _AA_TYPE = re.compile(
 
 def validate(cfg: CfgNode) -> list[Fault]:
     """Return every broken rule as ``(key, rule and given value)``."""
-    rules = (_keys, _model, _storage, _sampling, _pixels, _augmentation, _loss, _ranks, _schedule)
+    rules = (
+        _keys,
+        _model,
+        _batch_norm,
+        _storage,
+        _sampling,
+        _pixels,
+        _augmentation,
+        _loss,
+        _ranks,
+        _schedule,
+    )
     return [fault for rule in rules for fault in rule(cfg)]
 
 
@@ -68,6 +79,14 @@ def _model(cfg: CfgNode) -> Iterator[Fault]:
         yield (
             "NONLOCAL.ACT_CHECKPOINT",
             "must be off for a network without non-local blocks; a tsm has them with NONLOCAL.INSTANTIATION",
+        )
+
+
+def _batch_norm(cfg: CfgNode) -> Iterator[Fault]:
+    if cfg.BN.FREEZE_STATS and cfg.BN.USE_PRECISE_STATS:
+        yield (
+            "BN.USE_PRECISE_STATS",
+            "must be off with BN.FREEZE_STATS, which keeps running statistics, got True",
         )
 
 

@@ -98,6 +98,13 @@ NETWORK_KEYS = (
         one_of("batchnorm", "sync_batchnorm"),
     ),
     Key(
+        "BN.FREEZE_STATS",
+        False,
+        "Normalise with the running statistics in training, and leave them as they are; affine weights are "
+        "trained. MMAction2's norm_eval.",
+        on_resume=FIXED,
+    ),
+    Key(
         "BN.USE_PRECISE_STATS",
         False,
         "After each epoch, recompute running statistics from NUM_BATCHES_PRECISE batches.",

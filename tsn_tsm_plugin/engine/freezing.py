@@ -3,6 +3,7 @@
 import difflib
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from tsn_tsm_plugin.errors import ConfigError
 from tsn_tsm_plugin.layers.network_stages import network_stages
@@ -21,6 +22,7 @@ class FrozenModules:
             See :func:`~tsn_tsm_plugin.layers.network_stages.network_stages`.
         partial_bn: Freeze every 2D batch norm but the first: its statistics and its affine weights (Wang et
             al., "Temporal Segment Networks", arXiv:1608.00859, section 3.3).
+        freeze_stats: Freeze the statistics of every batch norm in the backbone, but not its affine weights.
 
     Attributes:
         frozen: The frozen modules with all their submodules.
@@ -36,8 +38,10 @@ class FrozenModules:
         frozen_modules: tuple[str, ...] = (),
         frozen_stages: int = -1,
         partial_bn: bool = False,
+        freeze_stats: bool = False,
     ) -> None:
         self._model = model
+        self._freeze_stats = freeze_stats
         modules = dict(model.named_modules())
         unknown = [name for name in frozen_modules if not name or name not in modules]
         if unknown:
@@ -59,6 +63,11 @@ class FrozenModules:
         self._model.train()
         for module in self.frozen:
             module.eval()
+        if self._freeze_stats:
+            # Find the norms here: synchronisation may have replaced them.
+            for module in self._model.get_submodule("backbone").modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
 
 
 def _frozen_stages(backbone: nn.Module, number: int) -> list[nn.Module]:

@@ -163,6 +163,7 @@ def _prepare_training(cfg: CfgNode, model: TSN | TSM, device: torch.device) -> F
         frozen_modules=tuple(cfg.MODEL.FROZEN_MODULES),
         frozen_stages=cfg.MODEL.FROZEN_STAGES,
         partial_bn=cfg.MODEL.PARTIAL_BN,
+        freeze_stats=cfg.BN.FREEZE_STATS,
     )
     if cfg.BN.NORM_TYPE == "sync_batchnorm":
         synchronize_batch_norm(model, device=device, frozen=frozen.frozen)

@@ -24,3 +24,9 @@ def test_checkpointing_non_local_blocks_is_refused_where_there_are_none(recipe, 
     rule = "NONLOCAL.ACT_CHECKPOINT must be off for a network without non-local blocks"
     with pytest.raises(ConfigError, match=re.escape(rule)):
         load_cfg(recipe, ["NONLOCAL.ACT_CHECKPOINT=true", other])
+
+
+def test_precise_statistics_are_refused_if_statistics_are_frozen(recipe):
+    rule = "BN.USE_PRECISE_STATS must be off with BN.FREEZE_STATS"
+    with pytest.raises(ConfigError, match=re.escape(rule)):
+        load_cfg(recipe, ["BN.FREEZE_STATS=true", "BN.USE_PRECISE_STATS=true"])

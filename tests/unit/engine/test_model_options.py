@@ -61,6 +61,26 @@ def test_partial_batch_norm_trains_the_first_only(model):
     assert model.backbone.conv1.weight.requires_grad
 
 
+@pytest.mark.parametrize("is_synchronized", [False, True])
+def test_frozen_statistics_normalise_in_training_as_in_testing_and_train_the_weights(is_synchronized):
+    model = small_tsm(non_local="embedded_gaussian")
+    mode = FrozenModules(model, freeze_stats=True)
+    if is_synchronized:
+        synchronize_batch_norm(model, device=torch.device("cpu"))
+    model.eval()
+    before = copy.deepcopy(model.state_dict())
+    expected = model(clips())
+    mode.set_train_mode()
+    scores = model(clips())
+    scores.sum().backward()
+
+    assert torch.equal(scores, expected) and model.backbone.layer1.training
+    after = model.state_dict()
+    assert all(torch.equal(after[name], before[name]) for name in before if "running" in name)
+    norms = [m for m in model.modules() if isinstance(m, _BatchNorm)]
+    assert norms and all(norm.weight.grad is not None for norm in norms)
+
+
 def test_a_module_that_does_not_exist_is_refused_with_the_nearest(model):
     with pytest.raises(
         ConfigError, match=r"FROZEN_MODULES must name modules .* got 'backbone\.layer9'.*backbone\.layer"

@@ -99,6 +99,7 @@ def _read_backbone(backbone: Settings, recipe: Recipe) -> None:
     recipe.set("TSM.TEMPORAL_POOL", pop_typed(backbone, "temporal_pool", bool))
     recipe.set("DATA.NUM_FRAMES", pop_typed(backbone, "num_segments", int))
     recipe.set("MODEL.PARTIAL_BN", pop_typed(backbone, "partial_bn", bool))
+    recipe.set("BN.FREEZE_STATS", pop_typed(backbone, "norm_eval", bool))
     recipe.set("MODEL.ACT_CHECKPOINT", pop_typed(backbone, "with_cp", bool))
     _read_non_local(backbone, recipe)
     _read_frozen_stages(backbone, name, recipe)
@@ -109,7 +110,6 @@ def _read_backbone(backbone: Settings, recipe: Recipe) -> None:
     ignore(
         backbone,
         "torchvision_pretrain",
-        norm_eval=(False,),
         is_shift=(True,),
         style=("pytorch",),
         num_stages=(4,),  # All there are.
