@@ -142,7 +142,9 @@ def _plan_shift(
 
 
 def _num_class_tokens(backbone: nn.Module) -> int:
-    num_tokens = getattr(getattr(backbone, "trunk", backbone), "num_prefix_tokens", 0)
+    trunk = getattr(backbone, "trunk", backbone)
+    # timm counts class and register tokens; torchvision's ViT has one class token.
+    num_tokens = getattr(trunk, "num_prefix_tokens", int(hasattr(trunk, "class_token")))
     if not num_tokens:
         raise ValueError(
             f"tokens must be 'all' for {type(backbone).__name__}, which has no class token, got 'class'."

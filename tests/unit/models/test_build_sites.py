@@ -60,6 +60,19 @@ DATA: {{TRAIN_CROP_SIZE: {crop}, TEST_CROP_SIZE: {crop}}}
     assert model.backbone.trunk.blocks[1].drop_path1.drop_prob == pytest.approx(0.2)
 
 
+def test_a_vit_of_torchvision_is_built_for_the_frames_of_the_recipe(tmp_path):
+    recipe = "MODEL: {BACKBONE: torchvision/vit_b_32}\nTSM: {TOKENS: class}\n"
+    with torch.device("meta"):
+        model = built(tmp_path, f"{recipe}DATA: {{TRAIN_CROP_SIZE: 64, TEST_CROP_SIZE: 64}}")
+        with pytest.raises(ConfigError, match=r"vit_b_32 must get frames .*224.*, got 64 and 96:"):
+            built(tmp_path, f"{recipe}DATA: {{TRAIN_CROP_SIZE: 64, TEST_CROP_SIZE: 96}}")
+
+    shifts = [module for module in model.modules() if isinstance(module, TemporalShift)]
+    assert model(torch.empty(1, 3, 2, 64, 64, device="meta")).shape == (1, 400)
+    assert {(shift.num_tokens, shift.channel_axis) for shift in shifts} == {(1, -1)}
+    assert len(shifts) == 12
+
+
 def test_crops_of_two_sizes_reach_a_network_with_dynamic_sizes(tmp_path):
     model = built(
         tmp_path,

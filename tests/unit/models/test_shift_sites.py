@@ -52,6 +52,8 @@ def test_patterns_match_parts_of_names_with_or_without_trunk():
         ("timm/convnext_atto", ["stages.2.blocks.*.mlp"], {1}, 6),
         (VIT, ["blocks.*.mlp"], {-1}, 12),
         (VIT, ["blocks.[0-3].norm1"], {-1}, 4),
+        ("torchvision/swin_t", ["features.*.*.norm2"], {-1}, 12),
+        ("torchvision/convnext_tiny", ["features.[13].*.block.3"], {-1}, 6),
     ],
 )
 def test_a_dry_run_finds_the_layout_of_named_sites(backbone, sites, axes, num_sites):

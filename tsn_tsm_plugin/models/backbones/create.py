@@ -22,7 +22,8 @@ def create_backbone(
         weights: "" for random weights, a name that the backbone knows, or a file.
         options: Keyword arguments of a registered backbone, of ``timm.create_model`` or of torchvision's
             function.
-        image_size: Sides of the frames that timm's network must take, in pixels; empty: its own size.
+        image_size: Sides of the frames that a network of timm or torchvision must take, in pixels; empty: its
+            own size.
 
     Returns:
         Module (N, 3, H, W) -> (N, num_features, h, w).
@@ -35,13 +36,13 @@ def create_backbone(
     """
     library, _, library_name = name.partition("/")
     options = dict(options or {})
+    sizes = (image_size,) if isinstance(image_size, int) else tuple(image_size)
     if library == "timm" and library_name:
         from tsn_tsm_plugin.models.backbones.timm import timm_backbone
 
-        sizes = (image_size,) if isinstance(image_size, int) else tuple(image_size)
         return timm_backbone(library_name, weights=weights, image_sizes=sizes, **options)
     if library == "torchvision" and library_name:
         from tsn_tsm_plugin.models.backbones.torchvision import torchvision_backbone
 
-        return torchvision_backbone(library_name, weights=weights, **options)
+        return torchvision_backbone(library_name, weights=weights, image_sizes=sizes, **options)
     return bind_arguments(BACKBONES.get(name), f"backbone {name!r}", weights=weights, **options)()

@@ -65,7 +65,7 @@ def probe_sites(
         reason = str(error) or f"its forward pass fails with {type(error).__name__}"
         raise ValueError(
             f"The backbone {type(backbone).__name__} must take frames of {size[1]}x{size[2]} pixels, its "
-            f"input_size: {reason.rstrip('.')}."
+            f"input_size: {reason.rstrip('.!')}."
         ) from error
     return {site: _describe(backbone, site, shapes) for site, shapes in seen.items()}
 

@@ -1,18 +1,19 @@
 """``TimmBackbone``, ``timm_backbone``: Swin-B, MobileOne-S4 and any classifier of timm by name."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import timm
 from torch import Tensor, nn
 
 from tsn_tsm_plugin.errors import ConfigError, UnknownComponentError
+from tsn_tsm_plugin.models.backbones.frame_size import build_sized
 from tsn_tsm_plugin.models.backbones.imagenet_weights import fetch_timm_weights, load_imagenet_weights
 from tsn_tsm_plugin.models.backbones.shift_sites import find_shift_sites
-from tsn_tsm_plugin.models.backbones.site_features import probe_sites
 
-# Options that make timm's networks take frames of another size than the default.
-_SIZE_OPTIONS = ("dynamic_img_size", "img_size")
+# Options for another size than the default.
+_SIZE_OPTIONS = {"dynamic_img_size": lambda side: True, "img_size": lambda side: side}
 _HUB = "hf-hub:"
 
 
@@ -81,32 +82,16 @@ def timm_backbone(
         raise UnknownComponentError(
             f"timm {timm.__version__} has no image classifier {name!r}; of the same family it has: {near}."
         )
-    backbone = _sized(name, sorted(set(image_sizes)), options)
+    backbone = build_sized(
+        f"timm's {name}",
+        partial(_create, name),
+        sizes=image_sizes,
+        options=options,
+        size_options=_SIZE_OPTIONS,
+        takes_any=("dynamic_img_size",),
+    )
     load_imagenet_weights(backbone.trunk, name=name, weights=weights, fetch=fetch_timm_weights)
     return backbone
-
-
-def _sized(name: str, sizes: Sequence[int], options: dict[str, Any]) -> TimmBackbone:
-    """Create a network that takes frames of these sizes, with another size option if necessary."""
-    backbone = _create(name, options)
-    own_side = backbone.input_size[1]
-    fault = "" if set(sizes) <= {own_side} and not options else _size_fault(backbone, sizes)
-    if not fault:
-        return backbone
-    for option in _SIZE_OPTIONS:
-        if option in options or (option == "img_size" and len(sizes) > 1):
-            continue
-        try:
-            resized = _create(name, {**options, option: sizes[0] if option == "img_size" else True})
-        except (ConfigError, AssertionError, ValueError, RuntimeError):  # timm's errors for a size differ.
-            continue
-        if not _size_fault(resized, sizes):
-            return resized
-    raise ConfigError(
-        f"timm's {name} must get frames of the size that it was built for, {own_side}x{own_side} pixels, got "
-        f"{' and '.join(map(str, sizes))}: {fault} Set the crop sizes (DATA.TRAIN_CROP_SIZE, "
-        f"DATA.TEST_CROP_SIZE) to {own_side}, or another size in the backbone's options."
-    )
 
 
 def _create(name: str, options: dict[str, Any]) -> TimmBackbone:
@@ -125,14 +110,3 @@ def _create(name: str, options: dict[str, Any]) -> TimmBackbone:
     size = options.get("img_size") or pretrained_cfg.get("input_size", (3, 224, 224))[1:]
     height, width = (size, size) if isinstance(size, int) else size
     return TimmBackbone(trunk, input_size=(3, height, width))
-
-
-def _size_fault(backbone: TimmBackbone, sizes: Sequence[int]) -> str:
-    """Return why a network cannot take frames of these sizes; ``""`` if it can."""
-    for size in sizes:
-        backbone.input_size = (3, size, size)
-        try:
-            probe_sites(backbone, ())
-        except ValueError as error:
-            return str(error).partition("input_size: ")[2]
-    return ""

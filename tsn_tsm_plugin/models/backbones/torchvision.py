@@ -1,16 +1,22 @@
 """FeaturesBackbone, TorchvisionBackbone: torchvision's DenseNet, MobileNetV2 and any classifier by name."""
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torchvision
 from torch import Tensor, nn
 
 from tsn_tsm_plugin.errors import ConfigError, UnknownComponentError
+from tsn_tsm_plugin.models.backbones.frame_size import build_sized
 from tsn_tsm_plugin.models.backbones.imagenet_weights import fetch_torchvision_weights, load_imagenet_weights
 from tsn_tsm_plugin.models.backbones.shift_sites import find_shift_sites
 
 # Attributes of torchvision's networks that hold the classifier.
 _CLASSIFIERS = ("fc", "classifier", "head", "heads")
+# Options of ViT and MaxViT for another size than the default.
+_SIZE_OPTIONS = {"image_size": lambda side: side, "input_size": lambda side: (side, side)}
+_SIDE = 224
 
 
 class FeaturesBackbone(nn.Module):
@@ -57,6 +63,9 @@ class TorchvisionBackbone(nn.Module):
     Args:
         name: Name in ``torchvision.models.list_models(module=torchvision.models)``.
         **options: Handed to torchvision's function of that name.
+
+    Attributes:
+        input_size: (3, H, W) of the frames that it is built for, in pixels.
     """
 
     def __init__(self, name: str, **options: Any) -> None:
@@ -75,6 +84,9 @@ class TorchvisionBackbone(nn.Module):
                 f"torchvision's {name} takes other options than {sorted(options)}: {error}."
             ) from error
         self.num_features = _remove_classifier(self.trunk)
+        size = options.get("image_size") or options.get("input_size") or _SIDE
+        height, width = (size, size) if isinstance(size, int) else size
+        self.input_size = (3, height, width)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """Map normalised frames (N, 3, H, W) to pooled features (N, num_features, 1, 1)."""
@@ -98,19 +110,33 @@ def _remove_classifier(network: nn.Module) -> int:
     return last.in_features if isinstance(last, nn.Linear) else last.in_channels
 
 
-def torchvision_backbone(name: str, *, weights: str = "", **options: Any) -> TorchvisionBackbone:
+def torchvision_backbone(
+    name: str, *, weights: str = "", image_sizes: Sequence[int] = (), **options: Any
+) -> TorchvisionBackbone:
     """Create a backbone from the image classifier of that name in torchvision.
 
     Args:
         name: E.g. ``"regnet_y_8gf"``.
         weights: A name of its weights enum such as ``"IMAGENET1K_V1"``, a file, or "" for random weights.
+        image_sizes: Sides of the frames that the network must take, in pixels. A ViT or MaxViT is built for
+            another size than its own. Empty: its own size.
         **options: Handed to torchvision's function of that name.
 
     Raises:
         UnknownComponentError: If torchvision has no such classifier.
-        ConfigError: If it does not take an option.
+        ConfigError: If it does not take an option, or frames of these sizes.
         CheckpointError: If the weights are not available, or belong to another network.
     """
-    backbone = TorchvisionBackbone(name, **options)
+    backbone = build_sized(
+        f"torchvision's {name}",
+        partial(_create, name),
+        sizes=image_sizes,
+        options=options,
+        size_options=_SIZE_OPTIONS,
+    )
     load_imagenet_weights(backbone.trunk, name=name, weights=weights, fetch=fetch_torchvision_weights)
     return backbone
+
+
+def _create(name: str, options: dict[str, Any]) -> TorchvisionBackbone:
+    return TorchvisionBackbone(name, **options)
