@@ -7,12 +7,13 @@ import copy
 from typing import Any
 
 from tsn_tsm_plugin.config.data_keys import DATA_KEYS
+from tsn_tsm_plugin.config.evaluation_keys import EVALUATION_KEYS
 from tsn_tsm_plugin.config.key import Key
 from tsn_tsm_plugin.config.network_keys import NETWORK_KEYS
 from tsn_tsm_plugin.config.node import CfgNode, OptionsNode
 from tsn_tsm_plugin.config.run_keys import RUN_KEYS
 
-KEYS: dict[str, Key] = {key.name: key for key in (*RUN_KEYS, *NETWORK_KEYS, *DATA_KEYS)}
+KEYS: dict[str, Key] = {key.name: key for key in (*RUN_KEYS, *EVALUATION_KEYS, *NETWORK_KEYS, *DATA_KEYS)}
 """Every key by its dotted name."""
 
 FORMER_KEYS: dict[str, Key] = {key.formerly: key for key in KEYS.values() if key.formerly}

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import json
 import shutil
 import time
 from collections.abc import Iterator
@@ -15,6 +16,9 @@ from tsn_tsm_plugin import distributed
 from tsn_tsm_plugin.checkpoints.read_checkpoint import Checkpoint, split_checkpoint
 from tsn_tsm_plugin.checkpoints.weights_hash import weights_hash
 from tsn_tsm_plugin.config import CfgNode
+from tsn_tsm_plugin.config.defaults import KEYS, flatten
+from tsn_tsm_plugin.config.key import FREE
+from tsn_tsm_plugin.config.node import plain
 from tsn_tsm_plugin.data.build import list_path, read_class_names
 from tsn_tsm_plugin.engine.checkpoint import list_checkpoints, load_newest_checkpoint
 from tsn_tsm_plugin.engine.device import compute_device
@@ -32,6 +36,7 @@ from tsn_tsm_plugin.models.load_weights import LoadReport
 from tsn_tsm_plugin.paths import read_bytes
 from tsn_tsm_plugin.ranks import Ranks
 from tsn_tsm_plugin.runs.extras import warn_on_failure
+from tsn_tsm_plugin.runs.partial_scores import PartialScores
 from tsn_tsm_plugin.runs.plots import plot_calibration, plot_confusion_matrix
 from tsn_tsm_plugin.runs.report import write_report
 from tsn_tsm_plugin.runs.results import format_results, predicted_classes, summarize
@@ -39,12 +44,15 @@ from tsn_tsm_plugin.runs.run_folder import RunFolder, describe_environment
 
 logger = get_logger(__name__)
 
+_PARTIAL = "partial_scores_"
+
 
 def evaluate(cfg: CfgNode) -> dict[str, Any]:
     """Test a model with the views of ``TEST`` and write the results into a separate folder.
 
     The folder is ``TEST.OUTPUT_DIR`` or ``OUTPUT_DIR/evaluate/<time>``, so files of a training are kept. A
-    failed evaluation leaves no folder.
+    failed evaluation leaves no folder. An interrupted evaluation leaves the scores so far, and the same
+    evaluation goes on from them.
 
     The call runs in this process, as a rank of an existing process group, or as a rank of torchrun.
 
@@ -75,7 +83,14 @@ def evaluate(cfg: CfgNode) -> dict[str, Any]:
         if ranks.is_main:
             folder.write_text(folder.config, cfg.dump())
             folder.write_json(folder.environment, describe_environment(world_size=ranks.world_size))
-        results = evaluate_model(cfg, model, folder, ranks, about={"weights": weights})
+        results = evaluate_model(
+            cfg,
+            model,
+            folder,
+            ranks,
+            about={"weights": weights},
+            partial_root=path if cfg.TEST.OUTPUT_DIR else path.parent,
+        )
         if ranks.is_main:
             with warn_on_failure(folder.report):
                 write_report(cfg, folder)
@@ -97,12 +112,12 @@ def _evaluation_folder(cfg: CfgNode) -> Path:
 
 @contextlib.contextmanager
 def _removed_on_failure(path: Path, ranks: Ranks) -> Iterator[None]:
-    """Remove a new folder and its empty parents if the block fails."""
+    """Remove a new folder without partial scores, and its empty parents, if the block fails."""
     is_new = not path.exists()
     try:
         yield
     except BaseException:
-        if ranks.is_main and is_new:
+        if ranks.is_main and is_new and not list(path.glob(f"{_PARTIAL}*")):
             setup_logging(rank=ranks.rank)
             shutil.rmtree(path, ignore_errors=True)
             for parent in path.parents[:2]:
@@ -137,6 +152,13 @@ def _list_hash(cfg: CfgNode) -> str:
         return ""
 
 
+def _identity(cfg: CfgNode, hash_of_weights: str, hash_of_list: str, *, world_size: int) -> str:
+    """Return what decides the scores of a rank, as 16 digits."""
+    settings = {key: value for key, value in flatten(plain(cfg)).items() if KEYS[key].on_resume != FREE}
+    decisive = [hash_of_weights, hash_of_list, world_size, settings]
+    return sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def _load(cfg: CfgNode, model: nn.Module, weights: str | Checkpoint) -> LoadReport:
     return load_weights(
         model,
@@ -155,6 +177,7 @@ def evaluate_model(
     *,
     about: dict[str, Any],
     stop_requested: StopRequested = never,
+    partial_root: Path | None = None,
 ) -> dict[str, Any]:
     """Run the final evaluation on a model and write ``results.json`` and the confusion matrix.
 
@@ -165,6 +188,7 @@ def evaluate_model(
         ranks: Ranks; all of them call this function.
         about: Further entries of ``results.json``, such as the source of the weights.
         stop_requested: Polled between batches.
+        partial_root: Folder of the partial scores; default: ``folder``.
 
     Returns:
         Content of ``results.json``.
@@ -175,10 +199,18 @@ def evaluate_model(
     """
     begun = time.perf_counter()
     scorer = build_scorer(cfg, model, "test", ranks)
+    hash_of_weights, hash_of_list = weights_hash(model.state_dict()), _list_hash(cfg)
+    identity = _identity(cfg, hash_of_weights, hash_of_list, world_size=ranks.world_size)
+    partial = PartialScores(
+        (partial_root or folder.path) / f"{_PARTIAL}{identity}",
+        rank=ranks.rank,
+        minutes=cfg.TEST.CHECKPOINT_MINUTES,
+    )
     predictions, num_bad = scorer(
-        model, ranks, bad_videos_file=folder.bad_videos, stop_requested=stop_requested
+        model, ranks, bad_videos_file=folder.bad_videos, stop_requested=stop_requested, partial=partial
     )
     seconds = time.perf_counter() - begun
+    num_scored_now = len(predictions) - ranks.sum([partial.num_read])[0]
     class_names = read_class_names(cfg)
     num_views = predictions.view_logits.shape[1]
     view_average = scorer.view_average
@@ -188,15 +220,16 @@ def evaluate_model(
         "views_per_video": num_views,
         "view_average": view_average,
         "seconds": round(seconds, 2),
-        "clips_per_second": round(len(predictions) * num_views / seconds, 2),
+        "clips_per_second": round(num_scored_now * num_views / seconds, 2),
         "model": model.describe(),
-        "weights_hash": weights_hash(model.state_dict()),
+        "weights_hash": hash_of_weights,
         "config_hash": sha256(cfg.dump().encode()).hexdigest(),
-        "list_hash": _list_hash(cfg),
+        "list_hash": hash_of_list,
         **about,
     }
     if ranks.is_main:
         folder.write_json(folder.results, results)
+        partial.remove()
         if cfg.TEST.SAVE_RESULTS_PATH:
             dump = folder.path / cfg.TEST.SAVE_RESULTS_PATH
             write_dump(predictions, dump, class_names=class_names, view_average=view_average)

@@ -23,6 +23,7 @@ from tsn_tsm_plugin.errors import LoaderError, VideoError
 from tsn_tsm_plugin.evaluation import Predictions, average_views, gather_predictions, split_views
 from tsn_tsm_plugin.log import get_logger
 from tsn_tsm_plugin.ranks import Ranks
+from tsn_tsm_plugin.runs.partial_scores import PartialScores, Scored
 from tsn_tsm_plugin.runs.progress import with_bar
 from tsn_tsm_plugin.transforms.build import build_normalize, frames_of_view
 
@@ -123,6 +124,7 @@ class SplitScorer:
         *,
         bad_videos_file: Path,
         stop_requested: StopRequested = never,
+        partial: PartialScores | None = None,
     ) -> tuple[Predictions, int]:
         """Predict the split.
 
@@ -131,6 +133,7 @@ class SplitScorer:
             ranks: Ranks; all of them call this method.
             bad_videos_file: File that lists unreadable videos.
             stop_requested: Polled between batches.
+            partial: Files of this rank's scores, to go on from and to write; ``None``: no files.
 
         Returns:
             The predictions of all ranks, on every rank, and the number of unreadable videos.
@@ -140,16 +143,16 @@ class SplitScorer:
             VideoError: If too many videos are unreadable, or all of them.
             LoaderError: If no batch comes on a rank.
         """
-        collected = _Collected(self.create_predictor(model))
-        bad: list[Any] = []
+        scored = partial.read() if partial is not None else Scored()
+        collected = _Collected(self.create_predictor(model), scored)
         is_stopped, failure = False, ""
         try:
-            for batch in self._batches(collected.predictor.device, ranks):
-                bad += batch["bad_videos"]
-                if batch["video_name"]:
-                    collected.add(batch)
+            for batch in self._batches(collected.predictor.device, ranks, start_batch=scored.num_batches):
+                collected.add(batch)
                 is_stopped = stop_requested()
-                if is_stopped or len(bad) > self.max_bad_videos:
+                if partial is not None and (is_stopped or partial.is_due()):
+                    partial.write(collected.read())
+                if is_stopped or len(scored.bad_videos) > self.max_bad_videos:
                     break  # The other ranks learn this at the next exchange.
         except LoaderError as error:
             failure = str(error)
@@ -161,8 +164,8 @@ class SplitScorer:
                 f"The evaluation of {self.split!r} was stopped on request; no results were written."
             )
         bad_videos = BadVideos(bad_videos_file if ranks.is_main else None, bound=self.max_bad_videos)
-        bad_videos.add(video for part in ranks.gather(bad) for video in part)
-        predictions = gather_predictions(collected.read())
+        bad_videos.add(video for part in ranks.gather(scored.bad_videos) for video in part)
+        predictions = gather_predictions(collected.read().predictions)
         if predictions is None:
             raise VideoError(
                 f"None of the videos of split {self.split!r} could be read; see {bad_videos_file}."
@@ -170,11 +173,13 @@ class SplitScorer:
         _warn_of_nan(predictions, self.split)
         return predictions, bad_videos.count
 
-    def _batches(self, device: torch.device, ranks: Ranks) -> Iterator[dict[str, Any]]:
+    def _batches(self, device: torch.device, ranks: Ranks, *, start_batch: int) -> Iterator[dict[str, Any]]:
         loader = self.create_loader()
+        if start_batch:
+            loader.batch_sampler.set_epoch(0, start_batch=start_batch)  # type: ignore[union-attr]
         watched = watched_batches(loader, max_wait_seconds=self.max_wait_seconds)
         on_device = batches_on(device, watched, names=("video",))
-        return with_bar(on_device, self.split, total=len(loader), shown=ranks.is_main)
+        return with_bar(on_device, self.split, total=len(loader) - start_batch, shown=ranks.is_main)
 
 
 def _warn_of_nan(predictions: Predictions, split: str) -> None:
@@ -190,27 +195,31 @@ def _warn_of_nan(predictions: Predictions, split: str) -> None:
 class _Collected:
     """Logits of batches, copied from the device in groups, because each copy waits for the device."""
 
-    def __init__(self, predictor: Predictor) -> None:
+    def __init__(self, predictor: Predictor, scored: Scored) -> None:
         self.predictor = predictor
+        self._scored = scored
         self._waiting: list[tuple[dict[str, Any], Tensor]] = []
-        self._predictions: list[Predictions] = []
 
     def add(self, batch: dict[str, Any]) -> None:
+        self._scored.num_batches += 1
+        self._scored.bad_videos += batch["bad_videos"]
+        if not batch["video_name"]:
+            return
         logits_BVK = self.predictor.view_logits(batch["video"])
         self._waiting.append(({name: batch[name] for name in _KEPT}, logits_BVK))
         if len(self._waiting) == _BATCHES_PER_TRANSFER:
             self._move()
 
-    def read(self) -> list[Predictions]:
+    def read(self) -> Scored:
         self._move()
-        return self._predictions
+        return self._scored
 
     def _move(self) -> None:
         if self._waiting:
             logits = torch.cat([logits_BVK for _, logits_BVK in self._waiting]).cpu()
             parts = logits.split([len(logits_BVK) for _, logits_BVK in self._waiting])
             for (batch, _), part in zip(self._waiting, parts, strict=True):
-                self._predictions.append(self.predictor.predictions(batch, part))
+                self._scored.predictions.append(self.predictor.predictions(batch, part))
             self._waiting = []
 
 
