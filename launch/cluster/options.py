@@ -21,7 +21,7 @@ _LOGS = "logs lie in the run folder: set OUTPUT_DIR"
 _SIZE = "use --nodes, --tasks-per-node and --gpus-per-node"
 # Options of sbatch that the launcher sets itself, with the way to set them.
 _OWNED = {
-    "array": "use --sweep, or `submit.py evaluate` with several weights",
+    "array": "use --sweep, or the command `evaluate` with several weights",
     "output": _LOGS,
     "error": _LOGS,
     "open-mode": _LOGS,
@@ -38,7 +38,7 @@ _OWNED = {
     "requeue": "interrupted jobs are requeued; --max-requeues limits how often",
     "no-requeue": "use --max-requeues 0",
     "parsable": "the job id alone is printed on stdout",
-    "wait": "use submit.py's --wait",
+    "wait": "use the launcher's --wait",
     "wrap": "use --setup",
     "test-only": "use --dry-run",
 }

@@ -1,55 +1,63 @@
 """run: the parsers of the command line, and the printing of mistakes."""
 
 import argparse
+import difflib
 import importlib
 import sys
 from collections.abc import Callable, Sequence
 
 from tsn_tsm_plugin.errors import TsnTsmError
+from tsn_tsm_plugin.tools.command import ToolParser
 from tsn_tsm_plugin.tools.own_data_command import add_data_arguments
 
 from ..cluster.options import add_option_flags
-from ..errors import USER_ERROR
+from ..code_root import COMMAND
+from ..errors import USER_ERROR, LaunchError
 
-_TRAIN_HELP = """\
+_PROGRAM = COMMAND.rpartition("/")[2]
+
+_TRAIN_HELP = f"""\
 Train a recipe and evaluate it, here or on SLURM.
 
-  python launch/submit.py --cfg projects/tsm/motion_r18_8f.yaml
-  python launch/submit.py --cfg projects/tsm/k400_r50_8f.yaml --nodes 4 SOLVER.BASE_LR 0.02
-  python launch/submit.py --cfg RECIPE --sweep SOLVER.BASE_LR 0.01 0.02 --sweep RNG_SEED 0 1 2
+  {COMMAND} --cfg projects/tsm/motion_r18_8f.yaml
+  {COMMAND} --cfg projects/tsm/k400_r50_8f.yaml --nodes 4 SOLVER.BASE_LR 0.02
+  {COMMAND} --cfg RECIPE --sweep SOLVER.BASE_LR 0.01 0.02 --sweep RNG_SEED 0 1 2
 
 KEY VALUE and KEY=VALUE override the recipe and are checked before anything is submitted."""
 
-_EPILOG = """\
+_EPILOG = f"""\
 other commands (each with --help):
-  submit.py evaluate    many weights on many recipes, as one array
-  submit.py summarize   one table of the results of runs
-  submit.py list        everything that was submitted
-  submit.py status      state of a job or run folder
-  submit.py tail        log of a job, until it has ended
-  submit.py cancel      end jobs; a training saves first
-  submit.py resubmit    start failed jobs again
+  {_PROGRAM} evaluate    many weights on many recipes, as one array
+  {_PROGRAM} summarize   one table of the results of runs
+  {_PROGRAM} list        everything that was submitted
+  {_PROGRAM} status      state of a job or run folder
+  {_PROGRAM} tail        log of a job, until it has ended
+  {_PROGRAM} cancel      end jobs; a training saves first
+  {_PROGRAM} resubmit    start failed jobs again
 
 exit code: 0 done, 1 the job failed, 2 a mistake in the command, 3 cancelled, 4 left while the job goes on"""
 
-_EVALUATE_HELP = """\
+_EVALUATE_HELP = f"""\
 Evaluate many weights on many recipes as one array; run it again to submit only the missing results.
 A result belongs to the content of weights, settings and list, not to their names.
 
-  python launch/submit.py evaluate --cfg A.yaml B.yaml --weights A.pt B.pt --array-parallelism 8
-  python launch/submit.py evaluate --table pairs.txt          one `RECIPE WEIGHTS` on each line"""
+  {COMMAND} evaluate --cfg A.yaml B.yaml --weights A.pt B.pt --array-parallelism 8
+  {COMMAND} evaluate --table pairs.txt          one `RECIPE WEIGHTS` on each line"""
 
 
 def run(argv: Sequence[str]) -> int:
     """Run a command line; return its exit code."""
-    name = argv[0] if argv and argv[0] in _PARSERS else "train"
-    words = argv[1:] if argv and argv[0] == name else argv
+    first = argv[0] if argv else ""
+    name, words = (first, argv[1:]) if first in _PARSERS else ("train", argv)
     try:
+        near = difflib.get_close_matches(first, _PARSERS, n=1)
+        if near and first not in _PARSERS and not first.startswith("-"):
+            raise LaunchError(f"{first} is not a command; did you mean {near[0]}?")
         args = _PARSERS[name]().parse_intermixed_args(list(words))
         command: Callable[[argparse.Namespace], int] = args.command
         return command(args)
     except TsnTsmError as error:
-        print(f"submit.py: {_on_one_line(str(error))}", file=sys.stderr)
+        print(f"{_PROGRAM}: {_on_one_line(str(error))}", file=sys.stderr)
         return USER_ERROR
 
 
@@ -154,13 +162,10 @@ _PARSERS: dict[str, Callable[[], argparse.ArgumentParser]] = {
 
 
 def _parser(name: str, text: str, *, usage: str | None = None) -> argparse.ArgumentParser:
-    return argparse.ArgumentParser(
-        prog="submit.py" if name == "train" else f"submit.py {name}",
-        description=text,
-        usage=usage,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = ToolParser("submit", text)
+    parser.prog = _PROGRAM if name == "train" else f"{_PROGRAM} {name}"
+    parser.usage = usage
+    return parser
 
 
 def _add_running(parser: argparse.ArgumentParser) -> None:

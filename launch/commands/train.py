@@ -10,7 +10,7 @@ from tsn_tsm_plugin.tools.own_data_command import recipe_of_data
 
 from ..cluster.dependency import after
 from ..cluster.options import Options, cluster_options, resolve_options
-from ..code_root import CODE_ROOT
+from ..code_root import CODE_ROOT, COMMAND
 from ..errors import OK, LaunchError
 from ..submit_job.checks import check
 from ..submit_job.inside_srun import run_rank
@@ -83,7 +83,7 @@ def _sweep(args: argparse.Namespace, options: Options) -> int:
         return OK
     check_all(plans)
     root = Path(load_recipe(args.cfg, args.opts).OUTPUT_DIR) / "sweep"
-    say(f"compare with: python launch/submit.py summarize {root}")
+    say(f"compare with: {COMMAND} summarize {root}")
     code = run_all(plans, root, parallelism=args.array_parallelism, is_waited_for=args.wait)
     if args.wait or plans[0].backend != "slurm":
         print_table(root)

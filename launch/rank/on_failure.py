@@ -21,12 +21,13 @@ def main(folder: Path, retries: int, max_requeues: int, run_dir: str, status: in
 
     from ..cluster import slurm_client as slurm
     from ..cluster.job_requests import requeue
+    from ..code_root import COMMAND
     from ..errors import LaunchError
     from .outcome import MISTAKEN, describe, first_failure, was_stopped
 
     job_id = slurm.own_job_id()
     job_dir = folder / job_id
-    by_hand = f"`python launch/submit.py resubmit {shlex.quote(run_dir)}` goes on from the newest checkpoint"
+    by_hand = f"`{COMMAND} resubmit {shlex.quote(run_dir)}` goes on from the newest checkpoint"
     try:
         if slurm.job_state(job_id).state != "RUNNING":
             return  # It is being cancelled, or requeued: nothing failed.

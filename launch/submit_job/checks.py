@@ -12,6 +12,7 @@ from tsn_tsm_plugin.errors import CheckpointError, ConfigError
 
 from ..cluster import slurm_client as slurm
 from ..cluster.partitions import Partition, chosen_partition, partitions
+from ..code_root import COMMAND
 from ..errors import LaunchError
 from ..track.records import submissions_of
 from ..track.status import states_of
@@ -96,7 +97,7 @@ def _faults_of_run_folder(plan: Plan) -> Iterator[str]:
         if state.may_be_alive:
             yield (
                 f"OUTPUT_DIR {run_dir} is in use by job {submission.job_id} ({state.in_words()}). "
-                f"Wait for it, `submit.py cancel {submission.job_id}`, or set another OUTPUT_DIR."
+                f"Wait for it, `{COMMAND} cancel {submission.job_id}`, or set another OUTPUT_DIR."
             )
 
 

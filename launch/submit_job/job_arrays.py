@@ -11,6 +11,7 @@ from tsn_tsm_plugin.errors import TsnTsmError
 from ..cluster import slurm_client as slurm
 from ..cluster.dependency import after, without_earlier_jobs
 from ..cluster.options import Options
+from ..code_root import COMMAND
 from ..errors import OK, LaunchError
 from ..track.records import Submission, new_submission_folder, submissions_of
 from ..track.status import states_of
@@ -77,7 +78,7 @@ def submit_arrays(plans: Sequence[Plan], root: Path, *, parallelism: int) -> lis
         logs = array[0].jobs_dir or array[0].folder
         say(f"submitted {len(array)} jobs as {array_id}, at most {parallelism} at a time; logs in {logs}")
         submitted += array
-    say(f"python launch/submit.py status {root}    or    squeue -r -j {submitted[0].job_id.split('_')[0]}")
+    say(f"{COMMAND} status {root}    or    squeue -r -j {submitted[0].job_id.split('_')[0]}")
     return submitted
 
 

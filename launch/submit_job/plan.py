@@ -1,13 +1,12 @@
 """Plan: recipe, options, backend, number of ranks and run folder of a job before it is submitted."""
 
-import difflib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tsn_tsm_plugin.config import CfgNode, load_cfg
-from tsn_tsm_plugin.config.recipes import RECIPES, find_recipe, recipe_names
+from tsn_tsm_plugin.config.recipes import find_recipe, near_recipes
 
 from ..cluster import slurm_client as slurm
 from ..cluster.options import Options, with_environment
@@ -82,7 +81,7 @@ def load_recipe(path: str, opts: Sequence[str], *, output_dir: str = "") -> CfgN
     """
     path = find_recipe(path)
     if "://" not in path and not Path(path).is_file():
-        raise LaunchError(f"--cfg {path}: no such file{_near(path)}")
+        raise LaunchError(f"--cfg {path}: no such file{near_recipes(path)}")
     cfg = load_cfg(path, list(opts)).clone()
     cfg.defrost()
     cfg.OUTPUT_DIR = str(Path(output_dir or cfg.OUTPUT_DIR).expanduser().absolute())
@@ -162,9 +161,3 @@ def _note_on_gpus(options: Options) -> str:
         f"partition {partition.name} has {partition.nodes_in_words()}: this job takes "
         f"{options.gpus_per_node} of each node (--gpus-per-node)"
     )
-
-
-def _near(path: str) -> str:
-    name = path.removesuffix(".yaml").removeprefix("projects/")
-    near = difflib.get_close_matches(name, recipe_names(), n=3, cutoff=0.4)
-    return f"; did you mean {' or '.join(near)}?" if near else f"; recipes lie in {RECIPES}."

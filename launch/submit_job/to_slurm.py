@@ -12,7 +12,7 @@ import yaml
 
 from tsn_tsm_plugin.atomic_files import write_text_atomically
 
-from ..code_root import CODE_ROOT
+from ..code_root import CODE_ROOT, COMMAND
 from ..track.records import Submission
 from .plan import Plan
 from .sbatch_script import build_executor, submitting_environment
@@ -68,7 +68,7 @@ def _discard(folder: Path) -> None:
 def announce(submission: Submission) -> None:
     """Print the job id alone on stdout; on stderr print paths and the commands to use next."""
     print(submission.job_id, flush=True)
-    job_id, run_dir, me = submission.job_id, shlex.quote(submission.run_dir), "python launch/submit.py"
+    job_id, run_dir, me = submission.job_id, shlex.quote(submission.run_dir), COMMAND
     lines = [
         f"submitted {submission.kind} {submission.name} as job {job_id}: "
         f"{submission.num_nodes} nodes, {submission.num_ranks} processes",

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from ..cluster import slurm_client as slurm
+from ..code_root import COMMAND
 from ..errors import CANCELLED, DETACHED, FAILED, OK, LaunchError
 from ..rank.on_failure import since_last_start
 from ..rank.outcome import describe, first_failure
@@ -170,7 +171,7 @@ def meaning_of(state: State) -> str:
     if state.state == "PREEMPTED":
         return (
             ": SLURM gave its nodes to another job and does not requeue it (PreemptMode=CANCEL); "
-            "`submit.py resubmit RUN_FOLDER` goes on from the newest checkpoint"
+            f"`{COMMAND} resubmit RUN_FOLDER` goes on from the newest checkpoint"
         )
     if state.state == "NODE_FAIL":
         return ": a node was lost; the same command goes on from the newest checkpoint"

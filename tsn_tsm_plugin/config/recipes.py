@@ -1,5 +1,6 @@
-"""RECIPES, find_recipe: the recipes that come with this package, by name."""
+"""RECIPES, find_recipe, near_recipes: the recipes that come with this package, by name."""
 
+import difflib
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -22,6 +23,14 @@ def find_recipe(name: str, *, named: str = "") -> str:
     """
     own = RECIPES / f"{(named or name).removesuffix('.yaml').removeprefix('projects/')}.yaml"
     return str(own) if "://" not in name and not Path(name).exists() and own.is_file() else name
+
+
+def near_recipes(path: str) -> str:
+    """Return the end of a message about a missing recipe: the nearest names, or the folder of the recipes."""
+    siblings = {file.name: str(file) for file in Path(path).parent.glob("*.yaml")}
+    near = [siblings[name] for name in difflib.get_close_matches(Path(path).name, siblings, n=1)]
+    near = near or difflib.get_close_matches(path.removesuffix(".yaml"), recipe_names(), n=3)
+    return f"; did you mean {' or '.join(near)}?" if near else f"; recipes lie in {RECIPES}."
 
 
 def recipe_names() -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from tsn_tsm_plugin.config.recipes import find_recipe
+from tsn_tsm_plugin.config.recipes import find_recipe, near_recipes
 from tsn_tsm_plugin.config.yaml_text import MAX_CHARACTERS, compose, construct
 from tsn_tsm_plugin.errors import ConfigError
 from tsn_tsm_plugin.paths import read_text
@@ -169,7 +169,7 @@ def _read_text(path: str, *, named_by: str) -> str:
     try:
         return read_text(path, max_bytes=_MAX_BYTES)
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file{source}.") from None
+        raise ConfigError(f"{path}: no such file{source + '.' if source else near_recipes(path)}") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read{source} ({error.strerror or error}).") from error
 

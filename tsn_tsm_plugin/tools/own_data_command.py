@@ -1,6 +1,7 @@
 """add_data_arguments, recipe_of_data: flags that create a recipe for a folder of videos."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from tsn_tsm_plugin.errors import CheckpointError, ConfigError
@@ -49,7 +50,7 @@ def recipe_of_data(args: argparse.Namespace) -> str:
         AnnotationError: If the folder holds no usable videos.
     """
     if bool(args.cfg) == bool(args.data):
-        raise ConfigError("give either --cfg RECIPE or --data FOLDER.")
+        raise ConfigError(f"give either --cfg RECIPE or --data FOLDER{_nearest_flag(args.opts)}")
     if args.cfg:
         return str(args.cfg)
     from tsn_tsm_plugin.data.preparation.own_data import prepare_own_data
@@ -65,6 +66,14 @@ def recipe_of_data(args: argparse.Namespace) -> str:
     )
     logger.info(f"The recipe is {recipe}; it runs again with --cfg {recipe}.")
     return str(recipe)
+
+
+def _nearest_flag(words: Sequence[str]) -> str:
+    """Return a hint if a recipe or a folder was given without its flag."""
+    word = words[0] if words else ""
+    if word.endswith(".yaml"):
+        return f"; did you mean --cfg {word}?"
+    return f"; did you mean --data {word}?" if word and Path(word).is_dir() else "."
 
 
 def _weights_at_hand(backbone: str) -> str:

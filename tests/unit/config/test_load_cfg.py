@@ -169,7 +169,7 @@ def test_a_circle_through_another_folder_is_seen(tmp_path):
 
 
 def test_a_missing_file_and_an_override_without_value_are_one_sentence(tmp_path):
-    with pytest.raises(ConfigError, match=re.escape("gone.yaml: no such file.")):
+    with pytest.raises(ConfigError, match=re.escape("gone.yaml: no such file; recipes lie in ")):
         load_cfg("gone.yaml")
     with pytest.raises(ConfigError, match="override RNG_SEED has no value"):
         load_cfg(recipe(tmp_path, ""), ["RNG_SEED"])

@@ -28,7 +28,7 @@ def test_help_shows_an_example_and_the_exit_codes(capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--cfg", "projects/tsm/k400_r50_8.yaml"], "did you mean tsm/k400_r50_8f"),
+        (["--cfg", "tsm/k400_r50_8"], "did you mean tsm/k400_r50_8f"),
         (["SOLVER.BASELR", "3"], "SOLVER.BASELR is not a key; did you mean SOLVER.BASE_LR?"),
         (["--nodes", "2"], "--nodes must be 1 with --cluster local, got 2."),
         (
@@ -47,6 +47,34 @@ def test_a_mistake_is_one_line_and_exit_code_2(capsys, recipe, tmp_path, words, 
     assert message in ended.err
     assert ended.err.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [(["--node", "2"], "--nodes"), (["--dryrun"], "--dry-run"), (["status", "RUN", "--run", "x"], "--runs")],
+)
+def test_a_mistyped_flag_is_answered_with_the_nearest_one(capsys, words, hint):
+    with pytest.raises(SystemExit) as ended:
+        submit(capsys, *words)
+
+    assert ended.value.code == 2
+    assert f"did you mean {hint}?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["statu", "runs"], "statu is not a command; did you mean status?"),
+        (["projects/tsm/motion_r18_8f.yaml"], "did you mean --cfg projects/tsm/motion_r18_8f.yaml?"),
+        (["launch"], "did you mean --data launch?"),
+        ([], "give either --cfg RECIPE or --data FOLDER."),
+    ],
+)
+def test_a_word_without_its_flag_is_answered_with_a_hint(capsys, words, hint):
+    ended = submit(capsys, *words)
+
+    assert ended.code == 2
+    assert hint in ended.err
 
 
 def test_several_mistakes_are_told_together(capsys, recipe):

@@ -141,4 +141,4 @@ def test_a_controller_that_does_not_answer_is_no_end(tmp_path, monkeypatch):
 
 
 def test_the_end_of_a_job_that_is_preempted_for_good_names_the_way_on():
-    assert "`submit.py resubmit RUN_FOLDER` goes on" in meaning_of(State("PREEMPTED"))
+    assert "`python launch/submit.py resubmit RUN_FOLDER` goes on" in meaning_of(State("PREEMPTED"))
