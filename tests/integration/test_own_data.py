@@ -51,11 +51,12 @@ def test_the_recipe_that_was_written_runs_by_itself(videos, tmp_path, capsys):
     assert train.main(["--cfg", str(recipe), *SMALL]) == 0
 
 
-def test_an_unreadable_video_is_named_and_skipped(videos, capsys):
+def test_an_unreadable_video_is_named_and_skipped(videos, caplog):
     (videos / "still" / "broken.mp4").write_bytes(b"no video")
     recipe = prepare_own_data(videos, backbone="tiny")
     assert "broken" not in (recipe.parent / "train.txt").read_text()
     assert "broken.mp4" in (recipe.parent / "report.json").read_text()
+    assert "broken.mp4: cannot be opened as a video" in caplog.text
 
 
 def test_train_val_and_test_folders_are_kept_as_they_are(tmp_path, monkeypatch):
@@ -136,11 +137,19 @@ def test_another_seed_divides_otherwise_and_the_same_seed_alike(tmp_path):
         ([], "give either --cfg RECIPE or --data FOLDER"),
         (["--data", "nowhere"], "--data nowhere: no such folder"),
         (["--data", "my gestures", "--method", "lstm"], "--method must be one of tsm, tsn, got lstm"),
+        (["--data", "my gestures", "--val-fraction", "2"], "--val-fraction must be at least 0 and below 1"),
+        (["--data", "my gestures/still"], "must hold one folder of videos for each class"),
+        (["my gestures"], "give either --cfg RECIPE or --data FOLDER; did you mean --data my gestures?"),
+        (["mine.yaml"], "give either --cfg RECIPE or --data FOLDER; did you mean --cfg mine.yaml?"),
     ],
 )
-def test_mistakes_are_one_line(videos, capsys, words, message):
+def test_mistakes_are_one_line_before_weights_are_fetched(videos, capsys, monkeypatch, words, message):
+    monkeypatch.setattr(
+        "tsn_tsm_plugin.tools.own_data_command._weights_at_hand", lambda name: pytest.fail(name)
+    )
     assert train.main(words) == 2
-    assert message in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert message in said and said.count("\n") == 1
 
 
 def test_a_dataset_that_was_prepared_can_be_given(videos, tmp_path):

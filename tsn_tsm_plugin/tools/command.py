@@ -41,7 +41,16 @@ class ToolParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Exit with code 2; suggest the nearest known flags for unknown flags."""
-        super().error(message + nearest_flags(message, self._option_string_actions))
+        super().error(message + nearest_flags(message, _flags_of(self)))
+
+
+def _flags_of(parser: argparse.ArgumentParser) -> list[str]:
+    """Return the flags of a parser and of its subcommands."""
+    parsers = [parser]
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            parsers += action.choices.values()
+    return [flag for each in parsers for flag in each._option_string_actions]
 
 
 def _expanded(value: Any) -> Any:

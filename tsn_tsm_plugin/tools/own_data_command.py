@@ -1,6 +1,7 @@
 """add_data_arguments, recipe_of_data: flags that create a recipe for a folder of videos."""
 
 import argparse
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def recipe_of_data(args: argparse.Namespace) -> str:
         args.data,
         method=args.method,
         backbone=args.backbone,
-        weights=_weights_at_hand(args.backbone) if weights is None else weights,
+        weights=functools.partial(_weights_at_hand, args.backbone) if weights is None else weights,
         val_fraction=args.val_fraction,
         groups=args.groups,
     )
@@ -91,6 +92,6 @@ def _weights_at_hand(backbone: str) -> str:
     unreachable = next((reason for reason in reasons if "could not be downloaded" in reason), reasons[0])
     logger.warning(
         f"No ImageNet weights for {backbone}: {unreachable} Training starts from random weights, which need "
-        "many more videos; give a file with --backbone-weights."
+        "many more videos. Give a file with --backbone-weights FILE."
     )
     return ""

@@ -263,6 +263,9 @@ def _prepare(title: str, annotations: "Annotations", storage: "Storage", args: a
         conversion=_conversion(args),
         num_workers=usable_cpus() if args.num_workers is None else args.num_workers,
     )
+    logger.info(
+        f"Next: tsn-tsm-train --data {args.out}; or name {args.out / 'dataset.yaml'} in _BASE_ of a recipe."
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

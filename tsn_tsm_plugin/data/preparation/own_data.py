@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def prepare_own_data(
     *,
     method: str = "tsm",
     backbone: str = "resnet50",
-    weights: str = "",
+    weights: str | Callable[[], str] = "",
     val_fraction: float = 0.2,
     groups: str = "",
     seed: int = 0,
@@ -43,7 +44,7 @@ def prepare_own_data(
         method: ``"tsm"`` or ``"tsn"``.
         backbone: A registered backbone, or ``timm/NAME`` or ``torchvision/NAME``.
         weights: ImageNet weights of the backbone, as ``MODEL.BACKBONE_WEIGHTS``; empty: random
-            initialisation.
+            initialisation. A function that finds them is called after the checks of the arguments.
         val_fraction: Part of each class for validation if the folder is not divided.
         groups: Regular expression or file that keeps videos together, see :func:`group_function`.
         seed: Seed of the division.
@@ -56,18 +57,23 @@ def prepare_own_data(
     if method not in METHODS:
         raise ConfigError(f"--method must be one of {', '.join(METHODS)}, got {method}.")
     folder = folder.expanduser()
-    out = _dataset_folder(folder, datasets_dir)
+    if not folder.is_dir():
+        raise AnnotationError(f"--data {folder}: no such folder.")
     dataset = "dataset.yaml"
-    if (folder / "train.txt").is_file():
+    has_lists = (folder / "train.txt").is_file()
+    if not has_lists:
+        annotations = read_class_folders(
+            folder, val_fraction=val_fraction, seed=seed, group_of=group_function(groups) if groups else None
+        )
+    weights = weights() if callable(weights) else weights
+    out = _dataset_folder(folder, datasets_dir)
+    if has_lists:
         num_train = _count_lines(folder / "train.txt")
         if (folder / "dataset.yaml").is_file():
             dataset = str((folder / "dataset.yaml").resolve())
         else:
             _write_dataset_of_lists(folder, out / dataset)
     else:
-        annotations = read_class_folders(
-            folder, val_fraction=val_fraction, seed=seed, group_of=group_function(groups) if groups else None
-        )
         report = prepare_dataset(
             folder.resolve().name,
             annotations,
@@ -118,8 +124,6 @@ def group_function(groups: str) -> GroupOf:
 
 def _dataset_folder(folder: Path, datasets_dir: Path) -> Path:
     """Return the folder of a dataset's files; one of another folder of that name gets a suffix."""
-    if not folder.is_dir():
-        raise AnnotationError(f"--data {folder}: no such folder.")
     source, name = folder.resolve(), re.sub(r"[^\w.-]+", "_", folder.resolve().name) or "data"
     plain = datasets_dir / name
     note = plain / "source.json"

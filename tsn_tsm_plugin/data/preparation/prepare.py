@@ -36,6 +36,9 @@ from tsn_tsm_plugin.paths import read_text
 
 logger = get_logger(__name__)
 
+# Unreadable videos of a split that the log names; report.json names all.
+_MAX_NAMED = 10
+
 
 @dataclass
 class _Split:
@@ -192,10 +195,11 @@ def _log_report(report: dict[str, Any], out_dir: Path) -> None:
             f"{split}: {part['annotated']} annotated, {part['readable']} readable, "
             f"{len(part['missing'])} missing, {len(part['unreadable'])} unreadable."
         )
+        for error in list(part["unreadable"].values())[:_MAX_NAMED]:
+            logger.warning(f"{split}: unreadable: {error}")
         if num_plain := part["decoded_from_start"]:
             logger.info(f"{split}: {num_plain} are decoded from their start at each read; --transcode helps.")
     logger.info(
         f"{report['num_classes']} classes, label map {report['label_map_hash'][:12]}. Lists, labels and "
-        f"report.json are in {out_dir}. Next: tsn-tsm-train --data {out_dir}; a recipe of your own names "
-        f"{out_dir / 'dataset.yaml'} in its _BASE_."
+        f"report.json are in {out_dir}."
     )

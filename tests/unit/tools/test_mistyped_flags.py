@@ -1,0 +1,43 @@
+"""Every tool answers a mistyped flag with the nearest one."""
+
+import importlib
+from configparser import ConfigParser
+from pathlib import Path
+
+import pytest
+
+SETUP = ConfigParser()
+SETUP.read(Path(__file__).resolve().parents[3] / "setup.cfg")
+ENTRIES = SETUP["options.entry_points"]["console_scripts"].strip().splitlines()
+MODULES = [entry.split(" = ")[1].removesuffix(":main") for entry in ENTRIES if ".tools." in entry]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_mistyped_flag_gets_a_hint(module, capsys):
+    tool = importlib.import_module(module)
+    required = {
+        "compare": ["a"],
+        "convert_checkpoint": ["a", "--out", "b"],
+        "convert_config": ["a", "--out", "b"],
+        "ensemble": ["a", "b"],
+        "evaluate": ["--cfg", "a"],
+        "export": ["--weights", "a", "--format", "onnx"],
+        "predict": ["--weights", "a", "b"],
+        "prepare_dataset": ["motion", "--out", "a"],
+        "publish": ["--weights", "a", "--out", "b"],
+        "show_batch": ["--cfg", "a", "--out", "b"],
+        "stream": ["--weights", "a", "--source", "0"],
+        "summarize": ["a"],
+    }
+    with pytest.raises(SystemExit) as ended:
+        tool.main([*required.get(module.rpartition(".")[2], []), "--versio"])
+    assert ended.value.code == 2
+    assert "did you mean --version?" in capsys.readouterr().err
+
+
+def test_a_mistyped_flag_of_a_subcommand_gets_a_hint(capsys):
+    from tsn_tsm_plugin.tools import prepare_dataset
+
+    with pytest.raises(SystemExit):
+        prepare_dataset.main(["motion", "--out", "a", "--num-trian", "3"])
+    assert "did you mean --num-train?" in capsys.readouterr().err
