@@ -1,4 +1,4 @@
-"""download, give_up_soon, is_reachable: files from the network, in torch.hub's cache, without long waits."""
+"""download, is_reachable, without_hub_retries: files from the network, without long waits."""
 
 import contextlib
 import socket
@@ -33,7 +33,7 @@ def download(url: str, *, sha256: str = "") -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         if not is_reachable(url):
             raise OSError(f"{urlparse(url).hostname} does not answer")
-        with give_up_soon():
+        with _short_waits():
             torch.hub.download_url_to_file(url, str(path), hash_prefix=sha256 or None, progress=False)
     except (OSError, RuntimeError) as error:
         raise CheckpointError(
@@ -67,7 +67,21 @@ def is_reachable(url: str) -> bool:
 
 
 @contextlib.contextmanager
-def give_up_soon() -> Iterator[None]:
+def without_hub_retries() -> Iterator[None]:
+    """Restrict the Hugging Face client to its cache if the hub does not answer; it retries for a minute."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or not is_reachable(constants.ENDPOINT)
+    try:
+        with _short_waits():
+            yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+@contextlib.contextmanager
+def _short_waits() -> Iterator[None]:
     """Bound the wait for every answer of the network within the block."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(PATIENCE)

@@ -1,15 +1,14 @@
 """load_imagenet_weights: ImageNet weights of a backbone, from torch.hub's cache, a download or a file."""
 
-import contextlib
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 import torchvision
 from torch import Tensor, nn
 
-from tsn_tsm_plugin.checkpoints.download import download, give_up_soon, is_reachable
+from tsn_tsm_plugin.checkpoints.download import download, without_hub_retries
 from tsn_tsm_plugin.checkpoints.key_renames import (
     CLASSIFIERS,
     imagenet_rename,
@@ -88,7 +87,7 @@ def fetch_timm_weights(name: str, tag: str) -> dict[str, Tensor]:
         )
     full_name = name if tag == "default" else f"{name}.{tag}"
     try:
-        with _offline_if_unreachable(), give_up_soon():
+        with without_hub_retries():
             return timm.create_model(full_name, pretrained=True, num_classes=0).state_dict()
     except Exception as error:  # The hub's client fails in many ways without a network.
         origin: Any = timm.get_pretrained_cfg(full_name)
@@ -98,19 +97,6 @@ def fetch_timm_weights(name: str, tag: str) -> dict[str, Tensor]:
             f"({type(error).__name__}): fetch the weights file of {address} on a machine with a network and "
             "give its path as weights."
         ) from error
-
-
-@contextlib.contextmanager
-def _offline_if_unreachable() -> Iterator[None]:
-    """Restrict the hub's client to its cache if the host does not answer; it would retry for a minute."""
-    from huggingface_hub import constants
-
-    before = constants.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = before or not is_reachable(constants.ENDPOINT)
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE = before
 
 
 def load_backbone_state_dict(backbone: nn.Module, state_dict: dict[str, Tensor], *, source: str) -> None:

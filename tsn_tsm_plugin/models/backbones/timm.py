@@ -1,5 +1,6 @@
 """``TimmBackbone``, ``timm_backbone``: Swin-B, MobileOne-S4 and any classifier of timm by name."""
 
+import contextlib
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import timm
 from torch import Tensor, nn
 
+from tsn_tsm_plugin.checkpoints.download import without_hub_retries
 from tsn_tsm_plugin.errors import ConfigError, UnknownComponentError
 from tsn_tsm_plugin.models.backbones.frame_size import build_sized
 from tsn_tsm_plugin.models.backbones.imagenet_weights import fetch_timm_weights, load_imagenet_weights
@@ -95,8 +97,10 @@ def timm_backbone(
 
 
 def _create(name: str, options: dict[str, Any]) -> TimmBackbone:
+    waits = without_hub_retries() if name.startswith(_HUB) else contextlib.nullcontext()
     try:
-        trunk = timm.create_model(name, **{"num_classes": 0, **options})
+        with waits:
+            trunk = timm.create_model(name, **{"num_classes": 0, **options})
     except TypeError as error:
         raise ConfigError(f"timm's {name} does not take the options {options}: {error}.") from error
     except Exception as error:
