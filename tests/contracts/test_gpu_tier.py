@@ -10,7 +10,8 @@ import pytest
 
 
 def test_without_a_gpu_the_tier_is_collected_and_skipped_with_a_sentence(repository):
-    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "-p", "no:cacheprovider", "tests/gpu"]
+    options = ["-n", "0", "-m", "gpu", "-q", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", *options, "tests/gpu"]
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
     ended = subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True)
     last = ended.stdout.strip().splitlines()[-1]

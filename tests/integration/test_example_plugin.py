@@ -62,6 +62,7 @@ def test_the_examples_own_tests_pass_where_it_is_installed(installed, tmp_path):
     assert "21 passed" in printed
 
 
+@pytest.mark.slow
 def test_the_examples_recipe_trains_and_its_checkpoint_predicts_without_the_recipe(
     installed, repository, tmp_path
 ):

@@ -30,7 +30,9 @@ SMALL = {
 }
 
 
-@pytest.mark.parametrize("recipe", ["tsm/k400_r50_8f", "tsn/k400_r50_3f"])
+@pytest.mark.parametrize(
+    "recipe", ["tsm/k400_r50_8f", pytest.param("tsn/k400_r50_3f", marks=pytest.mark.slow)]
+)
 def test_a_kinetics_recipe_trains_and_tests_on_real_videos(recipe, shared_videos, tmp_path):
     data = tmp_path / "k400"
     (data / "videos" / "train").mkdir(parents=True)

@@ -53,6 +53,7 @@ def test_a_mistake_in_the_recipe_is_found_before_any_process_starts(repository, 
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_failed_job_names_the_rank_and_its_error(repository, recipe, tmp_path):
     (recipe.parent / "data" / "bad.txt").write_text("missing.mp4 0\n" * 4)
     ended = run(
@@ -90,6 +91,7 @@ def test_ctrl_c_leaves_a_checkpoint_that_the_same_command_goes_on_from(repositor
     assert " CANCELLED " in status.stdout
 
 
+@pytest.mark.slow
 def test_torchrun_trains_without_the_launcher(recipe, tmp_path):
     ended = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",

@@ -129,7 +129,7 @@ def test_differences_of_neighbouring_frames_are_what_the_network_sees(tmp_path):
     assert build_model(cfg)(normalize(clip[None])).shape == (1, 2)
 
 
-@pytest.mark.parametrize("make", [flow_cfg, rgb_diff_cfg])
+@pytest.mark.parametrize("make", [flow_cfg, pytest.param(rgb_diff_cfg, marks=pytest.mark.slow)])
 def test_a_network_is_trained_and_tested(tmp_path, make):
     cfg = make(tmp_path)
     train(cfg)

@@ -8,6 +8,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 from support.runs import TinyBackbone, tiny_cfg, write_dataset
+from support.tiers import slow_but
 
 from tsn_tsm_plugin import engine
 from tsn_tsm_plugin.engine.checkpoint import list_checkpoints, load_checkpoint
@@ -57,7 +58,10 @@ def test_frozen_statistics_are_the_initial_ones_after_a_run(tmp_path, data):
     assert {float(weights[name].sum()) for name in weights if name.endswith("running_mean")} == {0.0}
 
 
-@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS.keys())
+@pytest.mark.parametrize(
+    "options",
+    slow_but(["precise batch norm", "synchronised batch norm", "AdamW", "bf16", "accumulation"], OPTIONS),
+)
 def test_with_every_option_a_stopped_run_ends_with_the_same_bits(tmp_path, data, options, device):
     # On a GPU sums come in any order unless this is asked for.
     options = options | {"DETERMINISTIC": device.type == "cuda" or "DETERMINISTIC" in options}
@@ -170,7 +174,7 @@ def test_the_exported_weights_carry_what_is_needed_to_use_them(tmp_path, data):
     assert again["confusion_matrix"] == engine.evaluate(cfg)["confusion_matrix"]
 
 
-@pytest.mark.parametrize("frames", [1, 2, 5, 1000])
+@pytest.mark.parametrize("frames", [1, pytest.param(2, marks=pytest.mark.slow), 5])
 def test_chunks_of_views_change_no_result(tmp_path_factory, data, frames):
     folder = tmp_path_factory.mktemp("chunks")
     views = {

@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 from support.ranks import spawn, start
 from support.runs import tiny_cfg, write_dataset
+from support.tiers import slow_but
 
 from tsn_tsm_plugin import engine
 from tsn_tsm_plugin.config import CfgNode
@@ -108,7 +109,7 @@ def many_videos(tmp_path_factory):
     return write_dataset(tmp_path_factory.mktemp("many"), num_train=48, num_val=3)
 
 
-@pytest.mark.parametrize("options", MANY_RANKS.values(), ids=MANY_RANKS.keys())
+@pytest.mark.parametrize("options", slow_but(["plain", "synchronised batch norm"], MANY_RANKS))
 @pytest.mark.parametrize(
     "world_size", [3, pytest.param(4, marks=pytest.mark.slow), pytest.param(8, marks=pytest.mark.slow)]
 )
@@ -162,9 +163,8 @@ def test_what_fails_on_rank_0_fails_everywhere(tmp_path):
     spawn(2, tmp_path, fail_on_main)
 
 
-@pytest.mark.parametrize(
-    "world_size", [2, pytest.param(4, marks=pytest.mark.slow), pytest.param(8, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("world_size", [2, 4, 8])
 def test_ranks_killed_at_random_end_with_the_same_bits(tmp_path, data, world_size):
     options = {
         "SOLVER__MAX_EPOCH": 12,

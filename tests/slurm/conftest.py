@@ -34,6 +34,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def _cluster() -> Iterator[LocalSlurm]:
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        pytest.fail("these tests share one SLURM: run them in one process, pytest -n 0 -m slurm")
     why = why_unavailable()
     if why and os.environ.get("TSN_TSM_REQUIRE_SLURM") == "1":
         pytest.fail(why)

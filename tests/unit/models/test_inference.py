@@ -62,7 +62,7 @@ def deviation(model: nn.Module, optimized: nn.Module, video: torch.Tensor) -> fl
         (create_tsn, {"backbone": "timm/efficientnet_b0"}, 0),
         (create_tsn, {"backbone": "timm/resnetv2_50"}, 50 - 33),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_normalisations_are_folded_and_the_scores_stay(create, options, num_left):
     model = created(create, **options).double()  # so that rounding does not hide a wrong fold
