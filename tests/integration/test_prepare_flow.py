@@ -41,8 +41,11 @@ def prepare(folder, *options: str) -> int:
     )
 
 
-def test_motion_to_the_right_is_above_128_in_x_and_none_in_y(dataset):
-    assert prepare(dataset) == 0
+@pytest.mark.parametrize("method", ["dis", pytest.param("tvl1", marks=pytest.mark.extras)])
+def test_motion_to_the_right_is_above_128_in_x_and_none_in_y(dataset, method):
+    if method == "tvl1" and not hasattr(cv2, "optflow"):
+        pytest.skip("OpenCV lacks its contributed modules")
+    assert prepare(dataset, "--method", method) == 0
     entries = read_video_list(str(dataset / "out" / "train.txt"), prefix="", has_frame_counts=True)
     listed = [(entry.name, entry.num_frames, entry.label) for entry in entries]
     assert listed == [("a", 7, 1), ("sub/b", 1, 0)]
