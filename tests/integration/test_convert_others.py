@@ -1,8 +1,9 @@
 """Commands of mit-han-lab's main.py and SlowFast's configs, and the recipes that come of them."""
 
 import pytest
+import torch
 
-from tsn_tsm_plugin import load_cfg
+from tsn_tsm_plugin import build_model, load_cfg
 from tsn_tsm_plugin.tools import convert_config
 
 KINETICS = """
@@ -95,6 +96,14 @@ def test_options_that_nobody_knows_and_steps_left_to_the_user_are_said(tmp_path,
     said = capsys.readouterr().err
     for text in ("--warp 9", "--resume x.pth", "--evaluate", "dataset 'mine' is unknown there"):
         assert text in said
+
+
+def test_a_tsm_with_bn_inception_shifts_the_convolutions_that_read_a_block(tmp_path, capsys):
+    cfg = converted(tmp_path, "--command", "python main.py ucf101 RGB --shift --num_segments 4")
+    assert "changed: --shift_place blockres with BNInception" in " ".join(capsys.readouterr().err.split())
+    with torch.device("meta"):
+        model = build_model(cfg)
+    assert len(model.shift_sites) == 28 and model.shift_sites[0] == "inception_3a_1x1"
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,8 @@ _FILES = {
     ("hmdb51", "Flow"): ("HMDB51/splits/hmdb51_flow_{}_split_1.txt", "HMDB51/images", "flow_{}_{:05}.jpg"),
 }
 _BACKBONES = {"mobilenetv2": "mobilenet_v2", "BNInception": "bn_inception"}
+# Convolutions that read the input of a block of BN-Inception.
+_BN_INCEPTION_SITES = ["inception_*_1x1", "inception_*_reduce"]
 _MODALITIES = {"RGB": "rgb", "Flow": "flow", "RGBDiff": "rgb_diff"}
 
 
@@ -157,7 +159,14 @@ def _read_network(args: argparse.Namespace, recipe: Recipe) -> None:
     recipe.set("MODEL.PARTIAL_BN", not args.no_partialbn)
     if args.shift:
         recipe.set("TSM.SHIFT_DIV", args.shift_div)
-        recipe.set("TSM.SHIFT_PLACE", args.shift_place)
+        if args.arch == "BNInception":
+            recipe.set("TSM.SITES", _BN_INCEPTION_SITES)
+            recipe.notes.append(
+                f"changed: --shift_place {args.shift_place} with BNInception; there blockres fails and block "
+                "shifts the input of stages, here TSM.SITES names the convolutions that read that input"
+            )
+        else:
+            recipe.set("TSM.SHIFT_PLACE", args.shift_place)
         recipe.set("TSM.TEMPORAL_POOL", args.temporal_pool)
         recipe.set("NONLOCAL.INSTANTIATION", "embedded_gaussian" if args.non_local else None)
     elif args.temporal_pool or args.non_local:

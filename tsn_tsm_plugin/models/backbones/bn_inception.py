@@ -98,7 +98,10 @@ class BNInceptionBackbone(nn.Module):
 
 
 def bn_inception(*, weights: str = "") -> BNInceptionBackbone:
-    """Create BN-Inception: 1024 features, for TSN only.
+    """Create BN-Inception: 1024 features.
+
+    Its blocks have no residual branches, so a TSM needs ``sites``, such as the convolutions that read the
+    input of a block: ``["inception_*_1x1", "inception_*_reduce"]``.
 
     Args:
         weights: "" for random ones, or a public file, such as ``bn_inception-52deb4733.pth``.
