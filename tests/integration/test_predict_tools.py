@@ -4,6 +4,7 @@ import importlib
 import io
 import json
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ import urllib.request
 import numpy as np
 import pytest
 from PIL import Image
+from support.frame_folders import write_frame_folder
 from support.small_files import files_no_larger_than
 from support.trained import CLASS_NAMES, write_checkpoint
 from support.videos import numbered_frames, sequential_frames, write_video
@@ -46,6 +48,53 @@ def test_predict_prints_the_classes_of_every_video_without_a_config(folder, caps
     rows = json.loads(capsys.readouterr().out)
     assert [row["video"].rpartition("/")[2] for row in rows] == ["a.mp4", "b.mp4"]
     assert {each["class"] for each in rows[0]["top"]} == set(CLASS_NAMES)
+
+
+@pytest.fixture(scope="module")
+def frames(folder):
+    """A folder of two folders of frames: PNG images with the pixels of a.mp4, and another video."""
+    with VideoReader(str(folder / "clips" / "a.mp4")) as reader:
+        video_TCHW = reader.read(range(reader.num_frames))
+    (folder / "frames" / "a").mkdir(parents=True)
+    for number, frame_CHW in enumerate(video_TCHW):
+        Image.fromarray(frame_CHW.permute(1, 2, 0).numpy()).save(folder / "frames" / "a" / f"{number:03}.png")
+    write_frame_folder(folder / "frames" / "b", 9)
+    return folder / "frames"
+
+
+def predicted(capsys, *arguments) -> dict[str, list]:
+    assert predict.main([*map(str, arguments), "--format", "json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    return {row["video"].rpartition("/")[2]: row["top"] for row in rows}
+
+
+def test_a_folder_of_frames_is_predicted_as_its_video(folder, frames, capsys):
+    weights = ["--weights", folder / "offline.pt"]
+    of_file = predicted(capsys, *weights, folder / "clips" / "a.mp4")["a.mp4"]
+    assert predicted(capsys, *weights, frames / "a") == {"a": of_file}
+    assert list(predicted(capsys, *weights, frames)) == ["a", "b"]
+    assert predicted(capsys, *weights, f"{frames}/[a]*")["a"] == of_file
+
+
+def test_a_folder_of_frames_is_annotated_and_gives_features(folder, frames, tmp_path):
+    arguments = ["--weights", str(folder / "offline.pt"), "--window", "1"]
+    outputs = ["--features", str(tmp_path / "f.npy"), "--annotate", str(tmp_path / "o.mp4")]
+    assert predict.main([*arguments, str(frames / "a"), *outputs]) == 0
+    of_frames = np.load(tmp_path / "f.npy")
+    with VideoReader(str(tmp_path / "o.mp4")) as reader:
+        assert reader.num_frames == 30
+    assert of_frames.shape[1] == 512
+
+
+def test_stream_scores_every_frame_of_a_folder_and_skips_a_damaged_one(folder, frames, tmp_path, capsys):
+    shutil.copytree(frames / "b", tmp_path / "b")
+    (tmp_path / "b" / "img_00004.jpg").write_bytes(b"no image")
+    assert (
+        stream.main(["--weights", str(folder / "online.pt"), "--source", str(tmp_path / "b"), "--json"]) == 0
+    )
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["frame"] for row in rows if "top" in row] == list(range(8))
+    assert any("frame 3: corrupt, skipped" in row.get("event", "") for row in rows)
 
 
 def test_predict_goes_on_after_a_video_that_cannot_be_read_and_says_so_in_its_exit_code(

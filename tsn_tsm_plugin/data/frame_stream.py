@@ -5,6 +5,7 @@ skipped, changed sizes are passed on, stalled sources are waited for.
 """
 
 import contextlib
+import os
 import queue
 import sys
 import threading
@@ -17,6 +18,8 @@ import numpy as np
 
 from tsn_tsm_plugin.data.decoders.container import FILE_OPTIONS, frame_rate, open_container
 from tsn_tsm_plugin.data.decoders.rotation import orientation_of, upright
+from tsn_tsm_plugin.data.find_frames import USUAL_NAMES, FrameNames, open_frame_folder
+from tsn_tsm_plugin.data.frame_folder import FrameFolderReader
 from tsn_tsm_plugin.errors import VideoError
 from tsn_tsm_plugin.paths import is_url
 
@@ -55,12 +58,21 @@ def is_camera(source: str) -> bool:
     return source.isdecimal()
 
 
-def open_source(source: str) -> av.container.InputContainer:
-    """Open a file, a URL, a camera by its index, or standard input (``"-"``).
+def open_source(
+    source: str, *, frame_names: FrameNames = USUAL_NAMES
+) -> av.container.InputContainer | FrameFolderReader:
+    """Open a file, a folder of frames, a URL, a camera by its index, or standard input (``"-"``).
+
+    Args:
+        source: The source; ``file:`` before a path keeps it from being anything else.
+        frame_names: Usual names of the frames of a folder.
 
     Raises:
         VideoError: If it cannot be opened or holds no video.
     """
+    folder = source.removeprefix("file:").removeprefix("//")
+    if not is_camera(source) and not is_url(folder) and os.path.isdir(folder):  # noqa: PTH112
+        return open_frame_folder(folder, frame_names)
     try:
         container = _open(source)
     except (OSError, ValueError, av.FFmpegError) as error:
@@ -99,29 +111,60 @@ def _why_not(source: str, error: Exception) -> str:
     return f"{source}: cannot be opened as a video ({error}). Check the address."
 
 
-def iterate_frames(container: av.container.InputContainer, report: Say) -> Iterator[StreamedFrame]:
+def iterate_frames(
+    opened: av.container.InputContainer | FrameFolderReader, report: Say
+) -> Iterator[StreamedFrame]:
     """Decode the best video stream from its current position to its end; frames are upright, as in
     `VideoReader`.
 
     Args:
-        container: From :func:`open_source`.
+        opened: From :func:`open_source`.
         report: Called with reports of corrupt frames, changed frame sizes and ignored display matrices.
     """
-    stream = container.streams.best("video")
-    assert stream is not None
-    first, size = None, None
-    orientation, frames = orientation_of(_decode(container, stream, report))
-    if orientation.remark:
-        report(orientation.remark)
-    for index, frame in enumerate(frames):
-        rgb = upright(frame.to_ndarray(format="rgb24"), orientation.quarter_turns)
+    if isinstance(opened, FrameFolderReader):
+        frames = _of_folder(opened, report)
+    else:
+        frames = _of_container(opened, report)
+    size = None
+    for index, (seconds, rgb) in enumerate(frames):
         if size not in (None, rgb.shape[:2]):
             report(f"frame {index}: the size changed from {_by(size)} to {_by(rgb.shape[:2])} pixels")
         size = rgb.shape[:2]
+        yield StreamedFrame(index, seconds, rgb)
+
+
+def _of_folder(reader: FrameFolderReader, report: Say) -> Iterator[tuple[float, np.ndarray]]:
+    """Yield time, which is unknown, and pixels of the readable frames of a folder."""
+    for number in range(reader.num_frames):
+        try:
+            rgb_CHW = reader.read([number])[0]
+        except VideoError as error:
+            report(f"frame {number}: corrupt, skipped ({error})")
+            continue
+        yield -1.0, rgb_CHW.permute(1, 2, 0).contiguous().numpy()
+
+
+def _of_container(container: av.container.InputContainer, report: Say) -> Iterator[tuple[float, np.ndarray]]:
+    """Yield time since the first frame, -1.0 if unknown, and upright pixels."""
+    stream = container.streams.best("video")
+    assert stream is not None
+    first = None
+    orientation, frames = orientation_of(_decode(container, stream, report))
+    if orientation.remark:
+        report(orientation.remark)
+    for frame in frames:
         if first is None:
             first = frame.time
         seconds = -1.0 if frame.time is None or first is None else frame.time - first
-        yield StreamedFrame(index, seconds, rgb)
+        yield seconds, upright(frame.to_ndarray(format="rgb24"), orientation.quarter_turns)
+
+
+def _rate(opened: av.container.InputContainer | FrameFolderReader) -> float:
+    if isinstance(opened, FrameFolderReader):
+        return opened.fps
+    stream = opened.streams.best("video")
+    assert stream is not None
+    return frame_rate(stream)
 
 
 def _by(size: tuple[int, ...] | None) -> str:
@@ -162,10 +205,11 @@ class FrameStream:
     If the consumer is slower than a camera, all waiting frames but the newest are dropped.
 
     Args:
-        source: A file, a URL, the index of a camera, or ``"-"`` for standard input.
+        source: A file, a folder of frames, a URL, the index of a camera, or ``"-"`` for standard input.
         report: Called with every report about the source.
         stall_seconds: Report a stall after this time, and again after every doubling.
         give_up_seconds: End the stream after a stall of this time.
+        frame_names: Usual names of the frames of a folder.
 
     Attributes:
         fps: Frames per second by the source; 0.0 if unknown.
@@ -177,9 +221,16 @@ class FrameStream:
     """
 
     def __init__(
-        self, source: str, report: Say, *, stall_seconds: float = 2.0, give_up_seconds: float = 30.0
+        self,
+        source: str,
+        report: Say,
+        *,
+        stall_seconds: float = 2.0,
+        give_up_seconds: float = 30.0,
+        frame_names: FrameNames = USUAL_NAMES,
     ) -> None:
         self.source = source
+        self._frame_names = frame_names
         self.num_dropped = 0
         self.is_given_up = False
         self._report = report
@@ -210,11 +261,9 @@ class FrameStream:
             self._put(error)
 
     def _send(self) -> None:
-        with open_source(self.source) as container:
-            stream = container.streams.best("video")
-            assert stream is not None
-            self._answer.put(frame_rate(stream))
-            for frame in iterate_frames(container, self._report):
+        with open_source(self.source, frame_names=self._frame_names) as opened:
+            self._answer.put(_rate(opened))
+            for frame in iterate_frames(opened, self._report):
                 if self._closed.is_set():
                     return
                 self._put(frame)

@@ -5,14 +5,16 @@ Axes: C channels, T frames of a view, V views, H rows, W columns.
 
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from tsn_tsm_plugin.config import CfgNode
 from tsn_tsm_plugin.data.build import reader_options
+from tsn_tsm_plugin.data.find_frames import FrameNames, open_frame_folder
 from tsn_tsm_plugin.data.flow_folder import FlowFolderReader
+from tsn_tsm_plugin.data.frame_folder import FrameFolderReader
 from tsn_tsm_plugin.data.reader import VideoReader
 from tsn_tsm_plugin.data.stacked_reader import StackedReader
 from tsn_tsm_plugin.errors import ConfigError, VideoError
@@ -54,6 +56,7 @@ class Preprocessing:
         num_segments: T of a training view, and of a sliding window.
         size: Side of the crops, in pixels.
         normalize: From uint8 (B, 3, T, H, W) to the network's floats, on ``device``.
+        frame_names: Usual names of frames in a folder.
     """
 
     def __init__(self, cfg: CfgNode, device: torch.device) -> None:
@@ -62,6 +65,7 @@ class Preprocessing:
         self.size = cfg.DATA.TEST_CROP_SIZE
         self.device = device
         self.normalize = build_normalize(cfg).to(device)
+        self.frame_names = FrameNames(cfg.DATA.FRAME_TEMPLATE, cfg.DATA.FRAME_START_INDEX)
         self._cfg = cfg
         self._sampler = build_index_sampler(cfg, "test")
         self._transform = build_clip_transform(cfg, "test")
@@ -74,7 +78,7 @@ class Preprocessing:
         """Return every view that the recipe tests with, uint8 (3, V * T, size, size).
 
         Args:
-            path: A file, or any URL that iopath has a handler for.
+            path: A file, a folder of frames, or any URL that iopath has a handler for.
 
         Raises:
             VideoError: If the video cannot be fetched or read.
@@ -112,7 +116,7 @@ class Preprocessing:
         video: Tensor = self._center({"video": frames_CTHW})["video"]
         return video
 
-    def _open(self, path: str, split: str) -> VideoReader | StackedReader:
+    def _open(self, path: str, split: str) -> VideoReader | FrameFolderReader | StackedReader:
         modality = MODALITIES[self._cfg.DATA.MODALITY]
         if modality.is_flow:
             data = self._cfg.DATA
@@ -123,12 +127,26 @@ class Preprocessing:
                 )
             folder = FlowFolderReader(path, template=data.FRAME_TEMPLATE, start_index=data.FRAME_START_INDEX)
             return StackedReader(folder, modality.num_stacked)
+        reader = self.open_frames(path, **reader_options(self._cfg, split))
+        return reader if modality.num_stacked == 1 else StackedReader(reader, modality.num_stacked)
+
+    def open_frames(self, path: str, **options: Any) -> VideoReader | FrameFolderReader:
+        """Open a video, or a folder of frames, for reading RGB frames.
+
+        Args:
+            path: As for `read_views`.
+            options: Keyword arguments of `VideoReader`.
+
+        Raises:
+            VideoError: If the video cannot be fetched or opened.
+        """
         try:
             file = local_path(path)
         except OSError as error:
             raise VideoError(str(error)) from error
-        reader = VideoReader(file, **reader_options(self._cfg, split))
-        return reader if modality.num_stacked == 1 else StackedReader(reader, modality.num_stacked)
+        if Path(file).is_dir():
+            return open_frame_folder(file, self.frame_names)
+        return VideoReader(file, **options)
 
 
 def check_takes_frames(cfg: CfgNode, task: str) -> None:

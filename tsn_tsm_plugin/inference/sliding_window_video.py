@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tsn_tsm_plugin.atomic_files import replace_when_whole
-from tsn_tsm_plugin.data.reader import DEFAULT_FPS, VideoReader
+from tsn_tsm_plugin.data.reader import DEFAULT_FPS
 from tsn_tsm_plugin.errors import VideoError
 from tsn_tsm_plugin.inference.export.sidecar_json import sidecar_json_path
 from tsn_tsm_plugin.inference.feature_writer import FeatureFile
@@ -28,7 +28,7 @@ class LongVideo:
 
     Args:
         trained: The network.
-        path: The video.
+        path: The video, a file or a folder of frames.
         window: Length of a window, in seconds; 0: the whole video.
         stride: Distance between two windows, in seconds; at least one frame.
 
@@ -38,7 +38,7 @@ class LongVideo:
 
     def __init__(self, trained: TrainedModel, path: str, *, window: float = 4.0, stride: float = 0.5) -> None:
         check_takes_frames(trained.cfg, "Classifying windows")
-        with VideoReader(path) as reader:
+        with trained.preprocessing.open_frames(path) as reader:
             self.num_frames = reader.num_frames
             self.fps = reader.fps or DEFAULT_FPS
         self.trained = trained
@@ -93,7 +93,13 @@ class LongVideo:
     def annotate(self, course: ScoreTimeline, out: Path) -> None:
         """Write the video with its scores, see :mod:`~tsn_tsm_plugin.visualization.annotate_video`."""
         frames = annotate_video(
-            self.path, course, out, names=self.trained.class_names, fps=self.fps, num_frames=self.num_frames
+            self.path,
+            course,
+            out,
+            names=self.trained.class_names,
+            fps=self.fps,
+            num_frames=self.num_frames,
+            frame_names=self.trained.preprocessing.frame_names,
         )
         with contextlib.closing(frames):
             for _ in with_bar(frames, "annotate", total=self.num_frames, shown=True):

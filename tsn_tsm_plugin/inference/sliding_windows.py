@@ -70,7 +70,7 @@ def run_windows(trained: TrainedModel, path: str, windows: list[tuple[int, int]]
 
     Args:
         trained: The network. It reads the middle frame of each segment of a window.
-        path: The video.
+        path: The video, a file or a folder of frames.
         windows: Result of :func:`sliding_windows`, in order of their start.
     """
     num_segments = trained.preprocessing.num_segments
@@ -83,8 +83,8 @@ def run_windows(trained: TrainedModel, path: str, windows: list[tuple[int, int]]
     wanted = {index for indices in looks for index in indices}
     done = 0
     ready: list[int] = []
-    with open_source(f"file:{path}") as container:
-        for frame in iterate_frames(container, lambda text: logger.warning(f"{path}: {text}")):
+    with open_source(f"file:{path}", frame_names=trained.preprocessing.frame_names) as opened:
+        for frame in iterate_frames(opened, lambda text: logger.warning(f"{path}: {text}")):
             if frame.index in wanted:
                 kept[frame.index] = prepare(torch.from_numpy(frame.rgb))
             while done + len(ready) < len(looks) and looks[done + len(ready)][-1] <= frame.index:

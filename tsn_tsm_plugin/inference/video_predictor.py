@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tsn_tsm_plugin.config import CfgNode
+from tsn_tsm_plugin.data.find_frames import frame_folders_below
 from tsn_tsm_plugin.data.video_files import videos_below
 from tsn_tsm_plugin.engine.score_split import Predictor, resolve_view_average
 from tsn_tsm_plugin.errors import VideoError
@@ -89,6 +90,8 @@ def _html_cell(prediction: VideoPrediction) -> str:
 def find_videos(names: Sequence[str]) -> list[str]:
     """Return the videos of files, URLs, folders (searched recursively) and patterns, each once.
 
+    A folder without videos stands for the folders of frames in it, which may be itself.
+
     Raises:
         VideoError: If a name matches no video.
     """
@@ -97,19 +100,29 @@ def find_videos(names: Sequence[str]) -> list[str]:
         if is_url(name):
             files = [name]
         elif Path(name).is_dir():
-            files = sorted(str(path) for path in videos_below(Path(name)) if path.is_file())
+            files = _videos_in(Path(name))
         elif Path(name).exists():
             files = [name]
         else:
             # Path.glob does not accept absolute patterns.
             matches = glob.glob(name, recursive=True)  # noqa: PTH207
-            files = sorted(file for file in matches if Path(file).is_file())
+            files = [file for match in sorted(matches) for file in _videos_of_match(Path(match))]
         if not files:
             raise VideoError(
-                f"{name}: no video there. Give files, folders or patterns such as 'clips/*.mp4'."
+                f"{name}: no video there. Give files, folders of videos or of frames, or patterns such as "
+                "'clips/*.mp4'."
             )
         found += files
     return list(dict.fromkeys(found))
+
+
+def _videos_in(folder: Path) -> list[str]:
+    videos = sorted(str(path) for path in videos_below(folder) if path.is_file())
+    return videos or frame_folders_below(folder)
+
+
+def _videos_of_match(path: Path) -> list[str]:
+    return [str(path)] if path.is_file() else frame_folders_below(path)
 
 
 class VideoPredictor:

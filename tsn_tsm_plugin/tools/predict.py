@@ -39,7 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = ToolParser("predict", __doc__)
-    parser.add_argument("videos", nargs="+", metavar="VIDEO", help="file, folder or pattern")
+    parser.add_argument(
+        "videos", nargs="+", metavar="VIDEO", help="file, folder of videos or of frames, or pattern"
+    )
     add_weights_arguments(parser)
     parser.add_argument("--top", type=count(), default=5, metavar="K", help="classes per video (default: 5)")
     parser.add_argument(

@@ -48,7 +48,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = ToolParser("stream", __doc__)
     add_weights_arguments(parser)
     parser.add_argument(
-        "--source", required=True, metavar="FILE|INDEX|-", help="file, index of a camera, or - for stdin"
+        "--source",
+        required=True,
+        metavar="FILE|INDEX|-",
+        help="file, folder of frames, index of a camera, or - for stdin",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     parser.add_argument("--annotate", default="", metavar="OUT.mp4", help="video to write, with its scores")
@@ -114,7 +117,12 @@ def _stream(args: argparse.Namespace) -> bool:
     report = _Reporter(trained, is_json=args.json, count=args.top, print_interval=args.print_interval)
     with (
         contextlib.ExitStack() as open_sinks,
-        FrameStream(args.source, report.say, give_up_seconds=args.timeout) as source,
+        FrameStream(
+            args.source,
+            report.say,
+            give_up_seconds=args.timeout,
+            frame_names=trained.preprocessing.frame_names,
+        ) as source,
     ):
         classify = LiveClassifier(
             trained,

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tsn_tsm_plugin.atomic_files import check_are_no_inputs
+from tsn_tsm_plugin.data.find_frames import USUAL_NAMES, FrameNames
 from tsn_tsm_plugin.data.frame_stream import iterate_frames, open_source
 from tsn_tsm_plugin.log import get_logger
 from tsn_tsm_plugin.visualization.drawing import clock
@@ -41,7 +42,14 @@ class ScoreTimeline(NamedTuple):
 
 
 def annotate_video(
-    path: str, course: ScoreTimeline, out: str | Path, *, names: Sequence[str], fps: float, num_frames: int
+    path: str,
+    course: ScoreTimeline,
+    out: str | Path,
+    *,
+    names: Sequence[str],
+    fps: float,
+    num_frames: int,
+    frame_names: FrameNames = USUAL_NAMES,
 ) -> Generator[int, None, None]:
     """Write a copy of a video with the most likely classes and their timeline.
 
@@ -52,6 +60,7 @@ def annotate_video(
         names: Names of the classes.
         fps: Frames per second of the video.
         num_frames: Frames of the video.
+        frame_names: Usual names of the frames of a folder.
 
     Yields:
         The number of each finished frame. The file appears when the generator ends; closing it earlier
@@ -64,9 +73,12 @@ def annotate_video(
     colours = colours_of(course.probabilities)
     last = max(num_frames - 1, 1)
     drawn = np.unique(np.concatenate([[0.0], course.frame_times.clip(0, last), [last]]))
-    with open_source(f"file:{path}") as container, VideoWriter(out, fps=fps) as writer:
+    with (
+        open_source(f"file:{path}", frame_names=frame_names) as opened,
+        VideoWriter(out, fps=fps) as writer,
+    ):
         overlay = strip = None
-        for frame in iterate_frames(container, lambda text: logger.warning(f"{path}: {text}")):
+        for frame in iterate_frames(opened, lambda text: logger.warning(f"{path}: {text}")):
             if overlay is None or strip is None:
                 height, width = frame.rgb.shape[:2]
                 overlay = ScoreOverlay(names, width=width, height=height)

@@ -127,7 +127,7 @@ class Source:
         self.sent = threading.Semaphore(0)
         rate = types.SimpleNamespace(average_rate=25, guessed_rate=25)
         self.streams = types.SimpleNamespace(best=lambda kind: rate)
-        monkeypatch.setattr(frame_stream, "open_source", lambda source: self)
+        monkeypatch.setattr(frame_stream, "open_source", lambda source, **_: self)
         monkeypatch.setattr(frame_stream, "iterate_frames", lambda container, report: self.frames())
 
     def __enter__(self):
@@ -144,7 +144,7 @@ class Source:
 
 
 def test_an_error_of_the_thread_on_opening_is_raised_at_once(monkeypatch):
-    def fail(source):
+    def fail(source, **_):
         raise AttributeError("no such thing")
 
     monkeypatch.setattr(frame_stream, "open_source", fail)
