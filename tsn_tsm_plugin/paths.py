@@ -8,8 +8,9 @@ import errno
 import os
 import stat
 from collections.abc import Callable
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import TypeVar
 
 from tsn_tsm_plugin.storage import manager_of
 
@@ -78,7 +79,7 @@ def read_bytes(path: str | os.PathLike[str], *, max_bytes: int = 1 << 31) -> byt
         return file.read()
 
 
-def open_regular(path: str) -> BinaryIO:
+def open_regular(path: str) -> BufferedReader:
     """Open a file of this machine for reading; a pipe or a device, which may block, is refused.
 
     Raises:

@@ -7,7 +7,7 @@ from tsn_tsm_plugin.engine.find_weights import find_weights
 from tsn_tsm_plugin.paths import read_text
 
 from ..errors import OK, LaunchError
-from ..submit_job.evaluation_folder import evaluation_config
+from ..submit_job.evaluation_folder import evaluation_config, is_fetched
 from ..submit_job.job_arrays import check_all, run_all, without_done
 from ..submit_job.plan import Plan, load_recipe, make_plan
 from .train import describe, options_of, say_notes
@@ -23,9 +23,7 @@ def evaluate(args: argparse.Namespace) -> int:
     missing = without_done(plans)
     say_notes(missing)
     check_all(missing)
-    return run_all(
-        missing, Path(args.out).absolute(), parallelism=args.array_parallelism, is_waited_for=args.wait
-    )
+    return run_all(missing, args.out.absolute(), parallelism=args.array_parallelism, is_waited_for=args.wait)
 
 
 def pairs_of(args: argparse.Namespace) -> list[tuple[str, str]]:
@@ -35,7 +33,7 @@ def pairs_of(args: argparse.Namespace) -> list[tuple[str, str]]:
         LaunchError: If recipes and weights cannot be paired, or the table is malformed.
     """
     if args.table:
-        return _read_table(Path(args.table))
+        return _read_table(args.table)
     recipes, weights = args.cfg or [], args.weights or [""]
     if not recipes:
         raise LaunchError("evaluate needs --cfg RECIPE ..., or --table FILE with `RECIPE WEIGHTS` lines.")
@@ -48,12 +46,12 @@ def pairs_of(args: argparse.Namespace) -> list[tuple[str, str]]:
             f"--weights must be one, or as many as --cfg, got {len(weights)} for {len(recipes)} recipes."
         )
     for path in weights:
-        if path and "://" not in path and not Path(path).exists():
+        if path and not is_fetched(path) and not Path(path).exists():
             raise LaunchError(f"--weights {path}: no such file.")
     return list(zip(recipes, weights, strict=True))
 
 
-def _read_table(path: Path) -> list[tuple[str, str]]:
+def _read_table(path: str) -> list[tuple[str, str]]:
     try:
         lines = read_text(path).splitlines()
     except OSError as error:
@@ -70,7 +68,7 @@ def _read_table(path: Path) -> list[tuple[str, str]]:
 
 def _plan(args: argparse.Namespace, recipe: str, weights: str) -> Plan:
     cfg = load_recipe(recipe, args.opts)
-    if "://" not in weights:
+    if not is_fetched(weights):
         weights = str(Path(find_weights(weights or cfg.OUTPUT_DIR, which=args.which)).absolute())
-    cfg = evaluation_config(cfg, weights, Path(args.out) / f"{cfg.MODEL.ARCH}_{Path(recipe).stem}")
+    cfg = evaluation_config(cfg, weights, args.out / f"{cfg.MODEL.ARCH}_{Path(recipe).stem}")
     return make_plan("evaluate", recipe, cfg, options_of(args))

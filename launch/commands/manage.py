@@ -20,14 +20,14 @@ from ..track.wait import wait_for
 
 def list_all(args: argparse.Namespace) -> int:
     """Print every submission below the folder of runs."""
-    found = submissions_below(Path(args.runs))
+    found = submissions_below(args.runs)
     print(table(found) if found else f"no submissions below {args.runs}")
     return OK
 
 
 def status(args: argparse.Namespace) -> int:
     """Print the state of submissions."""
-    found = find_submission(args.target, Path(args.runs), is_newest_only=False)
+    found = find_submission(args.target, args.runs, is_newest_only=False)
     newest = newest_of(found) if Path(args.target).is_dir() else found
     states = states_of(found)
     print(table([s for s, state in zip(found, states, strict=True) if s in newest or state.may_be_alive]))
@@ -41,7 +41,7 @@ def tail(args: argparse.Namespace) -> int:
 
 def cancel(args: argparse.Namespace) -> int:
     """Cancel submissions that have not ended."""
-    found = find_submission(args.target, Path(args.runs), is_newest_only=False)
+    found = find_submission(args.target, args.runs, is_newest_only=False)
     states = states_of(found)
     alive = [submission for submission, state in zip(found, states, strict=True) if state.may_be_alive]
     for submission in alive:
@@ -54,7 +54,7 @@ def cancel(args: argparse.Namespace) -> int:
 
 def resubmit(args: argparse.Namespace) -> int:
     """Submit what failed again, into the same run folders, as one array for each shape."""
-    found = find_submission(args.target, Path(args.runs))
+    found = find_submission(args.target, args.runs)
     states = states_of(found)
     wanted = [s for s, state in zip(found, states, strict=True) if state.has_failed or not args.failed]
     unanswered = next((state for state in states if state.is_unanswered), None)
@@ -84,7 +84,7 @@ def _cancel(submission: Submission) -> None:
 
 
 def _single(args: argparse.Namespace) -> Submission:
-    found = find_submission(args.target, Path(args.runs))
+    found = find_submission(args.target, args.runs)
     if len({submission.run_dir for submission in found}) > 1:
         raise LaunchError(f"{args.target} stands for {len(found)} jobs; name one: {found[0].run_dir}, ...")
     alive = [s for s, state in zip(found, states_of(found), strict=True) if state.may_be_alive]

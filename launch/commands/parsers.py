@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from tsn_tsm_plugin.errors import TsnTsmError
+from tsn_tsm_plugin.tools.arguments import path_here
 from tsn_tsm_plugin.tools.command import ToolParser
 from tsn_tsm_plugin.tools.own_data_command import add_data_arguments
 
@@ -106,7 +107,11 @@ def _evaluate_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--table", metavar="FILE", help="file of `RECIPE WEIGHTS` lines")
     parser.add_argument(
-        "--out", default="runs/evaluate", metavar="DIR", help="folder of the run folders [%(default)s]"
+        "--out",
+        type=path_here,
+        default="runs/evaluate",
+        metavar="DIR",
+        help="folder of run folders [%(default)s]",
     )
     _add_running(parser)
     _add_parallelism(parser)
@@ -120,8 +125,8 @@ def _summarize_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "targets", nargs="+", metavar="TARGET", help="job, run folder or folder of run folders"
     )
-    parser.add_argument("--csv", metavar="FILE", help="write the table as CSV, too")
-    parser.add_argument("--markdown", metavar="FILE", help="write the table as Markdown, too")
+    parser.add_argument("--csv", type=path_here, metavar="FILE", help="write the table as CSV, too")
+    parser.add_argument("--markdown", type=path_here, metavar="FILE", help="write the table as Markdown, too")
     _add_runs(parser)
     parser.set_defaults(command=_command("summarize", "summarize"))
     return parser
@@ -188,7 +193,11 @@ def _add_parallelism(parser: argparse.ArgumentParser) -> None:
 
 def _add_runs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--runs", default="runs", metavar="DIR", help="folder in which job ids are looked up [%(default)s]"
+        "--runs",
+        type=path_here,
+        default="runs",
+        metavar="DIR",
+        help="folder in which job ids are looked up [%(default)s]",
     )
 
 

@@ -54,12 +54,12 @@ class Run:
 
 def summarize(args: argparse.Namespace) -> int:
     """Print the table of the runs below some folders, and write it if asked to."""
-    rows = rows_of(find_runs(args.targets, Path(args.runs)))
+    rows = rows_of(find_runs(args.targets, args.runs))
     print(_for_terminal(rows))
     if args.csv:
-        _write_csv(Path(args.csv), rows)
+        _write_csv(args.csv, rows)
     if args.markdown:
-        write_text_atomically(Path(args.markdown), as_markdown(rows))
+        write_text_atomically(args.markdown, as_markdown(rows))
     return OK
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tsn_tsm_plugin.config import CfgNode
 from tsn_tsm_plugin.errors import TsnTsmError
-from tsn_tsm_plugin.paths import open_regular, read_bytes
+from tsn_tsm_plugin.paths import is_url, open_regular, read_bytes
 
 from ..errors import LaunchError
 
@@ -23,7 +23,7 @@ def evaluation_config(cfg: CfgNode, weights: str, folder: Path) -> CfgNode:
 
     Args:
         cfg: The recipe.
-        weights: File, or URL, whose address counts instead of its content.
+        weights: File; or URL or row of the model zoo, whose name counts instead of its content.
         folder: Where the run folder ``NAME-DIGITS`` lies.
     """
     run_dir = folder.absolute() / f"{Path(weights).stem}-{_identity(cfg, weights)}"
@@ -33,6 +33,14 @@ def evaluation_config(cfg: CfgNode, weights: str, folder: Path) -> CfgNode:
     own.TEST.CHECKPOINT_FILE_PATH = weights
     own.freeze()
     return own
+
+
+def is_fetched(weights: str) -> bool:
+    """Return whether weights are behind a URL or in the model zoo, not on this machine."""
+    # Imported here: commands that submit nothing need not wait for torch.
+    from tsn_tsm_plugin.checkpoints.zoo import PREFIX
+
+    return is_url(weights) or weights.startswith(PREFIX)
 
 
 def _identity(cfg: CfgNode, weights: str) -> str:
@@ -50,7 +58,7 @@ def _identity(cfg: CfgNode, weights: str) -> str:
 
 
 def _content(weights: str) -> bytes:
-    if "://" in weights:
+    if is_fetched(weights):
         return weights.encode()
     try:
         with open_regular(weights) as file:

@@ -13,7 +13,7 @@ from tsn_tsm_plugin.config import CfgNode
 from tsn_tsm_plugin.tools.summarize import find_recipes, summarize, write_markdown
 
 PROJECTS = Path(__file__).resolve().parents[2] / "projects"
-RECIPES = find_recipes([str(PROJECTS)])
+RECIPES = find_recipes([PROJECTS])
 NAME = re.compile(r"[a-z0-9]+(_[a-z0-9]+)*_\d+f(_[a-z0-9_]+)?")
 
 

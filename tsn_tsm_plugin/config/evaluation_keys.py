@@ -1,6 +1,7 @@
 """EVALUATION_KEYS: keys of testing."""
 
-from tsn_tsm_plugin.config.key import FREE, Key, Rule, at_least, one_of
+from tsn_tsm_plugin.config.key import FREE, ON_THIS_MACHINE, Key, Rule, at_least, one_of
+from tsn_tsm_plugin.paths import is_url
 
 EVALUATION_KEYS = (
     Key("TEST.BATCH_SIZE", 8, "Videos in a step of testing, over all processes.", at_least(1)),
@@ -13,6 +14,7 @@ EVALUATION_KEYS = (
         "TEST.OUTPUT_DIR",
         "",
         'Folder of an evaluation; "": OUTPUT_DIR/evaluate/<time>. Training tests into OUTPUT_DIR itself.',
+        ON_THIS_MACHINE,
         on_resume=FREE,
     ),
     Key(
@@ -54,8 +56,8 @@ EVALUATION_KEYS = (
         "",
         'File that gets the scores of every video and view; "": none. Relative to OUTPUT_DIR.',
         Rule(
-            "end in .pkl, .json or .csv",
-            lambda path: not path or path.endswith((".pkl", ".json", ".csv")),
+            "be a path of this machine that ends in .pkl, .json or .csv",
+            lambda path: not path or (not is_url(path) and path.endswith((".pkl", ".json", ".csv"))),
         ),
     ),
     Key(

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from tsn_tsm_plugin.paths import is_url
+
 FIXED = "fixed"
 FIXED_WITHIN_EPOCH = "fixed within an epoch"
 RECORDED = "recorded"
@@ -88,3 +90,4 @@ def numbers_for(*names: str) -> Rule:
 NAMES = Rule("be a list of names", lambda value: all(isinstance(item, str) for item in value))
 PROBABILITY = Rule("be in [0, 1]", lambda value: 0.0 <= value <= 1.0)
 SHARE = Rule("be in [0, 1)", lambda value: 0.0 <= value < 1.0)
+ON_THIS_MACHINE = Rule("be a path of this machine, no URL", lambda value: not is_url(value))

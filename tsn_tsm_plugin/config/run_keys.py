@@ -5,6 +5,7 @@ from tsn_tsm_plugin.config.key import (
     FIXED_WITHIN_EPOCH,
     FREE,
     NAMES,
+    ON_THIS_MACHINE,
     SHARE,
     Key,
     Rule,
@@ -18,6 +19,7 @@ RUN_KEYS = (
         "OUTPUT_DIR",
         "",
         'Run folder; "": runs/<method>/<name of the recipe file>, below the current directory.',
+        ON_THIS_MACHINE,
         on_resume=FREE,
     ),
     Key(

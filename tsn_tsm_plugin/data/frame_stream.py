@@ -21,15 +21,14 @@ from tsn_tsm_plugin.data.decoders.rotation import orientation_of, upright
 from tsn_tsm_plugin.data.find_frames import USUAL_NAMES, FrameNames, open_frame_folder
 from tsn_tsm_plugin.data.frame_folder import FrameFolderReader
 from tsn_tsm_plugin.errors import VideoError
-from tsn_tsm_plugin.paths import is_url
+from tsn_tsm_plugin.paths import is_url, local_path
 
 Say = Callable[[str], None]
 """Receives one sentence about something that happened to the source."""
 
 STANDARD_INPUT = "-"
-_URL_OPTIONS = {
-    "protocol_whitelist": "crypto,data,http,httpproxy,https,rtmp,rtmps,rtp,rtsp,srt,srtp,tcp,tls,udp"
-}
+_PROTOCOLS = "crypto,data,http,httpproxy,https,rtmp,rtmps,rtp,rtsp,srt,srtp,tcp,tls,udp"
+_URL_OPTIONS = {"protocol_whitelist": _PROTOCOLS}
 _Item = TypeVar("_Item")
 _CAMERAS = {
     "linux": ("v4l2", "/dev/video{}"),
@@ -94,6 +93,8 @@ def _open(source: str) -> av.container.InputContainer:
         return av.open(device.format(source), mode="r", format=kind)
     if source.startswith("file:"):
         return open_container(source.removeprefix("file:").removeprefix("//"))[0]
+    if is_url(source) and source.partition("://")[0] not in _PROTOCOLS.split(","):  # A file of a storage.
+        return open_container(local_path(source))[0]
     if is_url(source):  # A playlist behind an address may name other addresses, but no file of this machine.
         return av.open(source, mode="r", options=_URL_OPTIONS)
     return open_container(source)[0]

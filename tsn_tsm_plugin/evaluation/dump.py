@@ -15,7 +15,7 @@ import csv
 import json
 import pickle
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 import torch
@@ -94,6 +94,9 @@ def _write_csv(file: IO[str], content: dict[str, Any]) -> None:
 def read_dump(path: str | Path) -> tuple[Predictions, list[str]]:
     """Read a pickle or JSON file of :func:`write_dump`.
 
+    Args:
+        path: The file, or its URL.
+
     Returns:
         The predictions and the class names.
 
@@ -101,9 +104,8 @@ def read_dump(path: str | Path) -> tuple[Predictions, list[str]]:
         CheckpointError: If the file is missing, damaged, of another kind, a pickle of more than plain values,
         or invalid: no videos, labels out of range, scores that are not numbers.
     """
-    path = Path(path)
     try:
-        if path.suffix == ".pkl":
+        if PurePosixPath(path).suffix == ".pkl":
             content = PickleMachine(read_bytes(path)).run()
         else:
             content = json.loads(read_bytes(path))

@@ -1,8 +1,11 @@
-"""count, seconds: argparse types of numbers with a checked range."""
+"""count, seconds, path_here: argparse types of numbers in a range, and of paths of this machine."""
 
 import argparse
 import math
 from collections.abc import Callable
+from pathlib import Path
+
+from tsn_tsm_plugin.paths import is_url
 
 
 def count(least: int = 1) -> Callable[[str], int]:
@@ -38,3 +41,12 @@ def seconds(*, zero: bool = False) -> Callable[[str], float]:
         return value
 
     return parse
+
+
+def path_here(text: str) -> Path:
+    """Parse a path of this machine: an output, or a folder with many files; a URL is refused."""
+    if is_url(text):
+        raise argparse.ArgumentTypeError(
+            f"must be a path of this machine, got {text}: copy from there before, or to there afterwards"
+        )
+    return Path(text)

@@ -2,15 +2,15 @@
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
+from tsn_tsm_plugin.tools.arguments import path_here
 from tsn_tsm_plugin.tools.command import ToolParser, run_command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code."""
     parser = ToolParser("compare", __doc__)
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder")
+    parser.add_argument("runs", nargs="+", type=path_here, metavar="RUN", help="run folder")
     args = parser.parse_args(argv)
 
     # Import late, so that --help and usage errors do not wait for torch.

@@ -22,6 +22,7 @@ from tsn_tsm_plugin.errors import CheckpointError
 from tsn_tsm_plugin.models.deploy.reparameterize import reparameterize
 from tsn_tsm_plugin.models.identify_checkpoint import Identity, create_identified, identify
 from tsn_tsm_plugin.models.load_weights import load_weights
+from tsn_tsm_plugin.tools.arguments import path_here
 from tsn_tsm_plugin.tools.command import ToolParser, run_command
 
 _SHOWN = (
@@ -50,8 +51,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = ToolParser("convert_checkpoint", __doc__)
-    parser.add_argument("source", type=Path, metavar="SRC", help="checkpoint to read, in any known format")
-    parser.add_argument("destination", type=Path, metavar="DST", help="file to write; .safetensors or .pth")
+    parser.add_argument("source", metavar="SRC", help="checkpoint in any known format, a file or URL")
+    parser.add_argument(
+        "destination", type=path_here, metavar="DST", help="file to write; .safetensors or .pth"
+    )
     parser.add_argument(
         "--reparameterize",
         action="store_true",
@@ -65,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def convert(
-    source: Path,
+    source: str | Path,
     destination: Path,
     *,
     fold: bool = False,
@@ -99,14 +102,14 @@ def convert(
     return identity
 
 
-def _fold(model: nn.Module, source: Path) -> nn.Module:
+def _fold(model: nn.Module, source: str | Path) -> nn.Module:
     try:
         return reparameterize(model)
     except ValueError as error:
         raise CheckpointError(f"{source}: {error} Remove --reparameterize.") from error
 
 
-def _apply_overrides(identity: Identity, overrides: dict[str, Any], source: Path) -> None:
+def _apply_overrides(identity: Identity, overrides: dict[str, Any], source: str | Path) -> None:
     for name, value in overrides.items():
         if value is None:
             continue

@@ -12,10 +12,13 @@ not converted are reported on standard error and at the top of the recipe.
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from tsn_tsm_plugin.atomic_files import write_text_atomically
+from tsn_tsm_plugin.errors import ConfigError
+from tsn_tsm_plugin.paths import is_url
+from tsn_tsm_plugin.tools.arguments import path_here
 from tsn_tsm_plugin.tools.command import ToolParser, run_command
 
 if TYPE_CHECKING:
@@ -26,9 +29,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code."""
     parser = ToolParser("convert_config", __doc__)
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("config", nargs="?", type=Path, help="config file: .py, .yaml or a shell script, .sh")
+    source.add_argument("config", nargs="?", help=".py, .yaml or a shell script, .sh; a URL if it is no .py")
     source.add_argument("--command", metavar="TEXT", help="training command of mit-han-lab's main.py")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="recipe to write; default: standard output")
+    parser.add_argument(
+        "--out", type=path_here, metavar="FILE", help="recipe to write; default: standard output"
+    )
     parser.add_argument(
         "--num-gpus",
         type=int,
@@ -38,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--mmaction2-configs",
-        type=Path,
+        type=path_here,
         metavar="FOLDER",
         help="configs of MMAction2, for bases such as mmaction::_base_/default_runtime.py",
     )
@@ -50,7 +55,7 @@ def _convert(args: argparse.Namespace) -> None:
     from tsn_tsm_plugin.migrate.write_recipe import recipe_text
 
     recipe = _read(args)
-    title = f"Converted from {args.config.name if args.config else 'a command of main.py'}."
+    title = f"Converted from {PurePosixPath(args.config).name if args.config else 'a command of main.py'}."
     text, faults = recipe_text(recipe.values, title=title, notes=recipe.notes)
     for line in [*recipe.notes, *faults]:
         print(line, file=sys.stderr)
@@ -68,11 +73,17 @@ def _read(args: argparse.Namespace) -> "Recipe":
 
     if args.command:
         return convert_command(args.command)
-    if args.config.suffix in (".yaml", ".yml"):
-        return convert_slowfast(str(args.config))
-    if args.config.suffix == ".sh":
+    suffix = PurePosixPath(args.config).suffix
+    if suffix in (".yaml", ".yml"):
+        return convert_slowfast(args.config)
+    if suffix == ".sh":
         return convert_command(read_source(args.config, []))
-    return convert_file(args.config, num_gpus=args.num_gpus, library=args.mmaction2_configs)
+    if is_url(args.config):
+        raise ConfigError(
+            f"{args.config}: an MMAction2 config must be a file of this machine, beside its base files. Run "
+            "`git clone https://github.com/open-mmlab/mmaction2` and give its path there."
+        )
+    return convert_file(Path(args.config), num_gpus=args.num_gpus, library=args.mmaction2_configs)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ that scored the same videos. ``RGB FLOW --coefficients two-stream`` joins stream
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
+from tsn_tsm_plugin.tools.arguments import path_here
 from tsn_tsm_plugin.tools.command import ToolParser, run_command
 
 _TWO_STREAM = "two-stream"
@@ -20,7 +20,7 @@ _TWO_STREAM_COEFFICIENTS = {2: [1.0, 1.5], 3: [1.0, 1.0, 0.5]}
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code."""
     parser = ToolParser("ensemble", __doc__)
-    parser.add_argument("dumps", nargs="+", type=Path, metavar="DUMP", help=".pkl or .json file")
+    parser.add_argument("dumps", nargs="+", metavar="DUMP", help=".pkl or .json; a file or URL")
     parser.add_argument(
         "--coefficients",
         nargs="+",
@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"logits with {_TWO_STREAM})",
     )
     parser.add_argument(
-        "--dump", type=Path, metavar="FILE", help="write the ensemble's scores: .pkl, .json, .csv"
+        "--dump", type=path_here, metavar="FILE", help="write the ensemble's scores: .pkl, .json, .csv"
     )
     args = parser.parse_intermixed_args(argv)
     return run_command(lambda: _combine(args))
@@ -82,7 +82,7 @@ def _combine(args: argparse.Namespace) -> None:
     print(f"{format_accuracies(results)}   all together, {len(ensemble)} videos")
 
 
-def _check_same_classes(ours: list[str], theirs: list[str], *, first: Path, other: Path) -> None:
+def _check_same_classes(ours: list[str], theirs: list[str], *, first: str, other: str) -> None:
     from tsn_tsm_plugin.errors import ConfigError
 
     if len(ours) != len(theirs):

@@ -6,8 +6,8 @@ Without ``--weights`` the newest checkpoint of the run folder is tested. On seve
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
+from tsn_tsm_plugin.tools.arguments import path_here
 from tsn_tsm_plugin.tools.command import (
     ToolParser,
     add_allow_mismatch_argument,
@@ -30,11 +30,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_which_argument(parser)
     parser.add_argument(
         "--out",
+        type=path_here,
         metavar="FOLDER",
         help="folder of the results (default: OUTPUT_DIR/evaluate/TIME); TEST.OUTPUT_DIR",
     )
     parser.add_argument(
-        "--dump", metavar="FILE", help="write the scores of every video and view: .pkl, .json or .csv"
+        "--dump",
+        type=path_here,
+        metavar="FILE",
+        help="write the scores of every video and view: .pkl, .json or .csv",
     )
     args = parser.parse_intermixed_args(argv)
 
@@ -44,9 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     def work() -> None:
         overrides = weights_override(args, "TEST.CHECKPOINT_FILE_PATH")
         if args.dump:
-            overrides += ["TEST.SAVE_RESULTS_PATH", str(Path(args.dump).absolute())]
+            overrides += ["TEST.SAVE_RESULTS_PATH", str(args.dump.absolute())]
         if args.out:
-            overrides += ["TEST.OUTPUT_DIR", args.out]
+            overrides += ["TEST.OUTPUT_DIR", str(args.out)]
         evaluate(read_recipe(args, *overrides))
 
     return run_command(work)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tsn_tsm_plugin.errors import ConfigError
-from tsn_tsm_plugin.tools.arguments import count
+from tsn_tsm_plugin.tools.arguments import count, path_here
 from tsn_tsm_plugin.tools.command import ToolParser, run_command
 from tsn_tsm_plugin.tools.trained_command import add_weights_arguments, load_from_arguments
 
@@ -37,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
         "--format", required=True, choices=("torch_export", "onnx"), help="format of the file"
     )
     parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="file to write (default: model.pt2 or model.onnx)"
+        "--out", type=path_here, metavar="FILE", help="file to write (default: model.pt2 or model.onnx)"
     )
     parser.add_argument("--streaming", action="store_true", help="export one step of the online network")
     parser.add_argument(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tsn_tsm_plugin.errors import CheckpointError, ConfigError
 from tsn_tsm_plugin.log import get_logger
+from tsn_tsm_plugin.tools.arguments import path_here
 
 logger = get_logger(__name__)
 
@@ -19,7 +20,7 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("your own videos, instead of --cfg")
     group.add_argument(
         "--data",
-        type=Path,
+        type=path_here,
         metavar="FOLDER",
         help="folder with class folders, with train/, val/, test/ or with lists",
     )

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tsn_tsm_plugin.errors import ConfigError
-from tsn_tsm_plugin.tools.arguments import count, seconds
+from tsn_tsm_plugin.tools.arguments import count, path_here, seconds
 from tsn_tsm_plugin.tools.command import ToolParser, run_command
 from tsn_tsm_plugin.tools.trained_command import add_weights_arguments, load_from_arguments
 
@@ -40,18 +40,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = ToolParser("predict", __doc__)
     parser.add_argument(
-        "videos", nargs="+", metavar="VIDEO", help="file, folder of videos or of frames, or pattern"
+        "videos", nargs="+", metavar="VIDEO", help="file, folder of videos or of frames, pattern or URL"
     )
     add_weights_arguments(parser)
     parser.add_argument("--top", type=count(), default=5, metavar="K", help="classes per video (default: 5)")
     parser.add_argument(
         "--format", default="table", choices=("table", "json", "csv"), help="format of the output"
     )
-    parser.add_argument("--annotate", default="", metavar="OUT.mp4", help="video to write, with its scores")
+    parser.add_argument("--annotate", type=path_here, metavar="OUT.mp4", help="video to write, with scores")
     parser.add_argument(
-        "--grad-cam", default="", metavar="OUT.png", help="image of Grad-CAM heat maps to write"
+        "--grad-cam", type=path_here, metavar="OUT.png", help="image of Grad-CAM heat maps to write"
     )
-    parser.add_argument("--features", default="", metavar="OUT.npy", help="features of the windows to write")
+    parser.add_argument("--features", type=path_here, metavar="OUT.npy", help="file of the windows' features")
     parser.add_argument(
         "--features-of",
         default="clip",
@@ -107,23 +107,23 @@ def _check_outputs(args: argparse.Namespace) -> None:
 
     from tsn_tsm_plugin.visualization.video_writer import check_video_name
 
-    if args.features and not args.features.endswith(".npy"):
+    if args.features and args.features.suffix != ".npy":
         raise ConfigError(f"--features must be a file OUT.npy, got {args.features}.")
-    if args.grad_cam and Path(args.grad_cam).suffix.lower() not in Image.registered_extensions():
+    if args.grad_cam and args.grad_cam.suffix.lower() not in Image.registered_extensions():
         raise ConfigError(f"--grad-cam must be an image such as OUT.png, got {args.grad_cam}.")
     if args.annotate:
         check_video_name(args.annotate)
-    for name in _outputs(args):
-        if Path(name).is_dir():
-            raise ConfigError(f"{name} is a folder: give the name of a file to write.")
-        folder = Path(name).parent
+    for path in _outputs(args):
+        if path.is_dir():
+            raise ConfigError(f"{path} is a folder: give the name of a file to write.")
+        folder = path.parent
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(f"{folder}: the folder cannot be created ({error.strerror}).") from error
 
 
-def _outputs(args: argparse.Namespace) -> list[str]:
+def _outputs(args: argparse.Namespace) -> list[Path]:
     return [out for out in (args.annotate, args.grad_cam, args.features) if out]
 
 
@@ -132,7 +132,7 @@ def _check_inputs_stay(args: argparse.Namespace, videos: Sequence[str]) -> None:
 
     prefixes = _prefixes(videos)
     check_are_no_inputs(
-        [_with_prefix(name, prefix) for name in _outputs(args) for prefix in prefixes], videos
+        [_with_prefix(path, prefix) for path in _outputs(args) for prefix in prefixes], videos
     )
 
 
@@ -153,8 +153,8 @@ def _prefixes(paths: Sequence[str]) -> list[str]:
     return list(prefixes)
 
 
-def _with_prefix(name: str, prefix: str) -> Path:
-    return Path(name).with_name(prefix + Path(name).name)
+def _with_prefix(path: Path, prefix: str) -> Path:
+    return path.with_name(prefix + path.name)
 
 
 def _write_files(args: argparse.Namespace, trained: "TrainedModel", video_path: str, prefix: str) -> None:

@@ -7,10 +7,11 @@ python -m tsn_tsm_plugin.tools.prepare_dataset sthv2 --annotations DIR --videos 
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from tsn_tsm_plugin.log import get_logger, setup_logging
+from tsn_tsm_plugin.tools.arguments import path_here
 from tsn_tsm_plugin.tools.command import ToolParser, run_command
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def _add_motion(datasets: "argparse._SubParsersAction[argparse.ArgumentParser]")
         description="Make the embedded motion dataset: small H.264 files in 8 classes that are 4 pairs, each "
         "the other played backwards.",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to create")
+    parser.add_argument("--out", type=path_here, required=True, metavar="DIR", help="folder to create")
     parser.add_argument(
         "--num-train", type=int, default=1000, metavar="N", help="training clips (default: %(default)s)"
     )
@@ -76,10 +77,10 @@ def _add_official(datasets: "argparse._SubParsersAction[argparse.ArgumentParser]
             "list files, label map, what a recipe sets, and a report of what is missing or unreadable.",
         )
         parser.add_argument(
-            "--annotations", type=Path, required=True, metavar="DIR", help="folder of the official files"
+            "--annotations", type=path_here, required=True, metavar="DIR", help="folder of the official files"
         )
         parser.add_argument(
-            "--videos", type=Path, required=True, metavar="DIR", help=f"folder of the {stored}"
+            "--videos", type=path_here, required=True, metavar="DIR", help=f"folder of the {stored}"
         )
         if dataset.has_numbered_splits:
             parser.add_argument(
@@ -95,7 +96,9 @@ def _add_folder(datasets: "argparse._SubParsersAction[argparse.ArgumentParser]")
         help="prepare your own videos, with one folder per class",
         description="Read DIR/class/video, or DIR/train/class/video with val and test beside it.",
     )
-    parser.add_argument("--videos", type=Path, required=True, metavar="DIR", help="folder of the classes")
+    parser.add_argument(
+        "--videos", type=path_here, required=True, metavar="DIR", help="folder of the classes"
+    )
     parser.add_argument(
         "--val-fraction",
         type=float,
@@ -114,9 +117,9 @@ def _add_shards(datasets: "argparse._SubParsersAction[argparse.ArgumentParser]")
         description="Write the videos of a list into tar files of webdataset's layout, which "
         "DATA.FORMAT shards reads.",
     )
-    parser.add_argument("--list", type=Path, required=True, metavar="FILE", help="lines `path label`")
-    parser.add_argument("--videos", type=Path, required=True, metavar="DIR", help="folder of the paths")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
+    parser.add_argument("--list", required=True, metavar="FILE", help="lines `path label`; a file or URL")
+    parser.add_argument("--videos", required=True, metavar="DIR", help="folder of the paths, or its URL")
+    parser.add_argument("--out", type=path_here, required=True, metavar="DIR", help="folder to write")
     parser.add_argument(
         "--shard-mib", type=int, default=1024, metavar="N", help="size of a tar file, in MiB (default: 1024)"
     )
@@ -128,10 +131,11 @@ def _prepare_shards(args: argparse.Namespace) -> None:
     from tsn_tsm_plugin.data.annotations import read_video_list
     from tsn_tsm_plugin.data.preparation.shard_writer import write_shards
 
-    if (args.out / f"{args.list.stem}.txt").resolve() == args.list.resolve():
+    name = PurePosixPath(args.list).stem
+    if (args.out / f"{name}.txt").resolve() == Path(args.list).resolve():
         raise ValueError(f"--out must not be the folder of --list, got {args.out} for both.")
     entries = read_video_list(args.list, prefix=args.videos, multi_label=args.multi_label)
-    write_shards(entries, args.out, name=args.list.stem, max_shard_bytes=args.shard_mib << 20)
+    write_shards(entries, args.out, name=name, max_shard_bytes=args.shard_mib << 20)
 
 
 def _add_flow(datasets: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -142,10 +146,10 @@ def _add_flow(datasets: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         "folders of images with lists of them. A run that was stopped goes on.",
     )
     parser.add_argument(
-        "--list", type=Path, nargs="+", required=True, metavar="FILE", help="lines `path label`"
+        "--list", nargs="+", required=True, metavar="FILE", help="lines `path label`; files or URLs"
     )
-    parser.add_argument("--videos", type=Path, required=True, metavar="DIR", help="folder of the paths")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
+    parser.add_argument("--videos", required=True, metavar="DIR", help="folder of the paths, or its URL")
+    parser.add_argument("--out", type=path_here, required=True, metavar="DIR", help="folder to write")
     parser.add_argument(
         "--method",
         choices=("tvl1", "dis"),
@@ -185,7 +189,7 @@ def _prepare_flow(args: argparse.Namespace) -> None:
 
 
 def _add_output(parser: argparse.ArgumentParser, *, can_convert: bool) -> None:
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
+    parser.add_argument("--out", type=path_here, required=True, metavar="DIR", help="folder to write")
     _add_num_workers(parser)
     parser.set_defaults(convert=None)
     if not can_convert:

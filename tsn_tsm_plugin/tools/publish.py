@@ -10,9 +10,9 @@ The published file needs nothing else:
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from tsn_tsm_plugin.errors import ConfigError
+from tsn_tsm_plugin.paths import join
 from tsn_tsm_plugin.tools.command import ToolParser, run_command
 from tsn_tsm_plugin.tools.trained_command import add_weights_arguments, load_from_arguments
 
@@ -26,7 +26,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--results",
-        type=Path,
         metavar="FILE",
         help="results.json of these weights, for the card (default: the run's)",
     )
@@ -50,7 +49,7 @@ def _publish(args: argparse.Namespace) -> None:
     trained = load_from_arguments(args)
     named = args.results is not None
     results = read_matching_results(
-        trained, args.results if named else Path(args.weights, "results.json"), is_named=named
+        trained, args.results if named else join(args.weights, "results.json"), is_named=named
     )
     for path in publish(trained, args.out.rstrip("/"), results=results, licence=args.license):
         print(path)

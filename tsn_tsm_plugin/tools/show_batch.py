@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from tsn_tsm_plugin.atomic_files import os_errors_as_run_folder_errors, replace_when_whole
 from tsn_tsm_plugin.config import CfgNode
 from tsn_tsm_plugin.errors import ConfigError
-from tsn_tsm_plugin.tools.arguments import count
+from tsn_tsm_plugin.tools.arguments import count, path_here
 from tsn_tsm_plugin.tools.command import ToolParser, add_recipe_arguments, read_recipe, run_command
 
 if TYPE_CHECKING:
@@ -183,7 +183,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = ToolParser("show_batch", __doc__)
     add_recipe_arguments(parser)
     parser.add_argument("--split", choices=("train", "val", "test"), default="train")
-    parser.add_argument("--out", type=Path, default=Path("sheet.png"), metavar="FILE", help="PNG to write")
+    parser.add_argument(
+        "--out", type=path_here, default=Path("sheet.png"), metavar="FILE", help="PNG to write"
+    )
     parser.add_argument(
         "--num-clips", type=count(), default=8, metavar="N", help="clips to show (default: 8)"
     )

@@ -17,10 +17,11 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tsn_tsm_plugin.safe_text import json_text, printed_lines, terminal_text
-from tsn_tsm_plugin.tools.arguments import count, seconds
+from tsn_tsm_plugin.tools.arguments import count, path_here, seconds
 from tsn_tsm_plugin.tools.command import ToolParser, give_up_stdout, run_command
 from tsn_tsm_plugin.tools.trained_command import add_weights_arguments, load_from_arguments
 
@@ -54,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
         help="file, folder of frames, index of a camera, or - for stdin",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object per line")
-    parser.add_argument("--annotate", default="", metavar="OUT.mp4", help="video to write, with its scores")
+    parser.add_argument("--annotate", type=path_here, metavar="OUT.mp4", help="video to write, with scores")
     parser.add_argument("--top", type=count(), default=3, metavar="K", help="classes to show (default: 3)")
     parser.add_argument(
         "--frame-interval", type=count(), default=1, metavar="N", help="use every N-th frame (default: 1)"
@@ -159,7 +160,7 @@ def _check_output(args: argparse.Namespace) -> None:
 class _AnnotatedVideo:
     """Sink that writes the annotated video."""
 
-    def __init__(self, path: str, *, fps: float) -> None:
+    def __init__(self, path: Path, *, fps: float) -> None:
         from tsn_tsm_plugin.visualization.video_writer import VideoWriter
 
         self._writer = VideoWriter(path, fps=fps)

@@ -18,6 +18,7 @@ from tsn_tsm_plugin.config.published import published_accuracies
 from tsn_tsm_plugin.errors import ConfigError
 from tsn_tsm_plugin.paths import read_text
 from tsn_tsm_plugin.safe_text import markdown_text
+from tsn_tsm_plugin.tools.arguments import path_here
 from tsn_tsm_plugin.tools.command import ToolParser, run_command
 
 if TYPE_CHECKING:
@@ -30,27 +31,27 @@ _BEGIN, _END = "<!-- zoo table: begin -->", "<!-- zoo table: end -->"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool; return the exit status."""
     parser = ToolParser("summarize", __doc__)
-    parser.add_argument("paths", nargs="+", help="recipes, or folders of recipes")
-    parser.add_argument("--markdown", help="file whose zoo table is replaced")
+    parser.add_argument("paths", nargs="+", type=path_here, help="recipes, or folders of recipes")
+    parser.add_argument("--markdown", type=path_here, help="file whose zoo table is replaced")
     options = parser.parse_args(argv)
 
     def work() -> None:
         rows = summarize(find_recipes(options.paths))
         print(as_text(rows))
         if options.markdown:
-            write_markdown(Path(options.markdown), rows)
+            write_markdown(options.markdown, rows)
 
     return run_command(work)
 
 
-def find_recipes(paths: Sequence[str]) -> list[Path]:
+def find_recipes(paths: Sequence[Path]) -> list[Path]:
     """Return the recipes among files and folders, in order; base files are skipped.
 
     Raises:
         ConfigError: If a path does not exist, or no recipe is found.
     """
     recipes: list[Path] = []
-    for path in map(Path, paths):
+    for path in paths:
         if not path.exists():
             raise ConfigError(f"{path}: no such file or folder.")
         found = sorted(path.rglob("*.yaml")) if path.is_dir() else [path]
@@ -59,7 +60,7 @@ def find_recipes(paths: Sequence[str]) -> list[Path]:
         ]
     recipes = [recipe for recipe in recipes if recipe.parent.name != "base"]
     if not recipes:
-        raise ConfigError(f"no recipe found in {', '.join(paths)}.")
+        raise ConfigError(f"no recipe found in {', '.join(map(str, paths))}.")
     return recipes
 
 

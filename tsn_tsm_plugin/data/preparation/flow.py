@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from tqdm import tqdm
 from tsn_tsm_plugin.atomic_files import replace_folder_when_whole, write_text_atomically
 from tsn_tsm_plugin.data.annotations import VideoEntry, read_video_list
 from tsn_tsm_plugin.data.flow_folder import FlowFolderReader, flow_templates
-from tsn_tsm_plugin.data.reader import VideoReader
+from tsn_tsm_plugin.data.video_dataset import open_video_file
 from tsn_tsm_plugin.errors import AnnotationError, VideoError
 from tsn_tsm_plugin.log import get_logger
 from tsn_tsm_plugin.paths import read_text
@@ -99,7 +99,7 @@ class FlowExtraction:
         with replace_folder_when_whole(target) as partial:
             partial.mkdir(parents=True)
             count = 0
-            for count, field in enumerate(self._fields(entry.path), start=1):
+            for count, field in enumerate(self._fields(entry), start=1):
                 for name, channel in zip(flow_templates(self.template), field, strict=True):
                     path = partial / name.format(count)
                     path.parent.mkdir(exist_ok=True)
@@ -121,12 +121,12 @@ class FlowExtraction:
         last = flow_templates(self.template)[1].format(count)
         return count if stamp == self._stamp(count) and (target / last).exists() else 0
 
-    def _fields(self, path: str) -> Iterator[np.ndarray]:
+    def _fields(self, entry: VideoEntry) -> Iterator[np.ndarray]:
         """Yield fields as uint8 (2, H, W)."""
         algorithm = self.algorithm()
         before: np.ndarray | None = None
         num_fields = 0
-        for after in _grey_frames(path, self.short_side):
+        for after in _grey_frames(entry, self.short_side):
             if before is not None:
                 num_fields += 1
                 yield self._levels(algorithm.calc(before, after, None))
@@ -140,8 +140,8 @@ class FlowExtraction:
         return np.ascontiguousarray(np.floor(share * 255.0 + 0.5).astype(np.uint8).transpose(2, 0, 1))
 
 
-def _grey_frames(path: str, short_side: int) -> Iterator[np.ndarray]:
-    with VideoReader(path) as reader:
+def _grey_frames(entry: VideoEntry, short_side: int) -> Iterator[np.ndarray]:
+    with open_video_file(entry) as reader:
         for start in range(0, reader.num_frames, _FRAMES_AT_ONCE):
             stop = min(start + _FRAMES_AT_ONCE, reader.num_frames)
             frames = _scaled(reader.read(range(start, stop)), short_side)
@@ -160,15 +160,15 @@ def _scaled(frames_TCHW: Tensor, short_side: int) -> Tensor:
 
 
 def prepare_flow(
-    lists: Sequence[Path], *, videos_dir: Path, out_dir: Path, extraction: FlowExtraction, num_workers: int
+    lists: Sequence[str], *, videos_dir: str, out_dir: Path, extraction: FlowExtraction, num_workers: int
 ) -> dict[str, str]:
     """Compute the flow of all videos of some lists, and write lists of the folders.
 
     A stopped run continues with the remaining videos.
 
     Args:
-        lists: Files with lines ``path label``.
-        videos_dir: Folder of the paths.
+        lists: Files with lines ``path label``, or their URLs.
+        videos_dir: Folder of the paths, or its URL.
         out_dir: Gets ``flow/VIDEO/`` and for each list one of the same name, ``VIDEO fields label``.
         extraction: Settings of the flow.
         num_workers: Processes; 0 uses this one.
@@ -182,10 +182,10 @@ def prepare_flow(
         ValueError: If a list would be overwritten.
     """
     for path in lists:
-        if path.resolve() == (out_dir / path.name).resolve():
+        if Path(path).resolve() == (out_dir / PurePosixPath(path).name).resolve():
             raise ValueError(f"--out must not be the folder of --list, got {out_dir} for both.")
     extraction.algorithm()  # Report a missing package before the work.
-    read = {path: read_video_list(path, prefix=str(videos_dir)) for path in lists}
+    read = {path: read_video_list(path, prefix=videos_dir) for path in lists}
     entries = {entry.name: entry for found in read.values() for entry in found}
     compute = functools.partial(_compute, extraction=extraction, folder=out_dir / "flow")
     counts: dict[str, int] = {}
@@ -203,7 +203,7 @@ def prepare_flow(
         raise AnnotationError(f"{videos_dir}: no video of the lists can be read. {first}")
     for path, found in read.items():
         lines = [f"{_folder_name(e.name)} {counts[e.name]} {e.label}\n" for e in found if e.name in counts]
-        write_text_atomically(out_dir / path.name, "".join(lines))
+        write_text_atomically(out_dir / PurePosixPath(path).name, "".join(lines))
     logger.info(f"{len(counts)} videos have flow in {out_dir / 'flow'}; {len(faults)} were skipped.")
     return faults
 

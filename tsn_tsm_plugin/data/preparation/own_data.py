@@ -16,7 +16,7 @@ from tsn_tsm_plugin.data.preparation.catalog import Storage
 from tsn_tsm_plugin.data.preparation.class_folders import GroupOf, read_class_folders
 from tsn_tsm_plugin.data.preparation.prepare import prepare_dataset, write_if_changed
 from tsn_tsm_plugin.errors import AnnotationError, ConfigError
-from tsn_tsm_plugin.paths import read_text
+from tsn_tsm_plugin.paths import is_url, read_text
 
 METHODS = ("tsm", "tsn")
 _MAX_BATCH, _MAX_WORKERS = 16, 8
@@ -99,7 +99,7 @@ def group_function(groups: str) -> GroupOf:
         ConfigError: If the expression is invalid, or a line of the file is malformed.
     """
     path = os.path.expanduser(groups)  # noqa: PTH111
-    if os.path.lexists(path):
+    if is_url(path) or os.path.lexists(path):
         table: dict[str, str] = {}
         for number, line in enumerate(read_text_lines(path), start=1):
             words = line.rsplit(maxsplit=1)

@@ -14,7 +14,7 @@ from tsn_tsm_plugin.data.preparation.prepare import write_if_changed
 from tsn_tsm_plugin.data.shards import INDEX_SUFFIX, LABEL_SUFFIX, index_text, scan_shard
 from tsn_tsm_plugin.errors import AnnotationError
 from tsn_tsm_plugin.log import get_logger
-from tsn_tsm_plugin.paths import open_regular, read_text
+from tsn_tsm_plugin.paths import local_path, open_regular, read_text
 
 logger = get_logger(__name__)
 
@@ -78,7 +78,7 @@ def _parts(entries: Sequence[VideoEntry], max_shard_bytes: int) -> Iterator[list
     part: list[VideoEntry] = []
     total = 0
     for entry in entries:
-        size = Path(entry.path).stat().st_size
+        size = _size(entry)
         if part and total + size > max_shard_bytes:
             yield part
             part, total = [], 0
@@ -86,6 +86,10 @@ def _parts(entries: Sequence[VideoEntry], max_shard_bytes: int) -> Iterator[list
         total += size
     if part:
         yield part
+
+
+def _size(entry: VideoEntry) -> int:
+    return Path(local_path(entry.path)).stat().st_size
 
 
 def _is_whole(shard: Path, part: Sequence[VideoEntry]) -> bool:
@@ -96,7 +100,7 @@ def _is_whole(shard: Path, part: Sequence[VideoEntry]) -> bool:
             return False
     except (OSError, AnnotationError):
         return False
-    wanted = [(member_name(entry), Path(entry.path).stat().st_size, _labels(entry)) for entry in part]
+    wanted = [(member_name(entry), _size(entry), _labels(entry)) for entry in part]
     return [(video.name, video.size, video.labels) for video in found] == wanted
 
 
@@ -109,7 +113,7 @@ def _write_shard(shard: Path, part: Sequence[VideoEntry]) -> None:
         with tarfile.open(partial, "w:", format=tarfile.GNU_FORMAT) as tar:
             for entry in part:
                 video = member_name(entry)
-                with open_regular(entry.path) as file:
+                with open_regular(local_path(entry.path)) as file:
                     tar.addfile(_member(video, os.fstat(file.fileno()).st_size), file)
                 text = " ".join(map(str, _labels(entry))).encode()
                 label_name = f"{video.rpartition('.')[0]}.{LABEL_SUFFIX}"

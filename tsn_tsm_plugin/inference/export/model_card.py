@@ -101,7 +101,7 @@ def read_matching_results(trained: TrainedModel, path: str | Path, *, is_named: 
 
     Args:
         trained: The network.
-        path: The file.
+        path: The file, or its URL.
         is_named: Whether the user gave the file; it must then exist and belong to these weights.
 
     Returns:
@@ -110,8 +110,8 @@ def read_matching_results(trained: TrainedModel, path: str | Path, *, is_named: 
     Raises:
         ConfigError: If the file cannot be used.
     """
-    file = Path(path)
-    if not is_named and not file.is_file():
+    file = str(path)
+    if not is_named and not Path(file).is_file():
         return {}
     try:
         results = json.loads(read_text(file))

@@ -16,11 +16,11 @@ _PLAIN = re.compile(r"[^\s'\"\\{}]*")
 _LIBRARY = ("mmaction::", "mmaction.configs.")
 
 
-def read_source(path: Path, notes: list[str]) -> str:
+def read_source(path: str | Path, notes: list[str]) -> str:
     """Return the text of a config file, with ``{{$NAME:default}}`` replaced.
 
     Args:
-        path: The file.
+        path: The file, or its URL.
         notes: Receives the replaced and the missing environment variables.
 
     Raises:
