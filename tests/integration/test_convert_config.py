@@ -1,10 +1,12 @@
 """MMAction2 configs as people have them, and the recipes that come of them."""
 
 import pytest
+import torch
 
 from tsn_tsm_plugin import load_cfg
 from tsn_tsm_plugin.migrate.mmaction2.convert import convert_settings
 from tsn_tsm_plugin.migrate.mmaction2.python_literals import read_literals
+from tsn_tsm_plugin.solver.build import build_loss
 from tsn_tsm_plugin.tools import convert_config
 
 BASE_0X = """
@@ -121,6 +123,17 @@ def test_a_tsm_config_of_0x_becomes_a_recipe_that_says_the_same(tmp_path):
     assert cfg.SOLVER.CLIP_GRAD_L2NORM == 20.0
     assert (cfg.SOLVER.STEPS, cfg.SOLVER.LRS, cfg.SOLVER.MAX_EPOCH) == ((0, 20, 40), (1.0, 0.1, 0.01), 50)
     assert cfg.TRAIN.EVAL_PERIOD == 2
+
+
+def test_class_weights_become_options_of_the_loss(tmp_path, capsys):
+    head = "loss_cls=dict(type='CrossEntropyLoss', class_weight=[1, 2.5, 4]), num_classes=3"
+    cfg, _ = convert(tmp_path, {"leaf.py": LEAF_1X.replace("num_classes=400, in", f"{head}, in", 1)})
+    loss = build_loss(cfg, class_counts=[1, 1, 1])
+    scores = torch.tensor([[0.5, 0.0, 1.0], [0.5, 0.0, 1.0]])
+    losses = loss(scores, torch.tensor([0, 2]))
+    expected = torch.nn.functional.cross_entropy(scores, torch.tensor([0, 2]), reduction="none")
+    torch.testing.assert_close(losses, expected * torch.tensor([1.0, 4.0]))
+    assert "by the sum of the weights of their labels there" in capsys.readouterr().err
 
 
 def test_norm_eval_freezes_the_statistics_of_batch_norm(tmp_path, capsys):

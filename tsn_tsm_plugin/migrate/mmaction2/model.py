@@ -7,6 +7,7 @@ from tsn_tsm_plugin.migrate.mmaction2.normalization import read_normalization
 from tsn_tsm_plugin.migrate.mmaction2.settings import (
     Settings,
     ignore,
+    pop_list,
     pop_number,
     pop_typed,
     section,
@@ -76,6 +77,13 @@ def _read_head(head: Settings, recipe: Recipe) -> None:
     loss = section(head, "loss_cls")
     if loss.get("type") == "BCELossWithLogits":
         recipe.set("DATA.MULTI_LABEL", True)
+    weights = pop_list(loss, "class_weight", int, float)
+    if weights:
+        recipe.set("MODEL.LOSS_OPTIONS", {"class_weights": [float(weight) for weight in weights]})
+        recipe.notes.append(
+            "changed: with class_weight, losses are divided by the sum of the weights of their labels "
+            "there, and by their number here"
+        )
     ignore(loss, type=("BCELossWithLogits", "CrossEntropyLoss"), loss_weight=(1.0,))
 
 
