@@ -97,6 +97,16 @@ def test_stream_scores_every_frame_of_a_folder_and_skips_a_damaged_one(folder, f
     assert any("frame 3: corrupt, skipped" in row.get("event", "") for row in rows)
 
 
+def test_a_flow_network_reads_folders_of_flow_and_no_stream(tmp_path, capsys):
+    flow = ["DATA.MODALITY", "flow", "DATA.FORMAT", "frames", "DATA.FRAME_TEMPLATE", "{}/{:03}.png"]
+    weights = ["--weights", str(write_checkpoint(tmp_path / "flow.pt", *flow))]
+    for axis in "xy":
+        write_frame_folder(tmp_path / "fields" / "a" / axis, 12, template="{:03}.png")
+    assert list(predicted(capsys, *weights, tmp_path / "fields")) == ["a"]
+    assert stream.main([*weights, "--source", str(tmp_path / "fields" / "a")]) == 2
+    assert "Classifying a stream needs a network of RGB frames" in capsys.readouterr().err
+
+
 def test_predict_goes_on_after_a_video_that_cannot_be_read_and_says_so_in_its_exit_code(
     folder, tmp_path, capsys
 ):

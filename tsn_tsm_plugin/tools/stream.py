@@ -109,12 +109,14 @@ def _stream(args: argparse.Namespace) -> bool:
     # Import late, so that --help and usage errors do not wait for torch.
     from tsn_tsm_plugin.data.frame_stream import FrameStream
     from tsn_tsm_plugin.data.reader import DEFAULT_FPS
+    from tsn_tsm_plugin.inference.preprocessing import check_takes_frames
     from tsn_tsm_plugin.inference.stream_classifier import LiveClassifier
     from tsn_tsm_plugin.log import setup_logging
 
     setup_logging(quiet=True)
     _check_output(args)
     trained = load_from_arguments(args)
+    check_takes_frames(trained.cfg, "Classifying a stream")  # Before the source is opened.
     report = _Reporter(trained, is_json=args.json, count=args.top, print_interval=args.print_interval)
     with (
         contextlib.ExitStack() as open_sinks,
