@@ -1,9 +1,9 @@
-"""submit, requeue: requests to SLURM that are right although its controller does not answer at once."""
+"""submit, requeue, requeue_without: requests to a SLURM whose controller may not answer at once."""
 
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..errors import LaunchError
@@ -36,6 +36,29 @@ def requeue(job_id: str, *, is_over: Callable[[], bool]) -> str:
         )
         time.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+
+
+def requeue_without(job_id: str, nodes: Sequence[str], *, is_over: Callable[[], bool]) -> str:
+    """Ask SLURM to run a job again, on other nodes than some; return its complaint, empty if it agreed.
+
+    SLURM takes a list of nodes for waiting jobs only. The caller must ignore SIGTERM, which a requeue brings.
+
+    Args:
+        job_id: The job.
+        nodes: Nodes that the job must not get.
+        is_over: As for :func:`requeue`.
+    """
+    try:
+        shown = ask("scontrol", "show", "job", job_id, "-o").stdout
+        before = re.search(r"\bExcNodeList=(?!\(null\))(\S+)", shown)
+        complaint = requeue(job_id, is_over=is_over)
+        if complaint:
+            return complaint
+        excluded = ",".join([*([before[1]] if before else []), *nodes])
+        asked = ask("scontrol", "update", f"JobId={job_id}", f"ExcNodeList={excluded}")
+    except LaunchError as error:
+        return str(error)
+    return (asked.stderr or asked.stdout).strip() if asked.returncode else ""
 
 
 def submit(script: Path) -> str:

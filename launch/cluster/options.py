@@ -14,34 +14,10 @@ import yaml
 from tsn_tsm_plugin.paths import read_text
 
 from ..errors import LaunchError
+from .owned_by_launcher import check_is_free
 
 CLUSTERS_DIR = Path(__file__).resolve().parents[1] / "clusters"
 KINDS = ("auto", "slurm", "local", "debug")
-_LOGS = "logs lie in the run folder: set OUTPUT_DIR"
-_SIZE = "use --nodes, --tasks-per-node and --gpus-per-node"
-# Options of sbatch that the launcher sets itself, with the way to set them.
-_OWNED = {
-    "array": "use --sweep, or the command `evaluate` with several weights",
-    "output": _LOGS,
-    "error": _LOGS,
-    "open-mode": _LOGS,
-    "signal": "use --signal-delay",
-    "export": "every process gets the whole environment; add to it by --env KEY=VALUE",
-    "export-file": "use --env KEY=VALUE",
-    "job-name": "use --name",
-    "ntasks": _SIZE,
-    "ntasks-per-node": _SIZE,
-    "ntasks-per-gpu": _SIZE,
-    "gpus": _SIZE,
-    "gpus-per-task": _SIZE,
-    "cpus-per-gpu": "use --cpus-per-task",
-    "requeue": "interrupted jobs are requeued; --max-requeues limits how often",
-    "no-requeue": "use --max-requeues 0",
-    "parsable": "the job id alone is printed on stdout",
-    "wait": "use the launcher's --wait",
-    "wrap": "use --setup",
-    "test-only": "use --dry-run",
-}
 # Environment variables of sbatch, by option.
 _ENVIRONMENT = {
     "partition": "SBATCH_PARTITION",
@@ -116,6 +92,9 @@ class Options:
     max_requeues: int = _option(20, "life", "times a job may be requeued before it is given up")
     retries: int = _option(0, "life", "times a failed job is started again")
     collective_timeout: int = _option(600, "life", "seconds a rank waits for a lost peer")
+    health_check: int = _option(
+        30, "life", "seconds that the ranks may take to hear from each other at the start; 0: check no node"
+    )
     snapshot: str = _option("git", "life", "git: run a copy of this checkout; none: run the checkout itself")
 
     def pairs(self, name: str) -> dict[str, str]:
@@ -133,7 +112,7 @@ class Options:
             if name == "env" and not re.fullmatch(r"[A-Za-z_]\w*", key, re.ASCII):
                 raise LaunchError(f"--env must name a variable by letters, digits and _, got {key!r}.")
             if name == "sbatch":
-                _check_is_free(key, value)
+                check_is_free(key, value, flags=[field.name for field in dataclasses.fields(Options)])
             found[key] = value
         return found
 
@@ -245,27 +224,6 @@ def _check_characters(options: Options) -> None:
             ):
                 flag = "--" + field.name.replace("_", "-")
                 raise LaunchError(f"{flag} must be one line without control characters, got {text!r}.")
-
-
-def _check_is_free(key: str, value: str) -> None:
-    """Refuse an option of sbatch that the launcher writes itself, and name the way to set it."""
-    if not re.fullmatch(r"[A-Za-z][\w\-]*", key, re.ASCII):
-        raise LaunchError(f"--sbatch must name an option of sbatch, got {key!r}.")
-    name = key.replace("_", "-")
-    owned = {field.name.replace("_", "-") for field in dataclasses.fields(Options)} - {
-        "sbatch",
-        "env",
-        "setup",
-    }
-    if name in owned:
-        way = f"use --{name}"
-    elif name in _OWNED:
-        way = _OWNED[name]
-    elif name == "gres" and "gpu" in value:
-        way = "use --gpus-per-node TYPE:NUMBER"
-    else:
-        return
-    raise LaunchError(f"--sbatch {key} would break what the launcher asks for: {way}.")
 
 
 def read_cluster_yaml(name: str) -> dict[str, Any]:

@@ -19,12 +19,14 @@ from submitit import JobEnvironment
 from ..cluster import slurm_client as slurm
 from ..cluster.job_requests import requeue
 from ..errors import FAILED, USER_ERROR, LaunchError
+from .node_check import UnhealthyNodeError, fault_of_node, silent_ranks
 from .outcome import (
     FAILURES,
     FINISHED,
     MISTAKEN,
     RAISED,
     STOPPED,
+    UNHEALTHY,
     forget_outcome,
     read_outcomes,
     write_outcome,
@@ -52,9 +54,13 @@ def _mistakes() -> tuple[type[Exception], ...]:
 
 
 def _record_failure(folder: Path, rank: int, error: BaseException) -> None:
-    is_mistake = isinstance(error, LaunchError)
-    text = str(error) if is_mistake else traceback.format_exc()
-    write_outcome(folder, rank, MISTAKEN if is_mistake else RAISED, error=text)
+    ending, nodes = RAISED, []
+    if isinstance(error, UnhealthyNodeError):
+        ending, nodes = UNHEALTHY, error.nodes
+    elif isinstance(error, LaunchError):
+        ending = MISTAKEN
+    text = traceback.format_exc() if ending == RAISED else str(error)
+    write_outcome(folder, rank, ending, error=text, node=",".join(nodes))
     print(text, file=sys.stderr, flush=True)
 
 
@@ -94,6 +100,8 @@ class Job:
         collective_timeout: Seconds a rank waits for a lost peer.
         signal_delay: Seconds between the stop signal and the time limit.
         max_requeues: Restarts after which the job is given up.
+        num_gpus: GPUs of each node that the job asked for.
+        health_check: Seconds that the exchange of the check before the work may take; 0: no check.
     """
 
     kind: str
@@ -102,6 +110,8 @@ class Job:
     collective_timeout: float
     signal_delay: float
     max_requeues: int
+    num_gpus: int = 0
+    health_check: float = 0.0
 
     def __call__(self, job_env: JobEnvironment | None = None) -> dict[str, Any]:
         """Run this rank; does not return unless the work is finished.
@@ -163,7 +173,12 @@ class Job:
             self._restarts(job_env).begin(
                 restart_count(), max_requeues=self.max_requeues, patience_seconds=patience
             )
+        is_checked = job_env.cluster == "slurm" and self.health_check > 0
+        if is_checked:
+            self._check_node()
         self._join(job_env, watch)
+        if is_checked and job_env.num_tasks > 1:
+            self._check_ring(job_env)
         try:
             cfg = load_cfg(self.config_file)
             if self.kind == "evaluate":
@@ -180,6 +195,23 @@ class Job:
         # Left standing, gloo's threads abort the interpreter's exit now and then, and a finished job fails.
         distributed.destroy()
         return result
+
+    def _check_node(self) -> None:
+        fault = fault_of_node(Path(self.run_dir), num_gpus=self.num_gpus)
+        if fault:
+            node = os.environ["SLURMD_NODENAME"]
+            raise UnhealthyNodeError(f"node {node} is not healthy: {fault}", [node])
+
+    def _check_ring(self, job_env: JobEnvironment) -> None:
+        silent = silent_ranks(self.health_check)
+        if silent:
+            per_node = job_env.num_tasks // job_env.num_nodes
+            nodes = sorted({job_env.hostnames[rank // per_node] for rank in silent})
+            raise UnhealthyNodeError(
+                f"node {', '.join(nodes)} is not healthy: rank {silent} did not answer rank 0 within "
+                f"{self.health_check:.0f} s (--health-check)",
+                nodes,
+            )
 
     def _join(self, job_env: JobEnvironment, watch: StopSignalListener) -> None:
         if job_env.num_tasks == 1:

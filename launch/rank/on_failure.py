@@ -6,6 +6,7 @@ first node of the job. Its output goes to the end of rank 0's log, which is also
 
 import os
 import shlex
+import signal
 import sys
 import time
 from pathlib import Path
@@ -20,10 +21,10 @@ def main(folder: Path, retries: int, max_requeues: int, run_dir: str, status: in
     from tsn_tsm_plugin.atomic_files import write_text_atomically
 
     from ..cluster import slurm_client as slurm
-    from ..cluster.job_requests import requeue
+    from ..cluster.job_requests import requeue, requeue_without
     from ..code_root import COMMAND
     from ..errors import LaunchError
-    from .outcome import MISTAKEN, describe, first_failure, was_stopped
+    from .outcome import MISTAKEN, describe, first_failure, unhealthy_nodes, was_stopped
 
     job_id = slurm.own_job_id()
     job_dir = folder / job_id
@@ -41,8 +42,12 @@ def main(folder: Path, retries: int, max_requeues: int, run_dir: str, status: in
     used = int(attempts.read_text()) if attempts.exists() else 0
     going_on = "put back into the queue"
     is_wanted = restarts < max_requeues
-    nodes = [] if is_mistake else _nodes_of_lost_ranks(job_id, job_dir, log)
-    if nodes:
+    unhealthy = unhealthy_nodes(job_dir)
+    nodes = [] if is_mistake or unhealthy else _nodes_of_lost_ranks(job_id, job_dir, log)
+    if unhealthy:
+        said = describe(failure) if failure else ""
+        going_on = f"put back into the queue, without node {', '.join(unhealthy)}"
+    elif nodes:
         said = f"node {', '.join(nodes)} was lost"
     elif failure is None and was_stopped(job_dir):
         said = "the work is saved, but the job was not requeued"
@@ -57,7 +62,11 @@ def main(folder: Path, retries: int, max_requeues: int, run_dir: str, status: in
     # SLURM ends this script once it has put the job back: print before.
     print(f"launch: {going_on}", flush=True)
     deadline = time.monotonic() + _REQUEUE_SECONDS
-    complaint = requeue(job_id, is_over=lambda: time.monotonic() > deadline)
+    if unhealthy:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        complaint = requeue_without(job_id, unhealthy, is_over=lambda: time.monotonic() > deadline)
+    else:
+        complaint = requeue(job_id, is_over=lambda: time.monotonic() > deadline)
     if complaint:
         print(f"launch: {complaint} By hand: {by_hand}", flush=True)
     else:

@@ -16,7 +16,8 @@ from pathlib import Path
 from tsn_tsm_plugin.atomic_files import write_text_atomically
 
 FINISHED, STOPPED, RAISED, MISTAKEN = "finished", "stopped", "raised", "mistaken"
-FAILURES = (RAISED, MISTAKEN)
+UNHEALTHY = "unhealthy"
+FAILURES = (RAISED, MISTAKEN, UNHEALTHY)
 # Exit status of a process ended by SIGTERM: what a rank gets when srun ends it because another one failed.
 _TERMINATED = 143
 _SRUN_LINE = re.compile(r"srun: error: (?P<node>\S+): tasks? (?P<ranks>[\d,\-]+): (?P<how>.+)")
@@ -29,8 +30,8 @@ class Outcome:
     Attributes:
         rank: Global rank.
         node: Name of the machine.
-        ending: ``FINISHED``, ``STOPPED`` (asked to, its checkpoint is written), ``RAISED``, or ``MISTAKEN``
-            where starting again would fail again.
+        ending: ``FINISHED``, ``STOPPED`` (asked to, its checkpoint is written), ``RAISED``, ``UNHEALTHY``
+            (the node cannot run the job), or ``MISTAKEN`` where starting again would fail again.
         error: What a rank raised, with the traceback unless it was a mistake.
         time: Seconds since 1970.
     """
@@ -47,9 +48,17 @@ def outcome_file(folder: Path, rank: int) -> Path:
     return folder / f"rank_{rank}.json"
 
 
-def write_outcome(folder: Path, rank: int, ending: str, *, error: str = "") -> None:
-    """Record how this rank ended."""
-    node = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
+def write_outcome(folder: Path, rank: int, ending: str, *, error: str = "", node: str = "") -> None:
+    """Record how this rank ended.
+
+    Args:
+        folder: The job's folder.
+        rank: Global rank.
+        ending: As in :class:`Outcome`.
+        error: As in :class:`Outcome`.
+        node: Nodes that are to blame, separated by commas; empty: this node.
+    """
+    node = node or os.environ.get("SLURMD_NODENAME") or socket.gethostname()
     outcome = Outcome(rank, node, ending, error, time.time())
     write_text_atomically(outcome_file(folder, rank), json.dumps(asdict(outcome)))
 
@@ -72,6 +81,12 @@ def was_cancelled(folder: Path) -> bool:
 def was_stopped(folder: Path) -> bool:
     """Return whether rank 0 wrote its checkpoint and left because it was asked to."""
     return any(outcome.rank == 0 and outcome.ending == STOPPED for outcome in read_outcomes(folder))
+
+
+def unhealthy_nodes(folder: Path) -> list[str]:
+    """Return the nodes on which the job cannot run, as its ranks found before the work began."""
+    found = (outcome.node.split(",") for outcome in read_outcomes(folder) if outcome.ending == UNHEALTHY)
+    return sorted({node for nodes in found for node in nodes})
 
 
 def lost_ranks(folder: Path, log: str, num_ranks: int) -> list[int]:

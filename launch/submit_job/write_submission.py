@@ -55,4 +55,6 @@ def job_of(plan: Plan, submission: Submission) -> Job:
         collective_timeout=plan.options.collective_timeout,
         signal_delay=plan.options.signal_delay,
         max_requeues=plan.options.max_requeues,
+        num_gpus=plan.gpus_per_node,
+        health_check=plan.options.health_check,
     )

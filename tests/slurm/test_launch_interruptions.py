@@ -1,6 +1,8 @@
 """A job that is interrupted within an epoch ends with the curve and the weights of one that was not."""
 
 import json
+import os
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -234,3 +236,25 @@ def test_cancelling_is_prompt_and_leaves_a_checkpoint(slurm, jobs):
         "a file",
     )
     assert list(Path(job.run_dir).glob("checkpoints/step_*.pt"))
+
+
+_FULL_DISK = """
+import os, shutil
+if os.environ.get("SLURMD_NODENAME") == "n2":
+    shutil.disk_usage = lambda path: type("Usage", (), {"free": 0})
+"""
+
+
+def test_a_node_that_fails_its_check_is_excluded_and_the_job_runs_elsewhere(
+    slurm, jobs, reference, monkeypatch, tmp_path
+):
+    (tmp_path / "sitecustomize.py").write_text(_FULL_DISK)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ['PYTHONPATH']}")
+    job = jobs.train("run", "--nodes", 2)
+
+    assert_went_on_as_if_nothing_had_happened(job, reference)
+    assert re.search(r"node n2 is not healthy: .* has 0\.00 GiB free", log_of(job))
+    assert "put back into the queue, without node n2" in log_of(job)
+    nodes = re.findall(r"=== launch: job \d+ start \d on (\S+) ===", log_of(job))
+    assert nodes[0] == "n[1-2]"
+    assert nodes[1] in ("n[1,3]", "n[1,4]", "n[3-4]")

@@ -64,8 +64,9 @@ def test_an_address_that_resolves_nowhere_is_replaced_by_the_one_that_slurm_know
 def test_each_process_gets_a_gpu_of_its_own(jobs):
     show = 'python -c "import os; print(os.environ)"'
     job = jobs.train(
-        "run", "--nodes", 2, "--gpus-per-node", 2, "--setup", f"srun --overlap {show}", *_ONE_EPOCH
-    )
+        "run", "--nodes", 2, "--gpus-per-node", 2, "--health-check", 0, "--setup", f"srun --overlap {show}",
+        *_ONE_EPOCH,
+    )  # fmt: skip
 
     completed(job)
 

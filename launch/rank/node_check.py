@@ -1,0 +1,75 @@
+"""fault_of_node, silent_ranks: look at a node and at the ring of ranks before the work begins."""
+
+import datetime
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+# Less room than one checkpoint of a large network.
+_LEAST_FREE_BYTES = 1 << 30
+
+
+class UnhealthyNodeError(Exception):
+    """A node on which the job cannot run.
+
+    Attributes:
+        nodes: Names of the nodes.
+    """
+
+    def __init__(self, message: str, nodes: list[str]) -> None:
+        super().__init__(message)
+        self.nodes = nodes
+
+
+def fault_of_node(run_dir: Path, *, num_gpus: int) -> str:
+    """Return why this node cannot run the job; empty if it can.
+
+    Args:
+        run_dir: The run folder.
+        num_gpus: GPUs of each node that the job asked for.
+    """
+    import torch
+
+    if num_gpus and torch.cuda.device_count() < num_gpus:
+        return f"{torch.cuda.device_count()} of {num_gpus} GPUs are visible"
+    try:
+        if num_gpus:
+            for index in range(num_gpus):
+                torch.ones(1, device=f"cuda:{index}").sum().item()
+    except RuntimeError as error:
+        return f"GPU {index} does not compute ({str(error).splitlines()[0]})"
+    try:
+        free = shutil.disk_usage(run_dir).free
+    except OSError as error:
+        return f"{run_dir} cannot be seen ({error.strerror})"
+    if free < _LEAST_FREE_BYTES:
+        return f"{run_dir} has {free / 2**30:.2f} GiB free, and a run needs {_LEAST_FREE_BYTES >> 30} GiB"
+    return ""
+
+
+def silent_ranks(seconds: float) -> list[int]:
+    """Let all ranks exchange a message; return the ranks that rank 0 heard nothing from, on rank 0.
+
+    Args:
+        seconds: How long the exchange may take.
+
+    Raises:
+        RuntimeError: If the exchange failed, on the other ranks and over the GPUs' own connections.
+    """
+    import torch
+    import torch.distributed as dist
+
+    limit = datetime.timedelta(seconds=seconds)
+    group: Any = dist.new_group(backend="gloo", timeout=limit)
+    try:
+        dist.monitored_barrier(group, timeout=limit, wait_all_ranks=True)
+    except RuntimeError as error:
+        named = re.search(r"[Rr]anks? ([\d, ]+) failed to pass monitoredBarrier", str(error))
+        if dist.get_rank() or named is None:
+            raise
+        return [int(rank) for rank in named[1].replace(",", " ").split()]
+    if dist.get_backend() == "nccl":
+        number = torch.ones(1, device="cuda")
+        dist.all_reduce(number, async_op=True).wait(limit)
+    return []

@@ -1,0 +1,77 @@
+import shutil
+import subprocess
+from collections import namedtuple
+
+import pytest
+import torch
+import torch.distributed as dist
+from support.ranks import spawn
+
+from launch.cluster import job_requests
+from launch.rank.node_check import fault_of_node, silent_ranks
+from launch.rank.outcome import FINISHED, UNHEALTHY, unhealthy_nodes, write_outcome
+
+
+def test_a_node_with_room_and_without_wanted_gpus_has_no_fault(tmp_path):
+    assert fault_of_node(tmp_path, num_gpus=0) == ""
+
+
+def test_a_gpu_that_is_not_visible_is_a_fault(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    assert fault_of_node(tmp_path, num_gpus=4) == "3 of 4 GPUs are visible"
+
+
+def test_a_gpu_that_does_not_compute_is_a_fault(tmp_path, monkeypatch):
+    def ones(*size, device):
+        raise RuntimeError(f"{device}: uncorrectable ECC error encountered\nmore")
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch, "ones", ones)
+    fault = fault_of_node(tmp_path, num_gpus=1)
+    assert fault == "GPU 0 does not compute (cuda:0: uncorrectable ECC error encountered)"
+
+
+def test_a_full_disk_and_a_folder_that_the_node_does_not_see_are_faults(tmp_path, monkeypatch):
+    assert "cannot be seen (No such file or directory)" in fault_of_node(tmp_path / "no", num_gpus=0)
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(2**40, 2**40, 2**20))
+    assert "has 0.00 GiB free" in fault_of_node(tmp_path, num_gpus=0)
+
+
+def hear():
+    assert silent_ranks(20.0) == []
+
+
+def stay_silent_on_rank_1():
+    if dist.get_rank() == 1:
+        dist.new_group(backend="gloo")
+        return
+    assert silent_ranks(0.2) == [1]
+
+
+@pytest.mark.parametrize("work", [hear, stay_silent_on_rank_1])
+def test_rank_0_knows_who_did_not_answer(tmp_path, work):
+    spawn(2, tmp_path, work)
+
+
+def test_nodes_to_blame_are_those_of_the_outcomes(tmp_path):
+    write_outcome(tmp_path, 0, UNHEALTHY, error="rank [2, 4] did not answer", node="n2,n3")
+    write_outcome(tmp_path, 1, FINISHED)
+    assert unhealthy_nodes(tmp_path) == ["n2", "n3"]
+
+
+@pytest.mark.parametrize(("before", "after"), [("(null)", "n2"), ("n[7-8]", "n[7-8],n2")])
+def test_a_job_is_requeued_without_the_node_and_those_excluded_before(monkeypatch, before, after):
+    asked = []
+
+    def ask(*command):
+        asked.append(command)
+        said = f"JobId=3 JobState=RUNNING ExcNodeList={before} NodeList=n[1-2]"
+        return subprocess.CompletedProcess(command, 0, said if command[1] == "show" else "", "")
+
+    monkeypatch.setattr(job_requests, "ask", ask)
+    assert job_requests.requeue_without("3", ["n2"], is_over=lambda: True) == ""
+    assert asked[1:] == [
+        ("scontrol", "requeue", "3"),
+        ("scontrol", "update", "JobId=3", f"ExcNodeList={after}"),
+    ]
