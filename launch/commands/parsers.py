@@ -29,6 +29,7 @@ KEY VALUE and KEY=VALUE override the recipe and are checked before anything is s
 _EPILOG = f"""\
 other commands (each with --help):
   {_PROGRAM} evaluate    many weights on many recipes, as one array
+  {_PROGRAM} profile     trace of some steps, by PyTorch's profiler
   {_PROGRAM} summarize   one table of the results of runs
   {_PROGRAM} list        everything that was submitted
   {_PROGRAM} status      state of a job or run folder
@@ -120,6 +121,20 @@ def _evaluate_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _profile_parser() -> argparse.ArgumentParser:
+    parser = _parser(
+        "profile",
+        "Trace 20 training steps of rank 0 by PyTorch's profiler, into RUN_FOLDER/profile.",
+        usage="%(prog)s --cfg RECIPE [options] [KEY VALUE | KEY=VALUE ...]",
+    )
+    parser.add_argument("--cfg", metavar="RECIPE", help="YAML file, or a name such as tsm/k400_r50_8f")
+    add_data_arguments(parser)
+    _add_running(parser)
+    add_option_flags(parser)
+    parser.set_defaults(command=_command("profile", "profile"))
+    return parser
+
+
 def _summarize_parser() -> argparse.ArgumentParser:
     parser = _parser("summarize", "Print one table of runs: measured beside published, size and cost.")
     parser.add_argument(
@@ -155,6 +170,7 @@ def _target_parser(name: str, text: str) -> Callable[[], argparse.ArgumentParser
 _PARSERS: dict[str, Callable[[], argparse.ArgumentParser]] = {
     "train": _train_parser,
     "evaluate": _evaluate_parser,
+    "profile": _profile_parser,
     "summarize": _summarize_parser,
     "list": _list_parser,
     "status": _target_parser("status", "Show the state of jobs, also of jobs that SLURM has forgotten."),

@@ -37,6 +37,17 @@ def train(args: argparse.Namespace) -> int:
     plan = make_plan("train", args.cfg, load_recipe(args.cfg, args.opts), options)
     if args.then_evaluate and plan.backend != "slurm":
         raise LaunchError("--then-evaluate is for SLURM; elsewhere a training ends with its evaluation.")
+    return run(plan, args, is_evaluated=args.then_evaluate)
+
+
+def run(plan: Plan, args: argparse.Namespace, *, is_evaluated: bool = False) -> int:
+    """Check a plan and run it, or show it; return the exit code of the command.
+
+    Args:
+        plan: The job.
+        args: The command line, with ``dry_run`` and ``wait``.
+        is_evaluated: Whether an evaluation follows in a job of its own.
+    """
     if plan.backend == "srun":
         return run_rank(plan)
     say_notes([plan])
@@ -45,9 +56,9 @@ def train(args: argparse.Namespace) -> int:
         print(describe(plan))
         return OK
     if plan.backend == "slurm":
-        return _submit(plan, is_waited_for=args.wait, is_evaluated=args.then_evaluate)
+        return _submit(plan, is_waited_for=args.wait, is_evaluated=is_evaluated)
     say(f"runs here ({plan.reason}); run folder {plan.run_dir}")
-    ignored = cluster_options(options)
+    ignored = cluster_options(plan.options)
     if ignored:
         say(f"only SLURM knows {', '.join(ignored)}: not used here")
     return run_debug(plan) if plan.backend == "debug" else run_local(plan)
@@ -104,7 +115,7 @@ def options_of(args: argparse.Namespace) -> Options:
 
 def describe(plan: Plan) -> str:
     """Return what a plan would run, for ``--dry-run``."""
-    batch = plan.cfg.TRAIN.BATCH_SIZE if plan.kind == "train" else plan.cfg.TEST.BATCH_SIZE
+    batch = plan.cfg.TRAIN.BATCH_SIZE if plan.kind != "evaluate" else plan.cfg.TEST.BATCH_SIZE
     shape = f"{plan.num_ranks} = {plan.options.nodes} nodes x {plan.tasks_per_node} processes"
     script = _script(plan) if plan.backend == "slurm" else []
     return "\n".join(

@@ -94,7 +94,7 @@ class Job:
     """One training or evaluation, on however many ranks.
 
     Attributes:
-        kind: ``"train"`` or ``"evaluate"``.
+        kind: ``"train"``, ``"evaluate"`` or ``"profile"``.
         config_file: The resolved config, as it was when the job was submitted.
         run_dir: The run folder.
         collective_timeout: Seconds a rank waits for a lost peer.
@@ -181,8 +181,8 @@ class Job:
             self._check_ring(job_env)
         try:
             cfg = load_cfg(self.config_file)
-            if self.kind == "evaluate":
-                result = engine.evaluate(cfg)
+            if self.kind != "train":
+                result = getattr(engine, self.kind)(cfg)
             else:
                 watch.grant(before_limit=max(self.signal_delay - 15.0, 5.0), after_term=_TERM_GRACE_SECONDS)
                 result = engine.train(cfg, stop_requested=watch.requested)

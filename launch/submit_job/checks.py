@@ -74,7 +74,7 @@ def _faults_of_shape(plan: Plan) -> Iterator[str]:
     if options.snapshot not in _SNAPSHOTS:
         yield f"--snapshot must be {' or '.join(_SNAPSHOTS)}, got {options.snapshot!r}."
     batch = plan.cfg.TRAIN.BATCH_SIZE
-    if plan.kind == "train" and plan.num_ranks > 0 and batch % plan.num_ranks:
+    if plan.kind != "evaluate" and plan.num_ranks > 0 and batch % plan.num_ranks:
         yield (
             f"TRAIN.BATCH_SIZE must be a multiple of the number of processes, got {batch} for "
             f"{plan.num_ranks} ({options.nodes} nodes x {plan.tasks_per_node}). Change one of them."
@@ -106,10 +106,11 @@ def _faults_of_recipe(plan: Plan, *, is_dry_run: bool) -> Iterator[str]:
     # Imported here: commands that submit nothing need not wait for torch.
     from tsn_tsm_plugin.engine.preflight import check_before_run
 
-    run_dir = plan.cfg.TEST.OUTPUT_DIR if plan.kind == "evaluate" else ""
+    task = "evaluate" if plan.kind == "evaluate" else "train"
+    run_dir = plan.cfg.TEST.OUTPUT_DIR if task == "evaluate" else ""
     try:
         check_before_run(
-            plan.cfg, plan.kind, world_size=plan.num_ranks, run_dir=run_dir, needs_data=not is_dry_run
+            plan.cfg, task, world_size=plan.num_ranks, run_dir=run_dir, needs_data=not is_dry_run
         )
     except ConfigError as error:
         yield str(error)
@@ -120,7 +121,7 @@ def _faults_of_backbone_weights(plan: Plan) -> Iterator[str]:
     from tsn_tsm_plugin.models import build_model
 
     model = plan.cfg.MODEL
-    if plan.kind != "train" or not model.BACKBONE_WEIGHTS or plan.cfg.TRAIN.CHECKPOINT_FILE_PATH:
+    if plan.kind == "evaluate" or not model.BACKBONE_WEIGHTS or plan.cfg.TRAIN.CHECKPOINT_FILE_PATH:
         return
     wanted = (model.BACKBONE, model.BACKBONE_WEIGHTS)
     if wanted in _fetched:

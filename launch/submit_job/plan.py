@@ -24,7 +24,7 @@ class Plan:
     """One job before it is submitted.
 
     Attributes:
-        kind: ``"train"`` or ``"evaluate"``.
+        kind: ``"train"``, ``"evaluate"`` or ``"profile"``.
         recipe: The recipe's path as it was given.
         cfg: The resolved config; its ``OUTPUT_DIR`` is absolute.
         options: The options of :func:`with_resolved_size`, which hold the whole size of the job.

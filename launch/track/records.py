@@ -29,7 +29,7 @@ class Submission:
 
     Attributes:
         folder: Where this record lies.
-        kind: ``"train"`` or ``"evaluate"``.
+        kind: ``"train"``, ``"evaluate"`` or ``"profile"``.
         name: Name of the job.
         backend: ``"slurm"`` or ``"local"``.
         run_dir: The run folder.

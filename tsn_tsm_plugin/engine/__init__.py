@@ -4,7 +4,7 @@ from tsn_tsm_plugin.engine.evaluate import evaluate
 from tsn_tsm_plugin.engine.interruption import EvaluationStopped, TrainingStopped
 from tsn_tsm_plugin.engine.optimizer_step import OptimizerStep
 from tsn_tsm_plugin.engine.setup import LoopOptions, TrainingSetup, build_training
-from tsn_tsm_plugin.engine.train import train
+from tsn_tsm_plugin.engine.train import profile, train
 from tsn_tsm_plugin.engine.trainer import Hook, Trainer
 
 __all__ = [
@@ -17,5 +17,6 @@ __all__ = [
     "TrainingStopped",
     "build_training",
     "evaluate",
+    "profile",
     "train",
 ]

@@ -1,4 +1,4 @@
-"""train: build, resume, train, test and summarise a run from a recipe."""
+"""train, profile: build, resume, train, test and summarise a run from a recipe; trace some of its steps."""
 
 import contextlib
 import functools
@@ -29,7 +29,9 @@ from tsn_tsm_plugin.engine.interruption import (
     StopRequested,
     TrainingStopped,
     catch_stop_signals,
+    never,
 )
+from tsn_tsm_plugin.engine.optimizer_step import StepResult
 from tsn_tsm_plugin.engine.preflight import check_before_run, used_splits
 from tsn_tsm_plugin.engine.random_state import make_deterministic, seed_all
 from tsn_tsm_plugin.engine.resume import (
@@ -52,6 +54,7 @@ from tsn_tsm_plugin.runs.progress import LapTimer, clock
 from tsn_tsm_plugin.runs.report import write_report
 from tsn_tsm_plugin.runs.results import format_results
 from tsn_tsm_plugin.runs.run_folder import RunFolder, describe_environment
+from tsn_tsm_plugin.runs.step_profile import StepProfile
 from tsn_tsm_plugin.solver import format_param_groups, scaled_base_lr
 from tsn_tsm_plugin.solver.losses import Loss
 from tsn_tsm_plugin.transforms.build import (
@@ -60,6 +63,8 @@ from tsn_tsm_plugin.transforms.build import (
 )
 
 logger = get_logger(__name__)
+
+_NUM_WARMUP_STEPS, _NUM_PROFILED_STEPS = 5, 20
 
 
 def train(
@@ -113,6 +118,61 @@ def train(
     if joined:
         distributed.destroy()
     return results
+
+
+class _ProfileHook(Hook):
+    """Records steps of rank 0 after a warm-up, and then ends the training of all ranks."""
+
+    def __init__(self, record: StepProfile | None) -> None:
+        self._record = record
+        self._num_steps = 0
+        self.is_done = False
+
+    def before_step(self, trainer: Trainer, batch: dict[str, Any]) -> None:
+        if self._num_steps == _NUM_WARMUP_STEPS and self._record is not None:
+            self._record.start()
+
+    def after_step(self, trainer: Trainer, batch: dict[str, Any], result: StepResult) -> None:
+        self._num_steps += 1
+        if self._num_steps == _NUM_WARMUP_STEPS + _NUM_PROFILED_STEPS:
+            if self._record is not None:
+                self._record.stop()
+            self.is_done = True
+            raise TrainingStopped(trainer.step)
+
+
+def profile(cfg: CfgNode) -> dict[str, Any]:
+    """Trace 20 training steps of rank 0, after 5 others, into ``OUTPUT_DIR``; there is no checkpoint.
+
+    Args:
+        cfg: The recipe; its epochs, validations and checkpoints are not used.
+
+    Returns:
+        Paths of ``trace.json.gz`` and ``operators.txt``.
+
+    Raises:
+        ConfigError: If the recipe cannot work.
+        RunFolderError: If the folder cannot be written.
+    """
+    joined = distributed.init_process_group_from_env()
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.TRAIN.EVAL_PERIOD = 0
+    cfg.TRAIN.CHECKPOINT_MINUTES, cfg.TRAIN.CHECKPOINT_STEPS = 0.0, 0
+    # One step an epoch at least: no epoch is the last one or ends with a checkpoint.
+    cfg.SOLVER.MAX_EPOCH = cfg.TRAIN.CHECKPOINT_PERIOD = _NUM_WARMUP_STEPS + _NUM_PROFILED_STEPS + 1
+    cfg.freeze()
+    record = StepProfile(Path(cfg.OUTPUT_DIR))
+    hook = _ProfileHook(record if distributed.is_main_process() else None)
+    try:
+        train(cfg, hooks=[hook], stop_requested=never)
+    except TrainingStopped:
+        if not hook.is_done:
+            raise
+    if joined:
+        distributed.destroy()
+    logger.info(f"Open {record.trace} in https://ui.perfetto.dev; the costliest operators: {record.table}")
+    return {"trace": str(record.trace), "operators": str(record.table)}
 
 
 def _train(
