@@ -37,6 +37,13 @@ DATA_KEYS = (
         "Additional keyword arguments of the dataset.",
     ),
     Key(
+        "DATA.STAGE_TO",
+        "",
+        "Folder on each node's own disk, as $TMPDIR/shards, that the shards are copied to before the first "
+        'step; "": none.',
+        on_resume=FREE,
+    ),
+    Key(
         "DATA.MODALITY",
         "rgb",
         'Modality of a segment: "rgb" (a frame), "flow" (5 flow fields, from folders of images) or '

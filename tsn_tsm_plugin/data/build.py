@@ -18,6 +18,7 @@ from tsn_tsm_plugin.data.motion.dataset import prepare_motion, usable_cpus
 from tsn_tsm_plugin.data.reader import DEFAULT_DECODER
 from tsn_tsm_plugin.data.samplers import EvalBatchSampler, ShardedBatchSampler, TrainBatchSampler
 from tsn_tsm_plugin.data.signal_safe_loader import SignalSafeDataLoader
+from tsn_tsm_plugin.data.stage_shards import staging_folder, with_staged_shards
 from tsn_tsm_plugin.data.video_dataset import ListedVideo, VideoListDataset
 from tsn_tsm_plugin.errors import ConfigError
 from tsn_tsm_plugin.log import get_logger
@@ -194,6 +195,8 @@ def build_loader(cfg: CfgNode, split: str, *, world_size: int = 1, rank: int = 0
         AnnotationError: If the list file is missing or malformed.
     """
     dataset = build_dataset(cfg, split)
+    if cfg.DATA.STAGE_TO:
+        dataset.entries = with_staged_shards(dataset.entries, staging_folder(cfg.DATA.STAGE_TO))
     num_workers = cfg.DATA_LOADER.NUM_WORKERS
     return SignalSafeDataLoader(
         dataset,

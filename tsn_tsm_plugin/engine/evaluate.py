@@ -41,6 +41,7 @@ from tsn_tsm_plugin.runs.plots import plot_calibration, plot_confusion_matrix
 from tsn_tsm_plugin.runs.report import write_report
 from tsn_tsm_plugin.runs.results import format_results, predicted_classes, summarize
 from tsn_tsm_plugin.runs.run_folder import RunFolder, describe_environment
+from tsn_tsm_plugin.runs.stage_data import stage_data
 
 logger = get_logger(__name__)
 
@@ -72,6 +73,7 @@ def evaluate(cfg: CfgNode) -> dict[str, Any]:
     ranks = Ranks()
     setup_logging(rank=ranks.rank)
     ranks.on_main(lambda: check_before_run(cfg, "evaluate", run_dir=cfg.TEST.OUTPUT_DIR))
+    stage_data(cfg, ["test"], ranks)
     model = build_model(cfg, with_backbone_weights=False)
     weights = _load_tested_weights(cfg, model)
     to_channels_last(model).to(compute_device())

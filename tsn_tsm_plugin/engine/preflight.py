@@ -98,6 +98,8 @@ def _faults_of_data(cfg: CfgNode, task: str, *, needs_data: bool) -> Iterator[st
     if task == "evaluate" and not (cfg.DATA.TEST_LIST or cfg.DATA.VAL_LIST):
         yield "DATA.TEST_LIST must name the videos to test, got '' for it and for DATA.VAL_LIST."
         return
+    if cfg.DATA.STAGE_TO and cfg.DATA.FORMAT != "shards":
+        yield f"DATA.STAGE_TO needs DATA.FORMAT shards, got {cfg.DATA.FORMAT!r}: only shards are copied."
     if not is_data_at_hand(cfg):
         if needs_data and not cfg.DATA.CREATE_IF_MISSING:
             yield (

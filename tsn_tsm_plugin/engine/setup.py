@@ -27,6 +27,7 @@ from tsn_tsm_plugin.log import get_logger
 from tsn_tsm_plugin.models import TSM, TSN, build_model, load_weights
 from tsn_tsm_plugin.models.checkpoint_attributes import RECIPE
 from tsn_tsm_plugin.ranks import Ranks
+from tsn_tsm_plugin.runs.stage_data import stage_data
 from tsn_tsm_plugin.solver import LrSchedule, build_loss, build_lr_schedule, build_optimizer
 from tsn_tsm_plugin.solver.losses import Loss
 from tsn_tsm_plugin.transforms.build import build_batch_transform, build_normalize
@@ -118,6 +119,7 @@ def build_training(
     """
     ranks = ranks or Ranks()
     device = compute_device()
+    stage_data(cfg, used_splits(cfg, "train"), ranks)
     loader = build_loader(cfg, "train", world_size=ranks.world_size, rank=ranks.rank)
     class_names = read_class_names(cfg)
     model = _initial_model(cfg, with_weights=with_initial_weights)

@@ -1,0 +1,61 @@
+"""stage_data: copy the shards of a recipe to the disk of each node before the first step."""
+
+import threading
+import time
+from collections.abc import Sequence
+
+from tqdm import tqdm
+
+from tsn_tsm_plugin import distributed
+from tsn_tsm_plugin.config import CfgNode
+from tsn_tsm_plugin.data.build import build_dataset
+from tsn_tsm_plugin.data.shards import ShardedVideo
+from tsn_tsm_plugin.data.stage_shards import copy_shards, staging_folder
+from tsn_tsm_plugin.errors import ConfigError
+from tsn_tsm_plugin.ranks import Ranks
+
+_POLL_SECONDS = 0.5
+
+
+def stage_data(cfg: CfgNode, splits: Sequence[str], ranks: Ranks) -> None:
+    """Copy the shards of splits into ``DATA.STAGE_TO``; nothing is done if that is empty.
+
+    The first rank of each node copies. All ranks wait for the slowest node, however long it takes: they
+    exchange messages meanwhile, so that no collective times out.
+
+    Args:
+        cfg: The recipe.
+        splits: ``"train"``, ``"val"``, ``"test"``.
+        ranks: Ranks; all of them call this function.
+
+    Raises:
+        ConfigError: If copies cannot be made, on any rank.
+    """
+    if not cfg.DATA.STAGE_TO:
+        return
+    faults: list[str] = []
+    work = threading.Thread(target=_copy, args=(cfg, splits, ranks, faults), daemon=True)
+    work.start()
+    while any(ranks.gather(work.is_alive())):
+        time.sleep(_POLL_SECONDS)
+    found = [fault for part in ranks.gather(faults) for fault in part]
+    if found:
+        raise ConfigError(found[0])
+
+
+def _copy(cfg: CfgNode, splits: Sequence[str], ranks: Ranks, faults: list[str]) -> None:
+    if distributed.local_rank():
+        return
+    try:
+        videos = [entry for split in splits for entry in build_dataset(cfg, split).entries]
+        sizes: dict[str, int] = {}
+        for entry in (video for video in videos if isinstance(video, ShardedVideo)):
+            sizes[entry.shard] = max(sizes.get(entry.shard, 0), entry.offset + entry.size)
+        bar = tqdm(
+            total=sum(sizes.values()), desc="stage shards", unit="B", unit_scale=True, leave=False,
+            disable=None if ranks.is_main else True,
+        )  # fmt: skip
+        with bar:
+            copy_shards(sizes, staging_folder(cfg.DATA.STAGE_TO), advance=bar.update)
+    except Exception as error:  # The other ranks wait for a word.
+        faults.append(str(error))
