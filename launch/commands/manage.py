@@ -69,7 +69,7 @@ def resubmit(args: argparse.Namespace) -> int:
     missing = slurm.why_unavailable()
     if missing:
         raise LaunchError(f"resubmitting needs a SLURM cluster: {missing}. Is this a login node?")
-    resubmit_all(wanted)
+    resubmit_all(wanted, num_nodes=args.nodes)
     return OK
 
 

@@ -159,6 +159,7 @@ def _target_parser(name: str, text: str) -> Callable[[], argparse.ArgumentParser
         parser = _parser(name, text)
         parser.add_argument("target", metavar="TARGET", help="job id, run folder or folder of run folders")
         if name == "resubmit":
+            parser.add_argument("--nodes", type=int, default=0, metavar="N", help="other number of nodes")
             parser.add_argument("--failed", action="store_true", help="only the jobs that have failed")
         _add_runs(parser)
         parser.set_defaults(command=_command("manage", name))

@@ -107,20 +107,29 @@ def _submit_array(plans: Sequence[Plan], root: Path, *, parallelism: int) -> lis
         return [record.with_job(job.job_id) for record, job in zip(records, jobs, strict=True)]
 
 
-def resubmit_all(records: Sequence[Submission]) -> list[Submission]:
+def resubmit_all(records: Sequence[Submission], *, num_nodes: int = 0) -> list[Submission]:
     """Submit jobs again, with the configs and options they had, into the same run folders.
 
     The evaluation of a training that is submitted again waits for it, as it did before.
+
+    Args:
+        records: The jobs.
+        num_nodes: Nodes of each job; 0: as many as before.
+
+    Raises:
+        LaunchError: If a job cannot run on so many nodes.
     """
     trained = {record.run_dir for record in records if record.kind == "train"}
     following = [record for record in records if record.kind == "evaluate" and record.run_dir in trained]
-    plans = [plan_of(record) for record in records if record not in following]
+    plans = [plan_of(record, num_nodes) for record in records if record not in following]
+    if num_nodes:
+        check_all(plans)
     first = records[0]
     root = Path(first.jobs_dir).parents[1] if first.jobs_dir else plans[0].run_dir
     submitted = submit_arrays(plans, root, parallelism=len(plans))
     job_ids = {submission.run_dir: submission.job_id for submission in submitted}
     for record in following:
-        plan, training_id = plan_of(record), job_ids[record.run_dir]
+        plan, training_id = plan_of(record, num_nodes), job_ids[record.run_dir]
         evaluation = submit_slurm(replace(plan, options=after(plan.options, training_id)))
         print(evaluation.job_id, flush=True)
         say(f"job {evaluation.job_id} evaluates after job {training_id}; if that fails, it is cancelled")
@@ -128,9 +137,10 @@ def resubmit_all(records: Sequence[Submission]) -> list[Submission]:
     return submitted
 
 
-def plan_of(record: Submission) -> Plan:
-    """Return the plan that a submission was made from."""
+def plan_of(record: Submission, num_nodes: int = 0) -> Plan:
+    """Return the plan that a submission was made from, with another number of nodes unless that is 0."""
     asked = without_earlier_jobs(Options(**record.options))
+    asked = replace(asked, nodes=num_nodes or asked.nodes)
     options = with_resolved_size(replace(asked, name=record.name), "slurm")
     recipe = Path(record.folder) / "recipe.yaml"
     cfg = load_cfg(record.config_file)

@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from support.ranks import spawn, start
-from support.runs import tiny_cfg, write_dataset
+from support.runs import tiny_cfg, train_exactly, write_dataset
 from support.tiers import slow_but
 
 from tsn_tsm_plugin import engine
@@ -133,6 +133,21 @@ def test_many_ranks_stop_together_and_go_on_to_the_same_bits(tmp_path, many_vide
         if not torch.equal(parts["model_state"][name], tensor)
     ]
     assert differing == []
+
+
+def test_on_fewer_ranks_a_run_resumes_with_the_same_batches_and_accumulates(tmp_path, data):
+    options = {"SOLVER__MAX_EPOCH": 1, "TRAIN__EVAL_PERIOD": 0}
+    spawn(2, tmp_path, partial(train_exactly, tiny_cfg(tmp_path, data=data, **options), steps=1))
+    engine.train(tiny_cfg(tmp_path, data=data, **options))
+
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert (
+        "Resumed on 1 instead of 2 processes: each adds up the gradients of forward passes of 2 clips" in log
+    )
+    assert "the weights will differ in their bits" in log
+    assert "TRAIN.MAX_CLIPS_PER_FORWARD: 0 -> 2" in (tmp_path / "run" / "config_changes.jsonl").read_text()
+    newest = load_checkpoint(list_checkpoints(tmp_path / "run" / "checkpoints")[0])
+    assert newest["step"] == newest["steps_per_epoch"]
 
 
 def test_the_results_do_not_depend_on_the_number_of_ranks(tmp_path, data):

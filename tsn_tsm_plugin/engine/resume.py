@@ -101,7 +101,8 @@ def with_fitting_batches(cfg: CfgNode, content: dict[str, Any] | None, *, world_
     """Compare a step with this machine's memory; return the recipe with a forward pass that fits.
 
     With ``TRAIN.MAX_CLIPS_PER_FORWARD`` -1, the recipe gets the number of clips that fit, or the resumed
-    run's number. Otherwise the recipe is unchanged, and a step that does not fit causes a warning.
+    run's number. With 0, a run that resumes on fewer processes keeps the clips of a forward pass and adds up
+    gradients. Otherwise the recipe is unchanged, and a step that does not fit causes a warning.
 
     Args:
         cfg: The recipe.
@@ -113,6 +114,13 @@ def with_fitting_batches(cfg: CfgNode, content: dict[str, Any] | None, *, world_
     if asked == AUTO and content is not None:
         saved = flatten(parse(content["config"])).get("TRAIN.MAX_CLIPS_PER_FORWARD", 0)
         return _with_clips(cfg, saved)
+    if asked == 0 and content is not None and len(content.get("random_state", [])) > world_size:
+        before = max(1, cfg.TRAIN.BATCH_SIZE // len(content["random_state"]))
+        logger.info(
+            f"Resumed on {world_size} instead of {len(content['random_state'])} processes: each adds up the "
+            f"gradients of forward passes of {before} clips. The global batch stays the same."
+        )
+        return _with_clips(cfg, before)
     device = compute_device()
     try:
         with torch.device("meta"):

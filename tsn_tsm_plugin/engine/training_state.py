@@ -214,7 +214,7 @@ class TrainingState:
             return states[self.ranks.rank]
         logger.warning(
             f"The checkpoint is of {len(states)} ranks, this run has {self.ranks.world_size}: it goes on "
-            "with the same videos, but dropout draws other numbers."
+            "with the same videos, but dropout draws other numbers: the weights will differ in their bits."
         )
         return None
 

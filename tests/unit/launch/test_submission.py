@@ -120,6 +120,19 @@ def test_a_job_is_submitted_again_with_the_gpus_and_processes_it_had(capsys, pla
     assert again == first
 
 
+def test_a_job_is_submitted_again_on_fewer_nodes_if_the_batch_can_be_shared(capsys, played, words, tmp_path):
+    played("echo Submitted batch job 42", nodes=["4|16|gpu:a100:8(S:0-1)"])
+    assert submit(capsys, *words, "TRAIN.BATCH_SIZE=16").code == 0
+    played("echo Submitted batch job 43", nodes=["4|16|gpu:a100:8(S:0-1)"])
+
+    refused = submit(capsys, "resubmit", tmp_path / "runs" / "my run", "--nodes", 3)
+    assert refused.code == 2
+    assert "TRAIN.BATCH_SIZE must be a multiple of the number of processes, got 16 for 24" in refused.err
+    ended = submit(capsys, "resubmit", tmp_path / "runs" / "my run", "--nodes", 1)
+    assert (ended.code, ended.out) == (0, "43\n")
+    assert {"--nodes=1", "--ntasks-per-node=8"} <= asked_of_slurm(tmp_path / "runs", 43)
+
+
 def test_a_training_is_submitted_again_with_the_evaluation_that_follows_it(capsys, played, words, tmp_path):
     played(numbered(42))
     assert submit(capsys, *words, "--then-evaluate", "--sbatch", "dependency=afterok:7").code == 0
