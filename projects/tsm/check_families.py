@@ -1,9 +1,9 @@
-"""Check TSM on a small network of every family of timm, and write the table of ``families.md``.
+"""Check TSM on a small network of every family of timm and torchvision, and write ``families.md``.
 
-    python projects/tsm/check_families.py              # all families, about half an hour on two CPU cores
-    python projects/tsm/check_families.py swin vit     # these only; other rows are kept
+    python projects/tsm/check_families.py                            # all families, hours on two CPU cores
+    python projects/tsm/check_families.py timm/swin torchvision/vit  # these only; other rows are kept
 
-A family is the part of timm's names before the first digit or underscore, with the version (``resnetv2``).
+A family is the part of the names before the first digit or underscore, with the version (``resnetv2``).
 ``families.json`` names the network of each family; a new family gets its smallest network. The page lists
 the four checks.
 """
@@ -17,6 +17,7 @@ from typing import Any
 
 import timm
 import torch
+import torchvision
 from torch import nn
 
 from tsn_tsm_plugin.errors import ConfigError
@@ -34,7 +35,7 @@ MARKS = {True: "yes", False: "no", None: ""}
 LAYOUTS = {(1,): "maps", (-1,): "channels last", (-1, 1): "both"}
 # Networks of more than 80 million parameters are checked with two blocks, to save time.
 SHALLOW = {
-    name: {"depth": 2}
+    f"timm/{name}": {"depth": 2}
     for name in (
         "aimv2_large_patch14_224",
         "beit_base_patch16_224",
@@ -49,24 +50,36 @@ SHALLOW = {
 
 
 def families() -> dict[str, list[str]]:
-    """Return the names of timm's networks by family."""
+    """Return the names of the networks by family."""
     found: dict[str, list[str]] = {}
-    for name in timm.list_models():
-        match = re.match(r"[a-z]+?(v\d)?(?=[\d_]|$)", name)
-        found.setdefault(match.group() if match else name, []).append(name)
+    networks = {
+        "timm": (timm.list_models(), r"[a-z]+?(v\d)?(?=[\d_]|$)"),
+        "torchvision": (
+            torchvision.models.list_models(module=torchvision.models),
+            r"[a-z]+(_(v\d|x|y)(?=_))?",
+        ),
+    }
+    for library, (names, pattern) in networks.items():
+        for name in names:
+            match = re.match(pattern, name)
+            found.setdefault(f"{library}/{match.group() if match else name}", []).append(f"{library}/{name}")
     return found
 
 
 def smallest(names: list[str]) -> str:
     """Return the network with the fewest parameters."""
     sizes = {}
-    for name in names:
+    for full_name in names:
+        library, _, name = full_name.partition("/")
+        if library == "torchvision":
+            sizes[full_name] = torchvision.models.get_model_weights(name).DEFAULT.meta["num_params"]
+            continue
         try:
             with torch.device("meta"):
                 network = timm.create_model(name, num_classes=0)
         except Exception:  # A few networks compute with values while they are built.
             continue
-        sizes[name] = sum(parameter.numel() for parameter in network.parameters())
+        sizes[full_name] = sum(parameter.numel() for parameter in network.parameters())
     return min(sizes or names, key=lambda name: sizes.get(name, 0))
 
 
@@ -74,7 +87,7 @@ def create(name: str, **options: Any) -> TSM:
     """Create a TSM whose classifier does not hide small differences."""
     torch.manual_seed(0)
     options |= {"num_classes": 5, "num_segments": NUM_FRAMES, "dropout_rate": 0.0, "fc_init_std": 1.0}
-    options |= {"backbone": f"timm/{name}", "backbone_options": SHALLOW.get(name, {})}
+    options |= {"backbone": name, "backbone_options": SHALLOW.get(name, {})}
     try:
         model = create_tsm(**options, image_size=SMALL_SIZE)
     except ConfigError:
@@ -181,14 +194,14 @@ def check(name: str) -> dict[str, Any]:
     return row
 
 
-def table(rows: dict[str, dict[str, Any]]) -> str:
-    """Return the table in Markdown."""
+def page(rows: dict[str, dict[str, Any]]) -> str:
+    """Return the page in Markdown."""
     good = sum(
         "num_sites" in row and all(row.get(key) is not False for key in CHECKS) for row in rows.values()
     )
     num_exported = sum(row.get("export") is not None for row in rows.values())
     lines = [
-        "# TSM on timm's families",
+        "# TSM on families of timm and torchvision",
         "",
         "`python projects/tsm/check_families.py` writes this page. It checks one small network of each",
         f"of the {len(rows)} families:",
@@ -198,23 +211,31 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
         "- step: a step of training gives the shifted layers finite gradients;",
         f"- export: the exported program gives the same scores (checked for {num_exported} families).",
         "",
-        f"{good} families pass all checks. Networks of more than 80 million parameters",
+        f"{good} families pass all checks. Networks of timm with more than 80 million parameters",
         "were cut to two blocks.",
-        "",
+    ]
+    for library in ("timm", "torchvision"):
+        of_library = {name: row for name, row in sorted(rows.items()) if name.startswith(f"{library}/")}
+        lines += ["", f"## {library}: {len(of_library)} families", "", *table(of_library)]
+    return "\n".join(lines) + "\n"
+
+
+def table(rows: dict[str, dict[str, Any]]) -> list[str]:
+    """Return the lines of a table."""
+    lines = [
         "| family | network | shifted submodules | sites | layout | order | stream | step | export |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for family, row in sorted(rows.items()):
+    for family, row in rows.items():
+        names = f"{family.partition('/')[2]} | {row['network'].partition('/')[2]}"
         if "num_sites" not in row:
-            reason = row.get("reason", "not checked yet")
-            lines.append(f"| {family} | {row['network']} | refused: {reason} | | | | | | |")
+            fault = row["reason"].removeprefix(f"Backbone {row['network']!r} ").partition(":")[0]
+            lines.append(f"| {names} | refused: it {fault} | | | | | | |")
             continue
         marks = " | ".join(MARKS[row.get(key)] for key in CHECKS)
         sites = ", ".join([*(f"`{site}`" for site in row["sites"][:3]), *["..."] * (len(row["sites"]) > 3)])
-        lines.append(
-            f"| {family} | {row['network']} | {sites} | {row['num_sites']} | {row['layout']} | {marks} |"
-        )
-    return "\n".join(lines) + "\n"
+        lines.append(f"| {names} | {sites} | {row['num_sites']} | {row['layout']} | {marks} |")
+    return lines
 
 
 def main() -> None:
@@ -227,7 +248,7 @@ def main() -> None:
         rows[family] = check(rows.get(family, {}).get("network") or smallest(known[family]))
         print(f"{family:20} {time.time() - start:5.1f} s {json.dumps(rows[family])}", flush=True)
         records.write_text(json.dumps(rows, indent=1, sort_keys=True) + "\n")
-    (HERE / "families.md").write_text(table(rows))
+    (HERE / "families.md").write_text(page(rows))
 
 
 if __name__ == "__main__":
