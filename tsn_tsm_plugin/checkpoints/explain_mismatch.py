@@ -12,7 +12,7 @@ from tsn_tsm_plugin.checkpoints.source_format import without_wrappers
 # Input of the first convolution of a network, by its number of channels.
 MODALITIES = {3: "RGB", 10: "optical flow (5 pairs)", 2: "optical flow (1 pair)", 15: "5 RGB differences"}
 # Attributes that both a checkpoint and a model can state.
-COMPARED_FACTS = (
+COMPARED_ATTRIBUTES = (
     "num_segments",
     "shift_div",
     "causal",
@@ -221,7 +221,7 @@ def _is_finite(value: Tensor) -> bool:
 
 
 def explain_conflict(
-    facts: Mapping[str, ModelAttribute],
+    attributes: Mapping[str, ModelAttribute],
     model: nn.Module,
     *,
     allowed: Collection[str] = (),
@@ -230,33 +230,38 @@ def explain_conflict(
     """Compare the attributes of a checkpoint with a model's attributes; return "" if they agree.
 
     Args:
-        facts: Of :func:`~tsn_tsm_plugin.checkpoints.metadata.find_attributes`.
-        model: Its attributes for :data:`COMPARED_FACTS` are compared, as far as it has them.
+        attributes: Of :func:`~tsn_tsm_plugin.checkpoints.metadata.find_attributes`.
+        model: Its attributes for :data:`COMPARED_ATTRIBUTES` are compared, as far as it has them.
         allowed: Names of attributes that may differ.
         words: Of the interface in use.
     """
-    for name, in_model in _compared_facts(model).items():
-        fact = facts.get(name)
-        if fact is None or name in allowed or fact.value == in_model:
+    for name, in_model in _compared_attributes(model).items():
+        attribute = attributes.get(name)
+        if attribute is None or name in allowed or attribute.value == in_model:
             continue
-        if name == "dataset" and fact.origin not in _DATA:
+        if name == "dataset" and attribute.origin not in _DATA:
             continue
         key = words.setting.get(name)
-        setting = f"{key} {fact.value}" if key else f"{name}={fact.value}"
+        setting = f"{key} {attribute.value}" if key else f"{name}={attribute.value}"
         return (
-            f"the file is for {name}={fact.value} (according to its {fact.origin}), the model for "
+            f"the file is for {name}={attribute.value} (according to its {attribute.origin}), the model for "
             f"{name}={in_model}. "
             f"Set {setting}, or allow the difference: {words.allow.format(name)}."
         )
     return ""
 
 
-def doubt_about_dataset(facts: Mapping[str, ModelAttribute], model: nn.Module) -> str:
+def doubt_about_dataset(attributes: Mapping[str, ModelAttribute], model: nn.Module) -> str:
     """Return a warning if words in a file of others speak of another dataset than the model's, or ""."""
-    in_model, fact = getattr(model, "dataset", ""), facts.get("dataset")
-    if not in_model or fact is None or fact.origin in (*_DATA, "class count") or fact.value == in_model:
+    in_model, attribute = getattr(model, "dataset", ""), attributes.get("dataset")
+    if (
+        not in_model
+        or attribute is None
+        or attribute.origin in (*_DATA, "class count")
+        or attribute.value == in_model
+    ):
         return ""
-    return f"its {fact.origin} speaks of {fact.value}, the recipe is for {in_model}: the classes may differ."
+    return f"its {attribute.origin} names {attribute.value}, the recipe {in_model}: the classes may differ."
 
 
 def explain_class_names(in_file: Sequence[str], in_model: Sequence[str], *, words: Words = PYTHON) -> str:
@@ -273,8 +278,8 @@ def explain_class_names(in_file: Sequence[str], in_model: Sequence[str], *, word
     )
 
 
-def _compared_facts(model: nn.Module) -> dict[str, object]:
-    facts = attributes_of_model(model)
-    if facts.get("method") == "tsn":  # It takes any number of frames.
-        facts.pop("num_segments")
-    return {name: facts[name] for name in COMPARED_FACTS if name in facts}
+def _compared_attributes(model: nn.Module) -> dict[str, object]:
+    attributes = attributes_of_model(model)
+    if attributes.get("method") == "tsn":  # It takes any number of frames.
+        attributes.pop("num_segments")
+    return {name: attributes[name] for name in COMPARED_ATTRIBUTES if name in attributes}

@@ -116,13 +116,13 @@ def find_attributes(
     Raises:
         CheckpointError: If the attributes that the file stores are damaged.
     """
-    facts: dict[str, ModelAttribute] = {}
+    attributes: dict[str, ModelAttribute] = {}
     file_name = Path(checkpoint.path).name.lower()
     config = "" if source_format == OWN else _config_text(checkpoint.metadata)
-    for fact_name, fact in (
-        *_facts_of_metadata(checkpoint),
-        *_facts_of_names(own_tensors, source_format),
-        *_facts_of_source(checkpoint.state_dict, source_format),
+    for found, attribute in (
+        *_attributes_of_metadata(checkpoint),
+        *_attributes_of_names(own_tensors, source_format),
+        *_attributes_of_source(checkpoint.state_dict, source_format),
         *of_recipe.items(),
         *_numbers_of(config, _IN_CONFIG, "configuration"),
         *_switches_of(config),
@@ -130,18 +130,18 @@ def find_attributes(
         *_numbers_of(file_name, _IN_FILE_NAME, "file name"),
         *_words_of(file_name, "file name"),
     ):
-        facts.setdefault(fact_name, fact)
-    if "num_classes" in facts and facts["num_classes"].value in _DATASET_OF_CLASSES:
-        facts.setdefault(
-            "dataset", ModelAttribute(_DATASET_OF_CLASSES[facts["num_classes"].value], "class count")
+        attributes.setdefault(found, attribute)
+    if "num_classes" in attributes and attributes["num_classes"].value in _DATASET_OF_CLASSES:
+        attributes.setdefault(
+            "dataset", ModelAttribute(_DATASET_OF_CLASSES[attributes["num_classes"].value], "class count")
         )
-    if "non_local_places" not in facts:
-        for fact_name in ("non_local", "non_local_sub_sample", "non_local_use_scale"):
-            facts.pop(fact_name, None)
-    if facts["method"].value == "tsn":
-        facts.pop("shift_div", None)
-        facts.pop("causal", None)
-    return facts
+    if "non_local_places" not in attributes:
+        for found in ("non_local", "non_local_sub_sample", "non_local_use_scale"):
+            attributes.pop(found, None)
+    if attributes["method"].value == "tsn":
+        attributes.pop("shift_div", None)
+        attributes.pop("causal", None)
+    return attributes
 
 
 def _config_text(metadata: Mapping[str, Any]) -> str:
@@ -153,7 +153,7 @@ def _config_text(metadata: Mapping[str, Any]) -> str:
     )
 
 
-def _facts_of_metadata(checkpoint: Checkpoint) -> Iterator[tuple[str, ModelAttribute]]:
+def _attributes_of_metadata(checkpoint: Checkpoint) -> Iterator[tuple[str, ModelAttribute]]:
     """Read the attributes that :func:`attributes_of_model` gave when the file was written."""
     stored = checkpoint.metadata.get("facts", {})
     try:  # The metadata of .safetensors files are strings.
@@ -176,21 +176,21 @@ def attributes_of_model(model: nn.Module) -> dict[str, Any]:
     if not hasattr(model, "backbone_name"):
         return {}
     names = ["num_classes", "num_segments", "shift_div", "shift_place", "temporal_pool", "causal"]
-    facts = {name: getattr(model, name) for name in names if hasattr(model, name)}
-    facts |= {"method": "tsm" if "shift_div" in facts else "tsn", "backbone": model.backbone_name}
+    attributes = {name: getattr(model, name) for name in names if hasattr(model, name)}
+    attributes |= {"method": "tsm" if "shift_div" in attributes else "tsn", "backbone": model.backbone_name}
     non_local: Any = getattr(model, "non_local", None)
     if non_local is not None:
-        facts["non_local"] = non_local.kind
-        facts["non_local_places"] = list(getattr(model, "non_local_sites", non_local.places))
-        facts["non_local_sub_sample"] = non_local.sub_sample
+        attributes["non_local"] = non_local.kind
+        attributes["non_local_places"] = list(getattr(model, "non_local_sites", non_local.places))
+        attributes["non_local_sub_sample"] = non_local.sub_sample
         if non_local.kind == "embedded_gaussian":  # The others have no softmax of inner products to scale.
-            facts["non_local_use_scale"] = non_local.use_scale
+            attributes["non_local_use_scale"] = non_local.use_scale
     if getattr(model, "dataset", ""):
-        facts["dataset"] = model.dataset
-    return facts
+        attributes["dataset"] = model.dataset
+    return attributes
 
 
-def _facts_of_names(
+def _attributes_of_names(
     tensors: Mapping[str, Tensor], source_format: str
 ) -> Iterator[tuple[str, ModelAttribute]]:
     is_online = source_format == MIT_ONLINE
@@ -220,7 +220,7 @@ def _facts_of_names(
         yield "reparameterized", ModelAttribute(True, "names")
 
 
-def _facts_of_source(keys: Iterable[str], source_format: str) -> Iterator[tuple[str, ModelAttribute]]:
+def _attributes_of_source(keys: Iterable[str], source_format: str) -> Iterator[tuple[str, ModelAttribute]]:
     """Read the attributes that only the references' parameter names show."""
     if source_format not in (MMACTION2, MIT):
         return

@@ -90,7 +90,7 @@ def _resolve(path: str, reader: SettingsReader, opts: Sequence[str]) -> CfgNode:
     faults += [fault for setting in settings if (fault := _apply(cfg, setting))]
     _apply_protocol(cfg)
     _apply_modality(cfg, {setting.key for setting in settings})
-    last = {setting.key: setting.place for setting in settings}
+    last = {setting.key: setting.location for setting in settings}
     faults += [f"{last.get(key, 'default')}: {key} {message}" for key, message in validate(cfg)]
     if faults:
         count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
@@ -128,14 +128,14 @@ def _parse_overrides(opts: Sequence[str]) -> tuple[list[Setting], list[str]]:
 
 def _faults_of_names(settings: Iterable[Setting]) -> list[str]:
     """Report each unknown key once, with its new name or the nearest key."""
-    places: dict[str, str] = {}
+    locations: dict[str, str] = {}
     for setting in settings:
         if setting.key in KEYS or any(setting.key.startswith(f"{name}.") for name in _OPTIONS):
             continue
         if setting.value in (None, {}) and any(name.startswith(f"{setting.key}.") for name in KEYS):
             continue
-        places.setdefault(setting.key, setting.place)
-    return [f"{place}: {_what_is_wrong(key)}" for key, place in places.items()]
+        locations.setdefault(setting.key, setting.location)
+    return [f"{location}: {_what_is_wrong(key)}" for key, location in locations.items()]
 
 
 def _what_is_wrong(key: str) -> str:
@@ -160,7 +160,7 @@ def _apply(cfg: CfgNode, setting: Setting) -> str | None:
     try:
         node[name] = coerce(setting.value, setting.text, node[name])
     except WrongTypeError as error:
-        return f"{setting.place}: {setting.key} {error}"
+        return f"{setting.location}: {setting.key} {error}"
     return None
 
 
@@ -168,12 +168,12 @@ def _set_option(options: CfgNode, setting: Setting, name: str) -> str | None:
     *parents, leaf = name.split(".")
     for parent in parents:
         if not isinstance(options.setdefault(parent, OptionsNode()), CfgNode):
-            return f"{setting.place}: {setting.key} lies below a value, not below options"
+            return f"{setting.location}: {setting.key} lies below a value, not below options"
         options = options[parent]
     try:
         options[leaf] = coerce({leaf: setting.value}, None, options)[leaf]
     except WrongTypeError as error:
-        return f"{setting.place}: {setting.key} {error}"
+        return f"{setting.location}: {setting.key} {error}"
     return None
 
 

@@ -25,13 +25,13 @@ class Setting:
         key: Dotted key, e.g. ``"SOLVER.BASE_LR"``.
         value: The value as YAML understands it.
         text: Source text of a plain value; ``None`` for lists.
-        place: ``file:line``, or the command line.
+        location: ``file:line``, or the command line.
     """
 
     key: str
     value: Any
     text: str | None
-    place: str
+    location: str
 
 
 class SettingsReader:
@@ -125,20 +125,20 @@ class SettingsReader:
         names = [names] if isinstance(names, str) else names
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             self.faults.append(
-                f"{_place(node, path)}: {BASE_KEY} must be a path or a list of paths, got {names!r}."
+                f"{_location(node, path)}: {BASE_KEY} must be a path or a list of paths, got {names!r}."
             )
             return []
         return names
 
     def _flatten(self, node: yaml.MappingNode, path: str, *, prefix: str, lines: dict[str, int]) -> None:
         for key_node, value_node in node.value:
-            place = _place(key_node, path)
+            location = _location(key_node, path)
             if not isinstance(key_node, yaml.ScalarNode):
-                self.faults.append(f"{place}: a key must be a word, got a {key_node.id}.")
+                self.faults.append(f"{location}: a key must be a word, got a {key_node.id}.")
                 continue
             key = f"{prefix}{key_node.value}"
             if key in lines:
-                self.faults.append(f"{place}: {key} is set twice, first in line {lines[key]}. Keep one.")
+                self.faults.append(f"{location}: {key} is set twice, first in line {lines[key]}. Keep one.")
                 continue
             lines[key] = key_node.start_mark.line + 1
             if key == BASE_KEY:
@@ -151,7 +151,7 @@ class SettingsReader:
                 num_faults = len(self.faults)
                 value = self._construct(value_node, path)
                 if len(self.faults) == num_faults:
-                    self.settings.append(Setting(key, value, text, place))
+                    self.settings.append(Setting(key, value, text, location))
 
     def _construct(self, node: yaml.Node, path: str) -> Any:
         try:
@@ -159,7 +159,7 @@ class SettingsReader:
         except yaml.YAMLError as error:
             problem = getattr(error, "problem", None) or str(error)
             self.faults.append(
-                f"{_place(node, path)}: {problem}; a recipe may hold plain values and lists only."
+                f"{_location(node, path)}: {problem}; a recipe may hold plain values and lists only."
             )
             return None
 
@@ -208,5 +208,5 @@ def _normalise(path: PurePosixPath) -> str:
     return str(PurePosixPath(*parts))
 
 
-def _place(node: yaml.Node, path: str) -> str:
+def _location(node: yaml.Node, path: str) -> str:
     return f"{path}:{node.start_mark.line + 1}"

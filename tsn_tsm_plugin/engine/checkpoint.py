@@ -73,7 +73,7 @@ def export_weights(
     *,
     config: str,
     class_names: list[str],
-    facts: Mapping[str, Any] = MappingProxyType({}),
+    attributes: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
     """Write weights as a safetensors file that carries network, recipe and class names, atomically.
 
@@ -82,13 +82,13 @@ def export_weights(
         path: The file; its folder must exist.
         config: The recipe, YAML.
         class_names: Names in the label map.
-        facts: Result of :func:`~tsn_tsm_plugin.checkpoints.metadata.attributes_of_model`.
+        attributes: Result of :func:`~tsn_tsm_plugin.checkpoints.metadata.attributes_of_model`.
 
     Raises:
         RunFolderError: If the disk is full or the folder cannot be written.
     """
     metadata = {
-        "facts": json.dumps(dict(facts)),
+        "facts": json.dumps(dict(attributes)),
         "config": config,
         "class_names": json.dumps(class_names),
     }

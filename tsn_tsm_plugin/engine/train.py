@@ -315,7 +315,7 @@ def _finish(
             folder.weights,
             config=cfg.dump(),
             class_names=read_class_names(cfg),
-            facts=attributes_of_model(state.tested_model),
+            attributes=attributes_of_model(state.tested_model),
         )
     )
     is_tested = "test" in used_splits(cfg, "train")

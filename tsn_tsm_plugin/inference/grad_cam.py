@@ -116,9 +116,9 @@ def contact_sheet(
     draw = ImageDraw.Draw(sheet)
     draw.text((margin, 18), fit(title, width - 2 * margin, font(22, bold=True)), INK, font(22, bold=True))
     draw.text((margin, 52), fit(subtitle, width - 2 * margin, font(13)), FAINT, font(13))
-    for place, (image, heat, caption) in enumerate(zip(images_THWC, maps_THW, captions, strict=True)):
-        left = margin + place % columns * (_CELL + _GAP)
-        top = head + place // columns * block
+    for index, (image, heat, caption) in enumerate(zip(images_THWC, maps_THW, captions, strict=True)):
+        left = margin + index % columns * (_CELL + _GAP)
+        top = head + index // columns * block
         plain = Image.fromarray(image).resize((_CELL, _CELL), Image.Resampling.BICUBIC)
         sheet.paste(plain, (left, top))
         sheet.paste(heated(plain, heat), (left, top + _CELL + 2))

@@ -48,22 +48,22 @@ def attributes_of_checkpoint(checkpoint: Checkpoint, translation: Translation) -
         checkpoint,
         translation.tensors,
         translation.format,
-        of_recipe=_facts_of_recipe(checkpoint.metadata.get("config")),
+        of_recipe=_attributes_of_recipe(checkpoint.metadata.get("config")),
     )
 
 
-def _facts_of_recipe(text: Any) -> dict[str, ModelAttribute]:
+def _attributes_of_recipe(text: Any) -> dict[str, ModelAttribute]:
     """Read the recipe of older files, which do not store attributes; return {} for other text."""
     try:
         node = compose(text) if isinstance(text, str) else None
         tree = construct(node) if node is not None else None
     except yaml.YAMLError:  # MMAction2's configurations are Python.
         return {}
-    facts = {}
+    attributes = {}
     for name, key in RECIPE_KEYS.items():
         node_name, _, leaf = key.partition(".")
         values = tree.get(node_name) if isinstance(tree, Mapping) else None
         value = values.get(leaf) if isinstance(values, Mapping) else None
         if type(value) is _TYPES.get(name, bool) and value != "":
-            facts[name] = ModelAttribute(value, "recipe")
-    return facts
+            attributes[name] = ModelAttribute(value, "recipe")
+    return attributes

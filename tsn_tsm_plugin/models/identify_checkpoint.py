@@ -31,18 +31,18 @@ class Identity:
 
     Attributes:
         format: Source of the checkpoint, e.g. ``"MMAction2 1.x"``.
-        facts: Known attributes of the network, including ``backbone``, see
+        attributes: Known attributes of the network, including ``backbone``, see
             :func:`~tsn_tsm_plugin.models.checkpoint_attributes.attributes_of_checkpoint`.
         assumed: Default values of attributes that the checkpoint does not contain.
     """
 
     format: str
-    facts: dict[str, ModelAttribute]
+    attributes: dict[str, ModelAttribute]
     assumed: dict[str, Any] = field(default_factory=dict)
 
     def value(self, name: str, default: Any = None) -> Any:
         """Return an attribute, or its assumed value."""
-        return self.facts[name].value if name in self.facts else self.assumed.get(name, default)
+        return self.attributes[name].value if name in self.attributes else self.assumed.get(name, default)
 
 
 def identify(checkpoint: Checkpoint) -> Identity:
@@ -59,17 +59,17 @@ def identify(checkpoint: Checkpoint) -> Identity:
             f"another network ({', '.join(list(translation.tensors)[:3])}, ...). ImageNet weights go into a "
             "backbone: create_tsn(weights=...)."
         )
-    facts = attributes_of_checkpoint(checkpoint, translation)
-    if "backbone" not in facts:
+    attributes = attributes_of_checkpoint(checkpoint, translation)
+    if "backbone" not in attributes:
         backbone, in_channels = _find_backbone(translation.tensors, source)
-        facts["backbone"] = ModelAttribute(backbone, "names")
+        attributes["backbone"] = ModelAttribute(backbone, "names")
         if in_channels != RGB_CHANNELS:
-            facts["in_channels"] = ModelAttribute(in_channels, "shapes")
-    needed = ["num_segments"] if facts["method"].value == "tsn" else ["num_segments", "shift_div"]
-    if "non_local_places" in facts:
+            attributes["in_channels"] = ModelAttribute(in_channels, "shapes")
+    needed = ["num_segments"] if attributes["method"].value == "tsn" else ["num_segments", "shift_div"]
+    if "non_local_places" in attributes:
         needed.append("non_local")
-    assumed = {name: _ASSUMED[name] for name in needed if name not in facts}
-    return Identity(str(translation), facts, assumed)
+    assumed = {name: _ASSUMED[name] for name in needed if name not in attributes}
+    return Identity(str(translation), attributes, assumed)
 
 
 def _find_backbone(tensors: Mapping[str, Tensor], source: str) -> tuple[str, int]:

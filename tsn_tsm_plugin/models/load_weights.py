@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from tsn_tsm_plugin.checkpoints.explain_mismatch import (
-    COMPARED_FACTS,
+    COMPARED_ATTRIBUTES,
     PYTHON,
     Words,
     doubt_about_dataset,
@@ -44,7 +44,7 @@ class LoadReport:
         unexpected: Entries of the file that were skipped.
         derived: Entries of the file without a counterpart: index tables that the model computes, and
             biases that were folded into the following normalisation.
-        facts: Attributes of the network in the file, see
+        attributes: Attributes of the network in the file, see
             :func:`~tsn_tsm_plugin.checkpoints.metadata.find_attributes`.
         source: The file, or a description of the state dict.
     """
@@ -54,7 +54,7 @@ class LoadReport:
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
     derived: list[str] = field(default_factory=list)
-    facts: dict[str, ModelAttribute] = field(default_factory=dict)
+    attributes: dict[str, ModelAttribute] = field(default_factory=dict)
     source: str = ""
 
     def __str__(self) -> str:
@@ -108,9 +108,9 @@ def load_weights(
         path_or_state_dict: A file of ``torch.save`` or a ``.safetensors`` file, at any path that iopath can
             fetch, or the content of one.
         ignore_head: Skip the classifier, to fine-tune on other classes. A TSN may then start a TSM.
-        allow_mismatch: Attributes that may differ from the file's network, out of
-            :data:`~tsn_tsm_plugin.checkpoints.explain_mismatch.COMPARED_FACTS`; e.g. ``["num_segments"]`` to
-            fine-tune with more segments, ``["causal"]`` to make an online model from a bi-directional model.
+        allow_mismatch: Attributes that may differ from the file's network, out of ``COMPARED_ATTRIBUTES`` of
+            :mod:`~tsn_tsm_plugin.checkpoints.explain_mismatch`; e.g. ``["num_segments"]`` to fine-tune with
+            more segments, ``["causal"]`` to make an online model from a bi-directional model.
         class_names: Names of the classes in use; empty compares none.
         words: Names of flags, keys or arguments in error messages.
 
@@ -118,14 +118,14 @@ def load_weights(
         CheckpointError: If the file cannot be read or does not fit the model, if its weights are not finite
             floating-point numbers, or if ``allow_mismatch`` has an unknown name; nothing is loaded.
     """
-    unknown = [name for name in allow_mismatch if name not in COMPARED_FACTS]
+    unknown = [name for name in allow_mismatch if name not in COMPARED_ATTRIBUTES]
     if unknown:
         raise CheckpointError(
-            f"{words.allow.format('...')} takes {', '.join(COMPARED_FACTS)}; got {', '.join(unknown)}."
+            f"{words.allow.format('...')} takes {', '.join(COMPARED_ATTRIBUTES)}; got {', '.join(unknown)}."
         )
     checkpoint = _checkpoint(path_or_state_dict)
     translation = translate_checkpoint(checkpoint)
-    facts = attributes_of_checkpoint(checkpoint, translation)
+    attributes = attributes_of_checkpoint(checkpoint, translation)
     if ignore_head:
         translation = translation.without_head()
     fitted = _with_branches_like(model, translation)
@@ -137,7 +137,7 @@ def load_weights(
     optional = [name for name in target if _is_optional(name, translation, has_head=not ignore_head)]
     reason = explain_mismatch(translation.tensors, target, optional=optional, words=words)
     reason = reason or explain_values(translation.tensors, target)
-    reason = reason or explain_conflict(facts, model, allowed=allowed, words=words)
+    reason = reason or explain_conflict(attributes, model, allowed=allowed, words=words)
     if "dataset" not in allowed:
         names = carried_class_names(checkpoint)
         reason = reason or explain_class_names(names, class_names, words=words)
@@ -146,7 +146,7 @@ def load_weights(
         raise CheckpointError(
             f"{source} ({translation}) does not fit the model: {reason} Nothing was loaded."
         )
-    doubt = doubt_about_dataset(facts, model) if has_head else ""
+    doubt = doubt_about_dataset(attributes, model) if has_head else ""
     if doubt:
         logger.warning("%s: %s", source, doubt)
     if fitted is not model:
@@ -158,7 +158,7 @@ def load_weights(
         missing=[name for name in target if name not in translation.tensors],
         unexpected=translation.unexpected,
         derived=translation.derived,
-        facts=facts,
+        attributes=attributes,
         source=source,
     )
     logger.info("%s", report)

@@ -91,12 +91,14 @@ def convert(
     report = load_weights(model, source)
     if fold:
         model = _fold(model, source)
-        identity.facts["reparameterized"] = ModelAttribute(True, "command line")
+        identity.attributes["reparameterized"] = ModelAttribute(True, "command line")
     _print_identity(identity)
     if report.missing or report.derived:
         print(f"{'note':<12}{report}")
     state_dict = {name: value.contiguous() for name, value in model.state_dict().items()}
-    _write(state_dict, {name: fact.value for name, fact in identity.facts.items()}, destination)
+    _write(
+        state_dict, {name: attribute.value for name, attribute in identity.attributes.items()}, destination
+    )
     megabytes = destination.stat().st_size / 2**20
     print(f"{'written':<12}{destination}, {len(state_dict)} tensors, {megabytes:.1f} MiB")
     return identity
@@ -113,29 +115,33 @@ def _apply_overrides(identity: Identity, overrides: dict[str, Any], source: str 
     for name, value in overrides.items():
         if value is None:
             continue
-        fact = identity.facts.get(name)
-        if fact is not None and fact.value != value and fact.origin not in ("class count", "file name"):
-            raise CheckpointError(f"{source} has {name}={fact}, not {value}: remove the option.")
-        identity.facts[name] = ModelAttribute(value, "command line")
+        attribute = identity.attributes.get(name)
+        if (
+            attribute is not None
+            and attribute.value != value
+            and attribute.origin not in ("class count", "file name")
+        ):
+            raise CheckpointError(f"{source} has {name}={attribute}, not {value}: remove the option.")
+        identity.attributes[name] = ModelAttribute(value, "command line")
         identity.assumed.pop(name, None)
 
 
 def _print_identity(identity: Identity) -> None:
     print(f"{'format':<12}{identity.format}")
     for title, names in _SHOWN:
-        shown = {name: f"{identity.facts[name]}" for name in names if name in identity.facts}
+        shown = {name: f"{identity.attributes[name]}" for name in names if name in identity.attributes}
         shown |= {name: f"{identity.assumed[name]} (assumed)" for name in names if name in identity.assumed}
         parts = [text if len(names) == 1 else f"{name} {text}" for name, text in shown.items()]
         print(f"{title:<12}{', '.join(parts) or ('unknown' if title == 'dataset' else 'none')}")
 
 
-def _write(state_dict: dict[str, Tensor], facts: dict[str, Any], destination: Path) -> None:
+def _write(state_dict: dict[str, Tensor], attributes: dict[str, Any], destination: Path) -> None:
     if destination.suffix == ".safetensors":
-        content = to_safetensors(state_dict, {"facts": json.dumps(facts)})
+        content = to_safetensors(state_dict, {"facts": json.dumps(attributes)})
     else:
         # Save to memory first: torch hides the reason of a disk error.
         buffer = io.BytesIO()
-        torch.save({"format": FORMAT, "model_state": state_dict, "facts": facts}, buffer)
+        torch.save({"format": FORMAT, "model_state": state_dict, "facts": attributes}, buffer)
         content = buffer.getvalue()
     with os_errors_as_run_folder_errors(destination):
         destination.parent.mkdir(parents=True, exist_ok=True)

@@ -87,12 +87,12 @@ class ScoreOverlay:
         darken(canvas, (left, top, left + width, top + height), radius=unit // 2)
         draw = ImageDraw.Draw(canvas)
         number_width = round(3.8 * unit)
-        for place, label in enumerate(np.argsort(-probabilities, kind="stable")[:count].tolist()):
-            y = top + unit // 2 + place * row
+        for index, label in enumerate(np.argsort(-probabilities, kind="stable")[:count].tolist()):
+            y = top + unit // 2 + index * row
             probability = float(probabilities[label])
             colour = colours.get(label, FAINT)
-            ink = INK if place == 0 else (196, 200, 208)
-            typeface = font(unit, bold=place == 0)
+            ink = INK if index == 0 else (196, 200, 208)
+            typeface = font(unit, bold=index == 0)
             inner = width - 2 * unit
             name = fit(self.class_names[label], inner - number_width, typeface)
             draw.text((left + unit, y), name, ink, typeface)

@@ -178,7 +178,7 @@ def test_words_in_a_file_name_warn_of_another_dataset_and_decide_nothing(tmp_pat
 
     load_weights(build_model(recipe_for("sthv2")), path)
 
-    assert "its file name speaks of sthv1, the recipe is for sthv2" in caplog.text
+    assert "its file name names sthv1, the recipe sthv2" in caplog.text
 
 
 def test_words_in_the_path_of_a_data_folder_decide_nothing(tmp_path):
@@ -236,7 +236,7 @@ def test_a_flow_checkpoint_is_called_one(tmp_path):
 
     with pytest.raises(CheckpointError, match=r"network for optical flow \(5 pairs\), the model takes RGB"):
         load_weights(small_tsm(), flow)
-    assert identify(Checkpoint(flow)).facts["in_channels"].value == 10
+    assert identify(Checkpoint(flow)).attributes["in_channels"].value == 10
 
 
 def test_a_tsn_starts_a_tsm_without_its_classifier():

@@ -7,7 +7,7 @@ import pytest
 import torch
 from support.videos import numbered_frames, rotation_matrix, sequential_frames, write_video
 
-from tsn_tsm_plugin.data.decoders import verified
+from tsn_tsm_plugin.data.decoders import exact_or_fallback
 from tsn_tsm_plugin.data.reader import VideoReader
 from tsn_tsm_plugin.errors import UnknownComponentError
 
@@ -45,7 +45,7 @@ def library(request):
 
 @pytest.fixture(autouse=True)
 def _each_test_hears_its_warnings():
-    verified._told.clear()
+    exact_or_fallback._told.clear()
 
 
 def assert_exact(path, library):
@@ -106,7 +106,7 @@ def test_a_library_that_turns_what_is_left_as_coded_is_not_used(tmp_path, librar
     assert assert_exact(path, library)
 
 
-class _LyingLibrary(verified.ExactOrFallbackDecoder):
+class _LyingLibrary(exact_or_fallback.ExactOrFallbackDecoder):
     """Gives frames as coded, as libraries do that know no display matrix."""
 
     library = "lying"

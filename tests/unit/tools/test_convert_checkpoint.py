@@ -39,7 +39,7 @@ def test_a_file_of_the_references_becomes_ours_and_is_described(mit_file, tmp_pa
     report = load_weights(second, destination)
     assert all(torch.equal(value, second.state_dict()[name]) for name, value in first.state_dict().items())
     assert report.format == "tsn_tsm_plugin"
-    assert report.facts["dataset"].value == "kinetics400"
+    assert report.attributes["dataset"].value == "kinetics400"
 
 
 def test_what_was_converted_keeps_its_number_of_segments(mit_file, tmp_path, capsys):
@@ -49,7 +49,7 @@ def test_what_was_converted_keeps_its_number_of_segments(mit_file, tmp_path, cap
     main([str(renamed), str(destination), "--num-segments", "16", "--dataset", "jester"])
 
     assert "segments    16 (from the command line)" in capsys.readouterr().out
-    facts = load_weights(create_tsm(backbone="resnet18", num_segments=16), destination).facts
+    facts = load_weights(create_tsm(backbone="resnet18", num_segments=16), destination).attributes
     assert (facts["num_segments"].value, facts["dataset"].value) == (16, "jester")
 
 

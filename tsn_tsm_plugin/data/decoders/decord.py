@@ -6,7 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tsn_tsm_plugin.data.decoders.verified import INSTALL_COMMAND, ExactOrFallbackDecoder, NotExactError
+from tsn_tsm_plugin.data.decoders.exact_or_fallback import (
+    INSTALL_COMMAND,
+    ExactOrFallbackDecoder,
+    NotExactError,
+)
 
 
 class DecordDecoder(ExactOrFallbackDecoder):

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from tsn_tsm_plugin.data.decoders.verified import INSTALL_COMMAND, ExactOrFallbackDecoder
+from tsn_tsm_plugin.data.decoders.exact_or_fallback import INSTALL_COMMAND, ExactOrFallbackDecoder
 
 
 class TorchCodecDecoder(ExactOrFallbackDecoder):
