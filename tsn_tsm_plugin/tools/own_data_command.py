@@ -57,8 +57,9 @@ def recipe_of_data(args: argparse.Namespace) -> str:
         return str(args.cfg)
     from tsn_tsm_plugin.data.preparation.own_data import prepare_own_data
 
-    # Weights to start from replace the backbone's.
-    weights = "" if args.backbone_weights is None and getattr(args, "weights", "") else args.backbone_weights
+    # Weights to start from replace the backbone's; the launcher has no such flag.
+    has_weights = bool(getattr(args, "weights", ""))
+    weights = "" if args.backbone_weights is None and has_weights else args.backbone_weights
     recipe = prepare_own_data(
         args.data,
         method=args.method,
