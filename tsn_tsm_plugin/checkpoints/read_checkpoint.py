@@ -57,8 +57,8 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     file = fetch_checkpoint(path)
     if not file.is_file():
         raise CheckpointError(
-            f"{path} is not a file: give the path of a checkpoint; for a prefix such as s3:// iopath needs a "
-            f"handler.{zoo_hint(str(path))}"
+            f"{path} is not a file: give a checkpoint or a run folder; for a prefix such as "
+            f"s3:// iopath needs a handler.{zoo_hint(str(path))}"
         )
     # A cache may have renamed the file.
     if ".safetensors" in (file.suffix, PurePosixPath(path).suffix):
