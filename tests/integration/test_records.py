@@ -9,8 +9,6 @@ from support.runs import tiny_cfg, write_dataset, write_recipe
 from tsn_tsm_plugin import engine
 from tsn_tsm_plugin.checkpoints.read_checkpoint import read_checkpoint
 from tsn_tsm_plugin.checkpoints.weights_hash import weights_hash
-from tsn_tsm_plugin.config.defaults import KEYS
-from tsn_tsm_plugin.config.key import FIXED
 from tsn_tsm_plugin.errors import CheckpointError, ConfigError, RunFolderError
 from tsn_tsm_plugin.tools import compare, evaluate
 
@@ -154,15 +152,21 @@ def test_settings_that_change_within_a_run_are_recorded_with_their_step(tmp_path
 
 
 @pytest.mark.parametrize(
-    "key", [key for key in KEYS.values() if key.on_resume == FIXED and key.name.startswith("DATA.M")],
-    ids=lambda key: key.name,
-)  # fmt: skip
-def test_what_changes_the_meaning_of_a_forward_pass_is_fixed_on_resume(tmp_path, data, key):
-    value = {"DATA.MEAN": [1.0, 2.0, 3.0], "DATA.MULTI_LABEL": True, "DATA.MODALITY": "flow"}[key.name]
-    trained(tmp_path, data, SOLVER__MAX_EPOCH=1)
-    changed = {key.name.replace(".", "__"): value, "SOLVER__MAX_EPOCH": 2}
+    ("key", "value"),
+    [
+        ("DATA__MEAN", [1.0, 2.0, 3.0]),
+        ("DATA__MULTI_LABEL", True),
+        ("DATA__MODALITY", "flow"),
+        ("TSM__SHIFT_DIV", 4),
+        ("MODEL__HEAD", "tsn"),
+    ],
+)
+def test_what_changes_the_meaning_of_a_forward_pass_is_refused_and_no_record_changes(run, data, key, value):
+    before = contents(run)
+    cfg = tiny_cfg(run.parent, data=data, out="run", SOLVER__MAX_EPOCH=3, **{key: value})
     with pytest.raises((CheckpointError, ConfigError)):
-        trained(tmp_path, data, **changed)
+        engine.train(cfg)
+    assert contents(run) == before
 
 
 def test_a_run_without_held_out_data_ends_well(tmp_path, data, capsys):

@@ -20,7 +20,7 @@ from tsn_tsm_plugin.log import get_logger
 from tsn_tsm_plugin.models import build_model
 from tsn_tsm_plugin.models.memory_estimate import available_memory, estimate_memory
 from tsn_tsm_plugin.paths import read_bytes, read_text
-from tsn_tsm_plugin.runs.run_folder import RunFolder
+from tsn_tsm_plugin.runs.run_folder import RunFolder, describe_environment
 
 logger = get_logger(__name__)
 
@@ -85,16 +85,39 @@ def _read_results(folder: RunFolder) -> dict[str, Any]:
     return results if isinstance(results, dict) else {}
 
 
+def record_settings(
+    cfg: CfgNode, folder: RunFolder, content: dict[str, Any] | None, *, world_size: int
+) -> None:
+    """Write ``config.yaml`` and ``environment.json``, and the changes since the checkpoint."""
+    if content is not None:
+        note_changed_settings(cfg, folder, content)
+    folder.write_text(folder.config, cfg.dump())
+    folder.write_json(folder.environment, describe_environment(world_size=world_size))
+
+
 def note_changed_settings(cfg: CfgNode, folder: RunFolder, content: dict[str, Any]) -> None:
-    """Append the changed settings and their first step to ``config_changes.jsonl``."""
+    """Record the changed settings and their first step in ``config_changes.jsonl``.
+
+    Changes from the checkpoint's step on are removed: no weights were trained with them.
+    """
     changed = list(changed_settings(content["config"], cfg.dump()).values())
+    known: list[str] = []
+    if folder.config_changes.exists():
+        with os_errors_as_run_folder_errors(folder.config_changes, hint=HINT_RUN):
+            text = read_bytes(folder.config_changes).decode("utf-8", "backslashreplace")
+        known = text.splitlines()
+    lines = [line for line in known if _first_step(line) < content["step"]]
     if changed:
-        known = ""
-        if folder.config_changes.exists():
-            with os_errors_as_run_folder_errors(folder.config_changes, hint=HINT_RUN):
-                known = read_bytes(folder.config_changes).decode("utf-8", "backslashreplace")
-        line = json.dumps({"from_step": content["step"], "changed": changed})
-        write_text_atomically(folder.config_changes, f"{known}{line}\n", hint=HINT_RUN)
+        lines.append(json.dumps({"from_step": content["step"], "changed": changed}))
+    if lines != known:
+        write_text_atomically(folder.config_changes, "".join(f"{line}\n" for line in lines), hint=HINT_RUN)
+
+
+def _first_step(line: str) -> int:
+    try:
+        return int(json.loads(line)["from_step"])
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return -1  # A damaged line is kept.
 
 
 def with_fitting_batches(cfg: CfgNode, content: dict[str, Any] | None, *, world_size: int) -> CfgNode:

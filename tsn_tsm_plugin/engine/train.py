@@ -35,7 +35,7 @@ from tsn_tsm_plugin.engine.optimizer_step import StepResult
 from tsn_tsm_plugin.engine.preflight import check_before_run, used_splits
 from tsn_tsm_plugin.engine.random_state import make_deterministic, seed_all
 from tsn_tsm_plugin.engine.resume import (
-    note_changed_settings,
+    record_settings,
     results_of_finished_run,
     with_fitting_batches,
 )
@@ -53,7 +53,7 @@ from tsn_tsm_plugin.runs.plots import plot_curves
 from tsn_tsm_plugin.runs.progress import LapTimer, clock
 from tsn_tsm_plugin.runs.report import write_report
 from tsn_tsm_plugin.runs.results import format_results
-from tsn_tsm_plugin.runs.run_folder import RunFolder, describe_environment
+from tsn_tsm_plugin.runs.run_folder import RunFolder
 from tsn_tsm_plugin.runs.step_profile import StepProfile
 from tsn_tsm_plugin.solver import format_param_groups, scaled_base_lr
 from tsn_tsm_plugin.solver.losses import Loss
@@ -192,11 +192,6 @@ def _train(
         if results is not None:
             return results
     cfg = ranks.on_main(lambda: with_fitting_batches(cfg, content, world_size=ranks.world_size))
-    if ranks.is_main:
-        if content is not None:
-            note_changed_settings(cfg, folder, content)
-        folder.write_text(folder.config, cfg.dump())
-        folder.write_json(folder.environment, describe_environment(world_size=ranks.world_size))
     if cfg.DETERMINISTIC:
         make_deterministic()
     seed_all(cfg.RNG_SEED)
@@ -211,6 +206,8 @@ def _train(
             steps_per_epoch=len(setup.loader),
             class_names=setup.class_names,
         )
+    # After the restart has been accepted: a refused recipe must not replace the recipe of the weights.
+    ranks.on_main(lambda: record_settings(cfg, folder, content, world_size=ranks.world_size))
     _log_run(cfg, setup)
     if checkpoint is not None:
         logger.info(f"Going on from {checkpoint}: epoch {state.position.epoch + 1}, step {step}.")
