@@ -197,7 +197,8 @@ def read_video_list(
         if isinstance(parsed, str):
             faults.append(parsed)
         else:
-            entries.append(parsed._replace(path=join(prefix, parsed.name)))
+            path_of_video = join(prefix, parsed.name)
+            entries.append(VideoEntry(parsed.name, path_of_video, parsed.label, parsed.num_frames))
     if faults:
         hidden = len(faults) - _MAX_FAULTS
         more = f"\n... and {hidden} more" if hidden > 0 else ""
