@@ -4,6 +4,7 @@ import contextlib
 import json
 import logging
 import os
+import resource
 import subprocess
 import sys
 import threading
@@ -164,11 +165,31 @@ def small_disk(folder, *, kib):
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+@contextlib.contextmanager
+def small_files(folder, *, kib):
+    """Let no file of this process grow beyond few KiB; every user may."""
+    folder.mkdir()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (kib * 1024, hard))
+    try:
+        yield folder
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
 # A whole run of the tiny recipe takes some 300 KiB.
+DISKS = [(small_disk, kib) for kib in (4, 8, 16, 24, 32, 48, 64, 96, 128, 160, 192, 224, 256, 288, 320, 384)]
+LIMITS = [(small_files, kib) for kib in (1, 2, 4, 8, 16, 32, 48, 64)]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("kib", [4, 8, 16, 24, 32, 48, 64, 96, 128, 160, 192, 224, 256, 288, 320, 384])
-def test_a_disk_that_fills_at_any_stage_is_one_line_and_leaves_whole_files(tmp_path, data, capsys, kib):
-    with small_disk(tmp_path / "disk", kib=kib) as disk:
+@pytest.mark.parametrize(
+    ("small", "kib"), DISKS + LIMITS, ids=lambda value: getattr(value, "__name__", value)
+)
+def test_a_disk_that_fills_at_any_stage_is_one_line_and_leaves_whole_files(
+    tmp_path, data, capsys, small, kib
+):
+    with small(tmp_path / "disk", kib=kib) as disk:
         cfg = tiny_cfg(tmp_path, data=data, out="disk/run", SOLVER__MAX_EPOCH=1, TENSORBOARD__ENABLE=True)
         try:
             engine.train(cfg)
