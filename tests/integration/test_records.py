@@ -113,10 +113,9 @@ def trained(tmp_path, data, **settings):
     return tmp_path / "run"
 
 
-def test_a_complete_run_is_left_as_it_is(tmp_path, data):
-    run = trained(tmp_path, data)
+def test_a_complete_run_is_left_as_it_is(run, data):
     before = contents(run)
-    results = engine.train(tiny_cfg(tmp_path, data=data))
+    results = engine.train(tiny_cfg(run.parent, data=data, out="run"))
     assert contents(run) == before
     assert results == json.loads((run / "results.json").read_text())
     log = (run / "log.txt").read_text()
