@@ -2,12 +2,14 @@
 
 import csv
 import json
+import re
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
-from support.slurm_jobs import log_of, shown, wait_for_end, wait_for_state, wait_for_step
+from support.local_slurm import until
+from support.slurm_jobs import PATIENCE, log_of, shown, wait_for_end, wait_for_state, wait_for_step
 
 from launch.track.records import submissions_below, submissions_of
 from tsn_tsm_plugin.config import load_cfg
@@ -216,3 +218,20 @@ echo 'sbatch: error: Invalid job array specification' >&2; exit 1""")  # fmt: sk
     assert ended.code == 2
     assert "SLURM did not take the job: Invalid job array specification" in ended.err
     assert not (jobs.folder / "run").exists()
+
+
+def test_an_evaluation_that_is_requeued_goes_on_from_its_scores(jobs, weights, monkeypatch):
+    monkeypatch.setenv("TOY_TEST_SECONDS", "0.4")
+    words = ("DATA.VAL_LIST=train.txt", "TEST.BATCH_SIZE=1", "TEST.CHECKPOINT_MINUTES=0.001")
+    assert evaluate(jobs, weights[:1], *words).code == 0
+    [job] = submissions_below(jobs.folder / "evaluate")
+    run_dir = Path(job.run_dir)
+    until(lambda: len(list(run_dir.glob("partial_scores_*/*/*.pt"))) >= 3, PATIENCE, "partial scores")
+    subprocess.run(["scontrol", "requeue", job.job_id], check=True)
+
+    assert wait_for_end(job)["JobState"] == "COMPLETED", log_of(job)
+    found = re.search(r"Going on after (\d+) videos that are scored already", log_of(job))
+    assert found and int(found[1]) >= 3
+    num_listed = len((jobs.recipe.parent / "data" / "train.txt").read_text().splitlines())
+    assert json.loads((run_dir / "results.json").read_text())["num_videos"] == num_listed
+    assert not list(run_dir.glob("partial_scores_*"))

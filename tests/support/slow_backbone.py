@@ -3,6 +3,7 @@
 Tests set it by environment variables, since it runs in the processes of a job:
 
     TOY_STEP_SECONDS   least duration of a training step
+    TOY_TEST_SECONDS   least duration of a batch in a test
     TOY_FAULT          RANK:STEP:HOW, HOW being raise, kill, segv, exit or hang; in the first start only
     TOY_IMPORT_SECONDS how long the import of this module takes
 """
@@ -29,6 +30,8 @@ class SlowBackbone(TinyBackbone):
             self._steps += 1
             time.sleep(float(os.environ.get("TOY_STEP_SECONDS", "0")))
             self._go_wrong(*os.environ.get("TOY_FAULT", "-1:0:").split(":"))
+        else:
+            time.sleep(float(os.environ.get("TOY_TEST_SECONDS", "0")))
         return super().forward(x_NCHW)
 
     def _go_wrong(self, rank: str, step: str, how: str) -> None:
