@@ -193,9 +193,7 @@ def _parser(name: str, text: str, *, usage: str | None = None) -> argparse.Argum
 def _add_running(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="overrides of the recipe")
     parser.add_argument("--wait", action="store_true", help="on SLURM: show the log until the job has ended")
-    parser.add_argument(
-        "--dry-run", action="store_true", help="show config and script; write and submit nothing"
-    )
+    parser.add_argument("--dry-run", action="store_true", help="show config and script; start nothing")
 
 
 def _add_parallelism(parser: argparse.ArgumentParser) -> None:
