@@ -89,10 +89,10 @@ def _sweep(args: argparse.Namespace, options: Options) -> int:
         make_plan("train", args.cfg, cfg, options) for cfg in sweep_configs(args.cfg, args.opts, args.sweep)
     ]
     say_notes(plans)
+    check_all(plans, is_dry_run=args.dry_run)
     if args.dry_run:
         print("\n\n".join(describe(plan) for plan in plans))
         return OK
-    check_all(plans)
     root = Path(load_recipe(args.cfg, args.opts).OUTPUT_DIR) / "sweep"
     say(f"compare with: {COMMAND} summarize {root}")
     code = run_all(plans, root, parallelism=args.array_parallelism, is_waited_for=args.wait)

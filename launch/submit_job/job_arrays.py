@@ -25,7 +25,7 @@ from .to_this_machine import run_local
 from .write_submission import job_of, write_submission
 
 
-def check_all(plans: Sequence[Plan]) -> None:
+def check_all(plans: Sequence[Plan], *, is_dry_run: bool = False) -> None:
     """Check each plan; raise one error with the faults of all.
 
     Raises:
@@ -36,7 +36,7 @@ def check_all(plans: Sequence[Plan]) -> None:
     for plan in plans:
         shape = _shape_of(plan)
         try:
-            check(plan, is_request_known=shape in asked)
+            check(plan, is_dry_run=is_dry_run, is_request_known=shape in asked)
         except TsnTsmError as error:
             faults.append(f"{plan.name}: {error}")
         asked.add(shape)

@@ -87,3 +87,16 @@ def test_a_sweep_shows_each_run_folder_before_it_runs(capsys, tmp_path, monkeypa
         "/runs/x/sweep/SOLVER.BASE_LR=0.1",
         "/runs/x/sweep/SOLVER.BASE_LR=0.2",
     ]
+
+
+def test_a_dry_run_of_a_sweep_finds_the_faults_of_every_run(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("launch.cluster.slurm_client.why_unavailable", lambda: "no sbatch on PATH")
+    recipe = write_recipe(tmp_path, data=tmp_path)
+
+    shown = submit(
+        capsys, "--cfg", recipe, "--dry-run", "--cluster", "local", f"OUTPUT_DIR={tmp_path}/x",
+        "--sweep", "TSM.SHIFT_DIV", "8", "128",
+    )  # fmt: skip
+
+    assert shown.code == 2
+    assert "1 of 2 jobs cannot run" in shown.err and "got 128" in shown.err
