@@ -23,7 +23,16 @@ def steps_in(trace):
 
 def test_twenty_steps_are_traced_however_short_the_epochs_are(capsys, tmp_path, data):
     recipe = write_recipe(tmp_path, data=data)
-    ended = submit(capsys, "profile", "--cfg", recipe, "--cluster", "debug", f"OUTPUT_DIR={tmp_path / 'run'}")
+    ended = submit(
+        capsys,
+        "profile",
+        "--cfg",
+        recipe,
+        "--cluster",
+        "debug",
+        f"OUTPUT_DIR={tmp_path / 'run'}",
+        "TRAIN.NUM_REPEATS=7",
+    )
 
     assert ended.code == 0, ended.err
     folder = tmp_path / "run" / "profile"
