@@ -18,6 +18,7 @@ def evaluate(args: argparse.Namespace) -> int:
     plans = [_plan(args, recipe, weights) for recipe, weights in pairs_of(args)]
     if args.dry_run:
         say_notes(plans)
+        check_all(plans, is_dry_run=True)
         print("\n\n".join(describe(plan) for plan in plans))
         return OK
     missing = without_done(plans)

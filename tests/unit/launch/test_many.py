@@ -100,3 +100,18 @@ def test_a_dry_run_of_a_sweep_finds_the_faults_of_every_run(capsys, tmp_path, mo
 
     assert shown.code == 2
     assert "1 of 2 jobs cannot run" in shown.err and "got 128" in shown.err
+
+
+def test_a_dry_run_of_evaluations_finds_the_faults_of_each_recipe(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("launch.cluster.slurm_client.why_unavailable", lambda: "no sbatch on PATH")
+    recipe = write_recipe(tmp_path, data=tmp_path)
+    weights = tmp_path / "w.pt"
+    weights.write_bytes(b"")
+
+    shown = submit(
+        capsys, "evaluate", "--cfg", recipe, "--weights", weights, "--dry-run", "--cluster", "local",
+        "--out", tmp_path / "out", "TSM.SHIFT_DIV=128",
+    )  # fmt: skip
+
+    assert shown.code == 2
+    assert "1 of 1 jobs cannot run" in shown.err and "got 128" in shown.err
