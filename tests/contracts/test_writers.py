@@ -140,6 +140,7 @@ WRITE_THEMSELVES = {
     "tsn_tsm_plugin/data/preparation/verify_videos.py": "appends a line",
     "tsn_tsm_plugin/data/preparation/convert.py": "the temporary name of replace_folder_when_whole",
     "tsn_tsm_plugin/data/preparation/flow.py": "the temporary name of replace_folder_when_whole",
+    "tsn_tsm_plugin/data/stage_shards.py": "the lock",
     "tsn_tsm_plugin/engine/bad_videos.py": "appends a line",
     "tsn_tsm_plugin/engine/checkpoint.py": "a hard link, renamed",
     "tsn_tsm_plugin/evaluation/dump.py": "the temporary name of replace_when_whole",

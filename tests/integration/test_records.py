@@ -155,7 +155,7 @@ def test_settings_that_change_within_a_run_are_recorded_with_their_step(tmp_path
     [
         ("DATA__MEAN", [1.0, 2.0, 3.0]),
         ("DATA__MULTI_LABEL", True),
-        ("DATA__MODALITY", "flow"),
+        ("DATA__CHANNEL_ORDER", "bgr"),
         ("TSM__SHIFT_DIV", 4),
         ("MODEL__HEAD", "tsn"),
     ],

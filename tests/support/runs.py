@@ -130,6 +130,7 @@ class ForkedTraining:
     def __init__(self, folder: Path, *, data: Path, opts: Sequence[str] = ()) -> None:
         self.run = folder / "run"
         self._said = folder / f"stderr_{len(list(folder.glob('stderr_*')))}.txt"
+        self._said.touch()  # The run may be killed before it opens the file.
         argv = ["--cfg", str(write_recipe(folder, data=data)), "OUTPUT_DIR", str(self.run), *opts]
         self._process = multiprocessing.get_context("fork").Process(target=self._train, args=(argv,))
         self._process.start()

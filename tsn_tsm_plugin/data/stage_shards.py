@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tsn_tsm_plugin.atomic_files import replace_when_whole, write_text_atomically
+from tsn_tsm_plugin.atomic_files import write_atomically, write_text_atomically
 from tsn_tsm_plugin.data.shards import ShardedVideo
 from tsn_tsm_plugin.errors import ConfigError
 from tsn_tsm_plugin.file_lock import lock_file
 from tsn_tsm_plugin.log import get_logger
-from tsn_tsm_plugin.paths import is_url, open_regular
+from tsn_tsm_plugin.paths import is_url, open_regular, read_text
 
 logger = get_logger(__name__)
 
@@ -99,7 +99,7 @@ def _is_whole(shard: str, folder: Path) -> bool:
     """Return whether the copy has the size and the hash of the shard, which has not changed since."""
     copy, source = _copy_of(shard, folder), Path(shard).stat()
     try:
-        record = json.loads(_record_of(shard, folder).read_text(encoding="utf-8"))
+        record = json.loads(read_text(_record_of(shard, folder)))
         is_current = [record["bytes"], record["mtime_ns"]] == [source.st_size, source.st_mtime_ns]
         return is_current and copy.stat().st_size == source.st_size and record["sha256"] == _sha256(copy)
     except (OSError, ValueError, KeyError, TypeError):
@@ -110,11 +110,7 @@ def _copy(shard: str, folder: Path, advance: Callable[[int], None]) -> None:
     copy, record, source = _copy_of(shard, folder), _record_of(shard, folder), Path(shard).stat()
     record.unlink(missing_ok=True)
     digest = hashlib.sha256()
-    with (
-        replace_when_whole(copy, hint=_HINT) as unfinished,
-        open_regular(shard) as original,
-        unfinished.open("wb") as file,
-    ):
+    with open_regular(shard) as original, write_atomically(copy, binary=True, hint=_HINT) as file:
         while chunk := original.read(_CHUNK_BYTES):
             digest.update(chunk)
             file.write(chunk)
@@ -131,5 +127,5 @@ def _copy(shard: str, folder: Path, advance: Callable[[int], None]) -> None:
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_regular(str(path)) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

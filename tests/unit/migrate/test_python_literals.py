@@ -274,5 +274,5 @@ def test_a_file_that_is_no_config_is_refused_by_name(tmp_path, text, message):
 
 def test_a_config_that_is_no_regular_file_is_refused_at_once(tmp_path):
     os.mkfifo(tmp_path / "a.py")
-    with pytest.raises(ConfigError, match="a.py: must be a regular file"):
+    with pytest.raises(ConfigError, match="a.py: cannot be read .a named pipe is not a regular file"):
         read_literals(tmp_path / "a.py")
