@@ -140,7 +140,15 @@ def agreeing(names: Sequence[str], path: str, wanted: list[int]) -> tuple[list[s
     for name in names:
         if name == "PyTorchVideo" and num_bytes > MAX_WHOLE_CLIP_BYTES:
             left_out.append(f"{name}: would take {num_bytes / 1e9:.0f} GB for the clip")
-        elif torch.equal(reader_of(name)(path, wanted), expected):
+            continue
+        try:
+            is_equal = torch.equal(reader_of(name)(path, wanted), expected)
+        except Exception as error:  # Readers raise errors of their own.
+            if name == OURS:
+                raise
+            left_out.append(f"{name}: cannot read it ({type(error).__name__})")
+            continue
+        if is_equal:
             kept.append(name)
         elif name == OURS:
             raise SystemExit(f"{path}: ours gives other frames than a plain decode")
