@@ -68,7 +68,8 @@ def test_the_network_optimised_for_inference_is_as_good(
 
 @pytest.mark.slow
 def test_tsn_cannot_know_the_direction_of_a_motion(working_folder):
-    assert top1_of("tsn/motion_r18_8f", working_folder) <= 55.0
+    # Half of its epochs: it cannot learn more in the others.
+    assert top1_of("tsn/motion_r18_8f", working_folder, "SOLVER.MAX_EPOCH", "5") <= 55.0
 
 
 @pytest.mark.slow
