@@ -3,8 +3,10 @@
 Axes: T frames, H rows, W columns, C channels.
 """
 
+import contextlib
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -84,7 +86,11 @@ def write_video(
     rate = Fraction(fps).limit_denominator(1001)
     if isinstance(frames, int):
         frames = numbered_frames(frames)
-    with av.open(str(path), "w", format=container, options=dict(container_options or {})) as output:
+    options_of_container = dict(container_options or {})
+    with (
+        _same_scheduling(),
+        av.open(str(path), "w", format=container, options=options_of_container) as output,
+    ):
         stream = None
         for number, pixels in enumerate(frames):
             if stream is None:
@@ -104,6 +110,19 @@ def write_video(
         if stream is not None:
             output.mux(stream.encode(None))
     return Path(path)
+
+
+@contextlib.contextmanager
+def _same_scheduling() -> Iterator[None]:
+    """Undo what SVT-AV1 does: its real-time priority for the calling thread starves other processes."""
+    if not hasattr(os, "sched_getscheduler"):
+        yield
+        return
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameters)
 
 
 def rotation_matrix(degrees: int) -> list[int]:
