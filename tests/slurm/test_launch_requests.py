@@ -95,7 +95,14 @@ def test_gpus_and_time_are_those_of_the_partition(jobs):
 
 def test_among_unlike_nodes_a_job_runs_on_those_with_gpus(jobs):
     ended = jobs.run(
-        "--cfg", jobs.recipe, "--partition", "mixed", *_QUICK, f"OUTPUT_DIR={jobs.folder / 'run'}"
+        "--cfg",
+        jobs.recipe,
+        "--partition",
+        "mixed",
+        *_QUICK,
+        f"OUTPUT_DIR={jobs.folder / 'run'}",
+        "--health-check",
+        0,  # The GPUs of this SLURM are names only.
     )
 
     assert ended.code == 0, ended.err
