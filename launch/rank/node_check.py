@@ -34,9 +34,8 @@ def fault_of_node(run_dir: Path, *, num_gpus: int) -> str:
     if num_gpus and torch.cuda.device_count() < num_gpus:
         return f"{torch.cuda.device_count()} of {num_gpus} GPUs are visible"
     try:
-        if num_gpus:
-            for index in range(num_gpus):
-                torch.ones(1, device=f"cuda:{index}").sum().item()
+        for index in range(num_gpus):
+            torch.ones(1, device=f"cuda:{index}").sum().item()
     except RuntimeError as error:
         return f"GPU {index} does not compute ({str(error).splitlines()[0]})"
     try:

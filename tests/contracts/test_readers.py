@@ -22,7 +22,7 @@ READ_THEMSELVES = {
     "tsn_tsm_plugin/paths.py": "the mechanism",
     "tsn_tsm_plugin/storage.py": "iopath handlers of remote storage, and staged files",
 }
-# What these open lies in memory or is no file.
+# The methods `open` of these open memory, or no file.
 NO_FILES = {"archive", "Image", "os", "self", "tarfile", "video"}
 
 

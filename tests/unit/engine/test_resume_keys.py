@@ -27,7 +27,7 @@ FREE_KEYS = {
     "TEST.CHECKPOINT_MINUTES", "TEST.OUTPUT_DIR", "TRAIN.AUTO_RESUME", "TRAIN.CHECKPOINT_MINUTES",
     "TRAIN.CHECKPOINT_PERIOD", "TRAIN.CHECKPOINT_STEPS", "TRAIN.KEEP_CHECKPOINTS", "TRAIN.STOP_GRACE_SECONDS",
 }  # fmt: skip
-# What a forward pass in training is: the network, its frames, their sizes and their values.
+# Keys that decide a forward pass in training: the network, its frames, their sizes and their values.
 FORWARD_PASS = {
     *(f"MODEL.{name}" for name in ("ARCH", "BACKBONE", "BACKBONE_OPTIONS", "HEAD", "NUM_CLASSES")),
     *(f"TSM.{name}" for name in ("SHIFT_DIV", "SHIFT_PLACE", "SITES", "TEMPORAL_POOL", "CAUSAL")),
