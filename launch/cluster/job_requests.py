@@ -1,5 +1,6 @@
-"""submit, requeue, requeue_without: requests to a SLURM whose controller may not answer at once."""
+"""submit, refusal, requeue, requeue_without: requests to a SLURM that may not answer at once."""
 
+import os
 import re
 import sys
 import time
@@ -11,6 +12,18 @@ from .slurm_client import NoAnswerError, ask
 
 _LONGEST_PAUSE_SECONDS = 15.0
 _SBATCH_SECONDS, _FIND_SECONDS, _NUM_LOOKS = 180.0, 120.0, 3
+
+
+def refusal(script: Path, *options: str) -> str:
+    """Return why SLURM would refuse a batch script, in sbatch's words; empty if it would not.
+
+    Args:
+        script: The batch script.
+        options: More options of sbatch; they win over the script's lines.
+    """
+    asked = ask("sbatch", "--test-only", *options, str(script), timeout_seconds=90.0)
+    said = " ".join(line.removeprefix("sbatch: error: ") for line in asked.stderr.splitlines())
+    return said.removeprefix("allocation failure: ") if asked.returncode else ""
 
 
 def requeue(job_id: str, *, is_over: Callable[[], bool]) -> str:
@@ -38,7 +51,7 @@ def requeue(job_id: str, *, is_over: Callable[[], bool]) -> str:
         pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
 
-def requeue_without(job_id: str, nodes: Sequence[str], *, is_over: Callable[[], bool]) -> str:
+def requeue_without(job_id: str, nodes: Sequence[str], script: Path, *, is_over: Callable[[], bool]) -> str:
     """Ask SLURM to run a job again, on other nodes than some; return its complaint, empty if it agreed.
 
     SLURM takes a list of nodes for waiting jobs only. The caller must ignore SIGTERM, which a requeue brings.
@@ -46,15 +59,25 @@ def requeue_without(job_id: str, nodes: Sequence[str], *, is_over: Callable[[], 
     Args:
         job_id: The job.
         nodes: Nodes that the job must not get.
+        script: The job's batch script. If SLURM has too few other nodes for it, the job would wait forever.
         is_over: As for :func:`requeue`.
     """
     try:
         shown = ask("scontrol", "show", "job", job_id, "-o").stdout
         before = re.search(r"\bExcNodeList=(?!\(null\))(\S+)", shown)
+        excluded = ",".join([*([before[1]] if before else []), *nodes])
+        refused = refusal(script, f"--exclude={excluded}")
+        # Limits of the account count this job too, which still runs.
+        if "node" in refused.lower():
+            wanted = os.environ.get("SLURM_JOB_NUM_NODES")
+            return (
+                f"the job needs {wanted} nodes, and too few are left without {excluded} ({refused}). Wait "
+                "until they are repaired, or add `--nodes N` for fewer nodes with the same global batch."
+            )
+        print(f"launch: put back into the queue, without node {', '.join(nodes)}", flush=True)
         complaint = requeue(job_id, is_over=is_over)
         if complaint:
             return complaint
-        excluded = ",".join([*([before[1]] if before else []), *nodes])
         asked = ask("scontrol", "update", f"JobId={job_id}", f"ExcNodeList={excluded}")
     except LaunchError as error:
         return str(error)

@@ -9,6 +9,8 @@ import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from submitit.slurm.slurm import SlurmInfoWatcher
+
 from ..errors import LaunchError
 
 # States in which a job has not ended; a requeued job passes through several of them.
@@ -184,18 +186,16 @@ def _accounted(main_id: str) -> dict[str, JobState]:
     if shutil.which("sacct") is None:
         return {}
     try:
-        shown = ask("sacct", "-X", "-n", "-P", "-j", main_id, "-o", "JobID,State,ExitCode,Reason")
+        shown = ask("sacct", "-X", "-P", "-j", main_id, "-o", "JobID,State,ExitCode,Reason")
     except NoAnswerError:
         # The controller has answered: it has forgotten the job, which has ended.
         return {}
-    found: dict[str, JobState] = {}
-    for line in shown.stdout.splitlines() if shown.returncode == 0 else []:
-        job_id, state, exit_code, reason = line.split("|")[:4]
-        _, _, tasks = job_id.partition("_")
+    told = SlurmInfoWatcher(delay_s=0).read_info(shown.stdout) if shown.returncode == 0 else {}
+    return {
         # "CANCELLED by 1000" names who did it.
-        told = JobState(state.split()[0], _reason(reason), exit_code)
-        found.update(dict.fromkeys(_task_ids(main_id, tasks.strip("[]")), told))
-    return found
+        job_id: JobState(line["State"].split()[0], _reason(line["Reason"]), line["ExitCode"])
+        for job_id, line in told.items()
+    }
 
 
 def _reason(word: str) -> str:

@@ -46,7 +46,6 @@ def main(folder: Path, retries: int, max_requeues: int, run_dir: str, status: in
     nodes = [] if is_mistake or unhealthy else _nodes_of_lost_ranks(job_id, job_dir, log)
     if unhealthy:
         said = describe(failure) if failure else ""
-        going_on = f"put back into the queue, without node {', '.join(unhealthy)}"
     elif nodes:
         said = f"node {', '.join(nodes)} was lost"
     elif failure is None and was_stopped(job_dir):
@@ -59,13 +58,14 @@ def main(folder: Path, retries: int, max_requeues: int, run_dir: str, status: in
     print(f"launch: the job failed with status {status}; {said}", flush=True)
     if not is_wanted:
         return
-    # SLURM ends this script once it has put the job back: print before.
-    print(f"launch: {going_on}", flush=True)
     deadline = time.monotonic() + _REQUEUE_SECONDS
     if unhealthy:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        complaint = requeue_without(job_id, unhealthy, is_over=lambda: time.monotonic() > deadline)
+        script = folder / f"{job_id.partition('_')[0]}_submission.sh"
+        complaint = requeue_without(job_id, unhealthy, script, is_over=lambda: time.monotonic() > deadline)
     else:
+        # SLURM ends this script once it has put the job back: print before.
+        print(f"launch: {going_on}", flush=True)
         complaint = requeue(job_id, is_over=lambda: time.monotonic() > deadline)
     if complaint:
         print(f"launch: {complaint} By hand: {by_hand}", flush=True)

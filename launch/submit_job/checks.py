@@ -11,6 +11,7 @@ from pathlib import Path
 from tsn_tsm_plugin.errors import CheckpointError, ConfigError
 
 from ..cluster import slurm_client as slurm
+from ..cluster.job_requests import refusal
 from ..cluster.partitions import Partition, chosen_partition, partitions
 from ..code_root import COMMAND
 from ..errors import LaunchError
@@ -205,7 +206,6 @@ def _verdict_of_slurm(plan: Plan) -> Iterator[str]:
         executor = build_executor(plan, folder=Path(folder), code=Path(folder))
         script.write_text(executor.script(), encoding="utf-8")
         with submitting_environment():
-            asked = slurm.ask("sbatch", "--test-only", str(script), timeout_seconds=90.0)
-    if asked.returncode:
-        said = " ".join(line.removeprefix("sbatch: error: ") for line in asked.stderr.splitlines())
-        yield f"SLURM refuses this request: {said.removeprefix('allocation failure: ')}"
+            refused = refusal(script)
+    if refused:
+        yield f"SLURM refuses this request: {refused}"

@@ -12,6 +12,8 @@ from support.jobs import final_state, largest_difference
 from support.local_slurm import until
 from support.slurm_jobs import log_of, losses, shown, wait_for_end, wait_for_state, wait_for_step
 
+from launch.track.records import submissions_of
+
 _STEPS_PER_EPOCH = 12
 
 
@@ -238,18 +240,19 @@ def test_cancelling_is_prompt_and_leaves_a_checkpoint(slurm, jobs):
     assert list(Path(job.run_dir).glob("checkpoints/step_*.pt"))
 
 
-_FULL_DISK = """
+@pytest.fixture
+def full_disk_on_n2(tmp_path, monkeypatch):
+    """Give node n2 no room in the run folder."""
+    (tmp_path / "sitecustomize.py").write_text("""
 import os, shutil
 if os.environ.get("SLURMD_NODENAME") == "n2":
     shutil.disk_usage = lambda path: type("Usage", (), {"free": 0})
-"""
-
-
-def test_a_node_that_fails_its_check_is_excluded_and_the_job_runs_elsewhere(
-    slurm, jobs, reference, monkeypatch, tmp_path
-):
-    (tmp_path / "sitecustomize.py").write_text(_FULL_DISK)
+""")
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ['PYTHONPATH']}")
+
+
+@pytest.mark.usefixtures("full_disk_on_n2")
+def test_a_node_that_fails_its_check_is_excluded_and_the_job_runs_elsewhere(slurm, jobs, reference):
     job = jobs.train("run", "--nodes", 2)
 
     assert_went_on_as_if_nothing_had_happened(job, reference)
@@ -258,3 +261,16 @@ def test_a_node_that_fails_its_check_is_excluded_and_the_job_runs_elsewhere(
     nodes = re.findall(r"=== launch: job \d+ start \d on (\S+) ===", log_of(job))
     assert nodes[0] == "n[1-2]"
     assert nodes[1] in ("n[1,3]", "n[1,4]", "n[3-4]")
+
+
+@pytest.mark.usefixtures("full_disk_on_n2")
+def test_a_job_with_too_few_healthy_nodes_ends_and_runs_on_fewer(slurm, jobs, monkeypatch):
+    monkeypatch.setenv("TOY_STEP_SECONDS", "0")
+    job = jobs.train("run", "--nodes", 4)
+
+    assert wait_for_end(job)["JobState"] == "FAILED"
+    assert "the job needs 4 nodes, and too few are left without n2 (" in log_of(job)
+    assert "put back" not in log_of(job)
+    assert jobs.run("resubmit", job.run_dir, "--nodes", 2).code == 0
+    smaller = submissions_of(Path(job.run_dir))[-1]
+    assert wait_for_end(smaller)["JobState"] == "COMPLETED", log_of(smaller)

@@ -187,9 +187,13 @@ E""")  # fmt: skip
 
 def test_accounting_answers_where_the_controller_has_forgotten(fake):
     fake("scontrol", "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1")
-    fake("sacct", "echo '33_1|CANCELLED by 1000|0:15|None'")
+    lines = ["JobID|State|ExitCode|Reason", "33_1|CANCELLED by 1000|0:15|None", "33_[3-4%2]|PENDING|0:0|"]
+    fake("sacct", "\n".join(f"echo '{line}'" for line in lines))
 
-    assert slurm.job_state("33_1") == slurm.JobState("CANCELLED", "", "0:15")
+    states = slurm.job_states(["33_1", "33_4", "33_5"])
+
+    cancelled, waiting = slurm.JobState("CANCELLED", "", "0:15"), slurm.JobState("PENDING", "", "0:0")
+    assert list(states.values()) == [cancelled, waiting, slurm.JobState()]
 
 
 @pytest.mark.parametrize("package", ["tsn_tsm_plugin", "submitit"])
