@@ -6,6 +6,7 @@ for the batches, a file system that does not answer, workers that the kernel has
 
 import contextlib
 import multiprocessing
+import multiprocessing.connection
 import os
 import shutil
 import signal
@@ -25,6 +26,8 @@ logger = get_logger(__name__)
 # Interval of checking the workers while waiting.
 _POLL_SECONDS = 5
 _NOTICE_SECONDS = 60.0
+# A worker's connections are closed before its exit code is known.
+_DEATH_SECONDS = 2.0
 _SHM = Path("/dev/shm")
 _SMALL_SHM = 2**30
 
@@ -59,8 +62,9 @@ def _next(batches: Iterator[Any], loader: DataLoader, max_wait_seconds: float) -
             with _notice_from_a_thread() if loader.num_workers == 0 else contextlib.nullcontext():
                 return next(batches)
         except (RuntimeError, OSError, EOFError) as error:
-            # The batches of a worker that has died cannot be fetched from it: that is an error of the system.
-            if dead := _dead_workers(loader):
+            # The batches of a worker that is dying cannot be fetched from it: that is an error of the system.
+            wait_seconds = 0 if isinstance(error, RuntimeError) else _DEATH_SECONDS
+            if dead := _dead_workers(loader, wait_seconds=wait_seconds):
                 raise LoaderError(_why_it_died(dead, loader)) from error
             if "DataLoader timed out" not in str(error):
                 raise
@@ -92,9 +96,13 @@ def _notice_from_a_thread() -> Iterator[None]:
         timer.cancel()
 
 
-def _dead_workers(loader: DataLoader) -> list[int]:
+def _dead_workers(loader: DataLoader, *, wait_seconds: float) -> list[int]:
     """Return the exit codes of the workers that ended otherwise than at the end of the loader."""
-    return [worker.exitcode for worker in getattr(loader, "workers", []) if worker.exitcode]
+    workers = {worker.sentinel: worker for worker in getattr(loader, "workers", [])}
+    for sentinel in multiprocessing.connection.wait(list(workers), timeout=wait_seconds):
+        # Its files are closed first, which ends the wait.
+        workers[sentinel].join(wait_seconds)
+    return [worker.exitcode for worker in workers.values() if worker.exitcode]
 
 
 def _why_it_died(exit_codes: list[int], loader: DataLoader) -> str:

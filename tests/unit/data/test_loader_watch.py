@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from collections import namedtuple
 from pathlib import Path
@@ -35,6 +36,18 @@ class Videos(Dataset):
             with (self.folder / "slow.mp4").open():
                 time.sleep(60)
         return torch.tensor(index)
+
+
+class Reset:
+    """Cannot be received: the connection ends, and the sender dies a little later."""
+
+    def __reduce__(self):
+        return reset_by, (os.getpid(),)
+
+
+def reset_by(sender: int) -> None:
+    threading.Timer(0.3, os.kill, (sender, signal.SIGKILL)).start()
+    raise ConnectionResetError
 
 
 @pytest.fixture
@@ -87,6 +100,19 @@ def test_a_worker_that_dies_is_named_with_the_likely_reason(watch, number, reaso
     assert next(batches).item() == 0
     with pytest.raises(LoaderError, match=reason):
         next(batches)
+
+
+def test_a_worker_whose_connection_ends_before_its_process_is_named_too():
+    class Items(Dataset):
+        def __len__(self):
+            return 1
+
+        def __getitem__(self, index):
+            return Reset()
+
+    loader = SignalSafeDataLoader(Items(), num_workers=1, batch_size=None)
+    with pytest.raises(LoaderError, match=r"was killed \(SIGKILL\)"):
+        next(watched_batches(loader, max_wait_seconds=10.0))
 
 
 def test_a_loader_without_workers_is_watched_too(tmp_path, monkeypatch, caplog):
