@@ -1,4 +1,4 @@
-"""terminal_text, csv_cell, markdown_text, html_text, plot_text, json_text: names as plain text.
+"""terminal_text, csv_cell, markdown_text, html_text, plot_text, json_text, aligned_table: plain names.
 
 A class name or a path is anybody's text, and each place that prints it reads a little language: a terminal
 obeys escape sequences, a spreadsheet runs ``=cmd``, matplotlib typesets ``$...$``. Each function returns the
@@ -8,6 +8,7 @@ text as that language writes it.
 import html
 import json
 import re
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 # Controls of terminals, line breaks of any script, marks that turn the direction of text, lone surrogates.
@@ -40,6 +41,14 @@ def printed_lines(text: object) -> str:
     The second and later lines are indented, so that no name in the message can forge a record of its own.
     """
     return "\n  ".join(terminal_text(line) for line in str(text).split("\n"))
+
+
+def aligned_table(rows: Iterable[Sequence[str]]) -> str:
+    """Return rows of as many cells each, with aligned columns, for a terminal."""
+    table = [[terminal_text(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = ("  ".join(map(str.ljust, row, widths)) for row in table)
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def csv_cell(text: object) -> str:

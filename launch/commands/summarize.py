@@ -5,6 +5,7 @@ import contextlib
 import csv
 import io
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,25 +15,16 @@ from typing import Any
 from tsn_tsm_plugin.atomic_files import write_text_atomically
 from tsn_tsm_plugin.config.published import published_accuracies
 from tsn_tsm_plugin.paths import read_text
-from tsn_tsm_plugin.safe_text import csv_cell, markdown_text, terminal_text
+from tsn_tsm_plugin.safe_text import aligned_table, csv_cell, markdown_text
 
 from ..errors import OK, LaunchError
 from ..track.records import Submission, find_submission, submissions_below, submissions_of
 from ..track.status import State, states_of
 
 COLUMNS = (
-    "run",
-    "state",
-    "mAP",
-    "top-1",
-    "published",
-    "top-5",
-    "published",
-    "mean class",
-    "videos",
-    "params",
+    "run", "state", "mAP", "top-1", "published", "top-5", "published", "mean class", "videos", "params",
     "GFLOPs",
-)
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -55,7 +47,7 @@ class Run:
 def summarize(args: argparse.Namespace) -> int:
     """Print the table of the runs below some folders, and write it if asked to."""
     rows = rows_of(find_runs(args.targets, args.runs))
-    print(_for_terminal(rows))
+    print(aligned_table([COLUMNS, *rows]))
     if args.csv:
         _write_csv(args.csv, rows)
     if args.markdown:
@@ -65,11 +57,7 @@ def summarize(args: argparse.Namespace) -> int:
 
 def print_table(root: Path) -> None:
     """Print the table of the runs below a folder on stderr."""
-    print(_for_terminal(rows_of(find_runs([str(root)], root))), file=sys.stderr, flush=True)
-
-
-def _for_terminal(rows: Sequence[Sequence[str]]) -> str:
-    return as_text([COLUMNS, *([terminal_text(cell) for cell in row] for row in rows)])
+    print(aligned_table([COLUMNS, *rows_of(find_runs([str(root)], root))]), file=sys.stderr, flush=True)
 
 
 def find_runs(targets: Sequence[str], root: Path) -> list[Run]:
@@ -107,7 +95,7 @@ def find_runs(targets: Sequence[str], root: Path) -> list[Run]:
 
 def rows_of(runs: Sequence[Run]) -> list[tuple[str, ...]]:
     """Return one row for each run, in the order of their names."""
-    common = _common_folder(runs)
+    common = Path(os.path.commonpath([run.run_dir for run in runs]))
     return sorted(_row(run, common) for run in runs)
 
 
@@ -155,16 +143,6 @@ def _complexity(run: Run) -> tuple[str, str]:
     return f"{measured.num_parameters:,}", f"{measured.num_operations / 1e9:.2f}"
 
 
-def as_text(rows: Iterable[Sequence[str]]) -> str:
-    """Return rows with aligned columns."""
-    table = list(rows)
-    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
-    return "\n".join(
-        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in table
-    )
-
-
 def as_markdown(rows: Iterable[Sequence[str]]) -> str:
     """Return rows as a Markdown table."""
     table = [COLUMNS, ("---",) * len(COLUMNS), *(map(markdown_text, row) for row in rows)]
@@ -175,11 +153,3 @@ def _write_csv(path: Path, rows: Iterable[Sequence[str]]) -> None:
     content = io.StringIO(newline="")
     csv.writer(content).writerows([COLUMNS, *(map(csv_cell, row) for row in rows)])
     write_text_atomically(path, content.getvalue())
-
-
-def _common_folder(runs: Sequence[Run]) -> Path:
-    folders = [run.run_dir for run in runs]
-    common = folders[0]
-    while not all(folder.is_relative_to(common) for folder in folders):
-        common = common.parent
-    return common

@@ -40,15 +40,7 @@ def _field(text: str, name: str) -> str:
 
 
 def _start_probe(node: str) -> "subprocess.Popen[bytes]":
-    command = [
-        "srun",
-        "--overlap",
-        "--nodes=1",
-        "--ntasks=1",
-        "--cpus-per-task=1",
-        f"--nodelist={node}",
-        "true",
-    ]
+    command = ["srun", "--overlap", "-N1", "-n1", "-c1", f"--nodelist={node}", "true"]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 

@@ -9,7 +9,6 @@ import json
 import os
 import re
 import socket
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,9 @@ from pathlib import Path
 import torch.distributed as dist
 
 from tsn_tsm_plugin.atomic_files import write_text_atomically
+
+from ..cluster import slurm_client as slurm
+from ..errors import LaunchError
 
 
 def master_address(hostname: str) -> tuple[str, str]:
@@ -89,10 +91,8 @@ def _await_published(file: Path, timeout_seconds: float, is_hopeless: Callable[[
 
 def _node_addr(hostname: str) -> str:
     try:
-        shown = subprocess.run(
-            ["scontrol", "show", "node", hostname, "-o"], capture_output=True, text=True, timeout=30
-        ).stdout
-    except (OSError, subprocess.TimeoutExpired):
+        shown = slurm.ask("scontrol", "show", "node", hostname, "-o").stdout
+    except LaunchError:
         return ""
     match = re.search(r"NodeAddr=(\S+)", shown)
     return match[1] if match else ""

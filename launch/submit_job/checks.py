@@ -18,12 +18,7 @@ from ..errors import LaunchError
 from ..track.records import submissions_of
 from ..track.status import states_of
 from .plan import Plan
-from .sbatch_script import (
-    build_executor,
-    cpus_per_task,
-    limit_minutes,
-    submitting_environment,
-)
+from .sbatch_script import build_executor, cpus_per_task, limit_minutes, submitting_environment
 
 # Folders that every machine has for itself.
 _PRIVATE_ROOTS = ("/tmp", "/var/tmp", "/dev/shm", "/run")

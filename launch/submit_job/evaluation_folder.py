@@ -75,8 +75,6 @@ def _list_content(cfg: CfgNode) -> bytes:
         return b""
     try:
         return read_bytes(list_path(cfg, "test"))
-    except (
-        OSError,
-        TsnTsmError,
-    ):  # A dataset from outside may do without a list; checks report a missing one.
+    except (OSError, TsnTsmError):
+        # A dataset from outside may do without a list; checks report a missing one.
         return b""

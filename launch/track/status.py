@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tsn_tsm_plugin.safe_text import aligned_table
+
 from ..cluster import slurm_client as slurm
 from ..rank.outcome import FAILURES, FINISHED, STOPPED, read_outcomes, was_cancelled
 from ..rank.restart_guard import RestartLog, newest_step
@@ -123,10 +125,7 @@ def table(submissions: list[Submission]) -> str:
         )
         for record, state in zip(submissions, states_of(submissions), strict=True)
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
-    return "\n".join(
-        "  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+    return aligned_table(rows)
 
 
 def _step_of(submission: Submission, state: State) -> str:

@@ -15,6 +15,7 @@ from tsn_tsm_plugin.log import get_logger, setup_logging
 from tsn_tsm_plugin.runs.plots import plot_confusion_matrix
 from tsn_tsm_plugin.runs.results import format_results
 from tsn_tsm_plugin.safe_text import (
+    aligned_table,
     csv_cell,
     html_text,
     json_text,
@@ -76,6 +77,10 @@ def test_what_a_terminal_obeys_is_shown_as_an_escape():
 
 def test_a_long_name_ends_in_an_ellipsis():
     assert terminal_text("x" * 100, max_chars=10) == "x" * 9 + "…"
+
+
+def test_a_table_has_aligned_columns_and_nothing_that_a_terminal_obeys():
+    assert aligned_table([("run", "state"), ("a\x1b[2J", "ok")]) == "run       state\na\\x1b[2J  ok"
 
 
 @names(["=1+1", "+cmd", "-cmd", "@SUM", "\t=1"])

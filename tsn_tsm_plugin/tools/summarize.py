@@ -17,7 +17,7 @@ from tsn_tsm_plugin.config import CfgNode, load_cfg
 from tsn_tsm_plugin.config.published import published_accuracies
 from tsn_tsm_plugin.errors import ConfigError
 from tsn_tsm_plugin.paths import read_text
-from tsn_tsm_plugin.safe_text import markdown_text
+from tsn_tsm_plugin.safe_text import aligned_table, markdown_text
 from tsn_tsm_plugin.tools.arguments import path_here
 from tsn_tsm_plugin.tools.command import ToolParser, run_command
 
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> None:
         rows = summarize(find_recipes(options.paths))
-        print(as_text(rows))
+        print(aligned_table([_COLUMNS, *rows]))
         if options.markdown:
             write_markdown(options.markdown, rows)
 
@@ -81,16 +81,6 @@ def summarize(recipes: Sequence[Path]) -> list[tuple[str, ...]]:
             measured[key] = complexity_of(cfg)
         rows.append(_row(recipe, cfg, measured[key], num_frames=num_frames))
     return rows
-
-
-def as_text(rows: Sequence[tuple[str, ...]]) -> str:
-    """Return the table with aligned columns."""
-    table = [_COLUMNS, *rows]
-    widths = [max(len(row[column]) for row in table) for column in range(len(_COLUMNS))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in table
-    )
 
 
 def write_markdown(path: Path, rows: Sequence[tuple[str, ...]]) -> None:
