@@ -172,9 +172,9 @@ def _faults_of_size(plan: Plan, partition: Partition) -> Iterator[str]:
     with_gpus = partition.fitting(gpus=gpus, cpus=0)
     most_cpus = max(kind.cpus for kind in with_gpus or partition.kinds)
     if cpus > most_cpus:
-        place = f"partition {name} with --gpus-per-node {gpus}" if gpus and with_gpus else f"partition {name}"
+        kind = f"partition {name} with --gpus-per-node {gpus}" if gpus and with_gpus else f"partition {name}"
         yield (
-            f"--cpus-per-task times --tasks-per-node must be at most {most_cpus} in {place}, "
+            f"--cpus-per-task times --tasks-per-node must be at most {most_cpus} in {kind}, "
             f"got {cpus_per_task(plan)} x {tasks} = {cpus}."
         )
     num_fitting = partition.num_fitting(gpus=gpus, cpus=cpus)

@@ -15,7 +15,7 @@ from ..errors import LaunchError
 
 _NUM_DIGITS = 10
 # Keys that name files and folders; their content counts instead.
-_PLACES = (("OUTPUT_DIR",), ("TEST", "OUTPUT_DIR"), ("TEST", "CHECKPOINT_FILE_PATH"))
+_PATH_KEYS = (("OUTPUT_DIR",), ("TEST", "OUTPUT_DIR"), ("TEST", "CHECKPOINT_FILE_PATH"))
 
 
 def evaluation_config(cfg: CfgNode, weights: str, folder: Path) -> CfgNode:
@@ -46,7 +46,7 @@ def is_fetched(weights: str) -> bool:
 def _identity(cfg: CfgNode, weights: str) -> str:
     settings = cfg.clone()
     settings.defrost()
-    for *nodes, name in _PLACES:
+    for *nodes, name in _PATH_KEYS:
         node = settings
         for each in nodes:
             node = node[each]

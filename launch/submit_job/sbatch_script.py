@@ -200,9 +200,9 @@ def _container(plan: Plan, folder: Path, code: Path) -> list[str]:
         return []
     data = Path(plan.cfg.DATA.PATH_TO_DATA_DIR).expanduser().absolute()
     seen = dict.fromkeys(
-        str(place) for place in (plan.run_dir, folder, code, data) if "://" not in str(place)
+        str(location) for location in (plan.run_dir, folder, code, data) if "://" not in str(location)
     )
-    mounts = [f"{place}:{place}" for place in seen]
+    mounts = [f"{location}:{location}" for location in seen]
     mounts += [plan.options.container_mounts] if plan.options.container_mounts else []
     return [f"--container-image={plan.options.container_image}", f"--container-mounts={','.join(mounts)}"]
 

@@ -98,7 +98,7 @@ def module_circles(paths: Iterable[Path]) -> list[str]:
     return sorted(name for name in names if name in reached(name))
 
 
-def places(paths: Iterable[Path], is_fault: Callable[[Path], bool]) -> list[str]:
+def modules_with(paths: Iterable[Path], is_fault: Callable[[Path], bool]) -> list[str]:
     return [str(path.relative_to(ROOT)) for path in paths if is_fault(path)]
 
 
@@ -122,13 +122,16 @@ def test_modules_were_found():
 
 def test_a_module_has_at_most_350_lines():
     assert (
-        places(MODULES + LAUNCHER_MODULES, lambda path: len(path.read_text().splitlines()) > MAX_LINES) == []
+        modules_with(MODULES + LAUNCHER_MODULES, lambda path: len(path.read_text().splitlines()) > MAX_LINES)
+        == []
     )
 
 
 def test_a_module_says_what_it_is():
     assert (
-        places(MODULES + LAUNCHER_MODULES, lambda path: not ast.get_docstring(ast.parse(path.read_text())))
+        modules_with(
+            MODULES + LAUNCHER_MODULES, lambda path: not ast.get_docstring(ast.parse(path.read_text()))
+        )
         == []
     )
 
@@ -151,13 +154,15 @@ def test_no_module_imports_itself_over_others():
 
 def test_nothing_imports_the_launcher_or_the_recipes():
     outside = {"launch", "projects", "tests"}
-    assert places(MODULES, lambda path: {n.split(".")[0] for n in imported_modules(path)} & outside) == []
+    assert (
+        modules_with(MODULES, lambda path: {n.split(".")[0] for n in imported_modules(path)} & outside) == []
+    )
 
 
 def test_only_builders_and_upper_rooms_see_cfg():
     lower = [m for m in MODULES if room_of(m, LIBRARY) not in ROOMS_THAT_SEE_CFG and m.stem != "build"]
-    assert places(lower, takes_cfg) == []
+    assert modules_with(lower, takes_cfg) == []
 
 
 def test_checkpoints_are_only_ever_loaded_as_data():
-    assert places(MODULES + LAUNCHER_MODULES, loads_more_than_data) == []
+    assert modules_with(MODULES + LAUNCHER_MODULES, loads_more_than_data) == []

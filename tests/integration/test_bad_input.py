@@ -167,15 +167,15 @@ def test_a_frame_smaller_than_the_test_crop_is_a_bad_video_that_says_so(tmp_path
 
 def mutated(content: bytes, draw: random.Random) -> bytes:
     """Cut, flip, zero or repeat a few bytes."""
-    place, length = draw.randrange(len(content)), draw.randrange(1, 100)
+    offset, length = draw.randrange(len(content)), draw.randrange(1, 100)
     kind = draw.choice(["flip", "flip", "zero", "cut", "repeat"])
     if kind == "cut":
-        return content[:place]
+        return content[:offset]
     if kind == "repeat":
-        return content[: place + length] + content[place:]
+        return content[: offset + length] + content[offset:]
     changed = bytearray(content)
     if kind == "zero":
-        changed[place : place + length] = bytes(len(changed[place : place + length]))
+        changed[offset : offset + length] = bytes(len(changed[offset : offset + length]))
     else:
         for _ in range(draw.choice([1, 3, 20])):
             changed[draw.randrange(len(content))] ^= 1 << draw.randrange(8)

@@ -99,8 +99,8 @@ def evaluated(file, capsys):
     recipe, dump = file.with_suffix(".dumped.yaml"), file.with_suffix(".pkl")
     recipe.write_text(torch.load(file)["config"])
     lists = ["DATA.VAL_LIST", "list.txt", "DATA.TEST_LIST", "list.txt"]
-    place = ["DATA.PATH_TO_DATA_DIR", str(file.parent), "OUTPUT_DIR", str(file.with_suffix(""))]
-    options = ["--weights", str(file), "--dump", str(dump), *lists, *place, "DATA_LOADER.NUM_WORKERS", "0"]
+    folders = ["DATA.PATH_TO_DATA_DIR", str(file.parent), "OUTPUT_DIR", str(file.with_suffix(""))]
+    options = ["--weights", str(file), "--dump", str(dump), *lists, *folders, "DATA_LOADER.NUM_WORKERS", "0"]
     assert evaluate.main(["--cfg", str(recipe), *options]) == 0
     return read_dump(dump)[0].scores.flatten().tolist()
 

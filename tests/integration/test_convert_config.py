@@ -163,9 +163,9 @@ def test_what_was_not_carried_over_is_said_and_stands_on_top_of_the_recipe(tmp_p
     files = {"model.py": BASE_0X, "leaf.py": LEAF_0X}
     _, text = convert(tmp_path, files)
     said = capsys.readouterr().err
-    for place in (said, text.replace("\n# ", " ")):
-        assert "GreenScreen" in place and "my_own_thing.depth = 7" in place
-        assert "schedule.py is not there" in place and "8 GPUs with 6 videos each" in place
+    for shown in (said, text.replace("\n# ", " ")):
+        assert "GreenScreen" in shown and "my_own_thing.depth = 7" in shown
+        assert "schedule.py is not there" in shown and "8 GPUs with 6 videos each" in shown
     assert "skipped, settings of the run's environment: work_dir" in said
     assert text.startswith("# Converted from leaf.py.\n")
 
@@ -322,8 +322,8 @@ def invent(value, path="", found=None):
         value["invented"] = f"lost at {path or 'the top'}"
         found.append(value["invented"])
     elif isinstance(value, list):
-        for place, each in enumerate(value):
-            invent(each, f"{path}[{place}]", found)
+        for index, each in enumerate(value):
+            invent(each, f"{path}[{index}]", found)
     return found
 
 

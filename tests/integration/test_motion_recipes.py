@@ -55,15 +55,15 @@ def test_the_network_optimised_for_inference_is_as_good(
     optimized = optimize_for_inference(trained.model.cpu(), dtype=dtype)
     normalize = Normalize(trained.cfg.DATA.MEAN, trained.cfg.DATA.STD)
     clips = build_dataset(trained.cfg, "test")
-    num_right = 0
+    num_correct = 0
 
     for clip in (clips[index] for index in range(len(clips))):
         video = normalize(clip["video"][None])
         expected, scores = trained.model(video), optimized(video)
         assert (scores - expected).abs().max() < tolerance * expected.std()
-        num_right += int(scores.argmax() == clip["label"])
+        num_correct += int(scores.argmax() == clip["label"])
 
-    assert 100.0 * num_right / len(clips) == pytest.approx(tsm_top1)
+    assert 100.0 * num_correct / len(clips) == pytest.approx(tsm_top1)
 
 
 @pytest.mark.slow

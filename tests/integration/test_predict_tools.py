@@ -146,13 +146,15 @@ def contents(folder) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize(
-    ("option", "place"),
+    ("option", "function"),
     [
         ("--annotate", "tsn_tsm_plugin.visualization.score_overlay.ScoreOverlay.draw"),
         ("--features", "tsn_tsm_plugin.inference.feature_writer.FeatureFile.append"),
     ],
 )
-def test_ctrl_c_leaves_the_old_files_and_no_half_ones(folder, tmp_path, monkeypatch, capsys, option, place):
+def test_ctrl_c_leaves_the_old_files_and_no_half_ones(
+    folder, tmp_path, monkeypatch, capsys, option, function
+):
     def interrupted_the_third_time(*args, **options):
         calls.append(args)
         if len(calls) == 3:
@@ -160,9 +162,9 @@ def test_ctrl_c_leaves_the_old_files_and_no_half_ones(folder, tmp_path, monkeypa
         return work(*args, **options)
 
     calls: list[tuple] = []
-    module, name, method = place.rsplit(".", 2)
+    module, name, method = function.rsplit(".", 2)
     work = getattr(getattr(importlib.import_module(module), name), method)
-    monkeypatch.setattr(place, interrupted_the_third_time)
+    monkeypatch.setattr(function, interrupted_the_third_time)
     old = old_files(tmp_path)
     out = tmp_path / ("keep.mp4" if option == "--annotate" else "keep.npy")
     assert predict.main(offline(folder, option, str(out), "--window", "1")) == 130

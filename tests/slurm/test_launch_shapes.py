@@ -73,8 +73,8 @@ def test_each_process_gets_a_gpu_of_its_own(jobs):
     assert job.num_ranks == 4
     seen = re.findall(r"'CUDA_VISIBLE_DEVICES': '([\d,]+)'", log_of(job))
     assert seen == ["0,1"] * 4
-    places = re.findall(r"'SLURM_LOCALID': '(\d)'", log_of(job))
-    assert sorted(places) == ["0", "0", "1", "1"]
+    indices = re.findall(r"'SLURM_LOCALID': '(\d)'", log_of(job))
+    assert sorted(indices) == ["0", "0", "1", "1"]
 
 
 def test_short_jobs_all_exit_clean(jobs):

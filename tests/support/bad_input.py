@@ -50,8 +50,8 @@ def _flipped(first: float, last: float, seed: int) -> Callable[[Path], None]:
     def write(path: Path) -> None:
         content = bytearray(_h264(path.parent))
         draw = np.random.default_rng(seed)
-        for place in draw.integers(int(first * len(content)), int(last * len(content)), 20):
-            content[place] ^= 1 << int(draw.integers(8))
+        for offset in draw.integers(int(first * len(content)), int(last * len(content)), 20):
+            content[offset] ^= 1 << int(draw.integers(8))
         path.write_bytes(content)
 
     return write
@@ -244,8 +244,8 @@ def _encoded(kind: str, mode: str = "RGB", size: tuple[int, int] = (64, 48), **s
 
 def _jpeg_claim() -> bytes:
     content = bytearray(_encoded("JPEG"))
-    place = content.index(b"\xff\xc0") + 5
-    content[place : place + 4] = b"\xff\xff" * 2
+    offset = content.index(b"\xff\xc0") + 5
+    content[offset : offset + 4] = b"\xff\xff" * 2
     return bytes(content)
 
 

@@ -246,7 +246,7 @@ def _is_listening(port: int) -> bool:
 
 def _step_pids(conf: Path, node: str, *, spare: set[int]) -> list[int]:
     """Find jobs' processes by the SLURM_CONF in their environment, and the slurmstepds above them."""
-    mark, place = f"SLURM_CONF={conf}".encode(), f"SLURMD_NODENAME={node}".encode()
+    mark, variable = f"SLURM_CONF={conf}".encode(), f"SLURMD_NODENAME={node}".encode()
     spared = spare | {os.getpid()}
     found: set[int] = set()
     parents: dict[int, int] = {}
@@ -257,7 +257,7 @@ def _step_pids(conf: Path, node: str, *, spare: set[int]) -> list[int]:
         except OSError:
             continue
         in_job = mark in environment and any(entry.startswith(b"SLURM_JOB_ID=") for entry in environment)
-        if in_job and pid not in spared and (not node or place in environment):
+        if in_job and pid not in spared and (not node or variable in environment):
             found.add(pid)
     for pid in list(found):
         above = parents.get(pid, 0)

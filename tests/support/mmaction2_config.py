@@ -83,10 +83,10 @@ def _backbone(facts: Facts, suffix: str) -> Facts:
         temporal_pool="TSM.TEMPORAL_POOL",
     )
     if "NONLOCAL.LOCATION" in facts:
-        places = facts["NONLOCAL.LOCATION"]
+        sites = facts["NONLOCAL.LOCATION"]
         blocks = {1: 3, 2: 4, 3: 6, 4: 3}
         backbone["non_local"] = tuple(
-            tuple(int(f"layer{stage}.{block}" in places) for block in range(count))
+            tuple(int(f"layer{stage}.{block}" in sites) for block in range(count))
             for stage, count in blocks.items()
         )
         backbone["non_local_cfg"] = {

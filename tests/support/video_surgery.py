@@ -225,13 +225,13 @@ def insert_units(clip: Clip, others: list[Clip], draw: random.Random) -> Clip:
         chosen = [number for number, packet in enumerate(packets) if packet.is_key]
     for number in chosen:
         data = packets[number].data
-        place = _place_of_units(clip.codec, data)
-        packets[number] = packets[number]._replace(data=data[:place] + unit + data[place:])
+        offset = _offset_of_units(clip.codec, data)
+        packets[number] = packets[number]._replace(data=data[:offset] + unit + data[offset:])
     return _with(clip, packets)
 
 
-def _place_of_units(codec: str, data: bytes) -> int:
-    """Return the place before the first slice of an MPEG-2 picture, before the packet of other codecs."""
+def _offset_of_units(codec: str, data: bytes) -> int:
+    """Return the offset before the first slice of an MPEG-2 picture, before the packet of other codecs."""
     return max(data.find(START_CODE + b"\1"), 0) if codec == "mpeg2video" else 0
 
 
@@ -312,8 +312,8 @@ def toggle_units(clip: Clip, others: list[Clip], draw: random.Random) -> Clip:
         pair = [len(note).to_bytes(4, "big") + note for note in notes]
     else:
         own, foreign = parameter_sets(clip), parameter_sets(other)
-        place = draw.randrange(min(len(own), len(foreign)))
-        pair = [len(sets[place]).to_bytes(4, "big") + sets[place] for sets in (own, foreign)]
+        offset = draw.randrange(min(len(own), len(foreign)))
+        pair = [len(sets[offset]).to_bytes(4, "big") + sets[offset] for sets in (own, foreign)]
     draw.shuffle(pair)
     packets = list(clip.packets)
     keys = [number for number, packet in enumerate(packets) if packet.is_key]
@@ -331,11 +331,11 @@ def show_otherwise(clip: Clip, others: list[Clip], draw: random.Random) -> Clip:
     structures = draw.choice([[3, 5, 4, 6], [0, 0, 0, 1, 3, 4], list(range(9))])
     for number, packet in enumerate(packets):
         data = bytearray(packet.data)
-        place = packet.data.find(b"\x06\x01\x01")
-        if 0 <= place < len(data) - 4:
+        offset = packet.data.find(b"\x06\x01\x01")
+        if 0 <= offset < len(data) - 4:
             structure = draw.choice(structures)
             # As many flags that no time follows as the structure has fields, and a bit that ends them.
-            data[place + 3] = structure << 4 | 8 >> _NUM_CLOCK_FLAGS[structure]
+            data[offset + 3] = structure << 4 | 8 >> _NUM_CLOCK_FLAGS[structure]
         packets[number] = packet._replace(data=bytes(data))
     return _with(clip, packets)
 
@@ -396,8 +396,8 @@ def renumber(clip: Clip) -> Clip:
     shown = sorted(
         range(len(clip.packets)), key=lambda number: (_period(clip, number), clip.packets[number].pts or 0)
     )
-    pts = {number: place * step for place, number in enumerate(shown)}
-    delay = max(place - number for number, place in enumerate(sorted(pts, key=pts.__getitem__)))
+    pts = {number: offset * step for offset, number in enumerate(shown)}
+    delay = max(position - number for number, position in enumerate(sorted(pts, key=pts.__getitem__)))
     return _with(
         clip,
         [

@@ -67,8 +67,8 @@ def explain_mismatch(
         optional: Names of the model that a checkpoint may lack.
         words: Of the interface in use.
     """
-    left_out = set(optional)
-    missing = [name for name in target if name not in given and name not in left_out]
+    optional_names = set(optional)
+    missing = [name for name in target if name not in given and name not in optional_names]
     unexpected = [name for name in given if name not in target]
     reshaped = [name for name in given if name in target and given[name].shape != target[name].shape]
     if not (missing or unexpected or reshaped):
@@ -83,8 +83,8 @@ def explain_mismatch(
 
 
 def _explain_non_local(missing: list[str], unexpected: list[str], words: Words) -> str:
-    """Explain non-local blocks on one side only, or at other places."""
-    in_model, in_file = _non_local_places(missing), _non_local_places(unexpected)
+    """Explain non-local blocks on one side only, or at other sites."""
+    in_model, in_file = _non_local_sites(missing), _non_local_sites(unexpected)
     if in_model == in_file:
         return ""
     return (
@@ -93,9 +93,9 @@ def _explain_non_local(missing: list[str], unexpected: list[str], words: Words) 
     )
 
 
-def _non_local_places(names: list[str]) -> list[str]:
-    places = {name.partition(".non_local.")[0] for name in names if ".non_local." in name}
-    return sorted(place.removeprefix("backbone.") for place in places)
+def _non_local_sites(names: list[str]) -> list[str]:
+    sites = {name.partition(".non_local.")[0] for name in names if ".non_local." in name}
+    return sorted(site.removeprefix("backbone.") for site in sites)
 
 
 def _explain_modality(reshaped: list[str], given: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> str:

@@ -81,10 +81,10 @@ def _mmaction2_mobilenet_v2(name: str) -> str:
     number = 1 + sum(_MOBILENET_V2_DEPTHS[: int(stage) - 1]) + int(block)
     # Stage 1 does not expand: its block has two convolutions, the others three.
     is_projection = int(index) == (1 if number == 1 else 2)
-    place = (
+    position = (
         str(int(index) + (layer == "bn")) if is_projection else f"{index}.{shifted or ''}{int(layer == 'bn')}"
     )
-    return f"backbone.features.{number}.conv.{place}.{rest}"
+    return f"backbone.features.{number}.conv.{position}.{rest}"
 
 
 def _mmaction2_swin(keys: Collection[str]) -> Rename:
@@ -154,10 +154,10 @@ def _mit_mobilenet_v2(keys: Collection[str], *, prefix: str) -> Rename:
         if match is None:
             return re.sub(rf"^{re.escape(prefix)}features\.", "backbone.features.", name)
         block, number, index, _, rest = match.groups()
-        place = (_MIT_MOBILENET_V2_FIRST if number == "1" else _MIT_MOBILENET_V2)[index]
+        position = (_MIT_MOBILENET_V2_FIRST if number == "1" else _MIT_MOBILENET_V2)[index]
         if block in shifted_blocks:
             # The original shifts the convolution; here the convolution and its normalisation are one module.
-            place = re.sub(r"^0\.", "0.net.", place)
-        return f"backbone.features.{number}.conv.{place}.{rest}"
+            position = re.sub(r"^0\.", "0.net.", position)
+        return f"backbone.features.{number}.conv.{position}.{rest}"
 
     return rename

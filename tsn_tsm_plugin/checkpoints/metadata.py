@@ -147,9 +147,9 @@ def find_attributes(
 def _config_text(metadata: Mapping[str, Any]) -> str:
     """Return the training configuration: MMAction2 1.x ``meta.cfg``, 0.x ``meta.config``."""
     inner = metadata.get("meta")
-    places = [metadata, inner] if isinstance(inner, Mapping) else [metadata]
+    sources = [metadata, inner] if isinstance(inner, Mapping) else [metadata]
     return "\n".join(
-        place[key] for place in places for key in ("config", "cfg") if isinstance(place.get(key), str)
+        source[key] for source in sources for key in ("config", "cfg") if isinstance(source.get(key), str)
     )
 
 
@@ -181,7 +181,7 @@ def attributes_of_model(model: nn.Module) -> dict[str, Any]:
     non_local: Any = getattr(model, "non_local", None)
     if non_local is not None:
         attributes["non_local"] = non_local.kind
-        attributes["non_local_places"] = list(getattr(model, "non_local_sites", non_local.places))
+        attributes["non_local_places"] = list(getattr(model, "non_local_sites", non_local.sites))
         attributes["non_local_sub_sample"] = non_local.sub_sample
         if non_local.kind == "embedded_gaussian":  # The others have no softmax of inner products to scale.
             attributes["non_local_use_scale"] = non_local.use_scale
@@ -207,14 +207,14 @@ def _attributes_of_names(
             yield "causal", ModelAttribute(True, "names")
     if "head.fc.weight" in tensors:
         yield "num_classes", ModelAttribute(tensors["head.fc.weight"].shape[0], "names")
-    places = [
+    sites = [
         name.removeprefix("backbone.").removesuffix(".non_local.g.weight")
         for name in tensors
         if name.endswith(".non_local.g.weight")
     ]
-    if places:
-        yield "non_local_places", ModelAttribute(places, "names")
-        if f"backbone.{places[0]}.non_local.theta.weight" not in tensors:
+    if sites:
+        yield "non_local_places", ModelAttribute(sites, "names")
+        if f"backbone.{sites[0]}.non_local.theta.weight" not in tensors:
             yield "non_local", ModelAttribute("gaussian", "names")
     if any(".reparam_conv." in name for name in tensors):
         yield "reparameterized", ModelAttribute(True, "names")

@@ -143,7 +143,7 @@ def _parse(path: str, form: _Form) -> Iterator[VideoEntry | str]:
     is_json = path.endswith(".json")
     items: Sequence[Any] = _read_records(path) if is_json else read_text_lines(path)
     parse: Callable[[Any, _Form], VideoEntry] = _parse_record if is_json else _parse_line
-    place = "element" if is_json else "line"
+    unit = "element" if is_json else "line"
     first_seen: dict[str, tuple[int, Label]] = {}
     for number, item in enumerate(items, start=0 if is_json else 1):
         if isinstance(item, str) and not item.strip():
@@ -157,7 +157,7 @@ def _parse(path: str, form: _Form) -> Iterator[VideoEntry | str]:
         if entry.label != first_label:
             yield (
                 f"{path}:{number}: {entry.name!r} has label {entry.label}, but label {first_label} on "
-                f"{place} {first_number}"
+                f"{unit} {first_number}"
             )
         else:
             yield entry

@@ -122,10 +122,10 @@ class FrameFolderReader:
             return torch.empty((0, 3, self.height, self.width), dtype=torch.uint8)
         first: tuple[int, int] | None = None
         frames_TCHW = torch.empty(0, dtype=torch.uint8)
-        places: dict[int, list[int]] = {}
-        for place, index in enumerate(wanted):
-            places.setdefault(index, []).append(place)
-        for index, at in places.items():
+        positions: dict[int, list[int]] = {}
+        for position, index in enumerate(wanted):
+            positions.setdefault(index, []).append(position)
+        for index, at in positions.items():
             encoded = self._encoded(index)
             try:
                 size = image_size(encoded)

@@ -24,22 +24,22 @@ def jpeg_size(data: bytes) -> tuple[int, int]:
     """
     if not data.startswith(_START):
         raise ValueError("is empty" if not data else "is no JPEG image")
-    place = len(_START)
-    while place + 9 <= len(data):
-        marker = data[place + 1]
-        if data[place] != 0xFF:
+    offset = len(_START)
+    while offset + 9 <= len(data):
+        marker = data[offset + 1]
+        if data[offset] != 0xFF:
             break
         if marker == 0xFF:  # Any number of fill bytes may stand before a marker.
-            place += 1
+            offset += 1
         elif marker in _FRAME_HEADERS:
-            height, width = (int.from_bytes(data[at : at + 2]) for at in (place + 5, place + 7))
+            height, width = (int.from_bytes(data[at : at + 2]) for at in (offset + 5, offset + 7))
             if not 0 < height * width <= MAX_FRAME_PIXELS:
                 raise ValueError(f"claims {width}x{height} pixels, so it is damaged")
             return height, width
         elif marker in _WITHOUT_LENGTH:
-            place += 2
+            offset += 2
         else:
-            place += 2 + int.from_bytes(data[place + 2 : place + 4])
+            offset += 2 + int.from_bytes(data[offset + 2 : offset + 4])
     raise ValueError("is a damaged JPEG image without a frame header")
 
 

@@ -114,7 +114,7 @@ def balanced_order(labels: Sequence[int], num_drawn: int, generator: torch.Gener
         num_wanted = share + one_more
         num_passes = -(-num_wanted // len(videos))
         passes = [torch.randperm(len(videos), generator=generator) for _ in range(num_passes)]
-        in_turn = [videos[place] for one_pass in passes for place in one_pass.tolist()]
+        in_turn = [videos[index] for one_pass in passes for index in one_pass.tolist()]
         drawn += in_turn[:num_wanted]
     order = torch.tensor(drawn)
     return order[torch.randperm(num_drawn, generator=generator)]

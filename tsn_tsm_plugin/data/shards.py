@@ -157,7 +157,7 @@ def scan_shard(shard: str) -> list[IndexedVideo]:
     Raises:
         AnnotationError: If it is missing, compressed, cut short or no tar file, or a video has no label.
     """
-    places: dict[str, tarfile.TarInfo] = {}
+    members: dict[str, tarfile.TarInfo] = {}
     labels: dict[str, tuple[int, ...]] = {}
     try:
         with open_regular(shard) as stored, tarfile.open(fileobj=stored, mode="r:") as tar:
@@ -171,21 +171,21 @@ def scan_shard(shard: str) -> list[IndexedVideo]:
                     labels[key] = _parse_labels(f"{shard}/{member.name}", file.read(_MAX_LABEL_BYTES))
                 elif suffix in _OTHER_SUFFIXES:
                     continue
-                elif key in places:
-                    two = f"{places[key].name} and {member.name}"
+                elif key in members:
+                    two = f"{members[key].name} and {member.name}"
                     raise AnnotationError(f"{shard}: must hold one video for each key, got {two}.")
                 else:
-                    places[key] = member
+                    members[key] = member
     except (OSError, tarfile.TarError, UnicodeError, OverflowError) as error:
         raise AnnotationError(
             f"{shard}: cannot be read as an uncompressed tar file ({error}). Fetch it again, or take it off "
             "the list."
         ) from error
-    unlabelled = [member.name for key, member in places.items() if key not in labels]
-    if unlabelled or not places:
+    unlabelled = [member.name for key, member in members.items() if key not in labels]
+    if unlabelled or not members:
         what = f"{unlabelled[0]} has none" if unlabelled else "it holds no video"
         raise AnnotationError(f"{shard}: must hold videos with labels ({LABEL_SUFFIX} files), but {what}.")
-    return [IndexedVideo(m.name, m.offset_data, m.size, labels[key]) for key, m in places.items()]
+    return [IndexedVideo(m.name, m.offset_data, m.size, labels[key]) for key, m in members.items()]
 
 
 def _samples(tar: tarfile.TarFile) -> Iterator[tuple[str, str, tarfile.TarInfo]]:
@@ -195,11 +195,11 @@ def _samples(tar: tarfile.TarFile) -> Iterator[tuple[str, str, tarfile.TarInfo]]
             yield match[1], match[2].lower(), member
 
 
-def _parse_labels(place: str, content: bytes) -> tuple[int, ...]:
+def _parse_labels(location: str, content: bytes) -> tuple[int, ...]:
     words = content.split()
     labels = tuple(sorted({int(word) for word in words if word.isdigit() and len(word) < 19}))
     if not all(word.isdigit() and len(word) < 19 for word in words):
-        raise AnnotationError(f"{place}: must hold a label, a number from 0, got {content[:40]!r}.")
+        raise AnnotationError(f"{location}: must hold a label, a number from 0, got {content[:40]!r}.")
     return labels
 
 

@@ -27,7 +27,7 @@ class StepResult:
 
     Attributes:
         loss: Sum of the losses of this rank's clips, float64.
-        num_right: Correct clips of this rank, float64: the top-1 class is a label, or the larger part of a
+        num_correct: Correct clips of this rank, float64: the top-1 class is a label, or the larger part of a
             mixed label.
         grad_norm: L2 norm of all gradients over all ranks, before clipping.
         is_applied: Whether the step was applied. Steps with non-finite gradients are skipped.
@@ -35,7 +35,7 @@ class StepResult:
     """
 
     loss: Tensor
-    num_right: Tensor
+    num_correct: Tensor
     grad_norm: Tensor
     is_applied: Tensor
     loss_scale: Tensor
@@ -45,7 +45,7 @@ class StepNumbers(NamedTuple):
     """The numbers of a step; see :class:`StepResult`."""
 
     loss: float
-    num_right: int
+    num_correct: int
     grad_norm: float
     is_applied: bool
     loss_scale: float
@@ -178,14 +178,14 @@ class OptimizerStep:
         # Ranks average gradients; the mean over all clips needs their sum over num_clips.
         weight = world_size / num_clips
         loss = torch.zeros((), device=self.device, dtype=torch.float64)
-        num_right = torch.zeros((), device=self.device, dtype=torch.float64)
+        num_correct = torch.zeros((), device=self.device, dtype=torch.float64)
         for part, target, is_last in self._parts(video, label):
             with self._reduction(is_last):
-                part_loss, part_right = self._call(part, target)
+                part_loss, part_correct = self._call(part, target)
                 self.scaler.scale(part_loss * weight).backward()
             loss += part_loss.detach()
-            num_right += part_right
-        return self._apply(loss, num_right)
+            num_correct += part_correct
+        return self._apply(loss, num_correct)
 
     def _num_parts(self, num_clips: int) -> int:
         return math.ceil(num_clips / self._max_clips) if self._max_clips else 1
@@ -204,7 +204,7 @@ class OptimizerStep:
             return self.wrapped.no_sync()
         return contextlib.nullcontext()
 
-    def _apply(self, loss: Tensor, num_right: Tensor) -> StepResult:
+    def _apply(self, loss: Tensor, num_correct: Tensor) -> StepResult:
         self.scaler.unscale_(self.optimizer)
         gradients = [p.grad for p in self._parameters if p.grad is not None]
         grad_norm = nn.utils.get_total_norm(gradients, error_if_nonfinite=False, foreach=True)
@@ -215,7 +215,7 @@ class OptimizerStep:
         # The forward pass updated the running statistics of batch norm too.
         self._statistics.restore_unless(is_finite)
         loss_scale = self.scaler.scale(self._one)
-        return StepResult(loss, num_right, grad_norm, is_finite, loss_scale)
+        return StepResult(loss, num_correct, grad_norm, is_finite, loss_scale)
 
     def _step_if(self, is_finite: Tensor) -> None:
         optimizer: Any = self.optimizer

@@ -220,7 +220,7 @@ class Trainer:
                 self._state.position.nonfinite_steps = 0
                 totals.clips += len(names)
                 totals.loss += numbers.loss
-                totals.right += numbers.num_right
+                totals.right += numbers.num_correct
                 totals.grad_norm += numbers.grad_norm
             else:
                 totals.clips_left_out += len(names)

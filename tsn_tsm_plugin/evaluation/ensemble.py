@@ -72,20 +72,20 @@ def _order_as(first: Predictions, other: Predictions, number: int) -> list[int]:
             f"All dumps must have the same classes: the first has {first.scores.shape[1]}, number {number} "
             f"has {other.scores.shape[1]}."
         )
-    places = {name: place for place, name in enumerate(other.video_name)}
-    if len(places) != len(other):
-        twice = next(name for place, name in enumerate(other.video_name) if places[name] != place)
+    positions = {name: position for position, name in enumerate(other.video_name)}
+    if len(positions) != len(other):
+        twice = next(name for position, name in enumerate(other.video_name) if positions[name] != position)
         raise ValueError(
             f"Videos are matched by name, so each must come once: number {number} has {twice} twice."
         )
-    missing = [name for name in first.video_name if name not in places]
-    if missing or len(places) > len(first):
-        extra = [name for name in places if name not in set(first.video_name)]
+    missing = [name for name in first.video_name if name not in positions]
+    if missing or len(positions) > len(first):
+        extra = [name for name in positions if name not in set(first.video_name)]
         raise ValueError(
             f"All dumps must be of the same videos: number {number} lacks {len(missing)} of the first's and "
             f"has {len(extra)} others ({', '.join([*missing, *extra][:3])})."
         )
-    order = [places[name] for name in first.video_name]
+    order = [positions[name] for name in first.video_name]
     if not torch.equal(other.label[order], first.label):
         raise ValueError(f"All dumps must have the same labels; dump {number} differs from the first.")
     return order

@@ -168,14 +168,14 @@ class VideoPredictor:
     def _predict_batch(self, paths: Sequence[str]) -> Iterator[VideoPrediction]:
         views: list[Tensor] = []
         errors: dict[int, str] = {}
-        for place, path in enumerate(paths):
+        for index, path in enumerate(paths):
             try:
                 views.append(self._preprocessing.read_views(path))
             except VideoError as error:
-                errors[place] = str(error)
+                errors[index] = str(error)
         scores = iter(self._probabilities(torch.stack(views)) if views else ())
-        for place, path in enumerate(paths):
-            error_text = errors.get(place, "")
+        for index, path in enumerate(paths):
+            error_text = errors.get(index, "")
             probabilities = torch.empty(0) if error_text else next(scores)
             yield VideoPrediction(path, probabilities, error_text, self._class_names)
 

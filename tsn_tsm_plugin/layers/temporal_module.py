@@ -56,9 +56,9 @@ class WithTemporalModule(nn.Module):
         return clips_to_frames(mixed_BCTHW, like=x, channel_axis=self.channel_axis)
 
     def extra_repr(self) -> str:
-        """Name the temporal module, its place and the number of frames."""
-        place = "after" if self.is_after else "before"
-        return f"{self.name} {place} net, num_segments={self.num_segments}, channel_axis={self.channel_axis}"
+        """Name the temporal module, its side and the number of frames."""
+        side = "after" if self.is_after else "before"
+        return f"{self.name} {side} net, num_segments={self.num_segments}, channel_axis={self.channel_axis}"
 
 
 def frames_to_clips(x: Tensor, *, num_segments: int, channel_axis: int = 1) -> Tensor:

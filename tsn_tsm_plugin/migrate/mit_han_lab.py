@@ -208,7 +208,7 @@ def _read_data(args: argparse.Namespace, recipe: Recipe) -> None:
 def _read_pixels(args: argparse.Namespace, recipe: Recipe) -> None:
     if args.modality != "RGB":
         recipe.set("DATA.MODALITY", _MODALITIES[args.modality])
-    # The crop is cut from the decoded size, from 13 places.
+    # The crop is cut from the decoded size, from 13 positions.
     recipe.set("DATA.TRAIN_SHORT_SIDE", 0)
     mirrors = "something" not in args.dataset and "jester" not in args.dataset
     recipe.set("DATA.RANDOM_FLIP", mirrors)

@@ -150,7 +150,7 @@ def _read_pixels(settings: _Settings, recipe: Recipe) -> None:
     recipe.set("AUG.CROP_SCALES", [1.0, 0.875])
     recipe.notes.append(
         f"changed: the short side is drawn from {lowest} to {highest} there, the crop from anywhere; here "
-        "the crop has one of AUG.CROP_SCALES of the short side and one of 13 places"
+        "the crop has one of AUG.CROP_SCALES of the short side and one of 13 positions"
     )
 
 

@@ -79,7 +79,7 @@ def _non_local(cfg: CfgNode) -> NonLocalOptions | None:
         return None
     return NonLocalOptions(
         kind=cfg.NONLOCAL.INSTANTIATION,
-        places=tuple(cfg.NONLOCAL.LOCATION),
+        sites=tuple(cfg.NONLOCAL.LOCATION),
         use_scale=cfg.NONLOCAL.USE_SCALE,
         sub_sample=cfg.NONLOCAL.SUB_SAMPLE,
     )

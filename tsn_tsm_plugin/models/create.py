@@ -141,7 +141,7 @@ def create_tsm(
         causal: Shift from the past only, for streams.
         non_local: A kind of :class:`~tsn_tsm_plugin.layers.NonLocal`, placed as in the papers; or a pair of
             kind and names of blocks such as ``("dot_product", ["layer2.0", "layer3.4"])``; or a mapping with
-            the keys ``kind``, ``places``, ``use_scale``, ``sub_sample``.
+            the keys ``kind``, ``sites``, ``use_scale``, ``sub_sample``.
         sites: Patterns of the submodules that see shifted features, e.g. ``["blocks.*.mlp"]``; empty: the
             sites that the backbone declares. Feature maps (N, C, H, W) and (N, H, W, C) and tokens (N, L, C)
             are recognised by a dry run.

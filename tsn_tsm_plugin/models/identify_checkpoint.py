@@ -129,7 +129,7 @@ def create_identified(identity: Identity) -> TSN | TSM:
     if identity.value("non_local_places"):
         non_local = {
             "kind": identity.value("non_local"),
-            "places": tuple(identity.value("non_local_places")),
+            "sites": tuple(identity.value("non_local_places")),
             "sub_sample": identity.value("non_local_sub_sample", True),
             "use_scale": identity.value("non_local_use_scale", False),
         }

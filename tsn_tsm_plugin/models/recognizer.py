@@ -243,12 +243,12 @@ class TSM(_FrameRecognizer):
         if not self.shift_sites:
             return "no temporal shift"
         direction = ", causal (past to present only)" if self.causal else ""
-        left_out = ""
+        unshifted = ""
         if self.unshifted_sites:
-            left_out = f", but not at {len(self.unshifted_sites)} that see windows of a frame"
+            unshifted = f", but not at {len(self.unshifted_sites)} that see windows of a frame"
         return (
             f"temporal shift at {len(self.shift_sites)} sites "
-            f"(shift_div={self.shift_div}, shift_place={self.shift_place}{direction}){left_out}"
+            f"(shift_div={self.shift_div}, shift_place={self.shift_place}{direction}){unshifted}"
         )
 
 

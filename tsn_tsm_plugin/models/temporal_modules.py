@@ -156,9 +156,9 @@ def _plan_non_local(
     backbone: nn.Module, module: TemporalModuleOptions, num_frames_at: Callable[[str], int]
 ) -> list[Wrapper]:
     options = module.non_local()
-    places = match_sites(backbone, module.sites) if module.sites else options.places
+    sites = match_sites(backbone, module.sites) if module.sites else options.sites
     wrappers: list[Wrapper] = []
-    for site, num_channels in find_non_local_sites(backbone, places).items():
+    for site, num_channels in find_non_local_sites(backbone, sites).items():
         block = NonLocal(
             num_channels, kind=options.kind, use_scale=options.use_scale, sub_sample=options.sub_sample
         )

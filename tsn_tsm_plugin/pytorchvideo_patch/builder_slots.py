@@ -211,8 +211,8 @@ def _edit_blocks(network: Any) -> Any:
         depths = tuple(len(blocks) for blocks in stages)
         for stage, blocks in enumerate(stages):
             for index, block in enumerate(blocks):
-                place = stage if len(stages) > 1 else None
-                blocks[index] = _edited(block, index=index, stage=place, depths=depths)
+                number = stage if len(stages) > 1 else None
+                blocks[index] = _edited(block, index=index, stage=number, depths=depths)
     # A block built alone is the only block of its stage.
     return _edited(network, index=0, stage=None, depths=(1,))
 

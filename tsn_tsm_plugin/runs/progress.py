@@ -133,15 +133,15 @@ class Progress:
         self._seconds_per_step = (
             0.7 * self._seconds_per_step + 0.3 * recent if self._seconds_per_step else recent
         )
-        place = step - self._extra_steps
-        epoch = (place - 1) // self._steps_per_epoch
-        eta = clock((self._num_epochs * self._steps_per_epoch - place) * self._seconds_per_step)
+        position = step - self._extra_steps
+        epoch = (position - 1) // self._steps_per_epoch
+        eta = clock((self._num_epochs * self._steps_per_epoch - position) * self._seconds_per_step)
         if self._bar is not None:
             share = values["data_time_percent"]
             self._bar.set_postfix_str(
                 f"loss {values['loss']:.3f}, lr {lr:.4g}, data {share:.0f} %, eta {eta}"
             )
-        done = place - epoch * self._steps_per_epoch
+        done = position - epoch * self._steps_per_epoch
         logger.info(self._line(epoch, done, values, lr=lr, eta=eta), extra={"is_progress": True})
         if self._metrics is not None:
             record = {f"train/{name}": value for name, value in values.items()}
@@ -161,7 +161,7 @@ class Progress:
         )
 
     def _sum_over_ranks(self, totals: Totals) -> Totals:
-        """Add clips, losses and hits; steps and seconds are equal on all ranks."""
+        """Add clips, losses and correct clips; steps and seconds are equal on all ranks."""
         clips, left_out, loss, right = self._ranks.sum(
             [totals.clips, totals.clips_left_out, totals.loss, totals.right]
         )

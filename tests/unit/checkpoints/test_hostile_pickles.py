@@ -142,8 +142,8 @@ def test_mutated_pickles_run_nothing_and_end(tmp_path, canary):
         program = bytearray(whole)
         for _ in range(draw.choice([1, 2, 8])):
             program[draw.randrange(len(program))] = draw.randrange(256)
-        place = draw.randrange(len(program))
-        program[place:place] = draw.choice([b"", FIRE + b")R", b"(", b"0", b"Q", b"b"])
+        offset = draw.randrange(len(program))
+        program[offset:offset] = draw.choice([b"", FIRE + b")R", b"(", b"0", b"Q", b"b"])
         with contextlib.suppress(*REFUSED):
             PickleMachine(bytes(program)).run()
     assert not canary.exists()

@@ -57,8 +57,8 @@ def test_numpy_numbers_beside_the_weights_are_numbers(tmp_path):
 def test_any_flipped_bit_of_an_archive_is_damage(tmp_path):
     torch.save(TENSORS, tmp_path / "a.pth")
     content = bytearray((tmp_path / "a.pth").read_bytes())
-    place = content.index(torch.ones(6).numpy().tobytes())
-    content[place + 2] ^= 1
+    offset = content.index(torch.ones(6).numpy().tobytes())
+    content[offset + 2] ^= 1
     (tmp_path / "a.pth").write_bytes(content)
 
     with pytest.raises(CheckpointError, match=r"damaged .*Bad CRC-32 for file 'a/data/\d'"):

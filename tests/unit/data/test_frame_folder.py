@@ -145,8 +145,8 @@ def test_a_frame_cut_short_is_damaged_wherever_it_ends(own_folder):
 def test_an_enormous_claim_is_refused_before_memory_is_asked_for(own_folder):
     path = own_folder / "img_00002.jpg"
     data = bytearray(path.read_bytes())
-    place = data.index(b"\xff\xc0") + 5
-    data[place : place + 4] = b"\xff\xdc" * 2
+    offset = data.index(b"\xff\xc0") + 5
+    data[offset : offset + 4] = b"\xff\xdc" * 2
     path.write_bytes(data)
 
     with pytest.raises(VideoError, match=re.escape(f"{path}: claims 65500x65500 pixels, so it is damaged")):

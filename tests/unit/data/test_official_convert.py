@@ -90,7 +90,7 @@ def test_a_new_encoding_of_a_turned_video_is_upright_and_has_no_matrix(video, tm
 
     upright = torch.rot90(sequential_frames(tmp_path / "plain.mp4"), degrees // 90, (2, 3))
     assert frames.shape == upright.shape
-    assert (frames.float() - upright.float()).abs().mean() < 4  # Levels; a wrong place would be tens.
+    assert (frames.float() - upright.float()).abs().mean() < 4  # Levels; a wrong position would be tens.
     assert torch.equal(VideoReader(tmp_path / "a.mp4").read(range(NUM_FRAMES)), frames)
 
 

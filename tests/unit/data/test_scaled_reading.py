@@ -30,7 +30,7 @@ def test_frames_have_the_size_and_nearly_the_pixels_of_a_scale_afterwards(smooth
     assert (scaled.height, scaled.width) == tuple(expected.shape[-2:])
     assert frames.shape == expected.shape
     difference = (frames.int() - expected.int()).abs().float()
-    assert difference.mean() <= 2.5  # Levels; a wrong place, colour or range would be tens.
+    assert difference.mean() <= 2.5  # Levels; a wrong position, colour or range would be tens.
 
 
 def test_a_short_side_that_frames_have_already_changes_no_pixel(smooth):

@@ -331,9 +331,9 @@ def test_a_shard_that_shrinks_or_vanishes_while_reading_is_told(shards):
 def test_an_absurd_place_in_an_index_is_refused_before_memory_is_asked_for(shards):
     video = read_shard_list(str(shards), prefix=str(shards.parent))[0]
 
-    for place in ({"size": 1 << 30}, {"offset": -5}, {"offset": 1 << 70}, {"size": -1}):
+    for entry in ({"size": 1 << 30}, {"offset": -5}, {"offset": 1 << 70}, {"size": -1}):
         with pytest.raises(VideoError, match="its shard is cut short"):
-            ShardedVideoReader(video._replace(**place))
+            ShardedVideoReader(video._replace(**entry))
     with pytest.raises(VideoError, match="its shard claims .* Keep larger videos as files"):
         ShardedVideoReader(video._replace(size=1 << 60))
 
@@ -355,7 +355,7 @@ WRONG_INDICES = {
     "list": "[]",
     "no videos": '{"bytes": SIZE, "videos": []}',
     "videos is null": '{"bytes": SIZE, "videos": null}',
-    "null place": '{"bytes": SIZE, "videos": [["a.mp4", null, 5, [0]]]}',
+    "null offset": '{"bytes": SIZE, "videos": [["a.mp4", null, 5, [0]]]}',
     "text for a size": '{"bytes": SIZE, "videos": [["a.mp4", 0, "5", [0]]]}',
     "true for a label": '{"bytes": SIZE, "videos": [["a.mp4", 0, 5, [true]]]}',
     "null labels": '{"bytes": SIZE, "videos": [["a.mp4", 0, 5, null]]}',

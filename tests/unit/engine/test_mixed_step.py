@@ -42,7 +42,7 @@ def test_the_loss_is_that_of_the_mixed_clips_against_the_mixed_labels(model):
     torch.manual_seed(3)
     result = step_of(model, batch_transform=mix)(batch, num_clips=6)
     assert result.loss.item() == pytest.approx(expected, rel=1e-5)
-    assert result.num_right == right
+    assert result.num_correct == right
 
 
 def test_parts_of_a_mixed_batch_give_the_update_of_the_whole(model):

@@ -114,7 +114,7 @@ def test_accumulated_parts_give_the_update_of_the_whole_batch(model, num_clips, 
     other = step_of(parts, max_clips_per_forward=at_once)(batch_of(num_clips), num_clips=num_clips)
 
     assert other.loss.item() == pytest.approx(one.loss.item(), rel=1e-12)
-    assert other.num_right == one.num_right
+    assert other.num_correct == one.num_correct
     for mine, theirs in zip(whole.parameters(), parts.parameters(), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-12)
 

@@ -40,8 +40,8 @@ def test_steps_lie_in_their_epochs_even_if_these_differ_in_length():
         {"step": 6, "epoch": 2, "epoch/loss": 1.0},
         {"step": 7, "epoch": 3},
     ]
-    places = step_to_epoch(records)
-    assert places == {1: 0.25, 2: 0.5, 3: 0.75, 4: 1.0, 5: 1.5, 6: 2.0, 7: 2.5}
+    epochs = step_to_epoch(records)
+    assert epochs == {1: 0.25, 2: 0.5, 3: 0.75, 4: 1.0, 5: 1.5, 6: 2.0, 7: 2.5}
 
 
 def test_nothing_is_drawn_of_nothing(tmp_path):

@@ -66,7 +66,7 @@ def test_shift_and_non_local_may_meet_at_a_block(shift_place):
 def test_a_mapping_sets_scale_and_sub_sampling():
     options = NonLocalOptions.parse({"kind": "embedded_gaussian", "use_scale": True, "sub_sample": False})
 
-    assert (options.use_scale, options.sub_sample, options.places) == (True, False, ())
+    assert (options.use_scale, options.sub_sample, options.sites) == (True, False, ())
 
 
 def test_non_local_goes_behind_the_blocks_of_other_families_too():
@@ -88,7 +88,7 @@ def test_non_local_goes_behind_the_blocks_of_other_families_too():
             "The kind of non_local must be one of embedded_gaussian, gaussian, dot_product, got",
         ),
         (("gaussian", ["layer9.0"]), "non_local needs names of blocks of ResNetBackbone, got ['layer9.0']"),
-        ({"places": ["layer2.0"]}, "non_local must have the keys kind"),
+        ({"sites": ["layer2.0"]}, "non_local must have the keys kind"),
         (("gaussian", ["relu"]), "non_local must follow a block with convolutions, got 'relu'"),
     ],
 )

@@ -96,11 +96,11 @@ def test_deep_networks_shift_every_second_block():
 def test_non_local_blocks_stand_where_the_references_have_them_and_start_as_the_identity():
     torch.manual_seed(0)
     network = resnet.create_resnet(bottleneck="tsm_nl", head="tsm", model_num_class=3).eval()
-    places = [name for name, module in network.named_modules() if isinstance(module, NonLocal)]
+    sites = [name for name, module in network.named_modules() if isinstance(module, NonLocal)]
 
-    assert places == [f"blocks.{s}.res_blocks.{b}.1" for s, b in ((2, 0), (2, 2), (3, 0), (3, 2), (3, 4))]
+    assert sites == [f"blocks.{s}.res_blocks.{b}.1" for s, b in ((2, 0), (2, 2), (3, 0), (3, 2), (3, 4))]
     features = torch.rand(1, 512, 2, 4, 4)
-    non_local = network.get_submodule(places[0])
+    non_local = network.get_submodule(sites[0])
     with torch.inference_mode():
         assert torch.equal(non_local(features), features)
 

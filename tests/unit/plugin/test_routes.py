@@ -91,7 +91,7 @@ def test_a_route_reaches_its_component(entry, route, video_path):
     try:
         assert reach(entry, route, video_path)
     except ValueError as error:
-        # A backbone of TSN may have no place for a shift; then TSM names the backbone and the way on.
+        # A backbone of TSN may have no site for a shift; then TSM names the backbone and the way on.
         assert entry.kind == "backbone" and route.builder.startswith("hub.tsm")
         assert entry.name in str(error)
 

@@ -29,9 +29,9 @@ def test_areas_shapes_and_places_are_those_of_the_paper():
     # Uniform areas and log-uniform shapes, but for the few large, oblong boxes that do not fit.
     assert abs((areas < 0.175).sum() - 1500) < 5 * 750**0.5 + 100
     assert abs((ratios < 0).sum() - 1500) < 5 * 750**0.5
-    places = tops / (200 - heights)
-    assert abs((places < 0.5).sum() - 1500) < 5 * 750**0.5
-    assert (places.min(), places.max(), lefts.min()) == (0, 1, 0)
+    positions = tops / (200 - heights)
+    assert abs((positions < 0.5).sum() - 1500) < 5 * 750**0.5
+    assert (positions.min(), positions.max(), lefts.min()) == (0, 1, 0)
 
 
 def test_some_clips_are_erased_and_the_others_stay():

@@ -146,8 +146,8 @@ def build_frame_index(
     else:
         displayed = list(range(len(pictures)))
     rank = [0] * len(pictures)
-    for place, packet in enumerate(displayed):
-        rank[packet] = place
+    for position, packet in enumerate(displayed):
+        rank[packet] = position
     pictures = list(pictures)
     for number in discarded:
         pictures[number] = pictures[number]._replace(is_shown=False)

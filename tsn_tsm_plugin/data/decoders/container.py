@@ -108,9 +108,9 @@ def check_read_size(path: str, num_frames: int, height: int, width: int) -> None
 
 def damaged(path: str, error: Exception, *, frame: int | None = None) -> VideoError:
     """Raise an error that names the frame at which decoding failed."""
-    place = "" if frame is None else f" at frame {frame}"
+    position = "" if frame is None else f" at frame {frame}"
     return VideoError(
-        f"{path}: is damaged{place} ({_reason(error)}). "
+        f"{path}: is damaged{position} ({_reason(error)}). "
         "Fetch it again, re-encode it or remove it from the list."
     )
 

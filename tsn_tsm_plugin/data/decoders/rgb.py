@@ -90,11 +90,11 @@ class RgbCollector:
         self._quarter_turns = 0
         self._reformatter = reformatter
         self._short_side = short_side
-        self._places: defaultdict[int, list[int]] = defaultdict(list)
-        for place, index in enumerate(indices):
-            self._places[index].append(place)
-        self._num_places = len(indices)
-        self.missing = set(self._places)
+        self._positions: defaultdict[int, list[int]] = defaultdict(list)
+        for position, index in enumerate(indices):
+            self._positions[index].append(position)
+        self._num_positions = len(indices)
+        self.missing = set(self._positions)
         self._frames_THWC: np.ndarray | None = None
 
     @property
@@ -117,8 +117,8 @@ class RgbCollector:
         if self._frames_THWC is None:
             if max(frame.height * frame.width, height * width) > MAX_FRAME_PIXELS:
                 raise VideoError(f"{self._name(index)} has {frame.width}x{frame.height} pixels: damaged.")
-            check_read_size(self._path, self._num_places, shape[0], shape[1])
-            self._frames_THWC = np.empty((self._num_places, *shape), np.uint8)
+            check_read_size(self._path, self._num_positions, shape[0], shape[1])
+            self._frames_THWC = np.empty((self._num_positions, *shape), np.uint8)
         elif self._frames_THWC.shape[1:] != shape:
             others = self._frames_THWC.shape
             raise VideoError(
@@ -129,8 +129,8 @@ class RgbCollector:
             self._reformatter, frame, width, height, "rgb24", interpolation="BILINEAR", name=self._name(index)
         )
         rgb_HWC = upright(rgb.to_ndarray(), self._quarter_turns)
-        for place in self._places[index]:
-            self._frames_THWC[place] = rgb_HWC
+        for position in self._positions[index]:
+            self._frames_THWC[position] = rgb_HWC
         self.missing.remove(index)
 
     def _name(self, index: int) -> str:

@@ -95,14 +95,14 @@ def read_table(path: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, 
     return [(reader.line_num, {key: value or "" for key, value in row.items() if key}) for row in reader]
 
 
-def label_of(name: str, labels: dict[str, int], place: str) -> int:
+def label_of(name: str, labels: dict[str, int], location: str) -> int:
     """Return the label of a class name.
 
     Raises:
-        AnnotationError: If there is no such class; starts with ``place``, the file and line.
+        AnnotationError: If there is no such class; starts with ``location``, the file and line.
     """
     if name not in labels:
-        raise AnnotationError(f"{place}: label {name!r} is not among the {len(labels)} classes.")
+        raise AnnotationError(f"{location}: label {name!r} is not among the {len(labels)} classes.")
     return labels[name]
 
 

@@ -30,26 +30,26 @@ def read_kinetics(folder: Path) -> Annotations:
     class_names = sorted({row.get("label", "").strip() for _, row in rows} - {""})
     labels = numbered(class_names)
     splits: dict[str, list[AnnotatedVideo]] = {"train": [], "val": []}
-    for place, row in rows:
+    for location, row in rows:
         split = _SPLITS.get(row["split"].strip())
         if split is None:
             raise AnnotationError(
-                f"{place}: split must be one of {', '.join(_SPLITS)}, got {row['split']!r}."
+                f"{location}: split must be one of {', '.join(_SPLITS)}, got {row['split']!r}."
             )
         if split != "test" and "label" not in row:
-            raise AnnotationError(f"{place.rpartition(':')[0]}:1: must have the column label.")
+            raise AnnotationError(f"{location.rpartition(':')[0]}:1: must have the column label.")
         if label := row.get("label", "").strip():
-            video = AnnotatedVideo(_names(row, place), labels[label])
+            video = AnnotatedVideo(_names(row, location), labels[label])
             splits.setdefault(split, []).append(video)
     return Annotations(class_names, splits)
 
 
-def _names(row: dict[str, str], place: str) -> tuple[str, ...]:
+def _names(row: dict[str, str], location: str) -> tuple[str, ...]:
     try:
         start, end = (int(float(row[column])) for column in ("time_start", "time_end"))
     except ValueError:
         raise AnnotationError(
-            f"{place}: time_start and time_end must be seconds, got {row['time_start']!r} and "
+            f"{location}: time_start and time_end must be seconds, got {row['time_start']!r} and "
             f"{row['time_end']!r}."
         ) from None
     return f"{row['youtube_id']}_{start:06d}_{end:06d}", row["youtube_id"]

@@ -69,8 +69,8 @@ def _names_by_label(path: Path) -> list[str]:
 
 
 def _v2_video(path: Path, number: int, item: object, labels: dict[str, int]) -> AnnotatedVideo:
-    place = f"{path}: element {number}"
+    location = f"{path}: element {number}"
     if not isinstance(item, dict) or not isinstance(item.get("template"), str) or "id" not in item:
-        raise AnnotationError(f"{place}: must have 'id' and 'template', got {item!r}.")
+        raise AnnotationError(f"{location}: must have 'id' and 'template', got {item!r}.")
     class_name = item["template"].replace("[", "").replace("]", "")
-    return AnnotatedVideo((str(item["id"]),), label_of(class_name, labels, place))
+    return AnnotatedVideo((str(item["id"]),), label_of(class_name, labels, location))

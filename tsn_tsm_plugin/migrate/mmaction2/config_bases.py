@@ -94,5 +94,5 @@ def find_base(name: str, path: Path, library: Path | None) -> Path | None:
 def _installed_configs() -> list[Path]:
     """Return the folders with configs of an installed MMAction2, which is not imported."""
     spec = importlib.util.find_spec("mmaction")
-    places = list(spec.submodule_search_locations or ()) if spec else []
-    return [Path(place, inner) for place in places for inner in (".mim/configs", "configs")]
+    folders = list(spec.submodule_search_locations or ()) if spec else []
+    return [Path(folder, inner) for folder in folders for inner in (".mim/configs", "configs")]

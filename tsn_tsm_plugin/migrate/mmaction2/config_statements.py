@@ -67,7 +67,7 @@ class ConfigFile:
                 raise
             except (TypeError, ValueError, ArithmeticError, KeyError, IndexError) as error:
                 raise ConfigError(
-                    f"{self._place(statement)}: Python could not run this line ({error}). Correct the config."
+                    f"{self._location(statement)}: Python could not run this line ({error}). Correct it."
                 ) from error
 
     def _other(self, statement: ast.stmt) -> None:
@@ -77,9 +77,9 @@ class ConfigFile:
         for name in names:
             self.names[name] = lost
         if not names:
-            self.notes.append(f"{lost.place}: {lost.source} would have to be run")
+            self.notes.append(f"{lost.location}: {lost.source} would have to be run")
 
-    def _place(self, statement: ast.stmt) -> str:
+    def _location(self, statement: ast.stmt) -> str:
         return f"{self._path}:{statement.lineno}"
 
     def _pass(self, statement: ast.Pass) -> None:
@@ -134,7 +134,7 @@ class ConfigFile:
     def _import(self, statement: ast.Import) -> None:
         for alias in statement.names:
             name = alias.name if alias.asname else alias.name.partition(".")[0]
-            self.names[alias.asname or name] = Symbol(name, self._place(statement))
+            self.names[alias.asname or name] = Symbol(name, self._location(statement))
 
     def _importfrom(self, statement: ast.ImportFrom) -> None:
         for alias in statement.names:
@@ -142,7 +142,7 @@ class ConfigFile:
                 self._evaluator.has_star_import = True
             else:
                 self.names[alias.asname or alias.name] = Symbol(
-                    f"{statement.module}.{alias.name}", self._place(statement)
+                    f"{statement.module}.{alias.name}", self._location(statement)
                 )
 
     def _with(self, statement: ast.With) -> None:
@@ -158,14 +158,14 @@ class ConfigFile:
 
     def _import_base(self, statement: ast.ImportFrom) -> None:
         module = statement.module or ""
-        place = self._place(statement)
+        location = self._location(statement)
         inner = module.replace(".", "/")
         for alias in statement.names:
             if statement.level:
                 name = "../" * (statement.level - 1) + (f"{inner}.py" if inner else f"{alias.name}.py")
             else:
                 name = module
-            settings = self._read_base(name, place)
+            settings = self._read_base(name, location)
             if alias.name == "*":
                 self.names |= settings
             elif alias.name in settings:
@@ -176,13 +176,13 @@ class ConfigFile:
     def _read_bases(self, value: Any, statement: ast.Assign) -> None:
         names = [value] if isinstance(value, str) else value
         if isinstance(names, Unread):
-            raise ConfigError(f"{names.place}: _base_ must be paths that can be read, got {names.source}.")
+            raise ConfigError(f"{names.location}: _base_ must be paths that can be read, got {names.source}.")
         if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
             raise ConfigError(
                 f"{self._path}: _base_ must be a path or a list of paths, got {value!r}. Correct the config."
             )
         for name in names:
-            settings = self._read_base(name, self._place(statement))
+            settings = self._read_base(name, self._location(statement))
             merge_base(self.base, settings)
 
     def _if(self, statement: ast.If) -> None:

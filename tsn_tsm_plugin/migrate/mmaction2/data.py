@@ -96,7 +96,7 @@ def _read_lists(settings: Settings, train: Settings, val: Settings, test: Settin
         if named and own and named != own:
             recipe.notes.append(f"not carried over: {name} = {named!r}; the dataset reads {own!r}")
         known = tuple(
-            place for path in (root, folder) if path for place in (path, {"video": path}, {"img": path})
+            known for path in (root, folder) if path for known in (path, {"video": path}, {"img": path})
         )
         ignore(dataset, data_prefix=known)
     if root:

@@ -198,8 +198,8 @@ def _read_weights(backbone: Settings, library: str, inner: str, recipe: Recipe) 
 
 
 def _read_non_local(backbone: Settings, recipe: Recipe) -> None:
-    places, options = pop_typed(backbone, "non_local", list, tuple), section(backbone, "non_local_cfg")
-    stages = [stage if isinstance(stage, list) else [] for stage in places or []]
+    flags, options = pop_typed(backbone, "non_local", list, tuple), section(backbone, "non_local_cfg")
+    stages = [stage if isinstance(stage, list) else [] for stage in flags or []]
     if not any(any(stage) for stage in stages):
         return
     recipe.set("NONLOCAL.INSTANTIATION", pop_typed(options, "mode", str) or "embedded_gaussian")

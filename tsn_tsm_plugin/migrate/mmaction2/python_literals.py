@@ -92,10 +92,10 @@ class _Reader:
         source = read_source(path, self.notes)
         config = ConfigFile(path, source, self._budget)
 
-        def read_base(name: str, place: str) -> dict[str, Any]:
+        def read_base(name: str, location: str) -> dict[str, Any]:
             found = find_base(name, path, self._library)
             if found is None:
-                self.notes.append(f"{place}: the base {name} is not there; give it, or check the result")
+                self.notes.append(f"{location}: the base {name} is not there; give it, or check the result")
                 return {}
             return _as_base(self.file(found, above=(*above, path.resolve())))
 
@@ -109,26 +109,27 @@ class _Reader:
         }
         return _merge(config.base, own)
 
-    def _copy(self, value: Any, depth: int, left: list[int], place: str) -> Any:
+    def _copy(self, value: Any, depth: int, left: list[int], location: str) -> Any:
         """Return a copy of a value with lists for tuples; too large values stay unread."""
         self._budget.spend()
         left[0] -= 1
         if depth > MAX_DEPTH or left[0] < 0:
-            return Unread(place, "a value that is too large or too deep")
+            return Unread(location, "a value that is too large or too deep")
         if isinstance(value, dict):
             return {
-                key: self._copy_item(key, each, depth + 1, left, place) for key, each in list(value.items())
+                key: self._copy_item(key, each, depth + 1, left, location)
+                for key, each in list(value.items())
             }
         if isinstance(value, list | tuple):
-            return [self._copy(each, depth + 1, left, place) for each in value]
+            return [self._copy(each, depth + 1, left, location) for each in value]
         if isinstance(value, Symbol):
-            return Unread(value.place, value.name)
+            return Unread(value.location, value.name)
         return value
 
-    def _copy_item(self, key: Any, value: Any, depth: int, left: list[int], place: str) -> Any:
+    def _copy_item(self, key: Any, value: Any, depth: int, left: list[int], location: str) -> Any:
         if isinstance(value, Symbol) and key in _NAMES_A_CLASS:
             return value.name.rpartition(".")[2]
-        return self._copy(value, depth, left, place)
+        return self._copy(value, depth, left, location)
 
 
 def _as_base(value: Any) -> Any:
@@ -145,18 +146,18 @@ def _readable(value: Any, path: str, lost: list[str]) -> Any:
             inner = f"{path}.{name}" if path else str(name)
             hole = each if isinstance(each, Unread) else _hole_in(each)
             if hole is not None:
-                lost.append(f"{hole.place}: {inner}: {hole.source} would have to be run")
+                lost.append(f"{hole.location}: {inner}: {hole.source} would have to be run")
             else:
                 result[name] = _readable(each, inner, lost)
         return result
     if not isinstance(value, list):
         return value
     items = []
-    for place, each in enumerate(value):
+    for index, each in enumerate(value):
         if isinstance(each, Unread):
-            lost.append(f"{each.place}: {path}[{place}]: {each.source} would have to be run")
+            lost.append(f"{each.location}: {path}[{index}]: {each.source} would have to be run")
         else:
-            items.append(_readable(each, f"{path}[{place}]", lost))
+            items.append(_readable(each, f"{path}[{index}]", lost))
     return items
 
 

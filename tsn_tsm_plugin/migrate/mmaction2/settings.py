@@ -95,7 +95,7 @@ def _leaves(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
         for name, each in value.items():
             yield from _leaves(each, f"{prefix}.{name}" if prefix else str(name))
     elif isinstance(value, list) and any(isinstance(each, dict) for each in value):
-        for place, each in enumerate(value):
-            yield from _leaves(each, f"{prefix}[{place}]")
+        for index, each in enumerate(value):
+            yield from _leaves(each, f"{prefix}[{index}]")
     elif value not in ({}, [], None):
         yield prefix, value

@@ -52,11 +52,11 @@ class Unread:
     """Stands for a value that only the file's own code could give.
 
     Attributes:
-        place: ``file:line``.
+        location: ``file:line``.
         source: The expression, shortened.
     """
 
-    place: str
+    location: str
     source: str
 
 
@@ -66,11 +66,11 @@ class Symbol:
 
     Attributes:
         name: Dotted name, as ``os.path.join``.
-        place: ``file:line`` of its use.
+        location: ``file:line`` of its use.
     """
 
     name: str
-    place: str
+    location: str
 
 
 class Budget:
@@ -102,7 +102,7 @@ class Evaluator:
     """Evaluates the expressions of one file.
 
     Args:
-        path: Of the file, for places.
+        path: Path of the file, for messages.
         text: Of the file.
         budget: Shared with its bases.
 
