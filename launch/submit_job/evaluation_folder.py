@@ -15,7 +15,7 @@ from ..errors import LaunchError
 
 _NUM_DIGITS = 10
 # Keys that name files and folders; their content counts instead.
-_PATH_KEYS = (("OUTPUT_DIR",), ("TEST", "OUTPUT_DIR"), ("TEST", "CHECKPOINT_FILE_PATH"))
+_PATH_KEYS = ("OUTPUT_DIR", "TEST.OUTPUT_DIR", "TEST.CHECKPOINT_FILE_PATH")
 
 
 def evaluation_config(cfg: CfgNode, weights: str, folder: Path) -> CfgNode:
@@ -27,12 +27,7 @@ def evaluation_config(cfg: CfgNode, weights: str, folder: Path) -> CfgNode:
         folder: Where the run folder ``NAME-DIGITS`` lies.
     """
     run_dir = folder.absolute() / f"{Path(weights).stem}-{_identity(cfg, weights)}"
-    own = cfg.clone()
-    own.defrost()
-    own.OUTPUT_DIR = own.TEST.OUTPUT_DIR = str(run_dir)
-    own.TEST.CHECKPOINT_FILE_PATH = weights
-    own.freeze()
-    return own
+    return cfg.changed(dict(zip(_PATH_KEYS, (str(run_dir), str(run_dir), weights), strict=True)))
 
 
 def is_fetched(weights: str) -> bool:
@@ -44,14 +39,7 @@ def is_fetched(weights: str) -> bool:
 
 
 def _identity(cfg: CfgNode, weights: str) -> str:
-    settings = cfg.clone()
-    settings.defrost()
-    for *nodes, name in _PATH_KEYS:
-        node = settings
-        for each in nodes:
-            node = node[each]
-        node[name] = ""
-    digest = sha256(settings.dump().encode())
+    digest = sha256(cfg.changed(dict.fromkeys(_PATH_KEYS, "")).dump().encode())
     digest.update(_content(weights))
     digest.update(_list_content(cfg))
     return digest.hexdigest()[:_NUM_DIGITS]

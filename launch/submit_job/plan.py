@@ -82,11 +82,8 @@ def load_recipe(path: str, opts: Sequence[str], *, output_dir: str = "") -> CfgN
     path = find_recipe(path)
     if "://" not in path and not Path(path).is_file():
         raise LaunchError(f"--cfg {path}: no such file{near_recipes(path)}")
-    cfg = load_cfg(path, list(opts)).clone()
-    cfg.defrost()
-    cfg.OUTPUT_DIR = str(Path(output_dir or cfg.OUTPUT_DIR).expanduser().absolute())
-    cfg.freeze()
-    return cfg
+    cfg = load_cfg(path, list(opts))
+    return cfg.changed({"OUTPUT_DIR": str(Path(output_dir or cfg.OUTPUT_DIR).expanduser().absolute())})
 
 
 def resolve_backend(options: Options) -> tuple[str, str]:

@@ -1,7 +1,8 @@
 """CfgNode, OptionsNode: config nodes that stay immutable once frozen."""
 
 import copy
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import yaml
@@ -21,7 +22,7 @@ class CfgNode(_FvcoreCfgNode):
         if self.__dict__.get(CfgNode.IMMUTABLE, False) and not key.startswith("COMPUTED_"):
             raise AttributeError(
                 f"{key} cannot be set to {value!r}: this config is frozen. Change the recipe, pass an "
-                f"override to load_cfg, or work on cfg.clone() after defrost()."
+                f"override to load_cfg, or use cfg.changed({{KEY: value}})."
             )
         super().__setitem__(key, value)
 
@@ -32,6 +33,16 @@ class CfgNode(_FvcoreCfgNode):
             dict.__setitem__(clone, key, copy.deepcopy(value, memo))
         clone.__dict__.update(copy.deepcopy(self.__dict__, memo))
         return clone
+
+    def changed(self, values: Mapping[str, Any]) -> "CfgNode":
+        """Return a frozen copy with other values of some dotted keys."""
+        copied = self.clone()
+        copied.defrost()
+        for key, value in values.items():
+            *nodes, name = key.split(".")
+            functools.reduce(dict.__getitem__, nodes, copied)[name] = value
+        copied.freeze()
+        return copied
 
     def dump(self, **kwargs: Any) -> str:  # type: ignore[override]
         """Return the config as YAML text; keywords go to ``yaml.dump``."""

@@ -24,8 +24,9 @@ from tsn_tsm_plugin.runs.run_folder import RunFolder, describe_environment
 
 logger = get_logger(__name__)
 
-AUTO = -1
-"""Value of ``TRAIN.MAX_CLIPS_PER_FORWARD``: as many clips as fit into memory."""
+_CLIPS = "TRAIN.MAX_CLIPS_PER_FORWARD"
+# Value of this key: as many clips as fit into memory.
+_AUTO = -1
 
 
 def changed_settings(saved: str, config: str) -> dict[str, str]:
@@ -134,16 +135,16 @@ def with_fitting_batches(cfg: CfgNode, content: dict[str, Any] | None, *, world_
     """
     clips = max(1, cfg.TRAIN.BATCH_SIZE // world_size)
     asked = cfg.TRAIN.MAX_CLIPS_PER_FORWARD
-    if asked == AUTO and content is not None:
-        saved = flatten(parse(content["config"])).get("TRAIN.MAX_CLIPS_PER_FORWARD", 0)
-        return _with_clips(cfg, saved)
+    if asked == _AUTO and content is not None:
+        saved = flatten(parse(content["config"])).get(_CLIPS, 0)
+        return cfg.changed({_CLIPS: saved})
     if asked == 0 and content is not None and len(content.get("random_state", [])) > world_size:
         before = max(1, cfg.TRAIN.BATCH_SIZE // len(content["random_state"]))
         logger.info(
             f"Resumed on {world_size} instead of {len(content['random_state'])} processes: each adds up the "
             f"gradients of forward passes of {before} clips. The global batch stays the same."
         )
-        return _with_clips(cfg, before)
+        return cfg.changed({_CLIPS: before})
     device = compute_device()
     try:
         with torch.device("meta"):
@@ -157,19 +158,19 @@ def with_fitting_batches(cfg: CfgNode, content: dict[str, Any] | None, *, world_
         )
     except (RuntimeError, NotImplementedError, ValueError, TypeError) as error:
         logger.info(f"The memory of a step cannot be estimated: {str(error).splitlines()[:1]}.")
-        return _with_clips(cfg, 0) if asked == AUTO else cfg
+        return cfg.changed({_CLIPS: 0}) if asked == _AUTO else cfg
     available = available_memory(device)
     if device.type == "cpu":
         available //= world_size
     largest = estimate.largest(available)
-    in_one_pass = clips if asked in (0, AUTO) else min(asked, clips)
-    if asked == AUTO:
+    in_one_pass = clips if asked in (0, _AUTO) else min(asked, clips)
+    if asked == _AUTO:
         fitting = min(clips, largest)
         logger.info(
             f"A forward pass takes {fitting} of {clips} clips: about {_gib(estimate.of(fitting))} of "
             f"{_gib(available)}."
         )
-        return _with_clips(cfg, fitting)
+        return cfg.changed({_CLIPS: fitting})
     if in_one_pass > largest:
         logger.warning(
             f"A step needs about {_gib(estimate.of(in_one_pass))}, and {_gib(available)} are free: "
@@ -177,14 +178,6 @@ def with_fitting_batches(cfg: CfgNode, content: dict[str, Any] | None, *, world_
             "for as many as fit (the batch stays the same), or lower TRAIN.BATCH_SIZE."
         )
     return cfg
-
-
-def _with_clips(cfg: CfgNode, clips: int) -> CfgNode:
-    changed = cfg.clone()
-    changed.defrost()
-    changed.TRAIN.MAX_CLIPS_PER_FORWARD = clips
-    changed.freeze()
-    return changed
 
 
 def _gib(num_bytes: int) -> str:

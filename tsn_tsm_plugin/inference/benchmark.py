@@ -178,9 +178,7 @@ def benchmark_loader(cfg: CfgNode, *, num_workers: int, seconds: float = 10.0) -
     Raises:
         VideoError: If no video can be read.
     """
-    cfg = with_fitting_batches(cfg, None, world_size=1).clone()
-    cfg.defrost()
-    cfg.DATA_LOADER.NUM_WORKERS = num_workers
+    cfg = with_fitting_batches(cfg, None, world_size=1).changed({"DATA_LOADER.NUM_WORKERS": num_workers})
     batch, loading = _loading_speed(cfg, seconds)
     setup = build_training(cfg, with_initial_weights=False)
     setup.frozen.set_train_mode()

@@ -5,7 +5,7 @@ augmented and mixed as in training. Otherwise it shows the test views of the fir
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -146,23 +146,21 @@ def _mix(
         cfg, multi_hot(labels, num_classes=cfg.MODEL.NUM_CLASSES) if is_several else torch.tensor(labels)
     )
     # The same draw once more, with the files in place of the classes.
-    of_files = cfg.clone()
-    of_files.defrost()
-    of_files.MODEL.NUM_CLASSES, of_files.MIXUP.LABEL_SMOOTH_VALUE = len(clips), 0.0
+    of_files = cfg.changed({"MODEL.NUM_CLASSES": len(clips), "MIXUP.LABEL_SMOOTH_VALUE": 0.0})
     _, files_BB = mixed(of_files, torch.eye(len(clips)) if is_several else torch.arange(len(clips)))
     pixels = (video * std + mean).round().clamp(0, 255).to(torch.uint8)
     smoothed = cfg.MIXUP.LABEL_SMOOTH_VALUE / cfg.MODEL.NUM_CLASSES
-    captions = []
-    for shares in shares_BK:
-        order = shares.argsort(descending=True).tolist()
-        parts = [f"{shares[k]:.0%} {_caption(k, class_names)}" for k in order if shares[k] > smoothed + 5e-3]
-        captions.append(" + ".join(parts))
-    notes = []
-    for shares in files_BB:
-        order = shares.argsort(descending=True).tolist()
-        parts = [f"{shares[i]:.0%} {clips[i]['video_name']}" for i in order if shares[i] > 5e-3]
-        notes.append(" + ".join(parts))
+    captions = [
+        _proportions(shares, lambda k: _caption(k, class_names), least=smoothed + 5e-3)
+        for shares in shares_BK
+    ]
+    notes = [_proportions(shares, lambda i: clips[i]["video_name"], least=5e-3) for shares in files_BB]
     return list(zip(pixels, captions, notes, strict=True))
+
+
+def _proportions(shares: "Tensor", name_of: Callable[[int], str], *, least: float) -> str:
+    order = shares.argsort(descending=True).tolist()
+    return " + ".join(f"{shares[index]:.0%} {name_of(index)}" for index in order if shares[index] > least)
 
 
 def _view_names(cfg: CfgNode, split: str, num_views: int) -> list[str]:
