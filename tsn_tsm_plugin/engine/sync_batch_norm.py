@@ -10,7 +10,7 @@ from torch.distributed.nn.functional import all_reduce
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
-class SyncBatchNorm(nn.BatchNorm2d):
+class SyncBatchNorm(nn.SyncBatchNorm):
     """Batch norm in any number of dimensions with statistics over all ranks, on any device.
 
     PyTorch's synchronised batch norm runs on GPUs only, where it is faster. This class also runs on CPU
@@ -26,10 +26,6 @@ class SyncBatchNorm(nn.BatchNorm2d):
         for behind in self.children():
             x = behind(x)
         return x
-
-    def _check_input_dim(self, x: Tensor) -> None:
-        if x.ndim < 2:
-            raise ValueError(f"Batch norm takes (N, C, ...), got a tensor of shape {tuple(x.shape)}.")
 
     def _over_ranks(self, given: Tensor) -> Tensor:
         # Half precision cannot represent sums over many pixels.
@@ -71,23 +67,12 @@ def synchronize_batch_norm(
         device: Device of the network; GPUs use PyTorch's implementation.
         frozen: Modules to skip, with all their submodules, because their statistics are fixed.
     """
-    convert = convert_sync_batchnorm if device.type == "cuda" else _synchronized
     for name, child in model.named_children():
         if any(child is module for module in frozen):
             continue
-        if isinstance(child, _BatchNorm):
-            setattr(model, name, convert(child))
-        else:
+        if not isinstance(child, _BatchNorm):
             synchronize_batch_norm(child, device=device, frozen=frozen)
-
-
-def _synchronized(norm: _BatchNorm) -> SyncBatchNorm:
-    synchronized = SyncBatchNorm(
-        norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats
-    )
-    for name, behind in norm.named_children():
-        synchronized.add_module(name, behind)
-    synchronized.load_state_dict(norm.state_dict())
-    for mine, theirs in zip(synchronized.parameters(), norm.parameters(), strict=True):
-        mine.requires_grad_(theirs.requires_grad)
-    return synchronized.train(norm.training)
+        elif device.type == "cuda":
+            setattr(model, name, convert_sync_batchnorm(child))
+        else:  # Weights, statistics, mode and submodules stay.
+            child.__class__ = SyncBatchNorm

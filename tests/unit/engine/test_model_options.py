@@ -202,19 +202,14 @@ def test_synchronized_networks_keep_what_lies_behind_a_norm(backbone, device):
 def test_every_norm_of_a_network_is_synchronized_but_those_that_are_frozen(device):
     model = small_tsm(non_local="embedded_gaussian")
     mode = FrozenModules(model, frozen_modules=("backbone.layer1",), partial_bn=True)
-    before = dict(model.named_modules())
+    # The first one, and those of the two non-local blocks, which are 3D.
+    learning = {"backbone.bn1", *(n for n, m in model.named_modules() if isinstance(m, nn.BatchNorm3d))}
     synchronize_batch_norm(model, device=torch.device(device), frozen=mode.frozen)
     after = dict(model.named_modules())
     mode.set_train_mode()
 
-    learning = {name for name, m in before.items() if isinstance(m, _BatchNorm) and m.weight.requires_grad}
-    assert {name for name in before if after[name] is not before[name]} == learning
-    # The first one, and those of the two non-local blocks, which are 3D.
-    assert learning == {
-        "backbone.bn1",
-        *(name for name, m in before.items() if isinstance(m, nn.BatchNorm3d)),
-    }
     assert len(learning) == 3
+    assert {name for name, m in after.items() if isinstance(m, nn.SyncBatchNorm)} == learning
     assert {name for name, m in after.items() if isinstance(m, _BatchNorm) and m.training} == learning
 
 
