@@ -27,11 +27,6 @@ def get_world_size() -> int:
     return dist.get_world_size() if is_initialized() else 1
 
 
-def is_main_process() -> bool:
-    """Return whether this process writes files and logs."""
-    return get_rank() == 0
-
-
 def local_rank() -> int:
     """Return the index of this process on its node, from ``LOCAL_RANK`` as torchrun sets it."""
     return int(os.environ.get("LOCAL_RANK", "0"))

@@ -14,7 +14,6 @@ from tsn_tsm_plugin.config import CfgNode
 from tsn_tsm_plugin.config.defaults import flatten
 from tsn_tsm_plugin.config.node import plain
 from tsn_tsm_plugin.config.values import named_options
-from tsn_tsm_plugin.data.build import read_class_names
 from tsn_tsm_plugin.engine.checkpoint import (
     checkpoint_path,
     export_weights,
@@ -41,7 +40,6 @@ from tsn_tsm_plugin.engine.resume import (
 )
 from tsn_tsm_plugin.engine.setup import TrainingSetup, build_training
 from tsn_tsm_plugin.engine.trainer import Hook, Trainer
-from tsn_tsm_plugin.engine.training_state import TrainingState
 from tsn_tsm_plugin.errors import RunFolderError
 from tsn_tsm_plugin.log import get_logger, setup_logging
 from tsn_tsm_plugin.ranks import Ranks
@@ -123,21 +121,19 @@ def train(
 class _ProfileHook(Hook):
     """Records steps of rank 0 after a warm-up, and then ends the training of all ranks."""
 
-    def __init__(self, record: StepProfile | None) -> None:
+    def __init__(self, record: StepProfile) -> None:
         self._record = record
         self._num_steps = 0
-        self.is_done = False
 
     def before_step(self, trainer: Trainer, batch: dict[str, Any]) -> None:
-        if self._num_steps == _NUM_WARMUP_STEPS and self._record is not None:
+        if self._num_steps == _NUM_WARMUP_STEPS and trainer.setup.state.ranks.is_main:
             self._record.start()
 
     def after_step(self, trainer: Trainer, batch: dict[str, Any], result: StepResult) -> None:
         self._num_steps += 1
         if self._num_steps == _NUM_WARMUP_STEPS + _NUM_PROFILED_STEPS:
-            if self._record is not None:
+            if trainer.setup.state.ranks.is_main:
                 self._record.stop()
-            self.is_done = True
             raise TrainingStopped(trainer.step)
 
 
@@ -154,23 +150,13 @@ def profile(cfg: CfgNode) -> dict[str, Any]:
         ConfigError: If the recipe cannot work.
         RunFolderError: If the folder cannot be written.
     """
-    joined = distributed.init_process_group_from_env()
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.TRAIN.EVAL_PERIOD = 0
-    cfg.TRAIN.CHECKPOINT_MINUTES, cfg.TRAIN.CHECKPOINT_STEPS = 0.0, 0
-    # One step an epoch at least: no epoch is the last one or ends with a checkpoint.
-    cfg.SOLVER.MAX_EPOCH = cfg.TRAIN.CHECKPOINT_PERIOD = _NUM_WARMUP_STEPS + _NUM_PROFILED_STEPS + 1
-    cfg.freeze()
     record = StepProfile(Path(cfg.OUTPUT_DIR))
-    hook = _ProfileHook(record if distributed.is_main_process() else None)
-    try:
-        train(cfg, hooks=[hook], stop_requested=never)
-    except TrainingStopped:
-        if not hook.is_done:
-            raise
-    if joined:
-        distributed.destroy()
+    settings = {"TRAIN.EVAL_PERIOD": 0, "TRAIN.CHECKPOINT_MINUTES": 0.0, "TRAIN.CHECKPOINT_STEPS": 0}
+    # One step an epoch at least: no epoch is the last one or ends with a checkpoint.
+    epochs = ("SOLVER.MAX_EPOCH", "TRAIN.CHECKPOINT_PERIOD")
+    settings |= dict.fromkeys(epochs, _NUM_WARMUP_STEPS + _NUM_PROFILED_STEPS + 1)
+    with contextlib.suppress(TrainingStopped):
+        train(cfg.changed(settings), hooks=[_ProfileHook(record)], stop_requested=never)
     logger.info(f"Open {record.trace} in https://ui.perfetto.dev; the costliest operators: {record.table}")
     return {"trace": str(record.trace), "operators": str(record.table)}
 
@@ -220,7 +206,7 @@ def _train(
         stop_requested=stop_requested,
     )
     trainer.run(random_state=random_state, validate_last=not _test_is_validation(cfg))
-    return _finish(cfg, trainer, state, folder, watch, stop_requested)
+    return _finish(cfg, trainer, folder, watch, stop_requested)
 
 
 def _newest_checkpoint(cfg: CfgNode, folder: RunFolder) -> Path | None:
@@ -291,7 +277,6 @@ def _test_is_validation(cfg: CfgNode) -> bool:
 def _finish(
     cfg: CfgNode,
     trainer: Trainer,
-    state: TrainingState,
     folder: RunFolder,
     watch: LapTimer,
     stop_requested: StopRequested,
@@ -299,8 +284,9 @@ def _finish(
     """Test the final weights, draw the curves, and log the paths of the results."""
     if trainer.has_stopped_early:
         logger.info(f"Stopped early: TRAIN.EARLY_STOP_PATIENCE {cfg.TRAIN.EARLY_STOP_PATIENCE} is used up.")
+    state = trainer.setup.state
     state.share_buffers()
-    about = {
+    results: dict[str, Any] = {
         "weights": str(checkpoint_path(folder.checkpoints, step=trainer.step)),
         "step": trainer.step,
         "stopped_early": trainer.has_stopped_early,
@@ -311,16 +297,15 @@ def _finish(
             state.tested_model.state_dict(),
             folder.weights,
             config=cfg.dump(),
-            class_names=read_class_names(cfg),
+            class_names=trainer.setup.class_names,
             attributes=attributes_of_model(state.tested_model),
         )
     )
     is_tested = "test" in used_splits(cfg, "train")
-    results: dict[str, Any] = about
     if is_tested:
         try:
             results = evaluate_model(
-                cfg, state.tested_model, folder, state.ranks, about=about, stop_requested=stop_requested
+                cfg, state.tested_model, folder, state.ranks, about=results, stop_requested=stop_requested
             )
         except EvaluationStopped as error:
             raise TrainingStopped(trainer.step) from error
