@@ -13,14 +13,13 @@ from typing import Any
 from torch import nn
 
 from tsn_tsm_plugin import distributed
-from tsn_tsm_plugin.checkpoints.read_checkpoint import Checkpoint, split_checkpoint
 from tsn_tsm_plugin.checkpoints.weights_hash import weights_hash
 from tsn_tsm_plugin.config import CfgNode
 from tsn_tsm_plugin.config.defaults import KEYS, flatten
 from tsn_tsm_plugin.config.key import FREE
 from tsn_tsm_plugin.config.node import plain
 from tsn_tsm_plugin.data.build import list_path, read_class_names
-from tsn_tsm_plugin.engine.checkpoint import list_checkpoints, load_newest_checkpoint
+from tsn_tsm_plugin.engine.checkpoint import list_checkpoints
 from tsn_tsm_plugin.engine.device import compute_device
 from tsn_tsm_plugin.engine.find_weights import find_weights
 from tsn_tsm_plugin.engine.interruption import StopRequested, never
@@ -32,7 +31,6 @@ from tsn_tsm_plugin.layers.memory_format import to_channels_last
 from tsn_tsm_plugin.log import get_logger, setup_logging
 from tsn_tsm_plugin.models import TSM, TSN, build_model, load_weights
 from tsn_tsm_plugin.models.checkpoint_attributes import RECIPE
-from tsn_tsm_plugin.models.load_weights import LoadReport
 from tsn_tsm_plugin.paths import read_bytes
 from tsn_tsm_plugin.ranks import Ranks
 from tsn_tsm_plugin.runs.extras import warn_on_failure
@@ -130,21 +128,22 @@ def _removed_on_failure(path: Path, ranks: Ranks) -> Iterator[None]:
 
 def _load_tested_weights(cfg: CfgNode, model: nn.Module) -> str:
     """Load the weights to test and return their path."""
-    if cfg.TEST.CHECKPOINT_FILE_PATH:
-        source = find_weights(cfg.TEST.CHECKPOINT_FILE_PATH)
-        logger.info(f"Weights to test: {_load(cfg, model, source)}")
-        return source
     folder = Path(cfg.OUTPUT_DIR) / "checkpoints"
-    if not list_checkpoints(folder):
+    if not cfg.TEST.CHECKPOINT_FILE_PATH and not list_checkpoints(folder):
         raise CheckpointError(
             f"There are no weights to test: {folder} holds no checkpoint. Train first, or set "
             "TEST.CHECKPOINT_FILE_PATH (--weights)."
         )
-    found = load_newest_checkpoint(folder)
-    assert found is not None
-    path, state = found
-    _load(cfg, model, split_checkpoint(state, path=str(path)))
-    return str(path)
+    source = find_weights(cfg.TEST.CHECKPOINT_FILE_PATH or cfg.OUTPUT_DIR)
+    report = load_weights(
+        model,
+        source,
+        allow_mismatch=cfg.TRAIN.CHECKPOINT_ALLOW_MISMATCH,
+        class_names=read_class_names(cfg),
+        words=RECIPE,
+    )
+    logger.info(f"Weights to test: {report}")
+    return source
 
 
 def _list_hash(cfg: CfgNode) -> str:
@@ -159,16 +158,6 @@ def _identity(cfg: CfgNode, hash_of_weights: str, hash_of_list: str, *, world_si
     settings = {key: value for key, value in flatten(plain(cfg)).items() if KEYS[key].on_resume != FREE}
     decisive = [hash_of_weights, hash_of_list, world_size, settings]
     return sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _load(cfg: CfgNode, model: nn.Module, weights: str | Checkpoint) -> LoadReport:
-    return load_weights(
-        model,
-        weights,
-        allow_mismatch=cfg.TRAIN.CHECKPOINT_ALLOW_MISMATCH,
-        class_names=read_class_names(cfg),
-        words=RECIPE,
-    )
 
 
 def evaluate_model(

@@ -20,8 +20,6 @@ from tsn_tsm_plugin.runs.loggers import missing_package
 from tsn_tsm_plugin.solver import build_optimizer
 from tsn_tsm_plugin.transforms.build import build_batch_transform
 
-_TASKS = ("train", "evaluate")
-
 
 def check_before_run(
     cfg: CfgNode,
@@ -46,8 +44,6 @@ def check_before_run(
     Raises:
         ConfigError: If there are faults; one fault per line.
     """
-    if task not in _TASKS:
-        raise ValueError(f"task must be one of {_TASKS}, got {task!r}.")
     faults = [
         *_faults_of_size(cfg, task, world_size),
         *_faults_of_data(cfg, task, needs_data=needs_data),
@@ -110,14 +106,16 @@ def _faults_of_data(cfg: CfgNode, task: str, *, needs_data: bool) -> Iterator[st
     yield from _attempt(lambda: read_class_names(cfg))
     if task == "train":
         yield from _attempt(lambda: build_batch_transform(cfg))
-    splits = used_splits(cfg, task)
-    if "val" in splits and not cfg.DATA.TEST_LIST:
-        splits.remove("test")  # The validation list.
-    for split in splits:
-        key = {"train": "TRAIN_LIST", "val": "VAL_LIST"}.get(split, "TEST_LIST")
-        if split == "test" and not cfg.DATA.TEST_LIST:
-            key = "VAL_LIST"
-        yield from _attempt(functools.partial(build_dataset, cfg, split), f"DATA.{key}: ")
+    lists = {
+        "train": "TRAIN_LIST",
+        "val": "VAL_LIST",
+        "test": "TEST_LIST" if cfg.DATA.TEST_LIST else "VAL_LIST",
+    }
+    splits: dict[str, str] = {}
+    for split in used_splits(cfg, task):
+        splits.setdefault(lists[split], split)
+    for name, split in splits.items():
+        yield from _attempt(functools.partial(build_dataset, cfg, split), f"DATA.{name}: ")
 
 
 def _faults_of_network(cfg: CfgNode, task: str) -> Iterator[str]:
