@@ -148,13 +148,8 @@ class OptimizerStep:
         if self._skips_on_device:
             _create_momentum(optimizer)
 
-    @property
-    def loss(self) -> Loss:
-        """The loss of each clip."""
-        return self._forward_and_loss.loss
-
-    @loss.setter
-    def loss(self, loss: Loss) -> None:
+    def set_loss(self, loss: Loss) -> None:
+        """Set another loss of each clip."""
         self._forward_and_loss.set_loss(loss)
 
     def keep_statistics(self) -> None:
@@ -251,11 +246,6 @@ class ForwardAndLoss(nn.Module):
         self._precision = precision
         self._device = device
         self.set_loss(loss)
-
-    @property
-    def loss(self) -> Loss:
-        """The loss of each clip."""
-        return self._loss[0]
 
     def set_loss(self, loss: Loss) -> None:
         """Set another loss."""

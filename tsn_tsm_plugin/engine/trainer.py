@@ -74,7 +74,7 @@ class Trainer:
         self._ranks = setup.state.ranks
         self._take_step = setup.optimizer_step
         if loss is not None:
-            self._take_step.loss = loss
+            self._take_step.set_loss(loss)
         self._hooks = hooks
         self._metrics = metrics
         self._stop_requested = stop_requested
