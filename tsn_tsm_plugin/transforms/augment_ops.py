@@ -1,21 +1,54 @@
-"""warp, equalize, fill_square, ...: pixel operations of RandAugment, identical for all frames of a clip.
+"""RandomOperations, warp, fill_square, ...: pixel operations, identical for all frames of a clip.
 
 Frames are uint8 (T, C, H, W) in 0-255, as torchvision's v2 kernels take them, and are never changed in place.
 Statistics (darkest and brightest level, histogram, mean grey) are computed per frame.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
+
+from tsn_tsm_plugin.transforms.pixel_range import on_levels
 
 FrameOperation = Callable[[Tensor, float], Tensor]
 """From frames and one argument to frames."""
 
 _NUM_LEVELS = 256
+
+
+class RandomOperations(nn.Module):
+    """Base of random operations on pixels, with one draw for all frames of a clip."""
+
+    def draw(self, generator: torch.Generator | None = None) -> Sequence[tuple[str, Any]]:
+        """Draw names of operations and their arguments, in the order of their use."""
+        raise NotImplementedError
+
+    def apply_operation(self, frames: Tensor, name: str, argument: Any) -> Tensor:
+        """Return changed frames, uint8 (T, C, H, W)."""
+        raise NotImplementedError
+
+    def forward(self, video: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """Map (C, T, H, W) to the same shape, dtype and range: uint8, float in 0-255 or float in 0-1.
+
+        Floats are rounded to the 256 levels.
+
+        Raises:
+            TypeError: If the pixels are in neither range, or fit both.
+        """
+        drawn = self.draw(generator)
+
+        def augment(levels: Tensor) -> Tensor:
+            frames = levels.transpose(0, 1)
+            for name, argument in drawn:
+                frames = self.apply_operation(frames, name, argument)
+            return frames.transpose(0, 1)
+
+        return on_levels(augment, video)
 
 
 def warp(
@@ -83,26 +116,6 @@ def solarize_add(frames: Tensor, addition: float, *, below: int = 128) -> Tensor
     levels = torch.arange(_NUM_LEVELS)
     table = torch.where(levels < below, (levels + int(addition)).clamp(max=_NUM_LEVELS - 1), levels)
     return table.to(torch.uint8)[frames.int()]
-
-
-def color(frames: Tensor, factor: float) -> Tensor:
-    """Move away from grey (``factor`` above 1) or towards it (below 1)."""
-    return F.adjust_saturation(frames, factor)
-
-
-def contrast(frames: Tensor, factor: float) -> Tensor:
-    """Move away from the frame's mean grey (``factor`` above 1) or towards it (below 1)."""
-    return F.adjust_contrast(frames, factor)
-
-
-def brightness(frames: Tensor, factor: float) -> Tensor:
-    """Multiply the levels by ``factor``."""
-    return F.adjust_brightness(frames, factor)
-
-
-def sharpness(frames: Tensor, factor: float) -> Tensor:
-    """Move away from the smoothed frame (``factor`` above 1) or towards it (below 1)."""
-    return F.adjust_sharpness(frames, factor)
 
 
 def gaussian_blur(frames: Tensor, sigma_px: float) -> Tensor:

@@ -1,14 +1,12 @@
 """ColorJitter: random brightness, contrast, saturation and hue; one draw for all frames of a clip."""
 
-from collections.abc import Callable
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
-from tsn_tsm_plugin.transforms.pixel_range import on_levels
+from tsn_tsm_plugin.transforms.augment_ops import FrameOperation, RandomOperations
 
-_ADJUST: dict[str, Callable[[Tensor, float], Tensor]] = {
+_ADJUST: dict[str, FrameOperation] = {
     "brightness": F.adjust_brightness,
     "contrast": F.adjust_contrast,
     "saturation": F.adjust_saturation,
@@ -16,7 +14,7 @@ _ADJUST: dict[str, Callable[[Tensor, float], Tensor]] = {
 }
 
 
-class ColorJitter(nn.Module):
+class ColorJitter(RandomOperations):
     """Change the four by random factors, in random order, distributed as in torchvision's ColorJitter.
 
     Args:
@@ -45,23 +43,9 @@ class ColorJitter(nn.Module):
         draws = (2.0 * torch.rand(len(names), generator=generator) - 1.0).tolist()
         return [(names[index], self._factor(names[index], draws[index])) for index in order]
 
-    def forward(self, video: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """Map (C, T, H, W) to the same shape, dtype and range: uint8, float in 0-255 or float in 0-1.
-
-        Floats are rounded to the 256 levels.
-
-        Raises:
-            TypeError: If the pixels are in neither range, or fit both.
-        """
-        drawn = self.draw(generator)
-
-        def adjust(levels: Tensor) -> Tensor:
-            frames = levels.transpose(0, 1)
-            for name, factor in drawn:
-                frames = _ADJUST[name](frames, factor)
-            return frames.transpose(0, 1)
-
-        return on_levels(adjust, video)
+    def apply_operation(self, frames: Tensor, name: str, argument: float) -> Tensor:
+        """Apply one change to frames."""
+        return _ADJUST[name](frames, argument)
 
     def extra_repr(self) -> str:
         """Name the settings in the module's repr."""

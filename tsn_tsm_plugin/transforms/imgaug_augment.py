@@ -10,11 +10,11 @@ import math
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torchvision.transforms.v2 import functional as F
 
 from tsn_tsm_plugin.transforms import augment_ops as ops
-from tsn_tsm_plugin.transforms.augment_ops import FrameOperation, warp
-from tsn_tsm_plugin.transforms.pixel_range import on_levels
+from tsn_tsm_plugin.transforms.augment_ops import FrameOperation, RandomOperations, warp
 
 _LEVEL = 0.9
 _ENHANCEMENT = 1.8 * _LEVEL + 0.1
@@ -50,10 +50,10 @@ OPERATIONS: dict[str, FixedOperation] = {
     ),
     "Posterize": FixedOperation(ops.posterize, 3),
     "Solarize": FixedOperation(ops.solarize, int(256 * _LEVEL)),
-    "Color": FixedOperation(ops.color, _ENHANCEMENT),
-    "Contrast": FixedOperation(ops.contrast, _ENHANCEMENT),
-    "Brightness": FixedOperation(ops.brightness, _ENHANCEMENT),
-    "Sharpness": FixedOperation(ops.sharpness, _ENHANCEMENT),
+    "Color": FixedOperation(F.adjust_saturation, _ENHANCEMENT),
+    "Contrast": FixedOperation(F.adjust_contrast, _ENHANCEMENT),
+    "Brightness": FixedOperation(F.adjust_brightness, _ENHANCEMENT),
+    "Sharpness": FixedOperation(F.adjust_sharpness, _ENHANCEMENT),
     "AutoContrast": FixedOperation(ops.auto_contrast),
     "Equalize": FixedOperation(ops.equalize),
     "Invert": FixedOperation(ops.invert),
@@ -63,7 +63,7 @@ OPERATIONS: dict[str, FixedOperation] = {
 NAMES = (*OPERATIONS, "Cutout")
 
 
-class ImgaugRandAugment(nn.Module):
+class ImgaugRandAugment(RandomOperations):
     """Apply two different operations of the fifteen, in list order, alike to all frames of the clip."""
 
     def draw(self, generator: torch.Generator | None = None) -> list[tuple[str, tuple[float, ...]]]:
@@ -71,27 +71,12 @@ class ImgaugRandAugment(nn.Module):
         chosen = torch.randperm(len(NAMES), generator=generator)[:_NUM_OPS].sort().values
         return [(NAMES[index], self._draw_arguments(NAMES[index], generator)) for index in chosen.tolist()]
 
-    def forward(self, video: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """Map (C, T, H, W) to the same shape, dtype and range: uint8, float in 0-255 or float in 0-1.
-
-        Floats are rounded to the 256 levels.
-
-        Raises:
-            TypeError: If the pixels are in neither range, or fit both.
-        """
-        drawn = self.draw(generator)
-
-        def augment(levels: Tensor) -> Tensor:
-            frames = levels.transpose(0, 1)
-            for name, arguments in drawn:
-                if name == "Cutout":
-                    x, y = arguments
-                    frames = ops.fill_square(frames, center_x=x, center_y=y, side=_CUTOUT_SIDE)
-                else:
-                    frames = OPERATIONS[name].apply(frames, *arguments)
-            return frames.transpose(0, 1)
-
-        return on_levels(augment, video)
+    def apply_operation(self, frames: Tensor, name: str, argument: tuple[float, ...]) -> Tensor:
+        """Apply one of the fifteen to frames."""
+        if name == "Cutout":
+            x, y = argument
+            return ops.fill_square(frames, center_x=x, center_y=y, side=_CUTOUT_SIDE)
+        return OPERATIONS[name].apply(frames, *argument)
 
     @staticmethod
     def _draw_arguments(name: str, generator: torch.Generator | None) -> tuple[float, ...]:

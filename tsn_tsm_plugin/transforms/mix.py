@@ -110,7 +110,28 @@ class BatchMix(nn.Module):
         return shares_BK * (1.0 - smoothing) + smoothing / num_classes if smoothing else shares_BK
 
 
-class MixUp(BatchMix):
+class _BetaMix(BatchMix):
+    """Base of mixing by a weight drawn from Beta(alpha, alpha), with PyTorchVideo's order of arguments."""
+
+    def __init__(
+        self,
+        alpha: float = 0.2,
+        label_smoothing: float = 0.0,
+        num_classes: int = 0,
+        *,
+        per_sample: bool = False,
+    ) -> None:
+        super().__init__(num_classes, label_smoothing=label_smoothing, per_sample=per_sample)
+        if not 0.0 < alpha < math.inf:
+            raise ValueError(f"alpha must be positive, got {alpha}.")
+        self.alpha = alpha
+
+    def extra_repr(self) -> str:
+        """Name the settings in the module's repr."""
+        return f"{super().extra_repr()}, alpha={self.alpha}"
+
+
+class MixUp(_BetaMix):
     """Average each clip with its partner, with a weight drawn from Beta(alpha, alpha).
 
     Example:
@@ -127,27 +148,12 @@ class MixUp(BatchMix):
         per_sample: Draw a weight for each clip instead of one for the batch.
     """
 
-    def __init__(
-        self,
-        alpha: float = 0.2,
-        label_smoothing: float = 0.0,
-        num_classes: int = 0,
-        *,
-        per_sample: bool = False,
-    ) -> None:
-        super().__init__(num_classes, label_smoothing=label_smoothing, per_sample=per_sample)
-        self.alpha = _positive("alpha", alpha)
-
     def draw(self, height: int, width: int, generator: torch.Generator | None = None) -> Blend:
         """Draw the weight of a clip; the size of its frames does not matter."""
         return Blend(_draw_beta(self.alpha, generator))
 
-    def extra_repr(self) -> str:
-        """Name the settings in the module's repr."""
-        return f"{super().extra_repr()}, alpha={self.alpha}"
 
-
-class CutMix(BatchMix):
+class CutMix(_BetaMix):
     """Paste a box of the partner into each clip, at the same position in all frames.
 
     With lambda drawn from Beta(alpha, alpha) the box covers 1 - lambda of the frame. The centre is uniform
@@ -169,17 +175,6 @@ class CutMix(BatchMix):
         per_sample: Draw a box for each clip instead of one for the batch.
     """
 
-    def __init__(
-        self,
-        alpha: float = 0.2,
-        label_smoothing: float = 0.0,
-        num_classes: int = 0,
-        *,
-        per_sample: bool = False,
-    ) -> None:
-        super().__init__(num_classes, label_smoothing=label_smoothing, per_sample=per_sample)
-        self.alpha = _positive("alpha", alpha)
-
     def draw(self, height: int, width: int, generator: torch.Generator | None = None) -> Blend:
         """Draw a box and the share of the frame that it leaves."""
         side = math.sqrt(1.0 - _draw_beta(self.alpha, generator))
@@ -191,10 +186,6 @@ class CutMix(BatchMix):
         top, bottom = max(center_y - box_height // 2, 0), min(center_y + box_height // 2, height)
         area = (bottom - top) * (right - left)
         return Blend(1.0 - area / (height * width), (top, left, bottom, right))
-
-    def extra_repr(self) -> str:
-        """Name the settings in the module's repr."""
-        return f"{super().extra_repr()}, alpha={self.alpha}"
 
 
 class RandomMix(BatchMix):
@@ -254,12 +245,6 @@ class RandomMix(BatchMix):
     def extra_repr(self) -> str:
         """Name the settings in the module's repr."""
         return f"{super().extra_repr()}, prob={self.prob}, switch_prob={self.switch_prob}"
-
-
-def _positive(name: str, value: float) -> float:
-    if not 0.0 < value < math.inf:
-        raise ValueError(f"{name} must be positive, got {value}.")
-    return value
 
 
 def _draw_beta(alpha: float, generator: torch.Generator | None) -> float:

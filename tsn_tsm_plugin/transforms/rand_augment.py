@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torchvision.transforms.v2 import functional as F
 
 from tsn_tsm_plugin.transforms import augment_ops as ops
-from tsn_tsm_plugin.transforms.augment_ops import FrameOperation, warp
-from tsn_tsm_plugin.transforms.pixel_range import on_levels
+from tsn_tsm_plugin.transforms.augment_ops import FrameOperation, RandomOperations, warp
 
 _MAX_LEVEL = 10.0
 _UNIFORM_ABOVE_STD = 100.0
@@ -64,14 +64,14 @@ OPERATIONS: dict[str, LeveledOperation] = {
     "Solarize": LeveledOperation(ops.solarize, lambda level: min(256, _whole(256)(level))),
     "SolarizeIncreasing": LeveledOperation(ops.solarize, lambda level: 256 - min(256, _whole(256)(level))),
     "SolarizeAdd": LeveledOperation(ops.solarize_add, lambda level: min(128, _whole(110)(level))),
-    "Color": _enhancing(ops.color),
-    "ColorIncreasing": _enhancing_more(ops.color),
-    "Contrast": _enhancing(ops.contrast),
-    "ContrastIncreasing": _enhancing_more(ops.contrast),
-    "Brightness": _enhancing(ops.brightness),
-    "BrightnessIncreasing": _enhancing_more(ops.brightness),
-    "Sharpness": _enhancing(ops.sharpness),
-    "SharpnessIncreasing": _enhancing_more(ops.sharpness),
+    "Color": _enhancing(F.adjust_saturation),
+    "ColorIncreasing": _enhancing_more(F.adjust_saturation),
+    "Contrast": _enhancing(F.adjust_contrast),
+    "ContrastIncreasing": _enhancing_more(F.adjust_contrast),
+    "Brightness": _enhancing(F.adjust_brightness),
+    "BrightnessIncreasing": _enhancing_more(F.adjust_brightness),
+    "Sharpness": _enhancing(F.adjust_sharpness),
+    "SharpnessIncreasing": _enhancing_more(F.adjust_sharpness),
     "ShearX": LeveledOperation(
         lambda x, shear: warp(x, shear_x=shear, about_corner=True), _linear(0.0, 0.3), neutral=0.0
     ),
@@ -85,7 +85,7 @@ OPERATIONS: dict[str, LeveledOperation] = {
         lambda x, share: warp(x, shift_y_px=-share * x.shape[-2]), _linear(0.0, 0.45), neutral=0.0
     ),
     "Desaturate": LeveledOperation(
-        lambda x, share: ops.color(x, 1.0 - share), lambda level: min(1.0, _linear(0.5, 1.0)(level))
+        lambda x, share: F.adjust_saturation(x, 1.0 - share), lambda level: min(1.0, _linear(0.5, 1.0)(level))
     ),
     "GaussianBlur": LeveledOperation(ops.gaussian_blur, lambda level: min(2.0, _linear(0.1, 2.0)(level))),
 }
@@ -185,7 +185,7 @@ def parse_policy(config: str) -> Policy:
     )
 
 
-class RandAugment(nn.Module):
+class RandAugment(RandomOperations):
     """Apply a few operations drawn at random, each with one argument for all frames of the clip.
 
     Unlike PyTorchVideo's RandAugment it reads timm's strings, draws from the given generator, and knows
@@ -212,23 +212,9 @@ class RandAugment(nn.Module):
             if _uniform(generator) < policy.prob
         ]
 
-    def forward(self, video: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """Map (C, T, H, W) to the same shape, dtype and range: uint8, float in 0-255 or float in 0-1.
-
-        Floats are rounded to the 256 levels.
-
-        Raises:
-            TypeError: If the pixels are in neither range, or fit both.
-        """
-        drawn = self.draw(generator)
-
-        def augment(levels: Tensor) -> Tensor:
-            frames = levels.transpose(0, 1)
-            for name, argument in drawn:
-                frames = OPERATIONS[name].apply(frames, argument)
-            return frames.transpose(0, 1)
-
-        return on_levels(augment, video)
+    def apply_operation(self, frames: Tensor, name: str, argument: float) -> Tensor:
+        """Apply one operation to frames."""
+        return OPERATIONS[name].apply(frames, argument)
 
     def extra_repr(self) -> str:
         """Name the setting in the module's repr."""

@@ -25,7 +25,27 @@ _SNAP_PX = 3
 _RESIZED_CROP_TRIES = 10
 
 
-class MultiScaleCrop(nn.Module):
+class _RandomCrop(nn.Module):
+    """Base of a crop to a window, which is resized to a square."""
+
+    def __init__(self, size: int, *, exact: bool) -> None:
+        super().__init__()
+        self.size = size
+        self.exact = exact
+
+    def draw(self, height: int, width: int, generator: torch.Generator | None = None) -> Window:
+        """Draw a window ``(top, left, height, width)`` within a frame, in pixels."""
+        raise NotImplementedError
+
+    def forward(self, video: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """Map uint8 (C, T, H, W) to uint8 (C, T, size, size)."""
+        frame_height, frame_width = video.shape[-2:]
+        top, left, height, width = self.draw(frame_height, frame_width, generator)
+        crop = video[..., top : top + height, left : left + width]
+        return resize(crop, height=self.size, width=self.size, exact=self.exact)
+
+
+class MultiScaleCrop(_RandomCrop):
     """Crop a window of random size at a random fixed position, and resize it to a square.
 
     Width and height are each one of ``scales`` times the short side, at most one step of the list apart; a
@@ -46,15 +66,13 @@ class MultiScaleCrop(nn.Module):
         num_fixed_crops: int = 13,
         exact: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(size, exact=exact)
         if num_fixed_crops not in (5, 13):
             raise ValueError(f"num_fixed_crops must be 5 or 13, got {num_fixed_crops}.")
         if not scales or not all(0.0 < scale <= 1.0 for scale in scales):
             raise ValueError(f"scales must be numbers in (0, 1], got {tuple(scales)}.")
-        self.size = size
         self.scales = tuple(scales)
         self.num_fixed_crops = num_fixed_crops
-        self.exact = exact
 
     def draw(self, height: int, width: int, generator: torch.Generator | None = None) -> Window:
         """Draw a window ``(top, left, height, width)`` within a frame, in pixels."""
@@ -72,18 +90,12 @@ class MultiScaleCrop(nn.Module):
         left = quarters_x * ((width - crop_width) // 4)
         return top, left, crop_height, crop_width
 
-    def forward(self, video: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """Map uint8 (C, T, H, W) to uint8 (C, T, size, size)."""
-        height, width = video.shape[-2:]
-        window = self.draw(height, width, generator)
-        return _crop_and_resize(video, window, self.size, self.exact)
-
     def extra_repr(self) -> str:
         """Name the settings in the module's repr."""
         return f"size={self.size}, scales={self.scales}, num_fixed_crops={self.num_fixed_crops}"
 
 
-class RandomResizedCrop(nn.Module):
+class RandomResizedCrop(_RandomCrop):
     """Crop a window of random area and aspect ratio anywhere in the frame, and resize it to a square.
 
     Args:
@@ -101,14 +113,12 @@ class RandomResizedCrop(nn.Module):
         aspect_ratio: tuple[float, float] = (3 / 4, 4 / 3),
         exact: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(size, exact=exact)
         for name, (low, high) in (("area", area), ("aspect_ratio", aspect_ratio)):
             if not 0.0 < low <= high:
                 raise ValueError(f"{name} must be a rising pair of positive numbers, got {(low, high)}.")
-        self.size = size
         self.area = area
         self.aspect_ratio = aspect_ratio
-        self.exact = exact
 
     def draw(self, height: int, width: int, generator: torch.Generator | None = None) -> Window:
         """Draw a window ``(top, left, height, width)``; the centred square if ten draws do not fit."""
@@ -126,12 +136,6 @@ class RandomResizedCrop(nn.Module):
         side = min(height, width)
         return (height - side) // 2, (width - side) // 2, side, side
 
-    def forward(self, video: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """Map uint8 (C, T, H, W) to uint8 (C, T, size, size)."""
-        height, width = video.shape[-2:]
-        window = self.draw(height, width, generator)
-        return _crop_and_resize(video, window, self.size, self.exact)
-
     def extra_repr(self) -> str:
         """Name the settings in the module's repr."""
         return f"size={self.size}, area={self.area}, aspect_ratio={self.aspect_ratio}"
@@ -139,9 +143,3 @@ class RandomResizedCrop(nn.Module):
 
 def _draw(count: int, generator: torch.Generator | None) -> int:
     return int(torch.randint(count, (), generator=generator))
-
-
-def _crop_and_resize(video: Tensor, window: Window, size: int, exact: bool) -> Tensor:
-    top, left, height, width = window
-    crop = video[..., top : top + height, left : left + width]
-    return resize(crop, height=size, width=size, exact=exact)

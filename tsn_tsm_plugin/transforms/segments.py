@@ -9,7 +9,8 @@ published numbers depend on them.
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -167,7 +168,9 @@ def uniform_sampler(
     """
     if num_views not in (1, 2):
         raise ValueError(f"num_views must be 1 or 2 (twice sample) for uniform sampling, got {num_views}.")
-    return _UniformSampler(num_segments, mode, num_views == 2, keep_tail_frames)
+    keywords = {"num_segments": num_segments, "mode": mode}
+    keywords |= {"twice_sample": num_views == 2, "keep_tail_frames": keep_tail_frames}
+    return _Sampler(segment_indices, keywords)
 
 
 def dense_sampler(
@@ -185,30 +188,19 @@ def dense_sampler(
         num_views: Windows in testing.
         sample_range: Width of a window, in frames.
     """
-    return _DenseSampler(num_segments, mode, num_views, sample_range)
-
-
-# Classes, not closures, so that spawned workers can unpickle them.
-@dataclass(frozen=True)
-class _UniformSampler:
-    num_segments: int
-    mode: str
-    twice_sample: bool
-    keep_tail_frames: bool
-
-    def __call__(self, num_frames: int, generator: torch.Generator | None = None) -> Tensor:
-        return segment_indices(num_frames, generator=generator, **asdict(self))
+    keywords = {"num_segments": num_segments, "mode": mode}
+    return _Sampler(dense_indices, {**keywords, "num_positions": num_views, "sample_range": sample_range})
 
 
 @dataclass(frozen=True)
-class _DenseSampler:
-    num_segments: int
-    mode: str
-    num_positions: int
-    sample_range: int
+class _Sampler:
+    """A function of indices with its keywords; no closure, so that spawned workers can unpickle it."""
+
+    indices_of: Callable[..., Tensor]
+    keywords: dict[str, Any]
 
     def __call__(self, num_frames: int, generator: torch.Generator | None = None) -> Tensor:
-        return dense_indices(num_frames, generator=generator, **asdict(self))
+        return self.indices_of(num_frames, generator=generator, **self.keywords)
 
 
 class SampleFrames(nn.Module):
