@@ -12,7 +12,7 @@ from support.videos import write_video
 
 from tsn_tsm_plugin.checkpoints.read_checkpoint import read_checkpoint
 from tsn_tsm_plugin.checkpoints.weights_hash import weights_hash
-from tsn_tsm_plugin.config import keys_of
+from tsn_tsm_plugin.config.defaults import flatten
 from tsn_tsm_plugin.inference.export.model_card import publish as publish_trained
 from tsn_tsm_plugin.inference.trained_model import load_trained
 from tsn_tsm_plugin.tools import predict, publish
@@ -89,20 +89,13 @@ PLACES = [
 
 def with_places_everywhere(trained, place):
     """Put the place into every text of the recipe, into every list, and into the names of the classes."""
-    cfg = trained.cfg.clone()
-    cfg.defrost()
-    keys = []
-    for key in keys_of(cfg):
-        *nodes, name = key.split(".")
-        node = cfg
-        for each in nodes:
-            node = node[each]
-        if isinstance(node[name], str | list):
-            text = place.format(name.lower())
-            node[name] = text if isinstance(node[name], str) else [text, [text]]
-            keys.append(key)
+    values = {}
+    for key, value in flatten(trained.cfg).items():
+        if isinstance(value, str | tuple):
+            text = place.format(key.rpartition(".")[2].lower())
+            values[key] = text if isinstance(value, str) else [text, [text]]
     names = [place.format(name) for name in trained.class_names]
-    return dataclasses.replace(trained, cfg=cfg, class_names=names), keys
+    return dataclasses.replace(trained, cfg=trained.cfg.changed(values), class_names=names), list(values)
 
 
 @pytest.mark.parametrize("place", PLACES)

@@ -2,6 +2,6 @@
 
 from tsn_tsm_plugin.config.defaults import get_cfg
 from tsn_tsm_plugin.config.load import load_cfg
-from tsn_tsm_plugin.config.node import CfgNode, keys_of
+from tsn_tsm_plugin.config.node import CfgNode
 
-__all__ = ["CfgNode", "get_cfg", "keys_of", "load_cfg"]
+__all__ = ["CfgNode", "get_cfg", "load_cfg"]

@@ -2,7 +2,7 @@
 
 import copy
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -61,15 +61,6 @@ class CfgNode(_FvcoreCfgNode):
 
 class OptionsNode(CfgNode):
     """Keyword arguments of a component: any names, plain values; one value of the config, as a list is."""
-
-
-def keys_of(node: CfgNode, prefix: str = "") -> Iterator[str]:
-    """Yield every dotted key of a config that holds a value; a node of options is one value."""
-    for name, value in node.items():
-        if isinstance(value, CfgNode) and not isinstance(value, OptionsNode):
-            yield from keys_of(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}"
 
 
 def plain(value: Any) -> Any:

@@ -8,7 +8,6 @@ from tsn_tsm_plugin.errors import CheckpointError
 from tsn_tsm_plugin.runs.run_folder import RUN_WEIGHTS
 
 PUBLISHED_WEIGHTS = "model.safetensors"
-WHICH = ("last", "best")
 
 
 def find_weights(path: str | Path, *, which: str = "last") -> str:

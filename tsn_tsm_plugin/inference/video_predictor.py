@@ -21,8 +21,6 @@ from tsn_tsm_plugin.inference.preprocessing import Preprocessing
 from tsn_tsm_plugin.paths import is_url
 from tsn_tsm_plugin.safe_text import html_text
 
-# Suffixes searched for in folders; a file given by name may have any suffix.
-_SUFFIXES = {".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"}
 _MAX_FRAMES = 64
 _SHOWN = 5
 

@@ -3,7 +3,7 @@
 from tsn_tsm_plugin.layers.bottleneck import tsm_bottleneck, tsm_bottlenecks
 from tsn_tsm_plugin.layers.non_local import NON_LOCAL_KINDS, NonLocal, NonLocalAfter
 from tsn_tsm_plugin.layers.temporal_pool import TemporalPool
-from tsn_tsm_plugin.layers.temporal_shift import TemporalShift, install_temporal_shift, temporal_shift
+from tsn_tsm_plugin.layers.temporal_shift import TemporalShift, temporal_shift
 
 __all__ = [
     "NON_LOCAL_KINDS",
@@ -11,7 +11,6 @@ __all__ = [
     "NonLocalAfter",
     "TemporalPool",
     "TemporalShift",
-    "install_temporal_shift",
     "temporal_shift",
     "tsm_bottleneck",
     "tsm_bottlenecks",

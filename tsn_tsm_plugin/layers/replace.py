@@ -1,20 +1,8 @@
-"""``replace_submodule`` and ``wrap_submodules``: put modules into a network by dotted name."""
+"""``wrap_submodules``: wrap modules of a network by dotted name."""
 
 from collections.abc import Callable, Iterable
 
 from torch import nn
-
-
-def replace_submodule(root: nn.Module, name: str, module: nn.Module) -> None:
-    """Replace the submodule of ``root`` with that dotted name by ``module``, in place.
-
-    Raises:
-        AttributeError: If the submodule is missing.
-    """
-    parent_name, _, child_name = name.rpartition(".")
-    parent = root.get_submodule(parent_name)
-    parent.get_submodule(child_name)
-    setattr(parent, child_name, module)
 
 
 def wrap_submodules(

@@ -5,15 +5,13 @@ Source: Lin, Gan, Han, "TSM: Temporal Shift Module for Efficient Video Understan
 arXiv:1811.08383, figure 1 (b) and, for ``causal``, figure 1 (c).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, suppress
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from tsn_tsm_plugin.layers.replace import wrap_submodules
 from tsn_tsm_plugin.layers.tracing import is_traced
 
 
@@ -273,26 +271,3 @@ class TemporalShift(nn.Module):
         layout = "" if self.channel_axis == 1 else f", channel_axis={self.channel_axis}"
         tokens = "" if self.num_tokens is None else f", num_tokens={self.num_tokens}"
         return f"num_segments={self.num_segments}, shift_div={self.shift_div}{direction}{layout}{tokens}"
-
-
-def install_temporal_shift(
-    network: nn.Module, frames_at: Mapping[str, int], *, shift_div: int = 8, causal: bool = False
-) -> None:
-    """Wrap submodules of a network in :class:`TemporalShift`, in place.
-
-    Args:
-        network: A 2D network on (BT, C, H, W).
-        frames_at: Frames of a video by dotted name of the submodule, e.g. ``{"layer1.0.conv1": 8}``.
-        shift_div: See :func:`temporal_shift`.
-        causal: See :func:`temporal_shift`.
-
-    Raises:
-        ValueError: If a submodule does not exist; nothing has been wrapped then.
-    """
-    wrap_submodules(
-        network,
-        {
-            site: partial(TemporalShift, num_segments=num_frames, shift_div=shift_div, causal=causal)
-            for site, num_frames in frames_at.items()
-        }.items(),
-    )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from tsn_tsm_plugin.errors import ConfigError
-from tsn_tsm_plugin.layers.replace import replace_submodule, wrap_submodules
+from tsn_tsm_plugin.layers.replace import wrap_submodules
 from tsn_tsm_plugin.layers.temporal_pool import TemporalPool, num_pooled_frames
 from tsn_tsm_plugin.models.backbones.non_local_sites import NonLocalOptions
 from tsn_tsm_plugin.models.heads import TSMHead, TSNHead
@@ -200,7 +200,7 @@ class TSM(_FrameRecognizer):
         wrap_submodules(backbone, [wrapper for wrappers in planned.values() for wrapper in wrappers])
         if temporal_pool:
             pooled = TemporalPool(backbone.get_submodule(pool_site), num_segments=num_segments)
-            replace_submodule(backbone, pool_site, pooled)
+            backbone.set_submodule(pool_site, pooled)
 
     @property
     def _pool_site(self) -> str:

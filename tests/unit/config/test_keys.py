@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from tsn_tsm_plugin.config import get_cfg, keys_of, load_cfg
-from tsn_tsm_plugin.config.defaults import FORMER_KEYS, KEYS
+from tsn_tsm_plugin.config import get_cfg, load_cfg
+from tsn_tsm_plugin.config.defaults import FORMER_KEYS, KEYS, flatten
 from tsn_tsm_plugin.config.key import ON_RESUME
 from tsn_tsm_plugin.errors import ConfigError
 from tsn_tsm_plugin.registry import REGISTRIES
@@ -13,7 +13,7 @@ from tsn_tsm_plugin.tools.list_keys import main
 
 
 def test_the_defaults_are_those_of_the_declarations_and_follow_their_rules():
-    assert set(keys_of(get_cfg())) == set(KEYS)
+    assert set(flatten(get_cfg())) == set(KEYS)
     cfg = load_cfg("empty.yaml", text="")
     assert json.loads(json.dumps(cfg.DATA.MEAN)) == KEYS["DATA.MEAN"].default
 

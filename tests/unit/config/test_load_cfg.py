@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tsn_tsm_plugin.config import CfgNode, get_cfg, keys_of, load_cfg
+from tsn_tsm_plugin.config import get_cfg, load_cfg
 from tsn_tsm_plugin.errors import ConfigError
 
 
@@ -212,8 +212,3 @@ def test_a_named_protocol_sets_views_and_crops(tmp_path, protocol, expected):
 def test_get_cfg_returns_a_fresh_copy():
     get_cfg().RNG_SEED = 5
     assert get_cfg().RNG_SEED == 0
-
-
-def test_keys_of_lists_dotted_leaves():
-    node = CfgNode({"A": 1, "B": {"C": 2}})
-    assert list(keys_of(node)) == ["A", "B.C"]

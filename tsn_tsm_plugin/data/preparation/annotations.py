@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,9 +33,6 @@ class Annotations(NamedTuple):
 
     class_names: list[str]
     splits: dict[str, list[AnnotatedVideo]]
-
-
-ReadAnnotations = Callable[[Path], Annotations]
 
 
 def find_files(folder: Path, pattern: str) -> list[Path]:

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from tsn_tsm_plugin.layers.replace import replace_submodule
 from tsn_tsm_plugin.layers.temporal_shift import TemporalShift
 from tsn_tsm_plugin.layers.tracing import is_traced
 
@@ -112,7 +111,7 @@ def fuse_residual_blocks_(network: nn.Module) -> None:
     if not blocks or not has_fused_convolutions():
         return
     for name, block in blocks.items():
-        replace_submodule(network, name, FusedResidualBlock(block))
+        network.set_submodule(name, FusedResidualBlock(block))
 
 
 def _is_folded_block(module: nn.Module) -> bool:

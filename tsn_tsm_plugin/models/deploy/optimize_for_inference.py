@@ -17,7 +17,6 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.overrides import TorchFunctionMode
 
 from tsn_tsm_plugin.layers.memory_format import to_channels_last
-from tsn_tsm_plugin.layers.replace import replace_submodule
 from tsn_tsm_plugin.layers.tracing import compile_or_warn
 from tsn_tsm_plugin.models.deploy.fused_residual import fuse_residual_blocks_
 from tsn_tsm_plugin.models.deploy.reparameterize import reparameterize_
@@ -162,8 +161,8 @@ def _fold_(model: nn.Module, convolution: str, normalisation: str) -> None:
     fused = fuse_conv_bn_eval(cast(nn.Conv2d, model.get_submodule(convolution)), norm)
     # timm's norm layer also applies the activation, which stays.
     rest = nn.Sequential(norm.drop, norm.act) if isinstance(norm, BatchNormAct2d) else nn.Identity()
-    replace_submodule(model, convolution, fused)
-    replace_submodule(model, normalisation, rest)
+    model.set_submodule(convolution, fused)
+    model.set_submodule(normalisation, rest)
 
 
 def _cast_inputs(dtype: torch.dtype, module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -10,7 +10,6 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
-from tsn_tsm_plugin.layers.replace import replace_submodule
 from tsn_tsm_plugin.layers.temporal_shift import TemporalShift
 from tsn_tsm_plugin.models.backbones.site_features import dry_run
 from tsn_tsm_plugin.models.heads import TSMHead
@@ -50,7 +49,7 @@ class StreamingStep(nn.Module):
                     channel_axis=module.channel_axis,
                     num_tokens=module.num_tokens,
                 )
-                replace_submodule(self.backbone, name, streaming)
+                self.backbone.set_submodule(name, streaming)
                 self.state_names.append(name)
 
     def shifts(self) -> list[StreamingShift]:
