@@ -14,12 +14,13 @@ from tsn_tsm_plugin.config.node import plain
 from tsn_tsm_plugin.data.annotations import read_label_map
 from tsn_tsm_plugin.data.collate import collate_clips
 from tsn_tsm_plugin.data.datasets import SplitRequest
-from tsn_tsm_plugin.data.motion.dataset import prepare_motion, usable_cpus
+from tsn_tsm_plugin.data.motion.dataset import prepare_motion
 from tsn_tsm_plugin.data.reader import DEFAULT_DECODER
 from tsn_tsm_plugin.data.samplers import EvalBatchSampler, ShardedBatchSampler, TrainBatchSampler
 from tsn_tsm_plugin.data.signal_safe_loader import SignalSafeDataLoader
 from tsn_tsm_plugin.data.stage_shards import staging_folder, with_staged_shards
 from tsn_tsm_plugin.data.video_dataset import ListedVideo, VideoListDataset
+from tsn_tsm_plugin.data.workers import usable_cpus
 from tsn_tsm_plugin.errors import ConfigError
 from tsn_tsm_plugin.log import get_logger
 from tsn_tsm_plugin.paths import is_url, join

@@ -54,14 +54,14 @@ def _add_num_workers(parser: argparse.ArgumentParser) -> None:
 
 def _prepare_motion(args: argparse.Namespace) -> None:
     # Import late, so that --help and usage errors do not wait for torch.
-    from tsn_tsm_plugin.data.motion.dataset import prepare_motion, usable_cpus
+    from tsn_tsm_plugin.data.motion.dataset import prepare_motion
 
     prepare_motion(
         args.out,
         num_train=args.num_train,
         num_val=args.num_val,
         seed=args.seed,
-        num_workers=usable_cpus() if args.num_workers is None else args.num_workers,
+        num_workers=args.num_workers,
     )
 
 
@@ -174,7 +174,6 @@ def _add_flow(datasets: "argparse._SubParsersAction[argparse.ArgumentParser]") -
 
 
 def _prepare_flow(args: argparse.Namespace) -> None:
-    from tsn_tsm_plugin.data.motion.dataset import usable_cpus
     from tsn_tsm_plugin.data.preparation.flow import FlowExtraction, prepare_flow
 
     prepare_flow(
@@ -184,7 +183,7 @@ def _prepare_flow(args: argparse.Namespace) -> None:
         extraction=FlowExtraction(
             method=args.method, bound=args.bound, short_side=args.short_side, template=args.template
         ),
-        num_workers=usable_cpus() if args.num_workers is None else args.num_workers,
+        num_workers=args.num_workers,
     )
 
 
@@ -255,7 +254,6 @@ def _prepare_folder(args: argparse.Namespace) -> None:
 
 
 def _prepare(title: str, annotations: "Annotations", storage: "Storage", args: argparse.Namespace) -> None:
-    from tsn_tsm_plugin.data.motion.dataset import usable_cpus
     from tsn_tsm_plugin.data.preparation.prepare import prepare_dataset
 
     prepare_dataset(
@@ -265,7 +263,7 @@ def _prepare(title: str, annotations: "Annotations", storage: "Storage", args: a
         out_dir=args.out,
         storage=storage,
         conversion=_conversion(args),
-        num_workers=usable_cpus() if args.num_workers is None else args.num_workers,
+        num_workers=args.num_workers,
     )
     logger.info(
         f"Next: tsn-tsm-train --data {args.out}; or name {args.out / 'dataset.yaml'} in _BASE_ of a recipe."
@@ -283,6 +281,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     _add_flow(datasets)
     args = parser.parse_args(argv)
     setup_logging()
+    if "num_workers" in args and args.num_workers is None:
+        from tsn_tsm_plugin.data.workers import usable_cpus
+
+        args.num_workers = usable_cpus()
     try:
         return run_command(lambda: args.prepare(args))
     except (ValueError, OSError, ImportError) as error:

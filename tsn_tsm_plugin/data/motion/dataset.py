@@ -5,25 +5,21 @@ a motion from its reverse. Making the dataset takes less than a minute.
 """
 
 import json
-import os
 import shutil
-import sys
 import uuid
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
 import av
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from tsn_tsm_plugin.atomic_files import os_errors_as_run_folder_errors
 from tsn_tsm_plugin.data.motion.scenes import CLASS_NAMES, CLASS_PAIRS, draw_scene, render_scene
+from tsn_tsm_plugin.data.workers import map_in_workers
 from tsn_tsm_plugin.file_lock import lock_file
 from tsn_tsm_plugin.log import get_logger
 from tsn_tsm_plugin.paths import read_text
@@ -102,19 +98,6 @@ def _plan_split(folder: Path, split: str, num_clips: int, seed: int) -> tuple[li
     return jobs, lines
 
 
-def _run(jobs: Sequence[_SceneJob], num_workers: int) -> Iterator[int]:
-    """Write the scenes in this process or in workers; yield the files written by each job."""
-    if num_workers == 0:
-        yield from map(_write_scene, jobs)
-        return
-    # Forked workers start at once and need no importable main module; only Linux forks safely.
-    context = get_context("fork" if sys.platform == "linux" else "spawn")
-    with ProcessPoolExecutor(
-        num_workers, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)
-    ) as pool:
-        yield from pool.map(_write_scene, jobs, chunksize=4)
-
-
 def _write_dataset(folder: Path, manifest: dict[str, int], *, num_workers: int) -> None:
     jobs = []
     for split in ("train", "val"):
@@ -127,7 +110,7 @@ def _write_dataset(folder: Path, manifest: dict[str, int], *, num_workers: int) 
     logger.info("Making the motion dataset of %d clips, less than a minute's work.", num_clips)
     # None: show a bar in terminals only.
     with tqdm(total=num_clips, desc="motion dataset", unit="clip", disable=None) as progress:
-        for num_written in _run(jobs, num_workers):
+        for num_written in map_in_workers(_write_scene, jobs, num_workers=num_workers, chunksize=4):
             progress.update(num_written)
     (folder / _MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
 
@@ -164,13 +147,6 @@ def _one_at_a_time(out_dir: Path) -> Iterator[None]:
             yield
         finally:
             lock.unlink(missing_ok=True)
-
-
-def usable_cpus() -> int:
-    """Return the number of CPU cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def prepare_motion(

@@ -8,11 +8,7 @@ Optical Flow using Dense Inverse Search", arXiv:1603.03590.
 
 import functools
 import json
-import multiprocessing
-import sys
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -27,6 +23,7 @@ from tsn_tsm_plugin.atomic_files import replace_folder_when_whole, write_text_at
 from tsn_tsm_plugin.data.annotations import VideoEntry, read_video_list
 from tsn_tsm_plugin.data.flow_folder import FlowFolderReader, flow_templates
 from tsn_tsm_plugin.data.video_dataset import open_video_file
+from tsn_tsm_plugin.data.workers import map_in_workers
 from tsn_tsm_plugin.errors import AnnotationError, VideoError
 from tsn_tsm_plugin.log import get_logger
 from tsn_tsm_plugin.paths import read_text
@@ -191,7 +188,8 @@ def prepare_flow(
     counts: dict[str, int] = {}
     faults: dict[str, str] = {}
     with tqdm(total=len(entries), desc="flow", unit="video", disable=None) as progress:
-        for name, (count, fault) in zip(entries, _map(compute, entries.values(), num_workers), strict=True):
+        done = map_in_workers(compute, entries.values(), num_workers=num_workers)
+        for name, (count, fault) in zip(entries, done, strict=True):
             if fault:
                 faults[name] = fault
                 logger.warning(f"skipped: {fault}")
@@ -206,25 +204,6 @@ def prepare_flow(
         write_text_atomically(out_dir / PurePosixPath(path).name, "".join(lines))
     logger.info(f"{len(counts)} videos have flow in {out_dir / 'flow'}; {len(faults)} were skipped.")
     return faults
-
-
-def _map(compute: Any, entries: Iterable[VideoEntry], num_workers: int) -> Iterator[tuple[int, str]]:
-    if not num_workers:
-        yield from map(compute, entries)
-        return
-    # Forked workers start at once; only Linux forks safely.
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    pool = ProcessPoolExecutor(
-        num_workers, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)
-    )
-    try:
-        yield from pool.map(compute, entries)
-    except BrokenProcessPool as error:
-        raise VideoError(
-            "A worker process died; written flow is kept. Run again with --num-workers 0 to find the video."
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _compute(entry: VideoEntry, *, extraction: FlowExtraction, folder: Path) -> tuple[int, str]:

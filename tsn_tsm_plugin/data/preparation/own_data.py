@@ -11,10 +11,10 @@ from typing import Any
 import yaml
 
 from tsn_tsm_plugin.data.annotations import read_text_lines
-from tsn_tsm_plugin.data.motion.dataset import usable_cpus
 from tsn_tsm_plugin.data.preparation.catalog import Storage
 from tsn_tsm_plugin.data.preparation.class_folders import GroupOf, read_class_folders
 from tsn_tsm_plugin.data.preparation.prepare import prepare_dataset, write_if_changed
+from tsn_tsm_plugin.data.workers import usable_cpus
 from tsn_tsm_plugin.errors import AnnotationError, ConfigError
 from tsn_tsm_plugin.paths import is_url, read_text
 

@@ -29,7 +29,8 @@ from tsn_tsm_plugin.data.preparation.convert import Conversion, FrameExtraction
 from tsn_tsm_plugin.data.preparation.find_videos import FrameFolders, VideoFiles
 from tsn_tsm_plugin.data.preparation.flip_label_pairs import mirror_pairs
 from tsn_tsm_plugin.data.preparation.recipe import recipe_lines
-from tsn_tsm_plugin.data.preparation.verify_videos import Finding, Inspection, Journal, inspect_all
+from tsn_tsm_plugin.data.preparation.verify_videos import Finding, Inspection, Journal
+from tsn_tsm_plugin.data.workers import map_in_workers
 from tsn_tsm_plugin.errors import AnnotationError
 from tsn_tsm_plugin.log import get_logger
 from tsn_tsm_plugin.paths import read_text
@@ -150,7 +151,7 @@ def _inspect(paths: Sequence[str], inspection: Inspection, journal: Journal, *, 
         return
     num_done = len(wanted) - len(due)
     with tqdm(total=len(wanted), initial=num_done, desc="videos", unit="video", disable=None) as progress:
-        for finding in inspect_all(due, inspection, num_workers=num_workers):
+        for finding in map_in_workers(inspection, due, num_workers=num_workers, chunksize=4):
             journal.add(finding)
             progress.update()
 

@@ -1,19 +1,12 @@
-"""inspect_all, Journal: check that each video opens, count its frames and optionally convert it.
+"""Inspection, Journal: check that each video opens, count its frames and optionally convert it.
 
 A journal keeps the findings, one line of JSON per video, so that the work can be interrupted and continued.
 """
 
 import hashlib
 import json
-import sys
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from pathlib import Path
-
-import torch
 
 from tsn_tsm_plugin.atomic_files import os_errors_as_run_folder_errors
 from tsn_tsm_plugin.data.frame_folder import FrameFolderReader
@@ -150,24 +143,3 @@ class Journal:
         self.findings[finding.name] = finding
         with os_errors_as_run_folder_errors(self._path), self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(finding)) + "\n")
-
-
-def inspect_all(names: Sequence[str], inspection: Inspection, *, num_workers: int) -> Iterator[Finding]:
-    """Check videos in this process (0 workers) or in workers; yield findings in the order of names."""
-    if num_workers == 0 or len(names) < 2:
-        yield from map(inspection, names)
-        return
-    # Forked workers start at once and need no importable main module; only Linux forks safely.
-    context = get_context("fork" if sys.platform == "linux" else "spawn")
-    pool = ProcessPoolExecutor(
-        num_workers, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)
-    )
-    try:
-        yield from pool.map(inspection, names, chunksize=4)
-    except BrokenProcessPool as error:
-        raise VideoError(
-            f"A worker process died at one of {len(names)} videos; earlier findings are kept. Run again "
-            f"with --num-workers 0 to find the video."
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
