@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -68,23 +69,41 @@ def explain_mismatch(
         words: Of the interface in use.
     """
     optional_names = set(optional)
-    missing = [name for name in target if name not in given and name not in optional_names]
-    unexpected = [name for name in given if name not in target]
-    reshaped = [name for name in given if name in target and given[name].shape != target[name].shape]
-    if not (missing or unexpected or reshaped):
+    both = _Differences(
+        given,
+        target,
+        missing=[name for name in target if name not in given and name not in optional_names],
+        unexpected=[name for name in given if name not in target],
+        reshaped=[name for name in given if name in target and given[name].shape != target[name].shape],
+    )
+    if not (both.missing or both.unexpected or both.reshaped):
         return ""
     return (
-        _explain_non_local(missing, unexpected, words)
-        or _explain_modality(reshaped, given, target)
-        or _explain_wrappers(missing, unexpected, given, target, words)
-        or _explain_classes(missing, unexpected, reshaped, given, target, words)
-        or _list_differences(missing, unexpected, reshaped, given, target)
+        _explain_non_local(both, words)
+        or _explain_modality(both)
+        or _explain_wrappers(both, words)
+        or _explain_classes(both, words)
+        or _list_differences(both)
     )
 
 
-def _explain_non_local(missing: list[str], unexpected: list[str], words: Words) -> str:
+class _Differences(NamedTuple):
+    """Tensors of a file and of a model, and the names of those that differ."""
+
+    given: Mapping[str, Tensor]
+    target: Mapping[str, Tensor]
+    missing: list[str]
+    unexpected: list[str]
+    reshaped: list[str]
+
+    def shapes(self, name: str) -> str:
+        in_file, in_model = tuple(self.given[name].shape), tuple(self.target[name].shape)
+        return f"{name}: {in_file} in the file, {in_model} in the model"
+
+
+def _explain_non_local(both: _Differences, words: Words) -> str:
     """Explain non-local blocks on one side only, or at other sites."""
-    in_model, in_file = _non_local_sites(missing), _non_local_sites(unexpected)
+    in_model, in_file = _non_local_sites(both.missing), _non_local_sites(both.unexpected)
     if in_model == in_file:
         return ""
     return (
@@ -98,30 +117,23 @@ def _non_local_sites(names: list[str]) -> list[str]:
     return sorted(site.removeprefix("backbone.") for site in sites)
 
 
-def _explain_modality(reshaped: list[str], given: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> str:
+def _explain_modality(both: _Differences) -> str:
     """Explain a first convolution of another number of channels."""
-    for name in reshaped:
-        in_file, in_model = tuple(given[name].shape), tuple(target[name].shape)
+    for name in both.reshaped:
+        in_file, in_model = both.given[name].shape, both.target[name].shape
         is_first = len(in_file) == len(in_model) >= 4 and in_file[::2] == in_model[::2]
         if is_first and in_file[1] in MODALITIES and in_model[1] in MODALITIES:
             return (
                 f"the file is of a network for {MODALITIES[in_file[1]]}, the model takes "
-                f"{MODALITIES[in_model[1]]} ({name}: {in_file} in the file, {in_model} in the model). Give a "
-                "checkpoint of the model's modality."
+                f"{MODALITIES[in_model[1]]} ({both.shapes(name)}). Give a checkpoint of the model's modality."
             )
     return ""
 
 
-def _explain_wrappers(
-    missing: list[str],
-    unexpected: list[str],
-    given: Mapping[str, Tensor],
-    target: Mapping[str, Tensor],
-    words: Words,
-) -> str:
+def _explain_wrappers(both: _Differences, words: Words) -> str:
     """Explain names that differ only in ``.net``: the sites of the shift."""
-    in_model, in_file = _wrapped_sites(missing), _wrapped_sites(unexpected)
-    if not (in_model or in_file) or _bare_names(given) != _bare_names(target):
+    in_model, in_file = _wrapped_sites(both.missing), _wrapped_sites(both.unexpected)
+    if not (in_model or in_file) or _bare_names(both.given) != _bare_names(both.target):
         return ""
     if in_model and not in_file:
         return (
@@ -150,18 +162,11 @@ def _wrapped_sites(names: list[str]) -> list[str]:
     return sorted({name.rpartition(".net.")[0] for name in names if ".net." in name})
 
 
-def _explain_classes(
-    missing: list[str],
-    unexpected: list[str],
-    reshaped: list[str],
-    given: Mapping[str, Tensor],
-    target: Mapping[str, Tensor],
-    words: Words,
-) -> str:
+def _explain_classes(both: _Differences, words: Words) -> str:
     """Explain a classifier of another size, if everything else fits."""
-    if missing or unexpected or not all(".fc." in name for name in reshaped):
+    if both.missing or both.unexpected or not all(".fc." in name for name in both.reshaped):
         return ""
-    in_file, in_model = given[reshaped[0]].shape[0], target[reshaped[0]].shape[0]
+    in_file, in_model = (tensors[both.reshaped[0]].shape[0] for tensors in (both.given, both.target))
     if in_file == in_model:
         return ""
     return (
@@ -170,24 +175,15 @@ def _explain_classes(
     )
 
 
-def _list_differences(
-    missing: list[str],
-    unexpected: list[str],
-    reshaped: list[str],
-    given: Mapping[str, Tensor],
-    target: Mapping[str, Tensor],
-) -> str:
+def _list_differences(both: _Differences) -> str:
     parts = []
-    if missing:
-        parts.append(f"{len(missing)} entries are missing ({_examples(missing)})")
-    if unexpected:
-        parts.append(f"{len(unexpected)} are unexpected ({_examples(unexpected)})")
-    if reshaped:
-        shapes = [
-            f"{name}: {tuple(given[name].shape)} in the file, {tuple(target[name].shape)} in the model"
-            for name in reshaped
-        ]
-        parts.append(f"{len(reshaped)} have another shape ({_examples(shapes)})")
+    if both.missing:
+        parts.append(f"{len(both.missing)} entries are missing ({_examples(both.missing)})")
+    if both.unexpected:
+        parts.append(f"{len(both.unexpected)} are unexpected ({_examples(both.unexpected)})")
+    if both.reshaped:
+        shapes = [both.shapes(name) for name in both.reshaped]
+        parts.append(f"{len(shapes)} have another shape ({_examples(shapes)})")
     return "; ".join(parts) + ". The file is of another backbone, depth or method: build the model it is for."
 
 

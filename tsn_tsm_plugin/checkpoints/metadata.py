@@ -7,7 +7,7 @@ names of datasets are hints only.
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,10 +124,10 @@ def find_attributes(
         *_attributes_of_names(own_tensors, source_format),
         *_attributes_of_source(checkpoint.state_dict, source_format),
         *of_recipe.items(),
-        *_numbers_of(config, _IN_CONFIG, "configuration"),
-        *_switches_of(config),
+        *_values_of(config, _IN_CONFIG, "configuration"),
+        *_values_of(config, _SWITCHES_IN_CONFIG, "configuration", read=lambda word: word == "True"),
         *_words_of(config, "configuration"),
-        *_numbers_of(file_name, _IN_FILE_NAME, "file name"),
+        *_values_of(file_name, _IN_FILE_NAME, "file name"),
         *_words_of(file_name, "file name"),
     ):
         attributes.setdefault(found, attribute)
@@ -233,20 +233,13 @@ def _attributes_of_source(keys: Iterable[str], source_format: str) -> Iterator[t
         yield "non_local_sub_sample", ModelAttribute(".g.0." in values[0], "names")
 
 
-def _numbers_of(
-    text: str, patterns: Iterable[tuple[str, str]], origin: str
+def _values_of(
+    text: str, patterns: Iterable[tuple[str, str]], origin: str, *, read: Callable[[str], Any] = int
 ) -> Iterator[tuple[str, ModelAttribute]]:
     for name, pattern in patterns:
         match = re.search(pattern, text)
         if match is not None:
-            yield name, ModelAttribute(int(next(group for group in match.groups() if group)), origin)
-
-
-def _switches_of(config: str) -> Iterator[tuple[str, ModelAttribute]]:
-    for name, pattern in _SWITCHES_IN_CONFIG:
-        match = re.search(pattern, config)
-        if match is not None:
-            yield name, ModelAttribute(match[match.lastindex or 0].lower() == "true", "configuration")
+            yield name, ModelAttribute(read(next(group for group in match.groups() if group)), origin)
 
 
 def carried_class_names(checkpoint: Checkpoint) -> list[str]:
