@@ -2,8 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -16,15 +17,24 @@ _OF_TENSORS = "weights_hash"
 _OF_TEXTS = "metadata_hash"
 
 
-def to_safetensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
-    """Return the content of a safetensors file.
+def to_safetensors(
+    tensors: Mapping[str, Tensor],
+    *,
+    attributes: Mapping[str, Any],
+    config: str = "",
+    class_names: Sequence[str] = (),
+) -> bytes:
+    """Return the content of a safetensors file, with fingerprints of tensors and texts.
 
     Args:
         tensors: Tensors by name, on any device.
-        metadata: Texts by name; the fingerprints of tensors and texts are added.
+        attributes: Result of :func:`~tsn_tsm_plugin.checkpoints.metadata.attributes_of_model`.
+        config: The recipe, YAML; empty: unknown.
+        class_names: Names in the label map; empty: unknown.
     """
     state = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    texts = {"format": "pt", **metadata, _OF_TENSORS: weights_hash(state)}
+    texts = {"facts": json.dumps(dict(attributes)), "class_names": json.dumps(list(class_names))}
+    texts |= {"format": "pt", "config": config, _OF_TENSORS: weights_hash(state)}
     return save(state, metadata={**texts, _OF_TEXTS: _hash_of_texts(texts)})
 
 

@@ -6,7 +6,6 @@ A checkpoint is a dictionary of tensors and plain Python values, so that reading
 
 import contextlib
 import io
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -87,13 +86,9 @@ def export_weights(
     Raises:
         RunFolderError: If the disk is full or the folder cannot be written.
     """
-    metadata = {
-        "facts": json.dumps(dict(attributes)),
-        "config": config,
-        "class_names": json.dumps(class_names),
-    }
+    content = to_safetensors(model_state, attributes=attributes, config=config, class_names=class_names)
     with write_atomically(path, binary=True) as file:
-        file.write(to_safetensors(model_state, metadata))
+        file.write(content)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

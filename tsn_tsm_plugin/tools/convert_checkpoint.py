@@ -7,7 +7,6 @@ The weights are loaded into the network that they belong to, so the written file
 
 import argparse
 import io
-import json
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +72,7 @@ def convert(
     *,
     fold: bool = False,
     overrides: dict[str, Any] | None = None,
-) -> Identity:
+) -> None:
     """Convert a checkpoint and print its description.
 
     Args:
@@ -101,7 +100,6 @@ def convert(
     )
     megabytes = destination.stat().st_size / 2**20
     print(f"{'written':<12}{destination}, {len(state_dict)} tensors, {megabytes:.1f} MiB")
-    return identity
 
 
 def _fold(model: nn.Module, source: str | Path) -> nn.Module:
@@ -137,7 +135,7 @@ def _print_identity(identity: Identity) -> None:
 
 def _write(state_dict: dict[str, Tensor], attributes: dict[str, Any], destination: Path) -> None:
     if destination.suffix == ".safetensors":
-        content = to_safetensors(state_dict, {"facts": json.dumps(attributes)})
+        content = to_safetensors(state_dict, attributes=attributes)
     else:
         # Save to memory first: torch hides the reason of a disk error.
         buffer = io.BytesIO()

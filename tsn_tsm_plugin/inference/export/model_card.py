@@ -132,12 +132,12 @@ def read_matching_results(trained: TrainedModel, path: str | Path, *, is_named: 
 def as_safetensors(trained: TrainedModel) -> bytes:
     """Return the content of a safetensors file with the recipe and the class names in its metadata."""
     public = _public(trained)
-    metadata = {
-        "facts": json.dumps(attributes_of_model(public.model)),
-        "config": public.cfg.dump(),
-        "class_names": json.dumps(public.class_names),
-    }
-    return to_safetensors(public.model.state_dict(), metadata)
+    return to_safetensors(
+        public.model.state_dict(),
+        attributes=attributes_of_model(public.model),
+        config=public.cfg.dump(),
+        class_names=public.class_names,
+    )
 
 
 def _public(trained: TrainedModel) -> TrainedModel:
