@@ -47,3 +47,8 @@ class UnknownHostNameError(UnknownComponentError, NotImplementedError):
 
 class LoaderError(TsnTsmError, RuntimeError):
     """No batch comes, or a worker of the data loader has died; the message names the likely reason."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or its type if it has none."""
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

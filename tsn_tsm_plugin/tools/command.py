@@ -98,8 +98,17 @@ def add_set_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_allow_mismatch_argument(parser: argparse.ArgumentParser) -> None:
-    """Add ``--allow-mismatch NAME`` for every tool that loads weights."""
+def add_checkpoint_arguments(
+    parser: argparse.ArgumentParser, meaning: str = "checkpoint or run folder", *, required: bool = False
+) -> None:
+    """Add ``--weights W``, ``--which last|best`` and ``--allow-mismatch NAME``."""
+    parser.add_argument("--weights", required=required, default="", metavar="W", help=meaning)
+    parser.add_argument(
+        "--which",
+        choices=("last", "best"),
+        default="last",
+        help="weights of a run folder: last, or best by validation (default: %(default)s)",
+    )
     parser.add_argument(
         "--allow-mismatch",
         action="append",
@@ -115,16 +124,6 @@ def set_overrides(args: argparse.Namespace) -> list[str]:
     allowed = getattr(args, "allow_mismatch", [])
     overrides = ["TRAIN.CHECKPOINT_ALLOW_MISMATCH", str(allowed)] if allowed else []
     return overrides + [word for pair in args.set for word in pair]
-
-
-def add_which_argument(parser: argparse.ArgumentParser) -> None:
-    """Add ``--which last|best``: the weights to use from a run folder."""
-    parser.add_argument(
-        "--which",
-        choices=("last", "best"),
-        default="last",
-        help="weights of a run folder: last, or best by validation (default: %(default)s)",
-    )
 
 
 def weights_override(args: argparse.Namespace, key: str) -> list[str]:
@@ -163,15 +162,15 @@ def give_up_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def run_command(work: Callable[[], object]) -> int:
+def run_command(work: Callable[[], int | None]) -> int:
     """Run the work of a command and return its exit code.
 
     Returns:
-        0; 2 after a user error, reported in one line on stderr; 128 plus the signal's number after Ctrl-C
-        or after the reader of the output has closed it, as `head` does.
+        The result of the work, by default 0; 2 after a user error, reported in one line on stderr; 128 plus
+        the signal's number after Ctrl-C or after the reader of the output has closed it, as `head` does.
     """
     try:
-        work()
+        code = work()
         sys.stdout.flush()
     except BrokenPipeError:
         give_up_stdout()
@@ -182,4 +181,4 @@ def run_command(work: Callable[[], object]) -> int:
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         return 128 + signal.SIGINT
-    return 0
+    return code or 0

@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from tsn_tsm_plugin.tools.arguments import path_here
 from tsn_tsm_plugin.tools.command import (
     ToolParser,
-    add_allow_mismatch_argument,
+    add_checkpoint_arguments,
     add_recipe_arguments,
-    add_which_argument,
     read_recipe,
     run_command,
     weights_override,
@@ -23,11 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code."""
     parser = ToolParser("evaluate", __doc__)
     add_recipe_arguments(parser)
-    add_allow_mismatch_argument(parser)
-    parser.add_argument(
-        "--weights", metavar="W", help="checkpoint or run folder to test; TEST.CHECKPOINT_FILE_PATH"
-    )
-    add_which_argument(parser)
+    add_checkpoint_arguments(parser, "checkpoint or run folder to test; TEST.CHECKPOINT_FILE_PATH")
     parser.add_argument(
         "--out",
         type=path_here,

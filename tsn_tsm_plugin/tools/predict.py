@@ -28,13 +28,7 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code, 1 if a video could not be read."""
     args = _parser().parse_intermixed_args(argv)
-    num_unread = 0
-
-    def work() -> None:
-        nonlocal num_unread
-        num_unread = _predict(args)
-
-    return run_command(work) or int(num_unread > 0)
+    return run_command(lambda: _predict(args))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -76,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _predict(args: argparse.Namespace) -> int:
-    """Run the command, and return how many videos could not be read."""
+    """Run the command, and return 1 if a video could not be read."""
     # Import late, so that --help and usage errors do not wait for torch.
     from tsn_tsm_plugin.inference.format_predictions import format_predictions
     from tsn_tsm_plugin.inference.video_predictor import VideoPrediction, find_videos
@@ -98,7 +92,7 @@ def _predict(args: argparse.Namespace) -> int:
     readable = [prediction.path for prediction in predictions if not prediction.error]
     for path, prefix in zip(readable, _prefixes(readable), strict=True):
         _write_files(args, trained, path, prefix)
-    return len(predictions) - len(readable)
+    return int(len(readable) < len(predictions))
 
 
 def _check_outputs(args: argparse.Namespace) -> None:

@@ -16,8 +16,7 @@ import contextlib
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tsn_tsm_plugin.safe_text import json_text, printed_lines, terminal_text
@@ -32,17 +31,14 @@ if TYPE_CHECKING:
     from tsn_tsm_plugin.inference.stream_classifier import LiveClassifier, LiveScores
     from tsn_tsm_plugin.inference.trained_model import TrainedModel
 
+    # Takes a picture, uint8 RGB (H, W, 3), and the scores of its frame.
+    Sink = Callable[[np.ndarray, dict[str, Any]], None]
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code, 1 after a timeout of the source."""
     args = _parser().parse_args(argv)
-    is_given_up = False
-
-    def work() -> None:
-        nonlocal is_given_up
-        is_given_up = _stream(args)
-
-    return run_command(work) or int(is_given_up)
+    return run_command(lambda: _stream(args))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -104,8 +100,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _stream(args: argparse.Namespace) -> bool:
-    """Run the command, and return whether the source timed out."""
+def _stream(args: argparse.Namespace) -> int:
+    """Run the command, and return 1 if the source timed out."""
     # Import late, so that --help and usage errors do not wait for torch.
     from tsn_tsm_plugin.data.frame_stream import FrameStream
     from tsn_tsm_plugin.data.reader import DEFAULT_FPS
@@ -134,7 +130,7 @@ def _stream(args: argparse.Namespace) -> bool:
             frame_interval=args.frame_interval,
             window_frames=round(args.window * (source.fps or DEFAULT_FPS)),
         )
-        sinks = [open_sinks.enter_context(sink) for sink in _sinks(args, source, report)]
+        sinks = list(_open_sinks(args, source, report, open_sinks))
         try:
             _run(trained, source, classify, report, sinks)
         except KeyboardInterrupt:
@@ -142,7 +138,7 @@ def _stream(args: argparse.Namespace) -> bool:
         except BrokenPipeError:
             give_up_stdout()
     report.sum_up(classify, source)
-    return source.is_given_up
+    return int(source.is_given_up)
 
 
 def _check_output(args: argparse.Namespace) -> None:
@@ -159,38 +155,23 @@ def _check_output(args: argparse.Namespace) -> None:
         check_are_no_inputs([args.annotate], descriptors if is_piped else [args.source])
 
 
-class _AnnotatedVideo:
-    """Sink that writes the annotated video."""
-
-    def __init__(self, path: Path, *, fps: float) -> None:
-        from tsn_tsm_plugin.visualization.video_writer import VideoWriter
-
-        self._writer = VideoWriter(path, fps=fps)
-
-    def write(self, picture: "np.ndarray", scores: dict[str, Any]) -> None:
-        self._writer.write(picture)
-
-    def __enter__(self) -> "_AnnotatedVideo":
-        self._writer.__enter__()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._writer.__exit__(*error)
-
-
-def _sinks(args: argparse.Namespace, source: "FrameStream", report: "_Reporter") -> Iterator[Any]:
-    """Yield the sinks of pictures and scores, as context managers with ``write``."""
+def _open_sinks(
+    args: argparse.Namespace, source: "FrameStream", report: "_Reporter", stack: contextlib.ExitStack
+) -> "Iterator[Sink]":
+    """Open what takes the pictures, and yield its functions."""
     from tsn_tsm_plugin.inference.live_views import LivePage, LiveWindow
+    from tsn_tsm_plugin.visualization.video_writer import VideoWriter
 
     if args.serve is not None:
         host, port = args.serve
-        page = LivePage(port, host=host)
+        page = stack.enter_context(LivePage(port, host=host))
         report.say(f"live at {page.url}")
-        yield page
+        yield page.write
     if args.show:
-        yield LiveWindow(f"tsn_tsm_plugin: {args.source}")
+        yield stack.enter_context(LiveWindow(f"tsn_tsm_plugin: {args.source}")).write
     if args.annotate:
-        yield _AnnotatedVideo(args.annotate, fps=source.fps)
+        writer = stack.enter_context(VideoWriter(args.annotate, fps=source.fps))
+        yield lambda picture, scores: writer.write(picture)
 
 
 def _address(text: str) -> tuple[str, int]:
@@ -206,7 +187,7 @@ def _run(
     source: "FrameStream",
     classify: "LiveClassifier",
     report: "_Reporter",
-    sinks: Sequence[Any],
+    sinks: "Sequence[Sink]",
 ) -> None:
     from tsn_tsm_plugin.inference.stream_classifier import LiveOverlay
 
@@ -220,7 +201,7 @@ def _run(
         if sinks and scores is not None:
             picture = overlay.draw(frame, scores)
             for sink in sinks:
-                sink.write(picture, report.record(scores))
+                sink(picture, report.record(scores))
 
 
 class _Reporter:

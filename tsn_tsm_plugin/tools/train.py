@@ -13,9 +13,8 @@ from collections.abc import Sequence
 from tsn_tsm_plugin.log import setup_logging
 from tsn_tsm_plugin.tools.command import (
     ToolParser,
-    add_allow_mismatch_argument,
+    add_checkpoint_arguments,
     add_recipe_arguments,
-    add_which_argument,
     read_recipe,
     run_command,
     weights_override,
@@ -28,11 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = ToolParser("train", __doc__)
     add_recipe_arguments(parser, required=False)
     add_data_arguments(parser)
-    add_allow_mismatch_argument(parser)
-    parser.add_argument(
-        "--weights", metavar="W", help="checkpoint or run folder to start from; TRAIN.CHECKPOINT_FILE_PATH"
-    )
-    add_which_argument(parser)
+    add_checkpoint_arguments(parser, "checkpoint or run folder to start from; TRAIN.CHECKPOINT_FILE_PATH")
     args = parser.parse_intermixed_args(argv)
 
     # Import late, so that --help and usage errors do not wait for torch.

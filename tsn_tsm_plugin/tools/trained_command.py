@@ -3,13 +3,8 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from tsn_tsm_plugin.errors import ConfigError
-from tsn_tsm_plugin.tools.command import (
-    add_allow_mismatch_argument,
-    add_set_argument,
-    add_which_argument,
-    set_overrides,
-)
+from tsn_tsm_plugin.errors import ConfigError, first_line
+from tsn_tsm_plugin.tools.command import add_checkpoint_arguments, add_set_argument, set_overrides
 
 if TYPE_CHECKING:
     import torch
@@ -18,17 +13,13 @@ if TYPE_CHECKING:
 
 
 def add_weights_arguments(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
-    """Add ``--weights``, ``--which``, ``--cfg``, ``--labels``, ``--set`` and ``--device``."""
-    parser.add_argument(
-        "--weights", required=required, default="", metavar="W", help="checkpoint or run folder"
-    )
-    add_which_argument(parser)
+    """Add the arguments of a checkpoint, ``--cfg``, ``--labels``, ``--set`` and ``--device``."""
+    add_checkpoint_arguments(parser, required=required)
     parser.add_argument(
         "--cfg", default="", metavar="FILE", help="recipe; not needed for checkpoints of this library"
     )
     parser.add_argument("--labels", default="", metavar="FILE", help="file with one class name per line")
     add_set_argument(parser)
-    add_allow_mismatch_argument(parser)
     parser.add_argument(
         "--device", default="", metavar="NAME", help="cpu, cuda, cuda:1 (default: a GPU if any)"
     )
@@ -43,9 +34,8 @@ def _device(name: str) -> "torch.device | None":
         device = torch.device(name)
         torch.zeros(1, device=device).tolist()
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
         raise ConfigError(
-            f"--device must be available, such as cpu, cuda or cuda:1, got {name}: {reason}"
+            f"--device must be available, such as cpu, cuda or cuda:1, got {name}: {first_line(error)}"
         ) from error
     return device
 
