@@ -21,6 +21,8 @@ from typing import IO, Any
 
 from iopath.common.file_io import HTTPURLHandler, PathHandler, PathManager, g_pathmgr, get_cache_dir
 
+from tsn_tsm_plugin.errors import first_line
+
 HANDLERS_GROUP = "tsn_tsm_plugin.path_handlers"
 HUB_PREFIX = "hf://"
 
@@ -82,14 +84,16 @@ def _upload_to_hub(folder: Path, path: str) -> None:
     repo, revision, file = _hub_parts(path)
     if file:
         raise OSError(f"{path} must be hf://USER/NAME, a repository without a file.")
-    api = _hub(path).HfApi(endpoint=_hub_endpoint())
+    from huggingface_hub import HfApi
+
+    api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
     try:
         api.create_repo(repo, exist_ok=True, private=True)
         api.upload_folder(
             repo_id=repo, folder_path=folder, revision=revision, commit_message="Upload model and card"
         )
     except Exception as error:
-        raise OSError(f"{path}: the hub refused the upload ({_first_line(error)}); hf auth login?") from error
+        raise OSError(f"{path}: the hub refused the upload ({first_line(error)}); hf auth login?") from error
 
 
 class _HttpHandler(HTTPURLHandler):
@@ -103,7 +107,7 @@ class _HttpHandler(HTTPURLHandler):
         try:
             return str(super()._get_local_path(path, force=force, cache_dir=str(folder), **kwargs))
         except Exception as error:
-            raise OSError(f"{path} cannot be downloaded ({_first_line(error)})") from error
+            raise OSError(f"{path} cannot be downloaded ({first_line(error)})") from error
 
     def _isfile(self, path: str, **_: Any) -> bool:
         return True
@@ -176,14 +180,20 @@ class _HubHandler(PathHandler):
         return [HUB_PREFIX]
 
     def _get_local_path(self, path: str, force: bool = False, **_: Any) -> str:
+        import huggingface_hub
+
         repo, revision, file = _hub_parts(path)
-        hub, options = _hub(path), {"revision": revision, "endpoint": _hub_endpoint()}
+        options: dict[str, Any] = {
+            "revision": revision,
+            "endpoint": os.environ.get("HF_ENDPOINT"),
+            "force_download": force,
+        }
         try:
             if file:
-                return str(hub.hf_hub_download(repo, file, force_download=force, **options))
-            return str(hub.snapshot_download(repo, force_download=force, **options))
+                return str(huggingface_hub.hf_hub_download(repo, file, **options))
+            return str(huggingface_hub.snapshot_download(repo, **options))
         except Exception as error:
-            raise OSError(f"{path} cannot be fetched from the hub ({_first_line(error)})") from error
+            raise OSError(f"{path} cannot be fetched from the hub ({first_line(error)})") from error
 
     def _open(self, path: str, mode: str = "r", buffering: int = -1, **_: Any) -> IO[Any]:
         if "r" not in mode:
@@ -203,19 +213,3 @@ def _hub_parts(path: str) -> tuple[str, str | None, str]:
     if match is None:
         raise OSError(f"{path} must be hf://USER/NAME, hf://USER/NAME@REVISION or one of these with /FILE.")
     return match["repo"], match["revision"], match["file"] or ""
-
-
-def _hub(path: str) -> Any:
-    try:
-        import huggingface_hub
-    except ImportError as error:
-        raise OSError(f"{path} needs one more package: pip install huggingface_hub") from error
-    return huggingface_hub
-
-
-def _hub_endpoint() -> str | None:
-    return os.environ.get("HF_ENDPOINT")
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -11,7 +11,7 @@ from tsn_tsm_plugin.checkpoints.safetensors_file import read_safetensors
 from tsn_tsm_plugin.checkpoints.stub import Stub
 from tsn_tsm_plugin.checkpoints.torch_file import read_torch_file
 from tsn_tsm_plugin.checkpoints.zoo import PREFIX, fetch_zoo_file, zoo_hint
-from tsn_tsm_plugin.errors import CheckpointError, NewerCheckpointError
+from tsn_tsm_plugin.errors import CheckpointError, NewerCheckpointError, first_line
 from tsn_tsm_plugin.paths import local_path
 
 # Version of the checkpoints that training writes.
@@ -98,7 +98,7 @@ def fetch_checkpoint(path: str | Path) -> Path:
         return Path(local_path(str(path)))
     except Exception as error:  # Handlers pass on the exceptions of their storage libraries.
         raise CheckpointError(
-            f"{path} cannot be fetched ({type(error).__name__}: {_first_line(error)}): check the address and "
+            f"{path} cannot be fetched ({type(error).__name__}: {first_line(error)}): check the address and "
             "your access to it, or give a file of this machine."
         ) from error
 
@@ -145,7 +145,3 @@ def _tensors(content: Mapping[Any, Any], source: str) -> dict[str, Tensor]:
 
 def _shown(keys: list[Any]) -> str:
     return ", ".join(ascii(key)[:60] for key in keys)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else "no reason given"

@@ -22,6 +22,13 @@ def compute_device() -> torch.device:
     return torch.device("cuda", distributed.local_rank() % torch.cuda.device_count())
 
 
+def describe_device(device: torch.device) -> str:
+    """Return the type of a device, and its name or the number of threads."""
+    is_gpu = device.type == "cuda"
+    name = torch.cuda.get_device_name(device) if is_gpu else f"{torch.get_num_threads()} threads"
+    return f"{device.type} ({name})"
+
+
 class DeviceCopies:
     """Copies batches to the device on a separate stream, during the computation of the previous step.
 

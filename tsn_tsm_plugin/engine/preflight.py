@@ -13,7 +13,7 @@ from tsn_tsm_plugin.config.values import named_options
 from tsn_tsm_plugin.data.build import build_dataset, is_data_at_hand, read_class_names
 from tsn_tsm_plugin.engine.find_weights import find_weights
 from tsn_tsm_plugin.engine.freezing import FrozenModules
-from tsn_tsm_plugin.errors import ConfigError, TsnTsmError
+from tsn_tsm_plugin.errors import ConfigError, TsnTsmError, first_line
 from tsn_tsm_plugin.models import build_model
 from tsn_tsm_plugin.paths import is_url
 from tsn_tsm_plugin.runs.loggers import missing_package
@@ -143,7 +143,7 @@ def _faults_of_network(cfg: CfgNode, task: str) -> Iterator[str]:
             build_optimizer(cfg, model)
     except (TsnTsmError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         # Backbones of other libraries raise various errors for sizes and options.
-        yield f"MODEL.BACKBONE {cfg.MODEL.BACKBONE}: {_first_line(error)}"
+        yield f"MODEL.BACKBONE {cfg.MODEL.BACKBONE}: {first_line(error)}"
 
 
 def _faults_of_weights(cfg: CfgNode, task: str) -> Iterator[str]:
@@ -179,7 +179,3 @@ def _faults_of_packages(cfg: CfgNode) -> Iterator[str]:
     for name in dict(named_options(item) for item in cfg.LOGGERS):
         if fault := missing_package(name):
             yield f"LOGGERS {name} {fault}, or remove it from LOGGERS."
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

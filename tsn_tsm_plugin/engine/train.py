@@ -22,6 +22,7 @@ from tsn_tsm_plugin.engine.checkpoint import (
     load_newest_checkpoint,
     remove_unfinished,
 )
+from tsn_tsm_plugin.engine.device import describe_device
 from tsn_tsm_plugin.engine.evaluate import evaluate_model
 from tsn_tsm_plugin.engine.interruption import (
     EvaluationStopped,
@@ -242,10 +243,7 @@ def _log_run(cfg: CfgNode, setup: TrainingSetup) -> None:
     ranks, batch = state.ranks, cfg.TRAIN.BATCH_SIZE
     num_parameters = sum(p.numel() for p in state.model.parameters())
     logger.info(f"{state.model.describe()}; {num_parameters:,} parameters")
-    name = (
-        torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
-    )
-    logger.info(f"{ranks.world_size} process(es), {device.type} ({name}), seed {cfg.RNG_SEED}")
+    logger.info(f"{ranks.world_size} process(es), {describe_device(device)}, seed {cfg.RNG_SEED}")
     num_videos = len(loader.dataset)  # type: ignore[arg-type]
     logger.info(
         f"{num_videos} training videos, {cfg.SOLVER.MAX_EPOCH} epochs of {len(loader)} steps, "

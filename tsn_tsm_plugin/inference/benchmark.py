@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from tsn_tsm_plugin.config import CfgNode
 from tsn_tsm_plugin.data.build import build_loader
 from tsn_tsm_plugin.data.loader_watch import watched_batches
-from tsn_tsm_plugin.engine.device import compute_device
+from tsn_tsm_plugin.engine.device import describe_device
 from tsn_tsm_plugin.engine.resume import with_fitting_batches
 from tsn_tsm_plugin.engine.setup import build_training
-from tsn_tsm_plugin.errors import VideoError
+from tsn_tsm_plugin.errors import VideoError, first_line
 from tsn_tsm_plugin.models.deploy.export import plan_clip_export, trace
 from tsn_tsm_plugin.models.deploy.optimize_for_inference import optimize_for_inference
 
@@ -101,8 +101,7 @@ def benchmark_network(
             latency = _seconds_per_call(network, video[:1], seconds)
             throughput = batch_size / _seconds_per_call(network, video, seconds)
         except (RuntimeError, ImportError, ValueError, NotImplementedError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            yield NetworkSpeed(variant, note=reason[:100])
+            yield NetworkSpeed(variant, note=first_line(error)[:100])
             continue
         yield NetworkSpeed(variant, 1000.0 * latency, throughput, _peak_mib(device))
 
@@ -192,11 +191,7 @@ def benchmark_loader(cfg: CfgNode, *, num_workers: int, seconds: float = 10.0) -
         times.append(time.perf_counter() - begun)
         end = min(end, time.perf_counter() + seconds)
     training = num_clips / statistics.median(times[1:])
-    device = compute_device()
-    name = (
-        torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
-    )
-    return LoaderSpeed(num_workers, loading, training, f"{device.type} ({name})")
+    return LoaderSpeed(num_workers, loading, training, describe_device(step.device))
 
 
 def _loading_speed(cfg: CfgNode, seconds: float) -> tuple[dict, float]:

@@ -23,7 +23,13 @@ from tsn_tsm_plugin.engine.find_weights import find_weights
 from tsn_tsm_plugin.errors import CheckpointError, VideoError
 from tsn_tsm_plugin.inference.frame_features import frame_features
 from tsn_tsm_plugin.inference.preprocessing import Preprocessing
-from tsn_tsm_plugin.inference.video_predictor import Predictions, VideoPrediction, VideoPredictor, find_videos
+from tsn_tsm_plugin.inference.video_predictor import (
+    Predictions,
+    VideoPrediction,
+    VideoPredictor,
+    find_videos,
+    top_classes,
+)
 from tsn_tsm_plugin.layers.memory_format import to_channels_last
 from tsn_tsm_plugin.log import get_logger
 from tsn_tsm_plugin.models import build_model, load_weights
@@ -151,10 +157,7 @@ class TrainedModel:
 
     def top(self, probabilities: torch.Tensor, count: int = 5) -> list[tuple[str, float]]:
         """Return the ``count`` most likely classes of (K,) with their probabilities, in descending order."""
-        values, indices = probabilities.topk(min(count, len(self.class_names)))
-        return [
-            (self.class_names[i], float(p)) for i, p in zip(indices.tolist(), values.tolist(), strict=True)
-        ]
+        return top_classes(probabilities, self.class_names, count)
 
 
 def _videos_of(name: str) -> list[str]:

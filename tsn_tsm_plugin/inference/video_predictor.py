@@ -25,6 +25,12 @@ _MAX_FRAMES = 64
 _SHOWN = 5
 
 
+def top_classes(probabilities: Tensor, names: Sequence[str], count: int) -> list[tuple[str, float]]:
+    """Return the ``count`` most likely classes of (K,) with their probabilities, in descending order."""
+    values, indices = probabilities.topk(min(count, len(probabilities)))
+    return [(names[i], p) for i, p in zip(indices.tolist(), values.tolist(), strict=True)]
+
+
 @dataclass(frozen=True, repr=False)
 class VideoPrediction:
     """Prediction of a network for a video.
@@ -48,11 +54,8 @@ class VideoPrediction:
 
     def top(self, count: int = _SHOWN) -> list[tuple[str, float]]:
         """Return the ``count`` most likely classes with their probabilities, in descending order."""
-        if self.error:
-            return []
-        values, indices = self.probabilities.topk(min(count, len(self.probabilities)))
         names = self.class_names or [str(label) for label in range(len(self.probabilities))]
-        return [(names[i], float(p)) for i, p in zip(indices.tolist(), values.tolist(), strict=True)]
+        return [] if self.error else top_classes(self.probabilities, names, count)
 
     def __repr__(self) -> str:
         if self.error:

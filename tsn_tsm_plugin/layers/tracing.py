@@ -5,6 +5,7 @@ from typing import TypeVar
 
 import torch
 
+from tsn_tsm_plugin.errors import first_line
 from tsn_tsm_plugin.log import get_logger
 
 logger = get_logger(__name__)
@@ -28,6 +29,6 @@ def compile_or_warn(work: Callable[[], _Result], *, hint: str) -> _Result | None
     try:
         return work()
     except Exception as error:  # Compilers fail with errors of many kinds.
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else "no reason given"
-        logger.warning(f"torch.compile does not work here ({type(error).__name__}: {reason}). {hint}")
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        logger.warning(f"torch.compile does not work here ({reason}). {hint}")
         return None

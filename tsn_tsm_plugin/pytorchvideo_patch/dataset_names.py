@@ -1,12 +1,11 @@
 """extend_make_clip_sampler, extend_select_video_class, extend_dataset: names in PyTorchVideo's datasets."""
 
-import difflib
 import functools
 from collections.abc import Callable
 from typing import Any
 
 from tsn_tsm_plugin.errors import UnknownHostNameError
-from tsn_tsm_plugin.registry import DECODERS, SAMPLERS, load_target
+from tsn_tsm_plugin.registry import DECODERS, SAMPLERS, load_target, nearest_or_known
 
 WHOLE_VIDEO = "whole_video"
 EXACT_DECODER = "exact"
@@ -42,7 +41,8 @@ def extend_make_clip_sampler(is_active: Callable[[], bool], host: Callable[..., 
             except NotImplementedError as error:
                 if not is_active():
                     raise
-                raise _unknown(str(error), sampling_type, [*_HOST_SAMPLERS, *sampler_names()]) from None
+                hint = nearest_or_known(sampling_type, [*_HOST_SAMPLERS, *sampler_names()])
+                raise UnknownHostNameError(f"{error}; {hint}.") from None
         if sampling_type == WHOLE_VIDEO:
             return load_target(f"{_BRIDGE}:WholeVideoSampler")(*args, **keywords)
         name, options = SAMPLER_ALIASES.get(sampling_type, (sampling_type, {}))
@@ -83,9 +83,3 @@ def extend_dataset(is_active: Callable[[], bool], host: Callable[..., Any]) -> C
             load_target(f"{_OBJECTS}:prepare_dataset")(dataset)
 
     return initialize
-
-
-def _unknown(message: str, name: str, names: list[str]) -> UnknownHostNameError:
-    nearest = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
-    hint = f"nearest: {', '.join(nearest)}" if nearest else f"known: {', '.join(names)}"
-    return UnknownHostNameError(f"{message}; {hint}.")

@@ -1,12 +1,11 @@
 """HUB_MODELS and create_hub_model: TSN and TSM in ``pytorchvideo.models.hub``, by its keywords."""
 
-import difflib
 import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tsn_tsm_plugin.registry import load_target
+from tsn_tsm_plugin.registry import load_target, nearest_or_known
 
 _METHODS = {"tsn": "tsn_tsm_plugin.models:create_tsn", "tsm": "tsn_tsm_plugin.models:create_tsm"}
 _BACKBONES = {
@@ -82,8 +81,7 @@ def _in_our_words(name: str, create: Callable[..., Any], keywords: dict[str, Any
             continue
         ours = _HOST_KEYWORDS.get(keyword, keyword)
         if ours not in known:
-            nearest = difflib.get_close_matches(keyword, sorted(known | set(_HOST_KEYWORDS)), n=2)
-            hint = f"nearest: {', '.join(nearest)}" if nearest else f"known: {', '.join(sorted(known))}"
+            hint = nearest_or_known(keyword, sorted(known | set(_HOST_KEYWORDS)))
             raise TypeError(f"{name}() has no keyword {keyword!r}; {hint}.")
         if options.get(ours, value) != value:
             raise TypeError(f"{name}() got two values for {ours}: {options[ours]!r} and {keyword}={value!r}.")

@@ -4,14 +4,13 @@ Training transforms replace PyTorchVideo's augmentation. Test transforms make th
 replace ``UniformTemporalSubsample``, and crops replace the crop.
 """
 
-import difflib
 import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
 
 from tsn_tsm_plugin.errors import UnknownHostNameError
-from tsn_tsm_plugin.registry import BATCH_TRANSFORMS, TRANSFORMS, load_target
+from tsn_tsm_plugin.registry import BATCH_TRANSFORMS, TRANSFORMS, load_target, nearest_or_known
 
 _HOST_NAMES = ("default", "randaug", "augmix")
 _FRAME_VIEWS = ("twice_sample", "dense_views")
@@ -76,8 +75,7 @@ def _check_name(name: Any) -> None:
             "PyTorchVideo's MixVideo or ours on each batch."
         )
     names = sorted({*_HOST_NAMES, *TRANSFORMS.names()})
-    nearest = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
-    hint = f"nearest: {', '.join(nearest)}" if nearest else f"known: {', '.join(names)}"
+    hint = nearest_or_known(name, names)
     raise UnknownHostNameError(f"aug_type must be a known name, got {name!r}; {hint}.")
 
 

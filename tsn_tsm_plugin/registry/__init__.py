@@ -20,6 +20,7 @@ from tsn_tsm_plugin.registry.lookup import (
     bind_arguments,
     installed_entry_points,
     load_target,
+    nearest_or_known,
 )
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "Registry",
     "bind_arguments",
     "load_target",
+    "nearest_or_known",
     "rescan",
 ]
 

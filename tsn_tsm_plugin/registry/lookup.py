@@ -5,7 +5,7 @@ import functools
 import importlib.metadata
 import inspect
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -75,6 +75,12 @@ def bind_arguments(component: _C, label: str, *args: Any, **options: Any) -> Cal
     except TypeError as error:
         raise ConfigError(f"{label} takes {signature}, got options that do not fit: {error}.") from error
     return functools.partial(component, *args, **options)
+
+
+def nearest_or_known(name: object, names: Collection[str]) -> str:
+    """Return the end of a message about an unknown name: the nearest names, or all names."""
+    nearest = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
+    return f"nearest: {', '.join(nearest)}" if nearest else f"known: {', '.join(names) or 'none'}"
 
 
 def _missing_arguments(component: Callable[..., Any]) -> list[str]:
@@ -250,11 +256,8 @@ class Registry:
     def _claimant(self, name: str) -> importlib.metadata.EntryPoint:
         points = [point for point in self._points() if point.name == name]
         if not points:
-            names = self.names()
-            nearest = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-            hint = f"nearest: {', '.join(nearest)}" if nearest else f"known: {', '.join(names) or 'none'}"
             raise UnknownComponentError(
-                f"{self.kind} {name!r} is not registered; {hint}. "
+                f"{self.kind} {name!r} is not registered; {nearest_or_known(name, self.names())}. "
                 f"See them all with `{LIST_COMMAND} --kind {self.kind}`."
             )
         if len(points) > 1:
