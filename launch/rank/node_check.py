@@ -6,6 +6,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from ..errors import LaunchError
+
 # Less room than one checkpoint of a large network.
 _LEAST_FREE_BYTES = 1 << 30
 
@@ -28,6 +30,9 @@ def fault_of_node(run_dir: Path, *, num_gpus: int) -> str:
     Args:
         run_dir: The run folder.
         num_gpus: GPUs of each node that the job asked for.
+
+    Raises:
+        LaunchError: If the run folder, which all nodes share, has too little room.
     """
     import torch
 
@@ -43,7 +48,9 @@ def fault_of_node(run_dir: Path, *, num_gpus: int) -> str:
     except OSError as error:
         return f"{run_dir} cannot be seen ({error.strerror})"
     if free < _LEAST_FREE_BYTES:
-        return f"{run_dir} has {free / 2**30:.2f} GiB free, and a run needs {_LEAST_FREE_BYTES >> 30} GiB"
+        raise LaunchError(
+            f"{run_dir} has {free / 2**30:.2f} GiB free: make room for {_LEAST_FREE_BYTES >> 30} GiB."
+        )
     return ""
 
 

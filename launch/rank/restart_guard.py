@@ -33,6 +33,7 @@ class Start:
 
     Attributes:
         step: Training step of the checkpoint that it went on from.
+        scored: Files with scores of an unfinished test that it went on from.
         began: Seconds since 1970.
         seconds: How long it ran; 0 if its end is not known.
         left: Training step of the newest checkpoint at its end.
@@ -40,6 +41,7 @@ class Start:
     """
 
     step: int
+    scored: int
     began: float
     seconds: float = 0.0
     left: int = 0
@@ -61,7 +63,8 @@ class RestartLog:
     def begin(self, restarts: int, *, max_requeues: int, patience_seconds: float) -> None:
         """Note a start; refuse it if going on is pointless.
 
-        The time that starts had counts, not their number: they may be interrupted while they start up.
+        Progress is a later step, or more scores of the final test. The time that starts had counts, not their
+        number: they may be interrupted while they start up.
 
         Args:
             restarts: How often the job was restarted, 0 at its first start.
@@ -74,9 +77,10 @@ class RestartLog:
         if restarts > max_requeues:
             raise NoProgressError(f"restarted {restarts} times (--max-requeues {max_requeues}); given up")
         step = newest_step(self._run_dir)
+        scored = len(list(self._run_dir.glob("partial_scores_*/rank_*/*")))
         starts = self.starts()
-        self._append({"restarts": restarts, "step": step, "time": time.time()})
-        idle = list(itertools.takewhile(lambda start: start.step == step, reversed(starts)))
+        self._append({"restarts": restarts, "step": step, "scored": scored, "time": time.time()})
+        idle = list(itertools.takewhile(lambda s: (s.step, s.scored) == (step, scored), reversed(starts)))
         seconds = sum(start.seconds for start in idle)
         if len(idle) > 1 and seconds >= patience_seconds:
             error = next((f" The last error was: {start.error}." for start in idle if start.error), "")
@@ -104,7 +108,7 @@ class RestartLog:
         text = self._file.read_text(encoding="utf-8") if self._file.exists() else ""
         for entry in map(json.loads, text.splitlines()):
             if "step" in entry:
-                found.append(Start(entry["step"], entry["time"]))
+                found.append(Start(entry["step"], entry["scored"], entry["time"]))
             elif found:
                 error = "".join(entry["error"])
                 found[-1] = replace(

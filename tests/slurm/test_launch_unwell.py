@@ -161,6 +161,23 @@ def test_without_scontrol_on_the_nodes_the_work_is_saved_and_the_way_on_is_named
     assert list(Path(job.run_dir).glob("checkpoints/step_*.pt"))
 
 
+def test_processes_in_a_container_without_slurms_programs_are_requeued_from_outside(
+    jobs, wrapped, monkeypatch
+):
+    monkeypatch.setenv("TOY_STEP_SECONDS", "0.2")
+    wrapped("apptainer", f"""[ "$1 $2" = "exec --nv" ] || exit 9
+echo "in $3"; shift 3; export PATH='{_path_without_slurm(wrapped)}'; exec "$@" """)  # fmt: skip
+    job = jobs.train("run", "--nodes", 2, *_QUICK, "--container-prefix", "apptainer exec --nv 'my image.sif'")
+    wait_for_step(job, 3)
+
+    subprocess.run(["scancel", "--signal=USR2", job.job_id], check=True)
+
+    ended = wait_for_end(job)
+    assert (ended["JobState"], ended["Restarts"]) == ("COMPLETED", "1"), log_of(job)
+    assert log_of(job).count("in my image.sif") == 2
+    assert "the work is saved, but the job was not requeued" in log_of(job)
+
+
 def test_a_job_that_the_controller_has_forgotten_is_known_by_its_records_and_said_so(jobs, wrapped):
     job = jobs.train("run", *_QUICK)
     wait_for_end(job)

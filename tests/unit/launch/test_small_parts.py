@@ -107,6 +107,19 @@ def test_any_number_of_interruptions_during_start_up_are_no_lack_of_progress(tmp
     assert [entry.seconds for entry in log.starts()] == [25.0] * 10
 
 
+def test_a_final_test_that_scores_more_videos_in_each_start_makes_progress(tmp_path, clock):
+    log = RestartLog(tmp_path / "restarts.jsonl", tmp_path)
+    scores = tmp_path / "partial_scores_1" / "rank_0"
+    scores.mkdir(parents=True)
+    for number in range(4):
+        (scores / f"{number}.pt").touch()
+        start(log, clock, seconds=1000)
+    start(log, clock, seconds=1000)
+
+    with pytest.raises(NoProgressError):
+        start(log, clock, seconds=1000)
+
+
 def test_a_start_that_was_killed_counts_as_no_time(tmp_path, clock):
     log = RestartLog(tmp_path / "restarts.jsonl", tmp_path)
     for _ in range(5):

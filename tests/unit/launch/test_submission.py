@@ -226,6 +226,11 @@ def test_a_remark_about_the_partition_is_made_once_for_many_jobs(capsys, played,
             "--nodes must be at most 4 in partition main with --gpus-per-node 8 and 8 CPUs of each node, "
             "got 5; it has 4 nodes with 8 GPUs and 10 nodes without GPUs.",
         ),
+        (
+            ["--container-image", "tsm.sqsh"],
+            "--container-image needs pyxis, which srun does not have here. Use "
+            "--container-prefix 'apptainer exec --nv tsm.sqsh'.",
+        ),
         (["--nodes", 15], "--nodes must be at most 14 in partition main, got 15."),
     ],
 )
@@ -237,6 +242,34 @@ def test_a_request_is_held_against_the_nodes_that_could_run_it(capsys, played, w
     assert ended.code == 2
     assert f"{fault}\n" in ended.err
     assert "fault" not in ended.err
+
+
+def test_two_ways_into_a_container_are_refused(capsys, played, words):
+    played("echo Submitted batch job 42")
+    played.also("srun", "echo --container-image=PATH")
+
+    ended = submit(capsys, *words, "--container-image", "tsm.sqsh", "--container-prefix", "apptainer exec x")
+
+    assert ended.code == 2
+    assert "--container-image and --container-prefix are two ways into a container: give one" in ended.err
+
+
+def test_an_older_job_that_lives_holds_its_run_folder_and_is_shown_and_cancelled(
+    capsys, played, words, tmp_path
+):
+    run_dir = tmp_path / "runs" / "my run"
+    for job_id in (42, 43):
+        played(f"echo Submitted batch job {job_id}")
+        assert submit(capsys, *words).code == 0
+    played.also("scontrol", 'echo "JobId=$3 JobState=$([ $3 = 42 ] && echo RUNNING || echo CANCELLED)"')
+    played.also("scancel", f'echo "$@" >> {tmp_path}/cancelled')
+
+    refused, shown = submit(capsys, *words), submit(capsys, "status", run_dir)
+
+    assert f"OUTPUT_DIR {run_dir} is in use by job 42 (RUNNING)" in refused.err
+    assert [line.split()[0] for line in shown.out.splitlines()] == ["job", "42", "43"]
+    assert submit(capsys, "cancel", run_dir).err == f"cancelled job 42 ({run_dir})\n"
+    assert (tmp_path / "cancelled").read_text() == "42\n"
 
 
 def asked_of_slurm(runs, job_id):
