@@ -22,6 +22,7 @@ _OWNED = {
     "ntasks-per-gpu": _SIZE,
     "gpus": _SIZE,
     "gpus-per-task": _SIZE,
+    "distribution": "ranks fill one node after the other",
     "cpus-per-gpu": "use --cpus-per-task",
     "requeue": "interrupted jobs are requeued; --max-requeues limits how often",
     "no-requeue": "use --max-requeues 0",

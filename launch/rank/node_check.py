@@ -32,10 +32,15 @@ def fault_of_node(run_dir: Path, *, num_gpus: int) -> str:
         num_gpus: GPUs of each node that the job asked for.
 
     Raises:
-        LaunchError: If the run folder, which all nodes share, has too little room.
+        LaunchError: If the fault is none of the node: a PyTorch without CUDA, or a run folder without room.
     """
     import torch
 
+    if num_gpus and not torch.backends.cuda.is_built():
+        raise LaunchError(
+            f"PyTorch {torch.__version__} is built without CUDA, and --gpus-per-node is {num_gpus}. "
+            "Install a build with CUDA, or use --gpus-per-node 0."
+        )
     if num_gpus and torch.cuda.device_count() < num_gpus:
         return f"{torch.cuda.device_count()} of {num_gpus} GPUs are visible"
     try:

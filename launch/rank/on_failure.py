@@ -14,6 +14,8 @@ from pathlib import Path
 _START_MARK = "=== launch: job "
 _REQUEUE_WAIT_SECONDS = 60.0
 _REQUEUE_SECONDS = 60.0
+# After so many starts with unhealthy nodes, blame the job: its container may have no GPUs.
+_MOST_CHECKS_FAILED = 5
 
 
 def main(folder: Path, retries: int, max_requeues: int, run_dir: str, status: int) -> None:
@@ -38,14 +40,18 @@ def main(folder: Path, retries: int, max_requeues: int, run_dir: str, status: in
     failure = first_failure(job_dir, log)
     is_mistake = failure is not None and failure.ending == MISTAKEN
     restarts = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
-    attempts = job_dir / "retries"
+    unhealthy = unhealthy_nodes(job_dir)
+    attempts = job_dir / ("failed_checks" if unhealthy else "retries")
     used = int(attempts.read_text()) if attempts.exists() else 0
     going_on = "put back into the queue"
     is_wanted = restarts < max_requeues
-    unhealthy = unhealthy_nodes(job_dir)
     nodes = [] if is_mistake or unhealthy else _nodes_of_lost_ranks(job_id, job_dir, log)
     if unhealthy:
         said = describe(failure) if failure else ""
+        write_text_atomically(attempts, str(used + 1))
+        if used + 1 >= _MOST_CHECKS_FAILED:
+            is_wanted = False
+            said += f"\nlaunch: nodes failed their check in {used + 1} starts: the fault may lie in the job"
     elif nodes:
         said = f"node {', '.join(nodes)} was lost"
     elif failure is None and was_stopped(job_dir):

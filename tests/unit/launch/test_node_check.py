@@ -16,14 +16,22 @@ def test_a_node_with_room_and_without_wanted_gpus_has_no_fault(tmp_path):
 
 
 def test_a_gpu_that_is_not_visible_is_a_fault(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     assert fault_of_node(tmp_path, num_gpus=4) == "3 of 4 GPUs are visible"
+
+
+def test_a_pytorch_without_cuda_is_no_fault_of_the_node_and_ends_the_job(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: False)
+    with pytest.raises(LaunchError, match="is built without CUDA, and --gpus-per-node is 4. Install a build"):
+        fault_of_node(tmp_path, num_gpus=4)
 
 
 def test_a_gpu_that_does_not_compute_is_a_fault(tmp_path, monkeypatch):
     def ones(*size, device):
         raise RuntimeError(f"{device}: uncorrectable ECC error encountered\nmore")
 
+    monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch, "ones", ones)
     fault = fault_of_node(tmp_path, num_gpus=1)

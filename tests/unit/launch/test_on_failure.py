@@ -69,6 +69,15 @@ def test_a_limit_on_the_jobs_of_an_account_does_not_keep_a_job_out_of_the_queue(
     assert "scontrol requeue 3" in unhealthy(sbatch=f"echo '{limit}' >&2; exit 1")
 
 
+def test_a_job_whose_nodes_fail_their_check_again_and_again_is_given_up(unhealthy, capsys):
+    for _ in range(4):
+        assert "scontrol requeue 3" in unhealthy()
+    asked = unhealthy()
+
+    assert asked.count("scontrol requeue 3") == 4
+    assert "nodes failed their check in 5 starts: the fault may lie in the job\n" in capsys.readouterr().out
+
+
 def test_a_saved_job_names_the_command_that_resumes_it_if_the_controller_stays_silent(
     failed, tmp_path, capsys, monkeypatch
 ):

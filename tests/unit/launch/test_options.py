@@ -119,6 +119,7 @@ def test_gpus_that_are_no_number_are_refused(word):
         ("export=NONE", "add to it by --env KEY=VALUE"),
         ("partition=x", "use --partition"),
         ("job-name=x", "use --name"),
+        ("distribution=cyclic", "ranks fill one node after the other"),
     ],
 )
 def test_what_the_launcher_asks_for_itself_is_refused_with_the_way_to_set_it(word, way):
