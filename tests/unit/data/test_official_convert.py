@@ -187,7 +187,7 @@ def test_what_cannot_be_verified_leaves_nothing_behind(video, tmp_path, conversi
 def test_an_interrupted_conversion_leaves_no_target_and_the_next_one_succeeds(
     video, tmp_path, conversion, monkeypatch
 ):
-    whole_decode = convert._decode
+    whole_decode = convert.plain_frames
 
     def stopped(source):
         for number, frame in enumerate(whole_decode(source)):
@@ -195,11 +195,11 @@ def test_an_interrupted_conversion_leaves_no_target_and_the_next_one_succeeds(
                 raise KeyboardInterrupt
             yield frame
 
-    monkeypatch.setattr(convert, "_decode", stopped)
+    monkeypatch.setattr(convert, "plain_frames", stopped)
     with pytest.raises(KeyboardInterrupt):
         conversion.write(video, tmp_path / "a", NUM_FRAMES)
     assert list(tmp_path.iterdir()) == []
-    monkeypatch.setattr(convert, "_decode", whole_decode)
+    monkeypatch.setattr(convert, "plain_frames", whole_decode)
     (tmp_path / ".a.partial").mkdir()  # What a killed process leaves.
 
     conversion.write(video, tmp_path / "a", NUM_FRAMES)

@@ -4,6 +4,8 @@ FFmpeg opens more than files: playlists and scripts name other files and network
 was given is opened here, and only by demuxers that read one file.
 """
 
+from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 
 import av
@@ -68,7 +70,7 @@ def frame_rate(stream: Stream) -> float:
 
 def _best_stream(path: str, container: InputContainer) -> VideoStream:
     stream = container.streams.best("video")
-    if not isinstance(stream, VideoStream) or stream.disposition & _attached_picture():
+    if not isinstance(stream, VideoStream) or stream.disposition & av.stream.Disposition.attached_pic:
         raise VideoError(f"{path}: holds no video stream. Remove it from the list.")
     context: VideoCodecContext | None = stream.codec_context
     if context is None:
@@ -82,10 +84,6 @@ def _best_stream(path: str, container: InputContainer) -> VideoStream:
             "Fetch it again or remove it from the list."
         )
     return stream
-
-
-def _attached_picture() -> int:
-    return av.stream.Disposition.attached_pic
 
 
 def _reason(error: Exception) -> str:
@@ -113,6 +111,24 @@ def damaged(path: str, error: Exception, *, frame: int | None = None) -> VideoEr
         f"{path}: is damaged{position} ({_reason(error)}). "
         "Fetch it again, re-encode it or remove it from the list."
     )
+
+
+def plain_frames(path: str) -> Generator[av.VideoFrame]:
+    """Decode a file from its start, on one thread: concealment of damage depends on the number of threads.
+
+    Raises:
+        VideoError: If the file is not a video, or damaged.
+    """
+    container, stream = open_container(path)
+    number = 0
+    with closing(container):
+        stream.codec_context.thread_count = 1
+        try:
+            for frame in container.decode(stream):
+                yield frame
+                number += 1
+        except DEMUX_ERRORS as error:
+            raise damaged(path, error, frame=number) from error
 
 
 def check_complete(path: str, container: InputContainer, stream: VideoStream, num_packets: int) -> None:

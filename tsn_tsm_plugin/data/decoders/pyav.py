@@ -8,7 +8,7 @@ Axes: T frames, C channels, H rows, W columns.
 """
 
 import os
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 
 import av
@@ -21,7 +21,7 @@ from torch import Tensor
 from tsn_tsm_plugin.data.bitstream.frame_index import FrameIndex, Run
 from tsn_tsm_plugin.data.bitstream.packet_scan import scan_packets
 from tsn_tsm_plugin.data.bitstream.picture import UnverifiedStreamError
-from tsn_tsm_plugin.data.decoders.container import DEMUX_ERRORS, damaged, frame_rate, open_container
+from tsn_tsm_plugin.data.decoders.container import frame_rate, open_container, plain_frames
 from tsn_tsm_plugin.data.decoders.rgb import RgbCollector, scaled_size
 from tsn_tsm_plugin.data.decoders.rotation import (
     AS_CODED,
@@ -182,7 +182,7 @@ class PyAVDecoder:
         return self._orientation.quarter_turns
 
     def _learn_orientation(self) -> Orientation:
-        with closing(self._plain_frames()) as frames:
+        with closing(plain_frames(self.path)) as frames:
             orientation, _ = orientation_of(frames)
         warn_once(self.path, orientation.remark)
         return orientation
@@ -248,30 +248,17 @@ class PyAVDecoder:
         if missing is not None:
             raise _UnexpectedFramesError(f"packet {missing} gave no frame")
 
-    def _plain_frames(self) -> Generator[av.VideoFrame]:
-        container, stream = open_container(self.path)
-        number = 0
-        with closing(container):
-            # Concealment of damage depends on the number of threads.
-            stream.codec_context.thread_count = 1
-            try:
-                for frame in container.decode(stream):
-                    yield frame
-                    number += 1
-            except DEMUX_ERRORS as error:
-                raise damaged(self.path, error, frame=number) from error
-
     def _count_plainly(self) -> int:
-        times = [frame.time for frame in self._plain_frames()]
+        times = [frame.time for frame in plain_frames(self.path)]
         known = [time for time in times if time is not None]
         self.fps = _mean_rate(self.fps, len(times), known if known == sorted(known) else None)
         return len(times)
 
     def _read_plainly(self, indices: Sequence[int]) -> Tensor:
         collector = self._collector(indices)
-        for number, frame in enumerate(self._plain_frames()):
+        for number, frame in enumerate(plain_frames(self.path)):
             collector.offer(number, frame)
-            if collector.is_complete:
+            if not collector.missing:
                 return collector.tensor()
         raise VideoError(
             f"{self.path}: is damaged: frame {max(indices)} was requested, {self.num_frames} can be decoded. "

@@ -97,11 +97,6 @@ class RgbCollector:
         self.missing = set(self._positions)
         self._frames_THWC: np.ndarray | None = None
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether every frame has come."""
-        return not self.missing
-
     def offer(self, index: int, frame: VideoFrame) -> None:
         """Collect the frame if it was requested.
 
@@ -138,5 +133,5 @@ class RgbCollector:
 
     def tensor(self) -> Tensor:
         """Return uint8 RGB (T, C, H, W), stored as (T, H, W, C)."""
-        assert self._frames_THWC is not None and self.is_complete
+        assert self._frames_THWC is not None and not self.missing
         return torch.from_numpy(self._frames_THWC).permute(0, 3, 1, 2)

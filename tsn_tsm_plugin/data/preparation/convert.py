@@ -5,7 +5,6 @@ target, read the result back and then rename it, so targets are complete or abse
 """
 
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -17,7 +16,7 @@ from PIL import Image
 
 from tsn_tsm_plugin.atomic_files import replace_folder_when_whole
 from tsn_tsm_plugin.config.frame_template import frame_namer
-from tsn_tsm_plugin.data.decoders.container import DEMUX_ERRORS, damaged, open_container
+from tsn_tsm_plugin.data.decoders.container import plain_frames
 from tsn_tsm_plugin.data.decoders.rgb import converted
 from tsn_tsm_plugin.data.decoders.rotation import orientation_of, shown_size, upright, warn_once
 from tsn_tsm_plugin.data.frame_folder import FrameFolderReader
@@ -208,20 +207,9 @@ class Transcoding:
 Conversion = FrameExtraction | Transcoding
 
 
-def _decode(source: Path) -> Iterator[av.VideoFrame]:
-    """Decode all frames plainly, on one thread."""
-    container, stream = open_container(str(source))
-    with closing(container):
-        stream.codec_context.thread_count = 1
-        try:
-            yield from container.decode(stream)
-        except DEMUX_ERRORS as error:
-            raise damaged(str(source), error) from error
-
-
 def _oriented(source: Path) -> tuple[int, Iterator[av.VideoFrame]]:
     """Return the quarter turns that make frames upright, and all frames as coded."""
-    orientation, frames = orientation_of(_decode(source))
+    orientation, frames = orientation_of(plain_frames(str(source)))
     warn_once(str(source), orientation.remark)
     return orientation.quarter_turns, frames
 
