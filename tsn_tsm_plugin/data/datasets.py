@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tsn_tsm_plugin.data.annotations import read_video_list
+from tsn_tsm_plugin.data.annotations import VideoEntry, read_video_list
+from tsn_tsm_plugin.data.flow_folder import FlowFolderReader
+from tsn_tsm_plugin.data.frame_folder import FrameFolderReader
 from tsn_tsm_plugin.data.shards import ShardedVideoReader, read_shard_list
 from tsn_tsm_plugin.data.stacked_reader import open_stacked
 from tsn_tsm_plugin.data.video_dataset import (
@@ -14,8 +16,6 @@ from tsn_tsm_plugin.data.video_dataset import (
     ListedVideo,
     OpenVideo,
     VideoListDataset,
-    open_flow_folder,
-    open_frame_folder,
     open_video_file,
 )
 
@@ -50,6 +50,16 @@ class SplitRequest:
     num_stacked: int = 1
     is_flow: bool = False
 
+    def read_list(self, **lines: Any) -> list[VideoEntry]:
+        """Return the videos of the list; arguments describe its lines, as of `read_video_list`."""
+        return read_video_list(
+            self.list_file,
+            prefix=self.prefix,
+            num_classes=self.num_classes,
+            multi_label=self.multi_label,
+            **lines,
+        )
+
     def dataset(self, entries: Sequence[ListedVideo], open_video: OpenVideo) -> VideoListDataset:
         """Return the dataset of these videos, opened by that function."""
         if self.num_stacked > 1:
@@ -73,13 +83,7 @@ def videos(request: SplitRequest, *, separator: str = " ") -> VideoListDataset:
     Raises:
         AnnotationError: If the list file is missing or malformed.
     """
-    entries = read_video_list(
-        request.list_file,
-        prefix=request.prefix,
-        separator=separator,
-        num_classes=request.num_classes,
-        multi_label=request.multi_label,
-    )
+    entries = request.read_list(separator=separator)
     return request.dataset(entries, functools.partial(open_video_file, **request.reader))
 
 
@@ -97,18 +101,16 @@ def frames(
     Raises:
         AnnotationError: If the list file is missing or malformed.
     """
-    entries = read_video_list(
-        request.list_file,
-        prefix=request.prefix,
-        separator=separator,
-        num_classes=request.num_classes,
-        has_frame_counts=True,
-        multi_label=request.multi_label,
-    )
-    open_folder = open_flow_folder if request.is_flow else open_frame_folder
-    return request.dataset(
-        entries, functools.partial(open_folder, template=template, start_index=start_index)
-    )
+    entries = request.read_list(separator=separator, has_frame_counts=True)
+    reader = FlowFolderReader if request.is_flow else FrameFolderReader
+    open_video = functools.partial(_open_folder, reader=reader, template=template, start_index=start_index)
+    return request.dataset(entries, open_video)
+
+
+def _open_folder(
+    entry: VideoEntry, *, reader: type[FrameFolderReader | FlowFolderReader], **names: Any
+) -> FrameFolderReader | FlowFolderReader:
+    return reader(entry.path, num_frames=entry.num_frames, **names)
 
 
 def shards(request: SplitRequest) -> VideoListDataset:

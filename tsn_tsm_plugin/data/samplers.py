@@ -41,6 +41,9 @@ class ShardedBatchSampler(Sampler[list[SampleKey]]):
         batch_size: Videos in a batch of this rank.
         world_size: Number of ranks.
         rank: This rank.
+
+    Attributes:
+        num_read: How many videos all ranks together read in an epoch, padding included.
     """
 
     def __init__(self, num_videos: int, *, batch_size: int, world_size: int = 1, rank: int = 0) -> None:
@@ -50,7 +53,7 @@ class ShardedBatchSampler(Sampler[list[SampleKey]]):
             raise ValueError(f"batch_size must be positive, got {batch_size}.")
         if not 0 <= rank < world_size:
             raise ValueError(f"rank must be in [0, world_size={world_size}), got {rank}.")
-        self.num_videos = num_videos
+        self.num_videos = self.num_read = num_videos
         self.batch_size = batch_size
         self.world_size = world_size
         self.rank = rank
@@ -68,11 +71,6 @@ class ShardedBatchSampler(Sampler[list[SampleKey]]):
     @abstractmethod
     def order(self) -> Sequence[int]:
         """Return the videos that all ranks together read in the epoch; rank ``r`` takes every r-th."""
-
-    @property
-    @abstractmethod
-    def num_read(self) -> int:
-        """How many videos all ranks together read in an epoch."""
 
     def __len__(self) -> int:
         """Return the number of this rank's batches in a whole epoch, skipped ones included."""
@@ -170,7 +168,7 @@ class TrainBatchSampler(ShardedBatchSampler):
                 f"An epoch of {self._num_ordered} videos must fill one step of {global_batch} if the "
                 f"rest is dropped. Pad it, or lower the batch size."
             )
-        self._num_read = num_steps * global_batch
+        self.num_read = num_steps * global_batch
         if rank == 0:
             self._log_length(num_steps, global_batch)
 
@@ -180,17 +178,12 @@ class TrainBatchSampler(ShardedBatchSampler):
             logger.info(f"An epoch draws {listed}, equally many of each class.")
         elif self.num_repeats > 1:
             logger.info(f"An epoch reads {self.num_videos} videos {self.num_repeats} times.")
-        num_padded = self._num_read - self._num_ordered
+        num_padded = self.num_read - self._num_ordered
         steps = f"{num_steps} steps of {global_batch}"
         if num_padded > 0:
             logger.info(f"{listed} are padded by {num_padded} to {steps}.")
         elif num_padded < 0:
             logger.info(f"{listed} make {steps}; {-num_padded} are dropped, others in every epoch.")
-
-    @property
-    def num_read(self) -> int:
-        """How many videos all ranks together read in an epoch, padding included."""
-        return self._num_read
 
     def order(self) -> list[int]:
         """Return the videos of the epoch, padding included."""
@@ -200,7 +193,7 @@ class TrainBatchSampler(ShardedBatchSampler):
         else:
             passes = [torch.randperm(self.num_videos, generator=generator) for _ in range(self.num_repeats)]
             order = torch.cat(passes)
-        return order.repeat(self._num_read // len(order) + 1)[: self._num_read].tolist()
+        return order.repeat(self.num_read // len(order) + 1)[: self.num_read].tolist()
 
 
 class EvalBatchSampler(ShardedBatchSampler):
@@ -209,11 +202,6 @@ class EvalBatchSampler(ShardedBatchSampler):
     Rank ``r`` reads videos ``r, r + world_size, ...``. Ranks may have unequal numbers of batches, even none:
     gather their results; do not synchronise each step. The last batch may be smaller.
     """
-
-    @property
-    def num_read(self) -> int:
-        """How many videos all ranks together read: all."""
-        return self.num_videos
 
     def order(self) -> range:
         """Return all videos in list order."""

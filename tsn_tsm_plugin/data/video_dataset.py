@@ -11,8 +11,6 @@ from torch.utils.data import Dataset
 
 from tsn_tsm_plugin.data.annotations import Label, VideoEntry
 from tsn_tsm_plugin.data.collate import BadVideo, ClipDict
-from tsn_tsm_plugin.data.flow_folder import FlowFolderReader
-from tsn_tsm_plugin.data.frame_folder import FrameFolderReader
 from tsn_tsm_plugin.data.reader import VideoReader
 from tsn_tsm_plugin.data.samplers import SampleKey
 from tsn_tsm_plugin.errors import VideoError
@@ -84,28 +82,6 @@ def open_video_file(
             f"{entry.path}: cannot be fetched ({error}). Check the URL and its access."
         ) from error
     return VideoReader(path, decoder, decoder_options=decoder_options, short_side=short_side)
-
-
-def open_frame_folder(entry: VideoEntry, *, template: str, start_index: int) -> FrameFolderReader:
-    """Open a folder of frames; arguments as of `FrameFolderReader`.
-
-    Raises:
-        VideoError: If there is no such folder.
-    """
-    return FrameFolderReader(
-        entry.path, num_frames=entry.num_frames, template=template, start_index=start_index
-    )
-
-
-def open_flow_folder(entry: VideoEntry, *, template: str, start_index: int) -> FlowFolderReader:
-    """Open a folder of flow fields; arguments as of `FlowFolderReader`.
-
-    Raises:
-        VideoError: If there is no such folder.
-    """
-    return FlowFolderReader(
-        entry.path, num_frames=entry.num_frames, template=template, start_index=start_index
-    )
 
 
 def sample_seed(seed: int, key: SampleKey) -> int:
