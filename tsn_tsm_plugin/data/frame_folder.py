@@ -7,7 +7,6 @@ this, from ``img_00001.jpg`` on. Axes: T frames, C channels, H rows, W columns.
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 import torch
@@ -162,9 +161,7 @@ class FrameFolderReader:
     def __enter__(self) -> "FrameFolderReader":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def __repr__(self) -> str:

@@ -99,6 +99,19 @@ class _IndexedVideo(Video):
         rate."""
         return self.open().num_frames / self._rate()
 
+    def get_clip(self, start_sec: float | Fraction, end_sec: float | Fraction) -> dict[str, Tensor | None]:
+        """Read frames within [start_sec, end_sec).
+
+        Returns:
+            ``video``: RGB 0-255 (C, T, H, W), None if the window holds no frame; ``audio``: None.
+        """
+        window = self._window(start_sec, end_sec)
+        video = self._read(window).permute(1, 0, 2, 3) if window else None
+        return {"video": video, "audio": None}
+
+    def _read(self, window: range) -> Tensor:
+        raise NotImplementedError
+
     def close(self) -> None:
         """Release the decoder."""
         if self._reader is not None:
@@ -115,7 +128,7 @@ class _IndexedVideo(Video):
 
 
 class SparseVideo(_IndexedVideo):
-    """A video whose clips hold only the frames that an index sampler picks.
+    """A video whose clips, uint8, hold only the frames that an index sampler picks.
 
     Args:
         path: The video file.
@@ -135,23 +148,13 @@ class SparseVideo(_IndexedVideo):
         super().__init__(path, Path(path).name, decoder=decoder, num_threads=num_threads)
         self._index_sampler = index_sampler
 
-    def get_clip(self, start_sec: float | Fraction, end_sec: float | Fraction) -> dict[str, Tensor | None]:
-        """Read the frames picked within [start_sec, end_sec).
-
-        Returns:
-            ``video``: uint8 RGB 0-255 (C, T, H, W), T as the sampler decides, None if the window holds no
-            frame; ``audio``: None.
-        """
-        window = self._window(start_sec, end_sec)
-        if not window:
-            return {"video": None, "audio": None}
-        indices = window.start + self._index_sampler(len(window), None)
-        return {"video": self.open().read(indices).permute(1, 0, 2, 3), "audio": None}
+    def _read(self, window: range) -> Tensor:
+        return self.open().read(window.start + self._index_sampler(len(window), None))
 
 
 class ExactVideo(_IndexedVideo):
-    """A decoder for PyTorchVideo's ``decoder=`` argument: every frame of a clip, as with PyTorchVideo's
-    decoders.
+    """A decoder for PyTorchVideo's ``decoder=`` argument: every frame of a clip, float32, as with
+    PyTorchVideo's decoders.
 
     PyTorchVideo hands over the file's bytes, which are written to a temporary file for the decoders that read
     by index. `SparsePathHandler` reads the file itself, and only the sampled frames.
@@ -188,16 +191,8 @@ class ExactVideo(_IndexedVideo):
             self.close()
             raise VideoError(f"{video_name}: {error}") from error
 
-    def get_clip(self, start_sec: float | Fraction, end_sec: float | Fraction) -> dict[str, Tensor | None]:
-        """Read every frame within [start_sec, end_sec).
-
-        Returns:
-            ``video``: float32 RGB 0-255 (C, T, H, W), None if the window holds no frame; ``audio``: None.
-        """
-        window = self._window(start_sec, end_sec)
-        if not window:
-            return {"video": None, "audio": None}
-        return {"video": self.open().read(window).permute(1, 0, 2, 3).float(), "audio": None}
+    def _read(self, window: range) -> Tensor:
+        return self.open().read(window).float()
 
     def close(self) -> None:
         """Release the decoder and delete the temporary file."""

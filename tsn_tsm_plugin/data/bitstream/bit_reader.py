@@ -30,6 +30,11 @@ class BitReader:
             num_zeros += 1
         return (1 << num_zeros) - 1 + self.bits(num_zeros)
 
+    def skip_golombs(self, count: int) -> None:
+        """Skip ``count`` codes, ue(v) or se(v)."""
+        for _ in range(count):
+            self.unsigned_golomb()
+
     def signed_golomb(self) -> int:
         """Read se(v)."""
         code = self.unsigned_golomb()

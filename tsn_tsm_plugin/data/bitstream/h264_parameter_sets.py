@@ -56,8 +56,7 @@ def read_sequence_set(nal_unit: bytes) -> SequenceSet:
     if profile in _HIGH_PROFILES:
         chroma_format = reader.unsigned_golomb()
         has_colour_plane = chroma_format == 3 and bool(reader.bits(1))
-        reader.unsigned_golomb()  # bit depths of luma and chroma
-        reader.unsigned_golomb()
+        reader.skip_golombs(2)  # bit depths of luma and chroma
         reader.bits(1)
         if reader.bits(1):
             _skip_scaling_lists(reader, 12 if chroma_format == 3 else 8)
@@ -68,14 +67,12 @@ def read_sequence_set(nal_unit: bytes) -> SequenceSet:
     order_count_bits = reader.unsigned_golomb() + 4 if order_count_type == 0 else 0
     reader.unsigned_golomb()  # max_num_ref_frames
     reader.bits(1)
-    reader.unsigned_golomb()  # width and height in macroblocks
-    reader.unsigned_golomb()
+    reader.skip_golombs(2)  # width and height in macroblocks
     if not reader.bits(1):
         raise UnverifiedStreamError("the H.264 stream may hold fields")
     reader.bits(1)  # direct_8x8_inference_flag
     if reader.bits(1):  # cropping
-        for _ in range(4):
-            reader.unsigned_golomb()
+        reader.skip_golombs(4)
     delay_bits, has_picture_structure = _read_usability(reader) if reader.bits(1) else (0, False)
     return SequenceSet(
         number, has_colour_plane, frame_num_bits, order_count_bits, delay_bits, has_picture_structure
@@ -95,11 +92,9 @@ def read_picture_set(nal_unit: bytes) -> PictureSet:
     has_order_count_delta = bool(reader.bits(1))
     if reader.unsigned_golomb():
         raise UnverifiedStreamError("the H.264 stream has slice groups")
-    reader.unsigned_golomb()  # numbers of reference pictures
-    reader.unsigned_golomb()
+    reader.skip_golombs(2)  # numbers of reference pictures
     reader.bits(3)  # weighted prediction
-    for _ in range(3):  # quantiser and chroma offsets
-        reader.signed_golomb()
+    reader.skip_golombs(3)  # quantiser and chroma offsets
     if reader.bits(3) & 1:
         raise UnverifiedStreamError("the H.264 stream has redundant pictures")
     return PictureSet(number, has_order_count_delta)
@@ -116,8 +111,7 @@ def _read_usability(reader: BitReader) -> tuple[int, bool]:
         if reader.bits(1):
             reader.bits(24)
     if reader.bits(1):  # chroma location
-        reader.unsigned_golomb()
-        reader.unsigned_golomb()
+        reader.skip_golombs(2)
     if reader.bits(1):  # timing
         reader.bits(65)
     delay_bits = 0
@@ -136,8 +130,7 @@ def _read_buffer_model(reader: BitReader) -> int:
     num_buffers = min(reader.unsigned_golomb(), 31) + 1
     reader.bits(8)
     for _ in range(num_buffers):
-        reader.unsigned_golomb()
-        reader.unsigned_golomb()
+        reader.skip_golombs(2)
         reader.bits(1)
     reader.bits(5)
     delay_bits = reader.bits(5) + reader.bits(5) + 2

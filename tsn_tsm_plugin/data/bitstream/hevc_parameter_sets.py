@@ -48,26 +48,19 @@ def read_sequence_set(nal_unit: bytes) -> SequenceSet:
         reader.bits(88 * has_profile + 8 * has_level)
     number = reader.unsigned_golomb()
     has_colour_plane = reader.unsigned_golomb() == 3 and bool(reader.bits(1))
-    reader.unsigned_golomb()  # width and height
-    reader.unsigned_golomb()
+    reader.skip_golombs(2)  # width and height
     if reader.bits(1):  # conformance_window_flag
-        for _ in range(4):
-            reader.unsigned_golomb()
-    reader.unsigned_golomb()  # bit depths of luma and chroma
-    reader.unsigned_golomb()
+        reader.skip_golombs(4)
+    reader.skip_golombs(2)  # bit depths of luma and chroma
     order_count_bits = reader.unsigned_golomb() + 4
-    for _ in range(highest_sub_layer + 1 if reader.bits(1) else 1):
-        for _ in range(3):  # sizes of the buffer of decoded pictures
-            reader.unsigned_golomb()
-    for _ in range(6):  # sizes and depths of blocks
-        reader.unsigned_golomb()
+    # Sizes of the buffer of decoded pictures, sizes and depths of blocks.
+    reader.skip_golombs(3 * (highest_sub_layer + 1 if reader.bits(1) else 1) + 6)
     if reader.bits(1) and reader.bits(1):
         _skip_scaling_lists(reader)
     reader.bits(2)  # asymmetric partitions, sample adaptive offset
     if reader.bits(1):  # uncompressed blocks
         reader.bits(8)
-        reader.unsigned_golomb()
-        reader.unsigned_golomb()
+        reader.skip_golombs(2)
         reader.bits(1)
     reference_sets = _read_reference_sets(reader)
     has_long_term = bool(reader.bits(1))
@@ -134,10 +127,5 @@ def _in_order(distances: Sequence[int]) -> tuple[int, ...]:
 def _skip_scaling_lists(reader: BitReader) -> None:
     for size in range(4):
         for _ in range(0, 6, 3 if size == 3 else 1):
-            if not reader.bits(1):
-                reader.unsigned_golomb()
-                continue
-            if size > 1:
-                reader.signed_golomb()
-            for _ in range(min(64, 1 << (4 + 2 * size))):
-                reader.signed_golomb()
+            # A list of its own, or the number of another list.
+            reader.skip_golombs((size > 1) + min(64, 1 << (4 + 2 * size)) if reader.bits(1) else 1)
