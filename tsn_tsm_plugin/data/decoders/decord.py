@@ -1,7 +1,6 @@
 """DecordDecoder: frames through decord, which carries an FFmpeg of 2020."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +16,6 @@ class DecordDecoder(ExactOrFallbackDecoder):
     """Reads with ``decord.VideoReader`` wherever that gives the frames of a plain decode."""
 
     library = "decord"
-    _decoder: Any = None
 
     def _load_library(self) -> None:
         try:
@@ -45,6 +43,3 @@ class DecordDecoder(ExactOrFallbackDecoder):
         # The type depends on decord's process-wide bridge.
         frames_THWC = batch if isinstance(batch, Tensor) else torch.from_numpy(batch.asnumpy())
         return frames_THWC.permute(0, 3, 1, 2)
-
-    def _close(self) -> None:
-        self._decoder = None

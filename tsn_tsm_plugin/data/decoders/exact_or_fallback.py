@@ -11,6 +11,7 @@ odd-sized video, open groups of pictures, edit lists, and small frames to be tur
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -56,6 +57,7 @@ class ExactOrFallbackDecoder(ABC):
     """
 
     library: str
+    _decoder: Any = None
 
     def __init__(self, path: str | os.PathLike[str], *, num_threads: int = 1) -> None:
         self._load_library()
@@ -182,6 +184,5 @@ class ExactOrFallbackDecoder(ABC):
             NotExactError: If the frames may differ from a plain decode.
         """
 
-    @abstractmethod
     def _close(self) -> None:
-        """Release the library's decoder."""
+        self._decoder = None

@@ -1,7 +1,6 @@
 """TorchCodecDecoder: frames through torchcodec, which loads the FFmpeg libraries of the system."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from torch import Tensor
 
@@ -12,7 +11,6 @@ class TorchCodecDecoder(ExactOrFallbackDecoder):
     """Reads with ``torchcodec.decoders.VideoDecoder`` wherever that gives the frames of a plain decode."""
 
     library = "torchcodec"
-    _decoder: Any = None
 
     def _load_library(self) -> None:
         try:
@@ -39,6 +37,3 @@ class TorchCodecDecoder(ExactOrFallbackDecoder):
         frames = self._decoder.get_frames_at(list(indices))
         self._check_times(indices, frames.pts_seconds.tolist())
         return frames.data
-
-    def _close(self) -> None:
-        self._decoder = None
