@@ -144,9 +144,7 @@ def test_another_seed_divides_otherwise_and_the_same_seed_alike(tmp_path):
     ],
 )
 def test_mistakes_are_one_line_before_weights_are_fetched(videos, capsys, monkeypatch, words, message):
-    monkeypatch.setattr(
-        "tsn_tsm_plugin.tools.own_data_command._weights_at_hand", lambda name: pytest.fail(name)
-    )
+    monkeypatch.setattr("torch.hub.download_url_to_file", lambda url, *_, **__: pytest.fail(url))
     assert train.main(words) == 2
     said = capsys.readouterr().err
     assert message in said and said.count("\n") == 1

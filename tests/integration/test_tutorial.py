@@ -71,9 +71,7 @@ def test_each_command_of_the_tutorial_works(folder, capsys):
 
 @pytest.mark.slow
 def test_each_command_of_the_page_on_fine_tuning_works_without_imagenet_weights(folder, capsys, monkeypatch):
-    monkeypatch.setattr(
-        "tsn_tsm_plugin.tools.own_data_command._weights_at_hand", lambda name: pytest.fail(name)
-    )
+    monkeypatch.setattr("torch.hub.download_url_to_file", lambda url, *_, **__: pytest.fail(url))
     network = create_tsm(backbone="mobilenet_v2", num_classes=400, num_segments=2)
     torch.save(network.state_dict(), "published.pth")
     commands = commands_of("finetuning.md")

@@ -100,27 +100,29 @@ def test_what_a_recipe_sets_reads_the_dataset(sthv2, tmp_path):
 
 def test_running_it_again_changes_nothing_and_looks_at_no_video(sthv2, monkeypatch):
     before = snapshot(prepare_sthv2(sthv2))
-    monkeypatch.setattr(verify_videos_module, "_look_at_file", None)
+    monkeypatch.setattr(verify_videos_module, "VideoReader", None)
 
     assert snapshot(prepare_sthv2(sthv2)) == before
 
 
 def test_a_stopped_run_goes_on_where_it_stopped(sthv2, monkeypatch):
     looked_at = []
-    count = verify_videos_module._look_at_file
+
+    def noted(source):
+        looked_at.append(source.name)
+        return VideoReader(source)
 
     def stop_at_the_third(source):
         if len(looked_at) == 2:
             raise KeyboardInterrupt
-        looked_at.append(source.name)
-        return count(source)
+        return noted(source)
 
-    monkeypatch.setattr(verify_videos_module, "_look_at_file", stop_at_the_third)
+    monkeypatch.setattr(verify_videos_module, "VideoReader", stop_at_the_third)
     arguments = ("--annotations", sthv2 / "labels", "--videos", sthv2 / "videos", "--out", sthv2 / "data")
     assert run("sthv2", *arguments) == 130
     with (sthv2 / "data/checked.jsonl").open("a") as journal:
         journal.write('{"name": "4.webm", "sta')  # A kill in the middle of a line.
-    monkeypatch.setattr(verify_videos_module, "_look_at_file", lambda s: looked_at.append(s.name) or count(s))
+    monkeypatch.setattr(verify_videos_module, "VideoReader", noted)
 
     out = prepare_sthv2(sthv2)
 
@@ -159,7 +161,7 @@ def test_extraction_writes_lists_of_frames_and_is_not_done_twice(sthv2, monkeypa
     data = yaml.safe_load((out / "dataset.yaml").read_text())["DATA"]
     assert (data["FORMAT"], data["PATH_PREFIX"], data["FRAME_TEMPLATE"]) == ("frames", "frames", "{:04}.jpg")
     before = snapshot(out)
-    monkeypatch.setattr(verify_videos_module, "_look_at_file", None)
+    monkeypatch.setattr(verify_videos_module, "VideoReader", None)
     assert snapshot(prepare_sthv2(sthv2, *words)) == before
 
 

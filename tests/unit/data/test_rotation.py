@@ -13,7 +13,7 @@ from PIL import Image
 from support.videos import numbered_frames, rotation_matrix, sequential_frames, write_video
 
 from tsn_tsm_plugin.data.bitstream import packet_scan
-from tsn_tsm_plugin.data.decoders import pyav, rotation
+from tsn_tsm_plugin.data.decoders import pyav
 from tsn_tsm_plugin.data.decoders.rotation import matrix_of, orientation_of, shown_size, upright
 from tsn_tsm_plugin.data.reader import VideoReader
 
@@ -49,7 +49,6 @@ def video(request, tmp_path_factory):
 def heard(caplog, monkeypatch):
     """What is logged."""
     monkeypatch.setattr(logging.getLogger("tsn_tsm_plugin"), "propagate", True)
-    rotation._warn.cache_clear()
     return caplog
 
 

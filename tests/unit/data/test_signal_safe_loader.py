@@ -42,7 +42,7 @@ def send_from_elsewhere(number, pid):
 def start(start_method):
     loader = SignalSafeDataLoader(ProcessIds(), num_workers=1, multiprocessing_context=start_method)
     batches = iter(loader)
-    (worker,) = batches._workers
+    (worker,) = loader.workers
     return batches, worker
 
 

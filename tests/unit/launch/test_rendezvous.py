@@ -1,5 +1,6 @@
 import json
 import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -38,13 +39,14 @@ def test_an_address_that_is_given_wins(monkeypatch):
 
 
 def test_a_name_that_does_not_resolve_is_looked_up_in_slurm(monkeypatch):
-    monkeypatch.setattr("launch.rank.rendezvous._node_addr", lambda name: "10.0.0.2")
+    shown = SimpleNamespace(stdout="NodeName=n1 NodeAddr=10.0.0.2 NodeHostName=n1 State=IDLE")
+    monkeypatch.setattr("launch.rank.rendezvous.slurm.ask", lambda *_: shown)
 
     assert master_address("no-such-node.invalid") == ("10.0.0.2", "NodeAddr of scontrol")
 
 
 def test_without_slurms_knowledge_the_node_that_launched_is_taken(monkeypatch):
-    monkeypatch.setattr("launch.rank.rendezvous._node_addr", lambda name: "")
+    monkeypatch.setenv("PATH", "")
     monkeypatch.setenv("SLURM_LAUNCH_NODE_IPADDR", "10.0.0.3")
 
     assert master_address("no-such-node.invalid") == ("10.0.0.3", "SLURM_LAUNCH_NODE_IPADDR")

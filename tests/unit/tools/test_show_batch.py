@@ -120,13 +120,18 @@ def test_a_test_sheet_has_a_named_row_for_every_view(recipe, drawn, tmp_path):
         assert picture.format == "PNG"
 
 
-def test_dense_windows_and_mirrored_crops_have_names(recipe):
-    cfg = load_cfg(recipe, ["DATA.SAMPLER=dense", "TEST.NUM_ENSEMBLE_VIEWS=2", "TEST.NUM_SPATIAL_CROPS=10"])
-    assert tool._view_names(cfg, "val", 2) == ["window 1", "window 2"]
-    assert tool._view_names(cfg, "test", 20)[2:4] == [
-        "upper left, mirrored, window 1",
-        "upper left, mirrored, window 2",
-    ]
+@pytest.mark.parametrize(
+    ("num_crops", "expected"),
+    [
+        (1, ["window 1", "window 2"]),
+        (10, ["upper left, mirrored, window 1", "upper left, mirrored, window 2"]),
+    ],
+)
+def test_dense_windows_and_mirrored_crops_have_names(recipe, drawn, tmp_path, num_crops, expected):
+    opts = ["DATA.SAMPLER=dense", "TEST.NUM_ENSEMBLE_VIEWS=2", f"TEST.NUM_SPATIAL_CROPS={num_crops}"]
+    tool.show_batch(load_cfg(recipe, opts), "test", tmp_path / "sheet.png", num_clips=1)
+    names = drawn[0][0][0].view_names
+    assert len(names) == 2 * num_crops and names[:4][-2:] == expected
 
 
 def test_the_command_prints_the_file_and_tells_mistakes_in_a_line(recipe, tmp_path, capsys):
