@@ -1,11 +1,10 @@
 """Progress, Totals, LapTimer: progress of a training run, as a bar or as log lines."""
 
 import dataclasses
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from tqdm import tqdm
@@ -88,7 +87,7 @@ class Progress:
         self._collect = collect
         self._window = Totals()
         self._seconds_per_step = 0.0
-        self._bar: tqdm | None = None
+        self._bar = tqdm(disable=True)
         self._has_warned = False
         self.epoch_totals = Totals()
 
@@ -102,9 +101,8 @@ class Progress:
         """
         self.epoch_totals = totals
         self._window = Totals()
-        self._bar = progress_bar(
-            f"epoch {epoch + 1}", total=self._steps_per_epoch, initial=batch, shown=self._ranks.is_main
-        )
+        total, label = self._steps_per_epoch, f"epoch {epoch + 1}"
+        self._bar = _bar(label, total=total, initial=batch, shown=self._ranks.is_main)
 
     def step(self, step: int, totals: Totals, *, lr: float) -> None:
         """Count one step; every rank calls it.
@@ -115,8 +113,7 @@ class Progress:
             lr: Learning rate of the step.
         """
         self._window.add(totals)
-        if self._bar is not None:
-            self._bar.update()
+        self._bar.update()
         is_last = (step - self._extra_steps) % self._steps_per_epoch == 0
         if step % self._log_period == 0 or is_last:
             self.flush(step, lr=lr)
@@ -136,11 +133,8 @@ class Progress:
         position = step - self._extra_steps
         epoch = (position - 1) // self._steps_per_epoch
         eta = clock((self._num_epochs * self._steps_per_epoch - position) * self._seconds_per_step)
-        if self._bar is not None:
-            share = values["data_time_percent"]
-            self._bar.set_postfix_str(
-                f"loss {values['loss']:.3f}, lr {lr:.4g}, data {share:.0f} %, eta {eta}"
-            )
+        share = values["data_time_percent"]
+        self._bar.set_postfix_str(f"loss {values['loss']:.3f}, lr {lr:.4g}, data {share:.0f} %, eta {eta}")
         done = position - epoch * self._steps_per_epoch
         logger.info(self._line(epoch, done, values, lr=lr, eta=eta), extra={"is_progress": True})
         if self._metrics is not None:
@@ -171,9 +165,7 @@ class Progress:
 
     def end_epoch(self, epoch: int) -> None:
         """Close the bar, log a summary of the epoch, and warn once if data loading is slow."""
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+        self.close()
         totals, values = self.epoch_totals, self.epoch_totals.means()
         if not totals.steps:
             return
@@ -198,29 +190,18 @@ class Progress:
 
     def close(self) -> None:
         """Remove the bar from the terminal."""
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
-
-
-def progress_bar(label: str, *, total: int, initial: int = 0, shown: bool = True) -> tqdm | None:
-    """Return a bar on the terminal, or ``None`` if stderr is not a terminal."""
-    if not shown or not sys.stderr.isatty():
-        return None
-    return tqdm(total=total, initial=initial, desc=label, dynamic_ncols=True, leave=False)
+        self._bar.close()
 
 
 def with_bar(items: Iterable[_Item], label: str, *, total: int, shown: bool) -> Iterator[_Item]:
     """Yield the items under a bar."""
-    bar = progress_bar(label, total=total, shown=shown)
-    try:
-        for item in items:
-            yield item
-            if bar is not None:
-                bar.update()
-    finally:
-        if bar is not None:
-            bar.close()
+    yield from _bar(label, items, total=total, shown=shown)
+
+
+def _bar(label: str, items: Iterable[Any] | None = None, *, shown: bool, **counts: int) -> tqdm:
+    # None: show a bar in terminals only.
+    disable = None if shown else True
+    return tqdm(items, desc=label, dynamic_ncols=True, leave=False, disable=disable, **counts)
 
 
 def clock(seconds: float) -> str:
