@@ -6,9 +6,8 @@ from typing import Any
 
 import yaml
 
-from tsn_tsm_plugin.config.defaults import get_cfg
+from tsn_tsm_plugin.config.defaults import KEYS
 from tsn_tsm_plugin.config.load import load_cfg
-from tsn_tsm_plugin.config.node import CfgNode
 from tsn_tsm_plugin.config.yaml_text import RecipeDumper
 from tsn_tsm_plugin.errors import ConfigError
 
@@ -26,11 +25,10 @@ def recipe_text(values: Mapping[str, Any], *, title: str, notes: Sequence[str] =
     Returns:
         The YAML text, and a list with the message of ``load_cfg``, empty if it reads the text.
     """
-    schema = get_cfg()
     tree: dict[str, Any] = {}
     for key, value in sorted(values.items()):
         *parents, name = key.split(".")
-        if value == _default(schema, key):
+        if value == KEYS[key].default:
             continue
         node = tree
         for parent in parents:
@@ -44,10 +42,3 @@ def recipe_text(values: Mapping[str, Any], *, title: str, notes: Sequence[str] =
     except ConfigError as error:
         return text, [str(error)]
     return text, []
-
-
-def _default(schema: CfgNode, key: str) -> Any:
-    node: Any = schema
-    for name in key.split("."):
-        node = node[name]
-    return node

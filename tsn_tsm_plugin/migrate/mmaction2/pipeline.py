@@ -187,10 +187,8 @@ def _read_train_step(kind: str, step: Settings, recipe: Recipe) -> bool:
 
 
 def _read_color_jitter(step: Settings, recipe: Recipe) -> None:
-    strengths = [
-        usual if (given := pop_number(step, name)) is None else float(given)
-        for name, usual in (("brightness", 0.5), ("contrast", 0.5), ("saturation", 0.5), ("hue", 0.1))
-    ]
+    usual = {"brightness": 0.5, "contrast": 0.5, "saturation": 0.5, "hue": 0.1}
+    strengths = [float(pop_number(step, name, strength)) for name, strength in usual.items()]
     recipe.set("AUG.COLOR_JITTER", strengths)
 
 

@@ -40,14 +40,13 @@ def read_optimizer(settings: Settings, recipe: Recipe, *, num_gpus: int) -> None
         ("SOLVER.MOMENTUM", "momentum", 0.0),
         ("SOLVER.WEIGHT_DECAY", "weight_decay", _WEIGHT_DECAY.get(str(kind), 0.0)),
     ):
-        given = pop_number(optimizer, name)
-        recipe.set(key, usual if given is None and "SOLVER.BASE_LR" in recipe.values else given)
+        recipe.set(key, pop_number(optimizer, name, usual if "SOLVER.BASE_LR" in recipe.values else None))
     recipe.set("SOLVER.NESTEROV", pop_typed(optimizer, "nesterov", bool))
     recipe.set("SOLVER.BETAS", pop_list(optimizer, "betas", int, float))
     ignore(optimizer, eps=(1e-8,), dampening=(0,), amsgrad=(False,))
     _read_groups(wrapper if "constructor" in wrapper else optimizer, wrapper, recipe)
     clip = section(wrapper, "clip_grad") or section(old, "grad_clip")
-    recipe.set("SOLVER.CLIP_GRAD_L2NORM", float(pop_number(clip, "max_norm") or 0.0))
+    recipe.set("SOLVER.CLIP_GRAD_L2NORM", float(pop_number(clip, "max_norm", 0.0)))
     ignore(clip, norm_type=(2,), type=("norm",))
     _read_precision(settings, wrapper, old, recipe)
     scale = section(settings, "auto_scale_lr")
@@ -161,9 +160,8 @@ def _read_lr_config(old: Settings, recipe: Recipe) -> None:
         recipe.set("SOLVER.LR_PER_STEP", not by_epoch)
         ignore(old, "policy", "by_epoch")
     if old.get("warmup") == "linear" and old.get("warmup_by_epoch", False):
-        count = pop_number(old, "warmup_iters") or 0
-        ratio = pop_number(old, "warmup_ratio")
-        _read_warmup(float(count), 0.1 if ratio is None else ratio, recipe)
+        count = float(pop_number(old, "warmup_iters", 0))
+        _read_warmup(count, pop_number(old, "warmup_ratio", 0.1), recipe)
         ignore(old, "warmup", "warmup_by_epoch")
     elif old.get("warmup") == "linear":
         recipe.notes.append(
@@ -184,8 +182,7 @@ def _read_scheduler(part: Settings, recipe: Recipe) -> None:
         )
         part.clear()
     elif kind == "LinearLR" and begin == 0 and isinstance(end, int) and part.get("end_factor", 1.0) == 1.0:
-        factor = pop_number(part, "start_factor")
-        _read_warmup(float(end), 1 / 3 if factor is None else factor, recipe)
+        _read_warmup(float(end), pop_number(part, "start_factor", 1 / 3), recipe)
         recipe.set("SOLVER.LR_PER_STEP", pop_typed(part, "convert_to_iter_based", bool))
         ignore(part, "type", "begin", "end", "end_factor", "by_epoch")
     elif kind == "MultiStepLR":
@@ -215,18 +212,16 @@ def _read_warmup(epochs: float, factor: float, recipe: Recipe) -> None:
 
 
 def _read_steps(owner: Settings, name: str, recipe: Recipe, *, begin: int = 0) -> None:
-    steps, gamma = pop_list(owner, name, int), pop_number(owner, "gamma")
+    steps, gamma = pop_list(owner, name, int), pop_number(owner, "gamma", 0.1)
     if steps is None:
         return
-    gamma = 0.1 if gamma is None else gamma
     recipe.set("SOLVER.LR_POLICY", "steps_with_relative_lrs")
     recipe.set("SOLVER.STEPS", [0, *(begin + step for step in steps)])
     recipe.set("SOLVER.LRS", [round(gamma**power, 12) for power in range(len(steps) + 1)])
 
 
 def _read_poly(owner: Settings, end: str, recipe: Recipe) -> None:
-    power = pop_number(owner, "power")
-    recipe.set("SOLVER.POLY_POWER", 1.0 if power is None else float(power))
+    recipe.set("SOLVER.POLY_POWER", float(pop_number(owner, "power", 1.0)))
     _read_cosine_end(owner, ("", end), recipe)
     recipe.set("SOLVER.LR_POLICY", "poly")
 

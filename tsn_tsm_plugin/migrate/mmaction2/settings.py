@@ -54,10 +54,10 @@ def pop_typed(settings: Settings, name: str, *kinds: type) -> Any:
     return None
 
 
-def pop_number(settings: Settings, name: str) -> float | int | None:
-    """Pop a number, as :func:`pop_typed`."""
-    number: float | int | None = pop_typed(settings, name, int, float)
-    return number
+def pop_number(settings: Settings, name: str, usual: float | None = None) -> Any:
+    """Pop a number, as :func:`pop_typed`; return ``usual`` if it is missing."""
+    number = pop_typed(settings, name, int, float)
+    return usual if number is None else number
 
 
 def pop_list(settings: Settings, name: str, *kinds: type) -> list[Any] | None:
