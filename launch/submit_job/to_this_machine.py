@@ -10,7 +10,7 @@ from typing import Any
 from ..cluster import slurm_client as slurm
 from ..code_root import CODE_ROOT
 from ..errors import CANCELLED, FAILED, OK
-from ..rank.outcome import FINISHED, describe, first_failure, note_cancellation, read_outcomes
+from ..rank.outcome import FINISHED, describe, first_failure, lost_ranks, note_cancellation, read_outcomes
 from ..track.log_follower import LogFollower, last_lines
 from ..track.records import Submission
 from .local_executor import GroupExecutor
@@ -74,8 +74,7 @@ def _explain(submission: Submission) -> str:
         # Rank 0's log has been shown already.
         text = describe(failure, num_lines=20 if failure.rank else 1)
         return f"{text}\n  log: {submission.log_file(failure.rank)}"
-    known = {outcome.rank for outcome in read_outcomes(submission.job_dir)}
-    lost = [rank for rank in range(submission.num_ranks) if rank not in known]
+    lost = lost_ranks(submission.job_dir, "", submission.num_ranks)
     log = submission.log_file(lost[0] if lost else 0)
     lines = "\n".join(f"  {line}" for line in last_lines(log, 20))
     return f"rank {lost} was killed and left no error; its log ends with\n{lines}\n  log: {log}"

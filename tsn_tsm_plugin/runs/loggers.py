@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any, Protocol
 
-from tsn_tsm_plugin.atomic_files import write_atomically
+from tsn_tsm_plugin.atomic_files import write_atomically, write_text_atomically
 from tsn_tsm_plugin.paths import read_text
 
 _EXTRAS = {
@@ -123,7 +123,7 @@ class WandbLogger:
         own = {"name": run_name, "config": recipe, "dir": str(folder), "resume": "allow"}
         run_id = _kept_id(folder / "wandb_id.txt")
         self._run: Any = wandb.init(**{**own, **({"id": run_id} if run_id else {}), **options})
-        _keep_id(folder / "wandb_id.txt", self._run.id)
+        write_text_atomically(folder / "wandb_id.txt", f"{self._run.id}\n")
         self._run.define_metric("step")
         self._run.define_metric("*", step_metric="step")
 
@@ -167,7 +167,7 @@ class MlflowLogger:
         found = self._client.get_experiment_by_name(experiment)
         experiment_id = found.experiment_id if found else self._client.create_experiment(experiment)
         self._run_id = self._client.create_run(experiment_id, run_name=run_name).info.run_id
-        _keep_id(folder / "mlflow_id.txt", self._run_id)
+        write_text_atomically(folder / "mlflow_id.txt", f"{self._run_id}\n")
         from mlflow.entities import Param
 
         parameters = [Param(key, str(value)[:_MLFLOW_LETTERS]) for key, value in recipe.items()]
@@ -186,8 +186,3 @@ class MlflowLogger:
 
 def _kept_id(path: Path) -> str:
     return read_text(path).strip() if path.is_file() else ""
-
-
-def _keep_id(path: Path, run_id: str) -> None:
-    with write_atomically(path) as file:
-        file.write(f"{run_id}\n")

@@ -82,7 +82,8 @@ def segment_indices(
     if keep_tail_frames:
         length = num_frames / num_segments
         starts = torch.arange(num_segments, dtype=torch.float64) * length
-        return (starts + _uniform(num_segments, generator) * length).long().clamp(max=num_frames - 1)
+        shares = torch.rand(num_segments, dtype=torch.float64, generator=generator)
+        return (starts + shares * length).long().clamp(max=num_frames - 1)
     length = num_frames // num_segments
     if length > 0:
         offsets = torch.randint(length, (num_segments,), generator=generator)
@@ -269,7 +270,3 @@ def _check(num_frames: int, num_segments: int, mode: str) -> None:
             raise ValueError(f"{name} must be at least 1, got {value}.")
     if mode not in _MODES:
         raise ValueError(f"mode must be 'train' or 'test', got {mode!r}.")
-
-
-def _uniform(count: int, generator: torch.Generator | None) -> Tensor:
-    return torch.rand(count, dtype=torch.float64, generator=generator)

@@ -13,7 +13,7 @@ _Backbone = TypeVar("_Backbone", bound=nn.Module)
 
 def build_sized(
     name: str,
-    create: Callable[[dict[str, Any]], _Backbone],
+    create: Callable[..., _Backbone],
     *,
     sizes: Sequence[int],
     options: dict[str, Any],
@@ -34,7 +34,7 @@ def build_sized(
         ConfigError: If the network does not take an option, or frames of these sizes.
     """
     sizes = sorted(set(sizes))
-    backbone = create(options)
+    backbone = create(**options)
     own_side = backbone.input_size[1]  # type: ignore[index]
     fault = "" if set(sizes) <= {own_side} and not options else _size_fault(backbone, sizes)
     if not fault:
@@ -43,7 +43,7 @@ def build_sized(
         if option in options or (len(sizes) > 1 and option not in takes_any):
             continue
         try:
-            resized = create({**options, option: value_of(sizes[0])})
+            resized = create(**options, **{option: value_of(sizes[0])})
         except (ConfigError, AssertionError, ValueError, RuntimeError):  # Their errors for a size differ.
             continue
         if not _size_fault(resized, sizes):

@@ -96,7 +96,7 @@ def timm_backbone(
     return backbone
 
 
-def _create(name: str, options: dict[str, Any]) -> TimmBackbone:
+def _create(name: str, **options: Any) -> TimmBackbone:
     waits = without_hub_retries() if name.startswith(_HUB) else contextlib.nullcontext()
     try:
         with waits:

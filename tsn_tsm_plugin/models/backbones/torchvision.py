@@ -129,14 +129,10 @@ def torchvision_backbone(
     """
     backbone = build_sized(
         f"torchvision's {name}",
-        partial(_create, name),
+        partial(TorchvisionBackbone, name),
         sizes=image_sizes,
         options=options,
         size_options=_SIZE_OPTIONS,
     )
     load_imagenet_weights(backbone.trunk, name=name, weights=weights, fetch=fetch_torchvision_weights)
     return backbone
-
-
-def _create(name: str, options: dict[str, Any]) -> TorchvisionBackbone:
-    return TorchvisionBackbone(name, **options)
