@@ -182,11 +182,6 @@ def activate(*, eager: bool = True) -> None:
             importlib.import_module(module)
 
 
-def host_modules() -> list[str]:
-    """List the modules of PyTorchVideo that the activation changes."""
-    return _LEDGER.modules
-
-
 def deactivate() -> bool:
     """Remove this plugin's names from PyTorchVideo and restore its functions.
 
@@ -195,18 +190,6 @@ def deactivate() -> bool:
         passes all calls through.
     """
     return _LEDGER.deactivate()
-
-
-@contextmanager
-def patched() -> Iterator[None]:
-    """Activate within a ``with`` block; an earlier activation stays in effect."""
-    was_active = _LEDGER.active
-    activate()
-    try:
-        yield
-    finally:
-        if not was_active:
-            deactivate()
 
 
 def status() -> ActivationStatus:

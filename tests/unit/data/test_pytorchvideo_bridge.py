@@ -1,10 +1,11 @@
+import io
 import pickle
 import re
 from fractions import Fraction
 
 import pytest
 import torch
-from pytorchvideo.data import Kinetics, labeled_video_dataset
+from pytorchvideo.data import Kinetics, encoded_video, labeled_video_dataset
 from pytorchvideo.data.encoded_video import EncodedVideo
 from pytorchvideo.data.labeled_video_dataset import LabeledVideoDataset
 from support.videos import frame_number, sequential_frames, write_video
@@ -12,7 +13,6 @@ from torch.utils.data import DataLoader, SequentialSampler
 
 from tsn_tsm_plugin.data.pytorchvideo_bridge import SparsePathHandler, SparseVideo, WholeVideoSampler
 from tsn_tsm_plugin.errors import VideoError
-from tsn_tsm_plugin.pytorchvideo_patch.activate import patched
 from tsn_tsm_plugin.transforms.segments import segment_indices, uniform_sampler
 
 LENGTHS = (24, 37, 50)
@@ -148,8 +148,7 @@ def test_handler_and_sampler_survive_a_pickle(videos):
 
 
 def test_the_exact_decoder_gives_what_the_hosts_own_decoder_gives(videos):
-    with patched():
-        exact = EncodedVideo.from_path(str(videos / "24.mp4"), False, "exact")
+    exact = EncodedVideo.from_path(str(videos / "24.mp4"), False, "exact")
     own = EncodedVideo.from_path(str(videos / "24.mp4"), False, "pyav")
 
     assert exact.duration == own.duration
@@ -165,8 +164,7 @@ def test_a_registered_decoder_is_known_to_the_host_by_its_name(videos):
 
     DECODERS.register("third_party")(PyAVDecoder)
     try:
-        with patched():
-            video = EncodedVideo.from_path(str(videos / "24.mp4"), False, "third_party")
+        video = EncodedVideo.from_path(str(videos / "24.mp4"), False, "third_party")
     finally:
         DECODERS.unregister("third_party")
 
@@ -174,11 +172,6 @@ def test_a_registered_decoder_is_known_to_the_host_by_its_name(videos):
 
 
 def test_the_exact_decoder_names_a_bad_video():
-    with patched():
-        from pytorchvideo.data.encoded_video import select_video_class
-
-        video_class = select_video_class("exact")
-    import io
-
+    video_class = encoded_video.select_video_class("exact")
     with pytest.raises(VideoError, match="^clip.mp4: "):
         video_class(io.BytesIO(b"no video"), "clip.mp4", False)
