@@ -12,23 +12,29 @@ class Bucket(PathHandler):
 
     Attributes:
         error: Raised instead of fetching, as a library of such storage would.
+        fetched: Paths of the files that were fetched as a whole.
     """
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
         self.folder = folder
         self.error: Exception | None = None
+        self.fetched: list[str] = []
 
     def _get_supported_prefixes(self) -> list[str]:
         return ["bucket://"]
 
-    def _get_local_path(self, path: str, force: bool = False, **_: Any) -> str:
+    def _file(self, path: str) -> Path:
         if self.error is not None:
             raise self.error
-        return str(self.folder / path.removeprefix("bucket://"))
+        return self.folder / path.removeprefix("bucket://")
+
+    def _get_local_path(self, path: str, force: bool = False, **_: Any) -> str:
+        self.fetched.append(path)
+        return str(self._file(path))
 
     def _open(self, path: str, mode: str = "r", buffering: int = -1, **_: Any) -> IO[Any]:
-        return Path(self._get_local_path(path)).open(mode)
+        return self._file(path).open(mode)
 
 
 def serve_bucket(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Bucket:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from iopath.common.file_io import PathHandler, g_pathmgr
+from support.bucket import serve_bucket
 from support.frame_folders import write_frame_folder
 
 from tsn_tsm_plugin.config import get_cfg
@@ -409,69 +409,32 @@ def test_several_labels_become_rows_of_ones_and_mirrored_classes_swap(cfg, motio
     assert {tuple(row.nonzero().flatten().tolist()) for row in label} == {(0, 7), (1, 7)}
 
 
-class InMemory(PathHandler):
-    """Serves files of a folder as `memory://...`, as cloud storage would."""
-
-    def __init__(self, folder):
-        super().__init__()
-        self.folder = folder
-        self.fetched = []
-
-    def _get_supported_prefixes(self):
-        return ["memory://"]
-
-    def _get_local_path(self, path, force=False, **_):
-        self.fetched.append(path)
-        return str(self.folder / path.removeprefix("memory://"))
-
-    def _open(self, path, mode="r", buffering=-1, **_):
-        return (self.folder / path.removeprefix("memory://")).open(mode)
-
-
-@pytest.fixture
-def memory(request):
-    handlers = []
-
-    def serve(folder):
-        handlers.append(InMemory(folder))
-        g_pathmgr.register_handler(handlers[0], allow_override=True)
-        return handlers[0]
-
-    yield serve
-    g_pathmgr._path_handlers.pop("memory://", None)
-
-
-def test_lists_and_videos_may_lie_behind_a_url(cfg, motion, memory):
+def test_lists_and_videos_may_lie_behind_a_url(cfg, motion, monkeypatch):
     local = build_dataset(cfg, "val")[2]
-    handler = memory(motion)
-    cfg.DATA.PATH_TO_DATA_DIR = "memory://"
+    bucket = serve_bucket(motion, monkeypatch)
+    cfg.DATA.PATH_TO_DATA_DIR = "bucket://"
 
     clip = build_dataset(cfg, "val")[2]
 
     assert torch.equal(clip["video"], local["video"])
-    assert handler.fetched == [f"memory://{clip['video_name']}"]
+    assert bucket.fetched == [f"bucket://{clip['video_name']}"]
     assert read_class_names(cfg)[0] == "move_left"
 
 
-def test_frame_folders_may_lie_behind_a_url(frames_cfg, memory):
+def test_frame_folders_may_lie_behind_a_url(frames_cfg, monkeypatch):
     local = build_dataset(frames_cfg, "val")[2]
     folder = Path(frames_cfg.DATA.PATH_TO_DATA_DIR)
-    memory(folder)
-    frames_cfg.DATA.PATH_TO_DATA_DIR = "memory://"
+    serve_bucket(folder, monkeypatch)
+    frames_cfg.DATA.PATH_TO_DATA_DIR = "bucket://"
 
     assert torch.equal(build_dataset(frames_cfg, "val")[2]["video"], local["video"])
     (folder / "val/v2/004.jpg").unlink()
-    assert build_dataset(frames_cfg, "val")[2].reason.startswith("memory://val/v2/004.jpg: no such frame")
+    assert build_dataset(frames_cfg, "val")[2].reason.startswith("bucket://val/v2/004.jpg: no such frame")
 
 
-def test_what_cannot_be_fetched_is_a_bad_video(cfg, motion, memory, monkeypatch):
-    handler = memory(motion)
-    cfg.DATA.PATH_PREFIX = "memory://"
-
-    def refuse(path, force=False, **_):
-        raise RuntimeError("no credentials")
-
-    monkeypatch.setattr(handler, "_get_local_path", refuse)
+def test_what_cannot_be_fetched_is_a_bad_video(cfg, motion, monkeypatch):
+    serve_bucket(motion, monkeypatch).error = RuntimeError("no credentials")
+    cfg.DATA.PATH_PREFIX = "bucket://"
 
     bad = build_dataset(cfg, "val")[0]
 
