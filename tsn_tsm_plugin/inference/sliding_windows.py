@@ -81,18 +81,16 @@ def run_windows(trained: TrainedModel, path: str, windows: list[tuple[int, int]]
     prepare = trained.preprocessing.prepare_frame
     kept: dict[int, Tensor] = {}
     wanted = {index for indices in looks for index in indices}
-    done = 0
-    ready: list[int] = []
+    done = ready = 0
     with open_source(f"file:{path}", frame_names=trained.preprocessing.frame_names) as opened:
         for frame in iterate_frames(opened, lambda text: logger.warning(f"{path}: {text}")):
             if frame.index in wanted:
                 kept[frame.index] = prepare(torch.from_numpy(frame.rgb))
-            while done + len(ready) < len(looks) and looks[done + len(ready)][-1] <= frame.index:
-                ready.append(done + len(ready))
-            if len(ready) >= _BATCH or (ready and done + len(ready) == len(looks)):
-                yield from _run(trained, [windows[i] for i in ready], [looks[i] for i in ready], kept)
-                done += len(ready)
-                ready = []
+            while ready < len(looks) and looks[ready][-1] <= frame.index:
+                ready += 1
+            if ready - done >= _BATCH or done < ready == len(looks):
+                yield from _run(trained, windows[done:ready], looks[done:ready], kept)
+                done = ready
                 needed_from = looks[done][0] if done < len(looks) else frame.index + 1
                 kept = {index: image for index, image in kept.items() if index >= needed_from}
             if done == len(looks):
