@@ -114,7 +114,7 @@ def test_predict_goes_on_after_a_video_that_cannot_be_read_and_says_so_in_its_ex
     videos = [str(tmp_path / "broken.mp4"), str(folder / "clips" / "a.mp4")]
     assert predict.main(["--weights", str(folder / "offline.pt"), *videos]) == 1
     printed = capsys.readouterr().out
-    assert "not read" in printed and "a.mp4" in printed
+    assert "unreadable" in printed and "a.mp4" in printed
 
 
 def test_predict_writes_pictures_features_and_an_annotated_video(folder, tmp_path):

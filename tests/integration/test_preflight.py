@@ -1,4 +1,4 @@
-"""What a run will need is looked at before its first step, and all faults are listed at once."""
+"""A run checks its needs before the first step and lists all faults at once."""
 
 import re
 
@@ -6,6 +6,7 @@ import pytest
 from support.runs import tiny_cfg, write_dataset
 
 from tsn_tsm_plugin import engine
+from tsn_tsm_plugin.config.run_dir import is_same_run
 from tsn_tsm_plugin.errors import ConfigError
 
 
@@ -68,11 +69,14 @@ def test_a_step_that_does_not_fit_is_warned_of_with_what_fits(tmp_path, data, mo
     )
 
 
-def test_minus_one_takes_the_clips_that_fit_and_records_them(tmp_path, data, monkeypatch):
+def test_minus_one_records_the_clips_that_fit_and_finds_its_run_again(tmp_path, data, monkeypatch):
     monkeypatch.setattr("tsn_tsm_plugin.engine.resume.available_memory", lambda device: 30_000)
     settings = {"TRAIN__MAX_CLIPS_PER_FORWARD": -1, "SOLVER__MAX_EPOCH": 1}
-    results = engine.train(tiny_cfg(tmp_path, data=data, **settings))
-    config = (tmp_path / "run" / "config.yaml").read_text()
-    clips = int(re.search(r"MAX_CLIPS_PER_FORWARD: (\d+)", config).group(1))
+    cfg = tiny_cfg(tmp_path, data=data, **settings)
+    results = engine.train(cfg)
+    config = tmp_path / "run" / "config.yaml"
+    clips = int(re.search(r"MAX_CLIPS_PER_FORWARD: (\d+)", config.read_text()).group(1))
     assert 1 <= clips < 4
     assert results["step"] == 3
+    assert is_same_run(cfg, config)
+    assert engine.train(cfg) == results

@@ -38,7 +38,7 @@ def download(url: str, *, sha256: str = "") -> Path:
     except (OSError, RuntimeError) as error:
         raise CheckpointError(
             f"{path} is missing and could not be downloaded ({error}): fetch {url} on a "
-            "machine with a network and put it there, or give a file of weights."
+            "machine with a network and put it there."
         ) from error
     return path
 

@@ -13,6 +13,7 @@ from tsn_tsm_plugin.config.yaml_text import compose, construct
 from tsn_tsm_plugin.paths import read_text
 
 CONFIG_FILE = "config.yaml"
+_CLIPS = "TRAIN.MAX_CLIPS_PER_FORWARD"
 
 
 def choose_run_dir(cfg: CfgNode, recipe: str) -> str:
@@ -39,6 +40,8 @@ def choose_run_dir(cfg: CfgNode, recipe: str) -> str:
 def is_same_run(cfg: CfgNode, file: Path) -> bool:
     """Return whether the run with this config file has the same settings of training."""
     saved, asked = _read(file), _values(cfg.dump())
+    if asked.get(_CLIPS, 1) <= 0:  # A run records the number of clips that fit.
+        asked[_CLIPS] = saved.get(_CLIPS)
     return bool(saved) and all(
         saved[key.name] == asked[key.name]
         for key in KEYS.values()

@@ -37,6 +37,8 @@ def changed_settings(saved: str, config: str) -> dict[str, str]:
         config: The config now, YAML.
     """
     before, now = flatten(parse(saved)), flatten(parse(config))
+    if now.get(_CLIPS) == _AUTO:  # The run goes on with the number that it recorded.
+        now[_CLIPS] = before.get(_CLIPS)
     return {
         key.name: f"{key.name}: {before[key.name]!r} -> {now[key.name]!r}"
         for key in KEYS.values()

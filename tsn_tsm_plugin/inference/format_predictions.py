@@ -55,15 +55,15 @@ def format_predictions(
     rows: list[list[str]] = []
     for prediction, top in zip(predictions, tops, strict=True):
         if prediction.error:
-            reason = prediction.error.removeprefix(f"{prediction.path}: ")
-            rows.append([terminal_text(prediction.path), "not read", terminal_text(reason)])
+            rows.append([terminal_text(prediction.path), "-", "unreadable"])
         for rank, (name, value) in enumerate(top):
             path = terminal_text(prediction.path) if rank == 0 else ""
             rows.append([path, f"{100 * value:.1f} %", terminal_text(name)])
     # Class names may look like numbers; keep them as text.
-    return tabulate(
+    table = tabulate(
         rows,
         headers=["video", "probability", "class"],
         disable_numparse=True,
         colalign=("left", "right", "left"),
     )
+    return "\n".join([table, *(terminal_text(p.error) for p in predictions if p.error)])

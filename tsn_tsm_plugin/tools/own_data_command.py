@@ -95,6 +95,6 @@ def _weights_at_hand(backbone: str) -> str:
     unreachable = next((reason for reason in reasons if "could not be downloaded" in reason), reasons[0])
     logger.warning(
         f"No ImageNet weights for {backbone}: {unreachable} Training starts from random weights, which need "
-        "many more videos. Give a file with --backbone-weights FILE."
+        "many more videos."
     )
     return ""

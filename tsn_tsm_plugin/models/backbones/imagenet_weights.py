@@ -95,7 +95,7 @@ def fetch_timm_weights(name: str, tag: str) -> dict[str, Tensor]:
         raise CheckpointError(
             f"The {tag} weights of timm's {name} are not cached and could not be downloaded "
             f"({type(error).__name__}): fetch the weights file of {address} on a machine with a network and "
-            "give its path as weights."
+            "give its path as weights (--backbone-weights, MODEL.BACKBONE_WEIGHTS)."
         ) from error
 
 
