@@ -44,7 +44,7 @@ def device(request, monkeypatch) -> torch.device:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Hide GPUs from the other tiers, which say what holds on CPUs, and which fork, as CUDA forbids."""
+    """Hide GPUs from the other tiers, which test CPUs, and which fork, as CUDA forbids."""
     if not any(item.get_closest_marker("gpu") for item in session.items):
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
 

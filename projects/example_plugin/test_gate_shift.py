@@ -62,7 +62,7 @@ def test_it_goes_with_the_temporal_shift_at_sites_of_its_own():
     assert model.other_sites == {"gate_shift": ["layer4.0.conv2", "layer4.1.conv2"]}
 
 
-def test_trained_gates_tell_the_order_of_frames():
+def test_trained_gates_depend_on_the_order_of_frames():
     model = create_tsm(
         backbone="pocketnet", num_classes=2, num_segments=4, fc_init_std=1.0, temporal_modules=["gate_shift"]
     ).eval()

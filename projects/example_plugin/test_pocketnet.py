@@ -102,7 +102,7 @@ def test_all_three_are_built_by_the_names_in_a_recipe(cfg):
     assert build_index_sampler(cfg, "train") == SteadySampler(8, mode="train")
 
 
-def test_tsm_tells_the_order_of_frames_and_tsn_does_not(cfg):
+def test_tsm_depends_on_the_order_of_frames_and_tsn_does_not(cfg):
     video = torch.rand(1, 3, 8, 32, 32)
     tsm = build_model(cfg).eval()
     cfg.MODEL.ARCH = "tsn"

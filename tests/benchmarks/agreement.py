@@ -1,4 +1,4 @@
-"""What it takes ranks to agree on a step: simulated ranks, whose messages take a time that is set."""
+"""Time that simulated ranks need to agree on a step; each message takes a given time."""
 
 import queue
 import threading
@@ -69,7 +69,7 @@ def simulate(num_ranks: int, *, per_node: int, hops: Hops) -> tuple[list[list[fl
 
 
 def agreement_table(counts: list[int], *, per_node: int, hops: Hops) -> list[str]:
-    """Return a row for each number of ranks: the tree's milliseconds, and those of a ring."""
+    """Return a row for each number of ranks: milliseconds of the tree and of a ring."""
     lines = ["| ranks | tree | ring |", "| ---: | ---: | ---: |"]
     for num_ranks in counts:
         _, seconds = simulate(num_ranks, per_node=per_node, hops=hops)

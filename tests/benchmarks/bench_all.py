@@ -2,9 +2,9 @@
 
     python tests/benchmarks/bench_all.py [--threads 1] [--weights RUN] [--mit CHECKOUT] [--quick | --write]
 
-Each runs in a process of its own. At the end a line per benchmark says whether it ran, failed or could not be
-run and why; the exit code is 1 if one failed. `--write` keeps the notes of those that write one; `--quick`
-only shows that they work, in a few minutes.
+Each benchmark has its own process. The last lines report which ran, failed or could not run, and why. The
+exit code is 1 if a benchmark failed. `--write` keeps the notes; `--quick` only checks that all work, in a few
+minutes.
 """
 
 import argparse
@@ -20,7 +20,7 @@ FOLDER = Path(__file__).resolve().parent
 VIDEO = FOLDER.parents[2] / "shared/videos/arm_wrestling.mp4"
 
 
-# What makes each take seconds: enough to see that it works, not enough for its figures to mean much.
+# Options that shorten each benchmark to seconds: it works, but its figures mean little.
 QUICK: dict[str, list[str]] = {
     "bench_codecs.py": ["--quick", "--rounds", "1"],
     "bench_loading.py": ["--workers", "1", "--epochs", "1"],

@@ -3,9 +3,9 @@
     python tests/benchmarks/bench_loading.py [--workers 1 2] [--epochs 5] [--write]
 
 Both read the same eight distinct clips of 10 s with their recipe of TSM-R50 with 8 frames, short side 256,
-multi-scale crop of 224 and flip: ours as `build_loader` makes it from projects/tsm/k400_r50_8f.yaml, theirs
-with decord as in their tsm_imagenet-pretrained-r50_8xb16-1x1x8-50e_kinetics400-rgb.py, in a torch DataLoader
-whose workers stack the batch. First the frames of both validation pipelines are compared: they must be equal
+multi-scale crop of 224 and flip. Ours is `build_loader` of projects/tsm/k400_r50_8f.yaml. MMAction2's uses
+decord as in its tsm_imagenet-pretrained-r50_8xb16-1x1x8-50e_kinetics400-rgb.py, in a torch DataLoader whose
+workers stack the batch. First the frames of both validation pipelines are compared: they must be equal
 to the byte. Then the loaders take turns, an epoch each.
 """
 
@@ -76,7 +76,7 @@ def stack(samples: list[dict]) -> torch.Tensor:
 
 
 def loader_makers(folder: Path, num_workers: int) -> dict[str, CreateLoader]:
-    """Return what creates a loader for one epoch: when its workers end, their CPU time can be told."""
+    """Return a function that creates a loader for one epoch: its workers end, so their CPU time is known."""
     cfg = our_cfg(folder, num_workers)
 
     def create_theirs() -> DataLoader:
@@ -99,7 +99,7 @@ def check_frames(folder: Path) -> None:
 
 
 def time_epoch(create_loader: CreateLoader) -> tuple[float, float]:
-    """Return wall and CPU milliseconds per clip, those of workers included."""
+    """Return wall and CPU milliseconds per clip, including the workers."""
     loader = create_loader()
     wall, cpu = time.perf_counter(), _cpu_seconds()
     num_clips = 0

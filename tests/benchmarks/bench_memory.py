@@ -4,8 +4,8 @@
 
 The step runs on tensors that have shapes and no contents, in seconds and on any machine. Every storage is
 counted from the operation that makes it until nobody holds it any more: weights, gradients, momentum, what
-autograd keeps for the backward pass, and what lives for a moment only. What is not counted: working space
-of the convolutions, and memory that PyTorch's allocator holds back.
+autograd keeps for the backward pass, and what lives for a moment only. The working
+space of convolutions and memory that PyTorch's allocator holds back are not counted.
 """
 
 import argparse
@@ -273,7 +273,7 @@ def report(args: argparse.Namespace) -> str:
             "",
             *table(counts, measured),
             "",
-            "What made the tensors that are kept; *casts* are copies in bf16 of weights and of the clip:",
+            "Operations that made the kept tensors; *casts* are copies in bf16 of weights and of the clip:",
             "",
             *makers(counts),
             *(["", "Targets, as counted:", "", *verdicts(counts)] if is_target else []),

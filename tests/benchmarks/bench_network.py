@@ -75,7 +75,7 @@ def create_networks(checkout: Path, device: torch.device) -> tuple[dict[str, nn.
 
 @torch.no_grad()
 def share_weights(ours: nn.Module, peer: nn.Module) -> None:
-    """Copy our weights into a peer: all list theirs in the order of torchvision's ResNet."""
+    """Copy our weights into a peer: all list them in the order of torchvision's ResNet."""
     for own, theirs in zip(ours.state_dict().values(), peer.state_dict().values(), strict=True):
         theirs.copy_(own)
 

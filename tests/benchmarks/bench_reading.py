@@ -132,7 +132,7 @@ def present() -> tuple[list[str], list[str]]:
 
 
 def agreeing(names: Sequence[str], path: str, wanted: list[int]) -> tuple[list[str], str]:
-    """Return the readers whose frames are those of a plain decode of the whole file, and who was left out."""
+    """Return the readers whose frames equal a plain decode of the whole file, and why others do not count."""
     with VideoReader(path) as reader:
         num_bytes = 12 * reader.num_frames * reader.height * reader.width
     expected = sequential_frames(path)[wanted]
@@ -171,7 +171,7 @@ def _timed_read(name: str, path: str, wanted: list[int]) -> tuple[float, float]:
     try:
         read = reader_of(name)
     except BaseException:
-        _start.abort()  # The other would wait for ever.
+        _start.abort()  # Otherwise the other worker would wait forever.
         raise
     _start.wait()
     wall, cpu = time.perf_counter(), time.process_time()
@@ -187,7 +187,7 @@ def measure(
     for round_number in range(num_rounds + 1):
         for name in names:
             results = [pool.submit(_timed_read, name, path, wanted) for _ in range(NUM_WORKERS)]
-            # Of a worker that fails the other says no more than that it waited in vain.
+            # If a worker fails, the other one reports only a broken barrier.
             errors = [error for result in results if (error := result.exception())]
             for error in sorted(errors, key=lambda error: isinstance(error, BrokenBarrierError)):
                 raise error
@@ -220,7 +220,7 @@ def _num_open_files() -> int:
 
 
 def read_many(paths: Sequence[str], num_reads: int) -> str:
-    """Read over and over in this process, and tell what grew after the first tenth."""
+    """Read many times in this process, and return the growth of memory after the first tenth."""
     begun = (0.0, 0)
     for number in range(num_reads):
         if number == num_reads // 10:

@@ -1,11 +1,11 @@
-"""What a frame of a stream costs: online TSM against the plain 2D network and against a window computed anew.
+"""Cost of a frame of a stream: online TSM, the plain 2D network, and a window computed anew.
 
     python tests/benchmarks/bench_streaming.py [--backbones resnet50 mobilenet_v2] [--threads 2] [--write]
 
 The runs are interleaved, so that other load hits all alike; medians, and ratios of neighbouring runs. With
 one thread on a CPU the process's own time is taken, which waiting for other processes does not lengthen.
-First the scores of the stream are compared with those of the batched network, on a GPU without TF32; times
-are with it where PyTorch uses it, as it does by default for convolutions.
+First the scores of the stream are compared with the batched network's, on a GPU without TF32. Times use TF32
+if PyTorch does, which is the default for convolutions.
 """
 
 import argparse

@@ -1,12 +1,11 @@
-"""What a training step costs, in time and in memory, and what each option does to it.
+"""Time and memory of a training step, and the effect of each option.
 
     python tests/benchmarks/bench_training.py [--backbone resnet50] [--size 224] [--batch 16] [--threads 2]
     [--write]
 
-Each variant runs in a process of its own, so that its peak of memory is its own: on a GPU what PyTorch
-allocated, on a CPU the resident set above that of the process before the first step. Time is that of the
-fastest step after the first two: what other processes take of the machine only adds to it. With one thread on
-a CPU it is the process's own time, to which they add nothing.
+Each variant runs in its own process. Its peak of memory is PyTorch's on a GPU, and on a CPU the growth of
+the resident set since before the first step. Time is the fastest step after the first two, because other
+processes only add time. With one thread on a CPU it is the process's own time, to which they add nothing.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""What the options of reading cost and save: views read together, and scaling in the decoder.
+"""Time that two options of reading save: views read together, and scaling in the decoder.
 
     python tests/benchmarks/bench_views.py [--rounds 9] [--write]
 
 Ways to read the ten dense views of a test take turns, then ways to scale eight frames to short side 256; CPU
-time, one thread. The frames of views must be equal to the byte; how far scaled pixels are apart is told.
+time, one thread. The frames of views must be equal to the byte; the difference of scaled pixels is reported.
 """
 
 import argparse

@@ -28,7 +28,7 @@ def decoded(source: Path, size: tuple[int, int]) -> tuple[list[np.ndarray], Frac
 
 
 def distinct(frames: list[np.ndarray]) -> Iterator[list[np.ndarray]]:
-    """Yield clips that no decoder can tell from other footage: as it is, mirrored, backwards, and both."""
+    """Yield clips that decoders read like other footage: as it is, mirrored, backwards, and both."""
     mirrored = [np.ascontiguousarray(frame[:, ::-1]) for frame in frames]
     yield from (frames, mirrored, frames[::-1], mirrored[::-1])
 

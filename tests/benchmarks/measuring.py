@@ -1,4 +1,4 @@
-"""What benchmarks share: interleaved timing, and the names of the hardware and of its precision."""
+"""Interleaved timing, and the names of the hardware and of its precision, for all benchmarks."""
 
 import platform
 import sys
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-# Benchmarks are scripts: nobody has told Python where the helpers of the tests are.
+# Benchmarks are scripts: Python does not know the folder of the tests' helpers.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from support.tf32 import tf32_allowed  # noqa: E402
@@ -49,12 +49,12 @@ def synchronize(device: torch.device) -> None:
 
 
 def command_line() -> str:
-    """Return the command that this process was started with, for whoever wants to repeat it."""
+    """Return the command that started this process, so that it can be repeated."""
     return " ".join([f"python tests/benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
 
 
 def hardware_tag(device: torch.device, *, num_threads: int) -> str:
-    """Return what the name of a note says of the hardware: ``cuda``, or ``cpu`` and how many threads work."""
+    """Return the hardware for the name of a note: ``cuda``, or ``cpu`` and the number of threads."""
     return "cuda" if device.type == "cuda" else f"cpu{num_threads}"
 
 
@@ -71,7 +71,7 @@ def hardware_name(device: torch.device) -> str:
 
 
 def float32_name(device: torch.device) -> str:
-    """Return what float32 is on a device: on a GPU that of PyTorch's settings, which may be TF32."""
+    """Return the meaning of float32 on a device: on a GPU PyTorch's settings may make it TF32."""
     if device.type != "cuda":
         return "float32"
     kinds = zip(("convolutions", "matrix products"), tf32_allowed(), strict=True)

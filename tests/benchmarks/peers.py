@@ -1,4 +1,4 @@
-"""What other projects have, to be measured beside ours; whoever is absent is reported, not guessed.
+"""Networks and readers of other projects, to measure beside ours; absent projects are reported.
 
 Axes: B videos, C channels, T frames, H rows, W columns, K classes.
 """
@@ -49,7 +49,7 @@ def mmaction2(*, num_segments: int, num_classes: int) -> nn.Module:
     from mmaction.models.backbones.resnet_tsm import ResNetTSM
     from mmaction.models.heads.tsm_head import TSMHead
 
-    logging.disable(logging.WARNING)  # It tells of every parameter.
+    logging.disable(logging.WARNING)  # It reports every parameter.
     # ResNetTSM inserts its shifts when it initialises its weights.
     backbone = ResNetTSM(
         depth=50, num_segments=num_segments, shift_div=8, norm_eval=False, pretrained=None, pretrained2d=False
@@ -124,13 +124,13 @@ def mit(checkout: Path, *, num_segments: int, num_classes: int) -> nn.Module:
     spec.loader.exec_module(module)
     base_model = torchvision.models.resnet50()
     base_model.fc = nn.Identity()
-    with contextlib.redirect_stdout(io.StringIO()):  # It tells of every stage.
+    with contextlib.redirect_stdout(io.StringIO()):  # It reports every stage.
         module.make_temporal_shift(base_model, num_segments, n_div=8, place="blockres")
     return AveragedFrames(base_model, num_segments=num_segments, num_classes=num_classes)
 
 
 def give_statistics_(model: nn.Module) -> None:
-    """Give normalisations statistics that differ from those of a fresh network, in place."""
+    """Give normalisations other statistics than a fresh network has, in place."""
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             torch.nn.init.normal_(module.running_mean, std=0.1)
@@ -147,7 +147,7 @@ def mmaction2_dataset(list_file: Path, *, split: str) -> Dataset:
     Raises:
         ImportError: If MMAction2 or what it needs is missing.
     """
-    logging.disable(logging.WARNING)  # It tells of what it deprecates.
+    logging.disable(logging.WARNING)  # It reports deprecations.
     import cv2
     from mmaction.datasets import VideoDataset
     from mmengine.registry import init_default_scope

@@ -1,4 +1,4 @@
-"""Work in processes of their own: what becomes of them is told, never waited for in vain."""
+"""Work in separate processes whose end is reported, so that nothing waits forever."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -37,12 +37,12 @@ class Partner:
             self._process.join(_SECONDS_TO_END)
             raise SystemExit(
                 f"A process of this benchmark ended with exit code {self._process.exitcode} before it gave "
-                "its figures. What it said is above; a negative number is the signal that ended it, and -9 "
+                "its figures. Its output is above; a negative number is the signal that ended it, and -9 "
                 "often means that memory ran out."
             ) from None
 
     def end(self) -> None:
-        """Say that nothing more will be asked, and end the process."""
+        """Send the end of the work, and end the process."""
         with contextlib.suppress(OSError):
             self._pipe.send(None)
         self._process.join(_SECONDS_TO_END)
@@ -56,7 +56,7 @@ def partner(serve: Callable[..., None], *arguments: Any) -> Iterator[Partner]:
     mine, theirs = context.Pipe()
     process = context.Process(target=serve, args=(theirs, *arguments), daemon=True)
     process.start()
-    # With an end of theirs open in here, the death of the process would not end the pipe.
+    # If the child's end stayed open here, the death of the process would not end the pipe.
     theirs.close()
     found = Partner(process, mine)
     try:

@@ -1,4 +1,4 @@
-"""What every backbone must do, in TSM where it can be shifted, else in TSN; to register one is to test it."""
+"""Contract of every registered backbone, in TSM if it can be shifted, otherwise in TSN."""
 
 import re
 

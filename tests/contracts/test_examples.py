@@ -1,4 +1,4 @@
-"""The examples in docstrings do what they say, and the names that people meet first have one."""
+"""The examples in docstrings work, and the names that people meet first have an example."""
 
 import doctest
 import importlib
@@ -47,7 +47,7 @@ PEOPLE_MEET_FIRST = [
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_the_examples_of_a_module_give_what_they_say(name, tmp_path, monkeypatch):
+def test_the_examples_of_a_module_work(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     ran = doctest.testmod(importlib.import_module(name), optionflags=FLAGS)
 

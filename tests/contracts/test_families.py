@@ -1,4 +1,4 @@
-"""TSM on families of torchvision is what ``families.md`` says; ``check_families.py`` checks those of timm."""
+"""TSM on families of torchvision agrees with ``families.md``; ``check_families.py`` checks timm's."""
 
 import importlib.util
 import json

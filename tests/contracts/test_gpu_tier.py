@@ -22,7 +22,7 @@ def test_without_a_gpu_the_tier_is_collected_and_skipped_with_a_sentence(reposit
 
 
 @pytest.mark.parametrize(("marker", "seen"), [(None, ""), ("the marker", "0,1")])
-def test_only_the_tier_of_gpus_sees_those_of_the_machine(repository, monkeypatch, marker, seen):
+def test_only_the_tier_of_gpus_sees_the_gpus_of_the_machine(repository, monkeypatch, marker, seen):
     spec = importlib.util.spec_from_file_location("root_conftest", repository / "tests" / "conftest.py")
     conftest = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(conftest)

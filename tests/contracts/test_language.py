@@ -27,18 +27,19 @@ PAGES = sorted(
     ]
 )
 RECIPES = sorted((ROOT / "projects").rglob("*.yaml"))
-# Each room and module of the library, the launcher and the projects.
+# Each room and module of the library, the launcher, the projects and the tests, but this check and its test.
 ROOMS = sorted(
     [
         ROOT / "hubconf.py",
         *(
             room
-            for folder in ("tsn_tsm_plugin", "launch", "projects")
+            for folder in ("tsn_tsm_plugin", "launch", "projects", "tests")
             for room in (ROOT / folder).iterdir()
             if modules_of(room) and (room.is_dir() or room.suffix == ".py")
         ),
     ]
 )
+CHECK = (Path(__file__), ROOT / "tests" / "support" / "plain_language.py")
 # Phrases that are right: quoted messages and examples, and words in their plain sense.
 ALLOWED_IN_PAGES = frozenset(
     {
@@ -80,10 +81,11 @@ def test_the_comments_of_a_recipe_are_plain_and_short(recipe):
 
 
 @pytest.mark.parametrize("room", ROOMS, ids=id_of)
-def test_docstrings_comments_and_messages_of_a_room_are_plain(room):
+def test_docstrings_comments_messages_and_test_names_of_a_room_are_plain(room):
     hits = [
         f"{id_of(module)} {hit}"
         for module in modules_of(room)
+        if module not in CHECK
         for hit in hits_of(sentences_of_module(module.read_text()), allowed=ALLOWED_IN_CODE)
     ]
     assert not hits, "\n".join(hits)
@@ -107,16 +109,18 @@ def test_the_check_skips_code_and_links_in_pages():
     assert not hits_of(sentences_of_page(page), allowed=frozenset(), most_words=30)
 
 
-def test_the_check_reads_docstrings_comments_and_messages_but_no_names():
+def test_the_check_reads_docstrings_comments_messages_and_names_of_tests_but_no_other_names():
     source = (
         '"""Where it all begins."""\n'
         "# It is left out.\n"
         "said = {'that of': 1}\n"
         'raise ValueError(f"it {said} must wait for ever")\n'
+        "def test_a_fault_is_said(): ...\n"
     )
     hits = hits_of(sentences_of_module(source), allowed=frozenset())
     assert sorted(hit.split(":")[0] for hit in hits) == [
         "begins with 'Where'",
         "has 'for ever'",
         "has 'left out'",
+        "has 'said'",
     ]

@@ -127,7 +127,7 @@ def test_a_module_has_at_most_350_lines():
     )
 
 
-def test_a_module_says_what_it_is():
+def test_a_module_has_a_docstring():
     assert (
         modules_with(
             MODULES + LAUNCHER_MODULES, lambda path: not ast.get_docstring(ast.parse(path.read_text()))

@@ -1,4 +1,4 @@
-"""What an installation holds, and what its commands import before they work."""
+"""Contents of an installation, and the imports of its commands before they work."""
 
 import configparser
 import os

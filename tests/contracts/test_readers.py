@@ -27,7 +27,7 @@ NO_FILES = {"archive", "Image", "os", "self", "tarfile", "video"}
 
 
 def reads_by_name(path: Path) -> bool:
-    """Tell whether a module opens a file for reading outside its docstrings."""
+    """Return whether a module opens a file for reading outside its docstrings."""
     for node in ast.walk(ast.parse(path.read_text())):
         if not isinstance(node, ast.Call):
             continue

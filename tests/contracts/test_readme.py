@@ -1,4 +1,4 @@
-"""What the README tells a newcomer to type works, and is what CI runs."""
+"""The commands and code of the README work, and CI runs the same commands."""
 
 import re
 from pathlib import Path

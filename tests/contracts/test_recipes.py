@@ -1,4 +1,4 @@
-"""Every recipe loads, says in its header what it stands for, and builds a network that trains and saves."""
+"""Every recipe loads, has a header that names its source, and builds a network that trains and saves."""
 
 import re
 from pathlib import Path

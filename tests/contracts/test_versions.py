@@ -1,4 +1,4 @@
-"""The versions that setup.cfg promises: bounded, told alike everywhere, and read alike from every PyAV."""
+"""The versions that setup.cfg promises: bounded, equal on every page, and read alike from every PyAV."""
 
 import ast
 import configparser

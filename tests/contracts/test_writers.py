@@ -155,7 +155,7 @@ WRITE_THEMSELVES = {
 
 
 def writes_by_name(path: Path) -> bool:
-    """Tell whether a module opens a file for writing, or renames one, outside its docstrings."""
+    """Return whether a module opens a file for writing, or renames one, outside its docstrings."""
     for node in ast.walk(ast.parse(path.read_text())):
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute | ast.Name):
             continue

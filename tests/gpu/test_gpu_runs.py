@@ -1,4 +1,4 @@
-"""Whole runs on a device: what they say of it, that they go on, and that others score as their network."""
+"""Whole runs on a device: their records of the device, resuming, and equal scores in other programs."""
 
 import itertools
 import json
@@ -40,7 +40,7 @@ def weights_of(run):
     return load_checkpoint(list_checkpoints(run / "checkpoints")[0])["model_state"]
 
 
-def test_a_run_says_where_it_computes_and_what_memory_of_a_gpu_it_takes(tmp_path, data, device):
+def test_a_run_reports_its_device_and_its_gpu_memory(tmp_path, data, device):
     engine.train(tiny_cfg(tmp_path, data=data, SOLVER__MAX_EPOCH=1))
     memory = [step.get("train/gpu_memory_gib", 0.0) for step in steps_of(tmp_path / "run")]
     log = (tmp_path / "run" / "log.txt").read_text()
@@ -146,7 +146,7 @@ def test_a_run_that_began_on_a_gpu_goes_on_on_a_cpu(tmp_path, data, device, monk
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("device", ["cuda"], indirect=True)
-def test_the_compiled_network_trains_and_is_not_left_out(tmp_path, data, device):
+def test_the_compiled_network_trains_and_is_not_skipped(tmp_path, data, device):
     engine.train(tiny_cfg(tmp_path, data=data, TRAIN__COMPILE=True, SOLVER__MAX_EPOCH=1))
 
     assert "torch.compile does not work here" not in (tmp_path / "run" / "log.txt").read_text()

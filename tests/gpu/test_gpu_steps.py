@@ -1,4 +1,4 @@
-"""Updates of the weights on a device, in each precision, against those of a CPU in float64."""
+"""Updates of the weights on a device, in each precision, compared with a CPU in float64."""
 
 import copy
 

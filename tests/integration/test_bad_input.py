@@ -156,7 +156,7 @@ def test_a_training_run_on_folders_of_frames_lists_the_bad_ones(tmp_path, zoo):
     assert {"missing_folder", "file_in_place_of_a_folder", "dangling_folder", "empty_folder"} <= bad
 
 
-def test_a_frame_smaller_than_the_test_crop_is_a_bad_video_that_says_so(tmp_path, zoo):
+def test_a_frame_smaller_than_the_test_crop_is_a_bad_video_that_reports_it(tmp_path, zoo):
     cfg = recipe(tmp_path, zoo / "videos", ["one_pixel.avi"], DATA__VAL_LIST="train.txt")
 
     bad = build_dataset(cfg, "val")[0]

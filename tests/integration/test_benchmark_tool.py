@@ -21,7 +21,7 @@ def test_forms_of_a_network_are_measured(tmp_path, capsys):
     assert all(float(number) > 0 for row in rows for number in row[1:4])
 
 
-def test_a_form_that_does_not_work_here_says_why(tmp_path, capsys, monkeypatch):
+def test_a_form_that_does_not_work_here_names_the_reason(tmp_path, capsys, monkeypatch):
     def fail(*args, **kwargs):
         raise RuntimeError("no such thing here")
 
@@ -33,7 +33,7 @@ def test_a_form_that_does_not_work_here_says_why(tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_the_loader_says_how_many_workers_feed_the_device(tmp_path, capsys, workers):
+def test_the_loader_names_how_many_workers_feed_the_device(tmp_path, capsys, workers):
     recipe = write_recipe(tmp_path, data=write_dataset(tmp_path / "data"))
     words = ["--loader", str(recipe), "--num-workers", str(workers), "--seconds", "0.2"]
     assert benchmark.main(words) == 0

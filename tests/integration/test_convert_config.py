@@ -103,7 +103,7 @@ def convert(folder, files: dict[str, str], *options: str):
     return load_cfg(out), out.read_text()
 
 
-def test_a_tsm_config_of_0x_becomes_a_recipe_that_says_the_same(tmp_path):
+def test_a_tsm_config_of_0x_becomes_the_same_recipe(tmp_path):
     files = {"model.py": BASE_0X, "schedule.py": SCHEDULE_0X, "leaf.py": LEAF_0X}
     cfg, _ = convert(tmp_path, files)
     assert (cfg.MODEL.ARCH, cfg.MODEL.BACKBONE, cfg.MODEL.BACKBONE_WEIGHTS) == (
@@ -142,7 +142,7 @@ def test_norm_eval_freezes_the_statistics_of_batch_norm(tmp_path, capsys):
     assert "norm_eval" not in capsys.readouterr().err
 
 
-def test_a_tsn_config_of_1x_becomes_a_recipe_that_says_the_same(tmp_path):
+def test_a_tsn_config_of_1x_becomes_the_same_recipe(tmp_path):
     cfg, _ = convert(tmp_path, {"leaf.py": LEAF_1X}, "--num-gpus", "4")
     assert (cfg.MODEL.ARCH, cfg.MODEL.BACKBONE_WEIGHTS, cfg.MODEL.FC_INIT_STD) == (
         "tsn",
@@ -159,7 +159,7 @@ def test_a_tsn_config_of_1x_becomes_a_recipe_that_says_the_same(tmp_path):
     assert cfg.SOLVER.CLIP_GRAD_L2NORM == 40.0 and cfg.TRAIN.EVAL_PERIOD == 1
 
 
-def test_what_was_not_carried_over_is_said_and_stands_on_top_of_the_recipe(tmp_path, capsys):
+def test_what_was_not_carried_over_is_reported_and_stands_on_top_of_the_recipe(tmp_path, capsys):
     files = {"model.py": BASE_0X, "leaf.py": LEAF_0X}
     _, text = convert(tmp_path, files)
     said = capsys.readouterr().err
@@ -170,7 +170,7 @@ def test_what_was_not_carried_over_is_said_and_stands_on_top_of_the_recipe(tmp_p
     assert text.startswith("# Converted from leaf.py.\n")
 
 
-def test_a_name_that_other_settings_were_written_with_is_not_said_to_be_lost(tmp_path, capsys):
+def test_a_name_that_other_settings_were_written_with_is_not_reported_as_lost(tmp_path, capsys):
     more = "pairs = {2: 4}\nlost = 5\nmine = dict(depth=lost, pairs=pairs)\n"
     convert(tmp_path, {"leaf.py": LEAF_1X + more})
     said = capsys.readouterr().err
@@ -191,13 +191,13 @@ def test_a_flow_stream_becomes_one(tmp_path, capsys):
     assert "clip_len" not in said and "in_channels" not in said
 
 
-def test_another_modality_is_said_to_be_lost(tmp_path, capsys):
+def test_another_modality_is_reported_as_lost(tmp_path, capsys):
     pose = "train_dataloader['dataset'] = dict(type='RawframeDataset', modality='Pose')\n"
     convert(tmp_path, {"leaf.py": LEAF_1X + pose})
     assert "not carried over: modality = 'Pose'; DATA.MODALITY is rgb" in capsys.readouterr().err
 
 
-def test_a_recipe_that_still_has_faults_is_written_with_them_said(tmp_path, capsys):
+def test_a_recipe_that_still_has_faults_is_written_with_them_reported(tmp_path, capsys):
     (tmp_path / "leaf.py").write_text(LEAF_1X.replace("crop_size=224", "crop_size=320"))
     assert convert_config.main([str(tmp_path / "leaf.py")]) == 0
     printed = capsys.readouterr()
@@ -233,21 +233,21 @@ def test_the_version_of_torchvisions_weights_is_kept(tmp_path, weights, ours):
     assert convert(tmp_path, {"leaf.py": LEAF_1X + more})[0].MODEL.BACKBONE_WEIGHTS == ours
 
 
-def test_other_weights_of_the_same_network_are_said_to_be_others(tmp_path, capsys):
+def test_other_weights_of_the_same_network_are_reported_as_others(tmp_path, capsys):
     more = "model['backbone'] = dict(type='MobileNetV2', pretrained='mmcls://mobilenet_v2')\n"
     cfg, _ = convert(tmp_path, {"leaf.py": LEAF_1X + more})
     assert cfg.MODEL.BACKBONE_WEIGHTS == "IMAGENET1K_V1"
     assert "changed: weights 'mmcls://mobilenet_v2' are OpenMMLab's own" in capsys.readouterr().err
 
 
-def test_a_warm_up_in_iterations_is_told_and_not_taken_for_epochs(tmp_path, capsys):
+def test_a_warm_up_in_iterations_is_reported_and_not_taken_for_epochs(tmp_path, capsys):
     more = "param_scheduler = [dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=500)]\n"
     cfg, _ = convert(tmp_path, {"leaf.py": LEAF_1X + more})
     assert cfg.SOLVER.WARMUP_EPOCHS == 0.0
     assert "LinearLR (start_factor=0.1, by_epoch=False, begin=0, end=500)" in capsys.readouterr().err
 
 
-def test_a_cosine_ends_where_theirs_does(tmp_path, capsys):
+def test_a_cosine_ends_at_the_same_rate(tmp_path, capsys):
     more = "param_scheduler = [dict(type='CosineAnnealingLR', T_max={}, eta_min=0.0001, by_epoch=True)]\n"
     cfg, _ = convert(tmp_path, {"leaf.py": LEAF_1X + more.format(100)})
     assert (cfg.SOLVER.LR_POLICY, cfg.SOLVER.COSINE_END_LR) == ("cosine", pytest.approx(0.01))
@@ -291,7 +291,7 @@ def test_a_pipeline_that_is_named_and_not_the_datasets_own_is_to_be_checked(tmp_
     assert "the dataset's own was read; train_pipeline is another" in capsys.readouterr().err
 
 
-def test_augmentation_of_another_strength_is_said_to_be_changed(tmp_path, capsys):
+def test_augmentation_of_another_strength_is_reported_as_changed(tmp_path, capsys):
     weaker = LEAF_1X.replace(
         "dict(type='RandomResizedCrop')",
         "dict(type='RandomResizedCrop', area_range=(0.5, 1.0)), dict(type='Flip', flip_ratio=0.2)",
@@ -303,7 +303,7 @@ def test_augmentation_of_another_strength_is_said_to_be_changed(tmp_path, capsys
     assert "changed: training step Flip.flip_ratio = 0.2; half of the clips are flipped" in said
 
 
-def test_what_a_config_leaves_out_is_what_theirs_would_be(tmp_path):
+def test_what_a_config_skips_is_mmaction2s_default(tmp_path):
     bare = (
         "model = dict(backbone=dict(type='ResNet', depth=50), cls_head=dict(type='TSNHead', num_classes=5))\n"
         "optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.1))\n"
@@ -334,7 +334,7 @@ def test_no_key_that_nobody_knows_is_lost_in_silence(tmp_path, files):
     for name, text in files.items():
         (tmp_path / name).write_text(text.replace("['model.py', 'schedule.py']", "['base.py']"))
     literals = read_literals(tmp_path / "leaf.py")
-    # Helpers are said where they are used, and what a run looks like is named as a whole.
+    # Helpers are reported at their use; default_hooks is named as a whole.
     settings = {name: value for name, value in literals.settings.items() if name not in literals.helpers}
     settings.pop("default_hooks", None)
     invented = invent(settings)
@@ -386,7 +386,7 @@ def test_a_recipe_that_cannot_be_written_is_named(tmp_path, capsys):
         ),
     ],
 )
-def test_a_value_that_nobody_expects_is_said(tmp_path, capsys, more, message):
+def test_a_value_that_nobody_expects_is_reported(tmp_path, capsys, more, message):
     convert(tmp_path, {"leaf.py": LEAF_1X + more})
     assert message in capsys.readouterr().err
 
@@ -459,7 +459,7 @@ val_dataloader = dict(batch_size=1, dataset=dict(pipeline=val_pipeline))
 """
 
 
-def test_a_validation_that_differs_from_the_test_is_said(tmp_path, capsys):
+def test_a_validation_that_differs_from_the_test_is_reported(tmp_path, capsys):
     convert(tmp_path, {"leaf.py": LEAF_1X + VALIDATION})
     said = capsys.readouterr().err
     for difference in ("sampling dense (here uniform)", "short side 160 (here 256)", "crop 144 (here 224)"):

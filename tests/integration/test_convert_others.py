@@ -33,7 +33,7 @@ def converted(folder, *arguments: str):
     return load_cfg(out)
 
 
-def test_a_training_command_becomes_a_recipe_that_says_the_same(tmp_path):
+def test_a_training_command_becomes_the_same_recipe(tmp_path):
     cfg = converted(tmp_path, "--command", KINETICS)
     assert (cfg.MODEL.ARCH, cfg.MODEL.BACKBONE, cfg.MODEL.BACKBONE_WEIGHTS) == (
         "tsm",
@@ -51,7 +51,7 @@ def test_a_training_command_becomes_a_recipe_that_says_the_same(tmp_path):
     assert (cfg.DATA.RANDOM_FLIP, cfg.DATA.TRAIN_SHORT_SIDE, cfg.TRAIN.DROP_LAST) == (True, 0, True)
 
 
-def test_what_a_command_leaves_out_is_what_main_py_would_take(tmp_path):
+def test_what_a_command_skips_is_what_main_py_would_take(tmp_path):
     cfg = converted(tmp_path, "--command", "python main.py something RGB --arch resnet50")
     assert (cfg.MODEL.ARCH, cfg.DATA.NUM_FRAMES, cfg.MODEL.PARTIAL_BN) == ("tsn", 3, True)
     assert (cfg.SOLVER.MAX_EPOCH, cfg.SOLVER.STEPS, cfg.TRAIN.BATCH_SIZE) == (120, (0, 50, 100), 128)
@@ -89,7 +89,7 @@ def test_a_shell_script_is_read_and_never_run(tmp_path, capsys):
     assert not (tmp_path / "ran").exists()
 
 
-def test_options_that_nobody_knows_and_steps_left_to_the_user_are_said(tmp_path, capsys):
+def test_options_that_nobody_knows_and_steps_left_to_the_user_are_reported(tmp_path, capsys):
     converted(
         tmp_path, "--command", "python main.py mine RGB --arch resnet50 --warp 9 --resume x.pth --evaluate"
     )

@@ -52,7 +52,7 @@ def test_the_example_is_listed_with_its_distribution(installed, tmp_path):
     assert {row["version"] for row in of_example} == {"0.1.0"}
 
 
-def test_the_examples_own_tests_pass_where_it_is_installed(installed, tmp_path):
+def test_the_examples_own_tests_pass_if_it_is_installed(installed, tmp_path):
     """Among them: TSM is built with all four by the names of a recipe and trained for a step."""
     folder, site = installed
     for test in folder.glob("test_*.py"):

@@ -208,7 +208,7 @@ def test_ranges_are_measured_on_one_video_or_more(weights, capsys):
         ("torch_export", "foo", "foo.pt2"),
     ],
 )
-def test_the_suffix_must_be_that_of_the_format(tmp_path, capsys, form, name, cure):
+def test_the_suffix_must_fit_the_format(tmp_path, capsys, form, name, cure):
     command = ["--weights", "not/read.pt", "--format", form, "--out", str(tmp_path / name)]
     assert export.main(command) == 2
     said = capsys.readouterr().err

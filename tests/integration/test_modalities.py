@@ -40,7 +40,7 @@ NUM_FIELDS = 9
 
 
 def field(axis: str, number: int) -> np.ndarray:
-    """Return a flow image whose every pixel tells its axis and its number."""
+    """Return a flow image whose every pixel encodes its axis and its number."""
     return np.full((36, 44), 100 + number + (50 if axis == "y" else 0), np.uint8)
 
 
@@ -190,7 +190,7 @@ def test_a_flow_checkpoint_of_mmaction2_loads_and_scores_as_ours():
         (["DATA.MODALITY", "depth"], "DATA.MODALITY must be one of 'rgb', 'flow', 'rgb_diff', got 'depth'"),
     ],
 )
-def test_what_does_not_go_with_flow_is_said(tmp_path, opts, message):
+def test_what_does_not_go_with_flow_is_reported(tmp_path, opts, message):
     with pytest.raises(ConfigError, match=".*" + message.replace("'", ".").replace("[", ".")):
         flow_cfg(tmp_path, *opts)
 

@@ -1,4 +1,4 @@
-"""What the recipes read from the motion dataset tells a network without a sense of time nothing."""
+"""The frames that recipes read from the motion dataset are no clue for a network without a sense of time."""
 
 import pytest
 import torch

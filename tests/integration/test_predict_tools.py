@@ -107,7 +107,7 @@ def test_a_flow_network_reads_folders_of_flow_and_no_stream(tmp_path, capsys):
     assert "Classifying a stream needs a network of RGB frames" in capsys.readouterr().err
 
 
-def test_predict_goes_on_after_a_video_that_cannot_be_read_and_says_so_in_its_exit_code(
+def test_predict_goes_on_after_a_video_that_cannot_be_read_and_reports_it_in_its_exit_code(
     folder, tmp_path, capsys
 ):
     (tmp_path / "broken.mp4").write_bytes(b"no video")
@@ -173,7 +173,7 @@ def test_ctrl_c_leaves_the_old_files_and_no_half_ones(
 
 
 @pytest.mark.parametrize("option", ["--annotate", "--features"])
-def test_a_full_disk_leaves_the_old_files_and_is_told_in_one_line(folder, tmp_path, capsys, option):
+def test_a_full_disk_leaves_the_old_files_and_is_reported_in_one_line(folder, tmp_path, capsys, option):
     old = old_files(tmp_path)
     out = tmp_path / ("keep.mp4" if option == "--annotate" else "keep.npy")
     with files_no_larger_than(4_000):
@@ -182,7 +182,7 @@ def test_a_full_disk_leaves_the_old_files_and_is_told_in_one_line(folder, tmp_pa
     assert f"error: {out} could not be written: File too large" in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_the_description_of_the_features_says_whose_it_is_and_takes_nobody_elses_place(folder, tmp_path):
+def test_the_description_of_the_features_names_its_file_and_replaces_no_other(folder, tmp_path):
     (tmp_path / "a.json").write_text("[]")
     assert predict.main(offline(folder, "--features", str(tmp_path / "a.npy"), "--window", "1")) == 0
     described = json.loads((tmp_path / "a.npy.json").read_text())
@@ -231,7 +231,7 @@ def test_what_was_predicted_before_ctrl_c_is_printed(folder, capsys, monkeypatch
     assert [row["video"].rpartition("/")[2] for row in json.loads(capsys.readouterr().out)] == ["a.mp4"]
 
 
-def test_predict_ends_quietly_where_nobody_reads_what_it_prints(folder):
+def test_predict_ends_quietly_if_nobody_reads_what_it_prints(folder):
     command = [sys.executable, "-m", "tsn_tsm_plugin.tools.predict", "--weights", str(folder / "offline.pt")]
     with subprocess.Popen(
         [*command, str(folder / "clips")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -259,7 +259,7 @@ def test_numbers_out_of_range_are_refused_by_option(capsys, options, message):
     assert message in capsys.readouterr().err
 
 
-def test_no_output_takes_the_place_of_an_input(folder, tmp_path, capsys):
+def test_no_output_replaces_an_input(folder, tmp_path, capsys):
     video = tmp_path / "mine.mp4"
     video.write_bytes((folder / "clips" / "a.mp4").read_bytes())
     before = video.read_bytes()
@@ -339,7 +339,7 @@ def test_stream_reads_standard_input_and_survives_a_change_of_size_and_an_early_
     assert "the size changed from 64 x 48 to 64 x 64 pixels" in printed.err
     assert "frames scored" in printed.err
     assert len(printed.out.splitlines()) == len(sequential_frames(out)) >= 10
-    # Raw H.264 tells no times.
+    # Raw H.264 has no times.
     assert printed.out.startswith("frame    0 ")
 
 

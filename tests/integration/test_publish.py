@@ -54,7 +54,7 @@ def test_the_shared_file_predicts_without_a_config(shared, tmp_path, capsys):
     assert {each["class"] for each in json.loads(capsys.readouterr().out)[0]["top"]} == set(CLASS_NAMES)
 
 
-def test_the_card_says_what_it_is_how_good_it_is_and_how_to_load_it(shared):
+def test_the_card_names_network_accuracy_and_how_to_load_it(shared):
     card = (shared[0] / "README.md").read_text()
     assert card.startswith("---\nlibrary_name: tsn_tsm_plugin\n")
     assert "# TSM resnet18 on gestures" in card and "| top-1 | 87.50 |" in card and "On 40 videos" in card
@@ -99,7 +99,7 @@ def with_places_everywhere(trained, place):
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_whatever_text_of_the_recipe_is_a_place_its_last_name_alone_goes_along(shared, tmp_path, place):
+def test_any_path_in_the_recipe_keeps_only_its_last_name(shared, tmp_path, place):
     trained, keys = with_places_everywhere(load_trained(shared[1]), place)
     publish_trained(trained, str(tmp_path))
     with safe_open(tmp_path / "model.safetensors", "pt") as file:

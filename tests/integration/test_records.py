@@ -1,4 +1,4 @@
-"""What a run leaves is true: evaluations keep to themselves, and every record names the same weights."""
+"""Records of a run are right: evaluations have their own folder, and every record names the same weights."""
 
 import json
 
@@ -26,7 +26,7 @@ def run(tmp_path_factory, data):
 
 
 def contents(folder):
-    """Return every file of a folder with its bytes, but those of evaluations and the log."""
+    """Return every file of a folder with its bytes, without evaluations and the log."""
     passing = (".lock", "log.txt")
     files = [p for p in folder.rglob("*") if p.is_file() and "evaluate" not in p.parts]
     files = [p for p in files if p.name not in passing]

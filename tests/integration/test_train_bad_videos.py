@@ -17,7 +17,7 @@ def damage(data, *names):
         (data / name).write_bytes(b"this is no video")
 
 
-def test_within_the_bound_bad_videos_are_left_out_and_named_once(tmp_path, data):
+def test_within_the_bound_bad_videos_are_skipped_and_named_once(tmp_path, data):
     damage(data, "train_1.mp4", "train_5.mp4", "val_0.mp4")
     results = engine.train(tiny_cfg(tmp_path, data=data, DATA__MAX_BAD_VIDEOS=2))
     lines = (tmp_path / "run" / "bad_videos.txt").read_text().splitlines()

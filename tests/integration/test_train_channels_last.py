@@ -19,7 +19,7 @@ def test_features_are_channels_last_throughout_the_backbone_in_training(tmp_path
         is_real = isinstance(out, torch.Tensor) and not out.is_meta
         is_of_network = module.training and is_real and out.is_floating_point()
         assert not is_of_network or out.device.type == device.type
-        # Where there is one pixel, both orders are the same.
+        # With one pixel, both orders are the same.
         if is_of_network and out.ndim == 4 and out[0, 0].numel() > 1:
             seen.append((type(module), out.is_contiguous(memory_format=torch.channels_last)))
 

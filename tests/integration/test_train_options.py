@@ -1,4 +1,4 @@
-"""Options of training, each in a whole run: it ends, it resumes to the same bits, and it says what it did."""
+"""Options of training, each in a whole run that ends, resumes to the same bits and reports its work."""
 
 import itertools
 import math
@@ -93,7 +93,7 @@ def test_the_moving_average_is_what_is_tested_and_loaded(tmp_path, data):
     assert engine.evaluate(cfg)["loss"] == results["loss"]
 
 
-def test_precise_statistics_are_those_of_the_epoch_under_the_last_weights(tmp_path, data):
+def test_precise_statistics_come_from_the_epoch_and_the_last_weights(tmp_path, data):
     cfg = tiny_cfg(
         tmp_path, data=data, BN__USE_PRECISE_STATS=True, SOLVER__MAX_EPOCH=1, MODEL__DROPOUT_RATE=0
     )
@@ -141,7 +141,7 @@ def test_gradients_that_are_never_finite_stop_the_run_even_if_epochs_are_short(
         engine.train(tiny_cfg(tmp_path, data=data, TRAIN__MIXED_PRECISION=precision, **overrides))
 
 
-def test_precise_statistics_are_those_of_the_moving_average(tmp_path, data):
+def test_precise_statistics_come_from_the_moving_average(tmp_path, data):
     overrides = {"EMA__ENABLE": True, "EMA__DECAY": 0.9, "SOLVER__MAX_EPOCH": 1, "MODEL__DROPOUT_RATE": 0}
     engine.train(tiny_cfg(tmp_path, data=data, BN__USE_PRECISE_STATS=True, **overrides))
     engine.train(tiny_cfg(tmp_path, data=data, out="plain", **overrides))
@@ -212,7 +212,7 @@ def test_checkpoints_come_every_so_many_minutes(tmp_path, data):
     assert len(list_checkpoints(tmp_path / "run" / "checkpoints")) == 3
 
 
-def test_a_learning_rate_scaled_with_the_batch_is_said_and_used(tmp_path, data):
+def test_a_learning_rate_scaled_with_the_batch_is_reported_and_used(tmp_path, data):
     scaled = {"SOLVER__AUTO_SCALE_LR": True, "SOLVER__BASE_BATCH_SIZE": 2, "SOLVER__MAX_EPOCH": 1}
     engine.train(tiny_cfg(tmp_path, data=data, **scaled))
 
@@ -267,7 +267,7 @@ def test_fine_tuning_starts_from_weights_with_a_fresh_classifier(tmp_path, data)
     assert "Weights to start from" in (tmp_path / "tuned" / "log.txt").read_text()
 
 
-def test_an_online_network_may_start_from_one_that_looks_ahead_if_the_recipe_says_so(tmp_path, data):
+def test_an_online_network_may_start_from_one_that_looks_ahead_if_the_recipe_allows_it(tmp_path, data):
     engine.train(tiny_cfg(tmp_path, data=data, SOLVER__MAX_EPOCH=1))
     weights = str(tmp_path / "run" / "checkpoints" / "best.pt")
     overrides = {"TSM__CAUSAL": True, "TRAIN__CHECKPOINT_FILE_PATH": weights, "SOLVER__MAX_EPOCH": 1}

@@ -87,7 +87,7 @@ def test_a_run_leaves_everything_a_person_needs(whole_run):
     )
 
 
-def test_the_log_says_what_is_trained(whole_run):
+def test_the_log_names_what_is_trained(whole_run):
     log = (whole_run[0] / "log.txt").read_text()
 
     for words in ("num_segments=2", "shift at 1 sites", "10 training videos", "classifier_bias", "top-1"):
@@ -142,7 +142,7 @@ def test_workers_change_nothing(tmp_path, data, whole_run):
 
 
 @pytest.mark.usefixtures("copied_run")
-def test_a_damaged_newest_checkpoint_is_passed_over_and_named(tmp_path, data, whole_run):
+def test_a_damaged_newest_checkpoint_is_skipped_and_named(tmp_path, data, whole_run):
     cfg = tiny_cfg(tmp_path, data=data)
     newest = list_checkpoints(tmp_path / "run" / "checkpoints")[0]
     newest.write_bytes(newest.read_bytes()[:1000])
@@ -176,7 +176,7 @@ def test_going_on_with_another_network_is_refused_by_key(data, whole_run):
         engine.train(cfg)
 
 
-def test_going_on_with_another_schedule_is_said(tmp_path, data):
+def test_resuming_with_another_schedule_is_reported(tmp_path, data):
     engine.train(tiny_cfg(tmp_path, data=data, SOLVER__MAX_EPOCH=1))
     engine.train(tiny_cfg(tmp_path, data=data, SOLVER__MAX_EPOCH=2))
 
@@ -243,7 +243,7 @@ def test_evaluate_gives_what_training_ended_with(data, whole_run):
     assert again["weights"].endswith("step_00000006.pt")
 
 
-def test_evaluate_without_weights_says_what_to_do(tmp_path, data):
+def test_evaluate_without_weights_names_the_remedy(tmp_path, data):
     with pytest.raises(CheckpointError, match=r"no weights to test.*TEST\.CHECKPOINT_FILE_PATH"):
         engine.evaluate(tiny_cfg(tmp_path, data=data))
 

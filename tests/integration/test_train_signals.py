@@ -1,4 +1,4 @@
-"""Real signals to a real process: a checkpoint is left, a sentence says how to go on, and the run goes on."""
+"""A signal makes a real process write a checkpoint and print how to resume; the run then resumes."""
 
 import json
 import os

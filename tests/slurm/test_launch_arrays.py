@@ -133,7 +133,7 @@ def test_an_evaluation_follows_its_training_also_through_a_requeue(jobs, monkeyp
     assert json.loads((Path(job.run_dir) / "results.json").read_text())["num_videos"] == 4
 
 
-def test_the_evaluation_of_a_failed_training_is_cancelled_and_said_so(jobs, monkeypatch):
+def test_the_evaluation_of_a_failed_training_is_cancelled_and_reported(jobs, monkeypatch):
     monkeypatch.setenv("TOY_FAULT", "0:2:raise")
 
     ended = jobs.run(
@@ -161,7 +161,7 @@ def test_one_evaluation_on_many_processes_gives_the_numbers_of_one(jobs, weights
         assert results[0][key] == results[1][key]
 
 
-def test_a_cancelled_array_says_what_it_was(jobs, monkeypatch):
+def test_a_cancelled_array_is_reported_as_such(jobs, monkeypatch):
     monkeypatch.setenv("TOY_STEP_SECONDS", "1")
     run_dir = f"OUTPUT_DIR={jobs.folder / 'run'}"
     jobs.run("--cfg", jobs.recipe, *_SHAPE, run_dir, "--sweep", "RNG_SEED", 0, 1)

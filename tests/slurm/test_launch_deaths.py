@@ -49,7 +49,7 @@ def test_waiting_for_a_failed_job_returns_1_and_names_the_rank(jobs, monkeypatch
     assert "first error: rank 1 on n2" in ended.err
 
 
-def test_a_failed_job_starts_again_where_retries_are_allowed(jobs, monkeypatch):
+def test_a_failed_job_starts_again_if_retries_are_allowed(jobs, monkeypatch):
     monkeypatch.setenv("TOY_FAULT", "1:15:raise")
     job = jobs.train("run", "--nodes", 2, "--retries", 1)
 

@@ -202,7 +202,7 @@ def test_a_hang_in_a_collective_is_left_by_the_last_checkpoint(slurm, jobs, refe
     assert steps_of_starts(job) == [0, _STEPS_PER_EPOCH]
 
 
-def test_a_job_that_was_requeued_too_often_is_given_up_and_says_so(slurm, jobs):
+def test_a_job_that_was_requeued_too_often_is_given_up_and_reports_it(slurm, jobs):
     job = jobs.train("run", "--nodes", 2, "--max-requeues", 0)
     wait_for_step(job, 2)
 
@@ -212,7 +212,7 @@ def test_a_job_that_was_requeued_too_often_is_given_up_and_says_so(slurm, jobs):
     assert "requeued 0 times already (--max-requeues 0); given up" in log_of(job)
 
 
-def test_a_job_that_makes_no_progress_is_given_up_and_says_so(slurm, jobs, monkeypatch):
+def test_a_job_that_makes_no_progress_is_given_up_and_reports_it(slurm, jobs, monkeypatch):
     monkeypatch.setenv("TOY_STEP_SECONDS", "1000")
     job = jobs.train("run", "--nodes", 2, "--signal-delay", 6)
     for restarts in (0, 1):

@@ -1,4 +1,4 @@
-"""What is asked of SLURM: mistakes that are found before, and what it says of a job afterwards."""
+"""Requests to SLURM: mistakes are found before, and the state of a job is reported afterwards."""
 
 import os
 import shutil
@@ -82,7 +82,7 @@ def test_a_run_folder_in_use_is_refused(jobs, monkeypatch):
     assert f"is in use by job {job.job_id} (RUNNING)" in ended.err
 
 
-def test_gpus_and_time_are_those_of_the_partition(jobs):
+def test_gpus_and_time_come_from_the_partition(jobs):
     shown_script = jobs.run(
         "--cfg", jobs.recipe, "--cluster", "slurm", "--partition", "short", "--dry-run", "--signal-delay", 60
     )

@@ -1,4 +1,4 @@
-"""What the launcher does while SLURM's controller does not answer, answers late, or says what is not so."""
+"""The launcher while SLURM's controller does not answer, answers late, or answers wrongly."""
 
 import re
 import subprocess
@@ -178,7 +178,7 @@ echo "in $3"; shift 3; export PATH='{_path_without_slurm(wrapped)}'; exec "$@" "
     assert "the work is saved, but the job was not requeued" in log_of(job)
 
 
-def test_a_job_that_the_controller_has_forgotten_is_known_by_its_records_and_said_so(jobs, wrapped):
+def test_a_job_that_the_controller_has_forgotten_is_known_by_its_records_and_reported(jobs, wrapped):
     job = jobs.train("run", *_QUICK)
     wait_for_end(job)
     wrapped("scontrol", "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1")
@@ -190,7 +190,7 @@ def test_a_job_that_the_controller_has_forgotten_is_known_by_its_records_and_sai
 
 
 @pytest.mark.parametrize("answer", ["exit 0", "echo nonsense", "exit 3", "sleep 3"])
-def test_an_answer_that_tells_nothing_is_no_end(jobs, wrapped, monkeypatch, answer):
+def test_an_empty_answer_is_no_end(jobs, wrapped, monkeypatch, answer):
     monkeypatch.setattr("launch.cluster.slurm_client._ANSWER_SECONDS", 1.0)
     job = jobs.train("run", "--sbatch", "hold", *_QUICK)
     wrapped("scontrol", answer)

@@ -1,4 +1,4 @@
-"""What every promised version of Python and of the dependencies must do: a minute of each main trade."""
+"""The main tasks work with every promised version of Python and of the dependencies."""
 
 import importlib
 import json

@@ -19,7 +19,7 @@ ERROR = "error"
 """The file must be refused by a VideoError that starts with its path."""
 
 EITHER = "either"
-"""Nobody can tell whether what is read is right; it must be refused or be read, at once."""
+"""Frames cannot be checked; the file must be refused or be read, at once."""
 
 Verdict = str | int
 """``ERROR``, ``EITHER``, or how many frames must be read."""
@@ -179,7 +179,7 @@ BAD_VIDEOS: dict[str, tuple[Callable[[Path], object], Verdict]] = {
     **{f"flipped_head_{seed}.mp4": (_flipped(0.0, 0.02, seed), EITHER) for seed in range(2)},
     **{f"flipped_pictures_{seed}.mp4": (_flipped(0.1, 0.7, seed), EITHER) for seed in range(3)},
     **{f"flipped_index_{seed}.mp4": (_flipped(0.85, 1.0, seed), EITHER) for seed in range(3)},
-    # A header that claims an absurd size; that of AVI is not what counts.
+    # A header that claims an absurd size; the size in an AVI header is not used.
     "claims.avi": (_claims(struct.pack("<ii", 64, 48), struct.pack("<ii", 1 << 20, 1 << 20)), NUM_FRAMES),
     "claims.y4m": (_content(b"YUV4MPEG2 W1000000 H1000000 F25:1 Ip C420\nFRAME\n" + bytes(100)), ERROR),
     "claims.gif": (_content(_gif_claim()), ERROR),
@@ -315,7 +315,7 @@ BAD_LISTS: dict[str, tuple[bytes, str]] = {
     "quoted": (b'"a.mp4" "0"\n', ":1: label must be an integer"),
     "csv_header": (b"label,youtube_id\nx,y\n", ":1: must be 'path label'"),
 }
-"""Lists for 3 classes, and what their error says after the path of the list."""
+"""Lists for 3 classes, and the error after the path of the list."""
 
 ODD_LISTS: dict[str, tuple[bytes, list[tuple[str, int]]]] = {
     "crlf": (b"a.mp4 0\r\nb.mp4 1\r\n", [("a.mp4", 0), ("b.mp4", 1)]),

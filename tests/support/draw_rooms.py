@@ -2,7 +2,7 @@
 
     python tests/support/draw_rooms.py [--write]     # prints the graphs, or writes them into CONTRIBUTING.md
 
-An arrow that follows from others is left out: a room may import everything below it.
+An arrow that follows from others is not drawn: a room may import everything below it.
 """
 
 import ast
@@ -32,7 +32,7 @@ def imported_rooms(package: str) -> dict[str, set[str]]:
 
 
 def without_shortcuts(rooms: dict[str, set[str]]) -> dict[str, set[str]]:
-    """Leave out each arrow whose target is also reached over another room."""
+    """Remove each arrow whose target is also reached over another room."""
 
     def reached(room: str) -> set[str]:
         return {far for near in rooms[room] for far in {near} | reached(near)}

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlparse
 
 
 class Hub:
-    """What the double holds.
+    """Contents of the double.
 
     Attributes:
         repos: Files of each repository, by name.

@@ -212,7 +212,7 @@ class LocalSlurm:
 
 
 def until(ready: Callable[[], bool], timeout: float, what: str) -> None:
-    """Return once ``ready`` says so."""
+    """Return once ``ready`` is true."""
     deadline = time.monotonic() + timeout
     while not ready():
         if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""render_config: an MMAction2 config of 0.x or 1.x that says given facts, written by us for tests."""
+"""render_config: an MMAction2 config of 0.x or 1.x with given facts, written by us for tests."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ def render_config(facts: Facts, *, is_new: bool) -> str:
 
     Args:
         facts: By our keys; ``modality``, ``clip_len`` and ``pretrained`` in their words.
-        is_new: Whether the style is that of 1.x.
+        is_new: Whether the style is 1.x.
     """
     train, test = _train_steps(facts), _test_steps(facts)
     assignments: dict[str, Any] = {"model": _model(facts, is_new=is_new)}

@@ -1,4 +1,4 @@
-"""Finds old words, sentence openings and long sentences in pages, docstrings, comments and messages."""
+"""Finds old words, openings and long sentences in pages, docstrings, comments, messages and test names."""
 
 import ast
 import io
@@ -54,13 +54,15 @@ def sentences_of_recipe(text: str) -> list[str]:
 
 
 def sentences_of_module(source: str) -> list[str]:
-    """Return the sentences of a module's docstrings, comments and messages.
+    """Return the sentences of a module's docstrings, comments and messages, and the names of its tests.
 
     A message is a string of at least four words that is no docstring. Values of an f-string become a name.
     """
     blocks = list(_comments(source))
     tree = ast.parse(source)
     for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+            blocks.append(node.name.replace("_", " "))
         for child in ast.iter_child_nodes(node):
             if isinstance(child, ast.Constant | ast.JoinedStr) and not isinstance(node, ast.JoinedStr):
                 text = _text_of(child)

@@ -65,7 +65,7 @@ def tiny_backbone(*, weights: str = "") -> TinyBackbone:
 
 
 def write_dataset(folder: Path, *, num_train: int = 10, num_val: int = 5) -> Path:
-    """Write videos of three classes, told apart by how fast they change, with lists and a label map."""
+    """Write videos of three classes that differ in speed, with lists and a label map."""
     folder.mkdir(parents=True, exist_ok=True)
     for split, count in (("train", num_train), ("val", num_val)):
         lines = []

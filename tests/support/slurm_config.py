@@ -36,7 +36,7 @@ def free_ports(count: int) -> int:
 
 @dataclass
 class SlurmShape:
-    """What a private SLURM is like.
+    """Shape of a private SLURM.
 
     Attributes:
         nodes: Number of nodes, called n1, n2, ...

@@ -46,7 +46,7 @@ def shown(job_id: str) -> dict[str, str]:
 
 
 def wait_for_state(job: Submission, *states: str, seconds: float = PATIENCE) -> dict[str, str]:
-    """Return what SLURM says of a job once it is in one of the states."""
+    """Return SLURM's record of a job once the job is in one of the states."""
     deadline = time.monotonic() + seconds
     while (now := shown(job.job_id)).get("JobState") not in states:
         assert time.monotonic() < deadline, f"{now}\n{log_of(job)[-3000:]}"

@@ -24,7 +24,7 @@ def without_tf32() -> Iterator[None]:
 
 
 def tf32_allowed() -> tuple[bool, bool]:
-    """Tell whether convolutions and whether matrix products of float32 may be computed in TF32."""
+    """Return whether convolutions and whether matrix products of float32 may be computed in TF32."""
     convolutions, products = (getattr(owner, name) for owner, name, _ in _settings())
     return convolutions in ("tf32", True), products in ("tf32", True)
 

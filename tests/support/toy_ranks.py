@@ -1,4 +1,4 @@
-"""What ranks do in the tests of the launcher: stand-ins for a training, pickled by reference."""
+"""Work of ranks in the tests of the launcher: stand-ins for a training, pickled by reference."""
 
 import os
 import signal

@@ -1,7 +1,7 @@
 """Clip, operate: coded videos cut, joined, telecined and damaged between encoder and file, by a seed.
 
-Every operation keeps the packets that it does not mean to change. What comes out is a file that a muxer
-accepts; whether it can be decoded, and to which frames, is for a plain decode to say.
+Every operation keeps the packets that it does not mean to change. The result is a file that a muxer
+accepts; a plain decode shows whether and to which frames it can be decoded.
 """
 
 import random
@@ -326,7 +326,7 @@ def toggle_units(clip: Clip, others: list[Clip], draw: random.Random) -> Clip:
 
 
 def show_otherwise(clip: Clip, others: list[Clip], draw: random.Random) -> Clip:
-    """Set the picture structure of H.264 pictures, as pulldown does; a frame may inherit that of the last."""
+    """Set the picture structure of H.264 pictures, as pulldown does; a frame may inherit the last one."""
     packets = list(clip.packets)
     structures = draw.choice([[3, 5, 4, 6], [0, 0, 0, 1, 3, 4], list(range(9))])
     for number, packet in enumerate(packets):

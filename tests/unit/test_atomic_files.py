@@ -33,7 +33,7 @@ def test_an_error_while_writing_leaves_the_old_file_and_no_other(tmp_path):
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
-def test_a_full_disk_is_told_with_the_path_and_the_free_space(tmp_path, monkeypatch, call):
+def test_a_full_disk_is_reported_with_the_path_and_the_free_space(tmp_path, monkeypatch, call):
     def fail(*args):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

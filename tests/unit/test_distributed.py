@@ -21,12 +21,12 @@ def wait_for_one_who_sleeps() -> None:
             ranks.sum([1.0])
 
 
-def test_ranks_wait_for_a_lost_one_no_longer_than_they_were_told():
+def test_ranks_wait_for_a_lost_one_no_longer_than_asked():
     join_from_env(2, wait_for_one_who_sleeps)
 
 
 @pytest.mark.parametrize("has_group", [True, False])
-def test_each_process_of_a_node_gets_its_own_gpu_whoever_made_the_group(monkeypatch, has_group):
+def test_each_process_of_a_node_gets_its_own_gpu_in_any_group(monkeypatch, has_group):
     chosen, made = [], []
     monkeypatch.setenv("WORLD_SIZE", "8")
     monkeypatch.setenv("LOCAL_RANK", "5")

@@ -1,4 +1,4 @@
-"""What Windows and macOS lack is missed at run time, with a sentence, and never at import.
+"""Missing parts of Windows and macOS are reported at run time, in a sentence, and never at import.
 
 Each case runs in a process of its own, in which the names that a system lacks are gone.
 """
@@ -49,7 +49,7 @@ def run(repository: Path, folder: Path, script: str, *words: object) -> subproce
 
 
 @pytest.mark.slow
-def test_without_posix_a_run_trains_and_says_what_is_missing(repository, tmp_path):
+def test_without_posix_a_run_trains_and_names_what_is_missing(repository, tmp_path):
     script = (
         _IMPORTS
         + _WINDOWS

@@ -45,14 +45,14 @@ def import_error(site: Path, name: str = "tsn_tsm_plugin") -> str:
     return result.stderr.strip().splitlines()[-1]
 
 
-def test_a_torchvision_for_another_torch_is_named_with_the_command_that_mends_it(tmp_path):
+def test_a_torchvision_for_another_torch_is_named_with_the_command_that_repairs_it(tmp_path):
     fake_torchvision(tmp_path, source="", requires="torch==1.2.3")
     message = import_error(tmp_path)
     assert message.startswith("ImportError: torchvision 9.9.9 needs torch==1.2.3, but torch ")
     assert message.endswith("pip install --upgrade --force-reinstall torch torchvision")
 
 
-def test_a_torchvision_that_breaks_on_import_is_named_with_the_command_that_mends_it(tmp_path):
+def test_a_torchvision_that_breaks_on_import_is_named_with_the_command_that_repairs_it(tmp_path):
     breaks = "raise RuntimeError('operator torchvision::nms does not exist')"
     fake_torchvision(tmp_path, source=breaks, requires="torch>=1.0")
     message = import_error(tmp_path, "tsn_tsm_plugin.models")

@@ -1,4 +1,4 @@
-"""What runs the benchmarks, on stand-ins for them; and the peers' weights."""
+"""bench_all on stand-ins for the benchmarks; and the peers' weights."""
 
 from argparse import Namespace
 from pathlib import Path
@@ -16,7 +16,7 @@ def write_benchmarks(folder: Path, **contents: str) -> Path:
     return folder
 
 
-def test_each_benchmark_runs_and_a_line_tells_what_became_of_it(load, tmp_path, capfd):
+def test_each_benchmark_runs_and_a_line_reports_its_end(load, tmp_path, capfd):
     folder = write_benchmarks(tmp_path, first="print('figures')", second="print('more')")
 
     code = load("bench_all").main([], folder=folder)
@@ -57,7 +57,7 @@ def test_what_each_benchmark_is_given_it_understands(load, script):
     assert all(f'"{flag}"' in script.read_text() for flag in flags)
 
 
-def test_what_the_machine_cannot_run_is_said_and_not_run(load, tmp_path, capfd):
+def test_what_the_machine_cannot_run_is_reported_and_not_run(load, tmp_path, capfd):
     folder = write_benchmarks(tmp_path, export="print('ran')", reading="print('ran')")
 
     code = load("bench_all").main(["--video", str(tmp_path / "none.mp4")], folder=folder)

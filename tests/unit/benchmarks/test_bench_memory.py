@@ -73,7 +73,7 @@ def test_checkpointing_keeps_much_less(bench):
     assert saving.states == plain.states
 
 
-def test_checkpointed_where_non_local_blocks_are_their_price_is_gone(bench):
+def test_checkpointing_at_non_local_blocks_saves_their_memory(bench):
     args = Namespace(batch=2, size=64)
     create = partial(create_tsm, num_classes=3)
     plain = bench.count(bench.Variant(create), args)
@@ -85,7 +85,7 @@ def test_checkpointed_where_non_local_blocks_are_their_price_is_gone(bench):
     assert saved.kept.total() < plain.kept.total()
 
 
-def test_targets_missed_are_said(bench):
+def test_targets_missed_are_reported(bench):
     def of(mib):
         return bench.Count(0, Counter(), mib * MIB)
 

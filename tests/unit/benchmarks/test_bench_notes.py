@@ -1,4 +1,4 @@
-"""Names of notes: what they say of the hardware and of the clock is what the README says they do."""
+"""Names of notes: hardware and clock as the README describes them."""
 
 import re
 import sys
@@ -26,7 +26,7 @@ def test_one_thread_on_a_cpu_has_its_own_time_and_everything_else_wall_time(
 
 
 @pytest.mark.parametrize("note", NOTES, ids=lambda path: path.stem)
-def test_the_name_of_a_kept_note_says_which_clock_its_figures_are_from(note):
+def test_the_name_of_a_kept_note_has_the_clock_of_its_figures(note):
     hardware = re.fullmatch(r"\w+_(cuda|counted|cpu\d+)_\d{6}", note.stem)[1]
     shown = {"CPU time"} if hardware == "cpu1" else {"wall time", "wall ms"}
 

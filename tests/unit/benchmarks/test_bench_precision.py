@@ -35,7 +35,7 @@ def test_a_stream_is_compared_without_tf32(load):
     assert gpu.num_convolutions == 0
 
 
-def test_notes_say_in_which_precision_a_gpu_computes_float32(load):
+def test_notes_name_the_precision_of_float32_on_a_gpu(load):
     float32_name = load("measuring").float32_name
 
     assert float32_name(CPU) == "float32"

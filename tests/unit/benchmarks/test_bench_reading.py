@@ -1,4 +1,4 @@
-"""Readers are timed only where their frames are those of a plain decode."""
+"""Readers are timed only if their frames equal a plain decode."""
 
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context

@@ -27,7 +27,7 @@ def expected(tensors):
 
 @pytest.mark.parametrize("is_zip", [True, False], ids=["zip", "legacy"])
 @pytest.mark.parametrize("kind", FOREIGN)
-def test_the_weights_are_those_of_the_bare_state_dict(tmp_path, tensors, expected, kind, is_zip):
+def test_the_weights_equal_the_bare_state_dict(tmp_path, tensors, expected, kind, is_zip):
     path = save_foreign(kind, tensors, tmp_path / "epoch_1.pth", is_zip=is_zip)
     model = create_tsm(backbone="resnet18")
 
@@ -69,7 +69,7 @@ def test_a_stub_never_ends_up_among_the_weights(tmp_path, is_zip):
         read_checkpoint(tmp_path / "a.pth")
 
 
-def test_a_whole_pickled_model_is_told_from_a_state_dict(tmp_path):
+def test_a_whole_pickled_model_is_distinguished_from_a_state_dict(tmp_path):
     torch.save(torch.nn.Linear(2, 2), tmp_path / "a.pth")
 
     with pytest.raises(CheckpointError, match=r"of the class torch\.nn\.\S+Linear, .*save the state dict"):

@@ -1,4 +1,4 @@
-"""What files say about their networks, and that a contradiction is refused."""
+"""Attributes of networks in files; a contradiction is refused."""
 
 import logging
 
@@ -45,17 +45,17 @@ def facts_of(golden_name: str, *, path: str = "", metadata: dict | None = None) 
         ("models/mit_online_mobilenetv2", {"method": "tsm", "causal": True, "dataset": "jester"}),
     ],
 )
-def test_names_and_shapes_tell_the_kind_of_network(name, expected):
+def test_names_and_shapes_show_the_kind_of_network(name, expected):
     assert expected.items() <= facts_of(name).items()
 
 
-def test_the_configuration_in_a_file_tells_segments_and_dataset():
+def test_the_configuration_in_a_file_has_segments_and_dataset():
     facts = facts_of("state_dicts/tsm_r50_16f", metadata={"meta": {"config": MMACTION_0X}})
 
     assert (facts["num_segments"], facts["shift_div"], facts["dataset"]) == (16, 8, "sthv1")
 
 
-def test_the_file_name_tells_what_nothing_else_does_and_folders_do_not():
+def test_the_file_name_counts_if_nothing_else_does_and_folders_never_do():
     facts = facts_of("state_dicts/tsm_r50_16f", path=f"/downloads/1x1x8_sthv1/{NAMES_OF_MIT}")
 
     assert (facts["num_segments"], facts["dataset"]) == (16, "sthv2")
@@ -81,7 +81,7 @@ def test_a_dataset_is_known_by_the_words_of_the_references(text, dataset):
 @pytest.mark.parametrize(
     ("version", "expected"), [({"mmengine_version": "0.8"}, "1.x"), ({"mmaction_version": "0.15"}, "0.x")]
 )
-def test_the_version_of_mmaction2_is_told_by_its_file(version, expected):
+def test_the_version_of_mmaction2_is_read_from_its_file(version, expected):
     checkpoint = Checkpoint(GoldenModel.read("models/tsm_r50_8f").shapes_only(), {"meta": version})
 
     assert str(translate_checkpoint(checkpoint)) == f"MMAction2 {expected}"
@@ -116,7 +116,7 @@ def test_an_image_classifier_belongs_to_no_video_network():
         identify(Checkpoint(torch.nn.Linear(2, 2).state_dict()))
 
 
-def test_a_network_that_nobody_registered_is_said_to_be_unknown():
+def test_a_network_that_nobody_registered_is_reported_as_unknown():
     strange = {"backbone.a.weight": torch.zeros(1), "head.fc.weight": torch.zeros(2, 2)}
 
     with pytest.raises(CheckpointError, match="belongs to no registered backbone .*resnet50"):
@@ -306,7 +306,7 @@ def test_what_is_not_compared_cannot_be_ignored():
         load_weights(model, model.state_dict(), allow_mismatch=["backbone"])
 
 
-def test_dot_product_and_embedded_gaussian_have_the_same_names_but_a_file_name_tells(tmp_path):
+def test_dot_product_and_embedded_gaussian_have_the_same_names_but_other_file_names(tmp_path):
     path = save(small_tsm(non_local="dot_product"), tmp_path / "tsm_nl_dot_product_r18.pth")
 
     with pytest.raises(CheckpointError, match="non_local=dot_product"):

@@ -108,7 +108,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
-def test_a_file_may_lie_wherever_iopath_can_fetch_it(tmp_path, monkeypatch, suffix):
+def test_a_file_may_have_any_address_of_iopath(tmp_path, monkeypatch, suffix):
     (save_file if suffix == "safetensors" else torch.save)(TENSORS, tmp_path / f"a.{suffix}")
     serve_bucket(tmp_path, monkeypatch)
 
@@ -129,7 +129,7 @@ def test_a_fetched_pickle_runs_no_code_either(tmp_path, monkeypatch):
     assert not (tmp_path / "code_has_run").exists()
 
 
-def test_what_cannot_be_fetched_says_why(tmp_path, monkeypatch):
+def test_what_cannot_be_fetched_is_reported_with_the_reason(tmp_path, monkeypatch):
     serve_bucket(tmp_path, monkeypatch).error = ConnectionError("no route to host")
 
     with pytest.raises(

@@ -112,7 +112,7 @@ def test_the_name_of_a_backbones_weights_is_no_row():
     assert "zoo" not in str(error.value)
 
 
-def test_without_a_network_one_sentence_says_what_to_fetch_and_where_to_put_it(tmp_path, monkeypatch):
+def test_without_a_network_one_sentence_names_the_file_to_fetch_and_its_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(downloading, "is_reachable", lambda url: False)
 

@@ -1,4 +1,4 @@
-"""Rules of the keys that say how videos are stored."""
+"""Rules of the keys for the storage of videos."""
 
 import re
 
@@ -38,7 +38,7 @@ def test_an_unknown_format_is_refused(recipe):
         ("DATA.DECODING_BACKEND=decord", "must be off with DATA.DECODING_BACKEND 'decord': only 'pyav' can"),
     ],
 )
-def test_scaling_in_the_decoder_is_refused_where_nothing_can(recipe, other, rule):
+def test_scaling_in_the_decoder_is_refused_if_nothing_can(recipe, other, rule):
     with pytest.raises(ConfigError, match=re.escape(f"DATA.SCALE_IN_DECODER {rule}")):
         load_cfg(recipe, ["DATA.SCALE_IN_DECODER=true", other])
 

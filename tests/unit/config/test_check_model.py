@@ -1,4 +1,4 @@
-"""Rules of the keys that say what network is trained."""
+"""Rules of the keys for the network."""
 
 import re
 
@@ -15,12 +15,12 @@ def recipe(tmp_path):
     return path
 
 
-def test_checkpointing_non_local_blocks_passes_where_there_are_some(recipe):
+def test_checkpointing_non_local_blocks_passes_if_there_are_some(recipe):
     assert load_cfg(recipe, ["NONLOCAL.ACT_CHECKPOINT=true"]).NONLOCAL.ACT_CHECKPOINT
 
 
 @pytest.mark.parametrize("other", ["NONLOCAL.INSTANTIATION=", "MODEL.ARCH=tsn"])
-def test_checkpointing_non_local_blocks_is_refused_where_there_are_none(recipe, other):
+def test_checkpointing_non_local_blocks_is_refused_if_there_are_none(recipe, other):
     rule = "NONLOCAL.ACT_CHECKPOINT must be off for a network without non-local blocks"
     with pytest.raises(ConfigError, match=re.escape(rule)):
         load_cfg(recipe, ["NONLOCAL.ACT_CHECKPOINT=true", other])

@@ -12,14 +12,14 @@ from tsn_tsm_plugin.registry import REGISTRIES
 from tsn_tsm_plugin.tools.list_keys import main
 
 
-def test_the_defaults_are_those_of_the_declarations_and_follow_their_rules():
+def test_the_defaults_are_declared_and_follow_their_rules():
     assert set(flatten(get_cfg())) == set(KEYS)
     cfg = load_cfg("empty.yaml", text="")
     assert json.loads(json.dumps(cfg.DATA.MEAN)) == KEYS["DATA.MEAN"].default
 
 
 @pytest.mark.parametrize("key", KEYS.values(), ids=list(KEYS))
-def test_every_key_says_what_it_means_and_what_a_resumed_run_makes_of_it(key):
+def test_every_key_has_a_meaning_and_a_rule_for_resumed_runs(key):
     assert key.meaning.endswith(".")
     assert key.on_resume in ON_RESUME
     assert key.component in ("", *REGISTRIES)

@@ -143,7 +143,7 @@ def test_a_fault_in_a_base_is_named_by_the_bases_own_line(tmp_path):
         ("DATA: {SAMPLER: dense, DENSE_WINDOW: 4}", "must be at least DATA.NUM_FRAMES (8), got 4"),
     ],
 )
-def test_rules_across_keys_say_what_holds_and_what_came(tmp_path, text, message):
+def test_rules_across_keys_name_the_rule_and_the_value(tmp_path, text, message):
     assert message in faults(tmp_path, text)
 
 

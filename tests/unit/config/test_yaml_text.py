@@ -1,4 +1,4 @@
-"""What YAML means in a recipe, and how much of it one may hold."""
+"""Meaning of YAML in a recipe, and bounds on its size."""
 
 import os
 
@@ -95,7 +95,7 @@ def test_faults_of_a_recipe_and_of_its_bases_are_listed_together(tmp_path):
         assert part in message
 
 
-def test_a_text_is_a_recipe_that_lies_where_its_name_says(tmp_path):
+def test_a_text_is_a_recipe_in_the_folder_of_its_name(tmp_path):
     (tmp_path / "base.yaml").write_text("RNG_SEED: 3")
     cfg = load_cfg(tmp_path / "mine.yaml", text="_BASE_: base.yaml")
     assert (cfg.RNG_SEED, cfg.OUTPUT_DIR) == (3, "runs/tsm/mine")

@@ -146,7 +146,7 @@ def test_editors_may_leave_their_traces(written, content):
     assert [(e.name, e.label) for e in read_video_list(written(content))] == [("a.mp4", 1), ("b.mp4", 2)]
 
 
-def test_another_separator_splits_at_its_last_place(written):
+def test_another_separator_splits_at_its_last_occurrence(written):
     (entry,) = read_video_list(written("a,b c.mp4,7\n"), separator=",")
 
     assert (entry.name, entry.label) == ("a,b c.mp4", 7)

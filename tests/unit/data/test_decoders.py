@@ -1,4 +1,4 @@
-"""The other decoders give the frames of a plain decode, or PyAV gives them instead and a warning says so."""
+"""The other decoders give the frames of a plain decode, or PyAV gives them with a warning."""
 
 import logging
 import sys
@@ -72,7 +72,7 @@ def test_a_library_reads_what_it_reads_exactly(tmp_path, library, name):
 
 
 @pytest.mark.parametrize("name", DELEGATED)
-def test_what_a_library_reads_otherwise_is_read_with_pyav_and_said(
+def test_what_a_library_reads_otherwise_is_read_with_pyav_and_reported(
     tmp_path, library, name, caplog, monkeypatch
 ):
     monkeypatch.setattr(logging.getLogger("tsn_tsm_plugin"), "propagate", True)
@@ -150,7 +150,7 @@ def test_frames_that_look_the_same_turned_vouch_for_no_library(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["torchcodec", "decord"])
-def test_a_library_that_is_not_installed_is_named_with_its_cure(tmp_path, monkeypatch, name):
+def test_a_library_that_is_not_installed_is_named_with_its_remedy(tmp_path, monkeypatch, name):
     path = write_video(tmp_path / "video.mp4", 4)
     for module in (name, f"{name}.decoders"):
         monkeypatch.setitem(sys.modules, module, None)

@@ -39,7 +39,7 @@ def test_frames_carry_the_number_they_were_asked_by_in_any_order_with_repeats(fo
     assert numbers(frames) == [8, 0, 3, 3, 0]
 
 
-def test_the_list_says_how_many_frames_there_are_and_the_disk_where_it_does_not(folder):
+def test_the_list_has_the_number_of_frames_otherwise_the_disk_does(folder):
     assert FrameFolderReader(folder, num_frames=4).num_frames == 4
     assert FrameFolderReader(folder).num_frames == 9
     reader = FrameFolderReader(folder)
@@ -85,7 +85,7 @@ def test_a_pickled_reader_reads_on(folder):
 
 @pytest.mark.parametrize("quality", [30, 95])
 @pytest.mark.parametrize("sampling", ["420", "444"])
-def test_pixels_are_those_of_opencv(tmp_path, quality, sampling):
+def test_pixels_equal_opencvs(tmp_path, quality, sampling):
     cv2 = pytest.importorskip("cv2")
     bgr_HWC = np.ascontiguousarray(numbered_frames(3, height=99, width=175)[2][..., ::-1])
     factor = getattr(cv2, f"IMWRITE_JPEG_SAMPLING_FACTOR_{sampling}")
@@ -185,7 +185,7 @@ def test_frames_of_two_sizes_do_not_make_one_clip(own_folder):
         FrameFolderReader(own_folder).read([0, 3])
 
 
-def test_what_is_no_folder_of_frames_is_an_error_that_says_so(own_folder, tmp_path):
+def test_what_is_no_folder_of_frames_is_an_error_that_reports_it(own_folder, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
     for path, fault in (

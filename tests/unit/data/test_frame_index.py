@@ -39,7 +39,7 @@ def test_only_the_group_of_a_wanted_frame_is_decoded_and_only_up_to_it():
     assert packets_for(closed_groups(), 5) == [[3, 4]]
 
 
-def test_pictures_that_nothing_depends_on_are_left_out_unless_wanted():
+def test_pictures_that_nothing_depends_on_are_skipped_unless_wanted():
     assert packets_for(closed_groups(), 2) == [[0, 1]]
     assert packets_for(closed_groups(), 1) == [[0, 1, 2]]
 
@@ -52,7 +52,7 @@ def test_a_leading_frame_pulls_its_own_keyframe_into_the_earlier_run():
     assert packets_for(open_groups(), 4, 5) == [[0, 1, 4, 5]]
 
 
-def test_decoding_from_an_open_keyframe_leaves_out_its_leading_pictures():
+def test_decoding_from_an_open_keyframe_skips_its_leading_pictures():
     index = build_frame_index(
         [KEY, REFERENCE, KEY, REFERENCE, REFERENCE], [0, 1, 3, 2, 4], order="pts", reorder_depth=1
     )

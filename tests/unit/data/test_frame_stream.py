@@ -26,7 +26,7 @@ def frames_and_words(path) -> tuple[list[StreamedFrame], list[str]]:
         return list(iterate_frames(container, words.append)), words
 
 
-def test_the_frames_are_those_of_a_plain_decode_with_their_times(tmp_path):
+def test_the_frames_equal_a_plain_decode_with_their_times(tmp_path):
     path = write_video(tmp_path / "a.mp4", 12, fps=25)
     frames, words = frames_and_words(path)
     plain = sequential_frames(path).permute(0, 2, 3, 1).numpy()
@@ -37,7 +37,7 @@ def test_the_frames_are_those_of_a_plain_decode_with_their_times(tmp_path):
 
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])
-def test_frames_with_a_display_matrix_are_those_of_a_video_reader(tmp_path, degrees):
+def test_frames_with_a_display_matrix_equal_a_video_readers(tmp_path, degrees):
     path = write_video(tmp_path / "a.mp4", 5, display_matrix=rotation_matrix(degrees))
     frames, words = frames_and_words(path)
     expected = VideoReader(path).read(range(5)).permute(0, 2, 3, 1).numpy()
@@ -45,14 +45,14 @@ def test_frames_with_a_display_matrix_are_those_of_a_video_reader(tmp_path, degr
     assert words == []
 
 
-def test_a_display_matrix_that_is_not_followed_is_said(tmp_path):
+def test_a_display_matrix_that_is_not_followed_is_reported(tmp_path):
     path = write_video(tmp_path / "a.mp4", 5, display_matrix=rotation_matrix(45))
     frames, words = frames_and_words(path)
     assert [frame_number(frame.rgb) for frame in frames] == [0, 1, 2, 3, 4]
     assert len(words) == 1 and "not a multiple of 90 degrees; it is ignored" in words[0]
 
 
-def test_a_change_of_the_frame_size_is_passed_on_and_said(tmp_path):
+def test_a_change_of_the_frame_size_is_passed_on_and_reported(tmp_path):
     parts = [
         write_video(
             tmp_path / f"{height}.h264", numbered_frames(5, height=height), container="h264", b_frames=0
@@ -66,7 +66,7 @@ def test_a_change_of_the_frame_size_is_passed_on_and_said(tmp_path):
     assert words == ["frame 5: the size changed from 64 x 48 to 64 x 64 pixels"]
 
 
-def test_a_corrupt_frame_is_left_out_and_said_and_the_others_are_kept(tmp_path):
+def test_a_corrupt_frame_is_skipped_and_reported_and_the_others_are_kept(tmp_path):
     # In this codec every frame stands alone.
     path = write_video(tmp_path / "a.mov", 6, codec="png", pix_fmt="rgb24", b_frames=0)
     content = bytearray(path.read_bytes())
@@ -110,7 +110,7 @@ def test_standard_input_that_is_no_video_is_refused_with_what_would_do(monkeypat
         FrameStream("-", print)
 
 
-def test_standard_input_that_is_closed_is_told_at_once(monkeypatch):
+def test_standard_input_that_is_closed_is_reported_at_once(monkeypatch):
     monkeypatch.setattr(sys, "stdin", None)
     words: list[str] = []
     with pytest.raises(VideoError, match="-: standard input is closed. Send a video"):
@@ -179,7 +179,7 @@ def test_an_error_of_the_thread_on_the_way_is_raised_after_the_frames(
     assert seen == [0] and not stream.is_given_up
 
 
-def test_a_source_that_stalls_is_said_to_and_given_up_in_the_end(monkeypatch):
+def test_a_source_that_stalls_is_reported_and_given_up_in_the_end(monkeypatch):
     words: list[str] = []
     source = Source(monkeypatch, 1)
     with FrameStream("file", words.append, stall_seconds=0.02, give_up_seconds=0.1) as stream:

@@ -100,7 +100,7 @@ def test_testing_reads_all_views_crop_major(cfg):
     assert build_dataset(cfg, "test")[0]["video"].shape == (3, 3 * 2 * 4, 32, 32)
 
 
-def test_frames_come_scaled_from_the_decoder_where_the_recipe_says_so(cfg):
+def test_frames_come_scaled_from_the_decoder_if_the_recipe_reports_it(cfg):
     cfg.DATA.TRAIN_SHORT_SIDE, cfg.DATA.TEST_SHORT_SIDE = 40, 36
     cfg.DATA.SCALE_IN_DECODER = True
 
@@ -263,7 +263,7 @@ def test_a_plain_index_reads_a_video_as_in_the_first_epoch(cfg):
     assert isinstance(dataset, VideoListDataset)
 
 
-def test_a_missing_folder_is_made_where_the_recipe_says_how(cfg, tmp_path, monkeypatch):
+def test_a_missing_folder_is_made_if_the_recipe_names_a_way(cfg, tmp_path, monkeypatch):
     monkeypatch.setattr(build, "prepare_motion", functools.partial(prepare_motion, num_train=3, num_val=2))
     cfg.DATA.CREATE_IF_MISSING = "motion"
     cfg.DATA.PATH_TO_DATA_DIR = str(tmp_path / "new" / "motion")
@@ -355,7 +355,7 @@ def test_a_dataset_of_frame_folders_travels_to_spawned_workers(frames_cfg):
     assert torch.equal(travelled[5]["video"], dataset[5]["video"])
 
 
-def test_a_folder_with_a_gap_is_a_bad_video_where_the_gap_is_wanted(frames_cfg):
+def test_a_folder_with_a_gap_is_a_bad_video_if_the_gap_is_wanted(frames_cfg):
     folder = Path(frames_cfg.DATA.PATH_TO_DATA_DIR) / "val/v3"
     (folder / "004.jpg").unlink()
 

@@ -84,7 +84,7 @@ def test_files_are_h264_of_different_sizes_rates_and_lengths(dataset):
     assert all(24 <= length <= 64 for length in lengths)
 
 
-def test_classes_are_balanced_and_names_say_nothing(dataset):
+def test_classes_are_balanced_and_names_do_not_show_them(dataset):
     for split, per_class in (("train", 3), ("val", 2)):
         entries = entries_of(dataset, split)
         assert Counter(entry.label for entry in entries) == dict.fromkeys(range(8), per_class)

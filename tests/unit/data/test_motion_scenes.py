@@ -11,7 +11,7 @@ def scene_of(pair, seed=0):
 
 
 def object_mask(scene):
-    """Where the frames differ from the background, bool (T, H, W)."""
+    """Return the mask of pixels that differ from the background, bool (T, H, W)."""
     background = (scene.background * 255).permute(1, 2, 0).numpy()
     return np.abs(render_scene(scene) - background).max(-1) > 8
 
@@ -45,7 +45,7 @@ def test_a_positive_angle_turns_clockwise_on_the_screen(quarters, x, y):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_what_a_scene_shows_forwards_is_what_its_first_class_says(seed):
+def test_what_a_scene_shows_forwards_is_what_its_first_class_names(seed):
     left, up, clockwise, grow = (scene_of(pair, seed) for pair in range(4))
 
     def middle(scene, axis):

@@ -69,7 +69,7 @@ def test_a_faulty_line_of_kinetics_is_named(tmp_path, content, fault):
         read_kinetics(tmp_path)
 
 
-def test_the_official_test_list_of_kinetics_which_has_no_labels_is_left_out(tmp_path):
+def test_the_official_test_list_of_kinetics_which_has_no_labels_is_skipped(tmp_path):
     files = {"train.csv": KINETICS.format(split="train"), "val.csv": KINETICS.format(split="validate")}
     write_files(tmp_path, files | {"test.csv": "youtube_id,time_start,time_end,split\nabc,1,11,test\n"})
 
@@ -279,7 +279,7 @@ def test_classes_that_differ_by_left_and_right_are_mirror_images():
     assert mirror_pairs(["Standing upright", "Leftovers", "Moving left"]) == []
 
 
-def test_classes_that_differ_by_the_sense_of_a_turn_are_told_apart_from_them():
+def test_classes_that_differ_by_the_sense_of_a_turn_are_distinguished_from_them():
     assert turn_pairs(JESTER_LABELS.splitlines()) == [(3, 4)]
 
 
@@ -296,7 +296,7 @@ def test_links_to_folders_are_followed_each_folder_once(tmp_path):
     assert VideoFiles(tmp_path / "mine").find(["sit/a", "a"]) is not None
 
 
-def test_a_video_is_found_by_its_folder_or_by_its_name_where_that_is_the_only_one(tmp_path):
+def test_a_video_is_found_by_its_folder_or_by_its_name_if_that_is_the_only_one(tmp_path):
     touch(tmp_path, "x/a.mp4", "y/a.webm", "y/b.mkv")
     files = VideoFiles(tmp_path)
 

@@ -200,7 +200,7 @@ def test_an_interrupted_conversion_leaves_no_target_and_the_next_one_succeeds(
         conversion.write(video, tmp_path / "a", NUM_FRAMES)
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setattr(convert, "plain_frames", whole_decode)
-    (tmp_path / ".a.partial").mkdir()  # What a killed process leaves.
+    (tmp_path / ".a.partial").mkdir()  # As a killed process leaves it.
 
     conversion.write(video, tmp_path / "a", NUM_FRAMES)
 

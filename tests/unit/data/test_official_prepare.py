@@ -131,7 +131,7 @@ def test_a_stopped_run_goes_on_where_it_stopped(sthv2, monkeypatch):
     assert snapshot(prepare_sthv2(sthv2)) == snapshot(out)
 
 
-def test_a_mended_video_is_looked_at_again(sthv2):
+def test_a_repaired_video_is_read_again(sthv2):
     prepare_sthv2(sthv2)
     shutil.copy(sthv2 / "videos/5.webm", sthv2 / "videos/6.webm")
     shutil.copy(sthv2 / "videos/5.webm", sthv2 / "videos/3.webm")
@@ -349,7 +349,7 @@ def report_of(folder):
     return json.loads((folder / "data/report.json").read_text())["splits"]
 
 
-def test_the_journal_says_which_videos_are_read_sparsely(tmp_path):
+def test_the_journal_names_which_videos_are_read_sparsely(tmp_path):
     write_clips(tmp_path / "videos", {"clap/1.mp4": 20, "clap/2.webm": 20})
     run("folder", "--videos", tmp_path / "videos", "--out", tmp_path / "data", "--val-fraction", "0")
 

@@ -1,4 +1,4 @@
-"""What packet headers tell: hand-made headers, and real packets bent in one place."""
+"""Packet headers: hand-made headers, and real packets with one change."""
 
 import av
 import pytest

@@ -1,4 +1,4 @@
-"""VideoReader: the contract every decoder meets, and what a user is told when a file is no good."""
+"""VideoReader: the contract of every decoder, and the errors for bad files."""
 
 import os
 import pickle
@@ -29,7 +29,7 @@ def test_frames_carry_the_number_they_were_asked_by_in_any_order_with_repeats(vi
     assert [frame_number(frame) for frame in frames] == wanted
 
 
-def test_the_header_says_frames_rate_duration_and_size(video):
+def test_the_header_names_frames_rate_duration_and_size(video):
     with VideoReader(video) as reader:
         assert (reader.num_frames, reader.fps, reader.duration) == (30, 25.0, 1.2)
         assert (reader.width, reader.height) == (64, 48)
@@ -69,7 +69,7 @@ def test_a_closed_reader_opens_the_file_again(video):
     assert frame_number(reader.read([4])[0]) == 4
 
 
-def test_bad_paths_and_files_are_errors_that_say_what_to_do(tmp_path):
+def test_bad_paths_and_files_are_errors_with_a_remedy(tmp_path):
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "text.mp4").write_text("this is no video " * 100)
     (tmp_path / "notes.txt").write_text("FFmpeg would draw this text as a film " * 100)
@@ -175,6 +175,6 @@ def test_a_read_that_takes_too_much_memory_is_refused(video, monkeypatch):
         VideoReader(video).read([1, 2, 3])
 
 
-def test_the_rate_is_that_of_the_time_stamps_if_the_header_says_another(tmp_path):
+def test_the_rate_comes_from_the_time_stamps_if_the_header_has_another(tmp_path):
     path = write_video(tmp_path / "slow.mkv", 20, pts=lambda number: 3 * number + number % 2)
     assert VideoReader(path).fps == pytest.approx(25 / 3, rel=0.03)

@@ -1,4 +1,4 @@
-"""Frames are upright: turned as the container's display matrix says, and untouched where it has none."""
+"""Frames are upright: rotated by the container's display matrix, if it has one."""
 
 import logging
 import pickle
@@ -53,7 +53,7 @@ def heard(caplog, monkeypatch):
 
 
 @pytest.mark.parametrize("degrees", ANGLES)
-def test_frames_are_those_of_the_same_video_without_a_matrix_turned(tmp_path, degrees):
+def test_frames_equal_the_same_video_without_a_matrix_turned(tmp_path, degrees):
     # x264's AVX-512 code gives other bytes from run to run.
     options = {"x264-params": "cpu-independent=1"}
     plain = write_video(tmp_path / "plain.mp4", NUM_FRAMES, options=options)
@@ -97,7 +97,7 @@ def test_packets_too_large_to_hold_are_read_upright_again(video, monkeypatch):
     assert torch.equal(VideoReader(path).read([21, 2]), expected[[21, 2]])
 
 
-def test_the_size_is_that_of_the_frames_before_and_after_the_first_read(video):
+def test_the_size_fits_the_frames_before_and_after_the_first_read(video):
     path, frames = video
     size = tuple(frames.shape[2:])
     reader = VideoReader(path)
@@ -141,7 +141,7 @@ def test_a_file_without_a_matrix_is_looked_at_once_and_its_frames_are_not_copied
         "turned and mirrored": [0, -ONE, 0, -ONE, 0, 0, 0, 0, 1 << 30],
     }.values(),
 )
-def test_what_is_no_turn_by_a_right_angle_is_left_as_coded_and_said_once(tmp_path, heard, matrix):
+def test_what_is_no_turn_by_a_right_angle_is_left_as_coded_and_reported_once(tmp_path, heard, matrix):
     path = write_video(tmp_path / "video.mp4", 6, display_matrix=matrix)
     for _ in range(2):
         assert torch.equal(VideoReader(path).read([4, 1]), sequential_frames(path)[[4, 1]])
@@ -186,7 +186,7 @@ def test_a_display_orientation_of_keyframes_alone_is_not_followed(tmp_path, firs
     assert torch.equal(reader.read(range(NUM_FRAMES)), sequential_frames(path))
 
 
-def test_an_angle_is_known_where_pyav_cannot_list_the_side_data(tmp_path):
+def test_an_angle_is_known_if_pyav_cannot_list_the_side_data(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # Orientation: turn clockwise by 90 degrees.
     Image.fromarray(numbered_frames(1)[0]).save(tmp_path / "picture.jpg", exif=exif)

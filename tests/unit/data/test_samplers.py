@@ -97,7 +97,7 @@ def test_the_next_epoch_starts_at_its_beginning_after_a_resumed_one():
     assert len(list(sampler)) == 4
 
 
-def test_padding_is_said_once_by_the_first_rank(caplog):
+def test_the_first_rank_reports_padding_once(caplog):
     caplog.set_level("INFO")
 
     samplers = [TrainBatchSampler(10, batch_size=2, world_size=2, rank=rank) for rank in range(2)]

@@ -1,4 +1,4 @@
-"""Videos in tar shards: the same clips as from files, exactly shared, and damage told apart."""
+"""Videos in tar shards: the same clips as from files, exactly distributed, and each damage named."""
 
 import io
 import os
@@ -103,7 +103,7 @@ def test_a_shard_without_an_index_is_scanned_to_the_same_videos(shards):
     assert read_shard_list(str(shards), prefix=str(shards.parent)) == indexed
 
 
-def test_clips_are_those_of_the_files_bit_by_bit(files, shards):
+def test_clips_equal_the_files_bit_by_bit(files, shards):
     from_files = list(build_loader(make_cfg(files, "videos"), "train"))
     from_shards = list(build_loader(make_cfg(shards.parent, "shards"), "train"))
 
@@ -282,7 +282,7 @@ def test_an_index_of_another_shard_is_not_believed(shards):
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"bytes": 3}', '{"bytes": 3, "videos": [[1, 2]]}', "\0"])
-def test_a_damaged_index_is_named_with_the_cure(shards, content):
+def test_a_damaged_index_is_named_with_the_remedy(shards, content):
     path = shards.parent / "train-000000.tar.index"
     path.write_text(content)
 
@@ -315,7 +315,7 @@ def test_a_video_damaged_within_its_shard_is_a_bad_video_named_by_shard_and_name
     assert "/tmp" not in bad.reason.replace(video.path, "")
 
 
-def test_a_shard_that_shrinks_or_vanishes_while_reading_is_told(shards):
+def test_a_shard_that_shrinks_or_vanishes_while_reading_is_reported(shards):
     video = read_shard_list(str(shards), prefix=str(shards.parent))[-1]
     end = video.offset + 10
     with Path(video.shard).open("r+b") as file:
@@ -328,7 +328,7 @@ def test_a_shard_that_shrinks_or_vanishes_while_reading_is_told(shards):
         ShardedVideoReader(video)
 
 
-def test_an_absurd_place_in_an_index_is_refused_before_memory_is_asked_for(shards):
+def test_an_absurd_offset_in_an_index_is_refused_before_memory_is_asked_for(shards):
     video = read_shard_list(str(shards), prefix=str(shards.parent))[0]
 
     for entry in ({"size": 1 << 30}, {"offset": -5}, {"offset": 1 << 70}, {"size": -1}):

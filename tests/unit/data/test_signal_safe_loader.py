@@ -1,4 +1,4 @@
-"""Loader workers live through signals that ask a run to stop, and end at once when their parent says so."""
+"""Loader workers survive signals that stop a run, and end at once when their parent asks."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from tsn_tsm_plugin.data.signal_safe_loader import SignalSafeDataLoader
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 needs_sender = pytest.mark.skipif(
-    not hasattr(signal, "sigwaitinfo"), reason="the system does not tell who sent a signal"
+    not hasattr(signal, "sigwaitinfo"), reason="the system does not report the sender of a signal"
 )
 
 
@@ -85,7 +85,7 @@ def test_workers_live_through_every_signal_from_elsewhere(start_method):
 
 @needs_sender
 @pytest.mark.parametrize("start_method", ["fork", "spawn", "forkserver"])
-def test_a_worker_that_stalls_ends_when_its_parent_says_so(start_method):
+def test_a_worker_that_stalls_ends_when_its_parent_reports_it(start_method):
     run_alone(check_a_stalled_worker_ends, start_method)
 
 

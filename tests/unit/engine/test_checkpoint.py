@@ -1,4 +1,4 @@
-"""Checkpoints: what is kept, what is passed over, and what is refused."""
+"""Checkpoints that are kept, skipped and refused."""
 
 import logging
 
@@ -45,7 +45,7 @@ def test_no_checkpoint_is_none(tmp_path):
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"x" * len(b)])
-def test_a_damaged_newest_is_passed_over_and_named(tmp_path, caplog, damage, monkeypatch):
+def test_a_damaged_newest_is_skipped_and_named(tmp_path, caplog, damage, monkeypatch):
     monkeypatch.setattr(logging.getLogger("tsn_tsm_plugin"), "propagate", True)
     write(tmp_path, 1, 2)
     newest = checkpoint_path(tmp_path, step=2)

@@ -52,7 +52,7 @@ def test_a_run_with_a_damaged_file_is_named_in_one_line(tmp_path, capsys, files,
         '{"step": 7, "val/loss": null}',
     ],
 )
-def test_records_that_are_incomplete_are_left_out(tmp_path, metrics):
+def test_records_that_are_incomplete_are_skipped(tmp_path, metrics):
     run = make_run(tmp_path, "run", metrics_jsonl=metrics, results_json=None)
     assert compare_runs([run]).splitlines()[-1].split() == ["steps", "7"]
 

@@ -104,7 +104,7 @@ def refused(match: str) -> None:
         data_parallel(nn.Linear(1, 1), device=CPU, gradient_compression="bf16")
 
 
-def test_a_backend_that_cannot_add_bf16_is_named_with_what_it_says(tmp_path):
+def test_a_backend_that_cannot_add_bf16_is_named_with_its_error(tmp_path):
     match = (
         r"GRADIENT_COMPRESSION 'bf16' needs .* got gloo of .* reports: Invalid scalar type\. Set it to 'off'"
     )

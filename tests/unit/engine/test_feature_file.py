@@ -30,7 +30,7 @@ def test_what_breaks_off_leaves_the_old_file_and_no_other(tmp_path, num_rows):
 
 
 @pytest.mark.parametrize("num_rows", [1, 9], ids=["at the end", "on the way"])
-def test_a_full_disk_leaves_the_old_file_and_is_told(tmp_path, num_rows):
+def test_a_full_disk_leaves_the_old_file_and_is_reported(tmp_path, num_rows):
     out = tmp_path / "a.npy"
     out.write_bytes(b"old")
     with (

@@ -23,7 +23,7 @@ def frames(count: int, *, height: int = 40, width: int = 50) -> list[StreamedFra
     ]
 
 
-def test_the_scores_are_those_of_the_stream_on_prepared_frames(trained):
+def test_the_scores_equal_the_stream_on_prepared_frames(trained):
     classify = LiveClassifier(trained, average_frames=2, min_consecutive=1)
     stream, prepare = StreamingTSM(trained.model, average_frames=2), trained.preprocessing.prepare_frame
     for frame in frames(3):
@@ -35,7 +35,7 @@ def test_the_scores_are_those_of_the_stream_on_prepared_frames(trained):
         assert scores.latency_ms > 0
 
 
-def test_frames_between_two_that_are_looked_at_are_passed_over(trained):
+def test_frames_between_two_that_are_looked_at_are_skipped(trained):
     classify = LiveClassifier(trained, frame_interval=3)
     assert [classify(frame) is not None for frame in frames(7)] == [True, False, False] * 2 + [True]
     assert classify.num_scored == 3

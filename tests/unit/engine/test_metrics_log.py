@@ -22,7 +22,7 @@ def test_records_of_steps_that_will_be_taken_again_are_removed(tmp_path):
     assert [(r["step"], r["train/loss"]) for r in read_metrics(path)] == [(1, 1.0), (2, 2.0), (3, 30.0)]
 
 
-def test_a_line_that_was_cut_off_is_left_out(tmp_path):
+def test_a_line_that_was_cut_off_is_skipped(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1, "epoch": 1}\n{"step": 2, "ep')
 
@@ -126,7 +126,7 @@ def test_mlflow_keeps_one_run_over_a_resume(tmp_path, monkeypatch):
     assert client.get_run(run_id).data.params == {"SOLVER.BASE_LR": "0.1"}
 
 
-def test_a_full_disk_is_told(tmp_path, monkeypatch):
+def test_a_full_disk_is_reported(tmp_path, monkeypatch):
     log = MetricsLog(tmp_path / "metrics.jsonl", step=0)
     monkeypatch.setattr(
         "pathlib.Path.open", lambda *a, **k: (_ for _ in ()).throw(OSError(28, "No space left"))

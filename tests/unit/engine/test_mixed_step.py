@@ -31,7 +31,7 @@ def step_of(model: nn.Module, **options) -> OptimizerStep:
     return OptimizerStep(model, optimizer, normalize=normalize, device=torch.device("cpu"), **options)
 
 
-def test_the_loss_is_that_of_the_mixed_clips_against_the_mixed_labels(model):
+def test_the_loss_compares_the_mixed_clips_with_the_mixed_labels(model):
     batch, mix = batch_of(6), RandomMix(num_classes=NUM_CLASSES)
     torch.manual_seed(3)
     video, shares = mix(Normalize([128.0] * 3, [64.0] * 3)(batch["video"]), batch["label"])

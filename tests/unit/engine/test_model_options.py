@@ -105,7 +105,7 @@ def test_activation_checkpointing_changes_neither_gradients_nor_statistics(which
         torch.testing.assert_close(saving.state_dict()[name], tensor, msg=name)
 
 
-def test_only_blocks_that_a_non_local_block_follows_forget_theirs():
+def test_only_blocks_before_a_non_local_block_forget_their_activations():
     model = small_tsm(non_local=("dot_product", ["layer1.0", "layer3.1"])).train()
     checkpoint_activations(model.backbone, which="non_local")
     calls = Counter()
@@ -186,7 +186,7 @@ def test_synchronized_networks_keep_what_lies_behind_a_norm(backbone, device):
     torch.manual_seed(0)
     model = create_tsn(backbone=backbone, num_classes=3, num_segments=1).eval()
     synchronized = copy.deepcopy(model)
-    # What is made for GPUs evaluates on CPUs, too.
+    # A network for GPUs evaluates on CPUs, too.
     synchronize_batch_norm(synchronized, device=torch.device(device))
 
     video = torch.randn(1, 3, 1, 64, 64)
@@ -202,7 +202,7 @@ def test_synchronized_networks_keep_what_lies_behind_a_norm(backbone, device):
 def test_every_norm_of_a_network_is_synchronized_but_those_that_are_frozen(device):
     model = small_tsm(non_local="embedded_gaussian")
     mode = FrozenModules(model, frozen_modules=("backbone.layer1",), partial_bn=True)
-    # The first one, and those of the two non-local blocks, which are 3D.
+    # The first batch norm, and the two non-local blocks' 3D ones.
     learning = {"backbone.bn1", *(n for n, m in model.named_modules() if isinstance(m, nn.BatchNorm3d))}
     synchronize_batch_norm(model, device=torch.device(device), frozen=mode.frozen)
     after = dict(model.named_modules())
@@ -239,7 +239,7 @@ def normalise_a_half(folder, options, dtype):
     torch.save((result.detach(), network[0].state_dict()), folder / f"rank_{rank}.pt")
 
 
-def test_a_compiler_that_fails_is_left_out_with_a_warning(model, monkeypatch, caplog):
+def test_a_compiler_that_fails_is_skipped_with_a_warning(model, monkeypatch, caplog):
     def broken(network, **how):
         def call(video):
             raise RuntimeError("no compiler\nhere")
@@ -255,7 +255,7 @@ def test_a_compiler_that_fails_is_left_out_with_a_warning(model, monkeypatch, ca
     assert torch.equal(compiled(clips()), first)
 
 
-def test_the_fall_back_says_why(model, monkeypatch):
+def test_the_fall_back_names_the_reason(model, monkeypatch):
     said = []
     monkeypatch.setattr("tsn_tsm_plugin.layers.tracing.logger.warning", said.append)
     monkeypatch.setattr(torch, "compile", lambda network, **how: (_ for _ in ()).throw(OSError("no g++")))

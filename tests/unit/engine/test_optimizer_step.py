@@ -194,7 +194,7 @@ def test_bf16_computes_in_bf16_and_keeps_weights_in_float32(model):
     assert {p.dtype for p in model.parameters()} == {torch.float32}
 
 
-def test_label_smoothing_is_that_of_the_references(model):
+def test_label_smoothing_equals_the_references(model):
     """(1 - e) y + e / C, reference/mmaction.md 2.13."""
     batch = batch_of(3)
     logits = model.eval()(ToFloat64()(batch["video"])).detach()

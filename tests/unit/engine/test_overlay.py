@@ -57,7 +57,7 @@ def test_pictures_of_every_shape_have_even_sides_and_room_for_the_text(width, he
     assert 360 <= overlay.height <= 720 and overlay.width >= 320
 
 
-def test_the_bar_of_the_likeliest_class_is_as_long_as_its_probability_and_has_its_colour():
+def test_the_bar_of_the_top_class_is_as_long_as_its_probability_and_has_its_colour():
     lengths = []
     for probability in (0.4, 0.8):
         shown, _ = picture(640, 360, ["a", "b", "c"], np.array([probability, (1 - probability) / 2, 0.05]))

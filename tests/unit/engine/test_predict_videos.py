@@ -71,7 +71,7 @@ def test_probabilities_sum_to_one_however_views_are_averaged(tmp_path, average):
     assert prediction.probabilities.sum() == pytest.approx(1, abs=1e-5)
 
 
-def test_a_video_that_cannot_be_read_says_why(trained, tmp_path):
+def test_a_video_that_cannot_be_read_names_the_reason(trained, tmp_path):
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"no video")
     prediction = trained.predictor(str(broken))
@@ -86,7 +86,7 @@ def predictions():
     ]
 
 
-def test_the_table_names_the_likeliest_classes_and_what_was_not_read(predictions, trained):
+def test_the_table_names_the_most_likely_classes_and_unreadable_videos(predictions, trained):
     lines = format_predictions(predictions, trained, count=2, form="table").splitlines()
     assert lines[2].split() == ["a,", "b.mp4", "70.0", "%", "closing"]
     assert lines[3].split() == ["20.0", "%", "neither", "of", "the", "two"]

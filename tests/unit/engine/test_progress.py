@@ -1,4 +1,4 @@
-"""What a person sees: a bar in a terminal, lines in a file, and a warning with its number."""
+"""Output for a person: a bar in a terminal, lines in a file, and a warning with its number."""
 
 import fcntl
 import io

@@ -1,4 +1,4 @@
-"""The report is one page that needs nothing else, and says what the results say."""
+"""The report is one page that needs nothing else, and agrees with the results."""
 
 import json
 import re
@@ -56,7 +56,7 @@ def test_it_shows_numbers_mistakes_and_the_ends_of_the_class_table(folder_and_cf
     assert "TSM &lt;of&gt; something" in page
 
 
-def test_what_a_run_lacks_is_left_out(folder_and_cfg):
+def test_what_a_run_lacks_is_skipped(folder_and_cfg):
     folder, cfg = folder_and_cfg
     results = json.loads(folder.results.read_text())
     folder.write_json(folder.results, {**results, "worst_mistakes": []})

@@ -1,4 +1,4 @@
-"""What results.json and the printed table hold, for few and many classes, and for several labels."""
+"""results.json and the printed table, for few and many classes, and for several labels."""
 
 import json
 
@@ -24,7 +24,7 @@ def summarized(scores, label):
 
 
 @pytest.mark.parametrize(("num_classes", "has_top5"), [(2, False), (5, False), (6, True), (400, True)])
-def test_top_5_is_left_out_below_six_classes(num_classes, has_top5):
+def test_top_5_is_skipped_below_six_classes(num_classes, has_top5):
     found = accuracies(predictions_of([[1 / num_classes] * num_classes], [0]), view_average="probabilities")
     assert ("top5" in found) == has_top5
 

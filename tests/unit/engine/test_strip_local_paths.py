@@ -1,4 +1,4 @@
-"""What a recipe for others says of the places where somebody keeps things: nothing but last names."""
+"""A recipe for others keeps only the last name of each local path."""
 
 import pytest
 
@@ -31,7 +31,7 @@ from tsn_tsm_plugin.inference.export.strip_local_paths import redact_recipe, str
         ("reader:path=/home/jane/net", "reader:path=net"),
     ],
 )
-def test_of_a_place_the_last_name_is_left(text, name):
+def test_a_path_keeps_its_last_name(text, name):
     assert strip_local_path(text) == name
 
 
@@ -57,7 +57,7 @@ def test_other_texts_stay(text):
     assert strip_local_path(text) == text
 
 
-def test_the_recipe_keeps_its_settings_and_the_one_it_was_made_from_its_places():
+def test_the_recipe_keeps_its_settings_and_its_source_keeps_its_paths():
     cfg = get_cfg()
     cfg.OUTPUT_DIR = "runs/jane"
     cfg.TRAIN.CHECKPOINT_FILE_PATH = "runs/jane/best.pt"

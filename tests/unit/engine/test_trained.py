@@ -68,7 +68,7 @@ def test_a_checkpoint_whose_description_is_damaged_is_refused(checkpoint, tmp_pa
         load_trained(tmp_path / "damaged.pt")
 
 
-def test_a_mistake_in_an_override_is_told_without_files_that_nobody_has(checkpoint):
+def test_a_mistake_in_an_override_is_reported_without_files_that_nobody_has(checkpoint):
     with pytest.raises(ConfigError) as refusal:
         load_trained(checkpoint, opts=["TEST.NUM_CROPS", "3"])
     assert str(refusal.value).startswith(f"the recipe in {checkpoint}: 1 fault")
@@ -101,9 +101,7 @@ def test_weights_of_others_need_a_recipe_and_take_one(checkpoint, tmp_path):
 
 
 @pytest.mark.parametrize("is_there", [True, False])
-def test_names_come_from_the_recipes_label_map_wherever_the_data_lie(
-    checkpoint, tmp_path, monkeypatch, is_there
-):
+def test_names_come_from_the_recipes_label_map_in_any_folder(checkpoint, tmp_path, monkeypatch, is_there):
     (tmp_path / "k3").mkdir()
     if is_there:
         (tmp_path / "k3/labels.txt").write_text("x\ny\nz\n")
@@ -117,7 +115,7 @@ def test_names_come_from_the_recipes_label_map_wherever_the_data_lie(
     assert trained.class_names == (["x", "y", "z"] if is_there else ["0", "1", "2"])
 
 
-def test_weights_that_cannot_be_fetched_say_why(tmp_path, monkeypatch):
+def test_weights_that_cannot_be_fetched_are_reported_with_the_reason(tmp_path, monkeypatch):
     serve_bucket(tmp_path, monkeypatch).error = PermissionError("token has expired")
 
     with pytest.raises(CheckpointError, match=r"bucket://w\.pt cannot be fetched .*token has expired"):
@@ -131,7 +129,7 @@ def test_names_of_another_number_of_classes_are_refused(checkpoint, tmp_path):
         load_trained(checkpoint, labels=str(labels))
 
 
-def test_a_key_that_this_version_does_not_know_is_said_and_passed_over(checkpoint, tmp_path, caplog):
+def test_a_key_that_this_version_does_not_know_is_reported_and_skipped(checkpoint, tmp_path, caplog):
     content = torch.load(checkpoint, weights_only=True)
     content["config"] += "NOVELTY: 1\n"
     torch.save(content, tmp_path / "newer.pt")
@@ -139,7 +137,7 @@ def test_a_key_that_this_version_does_not_know_is_said_and_passed_over(checkpoin
     assert "does not know: NOVELTY" in caplog.text
 
 
-def test_the_top_classes_are_named_likeliest_first(checkpoint):
+def test_the_top_classes_are_named_in_descending_order(checkpoint):
     trained = load_trained(checkpoint)
     assert trained.top(torch.tensor([0.1, 0.7, 0.2]), 2) == [
         (CLASS_NAMES[1], pytest.approx(0.7)),

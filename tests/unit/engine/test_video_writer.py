@@ -44,7 +44,7 @@ def test_a_name_of_no_container_of_h264_is_refused_with_those_that_are(tmp_path,
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_is_not_there_is_told_before_the_first_frame(tmp_path):
+def test_a_folder_that_is_not_there_is_reported_before_the_first_frame(tmp_path):
     with pytest.raises(RunFolderError, match="none/a.mp4 could not be written: No such file or directory"):
         VideoWriter(tmp_path / "none" / "a.mp4", fps=5)
 
@@ -80,7 +80,7 @@ def test_without_a_frame_the_old_file_stays(tmp_path):
 
 
 @pytest.mark.parametrize("num_frames", [4, 120], ids=["at the end", "on the way"])
-def test_a_full_disk_leaves_the_old_file_and_is_told(tmp_path, num_frames):
+def test_a_full_disk_leaves_the_old_file_and_is_reported(tmp_path, num_frames):
     out = tmp_path / "keep.mp4"
     out.write_bytes(b"old")
     with (

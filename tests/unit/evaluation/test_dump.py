@@ -91,7 +91,7 @@ def test_another_suffix_is_refused(tmp_path):
         write_dump(PREDICTIONS, tmp_path / "dump.txt", class_names=NAMES, view_average="logits")
 
 
-def test_a_full_disk_is_told_and_leaves_no_part_of_a_dump(tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_and_leaves_no_part_of_a_dump(tmp_path, monkeypatch):
     def write_half(path, content):
         path.open("wb").write(content[: len(content) // 2])
         raise OSError(28, "No space left on device")
@@ -103,7 +103,7 @@ def test_a_full_disk_is_told_and_leaves_no_part_of_a_dump(tmp_path, monkeypatch)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+def test_a_folder_that_cannot_be_made_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RunFolderError, match=r"dump\.csv could not be written"):
         write_dump(PREDICTIONS, tmp_path / "file/dump.csv", class_names=NAMES, view_average="logits")

@@ -77,7 +77,7 @@ def test_a_word_without_its_flag_is_answered_with_a_hint(capsys, words, hint):
     assert hint in ended.err
 
 
-def test_several_mistakes_are_told_together(capsys, recipe):
+def test_several_mistakes_are_reported_together(capsys, recipe):
     ended = submit(capsys, "--cfg", recipe, "--cluster", "slurm", "--nodes", 3, "--snapshot", "svn")
 
     assert ended.code == 2
@@ -113,7 +113,7 @@ def test_slurms_programs_without_a_cluster_are_no_cluster(capsys, recipe, tmp_pa
     assert "local (sbatch is on PATH, but there is no slurm.conf that names a cluster)" in shown.out
 
 
-def test_a_dry_run_says_what_would_run_and_touches_nothing(capsys, recipe, tmp_path, monkeypatch):
+def test_a_dry_run_shows_the_command_and_touches_nothing(capsys, recipe, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     shown = submit(

@@ -28,7 +28,7 @@ def log_of(job, rank):
     return (job.paths.folder / f"{job.job_id}_{rank}_log.out").read_text()
 
 
-def test_every_rank_runs_and_knows_its_place(tmp_path):
+def test_every_rank_runs_and_knows_its_number(tmp_path):
     job = submit(tmp_path / "with a space", 2, toy_ranks.greet)
     wait(job)
 

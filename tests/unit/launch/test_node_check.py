@@ -65,7 +65,7 @@ def test_rank_0_knows_who_did_not_answer(tmp_path, work):
     spawn(2, tmp_path, work)
 
 
-def test_nodes_to_blame_are_those_of_the_outcomes(tmp_path):
+def test_nodes_to_blame_come_from_the_outcomes(tmp_path):
     write_outcome(tmp_path, 0, UNHEALTHY, error="rank [2, 4] did not answer", node="n2,n3")
     write_outcome(tmp_path, 1, FINISHED)
     assert unhealthy_nodes(tmp_path) == ["n2", "n3"]

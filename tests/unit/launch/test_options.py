@@ -35,13 +35,13 @@ def test_a_flag_wins_over_the_cluster_file_which_wins_over_the_default(tmp_path)
     assert options.cluster == "slurm"
 
 
-def test_a_time_in_the_cluster_file_means_what_it_says_without_quotes(tmp_path):
+def test_a_time_in_the_cluster_file_needs_no_quotes(tmp_path):
     options = resolve_options({"cluster": write_cluster(tmp_path, "time: 1:30:00\n")})
 
     assert minutes_of(options.time) == 90
 
 
-def test_lists_of_flags_come_after_those_of_the_file(tmp_path):
+def test_lists_of_flags_come_after_the_lists_of_the_file(tmp_path):
     cluster = write_cluster(tmp_path, "setup: [module load cuda]\nenv:\n  NCCL_DEBUG: INFO\n")
 
     options = resolve_options({"cluster": cluster, "setup": ["ulimit -n 4096"], "env": ["A=b c"]})
@@ -82,7 +82,7 @@ def test_every_option_of_the_example_cluster_is_known_and_no_site_is_named():
     assert options.partition == Options().partition
 
 
-def test_what_only_slurm_knows_is_told_where_it_is_not_used():
+def test_what_only_slurm_knows_is_reported_where_it_is_not_used():
     assert cluster_options(Options(partition="gpu", setup=["module load cuda"], tasks_per_node=2)) == [
         "--partition",
         "--setup",

@@ -1,4 +1,4 @@
-"""What sinfo says of partitions, and which of their nodes a job fits on."""
+"""Partitions as sinfo reports them, and the nodes that a job fits on."""
 
 import pytest
 
@@ -25,7 +25,7 @@ def sinfo(tmp_path, monkeypatch):
     partitions.partitions.cache_clear()
 
 
-def test_nodes_of_a_partition_are_told_apart_by_their_cpus_and_gpus_alone(sinfo):
+def test_nodes_of_a_partition_differ_by_their_cpus_and_gpus_alone(sinfo):
     sinfo(
         "gpu*|1-00:00:00|2|64|gpu:a100:8(S:0-1)",
         "gpu*|1-00:00:00|3|32+|gpu:4",

@@ -1,4 +1,4 @@
-"""What is missing, the log follower, the code snapshot, the count of restarts, and SLURM's answers."""
+"""Missing commands, the log follower, the code snapshot, the count of restarts, and SLURM's answers."""
 
 import importlib.metadata
 import io
@@ -37,7 +37,7 @@ def test_the_last_lines_of_a_log(tmp_path):
     assert last_lines(tmp_path / "nothing", 2) == []
 
 
-def test_a_snapshot_holds_untracked_files_and_says_what_was_changed(tmp_path):
+def test_a_snapshot_holds_untracked_files_and_lists_changes(tmp_path):
     checkout = tmp_path / "checkout"
     for name in ("launch/submit.py", "tsn_tsm_plugin/__init__.py", ".gitignore"):
         (checkout / name).parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +75,7 @@ def make_checkpoint(run_dir, step):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Return a list whose only number is what time.time says."""
+    """Return a list whose only number is the value of time.time."""
     now = [1000.0]
     monkeypatch.setattr("time.time", lambda: now[0])
     return now
@@ -160,7 +160,7 @@ def test_what_another_job_left_in_the_environment_is_hidden_but_not_where_slurm_
 
 @pytest.fixture
 def fake(tmp_path, monkeypatch):
-    """Put commands on PATH that answer as told."""
+    """Put commands with given answers on PATH."""
 
     def install(name, script):
         file = tmp_path / name
@@ -178,7 +178,7 @@ def test_a_controller_that_does_not_answer_is_an_error_in_time(fake):
         slurm.ask("sinfo", timeout_seconds=1.0)
 
 
-def test_a_command_that_is_missing_says_where_to_go(monkeypatch):
+def test_a_missing_command_is_reported_with_the_machine_to_use(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
 
     with pytest.raises(LaunchError, match="sbatch is not on PATH. Is this a login node"):
@@ -198,7 +198,7 @@ E""")  # fmt: skip
     assert states["33_2"].reason == "Resources"
 
 
-def test_accounting_answers_where_the_controller_has_forgotten(fake):
+def test_accounting_answers_if_the_controller_has_forgotten(fake):
     fake("scontrol", "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1")
     lines = ["JobID|State|ExitCode|Reason", "33_1|CANCELLED by 1000|0:15|None", "33_[3-4%2]|PENDING|0:0|"]
     fake("sacct", "\n".join(f"echo '{line}'" for line in lines))

@@ -22,7 +22,7 @@ def submission(folder, *, job_id="", backend="local", run="run", kind="train"):
     return record.with_job(job_id) if job_id else record
 
 
-def test_a_record_whose_job_never_came_to_be_says_so(tmp_path):
+def test_a_record_whose_job_never_came_to_be_reports_it(tmp_path):
     assert state_of(submission(tmp_path)).state == "UNSUBMITTED"
 
 
@@ -121,7 +121,7 @@ def test_an_attempt_is_given_the_steps_that_it_made_itself(tmp_path, left, shown
         if left:
             (checkpoints / f"step_{left:08d}.pt").touch()
         log.end()
-    (checkpoints / "step_00000030.pt").touch()  # Of a later attempt.
+    (checkpoints / "step_00000030.pt").touch()  # From a later attempt.
 
     assert table([record]).splitlines()[1].split()[4] == shown
 

@@ -220,7 +220,7 @@ def test_the_shifted_copy_is_not_kept_for_the_backward_pass():
     out.sum().backward()
 
 
-def test_gradients_equal_those_of_a_kept_copy():
+def test_gradients_equal_the_gradients_of_a_kept_copy():
     conv = torch.nn.Conv2d(16, 4, 1, bias=False).double()
     x = torch.randn(8, 16, 6, 6, dtype=torch.float64, requires_grad=True)
 

@@ -1,7 +1,7 @@
-"""What MMAction2's configs of TSN and TSM say, by a table of facts, against the recipes they become.
+"""MMAction2's configs of TSN and TSM, as a table of facts, compared with the converted recipes.
 
 The table was read off 306 versions of 135 configs by running them, apart from this library's reading. A test
-writes a config that says the facts of a row, and converts it.
+writes a config with the facts of a row, and converts it.
 """
 
 import json
@@ -29,7 +29,7 @@ def batches(size: int) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("names", batches(51), ids=lambda names: names[0].rpartition("/")[2])
-def test_a_recipe_says_what_the_published_config_says(tmp_path, names):
+def test_a_recipe_has_the_settings_of_the_published_config(tmp_path, names):
     schema = get_cfg()
     wrong = []
     for name in names:

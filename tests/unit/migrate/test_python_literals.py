@@ -151,7 +151,7 @@ def test_a_harmless_expression_is_computed(tmp_path, expression, value):
     assert read.settings["x"] == value
 
 
-def test_a_variable_of_the_environment_is_taken_and_said(tmp_path, monkeypatch):
+def test_a_variable_of_the_environment_is_taken_and_reported(tmp_path, monkeypatch):
     monkeypatch.setenv("MY_DATA", "/mnt/kinetics")
     read = read_literals(write(tmp_path, "a.py", "root = '{{$MY_DATA:data}}/train'\n"))
     assert read.settings == {"root": "/mnt/kinetics/train"}

@@ -14,7 +14,7 @@ from tsn_tsm_plugin.models.complexity import measure_complexity
         ("resnet101", 174, 42_856_686, 7_831_821_312),
     ],
 )
-def test_parameters_and_operations_are_those_of_the_published_tables(
+def test_parameters_and_operations_equal_the_published_tables(
     backbone, num_classes, parameters, operations_per_frame
 ):
     with torch.device("meta"):

@@ -91,7 +91,7 @@ def test_in_tf32_the_same_network_is_as_far_as_stated_from_itself():
 
 
 @on_a_gpu
-def test_with_tf32_where_the_gpu_has_it_a_resnet50_scores_within_the_stated_tolerance(device):
+def test_with_tf32_if_the_gpu_has_it_a_resnet50_scores_within_the_stated_tolerance(device):
     model = created(backbone="resnet50").to(device)
 
     assert deviation(model, optimize_for_inference(model), torch.randn(2, 3, 4, 64, 64, device=device)) < 5e-3
@@ -168,7 +168,7 @@ class Branches(nn.Module):
         return self.norm_d(self.folded(x))
 
 
-def test_a_normalisation_stays_where_another_call_sees_the_convolution_or_it_runs_twice():
+def test_a_normalisation_stays_if_another_call_sees_the_convolution_or_it_runs_twice():
     model = with_statistics(Branches())
     x = torch.randn(2, 4, 5, 5)
 
@@ -197,7 +197,7 @@ def test_other_dtypes_are_refused():
         optimize_for_inference(created(), dtype=torch.int8)
 
 
-def test_where_the_compiler_fails_a_warning_says_so_and_the_network_still_runs(monkeypatch, caplog):
+def test_if_the_compiler_fails_a_warning_reports_it_and_the_network_still_runs(monkeypatch, caplog):
     def failing(model, options):
         raise RuntimeError("no compiler found\nand more")
 

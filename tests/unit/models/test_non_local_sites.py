@@ -20,7 +20,7 @@ def small(**options):
         (resnet152, {"layer2.0": 512, "layer2.2": 512, "layer3.0": 1024, "layer3.2": 1024, "layer3.4": 1024}),
     ],
 )
-def test_the_places_of_the_paper_exist_at_any_depth(create, sites):
+def test_the_sites_of_the_paper_exist_at_any_depth(create, sites):
     with torch.device("meta"):
         backbone = create()
 

@@ -50,7 +50,7 @@ def test_weights_come_from_the_local_cache_without_a_network(tmp_path, monkeypat
     assert torch.equal(backbone.conv1.weight, classifier.conv1.weight)
 
 
-def test_without_cache_and_network_the_file_and_its_place_are_named(tmp_path, monkeypatch):
+def test_without_cache_and_network_the_file_and_its_folder_are_named(tmp_path, monkeypatch):
     def unreachable(*_, **__):
         raise URLError("no network")
 

@@ -56,7 +56,7 @@ def test_tsn_takes_any_number_of_frames():
         assert model(torch.randn(2, 3, num_frames, 32, 32)).shape == (2, 5)
 
 
-def test_tsn_cannot_tell_the_order_of_frames_and_tsm_can():
+def test_tsn_ignores_the_order_of_frames_and_tsm_does_not():
     video = torch.randn(1, 3, 8, 32, 32)
     tsn, tsm = small(create_tsn), small(create_tsm, fc_init_std=1.0)
 
@@ -125,7 +125,7 @@ def test_temporal_pool_halves_the_frames_of_the_later_stages():
     assert {frames for name, frames in shifts.items() if ".layer1." not in name} == {4}
 
 
-def test_repr_says_what_the_model_is():
+def test_repr_describes_the_model():
     model = small(create_tsm, num_segments=16, shift_div=4, temporal_pool=True)
 
     assert (

@@ -76,7 +76,7 @@ def test_a_dry_run_leaves_the_network_as_it_is():
 
 
 @pytest.mark.parametrize("options", [{}, {"tokens": "class"}, {"causal": True}])
-def test_a_vit_tells_the_order_of_frames(options):
+def test_a_vit_depends_on_the_order_of_frames(options):
     model = small(VIT, **options)
     video = torch.randn(1, 3, 3, 224, 224)
 
@@ -133,7 +133,7 @@ def test_what_cannot_be_shifted_is_refused(backbone, options, message):
         small(backbone, **options)
 
 
-def test_sites_that_see_windows_are_left_out_and_counted():
+def test_sites_that_see_windows_are_skipped_and_counted():
     model = small("timm/mobilevit_xxs")
 
     assert "temporal shift at 7 sites" in model.describe()

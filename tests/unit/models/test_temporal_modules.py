@@ -1,4 +1,4 @@
-"""What a temporal module of another package must find at the sites of a backbone."""
+"""A temporal module of another package at the sites of a backbone."""
 
 import re
 

@@ -89,7 +89,7 @@ def test_an_imagenet_classifier_fills_the_backbone_and_its_last_layer_is_reporte
     assert torch.equal(model.head.fc.weight, head)
 
 
-def test_old_files_without_batch_counts_load_and_say_so():
+def test_old_files_without_batch_counts_load_and_report_it():
     saved = {k: v for k, v in tsm().state_dict().items() if not k.endswith("num_batches_tracked")}
 
     report = load_weights(tsm(), saved)
@@ -98,7 +98,7 @@ def test_old_files_without_batch_counts_load_and_say_so():
     assert all(name.endswith("num_batches_tracked") for name in report.missing)
 
 
-def test_the_classifier_can_be_left_out_to_fine_tune():
+def test_the_classifier_can_be_skipped_to_fine_tune():
     saved, model = tsm(num_classes=7), tsm(num_classes=5)
 
     report = load_weights(model, saved.state_dict(), ignore_head=True)

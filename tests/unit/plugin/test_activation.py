@@ -71,7 +71,7 @@ def test_activation_changes_nothing_that_the_host_knows(hosts):
         transforms_factory.create_video_transform("train", aug_type="nonsense")
 
 
-def test_the_clip_sampler_is_known_in_both_places(hosts):
+def test_both_modules_know_the_clip_sampler(hosts):
     import pytorchvideo.data
     import pytorchvideo.data.clip_sampling
 

@@ -163,7 +163,7 @@ def test_a_stage_and_a_block_take_names():
         ),
     ],
 )
-def test_what_cannot_work_says_why(build, error, message):
+def test_what_cannot_work_is_refused_with_the_reason(build, error, message):
     with pytest.raises(error, match=message):
         build()
 

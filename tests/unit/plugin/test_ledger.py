@@ -9,7 +9,7 @@ from tsn_tsm_plugin.pytorchvideo_patch.ledger import Ledger, Patch, PatchStatus
 
 @pytest.fixture
 def host(monkeypatch):
-    """A module of somebody else's with one function, greet."""
+    """A foreign module with one function, greet."""
     module = types.ModuleType("somebodys_host")
     module.greet = lambda: "hello"
     monkeypatch.setitem(sys.modules, "somebodys_host", module)

@@ -45,7 +45,7 @@ def test_get_imports_on_demand(colours):
     assert colours.get("teal")() == "teal"
 
 
-def test_an_entry_says_where_it_comes_from(colours):
+def test_an_entry_names_its_package(colours):
     (entry,) = colours.entries()
 
     assert (entry.kind, entry.name, entry.target) == ("colour", "teal", "colour_pack:teal")
@@ -245,7 +245,7 @@ def test_every_kind_documents_its_contract(kind):
     assert len(REGISTRIES[kind].__doc__.split()) > 5
 
 
-def test_a_bare_checkout_is_told_to_install(monkeypatch):
+def test_a_bare_checkout_is_asked_to_install(monkeypatch):
     def nothing_installed(name):
         raise importlib.metadata.PackageNotFoundError(name)
 

@@ -105,7 +105,7 @@ def test_the_status_lists_every_component_with_its_routes():
     assert "make_clip_sampler('twice_sample')" in text
 
 
-def test_every_kind_but_those_of_recipes_has_routes():
+def test_every_kind_but_the_recipes_own_has_routes():
     reached = {entry.kind for entry, _ in ROUTES}
 
     assert {entry.kind for entry in OWN} - reached <= {

@@ -28,7 +28,7 @@ def _active():
 
 
 def create_video_transform(**options):
-    # Not importable on today's torchvision before the activation.
+    # It cannot be imported with today's torchvision before the activation.
     from pytorchvideo import transforms
 
     return transforms.create_video_transform(**options)

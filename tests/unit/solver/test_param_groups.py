@@ -124,7 +124,7 @@ def test_every_method_gets_the_groups_with_their_learning_rates(method, kind):
     )
 
 
-def test_the_learning_rate_scales_linearly_with_the_batch_where_asked():
+def test_the_learning_rate_scales_linearly_with_the_batch_if_asked():
     cfg = get_cfg()
     cfg.TRAIN.BATCH_SIZE, cfg.SOLVER.BASE_BATCH_SIZE, cfg.SOLVER.AUTO_SCALE_LR = 256, 64, True
 

@@ -52,7 +52,7 @@ def test_a_cosine_ends_at_its_end_factor():
     ) == pytest.approx(0.1)
 
 
-def test_milestones_after_the_end_of_a_shortened_run_are_left_out():
+def test_milestones_after_the_end_of_a_shortened_run_are_skipped():
     lr_at = schedule(STEPS=[0, 20, 40], LRS=[1.0, 0.1, 0.01], MAX_EPOCH=1).lr_at
 
     assert lr_at(9) == 1.0

@@ -42,7 +42,7 @@ DATA_LOADER: {{NUM_WORKERS: 0}}
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """What was handed to the drawing."""
+    """Arguments of the drawing."""
     sheets = []
 
     def record(clips, **keywords):
@@ -134,7 +134,7 @@ def test_dense_windows_and_mirrored_crops_have_names(recipe, drawn, tmp_path, nu
     assert len(names) == 2 * num_crops and names[:4][-2:] == expected
 
 
-def test_the_command_prints_the_file_and_tells_mistakes_in_a_line(recipe, tmp_path, capsys):
+def test_the_command_prints_the_file_and_reports_mistakes_in_a_line(recipe, tmp_path, capsys):
     out = tmp_path / "sheet.png"
     assert tool.main(["--cfg", recipe, "--split", "val", "--out", str(out), "--num-clips", "2"]) == 0
     assert capsys.readouterr().out == f"{out}\n"

@@ -16,7 +16,7 @@ def config(**sampling):
     return cfg
 
 
-def test_testing_and_validation_sample_as_test_sampling_says():
+def test_testing_and_validation_use_the_test_sampler():
     cfg = config(SAMPLER="uniform", TEST_SAMPLER="dense")
     windows = dense_indices(100, 8, mode="test", num_positions=3).tolist()
 
@@ -25,7 +25,7 @@ def test_testing_and_validation_sample_as_test_sampling_says():
     assert len(build_index_sampler(cfg, "train")(100, None)) == 8
 
 
-def test_training_samples_as_sampling_says():
+def test_training_uses_the_training_sampler():
     cfg = config(SAMPLER="dense", TEST_SAMPLER="uniform")
     cfg.TEST.NUM_ENSEMBLE_VIEWS = 1
 

@@ -44,7 +44,7 @@ def test_every_order_occurs():
     assert len({tuple(name for name, _ in jitter.draw(source)) for _ in range(400)}) == 24
 
 
-def test_pixels_are_those_of_torchvisions_functions_in_the_drawn_order():
+def test_pixels_equal_torchvisions_functions_in_the_drawn_order():
     jitter, video = ColorJitter(0.4, 0.4, 0.4, 0.1), noise()
     expected = video.transpose(0, 1)
     for name, factor in jitter.draw(generator(3)):

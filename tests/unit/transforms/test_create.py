@@ -100,7 +100,7 @@ def test_a_test_clip_holds_all_crops_of_all_frames(num_crops):
     assert torch.equal(video, transform(clip())["video"])
 
 
-def test_a_clip_without_a_label_passes_where_no_label_is_needed():
+def test_a_clip_without_a_label_passes_if_no_label_is_needed():
     unlabeled = {"video": clip()["video"]}
     assert set(create_test_transform(short_side=24, crop_size=24)(unlabeled)) == {"video"}
     with pytest.raises(ValueError, match="needs the clip's label, got none"):

@@ -8,7 +8,7 @@ from tsn_tsm_plugin.transforms import CenterCrop, MultiScaleCrop, RandomResizedC
 
 
 def coordinates(height: int, width: int, frames: int = 2) -> torch.Tensor:
-    """A clip whose channels say column, row and frame of each pixel."""
+    """A clip whose channels are column, row and frame of each pixel."""
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     clip = torch.stack([torch.stack([x, y, torch.full_like(x, t)]) for t in range(frames)], dim=1)
     return clip.to(torch.uint8)
@@ -50,7 +50,7 @@ def test_ten_crop_corners_stop_at_a_multiple_of_four_quarters():
 
 
 @pytest.mark.parametrize("crop", [CenterCrop(9), ThreeCrop(9), TenCrop(9)])
-def test_a_crop_larger_than_the_frame_is_refused_with_the_cure(crop):
+def test_a_crop_larger_than_the_frame_is_refused_with_the_remedy(crop):
     message = "a crop of 9 px does not fit into frames of 8 x 12. Put ShortSideScale(9)"
     with pytest.raises(ValueError, match=re.escape(message)):
         crop(coordinates(8, 12))
@@ -111,7 +111,7 @@ def test_random_resized_windows_reach_every_edge():
     assert {(top, left) for top, left, _, _ in drawn} == {(t, x) for t in range(4) for x in range(6)}
 
 
-def test_random_resized_crop_takes_the_centred_square_where_nothing_fits():
+def test_random_resized_crop_takes_the_centred_square_if_nothing_fits():
     crop = RandomResizedCrop(8, area=(1.0, 1.0), aspect_ratio=(3.0, 4.0))
     assert set(windows(crop, 10, 20, 20)) == {(0, 5, 10, 10)}
 

@@ -62,7 +62,7 @@ def test_strengths_are_the_references_and_directions_are_drawn_per_clip():
         ("Sharpness", 90, 90),
     ],
 )
-def test_a_flat_frame_becomes_what_the_formula_says(name, level, expected):
+def test_a_flat_frame_follows_the_formula(name, level, expected):
     frames = torch.full((2, 3, 8, 8), level, dtype=torch.uint8)
     result = OPERATIONS[name].apply(frames, OPERATIONS[name].strength)
     assert result.unique().tolist() == [expected]

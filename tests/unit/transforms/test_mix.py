@@ -213,7 +213,7 @@ def test_an_alpha_of_zero_leaves_that_way_out(alphas, is_cut):
     assert {mix.draw(56, 84, source).box is not None for _ in range(100)} == {is_cut}
 
 
-def test_where_nothing_is_mixed_labels_are_smoothed_all_the_same():
+def test_if_nothing_is_mixed_labels_are_smoothed_all_the_same():
     video, labels = clips(2)
     mixed, soft = RandomMix(num_classes=4, prob=0.0, label_smoothing=0.4)(video, labels)
     assert mixed is video

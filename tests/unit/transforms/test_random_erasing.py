@@ -17,7 +17,7 @@ def black(frames: int = 3, height: int = 60, width: int = 80) -> torch.Tensor:
     return torch.zeros(3, frames, height, width, dtype=torch.uint8)
 
 
-def test_areas_shapes_and_places_are_those_of_the_paper():
+def test_areas_shapes_and_positions_equal_the_paper():
     erase, source = RandomErasing(1.0, area=(0.02, 0.33), min_aspect=0.3), generator()
     boxes = [box for _ in range(3000) for box in erase.draw(200, 200, source)]
     assert len(boxes) == 3000

@@ -93,7 +93,7 @@ def test_the_same_generator_state_draws_the_same_frames():
     assert not torch.equal(first, segment_indices(300, 8, mode="train", generator=generator(4)))
 
 
-def test_dense_training_windows_start_anywhere_but_at_the_last_place():
+def test_dense_training_windows_start_anywhere_but_at_the_last_frame():
     starts = [int(dense_indices(70, 8, mode="train", generator=generator(s))[0]) for s in range(200)]
     assert set(starts) == set(range(6))
 
