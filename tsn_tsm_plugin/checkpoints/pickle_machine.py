@@ -1,16 +1,17 @@
 """PickleMachine: read a pickle as data; no global of a file is ever imported or called.
 
-A pickle is a program for a stack machine. A few of its instructions can run code in Python's own machine:
-they import a global, call it, make an instance or set its state. Here a global is only a name. The names of
-:mod:`~tsn_tsm_plugin.checkpoints.pickled_values` make tensors, arrays, containers and numbers; every other
-name becomes a :class:`~tsn_tsm_plugin.checkpoints.stub.Stub`.
+A pickle is a program for a stack machine, which :mod:`pickletools` splits into instructions. A few of them
+can run code in Python's own machine: they import a global, call it, make an instance or set its state. Here a
+global is only a name. The names of :mod:`~tsn_tsm_plugin.checkpoints.pickled_values` make tensors, arrays,
+containers and numbers; every other name becomes a :class:`~tsn_tsm_plugin.checkpoints.stub.Stub`.
 """
 
 import codecs
+import io
 import pickle
-import struct
+import pickletools
 from collections.abc import Callable
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from torch import Tensor
@@ -26,23 +27,16 @@ _OLD_MODULES = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 class PickleMachine:
     """Run a pickle of any protocol as far as it is data.
 
-    Time and memory grow with the length of the pickle only: every length is compared with the remaining
-    bytes.
+    Time and memory grow with the length of the pickle only: an instruction never reads more bytes than there
+    are.
 
     Args:
-        data: Bytes, or a mapped file.
-        start: Index of the first byte of the pickle.
+        data: Bytes, or a mapped file that is read from its present position to the end of the pickle.
         load_storage: Maps a persistent identifier to its value; ``None`` makes stubs of them.
-
-    Attributes:
-        position: Index behind the pickle, after :meth:`run`.
     """
 
-    def __init__(
-        self, data: Any, *, start: int = 0, load_storage: Callable[[Any], Any] | None = None
-    ) -> None:
-        self.position = start
-        self._data = data
+    def __init__(self, data: Any, *, load_storage: Callable[[Any], Any] | None = None) -> None:
+        self._stream = io.BytesIO(data) if isinstance(data, bytes) else data
         self._load_storage = load_storage
         self._stack: list[Any] = []
         self._marks: list[list[Any]] = []
@@ -55,45 +49,33 @@ class PickleMachine:
             pickle.UnpicklingError: If the pickle is cut off, unknown or nested too deeply. Damage may also
                 raise ``LookupError``, ``ValueError`` or ``TypeError``.
         """
-        data, size, stop = self._data, len(self._data), pickle.STOP[0]
-        while self.position < size:
-            code = data[self.position]
-            self.position += 1
-            if code in _VALUES:
-                value = _VALUES[code](self)  # It may change which stack is the present one.
+        while (code := self._stream.read(1)) != pickle.STOP:
+            opcode = _OPCODES.get(code)
+            if opcode is None:
+                raise pickle.UnpicklingError("the pickle is cut off, or an instruction is unknown")
+            argument = self._argument(opcode)
+            if opcode.name in _VALUES:
+                value = _VALUES[opcode.name](self, argument)  # It may change which stack is the present one.
                 self._stack.append(value)
-            elif code in _INSTRUCTIONS:
-                _INSTRUCTIONS[code](self)
-            elif code == stop:
-                result = self._stack.pop()
-                if is_too_deep(result):
-                    raise pickle.UnpicklingError(f"its values are nested more than {MAX_DEPTH} deep")
-                return result
+            elif opcode.name in _INSTRUCTIONS:
+                _INSTRUCTIONS[opcode.name](self, argument)
+            elif argument is not None:
+                self._stack.append(argument)
             else:
-                raise pickle.UnpicklingError(f"instruction {code} is unknown")
-        raise pickle.UnpicklingError("the pickle is cut off")
+                raise pickle.UnpicklingError(f"instruction {opcode.name} is unknown")
+        result = self._stack.pop()
+        if is_too_deep(result):
+            raise pickle.UnpicklingError(f"its values are nested more than {MAX_DEPTH} deep")
+        return result
 
-    def take(self, count: int) -> bytes:
-        """Return the next bytes."""
-        end = self.position + count
-        if end > len(self._data):
-            raise pickle.UnpicklingError("the pickle is cut off")
-        taken = self._data[self.position : end]
-        self.position = end
-        return taken
-
-    def number(self, layout: str) -> Any:
-        """Return the number of a ``struct`` layout that comes next."""
-        return struct.unpack(layout, self.take(struct.calcsize(layout)))[0]
-
-    def line(self) -> bytes:
-        """Return the next bytes up to a line break, without the line break."""
-        end = self._data.find(b"\n", self.position)
-        if end < 0:
-            raise pickle.UnpicklingError("the pickle is cut off")
-        taken = self.take(end - self.position)
-        self.position += 1
-        return taken
+    def _argument(self, opcode: pickletools.OpcodeInfo) -> Any:
+        """Return the argument that stands behind an instruction."""
+        if opcode.arg is None:
+            return None
+        try:
+            return _READERS.get(opcode.name, opcode.arg.reader)(self._stream)
+        except ValueError as error:
+            raise pickle.UnpicklingError("the pickle is cut off or damaged") from error
 
     # Stack and memo.
 
@@ -211,111 +193,84 @@ def _pairs(items: list[Any]) -> dict[Any, Any]:
     return {as_key(key): value for key, value in zip(items[::2], items[1::2], strict=True)}
 
 
-def _protocol(machine: PickleMachine) -> None:
-    version = machine.number("<B")
+def _protocol(machine: PickleMachine, version: int) -> None:
     if version > pickle.HIGHEST_PROTOCOL:
         raise pickle.UnpicklingError(f"pickle protocol {version} is unknown")
 
 
-def _whole_number(machine: PickleMachine) -> int | bool:
-    line = machine.line()
-    return line == b"01" if line in (b"00", b"01") else int(line)
+def _line(stream: IO[bytes]) -> bytes:
+    line = stream.readline()
+    if not line.endswith(b"\n"):
+        raise pickle.UnpicklingError("the pickle is cut off")
+    return line[:-1]
 
 
-def _quoted(machine: PickleMachine) -> str:
-    line = machine.line()
+def _quoted(stream: IO[bytes]) -> str:
+    line = _line(stream)
     if len(line) < 2 or line[:1] != line[-1:] or line[:1] not in (b'"', b"'"):
         raise pickle.UnpicklingError("a text has no quotes")
-    return _latin(codecs.escape_decode(line[1:-1])[0])
-
-
-def _latin(content: Any) -> str:
     # Texts of Python 2 are bytes: Latin-1 keeps each of them.
-    return bytes(content).decode("latin1")
+    return bytes(codecs.escape_decode(line[1:-1])[0]).decode("latin1")
 
 
-def _text(layout: str) -> Callable[[PickleMachine], str]:
-    return lambda m: bytes(m.take(m.number(layout))).decode("utf-8", "surrogatepass")
-
-
-def _whole(layout: str) -> Callable[[PickleMachine], int]:
-    return lambda m: int.from_bytes(m.take(m.number(layout)), "little", signed=True)
+def _name(stream: IO[bytes]) -> tuple[str, str]:
+    return _line(stream).decode(), _line(stream).decode()
 
 
 def _object(items: list[Any]) -> tuple[Any, tuple[Any, ...]]:
     return items[0], tuple(items[1:])
 
 
-# Instructions of protocols 0 to 5 that put a value on the stack, by their byte.
-_VALUES: dict[int, Callable[[PickleMachine], Any]] = {
-    pickle.NONE[0]: lambda m: None,
-    pickle.NEWTRUE[0]: lambda m: True,
-    pickle.NEWFALSE[0]: lambda m: False,
-    pickle.INT[0]: _whole_number,
-    pickle.LONG[0]: lambda m: int(m.line().rstrip(b"L")),
-    pickle.BININT[0]: lambda m: m.number("<i"),
-    pickle.BININT1[0]: lambda m: m.number("<B"),
-    pickle.BININT2[0]: lambda m: m.number("<H"),
-    pickle.LONG1[0]: _whole("<B"),
-    pickle.LONG4[0]: _whole("<I"),
-    pickle.FLOAT[0]: lambda m: float(m.line()),
-    pickle.BINFLOAT[0]: lambda m: m.number(">d"),
-    pickle.STRING[0]: _quoted,
-    pickle.BINSTRING[0]: lambda m: _latin(m.take(m.number("<I"))),
-    pickle.SHORT_BINSTRING[0]: lambda m: _latin(m.take(m.number("<B"))),
-    pickle.UNICODE[0]: lambda m: m.line().decode("raw-unicode-escape"),
-    pickle.SHORT_BINUNICODE[0]: _text("<B"),
-    pickle.BINUNICODE[0]: _text("<I"),
-    pickle.BINUNICODE8[0]: _text("<Q"),
-    pickle.SHORT_BINBYTES[0]: lambda m: m.take(m.number("<B")),
-    pickle.BINBYTES[0]: lambda m: m.take(m.number("<I")),
-    pickle.BINBYTES8[0]: lambda m: m.take(m.number("<Q")),
-    pickle.BYTEARRAY8[0]: lambda m: bytearray(m.take(m.number("<Q"))),
-    pickle.EMPTY_LIST[0]: lambda m: [],
-    pickle.EMPTY_TUPLE[0]: lambda m: (),
-    pickle.EMPTY_DICT[0]: lambda m: {},
-    pickle.EMPTY_SET[0]: lambda m: set(),
-    pickle.LIST[0]: lambda m: m.group(),
-    pickle.TUPLE[0]: lambda m: tuple(m.group()),
-    pickle.TUPLE1[0]: lambda m: tuple(m.last(1)),
-    pickle.TUPLE2[0]: lambda m: tuple(m.last(2)),
-    pickle.TUPLE3[0]: lambda m: tuple(m.last(3)),
-    pickle.DICT[0]: lambda m: _pairs(m.group()),
-    pickle.FROZENSET[0]: lambda m: frozenset(as_key(item) for item in m.group()),
-    pickle.DUP[0]: lambda m: m.top(),
-    pickle.GET[0]: lambda m: m.get(int(m.line())),
-    pickle.BINGET[0]: lambda m: m.get(m.number("<B")),
-    pickle.LONG_BINGET[0]: lambda m: m.get(m.number("<I")),
-    pickle.GLOBAL[0]: lambda m: m.named(m.line().decode(), m.line().decode()),
-    pickle.STACK_GLOBAL[0]: lambda m: m.named(*m.last(2)),
-    pickle.EXT1[0]: lambda m: Stub(f"extension {m.number('<B')}"),
-    pickle.EXT2[0]: lambda m: Stub(f"extension {m.number('<H')}"),
-    pickle.EXT4[0]: lambda m: Stub(f"extension {m.number('<I')}"),
-    pickle.REDUCE[0]: lambda m: m.make(*m.last(2)),
-    pickle.NEWOBJ[0]: lambda m: m.make(*m.last(2)),
-    pickle.NEWOBJ_EX[0]: lambda m: m.make(*m.last(3)),
-    pickle.INST[0]: lambda m: m.make(m.named(m.line().decode(), m.line().decode()), tuple(m.group())),
-    pickle.OBJ[0]: lambda m: m.make(*_object(m.group())),
-    pickle.PERSID[0]: lambda m: m.persistent(_latin(m.line())),
-    pickle.BINPERSID[0]: lambda m: m.persistent(m.last(1)[0]),
+_OPCODES = {opcode.code.encode("latin1"): opcode for opcode in pickletools.opcodes}
+# Arguments of which pickletools reads ASCII only.
+_READERS: dict[str, Callable[[IO[bytes]], Any]] = {
+    "STRING": _quoted,
+    "GLOBAL": _name,
+    "INST": _name,
+    "PERSID": lambda stream: _line(stream).decode("latin1"),
+}
+
+# Instructions of protocols 0 to 5 that put a value on the stack; numbers and texts are their own argument.
+_VALUES: dict[str, Callable[[PickleMachine, Any], Any]] = {
+    "NONE": lambda m, _: None,
+    "NEWTRUE": lambda m, _: True,
+    "NEWFALSE": lambda m, _: False,
+    "EMPTY_LIST": lambda m, _: [],
+    "EMPTY_TUPLE": lambda m, _: (),
+    "EMPTY_DICT": lambda m, _: {},
+    "EMPTY_SET": lambda m, _: set(),
+    "LIST": lambda m, _: m.group(),
+    "TUPLE": lambda m, _: tuple(m.group()),
+    "TUPLE1": lambda m, _: tuple(m.last(1)),
+    "TUPLE2": lambda m, _: tuple(m.last(2)),
+    "TUPLE3": lambda m, _: tuple(m.last(3)),
+    "DICT": lambda m, _: _pairs(m.group()),
+    "FROZENSET": lambda m, _: frozenset(as_key(item) for item in m.group()),
+    "DUP": lambda m, _: m.top(),
+    **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), PickleMachine.get),
+    "GLOBAL": lambda m, name: m.named(*name),
+    "STACK_GLOBAL": lambda m, _: m.named(*m.last(2)),
+    **dict.fromkeys(("EXT1", "EXT2", "EXT4"), lambda m, code: Stub(f"extension {code}")),
+    **dict.fromkeys(("REDUCE", "NEWOBJ"), lambda m, _: m.make(*m.last(2))),
+    "NEWOBJ_EX": lambda m, _: m.make(*m.last(3)),
+    "INST": lambda m, name: m.make(m.named(*name), tuple(m.group())),
+    "OBJ": lambda m, _: m.make(*_object(m.group())),
+    "PERSID": PickleMachine.persistent,
+    "BINPERSID": lambda m, _: m.persistent(m.last(1)[0]),
 }
 
 # The others but STOP and NEXT_BUFFER: files have no buffers outside the pickle.
-_INSTRUCTIONS: dict[int, Callable[[PickleMachine], object]] = {
-    pickle.PROTO[0]: _protocol,
-    pickle.FRAME[0]: lambda m: m.take(8),
-    pickle.MARK[0]: PickleMachine.mark,
-    pickle.POP[0]: PickleMachine.pop,
-    pickle.POP_MARK[0]: PickleMachine.group,
-    pickle.PUT[0]: lambda m: m.put(int(m.line())),
-    pickle.BINPUT[0]: lambda m: m.put(m.number("<B")),
-    pickle.LONG_BINPUT[0]: lambda m: m.put(m.number("<I")),
-    pickle.MEMOIZE[0]: lambda m: m.put(),
-    pickle.APPEND[0]: lambda m: m.extend(m.last(1)),
-    pickle.APPENDS[0]: lambda m: m.extend(m.group()),
-    pickle.SETITEM[0]: lambda m: m.update(m.last(2)),
-    pickle.SETITEMS[0]: lambda m: m.update(m.group()),
-    pickle.ADDITEMS[0]: lambda m: m.add(m.group()),
-    pickle.BUILD[0]: PickleMachine.build,
-    pickle.READONLY_BUFFER[0]: lambda m: None,
+_INSTRUCTIONS: dict[str, Callable[[PickleMachine, Any], object]] = {
+    "PROTO": _protocol,
+    "MARK": lambda m, _: m.mark(),
+    "POP": lambda m, _: m.pop(),
+    "POP_MARK": lambda m, _: m.group(),
+    **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"), PickleMachine.put),
+    "APPEND": lambda m, _: m.extend(m.last(1)),
+    "APPENDS": lambda m, _: m.extend(m.group()),
+    "SETITEM": lambda m, _: m.update(m.last(2)),
+    "SETITEMS": lambda m, _: m.update(m.group()),
+    "ADDITEMS": lambda m, _: m.add(m.group()),
+    "BUILD": lambda m, _: m.build(),
+    **dict.fromkeys(("FRAME", "READONLY_BUFFER"), lambda m, _: None),
 }

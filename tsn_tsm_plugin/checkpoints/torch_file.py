@@ -146,26 +146,18 @@ def _read_legacy(file: IO[bytes], *, size: int) -> Any:
             )
         if data[:1] != bytes([pickle.PROTO[0]]):
             raise pickle.UnpicklingError("it does not begin as torch.save does")
-        position = 0
-
-        def following(load_storage: Any = None) -> Any:
-            nonlocal position
-            machine = PickleMachine(data, start=position, load_storage=load_storage)
-            result = machine.run()
-            position = machine.position
-            return result
-
-        if following() != _MAGIC_NUMBER:
+        if PickleMachine(data).run() != _MAGIC_NUMBER:
             raise CheckpointError("was not written by torch.save: give a file of torch.save or safetensors.")
-        if following() != _PROTOCOL_VERSION:
+        if PickleMachine(data).run() != _PROTOCOL_VERSION:
             raise pickle.UnpicklingError("its version is unknown")
-        system = following()
+        system = PickleMachine(data).run()
         is_little = not isinstance(system, dict) or system.get("little_endian", True) is True
         storages = _LegacyStorages(size)
-        result = following(storages.load)
-        keys = following()
+        result = PickleMachine(data, load_storage=storages.load).run()
+        keys = PickleMachine(data).run()
         if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(storages.roots):
             raise pickle.UnpicklingError("its list of tensors is not a list")
+        position = data.tell()
         for key in keys:
             root = storages.roots[str(key)]
             (num_elements,) = struct.unpack_from("<q", data, position)
