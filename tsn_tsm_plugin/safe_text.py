@@ -91,6 +91,4 @@ def _escape(match: re.Match[str]) -> str:
     code = ord(match.group())
     if 0xDC80 <= code <= 0xDCFF:  # A byte of a path that is not UTF-8.
         return f"\\x{code - 0xDC00:02x}"
-    return {0x09: "\\t", 0x0A: "\\n", 0x0D: "\\r"}.get(code) or (
-        f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
-    )
+    return match.group().encode("unicode_escape").decode()

@@ -1,5 +1,6 @@
 """Shows a growing log file on the terminal, as ``tail -f`` does, through rotation of the job's restarts."""
 
+import codecs
 import sys
 from pathlib import Path
 from typing import TextIO
@@ -17,7 +18,7 @@ class LogFollower:
         self._path = path
         self._stream = stream or sys.stdout
         self._position = 0
-        self._cut = b""
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def show_new(self) -> bool:
         """Print the new text; return whether there was any."""
@@ -30,21 +31,9 @@ class LogFollower:
         if not new:
             return False
         self._position += len(new)
-        text, self._cut = _split_characters(self._cut + new)
-        self._stream.write(text)
+        self._stream.write(self._decoder.decode(new))
         self._stream.flush()
         return True
-
-
-def _split_characters(data: bytes) -> tuple[str, bytes]:
-    """Decode UTF-8 up to its last whole character; return the rest too."""
-    for cut in range(min(3, len(data)) + 1):
-        end = len(data) - cut
-        try:
-            return data[:end].decode("utf-8"), data[end:]
-        except UnicodeDecodeError:
-            continue
-    return data.decode("utf-8", errors="replace"), b""
 
 
 def last_lines(path: Path, count: int) -> list[str]:
