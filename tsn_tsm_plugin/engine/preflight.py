@@ -10,7 +10,7 @@ import torch
 
 from tsn_tsm_plugin.config import CfgNode
 from tsn_tsm_plugin.config.values import named_options
-from tsn_tsm_plugin.data.build import build_dataset, is_data_at_hand, read_class_names
+from tsn_tsm_plugin.data.build import build_dataset, ensure_data_dir, is_data_at_hand, read_class_names
 from tsn_tsm_plugin.engine.find_weights import find_weights
 from tsn_tsm_plugin.engine.freezing import FrozenModules
 from tsn_tsm_plugin.errors import ConfigError, TsnTsmError, first_line
@@ -98,10 +98,7 @@ def _faults_of_data(cfg: CfgNode, task: str, *, needs_data: bool) -> Iterator[st
         yield f"DATA.STAGE_TO needs DATA.FORMAT shards, got {cfg.DATA.FORMAT!r}: only shards are copied."
     if not is_data_at_hand(cfg):
         if needs_data and not cfg.DATA.CREATE_IF_MISSING:
-            yield (
-                f"DATA.PATH_TO_DATA_DIR must be an existing folder, got {cfg.DATA.PATH_TO_DATA_DIR!r}. Set "
-                "it to where the dataset lies; `tsn-tsm-prepare-dataset --help` makes one."
-            )
+            yield from _attempt(lambda: ensure_data_dir(cfg))
         return
     yield from _attempt(lambda: read_class_names(cfg))
     if task == "train":
