@@ -128,12 +128,8 @@ def read_dump(path: str | Path) -> tuple[Predictions, list[str]]:
 
 def _fault(predictions: Predictions, class_names: Any) -> str:
     """Return the first broken rule of a dump, or ""."""
-    names, scores, logits, label = (
-        predictions.video_name,
-        predictions.scores,
-        predictions.view_logits,
-        predictions.label,
-    )
+    names, label = predictions.video_name, predictions.label
+    scores, logits = predictions.scores, predictions.view_logits
     if not names:
         return "must hold at least one video, got none"
     for kind, given in (("class_names", class_names), ("video_name", names)):

@@ -41,17 +41,9 @@ def cosine(*, num_epochs: int, end_factor: float = 0.0) -> ParamScheduler:
     return CosineParamScheduler(1.0, end_factor)
 
 
-def polynomial(*, num_epochs: int, power: float = 1.0, end_factor: float = 0.0) -> ParamScheduler:
+def polynomial(*, num_epochs: int, power: float = 1.0, end_factor: float = 0.0) -> Callable[[float], float]:
     """Return the decay from 1 to ``end_factor`` by a power of the remaining fraction of the run."""
-    return _Polynomial(power, end_factor)
-
-
-class _Polynomial(ParamScheduler):
-    def __init__(self, power: float, end_factor: float) -> None:
-        self._power, self._end_factor = power, end_factor
-
-    def __call__(self, where: float) -> float:
-        return self._end_factor + (1.0 - self._end_factor) * (1.0 - where) ** self._power
+    return lambda where: end_factor + (1.0 - end_factor) * (1.0 - where) ** power
 
 
 class LrSchedule:
