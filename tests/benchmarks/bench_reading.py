@@ -160,7 +160,7 @@ def agreeing(names: Sequence[str], path: str, wanted: list[int]) -> tuple[list[s
 _start: Barrier
 
 
-def _begin_worker(barrier: Barrier) -> None:
+def begin_worker(barrier: Barrier) -> None:
     global _start
     _start = barrier
     torch.set_num_threads(1)
@@ -300,7 +300,7 @@ def report(args: argparse.Namespace) -> str:
     with tempfile.TemporaryDirectory() as folder:
         clips = {Path(video).name: video for video in args.videos} or write_variants(Path(folder))
         barrier = context.Barrier(NUM_WORKERS)
-        with ProcessPoolExecutor(NUM_WORKERS, context, _begin_worker, (barrier,)) as pool:
+        with ProcessPoolExecutor(NUM_WORKERS, context, begin_worker, (barrier,)) as pool:
             for label, path in clips.items():
                 lines += section(pool, names, label, path, args.rounds)
         lines += memory_section(names, next(iter(clips.values())))

@@ -54,7 +54,7 @@ def test_a_reader_that_one_of_two_workers_cannot_load_ends_the_measurement_with_
     monkeypatch.setitem(bench.MAKERS, "once", lambda: (tmp_path / "loaded").mkdir() or bench.make_ours())
     context = get_context("fork")
     barrier = context.Barrier(bench.NUM_WORKERS)
-    pool = ProcessPoolExecutor(bench.NUM_WORKERS, context, bench._begin_worker, (barrier,))
+    pool = ProcessPoolExecutor(bench.NUM_WORKERS, context, bench.begin_worker, (barrier,))
 
     with pool, pytest.raises(FileExistsError, match="loaded"):
         bench.measure(pool, ["once"], video, [2, 17], 1)

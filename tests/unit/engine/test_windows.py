@@ -1,3 +1,5 @@
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -62,16 +64,23 @@ def test_each_window_scores_as_a_clip_of_its_frames(trained, video):
 
 
 def test_only_frames_that_a_window_still_needs_are_kept(trained, video, monkeypatch):
+    prepare_frame, frame_features = trained.preprocessing.prepare_frame, module.frame_features
+    prepared: list[weakref.ref] = []
     held: list[int] = []
 
-    def run(trained, windows, looks, kept):
-        held.append(len(kept))
-        return iter([])
+    def noted(rgb):
+        frame = prepare_frame(rgb)
+        prepared.append(weakref.ref(frame))
+        return frame
 
-    monkeypatch.setattr(module, "_run", run)
-    bounds = sliding_windows(40, length=4, stride=1)
-    list(run_windows(trained, video, bounds))
-    assert len(held) == 10 and max(held) <= 4 + module._BATCH
+    def counted(model, clips):
+        held.append(sum(frame() is not None for frame in prepared))
+        return frame_features(model, clips)
+
+    monkeypatch.setattr(trained.preprocessing, "prepare_frame", noted)
+    monkeypatch.setattr(module, "frame_features", counted)
+    list(run_windows(trained, video, sliding_windows(40, length=4, stride=1)))
+    assert len(held) == 10 and max(held) <= 8
 
 
 def test_features_are_written_per_clip_and_per_frame_with_the_frames_they_are_of(trained, video, tmp_path):

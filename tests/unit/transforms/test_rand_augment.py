@@ -8,7 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from tsn_tsm_plugin.config.check import _AA_TYPE
+from tsn_tsm_plugin.config import load_cfg
+from tsn_tsm_plugin.errors import ConfigError
 from tsn_tsm_plugin.transforms import RandAugment
 from tsn_tsm_plugin.transforms.rand_augment import OPERATIONS, parse_policy
 
@@ -168,6 +169,10 @@ def test_more_weighted_operations_than_there_are_are_refused():
 
 @pytest.mark.parametrize("config", STRINGS)
 def test_the_config_check_knows_the_same_grammar(config):
-    assert _AA_TYPE.fullmatch(config)
-    for broken in BROKEN[1:]:
-        assert not _AA_TYPE.fullmatch(broken) or broken == "rand-m9-m8"
+    assert load_cfg("recipe", text=f"AUG: {{AA_TYPE: '{config}'}}").AUG.AA_TYPE == config
+
+
+@pytest.mark.parametrize("broken", [broken for broken in BROKEN[1:] if broken != "rand-m9-m8"])
+def test_the_config_check_refuses_what_the_parser_refuses(broken):
+    with pytest.raises(ConfigError, match="AUG.AA_TYPE must be"):
+        load_cfg("recipe", text=f"AUG: {{AA_TYPE: '{broken}'}}")
