@@ -110,25 +110,6 @@ def _are_sizes(values: object) -> bool:
     )
 
 
-def _tensor(
-    storage: Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: object
-) -> Tensor:
-    return _view(storage, storage.dtype, offset, size, stride)
-
-
-def _tensor_v3(
-    storage: Storage,
-    offset: int,
-    size: Any,
-    stride: Any,
-    _grad: object,
-    _hooks: object,
-    dtype: Any,
-    *_: object,
-) -> Tensor:
-    return _view(storage, dtype, offset, size, stride)
-
-
 def _view(storage: Storage, dtype: torch.dtype, offset: int, size: Any, stride: Any) -> Tensor:
     """Return the elements of a storage that a tensor claims; never more of them than there are."""
     size, stride = tuple(size), tuple(stride)
@@ -154,24 +135,12 @@ def _first_argument(data: Tensor, *_: object) -> Tensor:
 def _of_a_subclass(rebuild: Any, _type: object, arguments: tuple[Any, ...], *_: object) -> Tensor:
     if not isinstance(rebuild, Stub):
         raise TypeError("it holds no tensor")
-    return {name: REBUILDERS[name] for name in _PLAIN_TENSORS}[rebuild.name](*arguments)
-
-
-def _ordered_dict(pairs: Any = ()) -> OrderedDict[Any, Any]:
-    return OrderedDict(_dictionary(pairs))
+    return _PLAIN_TENSORS[rebuild.name](*arguments)
 
 
 def _dictionary(pairs: Any = ()) -> dict[Any, Any]:
     pairs = pairs.items() if isinstance(pairs, Mapping) else pairs
     return {as_key(key): value for key, value in pairs}
-
-
-def _default_dict(_factory: object = None, *_: object) -> dict[Any, Any]:
-    return {}
-
-
-def _counter(counts: Any = ()) -> Counter[Any]:
-    return Counter(_dictionary(counts))
 
 
 def _sequence(kind: Callable[[list[Any]], Any]) -> Callable[..., Any]:
@@ -198,35 +167,23 @@ def _bytes(content: Any = b"", encoding: str = "latin1") -> bytes:
     raise TypeError("its bytes are none")
 
 
-def _bytearray(content: Any = b"", encoding: str = "latin1") -> bytearray:
-    return bytearray(_bytes(content, encoding))
-
-
-def _complex(real: float, imaginary: float = 0.0) -> complex:
-    return complex(float(real), float(imaginary))
-
-
-def _numpy_scalar(element: NumpyType, content: Any) -> Any:
-    return element.read(content, ()).item()
-
-
-def _empty_array(*_: object) -> np.ndarray:
-    return np.empty(0, np.int8)
-
-
-def _array_of_buffer(content: Any, element: NumpyType, shape: Any, order: str = "C") -> np.ndarray:
-    return element.read(content, shape, is_fortran=order == "F")
-
-
-_PLAIN_TENSORS: dict[str, Callable[..., Any]] = {
-    "torch._utils._rebuild_tensor": _tensor,
-    "torch._utils._rebuild_tensor_v2": _tensor,
-    "torch._utils._rebuild_tensor_v3": _tensor_v3,
+_PLAIN_TENSORS: dict[str, Callable[..., Tensor]] = {
+    **dict.fromkeys(
+        ("torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2"),
+        lambda storage, offset, size, stride, *_: _view(storage, storage.dtype, offset, size, stride),
+    ),
+    "torch._utils._rebuild_tensor_v3": (
+        lambda storage, offset, size, stride, grad, hooks, dtype, *_: _view(
+            storage, dtype, offset, size, stride
+        )
+    ),
 }
 _NUMPY: dict[str, Callable[..., Any]] = {
-    "multiarray.scalar": _numpy_scalar,
-    "multiarray._reconstruct": _empty_array,
-    "numeric._frombuffer": _array_of_buffer,
+    "multiarray.scalar": lambda element, content: element.read(content, ()).item(),
+    "multiarray._reconstruct": lambda *_: np.empty(0, np.int8),
+    "numeric._frombuffer": (
+        lambda content, element, shape, order="C": element.read(content, shape, is_fortran=order == "F")
+    ),
 }
 
 REBUILDERS: dict[str, Callable[..., Any]] = {
@@ -235,17 +192,17 @@ REBUILDERS: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_parameter_with_state": _first_argument,
     "torch._tensor._rebuild_from_type_v2": _of_a_subclass,
     "torch.Size": _sequence(tuple),
-    "collections.OrderedDict": _ordered_dict,
-    "collections.defaultdict": _default_dict,
-    "collections.Counter": _counter,
+    "collections.OrderedDict": lambda pairs=(): OrderedDict(_dictionary(pairs)),
+    "collections.defaultdict": lambda *_: {},
+    "collections.Counter": lambda counts=(): Counter(_dictionary(counts)),
     "builtins.dict": _dictionary,
     "builtins.list": _sequence(list),
     "builtins.tuple": _sequence(tuple),
     "builtins.set": _sequence(set),
     "builtins.frozenset": _sequence(frozenset),
     "builtins.bytes": _bytes,
-    "builtins.bytearray": _bytearray,
-    "builtins.complex": _complex,
+    "builtins.bytearray": lambda *content: bytearray(_bytes(*content)),
+    "builtins.complex": lambda real, imaginary=0.0: complex(float(real), float(imaginary)),
     "_codecs.encode": _bytes_of_text,
     "numpy.dtype": NumpyType,
     **{f"numpy.{core}.{name}": rebuild for core in ("core", "_core") for name, rebuild in _NUMPY.items()},
