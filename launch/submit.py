@@ -19,7 +19,7 @@ def obstacle() -> str:
     if not hasattr(signal, "SIGUSR2"):
         return (
             "the launcher needs POSIX signals, which this system does not have. "
-            "Train by: python -m tsn_tsm_plugin.tools.train --cfg RECIPE"
+            "Train by: tsn-tsm-train --cfg RECIPE"
         )
     for name in ("tsn_tsm_plugin", "submitit"):
         try:

@@ -197,7 +197,9 @@ class _HubHandler(PathHandler):
 
     def _open(self, path: str, mode: str = "r", buffering: int = -1, **_: Any) -> IO[Any]:
         if "r" not in mode:
-            raise OSError(f"{path}: a repository takes whole folders, by tools.publish --out hf://USER/NAME.")
+            raise OSError(
+                f"{path}: a repository takes whole folders, by tsn-tsm-publish --out hf://USER/NAME."
+            )
         return Path(self._get_local_path(path)).open(mode)
 
     def _isfile(self, path: str, **_: Any) -> bool:

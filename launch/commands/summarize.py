@@ -35,7 +35,7 @@ class Run:
         run_dir: The folder.
         config_file: Its resolved config.
         recipe_file: The recipe, whose header holds published numbers; it may be missing.
-        state: State of its newest job; ``None`` for a run of ``tools.train``.
+        state: State of its newest job; ``None`` for a run of ``tsn-tsm-train``.
     """
 
     run_dir: Path
@@ -61,7 +61,7 @@ def print_table(root: Path) -> None:
 
 
 def find_runs(targets: Sequence[str], root: Path) -> list[Run]:
-    """Return the runs in folders and jobs, runs of ``tools.train`` included.
+    """Return the runs in folders and jobs, runs of ``tsn-tsm-train`` included.
 
     Args:
         targets: Job ids, run folders and folders of run folders.

@@ -141,7 +141,7 @@ def test_results_follow_a_run_that_was_moved(run, tmp_path):
         (None, "is no results.json that can be read: No such file"),
         ("{", "is no results.json that can be read"),
         ("[1]", "must hold an object as results.json does, got list"),
-        ('{"top1": 1, "weights": "a/other.pt"}', r"is of a/other.pt, not of .*tools.evaluate --weights"),
+        ('{"top1": 1, "weights": "a/other.pt"}', r"is of a/other.pt, not of .*tsn-tsm-evaluate --weights"),
     ],
 )
 def test_named_results_that_cannot_be_used_are_refused_before_anything_is_written(

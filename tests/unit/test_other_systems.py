@@ -83,7 +83,7 @@ def test_without_posix_the_launcher_names_the_command_that_trains(repository, tm
 
     assert ended.returncode == 2
     assert "needs POSIX signals, which this system does not have" in ended.stderr
-    assert "python -m tsn_tsm_plugin.tools.train" in ended.stderr
+    assert "tsn-tsm-train" in ended.stderr
 
 
 @pytest.mark.parametrize("number", ["SIGUSR2", "SIGTERM"])

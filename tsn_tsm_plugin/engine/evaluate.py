@@ -135,14 +135,13 @@ def _load_tested_weights(cfg: CfgNode, model: nn.Module) -> str:
             "TEST.CHECKPOINT_FILE_PATH (--weights)."
         )
     source = find_weights(cfg.TEST.CHECKPOINT_FILE_PATH or cfg.OUTPUT_DIR)
-    report = load_weights(
+    load_weights(
         model,
         source,
         allow_mismatch=cfg.TRAIN.CHECKPOINT_ALLOW_MISMATCH,
         class_names=read_class_names(cfg),
         words=RECIPE,
     )
-    logger.info(f"Weights to test: {report}")
     return source
 
 

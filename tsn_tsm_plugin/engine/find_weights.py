@@ -14,7 +14,7 @@ def find_weights(path: str | Path, *, which: str = "last") -> str:
     """Return the weights file of a path.
 
     A run folder gives its newest checkpoint, which ``results.json`` belongs to. With ``"best"`` it gives the
-    best validated checkpoint. Damaged files are skipped with a warning. A folder of ``tools.publish`` gives
+    best validated checkpoint. Damaged files are skipped with a warning. A folder of ``tsn-tsm-publish`` gives
     its weights, and a file gives itself.
 
     Args:

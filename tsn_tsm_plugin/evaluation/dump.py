@@ -117,12 +117,12 @@ def read_dump(path: str | Path) -> tuple[Predictions, list[str]]:
     except Exception as error:  # A damaged file fails in many ways, and each of them means the same.
         raise CheckpointError(
             f"{path} is not a dump of predictions, .pkl or .json ({_reason(error)}). "
-            "tools.evaluate --dump FILE writes one."
+            "tsn-tsm-evaluate --dump FILE writes one."
         ) from error
     predictions = Predictions(video_name=names, **columns)
     fault = _fault(predictions, class_names)
     if fault:
-        raise CheckpointError(f"{path}: {fault}. Write the dump again with tools.evaluate --dump FILE.")
+        raise CheckpointError(f"{path}: {fault}. Write the dump again with tsn-tsm-evaluate --dump FILE.")
     return predictions, class_names
 
 

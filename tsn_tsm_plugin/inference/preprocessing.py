@@ -123,7 +123,7 @@ class Preprocessing:
             if Path(path).is_file():
                 raise VideoError(
                     f"{path}: must be a folder of flow images for this network, got a file. Make it "
-                    "with python -m tsn_tsm_plugin.tools.prepare_dataset flow."
+                    "with tsn-tsm-prepare-dataset flow."
                 )
             folder = FlowFolderReader(path, template=data.FRAME_TEMPLATE, start_index=data.FRAME_START_INDEX)
             return StackedReader(folder, modality.num_stacked)

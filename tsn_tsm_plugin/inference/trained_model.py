@@ -196,7 +196,7 @@ def load_trained(
 
     Args:
         weights: A checkpoint, a ``.safetensors`` file, a run folder (its newest weights) or a folder of
-            ``tools.publish``; any path that iopath can open.
+            ``tsn-tsm-publish``; any path that iopath can open.
         recipe: YAML file; empty: the recipe in the checkpoint.
         labels: File with one class name per line; empty: the names in the checkpoint, the recipe's label
             map if the file exists, or numbers.

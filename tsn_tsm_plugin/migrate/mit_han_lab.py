@@ -266,7 +266,7 @@ def _read_start(args: argparse.Namespace, recipe: Recipe) -> None:
     if args.resume:
         recipe.notes.append(f"not carried over: --resume {args.resume}; a run goes on from its own folder")
     if args.evaluate:
-        recipe.notes.append("not carried over: --evaluate; run python -m tsn_tsm_plugin.tools.evaluate")
+        recipe.notes.append("not carried over: --evaluate; run tsn-tsm-evaluate")
     if args.start_epoch:
         recipe.notes.append(f"not carried over: --start-epoch {args.start_epoch}")
     left = [f"--{name}" for name in ("gpus", "suffix") if getattr(args, name)]

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from tsn_tsm_plugin.errors import ConfigError, PluginError, TsnTsmError, UnknownComponentError
 
-LIST_COMMAND = "python -m tsn_tsm_plugin.tools.list_components"
+LIST_COMMAND = "tsn-tsm-list-components"
 RUN_TIME = "(run time)"
 
 _DISTRIBUTION = "tsn_tsm_plugin"

@@ -97,7 +97,7 @@ def _check_is_of_run(results_file: Path, tested: str) -> None:
     if carried != tested:
         raise RunFolderError(
             f"{results_file} is of other weights ({tested[:12]}) than {file} ({carried[:12]}). Test these "
-            f"with tools.evaluate --weights {file} --out {results_file.parent}."
+            f"with tsn-tsm-evaluate --weights {file} --out {results_file.parent}."
         )
 
 
@@ -110,7 +110,7 @@ def _damaged(path: Path, why: object) -> RunFolderError:
     reason = " ".join(str(why).split())
     return RunFolderError(
         f"{path} is damaged ({reason}). Skip this run, or write the file again: results.json by "
-        "tools.evaluate, the others by training."
+        "tsn-tsm-evaluate, the others by training."
     )
 
 

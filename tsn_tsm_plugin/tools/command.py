@@ -26,7 +26,7 @@ class ToolParser(argparse.ArgumentParser):
     def __init__(self, name: str, description: str | None) -> None:
         super().__init__(
             prog=f"tsn-tsm-{name.replace('_', '-')}",
-            description=description,
+            description=(description or "").replace("``", "`"),
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )

@@ -1,4 +1,4 @@
-"""Compare runs side by side: ``python -m tsn_tsm_plugin.tools.compare RUN RUN ...``."""
+"""Compare runs side by side: ``tsn-tsm-compare RUN RUN ...``."""
 
 import sys
 from collections.abc import Sequence

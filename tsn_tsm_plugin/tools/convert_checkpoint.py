@@ -1,6 +1,6 @@
 """Convert a checkpoint of MMAction2 or mit-han-lab into this library's format, and describe it.
 
-    python -m tsn_tsm_plugin.tools.convert_checkpoint tsm_r50_1x1x8_50e_kinetics400_rgb.pth tsm.safetensors
+    tsn-tsm-convert-checkpoint tsm_r50_1x1x8_50e_kinetics400_rgb.pth tsm.safetensors
 
 The weights are loaded into the network that they belong to, so the written file is known to fit.
 """

@@ -1,8 +1,8 @@
 """Convert a config of another codebase into a recipe.
 
-    python -m tsn_tsm_plugin.tools.convert_config tsm_r50_1x1x8_50e_kinetics400_rgb.py > recipe.yaml
-    python -m tsn_tsm_plugin.tools.convert_config SLOW_8x8_R50.yaml --out recipe.yaml
-    python -m tsn_tsm_plugin.tools.convert_config --command "python main.py something RGB --shift"
+    tsn-tsm-convert-config tsm_r50_1x1x8_50e_kinetics400_rgb.py > recipe.yaml
+    tsn-tsm-convert-config SLOW_8x8_R50.yaml --out recipe.yaml
+    tsn-tsm-convert-config --command "python main.py something RGB --shift"
 
 MMAction2's configs (.py) are parsed, never run; their base files are resolved as in MMAction2. YAML files
 are SlowFast's configs. Commands and shell scripts call mit-han-lab's main.py. Settings that are assumed or

@@ -1,6 +1,6 @@
-"""Combine predictions: ``python -m tsn_tsm_plugin.tools.ensemble DUMP DUMP ... [--coefficients C C ...]``.
+"""Combine predictions: ``tsn-tsm-ensemble DUMP DUMP ... [--coefficients C C ...]``.
 
-The dumps come from ``tools.evaluate --dump``: two streams, an 8-frame and a 16-frame model, or any others
+The dumps come from ``tsn-tsm-evaluate --dump``: two streams, an 8-frame and a 16-frame model, or any others
 that scored the same videos. ``RGB FLOW --coefficients two-stream`` joins streams as the TSN paper does
 (arXiv:1608.00859): scores before the softmax, RGB and flow as 1 : 1.5, or with warped flow as 1 : 1 : 0.5.
 """

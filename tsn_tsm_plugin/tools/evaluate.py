@@ -1,4 +1,4 @@
-"""Test weights on a recipe: ``python -m tsn_tsm_plugin.tools.evaluate --cfg FILE [KEY VALUE ...]``.
+"""Test weights on a recipe: ``tsn-tsm-evaluate --cfg FILE [KEY VALUE ...]``.
 
 Without ``--weights`` the newest checkpoint of the run folder is tested. On several devices:
 ``torchrun --nproc-per-node N -m tsn_tsm_plugin.tools.evaluate --cfg FILE``.

@@ -1,8 +1,8 @@
 """Write a trained network to a file that runs without this library.
 
-    python -m tsn_tsm_plugin.tools.export --weights runs/tsm/motion_r18_8f --format onnx --out model.onnx
-    python -m tsn_tsm_plugin.tools.export --weights W --format torch_export --streaming --normalize
-    python -m tsn_tsm_plugin.tools.export --weights W --format onnx --int8 --calibrate data/motion/videos
+    tsn-tsm-export --weights runs/tsm/motion_r18_8f --format onnx --out model.onnx
+    tsn-tsm-export --weights W --format torch_export --streaming --normalize
+    tsn-tsm-export --weights W --format onnx --int8 --calibrate data/motion/videos
 
 model.json next to model.onnx describes classes, sampling, layout, mean and std. If model.json already
 describes another file, such as model.pt2, the new description is model.onnx.json. The batch may have any

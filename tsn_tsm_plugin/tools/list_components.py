@@ -1,6 +1,6 @@
 """List the components of this plugin and of installed third-party packages.
 
-python -m tsn_tsm_plugin.tools.list_components [--kind backbone] [--json]
+tsn-tsm-list-components [--kind backbone] [--json]
 """
 
 import dataclasses

@@ -1,6 +1,6 @@
 """Print the reference page of every config key, as Markdown.
 
-python -m tsn_tsm_plugin.tools.list_keys [TRAIN] > projects/keys.md
+tsn-tsm-list-keys [TRAIN] > projects/keys.md
 """
 
 import json
@@ -13,7 +13,7 @@ from tsn_tsm_plugin.tools.command import ToolParser, run_command
 
 _HEADER = """# Every key of a recipe
 
-The table is written by `python -m tsn_tsm_plugin.tools.list_keys`. The column
+The table is written by `tsn-tsm-list-keys`. The column
 "resume" has the effect of a value that differs from the checkpoint's:
 """
 

@@ -27,14 +27,14 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--method", default="tsm", metavar="M", help="method: tsm or tsn (default: %(default)s)"
     )
-    group.add_argument("--backbone", default="resnet50", metavar="NAME", help="[%(default)s]")
+    group.add_argument("--backbone", default="resnet50", metavar="NAME", help="default: %(default)s")
     group.add_argument(
         "--backbone-weights",
         metavar="W",
-        help="ImageNet weights: a file, a registered name, or '' for random ones [fetched if possible]",
+        help="ImageNet weights: a file, a registered name, '' for none (default: fetched if possible)",
     )
     group.add_argument(
-        "--val-fraction", type=float, default=0.2, metavar="F", help="part for validation [%(default)s]"
+        "--val-fraction", type=float, default=0.2, metavar="F", help="validation part (default: %(default)s)"
     )
     group.add_argument(
         "--groups",
@@ -68,7 +68,7 @@ def recipe_of_data(args: argparse.Namespace) -> str:
         val_fraction=args.val_fraction,
         groups=args.groups,
     )
-    logger.info(f"The recipe is {recipe}; it runs again with --cfg {recipe}.")
+    logger.info(f"The recipe runs again with --cfg {recipe}.")
     return str(recipe)
 
 

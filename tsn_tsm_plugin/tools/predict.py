@@ -1,8 +1,8 @@
 """Classify videos.
 
-    python -m tsn_tsm_plugin.tools.predict --weights runs/tsm/motion_r18_8f a.mp4 more/ 'others/*.avi'
-    python -m tsn_tsm_plugin.tools.predict --weights W match.mp4 --annotate annotated.mp4
-    python -m tsn_tsm_plugin.tools.predict --weights W clip.mp4 --grad-cam looked_at.png
+    tsn-tsm-predict --weights runs/tsm/motion_r18_8f a.mp4 more/ 'others/*.avi'
+    tsn-tsm-predict --weights W match.mp4 --annotate annotated.mp4
+    tsn-tsm-predict --weights W clip.mp4 --grad-cam looked_at.png
 
 The recipe is read from the checkpoint. Annotations and features of long videos use windows of ``--window``
 seconds, one after the other, so a video may be hours long.
@@ -57,14 +57,14 @@ def _parser() -> argparse.ArgumentParser:
         type=seconds(zero=True),
         default=4.0,
         metavar="SECONDS",
-        help="0: the whole video",
+        help="length of a window; 0: the whole video (default: %(default)s)",
     )
     parser.add_argument(
         "--stride",
         type=seconds(),
         default=0.5,
         metavar="SECONDS",
-        help="between two windows",
+        help="time between two windows (default: %(default)s)",
     )
     return parser
 

@@ -1,7 +1,7 @@
 """Prepare a dataset for training: videos, list files and label map.
 
-python -m tsn_tsm_plugin.tools.prepare_dataset motion --out data/motion
-python -m tsn_tsm_plugin.tools.prepare_dataset sthv2 --annotations DIR --videos DIR --out data/sthv2
+tsn-tsm-prepare-dataset motion --out data/motion
+tsn-tsm-prepare-dataset sthv2 --annotations DIR --videos DIR --out data/sthv2
 """
 
 import argparse

@@ -1,10 +1,10 @@
 """Publish weights: a safetensors file with its recipe, and a model card.
 
-    python -m tsn_tsm_plugin.tools.publish --weights runs/tsm/motion_r18_8f --out published/motion_r18_8f
+    tsn-tsm-publish --weights runs/tsm/motion_r18_8f --out published/motion_r18_8f
 
 Both may be URLs: ``--out hf://USER/NAME`` uploads to the Hugging Face hub, with the login of ``hf auth``.
 The published file needs nothing else:
-``python -m tsn_tsm_plugin.tools.predict --weights published/motion_r18_8f VIDEO``.
+``tsn-tsm-predict --weights published/motion_r18_8f VIDEO``.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Draw the input of the network: ``python -m tsn_tsm_plugin.tools.show_batch --cfg FILE --out sheet.png``.
+"""Draw the input of the network: ``tsn-tsm-show-batch --cfg FILE --out sheet.png``.
 
 The sheet shows clips with labels and file names. For training, it shows the first clips of an epoch,
 augmented and mixed as in training. Otherwise it shows the test views of the first videos of a list.

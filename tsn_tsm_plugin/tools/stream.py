@@ -1,10 +1,9 @@
 """Classify a camera or a video live.
 
-    python -m tsn_tsm_plugin.tools.stream --weights runs/tsm/motion_r18_8f_online --source 0
-    ffmpeg -i rtsp://... -f mpegts - | python -m tsn_tsm_plugin.tools.stream --weights W --source - --json
-    python -m tsn_tsm_plugin.tools.stream --weights W --source match.mp4 --annotate annotated.mp4
-
-    python -m tsn_tsm_plugin.tools.stream --weights W --source 0 --serve 8000
+    tsn-tsm-stream --weights runs/tsm/motion_r18_8f_online --source 0
+    ffmpeg -i rtsp://... -f mpegts - | tsn-tsm-stream --weights W --source - --json
+    tsn-tsm-stream --weights W --source match.mp4 --annotate annotated.mp4
+    tsn-tsm-stream --weights W --source 0 --serve 8000
 
 A network with the causal shift (TSM.CAUSAL True) scores every frame; any other scores a sliding window of
 --window seconds. Ctrl-C ends the stream and completes the annotated video. Exit code: 0 at the end of the

@@ -1,7 +1,7 @@
 """Print recipes as a table of networks, costs and published results.
 
-    python -m tsn_tsm_plugin.tools.summarize projects/tsn/*.yaml projects/tsm/*.yaml
-    python -m tsn_tsm_plugin.tools.summarize projects --markdown projects/README.md
+    tsn-tsm-summarize projects/tsn/*.yaml projects/tsm/*.yaml
+    tsn-tsm-summarize projects --markdown projects/README.md
 
 Published numbers come from the recipe's header. All others are counted from the network that the recipe
 builds.

@@ -37,7 +37,7 @@ def test_a_key_that_has_another_name_now_is_refused_once_with_that_name(former):
 def test_the_page_of_all_keys_is_what_the_command_prints(repository, capsys):
     assert main([]) == 0
     page = (repository / "projects/keys.md").read_text()
-    assert page == capsys.readouterr().out, "python -m tsn_tsm_plugin.tools.list_keys > projects/keys.md"
+    assert page == capsys.readouterr().out, "tsn-tsm-list-keys > projects/keys.md"
     assert all(f"| `{name}` |" in page for name in KEYS)
 
 

@@ -53,9 +53,7 @@ def test_an_entry_names_its_package(colours):
 
 
 def test_an_unknown_name_is_answered_with_the_nearest_and_the_command(colours):
-    message = (
-        "colour 'teel' is not registered; nearest: teal. See them all with `python -m tsn_tsm_plugin.tools"
-    )
+    message = "colour 'teel' is not registered; nearest: teal. See them all with `tsn-tsm-list-components"
     with pytest.raises(UnknownComponentError, match=re.escape(message)):
         colours.get("teel")
 

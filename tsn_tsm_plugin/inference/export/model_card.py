@@ -124,7 +124,7 @@ def read_matching_results(trained: TrainedModel, path: str | Path, *, is_named: 
         return results
     mismatch = f"{file} is of {results.get('weights') or 'unknown weights'}, not of {trained.weights}"
     if is_named:
-        raise ConfigError(f"{mismatch}: test these with tools.evaluate --weights {trained.weights}.")
+        raise ConfigError(f"{mismatch}: test these with tsn-tsm-evaluate --weights {trained.weights}.")
     logger.warning(f"{mismatch}: the card gives no accuracy.")
     return {}
 
@@ -193,7 +193,7 @@ def model_card(trained: TrainedModel, *, results: dict[str, Any], licence: str =
         "## Use",
         "",
         "```bash",
-        f"python -m tsn_tsm_plugin.tools.predict --weights {PUBLISHED_WEIGHTS} VIDEO...",
+        f"tsn-tsm-predict --weights {PUBLISHED_WEIGHTS} VIDEO...",
         "```",
         "",
         "```python",
