@@ -5,11 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tsn_tsm_plugin import __version__
-from tsn_tsm_plugin.atomic_files import (
-    HINT_FILE,
-    os_errors_as_run_folder_errors,
-    write_atomically,
-)
+from tsn_tsm_plugin.atomic_files import os_errors_as_run_folder_errors, write_text_atomically
 from tsn_tsm_plugin.config import CfgNode
 from tsn_tsm_plugin.engine.score_split import resolve_view_average
 from tsn_tsm_plugin.errors import ConfigError
@@ -180,7 +176,6 @@ def write_description(description: dict[str, Any], out: Path) -> Path:
         The written file.
     """
     path = sidecar_json_path(out)
-    with write_atomically(path, hint=HINT_FILE) as file:
-        json.dump({"file": out.name, **description}, file, indent=2, ensure_ascii=False)
-        file.write("\n")
+    text = json.dumps({"file": out.name, **description}, indent=2, ensure_ascii=False)
+    write_text_atomically(path, text + "\n")
     return path

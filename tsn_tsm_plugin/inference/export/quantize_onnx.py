@@ -1,5 +1,6 @@
 """calibration_clips, quantize_onnx: int8 ONNX files for CPUs, calibrated on clips."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -49,16 +50,13 @@ def quantize_onnx(source: Path, out: Path, clips: Iterator[np.ndarray]) -> None:
     first = next(clips, None)
     if first is None:
         raise ValueError("int8 needs at least one clip to measure the ranges of the activations, got none.")
+    inputs = ({"video": clip} for clip in itertools.chain([first], clips))
 
     class Reader(CalibrationDataReader):
         """Passes the clips to ONNX Runtime, which reads until ``None``."""
 
-        def __init__(self) -> None:
-            self._next: np.ndarray | None = first
-
         def get_next(self) -> dict[str, Any] | None:
-            clip, self._next = self._next, next(clips, None)
-            return None if clip is None else {"video": clip}
+            return next(inputs, None)
 
     prepared = out.with_suffix(".prepared.onnx")
     try:
