@@ -1,5 +1,6 @@
 """Setting, SettingsReader: a YAML file and its bases as a flat list of settings with their locations."""
 
+import posixpath
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -194,18 +195,8 @@ def _beside(base: str, path: str) -> str:
     if "://" in base or PurePosixPath(base).is_absolute():
         return base
     scheme, separator, rest = path.rpartition("://")
-    return scheme + separator + _normalise(PurePosixPath(rest).parent / base)
-
-
-def _normalise(path: PurePosixPath) -> str:
-    """Fold ``a/../b`` to ``b``, so that one file has one name in errors and circles are seen."""
-    parts: list[str] = []
-    for part in path.parts:
-        if part == ".." and parts and parts[-1] not in ("..", "/"):
-            parts.pop()
-        else:
-            parts.append(part)
-    return str(PurePosixPath(*parts))
+    # One file has one name: circles are seen.
+    return scheme + separator + posixpath.normpath(PurePosixPath(rest).parent / base)
 
 
 def _location(node: yaml.Node, path: str) -> str:

@@ -9,7 +9,7 @@ from tsn_tsm_plugin.checkpoints.explain_mismatch import Words
 from tsn_tsm_plugin.checkpoints.metadata import ModelAttribute, find_attributes
 from tsn_tsm_plugin.checkpoints.read_checkpoint import Checkpoint
 from tsn_tsm_plugin.checkpoints.translate_keys import Translation
-from tsn_tsm_plugin.config.yaml_text import compose, construct
+from tsn_tsm_plugin.config.yaml_text import parse
 
 # Recipe keys that define a network, by name of the attribute.
 RECIPE_KEYS = {
@@ -55,8 +55,7 @@ def attributes_of_checkpoint(checkpoint: Checkpoint, translation: Translation) -
 def _attributes_of_recipe(text: Any) -> dict[str, ModelAttribute]:
     """Read the recipe of older files, which do not store attributes; return {} for other text."""
     try:
-        node = compose(text) if isinstance(text, str) else None
-        tree = construct(node) if node is not None else None
+        tree = parse(text) if isinstance(text, str) else None
     except yaml.YAMLError:  # MMAction2's configurations are Python.
         return {}
     attributes = {}
