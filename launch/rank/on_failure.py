@@ -51,7 +51,8 @@ def main(folder: Path, retries: int, max_requeues: int, run_dir: str, status: in
         write_text_atomically(attempts, str(used + 1))
         if used + 1 >= _MOST_CHECKS_FAILED:
             is_wanted = False
-            said += f"\nlaunch: nodes failed their check in {used + 1} starts: the fault may lie in the job"
+            said += f"\nlaunch: nodes failed their check in {used + 1} starts, so the job may be at fault. "
+            said += "Look at its container and its PyTorch, or skip the check by --health-check 0."
     elif nodes:
         said = f"node {', '.join(nodes)} was lost"
     elif failure is None and was_stopped(job_dir):

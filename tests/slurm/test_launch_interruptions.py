@@ -241,7 +241,7 @@ def test_cancelling_is_prompt_and_leaves_a_checkpoint(slurm, jobs):
 
 
 @pytest.fixture
-def blind_n2(tmp_path, monkeypatch):
+def blind_n2(jobs, tmp_path, monkeypatch):
     """Let node n2 lose the file system of the run folder."""
     (tmp_path / "sitecustomize.py").write_text("""
 import os, shutil

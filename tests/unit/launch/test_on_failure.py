@@ -75,7 +75,9 @@ def test_a_job_whose_nodes_fail_their_check_again_and_again_is_given_up(unhealth
     asked = unhealthy()
 
     assert asked.count("scontrol requeue 3") == 4
-    assert "nodes failed their check in 5 starts: the fault may lie in the job\n" in capsys.readouterr().out
+    assert (
+        "launch: nodes failed their check in 5 starts, so the job may be at fault" in capsys.readouterr().out
+    )
 
 
 def test_a_saved_job_names_the_command_that_resumes_it_if_the_controller_stays_silent(
