@@ -1,9 +1,12 @@
 """MMAction2 configs as people have them, and the recipes that come of them."""
 
+import copy
+
 import pytest
 import torch
 
 from tsn_tsm_plugin import load_cfg
+from tsn_tsm_plugin.errors import ConfigError
 from tsn_tsm_plugin.migrate.mmaction2.convert import convert_settings
 from tsn_tsm_plugin.migrate.mmaction2.python_literals import read_literals
 from tsn_tsm_plugin.solver.build import build_loss
@@ -92,6 +95,13 @@ optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_de
     clip_grad=dict(max_norm=40, norm_type=2))
 auto_scale_lr = dict(enable=False, base_batch_size=256)
 default_hooks = dict(checkpoint=dict(interval=3, max_keep_ckpts=3))
+"""
+VALIDATION = """
+val_pipeline = [
+    dict(type='DenseSampleFrames', clip_len=1, frame_interval=1, num_clips=5, num_sample_positions=4),
+    dict(type='Resize', scale=(-1, 160)),
+    dict(type='CenterCrop', crop_size=144)]
+val_dataloader = dict(batch_size=1, dataset=dict(pipeline=val_pipeline))
 """
 
 
@@ -447,16 +457,66 @@ def test_iterations_are_not_taken_for_epochs(tmp_path, capsys):
     cfg, _ = convert(tmp_path, {"leaf.py": LEAF_1X + more})
     assert cfg.SOLVER.MAX_EPOCH == 50 and cfg.TRAIN.EVAL_PERIOD == 5
     said = capsys.readouterr().err
-    assert "the run has 1000 iterations" in said and "validation every 200 iterations" in said
+    assert "max_iters = 1000 iterations" in said and "val_interval = 200 iterations" in said
 
 
-VALIDATION = """
-val_pipeline = [
-    dict(type='DenseSampleFrames', clip_len=1, frame_interval=1, num_clips=5, num_sample_positions=4),
-    dict(type='Resize', scale=(-1, 160)),
-    dict(type='CenterCrop', crop_size=144)]
-val_dataloader = dict(batch_size=1, dataset=dict(pipeline=val_pipeline))
-"""
+def test_iterations_become_epochs_by_the_number_of_videos(tmp_path, capsys):
+    more = (
+        "train_cfg = dict(type='IterBasedTrainLoop', max_iters=1000, val_interval=200)\n"
+        "param_scheduler = [dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=50)]\n"
+    )
+    # 8 GPUs with 32 clips each: 25 iterations are an epoch of 6400 videos.
+    cfg, _ = convert(tmp_path, {"leaf.py": LEAF_1X + more}, "--num-videos", "6400")
+    assert (cfg.SOLVER.MAX_EPOCH, cfg.TRAIN.EVAL_PERIOD, cfg.SOLVER.WARMUP_EPOCHS) == (40, 8, 2.0)
+    old = SCHEDULE_0X.replace("step=[20, 40]", "step=[20, 40], warmup='linear', warmup_iters=240")
+    old = old.replace("total_epochs = 50", "runner = dict(type='IterBasedRunner', max_iters=1200)")
+    cfg, _ = convert(
+        tmp_path, {"leaf.py": BASE_0X + LEAF_0X.replace("_base_", "_x") + old}, "--num-videos", "576"
+    )
+    # 8 GPUs with 6 videos each: 12 iterations.
+    assert (cfg.SOLVER.MAX_EPOCH, cfg.SOLVER.WARMUP_EPOCHS) == (100, 20.0)
+    assert "iterations" not in capsys.readouterr().err
+
+
+def _damaged(value, path=()):
+    """Yield the path of every value, and a copy of the whole with a value there that nobody expects."""
+    items = enumerate(value) if isinstance(value, list) else value.items() if isinstance(value, dict) else ()
+    for name, inner in items:
+        for bad in ("malformed", ["malformed"]):
+            other = copy.deepcopy(value)
+            other[name] = bad
+            yield (*path, name), other
+        for below, changed in _damaged(inner, (*path, name)):
+            other = copy.deepcopy(value)
+            other[name] = changed
+            yield below, other
+
+
+# Settings without effect on a recipe, whatever they are.
+WITHOUT_EFFECT = {"keys", "meta_keys", "gpu_collect", "batch_size"}
+
+
+@pytest.mark.parametrize(
+    "files", [{"base.py": BASE_0X + SCHEDULE_0X, "leaf.py": LEAF_0X}, {"leaf.py": LEAF_1X + VALIDATION}]
+)
+def test_no_malformed_value_is_lost_in_silence(tmp_path, files):
+    for name, text in files.items():
+        (tmp_path / name).write_text(text.replace("['model.py', 'schedule.py']", "['base.py']"))
+    literals = read_literals(tmp_path / "leaf.py")
+    settings = {name: value for name, value in literals.settings.items() if name not in literals.helpers}
+    settings.pop("work_dir", None)
+    silent, num = set(), 0
+    for path, damaged in _damaged(settings):
+        num += 1
+        try:
+            recipe = convert_settings(damaged)
+        except ConfigError as error:
+            said = str(error)
+        else:
+            said = f"{recipe.notes} {recipe.values}"
+        if "malformed" not in said and not WITHOUT_EFFECT & set(path):
+            silent.add(path)
+    assert num > 200 and silent == set()
 
 
 def test_a_validation_that_differs_from_the_test_is_reported(tmp_path, capsys):
@@ -499,7 +559,9 @@ def test_further_lists_of_one_training_are_named(tmp_path, capsys):
 def test_drawing_by_class_is_carried_over(tmp_path, capsys):
     more = "train_dataloader['dataset'].update(sample_by_class=True, power=0.5)\n"
     cfg, _ = convert(tmp_path, {"leaf.py": LEAF_1X + more})
-    assert cfg.TRAIN.CLASS_BALANCED and "by the power 0.5" in capsys.readouterr().err
+    assert (cfg.TRAIN.CLASS_BALANCED, cfg.TRAIN.CLASS_POWER) == (True, 0.5)
+    said = capsys.readouterr().err
+    assert "sample_by_class" not in said and "power" not in said
 
 
 def test_caffes_means_and_deviation_of_one_are_kept(tmp_path):

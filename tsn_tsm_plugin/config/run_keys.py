@@ -63,6 +63,14 @@ RUN_KEYS = (
         on_resume=FIXED_WITHIN_EPOCH,
     ),
     Key(
+        "TRAIN.CLASS_POWER",
+        0.0,
+        "With CLASS_BALANCED: draw a class in proportion to this power of its number of videos. 0: classes "
+        "equally often; 1: videos equally often.",
+        at_least(0),
+        on_resume=FIXED_WITHIN_EPOCH,
+    ),
+    Key(
         "TRAIN.DROP_LAST",
         False,
         "Drop the videos that do not fill an epoch's last step, instead of filling it with videos from its "

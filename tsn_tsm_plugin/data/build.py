@@ -169,6 +169,7 @@ def _build_batch_sampler(
                 seed=cfg.RNG_SEED,
                 num_repeats=cfg.TRAIN.NUM_REPEATS,
                 balanced_labels=_classes(entries) if cfg.TRAIN.CLASS_BALANCED else None,
+                class_power=cfg.TRAIN.CLASS_POWER,
                 drop_last=cfg.TRAIN.DROP_LAST,
             )
         except ValueError as error:

@@ -88,16 +88,19 @@ class ShardedBatchSampler(Sampler[list[SampleKey]]):
             yield keys[start : start + self.batch_size]
 
 
-def balanced_order(labels: Sequence[int], num_drawn: int, generator: torch.Generator) -> Tensor:
-    """Draw videos so that every class comes equally often, in random order.
+def balanced_order(
+    labels: Sequence[int], num_drawn: int, generator: torch.Generator, *, power: float = 0.0
+) -> Tensor:
+    """Draw videos so that classes come in proportion to a power of their number of videos, in random order.
 
-    A class's videos come in random order, all of them before any comes again. Classes differ by one video at
-    most, and which ones have it more is random.
+    A class's videos come in random order, all of them before any comes again. A class differs from its share
+    by less than one video, and which ones have it more is random.
 
     Args:
         labels: Class of each video.
         num_drawn: How many to draw.
         generator: Source of randomness.
+        power: 0: classes come equally often; 1: videos do.
 
     Returns:
         Positions in ``labels``, int64, (num_drawn,).
@@ -105,11 +108,15 @@ def balanced_order(labels: Sequence[int], num_drawn: int, generator: torch.Gener
     members: defaultdict[int, list[int]] = defaultdict(list)
     for index, label in enumerate(labels):
         members[label].append(index)
-    share, num_left = divmod(num_drawn, len(members))
-    has_one_more = torch.randperm(len(members), generator=generator) < num_left
+    sizes = torch.tensor([len(videos) for videos in members.values()], dtype=torch.float64)
+    weights = (sizes / sizes.max()) ** power
+    shares = (num_drawn * weights / weights.sum()).round(decimals=9)
+    counts = shares.floor()
+    # A random number among equal remainders; a remainder of 0 comes last.
+    remainders = (shares - counts) * torch.rand(len(shares), generator=generator, dtype=torch.float64)
+    counts[remainders.argsort(descending=True)[: num_drawn - int(counts.sum())]] += 1
     drawn: list[int] = []
-    for videos, one_more in zip(members.values(), has_one_more.tolist(), strict=True):
-        num_wanted = share + one_more
+    for videos, num_wanted in zip(members.values(), counts.long().tolist(), strict=True):
         num_passes = -(-num_wanted // len(videos))
         passes = [torch.randperm(len(videos), generator=generator) for _ in range(num_passes)]
         in_turn = [videos[index] for one_pass in passes for index in one_pass.tolist()]
@@ -135,6 +142,7 @@ class TrainBatchSampler(ShardedBatchSampler):
         num_repeats: Number of passes of an epoch over the list, each in another order.
         balanced_labels: Class of each video, to draw every class equally often instead of every video once;
             an epoch has the same length.
+        class_power: With ``balanced_labels``, as ``balanced_order``'s ``power``.
         drop_last: Cut the epoch instead of padding it; each epoch skips other videos.
     """
 
@@ -148,6 +156,7 @@ class TrainBatchSampler(ShardedBatchSampler):
         seed: int = 0,
         num_repeats: int = 1,
         balanced_labels: Sequence[int] | None = None,
+        class_power: float = 0.0,
         drop_last: bool = False,
     ) -> None:
         super().__init__(num_videos, batch_size=batch_size, world_size=world_size, rank=rank)
@@ -159,7 +168,7 @@ class TrainBatchSampler(ShardedBatchSampler):
             )
         self.seed = seed
         self.num_repeats = num_repeats
-        self.balanced_labels = balanced_labels
+        self.balanced_labels, self.class_power = balanced_labels, class_power
         self._num_ordered = num_videos * num_repeats
         global_batch = batch_size * world_size
         num_steps = self._num_ordered // global_batch if drop_last else -(-self._num_ordered // global_batch)
@@ -175,7 +184,7 @@ class TrainBatchSampler(ShardedBatchSampler):
     def _log_length(self, num_steps: int, global_batch: int) -> None:
         listed = f"{self._num_ordered} videos"
         if self.balanced_labels is not None:
-            logger.info(f"An epoch draws {listed}, equally many of each class.")
+            logger.info(f"An epoch draws {listed} by class.")
         elif self.num_repeats > 1:
             logger.info(f"An epoch reads {self.num_videos} videos {self.num_repeats} times.")
         num_padded = self.num_read - self._num_ordered
@@ -189,7 +198,7 @@ class TrainBatchSampler(ShardedBatchSampler):
         """Return the videos of the epoch, padding included."""
         generator = torch.Generator().manual_seed(self.seed + self.epoch)
         if self.balanced_labels is not None:
-            order = balanced_order(self.balanced_labels, self._num_ordered, generator)
+            order = balanced_order(self.balanced_labels, self._num_ordered, generator, power=self.class_power)
         else:
             passes = [torch.randperm(self.num_videos, generator=generator) for _ in range(self.num_repeats)]
             order = torch.cat(passes)

@@ -42,6 +42,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="GPUs of an MMAction2 config (default: 8)",
     )
     parser.add_argument(
+        "--num-videos",
+        type=int,
+        metavar="N",
+        help="videos of the training list, to convert an MMAction2 config in iterations to epochs",
+    )
+    parser.add_argument(
         "--mmaction2-configs",
         type=path_here,
         metavar="FOLDER",
@@ -83,7 +89,8 @@ def _read(args: argparse.Namespace) -> "Recipe":
             f"{args.config}: an MMAction2 config must be a file of this machine, beside its base files. Run "
             "`git clone https://github.com/open-mmlab/mmaction2` and give its path there."
         )
-    return convert_file(Path(args.config), num_gpus=args.num_gpus, library=args.mmaction2_configs)
+    numbers = {"num_gpus": args.num_gpus, "num_videos": args.num_videos}
+    return convert_file(Path(args.config), library=args.mmaction2_configs, **numbers)
 
 
 if __name__ == "__main__":

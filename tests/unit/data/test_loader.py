@@ -387,6 +387,10 @@ def test_the_recipe_chooses_balanced_classes_and_what_becomes_of_the_rest(cfg, t
 
     assert sorted(batch["label"].tolist()) in ([0, 0, 0, 1, 1, 1], [0, 0, 0, 0, 1, 1], [0, 0, 1, 1, 1, 1])
 
+    cfg.TRAIN.CLASS_POWER = 1000.0
+    (batch,) = build_loader(cfg, "train")
+    assert sorted(batch["label"].tolist()) == [0, 0, 0, 0, 0, 0]
+
 
 def test_an_epoch_that_fills_no_step_is_an_error_of_the_recipe(cfg):
     cfg.TRAIN.BATCH_SIZE = 100

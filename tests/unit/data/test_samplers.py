@@ -190,6 +190,25 @@ def test_balanced_classes_come_equally_often_and_use_all_their_videos():
     assert [labels[index] for index in order] != sorted(labels[index] for index in order)
 
 
+@pytest.mark.parametrize(
+    ("power", "classes"),
+    [
+        (1.0, {0: 64, 1: 16, 2: 4, 3: 1}),
+        (0.5, {0: 45, 1: 22, 2: 11, 3: 5}),
+        (1000.0, {0: 85}),
+    ],
+)
+def test_classes_come_in_proportion_to_the_power_of_their_number_of_videos(power, classes):
+    labels = [0] * 64 + [1] * 16 + [2] * 4 + [3]
+    order = balanced_order(labels, 85, torch.Generator().manual_seed(0), power=power).tolist()
+
+    drawn = Counter(labels[index] for index in order)
+    assert drawn.total() == 85
+    assert all(drawn[label] - count in (0, 1) for label, count in classes.items())
+    if power == 1.0:
+        assert sorted(order) == list(range(85))
+
+
 def test_a_balanced_epoch_is_the_same_for_the_same_seed_and_shared_by_the_ranks():
     labels = [0] * 9 + [1] * 3
 

@@ -7,6 +7,7 @@ settings are reported.
 
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 from tsn_tsm_plugin.errors import ConfigError
 from tsn_tsm_plugin.migrate.mmaction2.data import read_data
@@ -35,7 +36,9 @@ _SECTIONS = (
 )  # fmt: skip
 
 
-def convert_settings(settings: Settings, *, num_gpus: int = 8, helpers: Collection[str] = ()) -> Recipe:
+def convert_settings(
+    settings: Settings, *, num_gpus: int = 8, num_videos: int | None = None, helpers: Collection[str] = ()
+) -> Recipe:
     """Return the recipe of a config.
 
     Example:
@@ -53,6 +56,7 @@ def convert_settings(settings: Settings, *, num_gpus: int = 8, helpers: Collecti
     Args:
         settings: Settings of the config and its bases; emptied by the conversion.
         num_gpus: The config holds the batch of one GPU; the recipe's batch is this many times larger.
+        num_videos: Videos of the training list, to convert iterations to epochs.
         helpers: Names whose values are part of other settings, where unknown settings are reported.
 
     Raises:
@@ -63,7 +67,7 @@ def convert_settings(settings: Settings, *, num_gpus: int = 8, helpers: Collecti
     read_model(section(settings, "model"), test, recipe)
     read_data(settings, recipe, num_gpus=num_gpus)
     read_optimizer(settings, recipe, num_gpus=num_gpus)
-    read_schedule(settings, recipe)
+    read_schedule(settings, recipe, num_videos=num_videos)
     read_run(settings, recipe)
     ignore(test, type=("TestLoop",))
     ignore(section(settings, "val_cfg"), type=("ValLoop",))
@@ -78,20 +82,20 @@ def convert_settings(settings: Settings, *, num_gpus: int = 8, helpers: Collecti
     return recipe
 
 
-def convert_file(path: Path, *, num_gpus: int = 8, library: Path | None = None) -> Recipe:
+def convert_file(path: Path, *, library: Path | None = None, **numbers: Any) -> Recipe:
     """Return the recipe of a config file; settings that could not be read are noted first.
 
     Args:
         path: The config file.
-        num_gpus: As in :func:`convert_settings`.
         library: Folder of MMAction2's configs, for bases that lie there.
+        numbers: ``num_gpus`` and ``num_videos`` of :func:`convert_settings`.
 
     Raises:
         ConfigError: If the file cannot be read or converted.
     """
     literals = read_literals(path, library=library)
     try:
-        recipe = convert_settings(literals.settings, num_gpus=num_gpus, helpers=literals.helpers)
+        recipe = convert_settings(literals.settings, helpers=literals.helpers, **numbers)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
     recipe.notes[:0] = [f"not read: {skipped}" for skipped in literals.skipped]

@@ -129,17 +129,11 @@ def _read_storage(train: Settings, val: Settings, test: Settings, recipe: Recipe
 
 
 def _read_balance(train: Settings, recipe: Recipe) -> None:
-    """Read drawing by class; ``power`` 0 is the same number of each, which is the default with it."""
-    if not pop_typed(train, "sample_by_class", bool):
-        return
-    power = train.get("power")
-    recipe.set("TRAIN.CLASS_BALANCED", True)
-    ignore(train, power=(0, 0.0))
-    recipe.notes.append(
-        "changed: videos are drawn by class; here every class is drawn equally often"
-        + (f" (there by the power {power} of its number of videos)" if power else "")
-        + ", and an epoch keeps its length"
-    )
+    """Read drawing by class."""
+    if pop_typed(train, "sample_by_class", bool):
+        recipe.set("TRAIN.CLASS_BALANCED", True)
+        recipe.set("TRAIN.CLASS_POWER", pop_number(train, "power"))
+        ignore(train, dynamic_length=(False,))
 
 
 def _read_modality(train: Settings, val: Settings, test: Settings, recipe: Recipe) -> None:

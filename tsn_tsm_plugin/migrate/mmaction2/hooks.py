@@ -6,6 +6,7 @@ from tsn_tsm_plugin.migrate.mmaction2.settings import (
     pop_list,
     pop_number,
     pop_typed,
+    report_unconverted,
     section,
     sections,
 )
@@ -24,17 +25,24 @@ def read_run(settings: Settings, recipe: Recipe) -> None:
         recipe: Receives keys and notes.
     """
     hooks = section(settings, "default_hooks")
-    for owner in (section(hooks, "checkpoint"), section(settings, "checkpoint_config")):
-        _read_checkpoints(owner, recipe)
-    _read_best(section(hooks, "checkpoint"), recipe)
     _read_best(section(settings, "evaluation"), recipe)
-    for owner in (section(hooks, "logger"), section(settings, "log_config")):
-        recipe.set("LOG_PERIOD", pop_typed(owner, "interval", int))
+    for name, owner, read in (
+        ("default_hooks.checkpoint", section(hooks, "checkpoint"), _read_checkpoints),
+        ("checkpoint_config", section(settings, "checkpoint_config"), _read_checkpoints),
+        ("default_hooks.logger", section(hooks, "logger"), _read_logger),
+        ("log_config", section(settings, "log_config"), _read_logger),
+    ):
+        read(owner, recipe)
+        # The rest of these sections is skipped.
+        unread = ("interval", "max_keep_ckpts", "save_best")
+        left: Settings = {each: owner[each] for each in unread if each in owner}
+        report_unconverted(left, recipe.notes, prefix=name)
     for hook in sections(settings, "custom_hooks"):
         _read_hook(hook, recipe)
-    for hook in hooks.values():
-        if isinstance(hook, dict) and hook.get("type") == "EarlyStoppingHook":
+    for name, hook in hooks.items():
+        if isinstance(hook, dict) and hook.get("type") in (*_EMA_HOOKS, "EarlyStoppingHook"):
             _read_hook(hook, recipe)
+            report_unconverted(hook, recipe.notes, prefix=f"default_hooks.{name}")
     for hook in sections(settings, "module_hooks"):
         _read_gpu_normalize(hook, recipe)
     _read_seed(settings, recipe)
@@ -43,9 +51,13 @@ def read_run(settings: Settings, recipe: Recipe) -> None:
 def _read_checkpoints(owner: Settings, recipe: Recipe) -> None:
     if owner.get("by_epoch", True):
         recipe.set("TRAIN.CHECKPOINT_PERIOD", pop_typed(owner, "interval", int))
-    kept = pop_typed(owner, "max_keep_ckpts", int)
-    if kept is not None and kept > 0:
-        recipe.set("TRAIN.KEEP_CHECKPOINTS", kept)
+    if owner.get("max_keep_ckpts") != -1:  # All of them.
+        recipe.set("TRAIN.KEEP_CHECKPOINTS", pop_typed(owner, "max_keep_ckpts", int))
+    _read_best(owner, recipe)
+
+
+def _read_logger(owner: Settings, recipe: Recipe) -> None:
+    recipe.set("LOG_PERIOD", pop_typed(owner, "interval", int))
 
 
 def _read_best(owner: Settings, recipe: Recipe) -> None:

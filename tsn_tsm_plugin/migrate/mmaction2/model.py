@@ -64,9 +64,9 @@ def _read_head(head: Settings, recipe: Recipe) -> None:
     recipe.set("DATA.NUM_FRAMES", pop_typed(head, "num_segments", int))
     recipe.set("DATA.MULTI_LABEL", pop_typed(head, "multi_class", bool))
     recipe.set("SOLVER.LABEL_SMOOTHING", pop_number(head, "label_smooth_eps"))
+    pop_typed(head, "in_channels", int)  # The backbone states the same number.
     ignore(
         head,
-        "in_channels",
         spatial_type=("avg",),
         is_shift=(recipe.values["MODEL.ARCH"] == "tsm",),
         consensus=({"type": "AvgConsensus", "dim": 1},),
@@ -196,9 +196,13 @@ def _read_weights(backbone: Settings, library: str, inner: str, recipe: Recipe) 
 
 
 def _read_non_local(backbone: Settings, recipe: Recipe) -> None:
-    flags, options = pop_typed(backbone, "non_local", list, tuple), section(backbone, "non_local_cfg")
-    stages = [stage if isinstance(stage, list) else [] for stage in flags or []]
-    if not any(any(stage) for stage in stages):
+    stages, options = backbone.get("non_local"), section(backbone, "non_local_cfg")
+    if not isinstance(stages, list) or not all(
+        isinstance(stage, list) and all(flag in (0, 1) for flag in stage) for stage in stages
+    ):
+        return
+    del backbone["non_local"]
+    if not any(map(any, stages)):
         return
     recipe.set("NONLOCAL.INSTANTIATION", pop_typed(options, "mode", str) or "embedded_gaussian")
     recipe.set(
@@ -222,4 +226,4 @@ def _read_blending(blending: Settings, recipe: Recipe) -> None:
     recipe.set("MIXUP.ENABLE", True)
     recipe.set(used, 0.2 if alpha is None else float(alpha))
     recipe.set(unused, 0.0)
-    ignore(blending, "num_classes")
+    pop_typed(blending, "num_classes", int)

@@ -237,10 +237,10 @@ def _read_resize(step: Settings, split: str, recipe: Recipe) -> None:
     scale, keeps_shape = step.get("scale"), step.get("keep_ratio", True)
     if not isinstance(scale, list) or len(scale) != 2 or not all(type(side) is int for side in scale):
         return
-    if scale[0] == -1 and keeps_shape:
+    if scale[0] == -1 and keeps_shape is True:
         recipe.set(f"DATA.{split}_SHORT_SIDE", scale[1])
         ignore(step, "scale", "keep_ratio")
-    elif scale[0] == scale[1] and split == "TRAIN" and "AUG.CROP" in recipe.values:
+    elif keeps_shape is False and scale[0] == scale[1] and split == "TRAIN" and "AUG.CROP" in recipe.values:
         # After the crop, to the size of the input.
         recipe.set("DATA.TRAIN_CROP_SIZE", scale[0])
         ignore(step, "scale", "keep_ratio")

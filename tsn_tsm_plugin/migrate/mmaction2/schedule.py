@@ -15,6 +15,7 @@ from tsn_tsm_plugin.migrate.mmaction2.settings import (
 from tsn_tsm_plugin.migrate.recipe import Recipe
 
 _PRECISIONS = {None: "fp16", "float16": "fp16", "bfloat16": "bf16"}
+_METRICS = ("top_k_accuracy", "mean_class_accuracy", "mean_average_precision")
 # PyTorch's defaults, for configs without these settings.
 _WEIGHT_DECAY = {"AdamW": 0.01}
 
@@ -99,13 +100,16 @@ def _read_accumulation(wrapper: Settings, old: Settings, recipe: Recipe, num_gpu
     )
 
 
-def read_schedule(settings: Settings, recipe: Recipe) -> None:
+def read_schedule(settings: Settings, recipe: Recipe, *, num_videos: int | None) -> None:
     """Read the length of the run and its learning rate over time.
 
     Args:
         settings: Of the config; what is understood is taken out.
-        recipe: Gets our keys; its ``SOLVER.BASE_LR`` is known.
+        recipe: Gets our keys; its ``SOLVER.BASE_LR`` and ``TRAIN.BATCH_SIZE`` are known.
+        num_videos: Videos of the training list, to convert iterations to epochs.
     """
+    batch = recipe.values.get("TRAIN.BATCH_SIZE")
+    per_iteration = batch / num_videos if batch and num_videos else None
     train, runner, evaluation = (section(settings, name) for name in ("train_cfg", "runner", "evaluation"))
     lengths = [
         pop_typed(settings, "total_epochs", int),
@@ -113,36 +117,39 @@ def read_schedule(settings: Settings, recipe: Recipe) -> None:
         pop_typed(train, "max_epochs", int),
     ]
     recipe.set("SOLVER.MAX_EPOCH", next((length for length in lengths if length), None))
-    _read_iterations(train, runner, recipe)
+    _read_iterations(train, runner, recipe, per_iteration)
     for interval in (pop_typed(train, "val_interval", int), pop_typed(evaluation, "interval", int)):
         recipe.set("TRAIN.EVAL_PERIOD", interval)
     ignore(runner, type=("EpochBasedRunner",))
     ignore(train, type=("EpochBasedTrainLoop",), by_epoch=(True,), val_begin=(1,))
-    ignore(evaluation, "gpu_collect", "metrics", "topk")
+    metrics = evaluation.get("metrics")
+    if isinstance(metrics, list):
+        evaluation["metrics"] = [metric for metric in metrics if metric not in _METRICS]
+    ignore(evaluation, "gpu_collect", topk=([1, 5],))
     recipe.set("TRAIN.CHECKPOINT_FILE_PATH", pop_typed(settings, "load_from", str))
-    _read_lr_config(section(settings, "lr_config"), recipe)
+    _read_lr_config(section(settings, "lr_config"), recipe, per_iteration)
     for part in sections(settings, "param_scheduler"):
-        _read_scheduler(part, recipe)
+        _read_scheduler(part, recipe, per_iteration)
 
 
-def _read_iterations(train: Settings, runner: Settings, recipe: Recipe) -> None:
-    """Note that the config of a run in iterations has no number of epochs."""
+def _read_iterations(train: Settings, runner: Settings, recipe: Recipe, per_iteration: float | None) -> None:
+    """Convert the length of a run in iterations; ``per_iteration`` is in epochs."""
     for loop, kind in ((train, "IterBasedTrainLoop"), (runner, "IterBasedRunner")):
-        count = pop_typed(loop, "max_iters", int)
-        if loop.get("type") == kind or count:
-            ignore(loop, type=(kind,))
-            batch = recipe.values.get("TRAIN.BATCH_SIZE")
-            recipe.notes.append(
-                f"not carried over: the run has {count} iterations, here it has epochs: set "
-                f"SOLVER.MAX_EPOCH to about {count} x {batch or 'TRAIN.BATCH_SIZE'} / the number of videos, "
-                "and TRAIN.EVAL_PERIOD and SOLVER.STEPS accordingly"
-            )
-            interval = pop_typed(loop, "val_interval", int)
-            if interval:
-                recipe.notes.append(f"not carried over: validation every {interval} iterations")
+        if loop.get("type") != kind and "max_iters" not in loop:
+            continue
+        ignore(loop, type=(kind,))
+        for key, name in (("SOLVER.MAX_EPOCH", "max_iters"), ("TRAIN.EVAL_PERIOD", "val_interval")):
+            count = pop_typed(loop, name, int)
+            if count and per_iteration:
+                recipe.set(key, max(1, round(count * per_iteration)))
+            elif count:
+                recipe.notes.append(
+                    f"not carried over: {name} = {count} iterations; {key} is in epochs of TRAIN.BATCH_SIZE "
+                    "videos a step: give --num-videos"
+                )
 
 
-def _read_lr_config(old: Settings, recipe: Recipe) -> None:
+def _read_lr_config(old: Settings, recipe: Recipe, per_iteration: float | None) -> None:
     if not old:
         return
     policy, by_epoch = str(old.get("policy", "step")), old.get("by_epoch", True)
@@ -159,21 +166,24 @@ def _read_lr_config(old: Settings, recipe: Recipe) -> None:
         _read_cosine_end(old, ("min_lr_ratio", "min_lr"), recipe)
         recipe.set("SOLVER.LR_PER_STEP", not by_epoch)
         ignore(old, "policy", "by_epoch")
-    if old.get("warmup") == "linear" and old.get("warmup_by_epoch", False):
-        count = float(pop_number(old, "warmup_iters", 0))
+    length = 1.0 if old.get("warmup_by_epoch", False) else per_iteration
+    if old.get("warmup") == "linear" and length:
+        count = length * pop_number(old, "warmup_iters", 0)
         _read_warmup(count, pop_number(old, "warmup_ratio", 0.1), recipe)
         ignore(old, "warmup", "warmup_by_epoch")
     elif old.get("warmup") == "linear":
         recipe.notes.append(
             f"not carried over: warm-up of {old.get('warmup_iters', 0)} iterations from a factor of "
-            f"{old.get('warmup_ratio', 0.1)}; here it is in epochs, SOLVER.WARMUP_EPOCHS"
+            f"{old.get('warmup_ratio', 0.1)}; here it is in epochs, SOLVER.WARMUP_EPOCHS: give --num-videos"
         )
         ignore(old, "warmup", "warmup_by_epoch", "warmup_iters", "warmup_ratio")
 
 
-def _read_scheduler(part: Settings, recipe: Recipe) -> None:
+def _read_scheduler(part: Settings, recipe: Recipe, per_iteration: float | None) -> None:
     kind, epochs = part.get("type"), recipe.values.get("SOLVER.MAX_EPOCH")
     begin, end = part.get("begin", 0), part.get("end", epochs)
+    if per_iteration and part.get("by_epoch") is False and kind == "LinearLR" and isinstance(end, int):
+        part["by_epoch"], end = True, end * per_iteration
     if not part.get("by_epoch", True):
         text = ", ".join(f"{name}={value!r}" for name, value in part.items() if name != "type")
         recipe.notes.append(
@@ -181,15 +191,20 @@ def _read_scheduler(part: Settings, recipe: Recipe) -> None:
             "(SOLVER.WARMUP_EPOCHS, SOLVER.STEPS)"
         )
         part.clear()
-    elif kind == "LinearLR" and begin == 0 and isinstance(end, int) and part.get("end_factor", 1.0) == 1.0:
+    elif (
+        kind == "LinearLR"
+        and begin == 0
+        and isinstance(end, int | float)
+        and part.get("end_factor", 1.0) == 1.0
+    ):
         _read_warmup(float(end), pop_number(part, "start_factor", 1 / 3), recipe)
         recipe.set("SOLVER.LR_PER_STEP", pop_typed(part, "convert_to_iter_based", bool))
-        ignore(part, "type", "begin", "end", "end_factor", "by_epoch")
+        ignore(part, "type", "begin", "end", "end_factor", by_epoch=(True,))
     elif kind == "MultiStepLR":
         # MMAction2 counts them from the beginning of the scheduler.
         begin = pop_typed(part, "begin", int) or 0
         _read_steps(part, "milestones", recipe, begin=begin)
-        ignore(part, "type", "by_epoch", "convert_to_iter_based", end=(epochs,))
+        ignore(part, "type", "convert_to_iter_based", by_epoch=(True,), end=(epochs,))
     elif kind in ("CosineAnnealingLR", "PolyLR"):
         if kind == "PolyLR":
             _read_poly(part, "eta_min", recipe)
@@ -203,7 +218,8 @@ def _read_scheduler(part: Settings, recipe: Recipe) -> None:
             begin = 0
         # A range that does not end with the run is reported.
         length = None if epochs is None else epochs - begin
-        ignore(part, "type", "by_epoch", begin=(0,), end=(epochs,), T_max=(length,), total_iters=(length,))
+        usual = {"end": (epochs,), "T_max": (length,), "total_iters": (length,)}
+        ignore(part, "type", by_epoch=(True,), begin=(0,), **usual)
 
 
 def _read_warmup(epochs: float, factor: float, recipe: Recipe) -> None:
