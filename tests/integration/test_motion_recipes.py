@@ -68,11 +68,11 @@ def test_the_network_optimised_for_inference_is_as_good(
 
 @pytest.mark.slow
 def test_tsn_cannot_know_the_direction_of_a_motion(working_folder):
-    # Half of its epochs: it cannot learn more in the others.
-    assert top1_of("tsn/motion_r18_8f", working_folder, "SOLVER.MAX_EPOCH", "5") <= 55.0
+    # A few of its epochs: it cannot learn more in the others.
+    assert top1_of("tsn/motion_r18_8f", working_folder, "SOLVER.MAX_EPOCH", "2") <= 55.0
 
 
 @pytest.mark.slow
 def test_online_tsm_learns_it_from_the_past_alone(working_folder):
-    # Half of its epochs. Without the order of frames 50 % can be had.
-    assert top1_of("tsm/motion_r18_8f_online", working_folder, "SOLVER.MAX_EPOCH", "10") >= 80.0
+    # A part of its epochs. Without the order of frames 50 % can be had.
+    assert top1_of("tsm/motion_r18_8f_online", working_folder, "SOLVER.MAX_EPOCH", "6") >= 70.0
