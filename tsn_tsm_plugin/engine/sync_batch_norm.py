@@ -10,13 +10,13 @@ from torch.distributed.nn.functional import all_reduce
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
-class SyncBatchNorm(nn.SyncBatchNorm):
+class SyncBatchNorm(_BatchNorm):
     """Batch norm in any number of dimensions with statistics over all ranks, on any device.
 
     PyTorch's synchronised batch norm runs on GPUs only, where it is faster. This class also runs on CPU
     clusters, and in tests of several ranks. Any number of ranks gives the weights of one process. It is
     plain batch norm in eval mode and in a single process. Its submodules, such as the activation of timm's
-    ``BatchNormAct2d``, are applied to its output.
+    ``BatchNormAct2d``, are applied to its output. DDP refuses subclasses of PyTorch's class on CPUs.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -26,6 +26,10 @@ class SyncBatchNorm(nn.SyncBatchNorm):
         for behind in self.children():
             x = behind(x)
         return x
+
+    def _check_input_dim(self, x: Tensor) -> None:
+        if x.ndim < 2:
+            raise ValueError(f"Batch norm takes (N, C, ...), got a tensor of shape {tuple(x.shape)}.")
 
     def _over_ranks(self, given: Tensor) -> Tensor:
         # Half precision cannot represent sums over many pixels.

@@ -209,7 +209,8 @@ def test_every_norm_of_a_network_is_synchronized_but_those_that_are_frozen(devic
     mode.set_train_mode()
 
     assert len(learning) == 3
-    assert {name for name, m in after.items() if isinstance(m, nn.SyncBatchNorm)} == learning
+    kinds = SyncBatchNorm | nn.SyncBatchNorm
+    assert {name for name, m in after.items() if isinstance(m, kinds)} == learning
     assert {name for name, m in after.items() if isinstance(m, _BatchNorm) and m.training} == learning
 
 
