@@ -64,8 +64,9 @@ def why_unavailable() -> str:
     SLURM's programs may be installed on a machine that belongs to no cluster and has no slurm.conf. A
     configured controller that does not answer is an error later on.
     """
-    if shutil.which("sbatch") is None or shutil.which("srun") is None:
-        return "no sbatch on PATH"
+    for program in ("sbatch", "srun"):
+        if shutil.which(program) is None:
+            return f"no {program} on PATH"
     if can_ask() and not _is_configured(os.environ.get("PATH", ""), os.environ.get("SLURM_CONF", "")):
         return "sbatch is on PATH, but there is no slurm.conf that names a cluster"
     return ""

@@ -3,7 +3,7 @@
 import ast
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from support.sources import modules_where
 
 # Modules that may read a file by its name themselves, each with the reason.
 READ_THEMSELVES = {
@@ -43,7 +43,6 @@ def reads_by_name(path: Path) -> bool:
 
 
 def test_no_other_module_reads_a_file_by_its_name():
-    modules = [*(ROOT / "tsn_tsm_plugin").rglob("*.py"), *(ROOT / "launch").rglob("*.py")]
-    found = {str(path.relative_to(ROOT)) for path in modules if reads_by_name(path)}
+    found = modules_where(reads_by_name)
     assert sorted(found - set(READ_THEMSELVES)) == []
     assert sorted(set(READ_THEMSELVES) - found) == []

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support.sources import modules_where
 
 from tsn_tsm_plugin.atomic_files import write_text_atomically
 from tsn_tsm_plugin.data.preparation.prepare import write_if_changed
@@ -19,7 +20,6 @@ from tsn_tsm_plugin.runs.plots import plot_confusion_matrix
 from tsn_tsm_plugin.runs.run_folder import RunFolder
 from tsn_tsm_plugin.tools.summarize import write_markdown
 
-ROOT = Path(__file__).resolve().parents[2]
 OLD = b"old\n<!-- zoo table: begin -->\n<!-- zoo table: end -->\n"
 LONG = "x" * 100_000
 FEW_BYTES = 4096
@@ -171,7 +171,6 @@ def writes_by_name(path: Path) -> bool:
 
 
 def test_no_other_module_writes_a_file_by_its_name():
-    modules = [*(ROOT / "tsn_tsm_plugin").rglob("*.py"), *(ROOT / "launch").rglob("*.py")]
-    found = {str(path.relative_to(ROOT)) for path in modules if writes_by_name(path)}
+    found = modules_where(writes_by_name)
     assert sorted(found - set(WRITE_THEMSELVES)) == []
     assert sorted(set(WRITE_THEMSELVES) - found) == []

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+from types import ModuleType
 
 import pytest
 import torch
@@ -29,7 +30,8 @@ from tsn_tsm_plugin.inference.export.sidecar_json import sidecar_json_path
 from tsn_tsm_plugin.migrate.mmaction2.config_bases import read_source
 from tsn_tsm_plugin.runs.compare_runs import compare_runs
 from tsn_tsm_plugin.runs.metrics_log import read_metrics
-from tsn_tsm_plugin.tools.command import ToolParser
+from tsn_tsm_plugin.tools import compare, convert_checkpoint, evaluate, export, predict, summarize
+from tsn_tsm_plugin.tools.command import ToolParser, run_command
 from tsn_tsm_plugin.tools.summarize import write_markdown
 
 
@@ -194,3 +196,29 @@ def test_the_home_folder_is_expanded_in_the_flags_of_every_tool(home):
 
     assert args.out == f"{home}/x" and args.set == [["OUTPUT_DIR", f"{home}/y"]]
     assert args.paths == [f"{home}/z", "~x", "a~/b"]
+
+
+TOO_LONG = "n" * 300
+
+
+@pytest.mark.parametrize(
+    ("tool", "words"),
+    [
+        (compare, [TOO_LONG]),
+        (convert_checkpoint, [TOO_LONG, "--out", "a.pt"]),
+        (evaluate, ["--cfg", "tsm/k400_r50_8f", "--weights", TOO_LONG]),
+        (export, ["--weights", TOO_LONG, "--format", "onnx"]),
+        (predict, ["--weights", "a.pt", TOO_LONG]),
+        (summarize, [TOO_LONG]),
+    ],
+    ids=lambda value: value.__name__.rpartition(".")[2] if isinstance(value, ModuleType) else "",
+)
+def test_a_path_that_the_system_refuses_is_one_line_in_every_tool(capsys, tool, words):
+    assert tool.main(words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert TOO_LONG in line
+
+
+def test_bytes_in_a_path_are_printed_as_escapes(capsys):
+    assert run_command(lambda: print("run\udcff")) == 0
+    assert capsys.readouterr().out == "run\\udcff\n"

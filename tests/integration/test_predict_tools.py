@@ -3,6 +3,7 @@
 import importlib
 import io
 import json
+import os
 import re
 import shutil
 import signal
@@ -66,6 +67,28 @@ def predicted(capsys, *arguments) -> dict[str, list]:
     assert predict.main([*map(str, arguments), "--format", "json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     return {row["video"].rpartition("/")[2]: row["top"] for row in rows}
+
+
+def test_what_is_no_readable_video_in_a_folder_is_named_and_the_others_are_predicted(
+    folder, tmp_path, capsys
+):
+    good = folder / "clips" / "a.mp4"
+    (tmp_path / "dangling.mp4").symlink_to(tmp_path / "gone.mp4")
+    (tmp_path / "loop.mp4").symlink_to("loop.mp4")
+    os.mkfifo(tmp_path / "pipe.mp4")
+    shutil.copy(good, os.fsdecode(bytes(tmp_path) + b"/b\xffd.mp4"))
+    for name in ("new\nline.mp4", "\x1b[2J.mp4", "=1+1.mp4"):
+        shutil.copy(good, tmp_path / name)
+    reasons = ["not valid UTF-8", "is a link to", "Too many levels", "a named pipe"]
+
+    for words in ([tmp_path], sorted(tmp_path.iterdir())):
+        argv = ["--weights", folder / "offline.pt", "--format", "json", *words]
+        assert predict.main(list(map(str, argv))) == 1
+        rows = json.loads(capsys.readouterr().out)
+        assert len([row for row in rows if "top" in row]) == 3
+        errors = [row["error"] for row in rows if "error" in row]
+        assert len(errors) == len(reasons)
+        assert all(any(reason in error for error in errors) for reason in reasons)
 
 
 def test_a_folder_of_frames_is_predicted_as_its_video(folder, frames, capsys):

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from tsn_tsm_plugin.errors import AnnotationError
 from tsn_tsm_plugin.log import get_logger
-from tsn_tsm_plugin.paths import join, read_bytes
+from tsn_tsm_plugin.paths import join, printable, read_bytes
 
 logger = get_logger(__name__)
 
@@ -51,6 +51,7 @@ class _Form(NamedTuple):
     num_classes: int
     has_frame_counts: bool
     multi_label: bool
+    prefix: str | Path
 
     def __str__(self) -> str:
         labels = "[label ...]" if self.multi_label else "label"
@@ -74,6 +75,13 @@ def read_text_lines(path: str) -> list[str]:
         ) from error
 
 
+def fault_of_name(name: str) -> str:
+    """Return why a list or label map cannot hold a name, or an empty text if it can."""
+    if printable(name) == name == name.strip() and not {"\n", "\r"} & set(name):
+        return ""
+    return "its name must be one line of UTF-8 without white space at its ends. Rename it."
+
+
 def _whole_number(value: object, what: str) -> int:
     try:
         if isinstance(value, bool) or (isinstance(value, str) and not _DIGITS.fullmatch(value)):
@@ -87,17 +95,16 @@ def _whole_number(value: object, what: str) -> int:
 
 
 def _entry(name: str, num_frames: object, labels: Sequence[object], form: _Form) -> VideoEntry:
-    """Check the fields of a line; the path is still the name."""
+    """Check the fields of a line; raise ValueError with a fault."""
     if "\0" in name:
         raise ValueError("path must not hold a NUL character")
-    count = _whole_number(num_frames, "number of frames")
+    count = _whole_number(num_frames, "number of frames") if form.has_frame_counts else 0
     classes = [_whole_number(label, "label") for label in labels]
-    for label in classes:
-        if form.num_classes and label >= form.num_classes:
-            raise ValueError(f"label must be below the number of classes, {form.num_classes}, got {label}")
-    if form.multi_label:
-        return VideoEntry(name, name, tuple(sorted(set(classes))), count)
-    return VideoEntry(name, name, classes[0], count)
+    for number in classes:
+        if form.num_classes and number >= form.num_classes:
+            raise ValueError(f"label must be below the number of classes, {form.num_classes}, got {number}")
+    label = tuple(sorted(set(classes))) if form.multi_label else classes[0]
+    return VideoEntry(name, join(form.prefix, name), label, count)
 
 
 def _parse_line(line: str, form: _Form) -> VideoEntry:
@@ -108,7 +115,7 @@ def _parse_line(line: str, form: _Form) -> VideoEntry:
     if len(parts) < num_fields - form.multi_label or not parts[0].strip():
         raise ValueError(f"must be '{form}', got {line!r}")
     name, *numbers = parts
-    num_frames = numbers.pop(0) if form.has_frame_counts else 0
+    num_frames = numbers.pop(0) if form.has_frame_counts else None
     return _entry(name.strip(), num_frames, numbers, form)
 
 
@@ -123,7 +130,7 @@ def _parse_record(record: object, form: _Form) -> VideoEntry:
         key = "'frame_dir', 'total_frames'" if form.has_frame_counts else "'filename'"
         several = "labels" if form.multi_label else "one label"
         raise ValueError(f"must have {key} and 'label' with {several}, got {record!r}")
-    return _entry(name, record.get("total_frames", 0) if form.has_frame_counts else 0, labels, form)
+    return _entry(name, record.get("total_frames", 0), labels, form)
 
 
 def _read_records(path: str) -> list[object]:
@@ -191,14 +198,10 @@ def read_video_list(
             ``path:line``, or in JSON the element's number from 0, up to ten of them.
     """
     path = str(path)
-    form = _Form(separator, num_classes, has_frame_counts, multi_label)
-    entries, faults = [], []
-    for parsed in _parse(path, form):
-        if isinstance(parsed, str):
-            faults.append(parsed)
-        else:
-            path_of_video = join(prefix, parsed.name)
-            entries.append(VideoEntry(parsed.name, path_of_video, parsed.label, parsed.num_frames))
+    form = _Form(separator, num_classes, has_frame_counts, multi_label, prefix)
+    parsed = list(_parse(path, form))
+    faults = [fault for fault in parsed if isinstance(fault, str)]
+    entries = [entry for entry in parsed if isinstance(entry, VideoEntry)]
     if faults:
         hidden = len(faults) - _MAX_FAULTS
         more = f"\n... and {hidden} more" if hidden > 0 else ""

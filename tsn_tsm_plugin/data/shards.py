@@ -80,20 +80,29 @@ def read_shard_list(
     Raises:
         AnnotationError: If the list or a shard cannot be read, or a video has no valid label.
     """
-    shards = [join(prefix, line.strip()) for line in read_text_lines(path) if line.strip()]
-    if not shards:
-        raise AnnotationError(f"{path}: must list at least one shard, got an empty list.")
-    if len(set(shards)) < len(shards):
-        repeated = next(shard for shard in shards if shards.count(shard) > 1)
-        raise AnnotationError(f"{path}: must list each shard once, got {repeated} twice.")
     videos = []
-    for shard in shards:
+    for shard in shards_of_list(path, prefix=prefix):
         for name, offset, size, labels in read_index(shard):
             path = f"{shard}/{name}"
             _check_labels(path, labels, num_classes=num_classes, multi_label=multi_label)
             label = labels if multi_label else labels[0]
             videos.append(ShardedVideo(name, path, label, shard, offset, size))
     return videos
+
+
+def shards_of_list(path: str, *, prefix: str) -> list[str]:
+    """Return the paths of the shards that a list names.
+
+    Raises:
+        AnnotationError: If the list cannot be read, is empty, or names a shard twice.
+    """
+    shards = [join(prefix, line.strip()) for line in read_text_lines(path) if line.strip()]
+    if not shards:
+        raise AnnotationError(f"{path}: must list at least one shard, got an empty list.")
+    if len(set(shards)) < len(shards):
+        repeated = next(shard for shard in shards if shards.count(shard) > 1)
+        raise AnnotationError(f"{path}: must list each shard once, got {repeated} twice.")
+    return shards
 
 
 def _check_labels(path: str, labels: tuple[int, ...], *, num_classes: int, multi_label: bool) -> None:

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from tsn_tsm_plugin.data.shards import ShardedVideo
 from tsn_tsm_plugin.errors import ConfigError
 from tsn_tsm_plugin.file_lock import lock_file
 from tsn_tsm_plugin.log import get_logger
-from tsn_tsm_plugin.paths import is_url, open_regular, read_text
+from tsn_tsm_plugin.paths import open_regular, read_text
 
 logger = get_logger(__name__)
 
@@ -46,11 +46,11 @@ def with_staged_shards(entries: Sequence[Any], folder: Path) -> list[Any]:
     ]
 
 
-def copy_shards(shards: Iterable[str], folder: Path, *, advance: Callable[[int], None]) -> None:
+def copy_shards(shards: Sequence[str], folder: Path, *, advance: Callable[[int], None]) -> None:
     """Copy shards into a folder, except those whose whole copy is there; one process at a time does this.
 
     Args:
-        shards: Paths; URLs are skipped, because iopath keeps a copy of them on its own.
+        shards: Paths on this machine.
         folder: Created if it is missing.
         advance: Called with numbers of bytes, of all shards together.
 
@@ -59,7 +59,6 @@ def copy_shards(shards: Iterable[str], folder: Path, *, advance: Callable[[int],
         RunFolderError: If a copy cannot be written.
         OSError: If a shard cannot be read.
     """
-    local = [shard for shard in shards if not is_url(shard)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / ".lock").open("a")
@@ -68,7 +67,7 @@ def copy_shards(shards: Iterable[str], folder: Path, *, advance: Callable[[int],
     with lock:
         lock_file(lock, wait=True)
         missing = []
-        for shard in local:
+        for shard in shards:
             if _is_whole(shard, folder):
                 advance(Path(shard).stat().st_size)
             else:
@@ -82,7 +81,7 @@ def copy_shards(shards: Iterable[str], folder: Path, *, advance: Callable[[int],
             )
         for shard in missing:
             _copy(shard, folder, advance)
-        logger.info(f"{len(local)} shards are in {folder}; {len(missing)} were copied.")
+        logger.info(f"{len(shards)} shards are in {folder}; {len(missing)} were copied.")
 
 
 def _copy_of(shard: str, folder: Path) -> Path:

@@ -54,11 +54,11 @@ def format_predictions(
         return text.getvalue().rstrip("\n")
     rows: list[list[str]] = []
     for prediction, top in zip(predictions, tops, strict=True):
+        path = terminal_text(prediction.path)
         if prediction.error:
-            rows.append([terminal_text(prediction.path), "-", "unreadable"])
+            rows.append([path, "-", "unreadable"])
         for rank, (name, value) in enumerate(top):
-            path = terminal_text(prediction.path) if rank == 0 else ""
-            rows.append([path, f"{100 * value:.1f} %", terminal_text(name)])
+            rows.append(["" if rank else path, f"{100 * value:.1f} %", terminal_text(name)])
     # Class names may look like numbers; keep them as text.
     table = tabulate(
         rows,

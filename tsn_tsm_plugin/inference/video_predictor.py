@@ -4,6 +4,7 @@ Axes: B videos, V views, T frames of a view, K classes.
 """
 
 import glob
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -102,7 +103,7 @@ def find_videos(names: Sequence[str]) -> list[str]:
             files = [name]
         elif Path(name).is_dir():
             files = _videos_in(Path(name))
-        elif Path(name).exists():
+        elif os.path.lexists(name):  # A link to a missing file is named when it is read.
             files = [name]
         else:
             # Path.glob does not accept absolute patterns.
@@ -118,12 +119,11 @@ def find_videos(names: Sequence[str]) -> list[str]:
 
 
 def _videos_in(folder: Path) -> list[str]:
-    videos = sorted(str(path) for path in videos_below(folder) if path.is_file())
-    return videos or frame_folders_below(folder)
+    return sorted(map(str, videos_below(folder))) or frame_folders_below(folder)
 
 
 def _videos_of_match(path: Path) -> list[str]:
-    return [str(path)] if path.is_file() else frame_folders_below(path)
+    return frame_folders_below(path) if path.is_dir() else [str(path)]
 
 
 class VideoPredictor:

@@ -59,7 +59,7 @@ class PartialScores:
         self._folder = folder
         self._rank_folder = folder / f"rank_{rank}"
         self._seconds = 60.0 * minutes
-        self._written = Scored()
+        self._num_written = 0, 0, 0  # Batches, predictions and unreadable videos.
         self._written_at = time.monotonic()
 
     def read(self) -> Scored:
@@ -87,14 +87,15 @@ class PartialScores:
         Args:
             scored: All batches so far.
         """
-        before, path = self._written, self._path(self._written.num_batches)
+        num_batches, num_predictions, num_bad = self._num_written
+        path = self._path(num_batches)
         self._written_at = time.monotonic()
-        if not self._seconds or scored.num_batches == before.num_batches:
+        if not self._seconds or scored.num_batches == num_batches:
             return
         content = {
-            "num_batches": scored.num_batches - before.num_batches,
-            "predictions": [vars(batch) for batch in scored.predictions[len(before.predictions) :]],
-            "bad_videos": [tuple(video) for video in scored.bad_videos[len(before.bad_videos) :]],
+            "num_batches": scored.num_batches - num_batches,
+            "predictions": [vars(batch) for batch in scored.predictions[num_predictions:]],
+            "bad_videos": [tuple(video) for video in scored.bad_videos[num_bad:]],
         }
         with warn_on_failure(path):
             self._rank_folder.mkdir(parents=True, exist_ok=True)
@@ -110,7 +111,7 @@ class PartialScores:
         return self._rank_folder / f"batch_{first_batch:08d}.pt"
 
     def _note(self, scored: Scored) -> None:
-        self._written = Scored(scored.num_batches, list(scored.predictions), list(scored.bad_videos))
+        self._num_written = scored.num_batches, len(scored.predictions), len(scored.bad_videos)
 
 
 def _extend(found: Scored, content: dict[str, Any]) -> None:

@@ -3,15 +3,17 @@
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from tqdm import tqdm
 
 from tsn_tsm_plugin import distributed
 from tsn_tsm_plugin.config import CfgNode
-from tsn_tsm_plugin.data.build import build_dataset
-from tsn_tsm_plugin.data.shards import ShardedVideo
+from tsn_tsm_plugin.data.build import list_path
+from tsn_tsm_plugin.data.shards import shards_of_list
 from tsn_tsm_plugin.data.stage_shards import copy_shards, staging_folder
 from tsn_tsm_plugin.errors import ConfigError
+from tsn_tsm_plugin.paths import is_url, join
 from tsn_tsm_plugin.ranks import Ranks
 
 _POLL_SECONDS = 0.5
@@ -47,15 +49,16 @@ def _copy(cfg: CfgNode, splits: Sequence[str], ranks: Ranks, faults: list[str]) 
     if distributed.local_rank():
         return
     try:
-        videos = [entry for split in splits for entry in build_dataset(cfg, split).entries]
-        sizes: dict[str, int] = {}
-        for entry in (video for video in videos if isinstance(video, ShardedVideo)):
-            sizes[entry.shard] = max(sizes.get(entry.shard, 0), entry.offset + entry.size)
+        prefix = join(cfg.DATA.PATH_TO_DATA_DIR, cfg.DATA.PATH_PREFIX)
+        lists = dict.fromkeys(list_path(cfg, split) for split in splits)
+        shards = dict.fromkeys(shard for path in lists for shard in shards_of_list(path, prefix=prefix))
+        local = [shard for shard in shards if not is_url(shard)]  # iopath keeps copies of the others.
+        total = sum(Path(shard).stat().st_size for shard in local)
         bar = tqdm(
-            total=sum(sizes.values()), desc="stage shards", unit="B", unit_scale=True, leave=False,
+            total=total, desc="stage shards", unit="B", unit_scale=True, leave=False,
             disable=None if ranks.is_main else True,
         )  # fmt: skip
         with bar:
-            copy_shards(sizes, staging_folder(cfg.DATA.STAGE_TO), advance=bar.update)
+            copy_shards(local, staging_folder(cfg.DATA.STAGE_TO), advance=bar.update)
     except Exception as error:  # The other ranks wait for a word.
         faults.append(str(error))

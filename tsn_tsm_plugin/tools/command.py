@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import io
 import os
 import signal
 import sys
@@ -12,7 +13,7 @@ from typing import Any, NoReturn
 from tsn_tsm_plugin import __version__
 from tsn_tsm_plugin.config import CfgNode, load_cfg
 from tsn_tsm_plugin.errors import ConfigError, TsnTsmError
-from tsn_tsm_plugin.safe_text import printed_lines
+from tsn_tsm_plugin.safe_text import printed_lines, terminal_text
 
 
 class ToolParser(argparse.ArgumentParser):
@@ -169,6 +170,8 @@ def run_command(work: Callable[[], int | None]) -> int:
         The result of the work, by default 0; 2 after a user error, reported in one line on stderr; 128 plus
         the signal's number after Ctrl-C or after the reader of the output has closed it, as `head` does.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # Paths may hold bytes that are not UTF-8.
     try:
         code = work()
         sys.stdout.flush()
@@ -177,6 +180,11 @@ def run_command(work: Callable[[], int | None]) -> int:
         return 128 + signal.SIGPIPE
     except TsnTsmError as error:
         print(f"error: {printed_lines(error)}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"error: {terminal_text(error.filename)}: {error.strerror}. Check the path.", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)

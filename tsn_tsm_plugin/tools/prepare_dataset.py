@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from tsn_tsm_plugin.log import get_logger, setup_logging
+from tsn_tsm_plugin.safe_text import printed_lines
 from tsn_tsm_plugin.tools.arguments import path_here
 from tsn_tsm_plugin.tools.command import ToolParser, run_command
 
@@ -288,7 +289,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return run_command(lambda: args.prepare(args))
     except (ValueError, OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printed_lines(error)}", file=sys.stderr)
         return 2
 
 

@@ -327,6 +327,7 @@ def test_a_video_that_cannot_even_be_looked_at_is_reported_and_the_others_are_pr
     os.mkfifo(videos / "clap/pipe.mp4")
     (videos / "clap/list.mp4").write_text("ffconcat version 1.0\nfile 1.mp4\n")
     shutil.copy(videos / "clap/1.mp4", Path(os.fsdecode(bytes(videos / "clap") + b"/b\xffd.mp4")))
+    shutil.copy(videos / "clap/1.mp4", videos / "clap/new\nline.mp4")
     write_video(videos / "clap/colours.mp4", 4, options={"x264-params": "colormatrix=YCgCo"})
 
     assert run("folder", "--videos", videos, "--out", tmp_path / "data", "--val-fraction", "0") == 0
@@ -336,13 +337,26 @@ def test_a_video_that_cannot_even_be_looked_at_is_reported_and_the_others_are_pr
         "dangling": "is a link to",
         "pipe": "a named pipe is not a regular file",
         "list": "cannot be opened as a video",
-        "b": "its name is not valid UTF-8",
+        "b": "its name must be one line of UTF-8",
+        "new": "its name must be one line of UTF-8",
         "colours": "does not know its colours",
     }
     assert len(unreadable) == len(reasons)
     for start, reason in reasons.items():
         assert any(name.startswith(f"clap/{start}") and reason in text for name, text in unreadable.items())
     assert len((tmp_path / "data/train.txt").read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize("name", [b"\xff", b"two\nlines", b"back\rspace", b" lead", "\u2028".encode()])
+def test_a_class_whose_name_fits_in_no_line_is_refused(tmp_path, capsys, name):
+    write_clips(tmp_path / "videos", {f"{kind}/{n}.mp4": 5 for kind in ("clap", "jump") for n in (1, 2)})
+    (tmp_path / "videos/jump").rename(os.fsdecode(bytes(tmp_path / "videos") + b"/" + name))
+
+    assert run("folder", "--videos", tmp_path / "videos", "--out", tmp_path / "data") == 2
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "its name must be one line of UTF-8" in line
+    assert not (tmp_path / "data").exists()
 
 
 def report_of(folder):

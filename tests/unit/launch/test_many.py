@@ -1,4 +1,5 @@
 import argparse
+import json
 import re
 
 import pytest
@@ -87,6 +88,28 @@ def test_a_sweep_shows_each_run_folder_before_it_runs(capsys, tmp_path, monkeypa
         "/runs/x/sweep/SOLVER.BASE_LR=0.1",
         "/runs/x/sweep/SOLVER.BASE_LR=0.2",
     ]
+
+
+def test_a_sweep_on_this_machine_ends_with_the_table_of_its_runs(capsys, tmp_path, monkeypatch):
+    def train(plan):
+        plan.run_dir.mkdir(parents=True)
+        (plan.run_dir / "config.yaml").write_text(plan.cfg.dump())
+        (plan.run_dir / "environment.json").write_text("{}")
+        (plan.run_dir / "results.json").write_text(json.dumps({"top1": 45.678, "loss": 1.5, "num_videos": 3}))
+        return 0
+
+    monkeypatch.setattr("launch.cluster.slurm_client.why_unavailable", lambda: "no sbatch on PATH")
+    monkeypatch.setattr("launch.submit_job.job_arrays.run_local", train)
+    recipe = write_recipe(tmp_path, data=tmp_path)
+
+    ended = submit(
+        capsys, "--cfg", recipe, "--cluster", "local", f"OUTPUT_DIR={tmp_path}/x",
+        "--sweep", "SOLVER.BASE_LR", "0.1", "0.2",
+    )  # fmt: skip
+
+    assert ended.code == 0, ended.err
+    assert all(f"SOLVER.BASE_LR={rate}" in ended.err for rate in (0.1, 0.2))
+    assert ended.err.count("45.68") == 2
 
 
 def test_a_dry_run_of_a_sweep_finds_the_faults_of_every_run(capsys, tmp_path, monkeypatch):

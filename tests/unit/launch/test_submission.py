@@ -7,7 +7,7 @@ import pytest
 from support.cli import submit
 from support.runs import write_recipe
 
-from launch.cluster import partitions
+from launch.cluster import partitions, slurm_client
 
 
 @pytest.fixture
@@ -167,6 +167,36 @@ def test_what_waits_for_no_job_by_number_is_asked_for_again(capsys, played, word
 
     assert submit(capsys, "resubmit", tmp_path / "runs" / "my run").code == 0
     assert f"--{kept}" in asked_of_slurm(tmp_path / "runs", 43)
+
+
+@pytest.mark.parametrize(
+    ("program", "script", "reason"),
+    [
+        ("srun", "", "no srun on PATH"),
+        (
+            "scontrol",
+            '[ "$2" = job ] && { echo "Invalid job id specified" >&2; exit 1; }\n'
+            "echo 'fatal: Could not establish a configuration source' >&2; exit 1",
+            "sbatch is on PATH, but there is no slurm.conf that names a cluster",
+        ),
+    ],
+)
+def test_resubmit_names_what_is_missing_beside_sbatch(
+    capsys, played, words, tmp_path, monkeypatch, program, script, reason
+):
+    played("echo Submitted batch job 42")
+    assert submit(capsys, *words).code == 0
+    slurm_client._is_configured.cache_clear()
+    if script:
+        played.also(program, script)
+    else:
+        (tmp_path / "played" / program).unlink()
+        monkeypatch.setenv("PATH", str(tmp_path / "played"))
+
+    ended = submit(capsys, "resubmit", tmp_path / "runs" / "my run")
+
+    assert ended.code == 2
+    assert f"resubmitting needs a SLURM cluster: {reason}. Is this a login node?" in ended.err
 
 
 MIXED = ("10|128|(null)", "4|64|gpu:a100:8")

@@ -9,7 +9,6 @@ from pathlib import Path
 from tsn_tsm_plugin.data.preparation.annotations import AnnotatedVideo, Annotations, numbered
 from tsn_tsm_plugin.data.video_files import is_left_behind, videos_below
 from tsn_tsm_plugin.errors import AnnotationError
-from tsn_tsm_plugin.paths import printable
 
 _SPLITS = {
     "train": ("train", "training"),
@@ -121,8 +120,6 @@ def _videos_by_class(folder: Path) -> dict[str, list[Path]]:
     classes = {}
     for path in sorted(folder.iterdir()):
         if not is_left_behind(path.name) and path.is_dir() and (videos := sorted(videos_below(path))):
-            if printable(path.name) != path.name:
-                raise AnnotationError(f"{printable(path)}: its name is not valid UTF-8. Rename the folder.")
             _check_names(videos)
             classes[path.name] = videos
     return classes

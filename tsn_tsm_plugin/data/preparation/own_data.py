@@ -16,7 +16,7 @@ from tsn_tsm_plugin.data.preparation.class_folders import GroupOf, read_class_fo
 from tsn_tsm_plugin.data.preparation.prepare import prepare_dataset, write_if_changed
 from tsn_tsm_plugin.data.workers import usable_cpus
 from tsn_tsm_plugin.errors import AnnotationError, ConfigError
-from tsn_tsm_plugin.paths import is_url, read_text
+from tsn_tsm_plugin.paths import is_url, printable, read_text
 
 METHODS = ("tsm", "tsn")
 _MAX_BATCH, _MAX_WORKERS = 16, 8
@@ -128,7 +128,7 @@ def _dataset_folder(folder: Path, datasets_dir: Path) -> Path:
     plain = datasets_dir / name
     note = plain / "source.json"
     is_others = os.path.lexists(note) and _source_in(note) != str(source)
-    suffix = hashlib.sha256(str(source).encode()).hexdigest()[:6]
+    suffix = hashlib.sha256(os.fsencode(source)).hexdigest()[:6]
     out = datasets_dir / f"{name}_{suffix}" if is_others else plain
     write_if_changed(out / "source.json", json.dumps(str(source)) + "\n")
     return out
@@ -170,8 +170,9 @@ def _recipe(folder: Path, method: str, backbone: str, weights: str, *, dataset: 
         "TEST": {"BATCH_SIZE": batch},
         "DATA_LOADER": {"NUM_WORKERS": min(_MAX_WORKERS, usable_cpus())},
     }
+    name = printable(folder.resolve().name)
     head = (
-        f"# {method.upper()} with {backbone} on {folder.resolve().name}, {num_train} training videos.\n"
+        f"# {method.upper()} with {backbone} on {name}, {num_train} training videos.\n"
         "# Written by tsn-tsm-train --data. run: tsn-tsm-train --cfg THIS_FILE\n"
     )
     return head + yaml.safe_dump(content, sort_keys=False, default_flow_style=None)

@@ -22,7 +22,7 @@ from typing import Any
 from tqdm import tqdm
 
 from tsn_tsm_plugin.atomic_files import write_text_atomically
-from tsn_tsm_plugin.data.annotations import label_map_hash
+from tsn_tsm_plugin.data.annotations import fault_of_name, label_map_hash
 from tsn_tsm_plugin.data.preparation.annotations import Annotations
 from tsn_tsm_plugin.data.preparation.catalog import Storage
 from tsn_tsm_plugin.data.preparation.convert import Conversion, FrameExtraction
@@ -33,7 +33,7 @@ from tsn_tsm_plugin.data.preparation.verify_videos import Finding, Inspection, J
 from tsn_tsm_plugin.data.workers import map_in_workers
 from tsn_tsm_plugin.errors import AnnotationError
 from tsn_tsm_plugin.log import get_logger
-from tsn_tsm_plugin.paths import read_text
+from tsn_tsm_plugin.paths import printable, read_text
 
 logger = get_logger(__name__)
 
@@ -74,9 +74,12 @@ def prepare_dataset(
         Content of ``report.json``.
 
     Raises:
-        AnnotationError: If no video can be read.
+        AnnotationError: If no video can be read, or a class name does not fit in a line.
         ValueError: If frames are to be converted, or videos would be written among their sources.
     """
+    for class_name in annotations.class_names:
+        if fault := fault_of_name(class_name):
+            raise AnnotationError(f"class {printable(class_name)!r}: {fault}")
     out_dir.mkdir(parents=True, exist_ok=True)
     target = _target_folder(videos_dir, out_dir, storage, conversion)
     inspection = Inspection(videos_dir, storage.template, storage.start_index, conversion, target)

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tsn_tsm_plugin.atomic_files import os_errors_as_run_folder_errors
+from tsn_tsm_plugin.data.annotations import fault_of_name
 from tsn_tsm_plugin.data.frame_folder import FrameFolderReader
 from tsn_tsm_plugin.data.preparation.convert import Conversion
 from tsn_tsm_plugin.data.reader import VideoReader
@@ -66,6 +67,8 @@ class Inspection:
     def __call__(self, name: str) -> Finding:
         """Check one video."""
         source = self.folder / name
+        if fault := fault_of_name(self.conversion.target_name(name) if self.conversion else name):
+            return Finding(name, "", error=f"{printable(source)}: {fault}")
         try:
             stamp = self.stamp(name)
         except OSError as error:
