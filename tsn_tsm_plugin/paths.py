@@ -7,6 +7,7 @@ be a regular file: reading a pipe or a device could wait forever.
 import errno
 import functools
 import os
+import re
 import stat
 from collections.abc import Callable
 from io import BufferedReader
@@ -16,6 +17,8 @@ from typing import TypeVar
 from tsn_tsm_plugin.storage import manager_of
 
 _T = TypeVar("_T")
+NO_PATH = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
+"""Characters that no path can hold: NUL, and incomplete characters (surrogates that stand for no byte)."""
 
 
 def is_url(path: str) -> bool:
@@ -94,11 +97,10 @@ def open_regular(path: str) -> BufferedReader:
     Raises:
         OSError: If there is no regular file that can be read; its ``strerror`` has the reason.
     """
+    if NO_PATH.search(path):
+        raise OSError(errno.EINVAL, "the path holds NUL or an incomplete character", path)
     path = os.path.expanduser(path)  # noqa: PTH111
-    try:
-        file = open(path, "rb", opener=_without_waiting)  # noqa: PTH123, SIM115
-    except ValueError as error:
-        raise OSError(errno.EINVAL, "the path holds a NUL character", path) from error
+    file = open(path, "rb", opener=_without_waiting)  # noqa: PTH123, SIM115
     mode = os.fstat(file.fileno()).st_mode
     if not stat.S_ISREG(mode):
         file.close()

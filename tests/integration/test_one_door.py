@@ -205,7 +205,7 @@ TOO_LONG = "n" * 300
     ("tool", "words"),
     [
         (compare, [TOO_LONG]),
-        (convert_checkpoint, [TOO_LONG, "--out", "a.pt"]),
+        (convert_checkpoint, [TOO_LONG, "a.pt"]),
         (evaluate, ["--cfg", "tsm/k400_r50_8f", "--weights", TOO_LONG]),
         (export, ["--weights", TOO_LONG, "--format", "onnx"]),
         (predict, ["--weights", "a.pt", TOO_LONG]),

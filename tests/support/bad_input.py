@@ -311,7 +311,7 @@ BAD_LISTS: dict[str, tuple[bytes, str]] = {
     "utf16": ("a.mp4 0\n".encode("utf-16"), "must be UTF-8 text"),
     "latin1": ("n\u00e4me.mp4 0\n".encode("latin-1"), "must be UTF-8 text, got byte 0xe4 at offset 1"),
     "binary": (bytes(range(256)), "must be UTF-8 text"),
-    "nul": (b"a\0b.mp4 0\n", ":1: path must not hold a NUL character"),
+    "nul": (b"a\0b.mp4 0\n", ":1: path must not hold NUL"),
     "quoted": (b'"a.mp4" "0"\n', ":1: label must be an integer"),
     "csv_header": (b"label,youtube_id\nx,y\n", ":1: must be 'path label'"),
 }

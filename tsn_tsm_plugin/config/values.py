@@ -4,6 +4,7 @@ from collections.abc import Collection
 from typing import Any
 
 from tsn_tsm_plugin.config.node import OptionsNode, plain
+from tsn_tsm_plugin.paths import NO_PATH
 
 _WORDS = {"true": True, "false": False}
 
@@ -87,11 +88,12 @@ def _float(value: Any) -> float:
 
 
 def _str(value: Any, text: str | None) -> str:
-    if text is not None:
-        return text
-    if isinstance(value, str):
-        return value
-    raise WrongTypeError(f"must be text, got {value!r}")
+    found = value if text is None else text
+    if not isinstance(found, str):
+        raise WrongTypeError(f"must be text, got {value!r}")
+    if NO_PATH.search(found):
+        raise WrongTypeError(f"must be text without NUL and incomplete characters, got {found!r}")
+    return found
 
 
 def _options(value: Any) -> Any:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from tsn_tsm_plugin.errors import AnnotationError
 from tsn_tsm_plugin.log import get_logger
-from tsn_tsm_plugin.paths import join, printable, read_bytes
+from tsn_tsm_plugin.paths import NO_PATH, join, printable, read_bytes
 
 logger = get_logger(__name__)
 
@@ -96,8 +96,8 @@ def _whole_number(value: object, what: str) -> int:
 
 def _entry(name: str, num_frames: object, labels: Sequence[object], form: _Form) -> VideoEntry:
     """Check the fields of a line; raise ValueError with a fault."""
-    if "\0" in name:
-        raise ValueError("path must not hold a NUL character")
+    if NO_PATH.search(name):
+        raise ValueError(f"path must not hold NUL or an incomplete character, got {name!r}")
     count = _whole_number(num_frames, "number of frames") if form.has_frame_counts else 0
     classes = [_whole_number(label, "label") for label in labels]
     for number in classes:

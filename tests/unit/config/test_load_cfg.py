@@ -96,6 +96,11 @@ def test_an_epoch_number_is_plain_digits_in_files_and_on_the_command_line(tmp_pa
         assert "SOLVER.MAX_EPOCH must be an integer, got" in faults(tmp_path, text, opts)
 
 
+@pytest.mark.parametrize("written", ['"a\\0b"', '"a\\uD800b"'])
+def test_text_that_no_path_can_hold_is_refused(tmp_path, written):
+    assert "OUTPUT_DIR must be text without NUL" in faults(tmp_path, f"OUTPUT_DIR: {written}\n")
+
+
 def test_all_faults_are_reported_at_once_with_file_line_and_the_nearest_key(tmp_path):
     text = "MODEL:\n  NUM_CLASS: 3\n  ARCH: tsx\nSOLVER:\n  MAX_EPOCH: 1.5\n  BASE_LR: fast\nDATA: 7\n"
     message = faults(tmp_path, text, ("TRAIN.BATCHSIZE", "4"))

@@ -107,6 +107,7 @@ def test_json_annotations_of_mmaction2_are_read(written):
         ),
         ('[{"frame_dir": "a", "total_frames": 3, "label": [0, 1]}]', ":0: must have 'frame_dir', 'total"),
         ('[{"frame_dir": "a", "total_frames": "x", "label": 0}]', ":0: number of frames must be an integer"),
+        ('[{"frame_dir": "a\\ud800", "total_frames": 3, "label": 0}]', ":0: path must not hold NUL or an"),
         ('[{"frame_dir": "a", "total_frames": 3}]', ":0: label must be an integer, got None"),
         ('[{"frame_dir": "a", "total_frames": 3, "label": 1.5}]', ":0: label must be an integer, got 1.5"),
     ],
