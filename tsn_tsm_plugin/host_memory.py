@@ -1,4 +1,4 @@
-"""Main memory on a CPU: how the C library treats what was freed."""
+"""keep_freed_memory: the C library keeps freed memory for the next allocation."""
 
 import ctypes
 import os
@@ -13,10 +13,9 @@ _CHOSEN_BY_USER = ("GLIBC_TUNABLES", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRE
 def keep_freed_memory() -> bool:
     """Let this process keep the memory it frees, for its next allocation, instead of giving it back.
 
-    On Linux with glibc, tensors of some megabytes go back to the system when they are freed, and the next
-    ones are filled with zeros page by page: a fifth of the forward pass of a ResNet-50 on two cores. A
-    process that computes the same again and again needs the same memory again. It keeps
-    its peak memory until it ends. ``tests/benchmarks/bench_network.py`` measures the difference.
+    On Linux, glibc returns freed tensors of some megabytes to the system, which zeroes the next ones page by
+    page. ``tests/benchmarks/bench_network.py`` measures the cost. The process keeps its peak memory until it
+    ends.
 
     The tools call this when they compute on a CPU. Nothing is done on other systems, nor where the user has
     set the allocator by ``GLIBC_TUNABLES`` or ``MALLOC_*``.

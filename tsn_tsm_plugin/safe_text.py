@@ -1,8 +1,8 @@
 """terminal_text, csv_cell, markdown_text, html_text, plot_text, json_text, aligned_table: plain names.
 
-A class name or a path is anybody's text, and each place that prints it reads a little language: a terminal
-obeys escape sequences, a spreadsheet runs ``=cmd``, matplotlib typesets ``$...$``. Each function returns the
-text as that language writes it.
+Class names and paths are untrusted text, and every output has a language of its own: a terminal obeys escape
+sequences, a spreadsheet runs ``=cmd``, matplotlib typesets ``$...$``. Each function escapes a text for one
+output.
 """
 
 import html

@@ -172,8 +172,8 @@ def resolve_options(flags: dict[str, Any]) -> Options:
     """Merge defaults, the cluster YAML and flags; a flag wins over the file.
 
     Args:
-        flags: Options given on the command line, by field name. A ``cluster`` that is none of ``KINDS``
-            names a YAML of ``launch/clusters`` or is a path; without one, ``$LAUNCH_CLUSTER`` may name it.
+        flags: Options of the command line, by field name. A ``cluster`` outside ``KINDS`` is a path or names
+            a YAML of ``launch/clusters``. Its default is ``$LAUNCH_CLUSTER``.
 
     Raises:
         LaunchError: If the file, a key of it or a value is wrong.

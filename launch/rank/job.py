@@ -1,8 +1,8 @@
 """The job that submitit pickles: one object, run by every rank, here as on a cluster.
 
 It joins the ranks, calls ``engine.train(cfg)`` or ``engine.evaluate(cfg)`` and records how the rank ended.
-The state for a restart lies in the run folder, never in the pickle: a job that SLURM requeues after a node
-failure starts again from the original pickle.
+The state for a restart lies in the run folder. A job that SLURM requeues after a node failure starts from
+the original pickle.
 """
 
 import os
@@ -240,9 +240,9 @@ class Job:
     def _depart(self, watch: StopSignalListener, job_env: JobEnvironment, *, orderly: bool) -> NoReturn:
         """Leave after a signal; rank 0 requeues the job if SLURM does not. Does not return.
 
-        After USR2 the launcher requeues. After SIGTERM SLURM requeues or cancels by itself, unless it leaves
-        the job a grace time, in which a job that ends is not requeued. A rank whose peer has died gets
-        SIGTERM, too: that job is to fail.
+        After USR2 the launcher requeues. After SIGTERM SLURM requeues or cancels by itself. In a grace time,
+        however, a job that ends is not requeued. A rank whose peer has died also gets SIGTERM: that job is
+        to fail.
         """
         self._note_end(job_env)
         job_id = slurm.own_job_id() if job_env.cluster == "slurm" else ""

@@ -1,9 +1,9 @@
 """StopSignalListener: turns SIGTERM and USR2 into a flag that training reads at each step.
 
-SLURM signals every process of a job at once, loader workers and their servers included, at any time: during
-imports, inside a collective, while a checkpoint is written. So both signals are blocked, in this process and
-in every child it will start, and a thread waits for them. Nothing is interrupted and nobody is killed; the
-main thread sees a flag at its next step boundary, and if it reaches none in time, the thread acts alone.
+SLURM signals every process of a job at once, including loader workers, at any time: during imports, inside a
+collective, while a checkpoint is written. So both signals are blocked in this process and in every child. A
+thread waits for them. Nothing is interrupted: the main thread sees a flag at its next step boundary. If it
+reaches none in time, the thread acts alone.
 
 * USR2: the time limit is near, or a preemption was announced. Stop and requeue the job.
 * SIGTERM: preemption, ``scontrol requeue``, ``scancel``, Ctrl-C, or a peer died. Stop; who sent it decides.

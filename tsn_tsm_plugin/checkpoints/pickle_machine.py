@@ -1,8 +1,8 @@
 """PickleMachine: read a pickle as data; no global of a file is ever imported or called.
 
-A pickle is a program for a stack machine, which :mod:`pickletools` splits into instructions. A few of them
-can run code in Python's own machine: they import a global, call it, make an instance or set its state. Here a
-global is only a name. The names of :mod:`~tsn_tsm_plugin.checkpoints.pickled_values` make tensors, arrays,
+A pickle is a program for a stack machine, which :mod:`pickletools` splits into instructions. In Python's
+own machine a few can run code: they import or call a global, make an instance or set its state. Here a global
+is only a name. The names of :mod:`~tsn_tsm_plugin.checkpoints.pickled_values` make tensors, arrays,
 containers and numbers; every other name becomes a :class:`~tsn_tsm_plugin.checkpoints.stub.Stub`.
 """
 

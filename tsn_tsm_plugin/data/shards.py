@@ -1,9 +1,9 @@
 """ShardedVideo, read_shard_list: videos in tar files with webdataset's layout, with random access.
 
-A shard is an uncompressed tar file that holds, for each video, ``key.mp4`` (or another suffix) and
-``key.cls`` with its label. The key ends at the first dot. Beside it lies its index, ``NAME.tar.index``, with
-the position of each video in the shard; a shard without an index is scanned. Every video can be read
-separately, so shards are shuffled, distributed and resumed as files are.
+A shard is an uncompressed tar file with ``key.mp4`` (or another suffix) and ``key.cls``, the label, of each
+video. The key ends at the first dot. The index beside the shard, ``NAME.tar.index``, has the position of each
+video; a shard without an index is scanned. Every video can be read separately, so shards are shuffled,
+distributed and resumed as files are.
 """
 
 import json

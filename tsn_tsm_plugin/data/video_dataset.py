@@ -103,8 +103,8 @@ def _check_shape(path: str, height: int, width: int) -> None:
 class VideoListDataset(Dataset[ClipDict | BadVideo]):
     """Read the frames of one clip per video.
 
-    Every random number of a clip comes from one generator, seeded with the run's seed, the epoch, the
-    position in the list and the number of earlier reads in the epoch. A video that cannot be read becomes a
+    Every random number of a clip comes from one generator. Its seed is the run's seed, the epoch, the
+    position in the list and the number of earlier reads in the epoch. An unreadable video becomes a
     ``BadVideo``, never another video.
 
     Args:

@@ -59,7 +59,7 @@ def bind_arguments(component: _C, label: str, *args: Any, **options: Any) -> Cal
 
     Args:
         component: Of a registry.
-        label: Its kind and name, for the message.
+        label: Kind and name of the component, for the message.
         *args: Positional arguments by the contract of the kind.
         **options: Options from a recipe or a call.
 
@@ -99,7 +99,7 @@ def _target_of(component: Callable[..., Any]) -> str:
 class Registry:
     """The components of one kind, by name.
 
-    A name comes from the entry points of ``group`` or from :meth:`register`; a registration made with
+    A name comes from the entry points of ``group`` or from :meth:`register`. A registration with
     ``override=True`` hides an entry point of the same name. The contract that the components fulfil is the
     instance's ``__doc__``.
 
@@ -198,7 +198,7 @@ class Registry:
     def register(self, name: str, *, override: bool = False) -> Callable[[_C], _C]:
         """Return a decorator that registers a component in this process.
 
-        Registering the same definition again, as ``importlib.reload`` does, replaces the object quietly: a
+        Registering the same definition again, as ``importlib.reload`` does, replaces the object quietly. A
         definition is known by its module and qualified name.
 
         Args:

@@ -74,8 +74,8 @@ def _add_official(datasets: "argparse._SubParsersAction[argparse.ArgumentParser]
         parser = datasets.add_parser(
             name,
             help=f"{dataset.title}, {dataset.num_classes} classes",
-            description=f"Check the {stored} of {dataset.title} against its official annotations, and write "
-            "list files, label map, what a recipe sets, and a report of what is missing or unreadable.",
+            description=f"Check the {stored} of {dataset.title} against its official annotations. Write list "
+            "files, label map, dataset.yaml, and a report of missing and unreadable videos.",
         )
         parser.add_argument(
             "--annotations", type=path_here, required=True, metavar="DIR", help="folder of the official files"

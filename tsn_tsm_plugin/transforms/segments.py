@@ -70,8 +70,8 @@ def segment_indices(
     """
     _check(num_frames, num_segments, mode)
     if mode == "test":
-        # The float form, in double and in this order, is part of the reference: for 25 segments it differs
-        # from exact arithmetic by one frame at some lengths.
+        # The reference computes in double and in this order. For 25 segments the result differs from exact
+        # arithmetic by one frame at some lengths.
         length = num_frames / num_segments
         starts = torch.arange(num_segments, dtype=torch.float64) * length
         middles = starts + length / 2.0

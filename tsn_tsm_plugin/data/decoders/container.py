@@ -53,8 +53,8 @@ def open_container(path: str) -> tuple[InputContainer, VideoStream]:
         is_refused = isinstance(error, av.ArgumentError)  # FFmpeg's answer to other containers.
         reason = "its container format is unknown" if is_refused else _reason(error)
         raise VideoError(
-            f"{path}: cannot be opened as a video ({reason}). If it is a playlist, name the files in it; "
-            "if it is a video, it is damaged or cut short: fetch it again, or remove it from the list."
+            f"{path}: cannot be opened as a video ({reason}). If it is a playlist, name its files. "
+            "If it is a video, it is damaged or cut short: fetch it again, or remove it from the list."
         ) from error
     try:
         return container, _best_stream(path, container)

@@ -94,7 +94,7 @@ def fetch_timm_weights(name: str, tag: str) -> dict[str, Tensor]:
         address = f"https://huggingface.co/{origin.hf_hub_id}" if origin.hf_hub_id else origin.url
         raise CheckpointError(
             f"The {tag} weights of timm's {name} are not cached and could not be downloaded "
-            f"({type(error).__name__}): fetch the weights file of {address} on a machine with a network and "
+            f"({type(error).__name__}). Fetch the weights file of {address} on a machine with a network and "
             "give its path as weights (--backbone-weights, MODEL.BACKBONE_WEIGHTS)."
         ) from error
 
