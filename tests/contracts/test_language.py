@@ -51,7 +51,6 @@ ALLOWED_IN_PAGES = frozenset(
         "Asked before memory is",
         "Whichever of the two",
         "an arrow that follows from others is left out",
-        "a recipe with a former name is told the new one",
     }
 )
 ALLOWED_IN_CODE: frozenset[str] = frozenset()

@@ -193,8 +193,8 @@ def _details(results: dict[str, Any], records: list[dict[str, Any]], folder: Run
     share = f" ({100 * waited / trained:.0f} % of it waiting for data)" if trained else ""
     time_spent = (
         f"<p>Training {clock(trained)}{share}; final test {results['seconds']:.1f} s for "
-        f"{results['num_videos']} videos of {results['views_per_video']} views, averaged as "
-        f"{results['view_average']}: {results['clips_per_second']:.1f} clips/s.</p>"
+        f"{results['num_videos']} videos (views per video: {results['views_per_video']}, averaged as "
+        f"{results['view_average']}), {results['clips_per_second']:.1f} clips/s.</p>"
         f"<p>Weights tested: {html_text(results['weights'])}<br>"
         f'<span class="mono">{results["weights_hash"]}</span></p>'
     )
