@@ -90,7 +90,8 @@ def test_the_table_names_the_most_likely_classes_and_unreadable_videos(predictio
     lines = format_predictions(predictions, trained, count=2, form="table").splitlines()
     assert lines[2].split() == ["a,", "b.mp4", "70.0", "%", "closing"]
     assert lines[3].split() == ["20.0", "%", "neither", "of", "the", "two"]
-    assert lines[4].split() == ["bad.mp4", "not", "read", "is", "damaged"]
+    assert lines[4].split() == ["bad.mp4", "-", "unreadable"]
+    assert lines[5] == "bad.mp4: is damaged"
 
 
 def test_json_and_csv_hold_the_same(predictions, trained):
