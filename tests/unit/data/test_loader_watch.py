@@ -38,6 +38,11 @@ class Videos(Dataset):
         return torch.tensor(index)
 
 
+def forked_loader(dataset: Dataset, **options) -> SignalSafeDataLoader:
+    # Python 3.14 starts workers by a fork server, which cannot import the classes of a test.
+    return SignalSafeDataLoader(dataset, num_workers=1, multiprocessing_context="fork", **options)
+
+
 class Reset:
     """Cannot be received: the connection ends, and the sender dies a little later."""
 
@@ -57,9 +62,7 @@ def watch(tmp_path, monkeypatch):
     monkeypatch.setattr(loader_watch, "_NOTICE_SECONDS", 0.2)
 
     def start(**options):
-        return watched_batches(
-            SignalSafeDataLoader(Videos(tmp_path, **options), num_workers=1), max_wait_seconds=1.0
-        )
+        return watched_batches(forked_loader(Videos(tmp_path, **options)), max_wait_seconds=1.0)
 
     return start
 
@@ -110,7 +113,7 @@ def test_a_worker_whose_connection_ends_before_its_process_is_named_too():
         def __getitem__(self, index):
             return Reset()
 
-    loader = SignalSafeDataLoader(Items(), num_workers=1, batch_size=None)
+    loader = forked_loader(Items(), batch_size=None)
     with pytest.raises(LoaderError, match=r"was killed \(SIGKILL\)"):
         next(watched_batches(loader, max_wait_seconds=10.0))
 
@@ -142,4 +145,4 @@ def test_an_error_of_the_dataset_passes_as_it_is():
             raise RuntimeError("no such frame")
 
     with pytest.raises(RuntimeError, match="no such frame"):
-        next(watched_batches(SignalSafeDataLoader(Broken(), num_workers=1), max_wait_seconds=1.0))
+        next(watched_batches(forked_loader(Broken()), max_wait_seconds=1.0))

@@ -91,7 +91,7 @@ def test_a_worker_that_stalls_ends_when_its_parent_reports_it(start_method):
 
 def test_the_signals_of_the_loading_process_stay_as_they_are():
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
-    loader = SignalSafeDataLoader(ProcessIds(), num_workers=1)
+    loader = SignalSafeDataLoader(ProcessIds(), num_workers=1, multiprocessing_context="fork")
     batches = iter(loader)
 
     assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
