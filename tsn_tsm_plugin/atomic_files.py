@@ -58,16 +58,20 @@ def replace_folder_when_whole(target: Path) -> Iterator[Path]:
 
     Args:
         target: A file or folder; missing folders above it are made.
+
+    Raises:
+        RunFolderError: If the disk is full or the folder cannot be written.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.partial")
-    _remove(partial)
-    try:
-        yield partial
-        _remove(target)
-        partial.rename(target)
-    finally:
+    with os_errors_as_run_folder_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
         _remove(partial)
+        try:
+            yield partial
+            _remove(target)
+            partial.rename(target)
+        finally:
+            _remove(partial)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 
 import pytest
 import torch
@@ -264,7 +265,8 @@ def test_fine_tuning_starts_from_weights_with_a_fresh_classifier(tmp_path, data)
     )
     engine.train(cfg)
 
-    assert "Weights to start from" in (tmp_path / "tuned" / "log.txt").read_text()
+    log = (tmp_path / "tuned" / "log.txt").read_text()
+    assert re.search(rf"Weights to start from: {weights}: .*\d+ entries loaded", log)
 
 
 def test_an_online_network_may_start_from_one_that_looks_ahead_if_the_recipe_allows_it(tmp_path, data):

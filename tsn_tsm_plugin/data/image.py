@@ -1,9 +1,10 @@
-"""image_size, read_image: one image of a frame folder to pixels: JPEG, PNG, WebP or BMP.
+"""image_size, read_image, encode_image: one image from a file to pixels, and back: JPEG, PNG, WebP or BMP.
 
 :mod:`~tsn_tsm_plugin.data.jpeg` decodes JPEG, Pillow the other formats. Axes: C channels, H rows, W columns.
 """
 
 import io
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,19 @@ from tsn_tsm_plugin.data.jpeg import jpeg_size, read_jpeg
 
 _FORMATS = ("PNG", "WEBP", "BMP")
 _SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"RIFF", b"BM")
+
+
+def encode_image(image: Image.Image, suffix: str, **options: Any) -> bytes:
+    """Return the content of a file; Pillow overlooks it if a full disk cuts its own writing short.
+
+    Args:
+        image: The image.
+        suffix: Suffix of the file, which gives the format, such as ``".jpg"``.
+        options: Options of Pillow for this format, such as ``quality``.
+    """
+    content = io.BytesIO()
+    image.save(content, Image.registered_extensions()[suffix.lower()], **options)
+    return content.getvalue()
 
 
 def image_size(data: bytes) -> tuple[int, int]:

@@ -1,7 +1,6 @@
 """LivePage and LiveWindow: frames and scores of a stream in a browser, or in a window."""
 
 import contextlib
-import io
 import json
 import threading
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from tsn_tsm_plugin.data.image import encode_image
 from tsn_tsm_plugin.errors import ConfigError
 
 _BOUNDARY = "frame"
@@ -72,10 +72,9 @@ class LivePage:
 
     def write(self, picture: np.ndarray, scores: dict[str, Any]) -> None:
         """Show a picture, uint8 RGB (H, W, 3), with the scores of its frame."""
-        encoded = io.BytesIO()
-        Image.fromarray(picture).save(encoded, "JPEG", quality=80)
+        encoded = encode_image(Image.fromarray(picture), ".jpg", quality=80)
         with self._changed:
-            self._jpeg, self._scores = encoded.getvalue(), scores
+            self._jpeg, self._scores = encoded, scores
             self._number += 1
             self._changed.notify_all()
 

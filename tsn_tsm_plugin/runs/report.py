@@ -4,7 +4,6 @@ The page contains the files of the run folder and a few frames of the worst mist
 """
 
 import base64
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from torch import Tensor
 from tsn_tsm_plugin.config import CfgNode
 from tsn_tsm_plugin.data.build import build_dataset
 from tsn_tsm_plugin.data.collate import BadVideo
+from tsn_tsm_plugin.data.image import encode_image
 from tsn_tsm_plugin.data.samplers import SampleKey
 from tsn_tsm_plugin.paths import read_bytes, read_text
 from tsn_tsm_plugin.runs.metrics_log import read_metrics
@@ -181,9 +181,8 @@ def _frames(video: Tensor) -> list[str]:
     for frame in to_picture(video)[:, picked].permute(1, 2, 3, 0).contiguous():
         image = Image.fromarray(frame.numpy())
         width = max(1, round(image.width * _FRAME_HEIGHT / image.height))
-        content = io.BytesIO()
-        image.resize((width, _FRAME_HEIGHT), Image.Resampling.BICUBIC).save(content, "JPEG", quality=85)
-        urls.append(_data_url(content.getvalue(), "jpeg"))
+        small = image.resize((width, _FRAME_HEIGHT), Image.Resampling.BICUBIC)
+        urls.append(_data_url(encode_image(small, ".jpg", quality=85), "jpeg"))
     return urls
 
 

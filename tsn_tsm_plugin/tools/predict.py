@@ -152,18 +152,17 @@ def _with_prefix(path: Path, prefix: str) -> Path:
 
 
 def _write_files(args: argparse.Namespace, trained: "TrainedModel", video_path: str, prefix: str) -> None:
-    from PIL import Image
-
     from tsn_tsm_plugin.atomic_files import HINT_FILE, write_atomically
+    from tsn_tsm_plugin.data.image import encode_image
     from tsn_tsm_plugin.inference.grad_cam import explain_video
     from tsn_tsm_plugin.inference.sliding_window_video import LongVideo
     from tsn_tsm_plugin.paths import local_path
 
     if args.grad_cam:
         picture = _with_prefix(args.grad_cam, prefix)
-        kind = Image.registered_extensions()[picture.suffix.lower()]
+        explained = explain_video(trained, local_path(video_path))
         with write_atomically(picture, binary=True, hint=HINT_FILE) as file:
-            explain_video(trained, local_path(video_path)).save(file, kind)
+            file.write(encode_image(explained, picture.suffix))
     if args.annotate or args.features:
         video = LongVideo(trained, local_path(video_path), window=args.window, stride=args.stride)
         features = _with_prefix(args.features, prefix) if args.features else None

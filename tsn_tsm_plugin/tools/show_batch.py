@@ -10,7 +10,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tsn_tsm_plugin.atomic_files import os_errors_as_run_folder_errors, replace_when_whole
+from tsn_tsm_plugin.atomic_files import HINT_FILE, os_errors_as_run_folder_errors, write_atomically
 from tsn_tsm_plugin.config import CfgNode
 from tsn_tsm_plugin.errors import ConfigError
 from tsn_tsm_plugin.tools.arguments import count, path_here
@@ -53,6 +53,7 @@ def show_batch(cfg: CfgNode, split: str, out: str | Path, *, num_clips: int = 8,
     from PIL import Image
 
     from tsn_tsm_plugin.data.build import build_loader, read_class_names
+    from tsn_tsm_plugin.data.image import encode_image
     from tsn_tsm_plugin.transforms.build import frames_of_view
     from tsn_tsm_plugin.visualization.contact_sheet import draw_contact_sheet
 
@@ -75,8 +76,8 @@ def show_batch(cfg: CfgNode, split: str, out: str | Path, *, num_clips: int = 8,
     )
     with os_errors_as_run_folder_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    with replace_when_whole(path) as unfinished:
-        sheet.save(unfinished)
+    with write_atomically(path, binary=True, hint=HINT_FILE) as file:
+        file.write(encode_image(sheet, path.suffix))
     return path
 
 

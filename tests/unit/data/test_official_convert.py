@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support.small_files import files_no_larger_than
 from support.videos import (
     frame_number,
     numbered_frames,
@@ -20,7 +21,7 @@ from tsn_tsm_plugin.data.frame_folder import FrameFolderReader
 from tsn_tsm_plugin.data.preparation import convert
 from tsn_tsm_plugin.data.preparation.convert import FrameExtraction, Resize, Transcoding
 from tsn_tsm_plugin.data.reader import VideoReader
-from tsn_tsm_plugin.errors import VideoError
+from tsn_tsm_plugin.errors import RunFolderError, VideoError
 
 NUM_FRAMES = 20
 
@@ -181,6 +182,20 @@ def test_what_cannot_be_verified_leaves_nothing_behind(video, tmp_path, conversi
         conversion.write(video, tmp_path / "out" / "a", NUM_FRAMES + 1)
 
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_frame_that_a_full_disk_cuts_short_is_noticed(video, tmp_path):
+    with files_no_larger_than(1000), pytest.raises(RunFolderError, match="could not be written: File too"):
+        FrameExtraction().write(video, tmp_path / "out" / "a", NUM_FRAMES)
+
+
+@pytest.mark.parametrize("conversion", [FrameExtraction(), Transcoding()])
+def test_a_full_disk_is_one_error_that_names_the_target(video, tmp_path, conversion):
+    target = tmp_path / "out" / "a"
+    with files_no_larger_than(0), pytest.raises(RunFolderError, match=f"^{target} could not be written"):
+        conversion.write(video, target, NUM_FRAMES)
+
+    assert list(target.parent.iterdir()) == []
 
 
 @pytest.mark.parametrize("conversion", [FrameExtraction(), Transcoding()])

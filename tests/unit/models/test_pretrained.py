@@ -13,11 +13,15 @@ from tsn_tsm_plugin.models.backbones.create import create_backbone
 from tsn_tsm_plugin.models.backbones.resnet import resnet18
 
 
-def test_a_file_of_torchvision_fills_the_backbone(tmp_path):
+def test_a_file_of_torchvision_fills_the_backbone_and_is_logged(tmp_path, caplog):
     classifier = torchvision.models.resnet18()
     torch.save(classifier.state_dict(), tmp_path / "resnet18.pth")
 
-    backbone = resnet18(weights=str(tmp_path / "resnet18.pth"))
+    with caplog.at_level("INFO"):
+        backbone = resnet18(weights=str(tmp_path / "resnet18.pth"))
+
+    count = len(classifier.state_dict())
+    assert f"Backbone weights: {count} tensors from {tmp_path}/resnet18.pth" in caplog.text
 
     assert torch.equal(backbone.layer4[1].conv2.weight, classifier.layer4[1].conv2.weight)
 

@@ -41,3 +41,11 @@ def test_a_mistyped_flag_of_a_subcommand_gets_a_hint(capsys):
     with pytest.raises(SystemExit):
         prepare_dataset.main(["motion", "--out", "a", "--num-trian", "3"])
     assert "did you mean --num-train?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_tool_that_takes_a_run_folder_takes_its_last_or_best_weights(module, capsys):
+    with pytest.raises(SystemExit):
+        importlib.import_module(module).main(["--help"])
+    shown = capsys.readouterr().out
+    assert ("--weights" in shown) == ("--which {last,best}" in shown)

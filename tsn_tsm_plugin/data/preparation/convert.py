@@ -20,6 +20,7 @@ from tsn_tsm_plugin.data.decoders.container import plain_frames
 from tsn_tsm_plugin.data.decoders.rgb import converted
 from tsn_tsm_plugin.data.decoders.rotation import orientation_of, shown_size, upright, warn_once
 from tsn_tsm_plugin.data.frame_folder import FrameFolderReader
+from tsn_tsm_plugin.data.image import encode_image
 from tsn_tsm_plugin.data.reader import DEFAULT_FPS, VideoReader
 from tsn_tsm_plugin.errors import VideoError
 
@@ -101,7 +102,7 @@ class FrameExtraction:
             rgb = converted(scaler, frame, width, height, "rgb24", interpolation=how, name=frame_name)
             path = partial / name_of(self.start_index + number)
             image = Image.fromarray(upright(rgb.to_ndarray(), quarter_turns))
-            image.save(path, "JPEG", quality=self.quality)
+            path.write_bytes(encode_image(image, ".jpg", quality=self.quality))
         self.check(partial, num_frames)
 
     def check(self, target: Path, num_frames: int) -> None:

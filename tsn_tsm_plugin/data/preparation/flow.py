@@ -22,6 +22,7 @@ from tqdm import tqdm
 from tsn_tsm_plugin.atomic_files import replace_folder_when_whole, write_text_atomically
 from tsn_tsm_plugin.data.annotations import VideoEntry, read_video_list
 from tsn_tsm_plugin.data.flow_folder import FlowFolderReader, flow_templates
+from tsn_tsm_plugin.data.image import encode_image
 from tsn_tsm_plugin.data.video_dataset import open_video_file
 from tsn_tsm_plugin.data.workers import map_in_workers
 from tsn_tsm_plugin.errors import AnnotationError, VideoError
@@ -100,7 +101,8 @@ class FlowExtraction:
                 for name, channel in zip(flow_templates(self.template), field, strict=True):
                     path = partial / name.format(count)
                     path.parent.mkdir(exist_ok=True)
-                    Image.fromarray(channel).save(path, quality=self.quality)
+                    image = Image.fromarray(channel)
+                    path.write_bytes(encode_image(image, path.suffix, quality=self.quality))
             (partial / "flow.json").write_text(json.dumps(self._stamp(count)), encoding="utf-8")
         FlowFolderReader(target, num_frames=count, template=self.template).read([0, count - 1])
         return count
