@@ -337,16 +337,20 @@ def invent(value, path="", found=None):
     return found
 
 
+def settings_of(folder, files):
+    for name, text in files.items():
+        (folder / name).write_text(text.replace("['model.py', 'schedule.py']", "['base.py']"))
+    literals = read_literals(folder / "leaf.py")
+    # Helpers are reported at their use.
+    return {name: value for name, value in literals.settings.items() if name not in literals.helpers}
+
+
 @pytest.mark.parametrize(
     "files", [{"base.py": BASE_0X + SCHEDULE_0X, "leaf.py": LEAF_0X}, {"leaf.py": LEAF_1X}]
 )
 def test_no_key_that_nobody_knows_is_lost_in_silence(tmp_path, files):
-    for name, text in files.items():
-        (tmp_path / name).write_text(text.replace("['model.py', 'schedule.py']", "['base.py']"))
-    literals = read_literals(tmp_path / "leaf.py")
-    # Helpers are reported at their use; default_hooks is named as a whole.
-    settings = {name: value for name, value in literals.settings.items() if name not in literals.helpers}
-    settings.pop("default_hooks", None)
+    settings = settings_of(tmp_path, files)
+    settings.pop("default_hooks", None)  # It is named as a whole.
     invented = invent(settings)
     said = " ".join(convert_settings(settings).notes)
     assert len(invented) > 20 and [value for value in invented if value not in said] == []
@@ -500,10 +504,7 @@ WITHOUT_EFFECT = {"keys", "meta_keys", "gpu_collect", "batch_size"}
     "files", [{"base.py": BASE_0X + SCHEDULE_0X, "leaf.py": LEAF_0X}, {"leaf.py": LEAF_1X + VALIDATION}]
 )
 def test_no_malformed_value_is_lost_in_silence(tmp_path, files):
-    for name, text in files.items():
-        (tmp_path / name).write_text(text.replace("['model.py', 'schedule.py']", "['base.py']"))
-    literals = read_literals(tmp_path / "leaf.py")
-    settings = {name: value for name, value in literals.settings.items() if name not in literals.helpers}
+    settings = settings_of(tmp_path, files)
     settings.pop("work_dir", None)
     silent, num = set(), 0
     for path, damaged in _damaged(settings):
