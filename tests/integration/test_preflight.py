@@ -23,6 +23,12 @@ def lists(data, tmp_path):
     return data
 
 
+# Inception needs frames of some size.
+SIDES = {
+    f"DATA__{key}": 96 for key in ("TRAIN_CROP_SIZE", "TEST_CROP_SIZE", "TRAIN_SHORT_SIDE", "TEST_SHORT_SIDE")
+}
+
+
 @pytest.mark.parametrize(
     ("settings", "messages"),
     [
@@ -32,7 +38,7 @@ def lists(data, tmp_path):
         ({"DATA__TEST_LIST": "nothing.txt"}, ["DATA.TEST_LIST: .*nothing.txt"]),
         ({"MODEL__NUM_CLASSES": 1, "DATA__LABEL_MAP": ""}, ["MODEL.NUM_CLASSES must be at least 2, got 1"]),
         ({"MODEL__BACKBONE": "resnet18", "TSM__SHIFT_DIV": 128}, ["MODEL.BACKBONE resnet18: .*128"]),
-        ({"MODEL__BACKBONE": "timm/inception_v3"}, ["has no residual blocks that the temporal"]),
+        ({"MODEL__BACKBONE": "timm/inception_v3"} | SIDES, ["has no residual blocks that the temporal"]),
         ({"MODEL__BACKBONE": "timm/resnet51"}, ["timm/resnet51"]),
         ({"MODEL__FROZEN_MODULES": ["backbone", "head"]}, ["MODEL.FROZEN_MODULES must leave something"]),
         ({"TRAIN__CHECKPOINT_FILE_PATH": "no.pt"}, ["TRAIN.CHECKPOINT_FILE_PATH: no.pt is not a file"]),

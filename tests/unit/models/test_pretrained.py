@@ -141,7 +141,7 @@ def test_weights_of_timm_that_cannot_be_had_are_named_with_their_address(monkeyp
     monkeypatch.setattr(timm, "create_model", unreachable)
 
     with pytest.raises(
-        CheckpointError, match="fetch the weights file of https://huggingface.co/timm/resnet10t"
+        CheckpointError, match="Fetch the weights file of https://huggingface.co/timm/resnet10t"
     ):
         create_backbone("timm/resnet10t", weights=tag)
 
