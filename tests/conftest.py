@@ -39,7 +39,7 @@ def device(request, monkeypatch) -> torch.device:
     if request.param == "cpu":
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     elif not torch.cuda.is_available():
-        pytest.skip("this machine has no GPU that PyTorch can use, and what is asked is asked of one")
+        pytest.skip("this machine has no GPU that PyTorch can use, which this test needs")
     return torch.device(request.param)
 
 

@@ -49,6 +49,6 @@ class LoaderError(TsnTsmError, RuntimeError):
     """No batch comes, or a worker of the data loader has died; the message names the likely reason."""
 
 
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, or its type if it has none."""
+def first_line(error: object) -> str:
+    """Return the first line of an error, or of another reason; its type if it has no text."""
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -6,6 +6,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from tsn_tsm_plugin.errors import first_line
+
 from ..errors import LaunchError
 
 # Less room than one checkpoint of a large network.
@@ -47,7 +49,7 @@ def fault_of_node(run_dir: Path, *, num_gpus: int) -> str:
         for index in range(num_gpus):
             torch.ones(1, device=f"cuda:{index}").sum().item()
     except RuntimeError as error:
-        return f"GPU {index} does not compute ({str(error).splitlines()[0]})"
+        return f"GPU {index} does not compute ({first_line(error)})"
     try:
         free = shutil.disk_usage(run_dir).free
     except OSError as error:

@@ -15,7 +15,7 @@ from tsn_tsm_plugin.config.defaults import KEYS, flatten
 from tsn_tsm_plugin.config.key import FREE
 from tsn_tsm_plugin.config.yaml_text import parse
 from tsn_tsm_plugin.engine.device import compute_device
-from tsn_tsm_plugin.errors import RunFolderError
+from tsn_tsm_plugin.errors import RunFolderError, first_line
 from tsn_tsm_plugin.log import get_logger
 from tsn_tsm_plugin.models import build_model
 from tsn_tsm_plugin.models.memory_estimate import available_memory, estimate_memory
@@ -159,7 +159,7 @@ def with_fitting_batches(cfg: CfgNode, content: dict[str, Any] | None, *, world_
             is_half=cfg.TRAIN.MIXED_PRECISION != "off",
         )
     except (RuntimeError, NotImplementedError, ValueError, TypeError) as error:
-        logger.info(f"The memory of a step cannot be estimated: {str(error).splitlines()[:1]}.")
+        logger.info(f"The memory of a step cannot be estimated: {first_line(error)}.")
         return cfg.changed({_CLIPS: 0}) if asked == _AUTO else cfg
     available = available_memory(device)
     if device.type == "cpu":

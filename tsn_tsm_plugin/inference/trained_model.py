@@ -20,7 +20,7 @@ from tsn_tsm_plugin.config.yaml_text import compose
 from tsn_tsm_plugin.data.annotations import read_label_map
 from tsn_tsm_plugin.engine.device import compute_device
 from tsn_tsm_plugin.engine.find_weights import find_weights
-from tsn_tsm_plugin.errors import CheckpointError, VideoError
+from tsn_tsm_plugin.errors import CheckpointError, VideoError, first_line
 from tsn_tsm_plugin.inference.frame_features import frame_features
 from tsn_tsm_plugin.inference.preprocessing import Preprocessing
 from tsn_tsm_plugin.inference.video_predictor import (
@@ -242,10 +242,9 @@ def _carried_cfg(checkpoint: Checkpoint, opts: Sequence[str]) -> CfgNode:
 
 
 def _unreadable(checkpoint: Checkpoint, part: str, reason: object) -> CheckpointError:
-    first_line = str(reason).splitlines()[0]
     return CheckpointError(
-        f"The {part} that {checkpoint.path} carries cannot be read ({first_line}): give another with --cfg "
-        "or --labels, or take the file from its source again."
+        f"The {part} that {checkpoint.path} carries cannot be read ({first_line(reason)}): give another "
+        "with --cfg or --labels, or take the file from its source again."
     )
 
 
