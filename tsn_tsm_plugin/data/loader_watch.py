@@ -81,11 +81,13 @@ def _next(batches: Iterator[Any], loader: DataLoader, max_wait_seconds: float) -
 
 @contextlib.contextmanager
 def _notice_from_a_thread() -> Iterator[None]:
+    # Logs and the like; reading opens the rest.
+    others = _files_of(os.getpid())
     timer = threading.Timer(
         _NOTICE_SECONDS,
         lambda: logger.warning(
             f"No batch for {_NOTICE_SECONDS:.0f} s: the training process itself reads "
-            f"(DATA_LOADER.NUM_WORKERS 0). {_open_files([os.getpid()])}"
+            f"(DATA_LOADER.NUM_WORKERS 0). {_open_files([os.getpid()], others)}"
         ),
     )
     timer.daemon = True
@@ -122,7 +124,8 @@ def _why_none_comes(loader: DataLoader) -> str:
     with contextlib.suppress(OSError):
         if shutil.disk_usage(_SHM).total < _SMALL_SHM:
             reasons.append(f"Most likely {_shm_is_small()}")
-    reasons.append(_open_files([child.pid for child in multiprocessing.active_children() if child.pid]))
+    processes = [child.pid for child in multiprocessing.active_children() if child.pid]
+    reasons.append(_open_files(processes, _files_of(os.getpid())))
     workers = f"{loader.num_workers} workers (DATA_LOADER.NUM_WORKERS)"
     reasons.append(f"Otherwise {workers} are too few, or the disk is too slow.")
     return " ".join(filter(None, reasons))
@@ -136,12 +139,9 @@ def _shm_is_small() -> str:
     )
 
 
-def _open_files(processes: list[int]) -> str:
-    """Name the files that these processes hold open and this one does not, if the system lists them."""
-    ours = _files_of(os.getpid())
-    found = sorted({path for process in processes for path in _files_of(process)} - ours)
-    if processes == [os.getpid()]:
-        found = sorted(ours)
+def _open_files(processes: list[int], others: set[str]) -> str:
+    """Name the files that these processes hold open, without the others, if the system lists them."""
+    found = sorted({path for process in processes for path in _files_of(process)} - others)
     return f"Being read: {', '.join(found[:5])}; check their disk." if found else ""
 
 

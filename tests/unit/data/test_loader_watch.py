@@ -1,5 +1,6 @@
 """A loader that gives no batch is named with its likely reason, and waited for within a bound."""
 
+import contextlib
 import os
 import signal
 import threading
@@ -130,10 +131,15 @@ def test_a_loader_without_workers_is_watched_too(tmp_path, monkeypatch, caplog):
                 time.sleep(0.2)
             return index
 
-    with caplog.at_level("WARNING", logger="tsn_tsm_plugin"):
+    with (
+        contextlib.ExitStack() as others,
+        caplog.at_level("WARNING", logger="tsn_tsm_plugin"),
+    ):
+        for number in range(6):
+            others.enter_context((tmp_path / f"log{number}").open("w"))
         list(watched_batches(DataLoader(Slow()), max_wait_seconds=1.0))
     assert "DATA_LOADER.NUM_WORKERS 0" in caplog.text
-    assert "slow.mp4" in caplog.text
+    assert f"Being read: {tmp_path / 'slow.mp4'};" in caplog.text
 
 
 def test_an_error_of_the_dataset_passes_as_it_is():
