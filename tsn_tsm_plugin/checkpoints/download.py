@@ -20,11 +20,11 @@ def download(url: str, *, sha256: str = "") -> Path:
     """Return a file from torch.hub's cache, downloaded at the first call.
 
     Args:
-        url: Its address.
+        url: Address of the file.
         sha256: First digits of the SHA-256 that the file must have; empty checks none.
 
     Raises:
-        CheckpointError: If the file is not cached and cannot be downloaded, or is another file.
+        CheckpointError: If the file is not cached and cannot be downloaded, or has another hash.
     """
     path = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
     if path.is_file():
@@ -68,7 +68,7 @@ def is_reachable(url: str) -> bool:
 
 @contextlib.contextmanager
 def without_hub_retries() -> Iterator[None]:
-    """Restrict the Hugging Face client to its cache if the hub does not answer; it retries for a minute."""
+    """Keep the Hugging Face client, which retries for a minute, to its cache if the hub does not answer."""
     from huggingface_hub import constants
 
     before = constants.HF_HUB_OFFLINE

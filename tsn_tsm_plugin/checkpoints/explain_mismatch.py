@@ -66,7 +66,7 @@ def explain_mismatch(
         given: The tensors of a checkpoint, under the names of the model.
         target: The state dict of the model.
         optional: Names of the model that a checkpoint may lack.
-        words: Of the interface in use.
+        words: Words of the interface in use.
     """
     optional_names = set(optional)
     both = _Differences(
@@ -88,7 +88,7 @@ def explain_mismatch(
 
 
 class _Differences(NamedTuple):
-    """Tensors of a file and of a model, and the names of those that differ."""
+    """Tensors of a file and of a model, and the names that differ."""
 
     given: Mapping[str, Tensor]
     target: Mapping[str, Tensor]
@@ -192,10 +192,10 @@ def _examples(names: list[str]) -> str:
 
 
 def explain_values(given: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> str:
-    """Return why the values of tensors are no weights, or "" if they are.
+    """Return why the values of tensors cannot be weights, or "" if they can.
 
     Args:
-        given: The tensors of a checkpoint, under the names of the model; all of them have a place in it.
+        given: The tensors of a checkpoint, under names that the model has.
         target: The state dict of the model.
     """
     for name, value in given.items():
@@ -226,10 +226,10 @@ def explain_conflict(
     """Compare the attributes of a checkpoint with a model's attributes; return "" if they agree.
 
     Args:
-        attributes: Of :func:`~tsn_tsm_plugin.checkpoints.metadata.find_attributes`.
-        model: Its attributes for :data:`COMPARED_ATTRIBUTES` are compared, as far as it has them.
+        attributes: Result of :func:`~tsn_tsm_plugin.checkpoints.metadata.find_attributes`.
+        model: A model with some or all of :data:`COMPARED_ATTRIBUTES`.
         allowed: Names of attributes that may differ.
-        words: Of the interface in use.
+        words: Words of the interface in use.
     """
     for name, in_model in _compared_attributes(model).items():
         attribute = attributes.get(name)
@@ -248,7 +248,7 @@ def explain_conflict(
 
 
 def doubt_about_dataset(attributes: Mapping[str, ModelAttribute], model: nn.Module) -> str:
-    """Return a warning if words in a file of others speak of another dataset than the model's, or ""."""
+    """Return a warning if another library's file names another dataset than the model's, or ""."""
     in_model, attribute = getattr(model, "dataset", ""), attributes.get("dataset")
     if (
         not in_model
@@ -261,7 +261,7 @@ def doubt_about_dataset(attributes: Mapping[str, ModelAttribute], model: nn.Modu
 
 
 def explain_class_names(in_file: Sequence[str], in_model: Sequence[str], *, words: Words = PYTHON) -> str:
-    """Compare the class names of a checkpoint with those in use; return "" if they agree or one has none."""
+    """Compare the class names of a checkpoint with those in use; return "" if they agree or are unknown."""
     numbers = [str(label) for label in range(len(in_file))]
     if not in_file or not in_model or list(in_file) == list(in_model) or numbers in (in_file, in_model):
         return ""
@@ -276,6 +276,6 @@ def explain_class_names(in_file: Sequence[str], in_model: Sequence[str], *, word
 
 def _compared_attributes(model: nn.Module) -> dict[str, object]:
     attributes = attributes_of_model(model)
-    if attributes.get("method") == "tsn":  # It takes any number of frames.
+    if attributes.get("method") == "tsn":  # A TSN takes any number of frames.
         attributes.pop("num_segments")
     return {name: attributes[name] for name in COMPARED_ATTRIBUTES if name in attributes}

@@ -1,10 +1,8 @@
-"""Renamings of the references' parameter names to this library's names, one per backbone.
+"""mmaction2_rename, mit_rename, ...: the references' parameter names as this library's names, per backbone.
 
-This library uses the names of torchvision or timm below ``backbone.`` (timm's below ``backbone.trunk.``),
-with
-``.net`` where a module is shifted, ``.block`` and ``.non_local`` where a non-local block follows, and
-``head.fc``.
-Every function here takes a name without ``module.`` and keeps ``.net`` and ``.block`` where they are.
+This library uses torchvision's names below ``backbone.`` and timm's below ``backbone.trunk.``. Shifted
+modules add ``.net``. Blocks before a non-local block add ``.block``, the non-local block ``.non_local``. The
+classifier is ``head.fc``. Functions here take a name without ``module.`` and keep ``.net`` and ``.block``.
 """
 
 import re
@@ -15,7 +13,7 @@ Rename = Callable[[str], str]
 # Names of the last layer of image classifiers.
 CLASSIFIERS = ("fc.", "classifier.", "head.", "heads.")
 
-# Blocks of the seven stages of MobileNetV2: MMAction2 counts per stage, torchvision through.
+# Blocks of the seven stages of MobileNetV2: MMAction2 counts them per stage, torchvision in all.
 _MOBILENET_V2_DEPTHS = (1, 2, 3, 4, 3, 3, 1)
 _MOBILENET_V2_LAST = 18
 
@@ -104,21 +102,20 @@ def _swin_rename(keys: Collection[str]) -> Rename:
 
 
 def imagenet_rename(keys: Collection[str]) -> Rename:
-    """Return the renaming for an ImageNet classifier of torchvision or timm, old files too."""
+    """Return the renaming for an ImageNet classifier of torchvision or timm, also in old files."""
     rename = _swin_rename(keys)
-    # torchvision's DenseNet files are from before its layers had names.
+    # Names of layers in torchvision's DenseNet files have a dot, which PyTorch no longer allows.
     old_densenet = (r"(denselayer\d+\.(?:norm|conv))\.(\d\.)", r"\1\2")
     return lambda name: _substitute(rename(name), [old_densenet])
 
 
 def is_derived(name: str) -> bool:
-    """Return whether an entry follows from the shape of the network, as the index tables of timm's old
-    Swin."""
+    """Return whether an entry follows from the network's shape, as index tables of timm's old Swin do."""
     return name.endswith((".attn.relative_position_index", ".attn_mask"))
 
 
 _MIT_RESNET = (
-    # Trained without dropout, the network keeps its own last layer.
+    # A network trained without dropout keeps its own last layer.
     (r"^(base_model\.fc|new_fc)\.", "head.fc."),
     (r"^base_model\.", "backbone."),
     (r"\.nl\.(g|phi)(\.0)?\.", r".non_local.\1."),
@@ -140,8 +137,7 @@ def mit_rename(keys: Collection[str]) -> Rename:
 
 
 def mit_online_rename(keys: Collection[str]) -> Rename:
-    """Return the renaming for mit-han-lab's online MobileNetV2; its names do not show which layers are
-    shifted."""
+    """Return the renaming for mit-han-lab's online MobileNetV2, whose names do not show shifted layers."""
     return _mit_mobilenet_v2(keys, prefix="")
 
 

@@ -51,7 +51,7 @@ _IN_FILE_NAME = (
     ("num_segments", r"(?<![a-z0-9])1x1x(\d+)(?!\d)|segment(\d+)|(?<![a-z0-9])(\d+)f(?![a-z0-9])"),
     ("shift_div", r"shift(\d+)"),
 )
-# In a Python configuration of MMAction2.
+# Attributes and their patterns in MMAction2's configurations.
 _IN_CONFIG = (("num_segments", r"\bnum_segments=(\d+)"), ("shift_div", r"\bshift_div=(\d+)"))
 _SWITCHES_IN_CONFIG = (
     ("non_local_sub_sample", r"\bsub_sample=(True|False)"),
@@ -100,12 +100,12 @@ def find_attributes(
     *,
     of_recipe: Mapping[str, ModelAttribute],
 ) -> dict[str, ModelAttribute]:
-    """Return the known attributes of a checkpoint's network, without the unknown ones.
+    """Return the known attributes of a checkpoint's network.
 
     Args:
-        checkpoint: As it was read.
+        checkpoint: The checkpoint, as read.
         own_tensors: Tensors of the checkpoint under the names of this library.
-        source_format: Of :func:`~tsn_tsm_plugin.checkpoints.source_format.detect_format`.
+        source_format: Result of :func:`~tsn_tsm_plugin.checkpoints.source_format.detect_format`.
         of_recipe: Attributes from the recipe that the checkpoint carries.
 
     Returns:
@@ -183,7 +183,7 @@ def attributes_of_model(model: nn.Module) -> dict[str, Any]:
         attributes["non_local"] = non_local.kind
         attributes["non_local_places"] = list(getattr(model, "non_local_sites", non_local.sites))
         attributes["non_local_sub_sample"] = non_local.sub_sample
-        if non_local.kind == "embedded_gaussian":  # The others have no softmax of inner products to scale.
+        if non_local.kind == "embedded_gaussian":  # Other kinds do not scale.
             attributes["non_local_use_scale"] = non_local.use_scale
     if getattr(model, "dataset", ""):
         attributes["dataset"] = model.dataset
@@ -246,7 +246,7 @@ def carried_class_names(checkpoint: Checkpoint) -> list[str]:
     """Return the class names that a file of this library stores; none for others.
 
     Raises:
-        CheckpointError: If they are damaged.
+        CheckpointError: If the names are damaged.
     """
     stored = checkpoint.metadata.get("class_names", [])
     try:  # The metadata of .safetensors files are strings.
@@ -273,5 +273,5 @@ def _words_of(text: str, origin: str) -> Iterator[tuple[str, ModelAttribute]]:
 
 
 def dataset_of(text: str) -> str:
-    """Return the dataset that a file name or a configuration speaks of, e.g. ``"sthv2"``, or ""."""
+    """Return the dataset that a file name or a configuration names, e.g. ``"sthv2"``, or ""."""
     return next((name for name, words in _DATASETS if re.search(words, text, re.IGNORECASE)), "")

@@ -1,8 +1,8 @@
 """PickleMachine: read a pickle as data; no global of a file is ever imported or called.
 
 A pickle is a program for a stack machine, which :mod:`pickletools` splits into instructions. In Python's
-own machine a few can run code: they import or call a global, make an instance or set its state. Here a global
-is only a name. The names of :mod:`~tsn_tsm_plugin.checkpoints.pickled_values` make tensors, arrays,
+own machine some of them run code: they import or call a global, make an instance or set its state. Here a
+global is only a name. The names of :mod:`~tsn_tsm_plugin.checkpoints.pickled_values` make tensors, arrays,
 containers and numbers; every other name becomes a :class:`~tsn_tsm_plugin.checkpoints.stub.Stub`.
 """
 
@@ -55,7 +55,7 @@ class PickleMachine:
                 raise pickle.UnpicklingError("the pickle is cut off, or an instruction is unknown")
             argument = self._argument(opcode)
             if opcode.name in _VALUES:
-                value = _VALUES[opcode.name](self, argument)  # It may change which stack is the present one.
+                value = _VALUES[opcode.name](self, argument)  # The call may replace self._stack.
                 self._stack.append(value)
             elif opcode.name in _INSTRUCTIONS:
                 _INSTRUCTIONS[opcode.name](self, argument)
@@ -69,7 +69,7 @@ class PickleMachine:
         return result
 
     def _argument(self, opcode: pickletools.OpcodeInfo) -> Any:
-        """Return the argument that stands behind an instruction."""
+        """Return the argument that follows an instruction."""
         if opcode.arg is None:
             return None
         try:
@@ -110,11 +110,11 @@ class PickleMachine:
             self.group()
 
     def get(self, index: int) -> Any:
-        """Return an item that was put aside."""
+        """Return an item of the memo."""
         return self._memo[index]
 
     def put(self, index: int | None = None) -> None:
-        """Put the last item aside, by default under the next number."""
+        """Store the last item in the memo, by default under the next number."""
         self._memo[len(self._memo) if index is None else index] = self._stack[-1]
 
     # Containers.
@@ -168,7 +168,7 @@ class PickleMachine:
         return stub
 
     def build(self) -> None:
-        """Give the item before the last one its state; attributes of containers and tensors are dropped."""
+        """Pop a state and give it to the last item; attributes of containers and tensors are dropped."""
         target, state = self._stack[-2], self._stack.pop()
         if isinstance(target, Stub):
             target.state = state
@@ -222,7 +222,7 @@ def _object(items: list[Any]) -> tuple[Any, tuple[Any, ...]]:
 
 
 _OPCODES = {opcode.code.encode("latin1"): opcode for opcode in pickletools.opcodes}
-# Arguments of which pickletools reads ASCII only.
+# Readers of arguments that pickletools reads only if they are ASCII.
 _READERS: dict[str, Callable[[IO[bytes]], Any]] = {
     "STRING": _quoted,
     "GLOBAL": _name,
@@ -230,7 +230,7 @@ _READERS: dict[str, Callable[[IO[bytes]], Any]] = {
     "PERSID": lambda stream: _line(stream).decode("latin1"),
 }
 
-# Instructions of protocols 0 to 5 that put a value on the stack; numbers and texts are their own argument.
+# Instructions of protocols 0 to 5 that put a value on the stack, other than their own argument.
 _VALUES: dict[str, Callable[[PickleMachine, Any], Any]] = {
     "NONE": lambda m, _: None,
     "NEWTRUE": lambda m, _: True,
@@ -259,7 +259,7 @@ _VALUES: dict[str, Callable[[PickleMachine, Any], Any]] = {
     "BINPERSID": lambda m, _: m.persistent(m.last(1)[0]),
 }
 
-# The others but STOP and NEXT_BUFFER: files have no buffers outside the pickle.
+# The other instructions but STOP and NEXT_BUFFER: files have no buffers outside the pickle.
 _INSTRUCTIONS: dict[str, Callable[[PickleMachine, Any], object]] = {
     "PROTO": _protocol,
     "MARK": lambda m, _: m.mark(),

@@ -1,7 +1,6 @@
 """REBUILDERS and CONSTANTS: the globals of pickles that are data, and the functions that build the data.
 
-The names are those that PyTorch, NumPy and Python write. Each function compares the claims of the file with
-the bytes of the file.
+PyTorch, NumPy and Python write these names. Each function compares the claims of the file with its bytes.
 """
 
 import math
@@ -73,7 +72,7 @@ class NumpyType:
             self._dtype = self._dtype.newbyteorder(state[1])
 
     def read(self, content: object, shape: tuple[int, ...], *, is_fortran: bool = False) -> np.ndarray:
-        """Return the array (a copy) that the bytes are.
+        """Return a copy of the bytes as an array.
 
         Raises:
             ValueError: If the bytes are too few or too many for the shape.
@@ -98,7 +97,7 @@ def fill_array(array: np.ndarray, state: Any) -> None:
         raise ValueError("its elements are no numbers or text")
     _, shape, element, is_fortran, content = state
     read = element.read(content, shape, is_fortran=bool(is_fortran))
-    # The file's own state goes to NumPy only after it has been read without it.
+    # NumPy gets a new state, made from the checked array, instead of the file's state.
     array.__setstate__((1, read.shape, read.dtype, False, read.tobytes()))  # type: ignore[arg-type]
 
 
@@ -111,7 +110,7 @@ def _are_sizes(values: object) -> bool:
 
 
 def _view(storage: Storage, dtype: torch.dtype, offset: int, size: Any, stride: Any) -> Tensor:
-    """Return the elements of a storage that a tensor claims; never more of them than there are."""
+    """Return the elements of a storage that a tensor claims, and never elements beyond its end."""
     size, stride = tuple(size), tuple(stride)
     if (
         not isinstance(storage, Storage)

@@ -46,7 +46,7 @@ class Checkpoint:
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
-    """Read a ``.safetensors`` file or a file of ``torch.save``; nothing of the file runs.
+    """Read a ``.safetensors`` file or a file of ``torch.save``; no code of the file runs.
 
     Args:
         path: The file; any path that iopath can fetch.
@@ -74,7 +74,7 @@ def check_version(metadata: Mapping[str, Any], *, path: str) -> None:
     """Refuse a checkpoint that a newer version of this library has written.
 
     Raises:
-        NewerCheckpointError: If it is one.
+        NewerCheckpointError: If the checkpoint is newer.
     """
     version = metadata.get("format")
     if type(version) is int and version > FORMAT:
@@ -90,7 +90,7 @@ def fetch_checkpoint(path: str | Path) -> Path:
         path: Any path that iopath can fetch, or a row of the model zoo such as ``"zoo:tsm/k400_r50_8f"``.
 
     Raises:
-        CheckpointError: If it cannot be fetched.
+        CheckpointError: If the path cannot be fetched.
     """
     if str(path).startswith(PREFIX):
         return fetch_zoo_file(str(path))

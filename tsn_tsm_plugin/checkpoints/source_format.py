@@ -41,7 +41,7 @@ def strip_holders(keys: Collection[str]) -> dict[str, str]:
 
 
 def detect_format(keys: Collection[str]) -> str:
-    """Return the format of a state dict, recognised by its names; unknown ones are ImageNet classifiers."""
+    """Return the format of a state dict, recognised by its names; by default an ImageNet classifier."""
     keys = list(strip_holders(keys).values())
 
     def has(*prefixes: str) -> bool:
@@ -64,10 +64,10 @@ def is_pytorchvideo(keys: Collection[str]) -> bool:
 
 
 def translate(keys: Collection[str], *, source_format: str) -> dict[str, str]:
-    """Return the own name of every name of a state dict of that format; names beside the network have none.
+    """Map the names of a state dict of that format to this library's names; skip names beside the network.
 
     Raises:
-        ValueError: If two names of the file become one.
+        ValueError: If two names of the file get the same name.
     """
     bare = strip_holders(keys)
     rename = _RENAMES[source_format](bare.values()) if source_format in _RENAMES else _unchanged

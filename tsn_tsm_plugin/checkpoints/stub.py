@@ -44,7 +44,7 @@ class Stub:
 
 
 def as_key(value: Any) -> Any:
-    """Return a value that is hashed at once: the value itself, or a stub around a nested one."""
+    """Return a key that is quick to hash: the value itself, or a stub around a nested value."""
     if isinstance(value, (*_SCALARS, Stub)):
         return value
     if isinstance(value, tuple) and all(isinstance(item, (*_SCALARS, Stub)) for item in value):

@@ -68,7 +68,7 @@ def _read_archive(archive: zipfile.ZipFile, *, size: int) -> Any:
         raise CheckpointError("is a zip archive, but none of torch.save: give the checkpoint that is in it.")
     if len(entries) < len(archive.infolist()):
         raise pickle.UnpicklingError("two entries have one name")
-    # torch.save neither compresses nor shares entries: no entry can unfold into more than the file.
+    # torch.save neither compresses nor shares entries: no entry can grow beyond the size of the file.
     if sum(entry.file_size for entry in entries.values()) > size:
         raise pickle.UnpicklingError("its entries claim more bytes than the file has")
     if not any(entry.CRC for entry in entries.values()):
@@ -173,10 +173,10 @@ def _read_legacy(file: IO[bytes], *, size: int) -> Any:
 
 
 class _LegacyStorages:
-    """Storages that are made when the pickle names them and filled after it.
+    """Storages that are made when the pickle names them and filled after the pickle.
 
     Args:
-        size: Bytes of the file: all storages together are no larger.
+        size: Bytes of the file; all storages together are at most that large.
     """
 
     def __init__(self, size: int) -> None:

@@ -45,7 +45,7 @@ class Translation:
         return f"{self.format} {self.version}".rstrip()
 
     def without_head(self) -> "Translation":
-        """Leave the classifier out."""
+        """Drop the classifier."""
         head = [name for name in self.tensors if is_head(name)]
         tensors = {name: value for name, value in self.tensors.items() if name not in head}
         return replace(self, tensors=tensors, unexpected=[*self.unexpected, *head])
@@ -57,10 +57,10 @@ def is_head(name: str) -> bool:
 
 
 def translate_checkpoint(checkpoint: Checkpoint) -> Translation:
-    """Bring a checkpoint under this library's names.
+    """Rename the tensors of a checkpoint to this library's names.
 
     Raises:
-        CheckpointError: If two entries of the file mean the same.
+        CheckpointError: If two entries of the file get the same name.
     """
     source_format = detect_format(checkpoint.state_dict)
     state_dict = {key: value for key, value in checkpoint.state_dict.items() if not is_derived(key)}
@@ -103,10 +103,10 @@ def fit_names(translation: Translation, target: Mapping[str, Tensor], *, tune: b
     """Rename the tensors of a translated checkpoint to the names of a model.
 
     Names of ImageNet classifiers and of the online MobileNetV2 do not show which layers are shifted: use the
-    sites of the model. The names of PyTorchVideo's own networks are derived from ours.
+    sites of the model. Names of PyTorchVideo's own networks are derived from this library's names.
 
     Args:
-        translation: Under this library's names.
+        translation: Tensors under this library's names.
         target: State dict of the model.
         tune: Start a TSM from a TSN, whose names do not show shifted layers either.
     """
@@ -153,7 +153,7 @@ def _with_wrappers(translation: Translation, target: Mapping[str, Tensor]) -> Tr
 
 
 def _as_3d(value: Tensor, wanted: Tensor | None) -> Tensor:
-    """Give a 2D convolution the kernel depth of one that PyTorchVideo's networks have."""
+    """Add the time axis of PyTorchVideo's kernels, which are one frame deep, to a 2D kernel."""
     if wanted is not None and value.ndim == 4 and wanted.ndim == 5:
         return value.unsqueeze(2)
     return value

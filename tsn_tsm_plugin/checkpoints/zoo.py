@@ -122,7 +122,7 @@ def zoo_hint(weights: str) -> str:
 
 
 def _nearest_rows(name: str, *, cutoff: float) -> list[str]:
-    """Return the rows whose name is near, with or without the method."""
+    """Return the rows with a similar name, with or without the method."""
     if "/" in name:
         return difflib.get_close_matches(name, ZOO, n=3, cutoff=cutoff)
     recipes = {row.partition("/")[2] for row in ZOO}

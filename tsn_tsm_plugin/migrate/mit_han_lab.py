@@ -8,9 +8,9 @@ from typing import Any, NoReturn
 from tsn_tsm_plugin.errors import ConfigError
 from tsn_tsm_plugin.migrate.recipe import Recipe
 
-# Classes of their datasets.
+# Number of classes of each dataset.
 _CLASSES = {"something": 174, "somethingv2": 174, "jester": 27, "kinetics": 400, "ucf101": 101, "hmdb51": 51}
-# Below their ROOT_DATASET: the two lists, the folder of the frames and the name of a frame.
+# Paths below the project's ROOT_DATASET: the two lists, the folder of the frames, the name of a frame.
 _FILES = {
     ("something", "RGB"): (
         "something/v1/{}_videofolder.txt",
@@ -54,10 +54,10 @@ def convert_command(command: str) -> Recipe:
         ('tsm', 174, 8)
 
     Args:
-        command: As it is typed in a shell; backslashes at the ends of lines join them.
+        command: The command, as typed in a shell; a backslash at the end of a line continues it.
 
     Raises:
-        ConfigError: If it is not a command of ``main.py``.
+        ConfigError: If ``command`` does not run ``main.py``.
     """
     args, unknown = _parse(command)
     recipe = Recipe()
@@ -86,7 +86,7 @@ def _parse(command: str) -> tuple[argparse.Namespace, list[str]]:
     parser = _Parser(add_help=False, allow_abbrev=True)
     parser.add_argument("dataset")
     parser.add_argument("modality", choices=list(_MODALITIES))
-    # tsn-pytorch names its lists behind the modality.
+    # tsn-pytorch takes its lists after the modality.
     if len(words) > 3 and not words[2].startswith("-") and not words[3].startswith("-"):
         parser.add_argument("train_list")
         parser.add_argument("val_list")

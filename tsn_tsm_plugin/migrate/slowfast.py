@@ -41,7 +41,7 @@ _DEFAULTS: _Settings = {
     "TRAIN.CHECKPOINT_PERIOD": 10,
     "TRAIN.EVAL_PERIOD": 10,
 }
-# Keys that mean the same in both.
+# Keys that mean the same in SlowFast and here.
 _SAME = (
     "BN.NUM_BATCHES_PRECISE", "BN.USE_PRECISE_STATS", "DATA.NUM_FRAMES", "DATA.PATH_LABEL_SEPARATOR",
     "DATA.PATH_PREFIX", "DATA.PATH_TO_DATA_DIR", "DATA.RANDOM_FLIP", "DATA.TEST_CROP_SIZE",
@@ -55,12 +55,12 @@ _SAME = (
     "TEST.NUM_SPATIAL_CROPS", "TRAIN.AUTO_RESUME", "TRAIN.BATCH_SIZE", "TRAIN.CHECKPOINT_FILE_PATH",
     "TRAIN.CHECKPOINT_PERIOD", "TRAIN.EVAL_PERIOD",
 )  # fmt: skip
-# How and where a run goes, and what is always so here.
+# Keys without effect on a recipe: machines, folders, and settings that are fixed here.
 _OF_THE_RUN = (
     "DATA.INPUT_CHANNEL_NUM", "DIST_BACKEND", "LOG_MODEL_INFO", "NUM_GPUS", "NUM_SHARDS", "OUTPUT_DIR",
     "SHARD_ID", "TEST.DATASET", "TEST.ENABLE", "TRAIN.DATASET", "TRAIN.ENABLE", "DATA.DECODING_BACKEND",
 )  # fmt: skip
-# Their networks in three dimensions, whose options mean nothing to a network of frames.
+# Sections for SlowFast's 3D networks; they do not apply to a 2D network.
 _OF_THEIR_NETWORK = ("RESNET", "SLOWFAST", "X3D", "MVIT", "NONLOCAL", "MULTIGRID", "DETECTION")
 
 
@@ -71,7 +71,7 @@ def convert_slowfast(path: str) -> Recipe:
         path: The config, YAML, with its ``_BASE_``.
 
     Raises:
-        ConfigError: If it cannot be read or is not YAML.
+        ConfigError: If the config cannot be read or is not YAML.
     """
     reader = SettingsReader()
     reader.read_file(path)

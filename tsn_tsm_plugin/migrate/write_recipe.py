@@ -23,7 +23,7 @@ def recipe_text(values: Mapping[str, Any], *, title: str, notes: Sequence[str] =
         notes: Further lines of the comment.
 
     Returns:
-        The YAML text, and a list with the message of ``load_cfg``, empty if it reads the text.
+        The YAML text, and a list with the error message of ``load_cfg``, empty if the text is valid.
     """
     tree: dict[str, Any] = {}
     for key, value in sorted(values.items()):

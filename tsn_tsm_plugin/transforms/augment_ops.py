@@ -1,6 +1,6 @@
 """RandomOperations, warp, fill_square, ...: pixel operations, identical for all frames of a clip.
 
-Frames are uint8 (T, C, H, W) in 0-255, as torchvision's v2 kernels take them, and are never changed in place.
+Frames are uint8 (T, C, H, W) in 0-255, as for torchvision's v2 kernels. They are never changed in place.
 Statistics (darkest and brightest level, histogram, mean grey) are computed per frame.
 """
 
@@ -119,7 +119,7 @@ def solarize_add(frames: Tensor, addition: float, *, below: int = 128) -> Tensor
 
 
 def gaussian_blur(frames: Tensor, sigma_px: float) -> Tensor:
-    """Smooth with a Gaussian of standard deviation ``sigma_px``, cut off at three of them."""
+    """Smooth with a Gaussian of standard deviation ``sigma_px``, cut off at three deviations."""
     kernel_px = 2 * math.ceil(3.0 * sigma_px) + 1
     return F.gaussian_blur(frames, [kernel_px, kernel_px], [sigma_px, sigma_px])
 

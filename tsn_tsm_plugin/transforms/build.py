@@ -24,7 +24,7 @@ def build_clip_transform(cfg: CfgNode, split: str) -> ClipTransform:
     Args:
         cfg: The config.
         split: ``"train"``; ``"val"``, whose preset is one centre crop of the training size; ``"test"``, whose
-            preset is ``TEST.NUM_SPATIAL_CROPS`` crops, crop-major; or ``"center"``, one crop of testing.
+            preset is ``TEST.NUM_SPATIAL_CROPS`` crops, crop-major; or ``"center"``, one centre test crop.
 
     Raises:
         ConfigError: If a step does not take its options.

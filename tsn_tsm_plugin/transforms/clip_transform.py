@@ -11,14 +11,13 @@ from tsn_tsm_plugin.transforms.pixel_range import to_levels
 
 
 class ClipTransform:
-    """Apply modules in order to the ``video`` of a clip dictionary, and to its ``label`` if they take a
-    label.
+    """Apply modules in order to a clip dictionary's ``video``, and to its ``label`` if they take labels.
 
     Fits ``LabeledVideoDataset(transform=...)``, where random modules draw from torch's global generator.
 
     Args:
-        steps: Modules from uint8 (C, T, H, W) to (C, T', H', W'). Random ones take ``generator``, such as
-            swap mirrored classes also ``label``, and return the pair.
+        steps: Modules from uint8 (C, T, H, W) to (C, T', H', W'). Random modules take ``generator``. Modules
+            that swap mirrored classes also take ``label`` and return the pair.
     """
 
     def __init__(self, steps: Sequence[nn.Module]) -> None:
@@ -32,7 +31,7 @@ class ClipTransform:
 
         Args:
             clip: ``video``, uint8 (C, T, H, W), float in 0-255 as PyTorchVideo's decoders give it, or float
-                in 0-1; and mostly ``label``.
+                in 0-1; and usually ``label``.
             generator: Source of randomness; ``None`` is torch's global one.
 
         Raises:

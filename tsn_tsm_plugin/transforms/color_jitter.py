@@ -15,7 +15,7 @@ _ADJUST: dict[str, FrameOperation] = {
 
 
 class ColorJitter(RandomOperations):
-    """Change the four by random factors, in random order, distributed as in torchvision's ColorJitter.
+    """Change the four properties in random order, with the distributions of torchvision's ColorJitter.
 
     Args:
         brightness: Factors are uniform in [1 - brightness, 1 + brightness], not below 0. 0 changes nothing.
@@ -52,7 +52,7 @@ class ColorJitter(RandomOperations):
         return ", ".join(f"{name}={strength}" for name, strength in self.strengths.items())
 
     def _factor(self, name: str, draw: float) -> float:
-        """Map a draw from [-1, 1]; torchvision cuts the interval at 0 before it draws, and so does this."""
+        """Map a draw from [-1, 1] to a factor; as in torchvision, the factors' interval is cut at 0."""
         strength = self.strengths[name]
         if name == "hue":
             return draw * strength

@@ -1,8 +1,8 @@
 """create_tsn_train_transform, create_test_transform: clip transforms from explicit arguments.
 
 They are the counterparts of PyTorchVideo's ``create_video_transform`` for TSN and TSM. They map clip
-dictionaries, as PyTorchVideo's ``transform=`` expects. Frames stay uint8: `Normalize` makes floats of a whole
-batch, on the device that computes.
+dictionaries, as PyTorchVideo's ``transform=`` expects. Frames stay uint8: `Normalize` converts whole batches
+to floats on the compute device.
 
     >>> from pytorchvideo.data import LabeledVideoDataset
     >>> from tsn_tsm_plugin.data.pytorchvideo_bridge import SparsePathHandler, WholeVideoSampler
@@ -75,12 +75,12 @@ def create_tsn_train_transform(
         sample_frames: Sampler of frames, if the reader has not sampled them.
 
     Returns:
-        A map from clips with ``video`` uint8 (C, T, H, W) to such with (C, T', crop_size, crop_size).
+        A map from clips with ``video`` uint8 (C, T, H, W) to clips with (C, T', crop_size, crop_size).
 
     Raises:
         ValueError: If an argument is out of its range.
     """
-    # Augmentation moves pixels by more than one level anyway: training takes the faster resize.
+    # Training uses the faster resize: augmentation changes pixels by more than one level anyway.
     steps: list[nn.Module] = [
         *_frames_and_scale(sample_frames, short_side, exact=False),
         _create_crop(crop, crop_size, crop_scales, num_fixed_crops),
@@ -112,15 +112,15 @@ def create_test_transform(
         short_side: Pixels of the frames' short side, resized bit for bit as the references do; 0 leaves the
             decoded size.
         crop_size: Side of the crops, in pixels.
-        num_crops: 1 (centre), 3 (along the longer side, of which ``crop_size`` must be the shorter) or 10
-            (corners and centre, each mirrored).
-        is_flow: As of `create_tsn_train_transform`.
+        num_crops: 1 (centre), 3 (along the longer side) or 10 (corners and centre, each mirrored). With 3,
+            ``crop_size`` must be the short side.
+        is_flow: See `create_tsn_train_transform`.
         sample_frames: Chooses the frames of the views if the reader has not: `TwiceSample`, `DenseViews`, or
-            the name ``"twice_sample"``, ``"dense_views"`` or the name of another registered transform.
-        num_segments: Frames of one view; goes with a name.
+            the name of a registered transform such as ``"twice_sample"`` or ``"dense_views"``.
+        num_segments: Frames of one view; required with a name.
 
     Returns:
-        A map from clips with ``video`` uint8 (C, T, H, W) to such with (C, num_crops * T', crop_size,
+        A map from clips with ``video`` uint8 (C, T, H, W) to clips with (C, num_crops * T', crop_size,
         crop_size), crop-major.
 
     Raises:

@@ -19,7 +19,7 @@ def mirror(video: Tensor, *, is_flow: bool = False) -> Tensor:
 
     Args:
         video: uint8 frames.
-        is_flow: Whether channels are x and y in turn, where 255 - x is the opposite of x.
+        is_flow: Whether channels are the x and y of flow in turn; the opposite of x is 255 - x.
     """
     video = video.flip(-1)
     if is_flow:

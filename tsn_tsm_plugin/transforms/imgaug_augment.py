@@ -23,7 +23,7 @@ _NUM_OPS = 2
 
 
 class FixedOperation(NamedTuple):
-    """An operation with its argument, which a signed one negates half of the time."""
+    """An operation and its argument; signed operations negate the argument half of the time."""
 
     apply: FrameOperation
     strength: float = 0.0
@@ -64,15 +64,15 @@ NAMES = (*OPERATIONS, "Cutout")
 
 
 class ImgaugRandAugment(RandomOperations):
-    """Apply two different operations of the fifteen, in list order, alike to all frames of the clip."""
+    """Apply two different operations of the fifteen, in list order, to all frames of the clip alike."""
 
     def draw(self, generator: torch.Generator | None = None) -> list[tuple[str, tuple[float, ...]]]:
-        """Draw names and arguments: a signed strength, or the centre of Cutout's square in shares (x, y)."""
+        """Draw names and arguments: a signed strength, or the centre (x, y) of Cutout's square, in [0, 1]."""
         chosen = torch.randperm(len(NAMES), generator=generator)[:_NUM_OPS].sort().values
         return [(NAMES[index], self._draw_arguments(NAMES[index], generator)) for index in chosen.tolist()]
 
     def apply_operation(self, frames: Tensor, name: str, argument: tuple[float, ...]) -> Tensor:
-        """Apply one of the fifteen to frames."""
+        """Apply one operation to frames."""
         if name == "Cutout":
             x, y = argument
             return ops.fill_square(frames, center_x=x, center_y=y, side=_CUTOUT_SIDE)

@@ -1,7 +1,6 @@
 """MixUp, CutMix, RandomMix: mixing of clips and labels in batches of normalised clips.
 
-Every clip is mixed with a partner from a random permutation of the batch; labels become probabilities of
-both.
+Every clip is mixed with a partner from a random permutation of the batch; labels become class probabilities.
 
 Axes: B clips, C channels, T frames, H rows, W columns, K classes. Sources: Zhang et al., "mixup", ICLR 2018,
 arXiv:1710.09412; Yun et al., "CutMix", ICCV 2019, arXiv:1905.04899, section 3.1. The arithmetic follows
@@ -66,7 +65,7 @@ class BatchMix(nn.Module):
             generator: Source of randomness, on the CPU; ``None`` is torch's global one.
 
         Returns:
-            The mixed video, and float32 labels (B, K) whose rows sum to 1 if those given do.
+            The mixed video, and float32 labels (B, K) whose rows sum to 1 if the given rows do.
 
         Raises:
             TypeError: If the video is not of a floating type.
@@ -144,7 +143,7 @@ class MixUp(_BetaMix):
     Args:
         alpha: Positive; small values leave most batches nearly unmixed, 1 draws the weight uniformly.
         label_smoothing: Share of a label that is spread over all classes, in [0, 1).
-        num_classes: Number of classes K; must be given. The order follows PyTorchVideo.
+        num_classes: Number of classes K; required. The order of arguments is PyTorchVideo's.
         per_sample: Draw a weight for each clip instead of one for the batch.
     """
 
@@ -171,7 +170,7 @@ class CutMix(_BetaMix):
     Args:
         alpha: Positive; 1 draws the area uniformly.
         label_smoothing: Share of a label that is spread over all classes, in [0, 1).
-        num_classes: Number of classes K; must be given. The order follows PyTorchVideo.
+        num_classes: Number of classes K; required. The order of arguments is PyTorchVideo's.
         per_sample: Draw a box for each clip instead of one for the batch.
     """
 
@@ -203,7 +202,7 @@ class RandomMix(BatchMix):
         cutmix_alpha: ``alpha`` of CutMix; 0 disables CutMix.
         label_smoothing: Share of a label that is spread over all classes, in [0, 1); applied to unmixed clips
             too.
-        num_classes: Number of classes K; must be given. The order follows PyTorchVideo's ``MixVideo``.
+        num_classes: Number of classes K; required. The order of arguments is ``MixVideo``'s.
         prob: Probability of mixing at all, in [0, 1].
         per_sample: Choose and draw for each clip instead of once for the batch.
 
@@ -254,7 +253,7 @@ def _draw_beta(alpha: float, generator: torch.Generator | None) -> float:
 
 
 def _mix_pixels(video: Tensor, partner: Tensor, blends: list[Blend]) -> Tensor:
-    """Return a new tensor with the memory order of the video; one blend counts for all clips."""
+    """Return a new tensor with the memory order of the video; a single blend applies to all clips."""
     mixed = video.clone()
     rows = [slice(i, i + 1) for i in range(len(blends))] if len(blends) > 1 else [slice(None)]
     for row, (share, box) in zip(rows, blends, strict=True):

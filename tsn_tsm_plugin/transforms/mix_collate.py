@@ -20,9 +20,9 @@ class MixCollate:
         (torch.Size([2, 3, 4, 8, 8]), torch.Size([2, 10]))
 
     Args:
-        mix: Name of a registered batch transform, such as ``"mixup"``, or a map from (video, labels) to the
-            mixed pair, such as PyTorchVideo's ``MixVideo``.
-        **options: Of the registered batch transform.
+        mix: The batch transform: a registered name such as ``"mixup"``, or a function of (video, labels)
+            such as PyTorchVideo's ``MixVideo``.
+        **options: Options of the registered batch transform.
     """
 
     def __init__(self, mix: str | Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], **options: Any) -> None:
@@ -32,7 +32,7 @@ class MixCollate:
         """Return the batch: ``video`` float (B, C, T, H, W), ``label`` float (B, K), the rest collated.
 
         Args:
-            clips: With ``video`` float, normalised, and ``label``.
+            clips: Clip dictionaries with ``video``, float and normalised, and ``label``.
         """
         batch: dict[str, Any] = default_collate(list(clips))
         batch["video"], batch["label"] = self.mix(batch["video"], batch["label"])

@@ -11,7 +11,7 @@ from tsn_tsm_plugin.transforms.pixel_range import to_255
 class Normalize(nn.Module):
     """Subtract the mean and divide by the standard deviation of each channel, both in 0-255.
 
-    The result's memory is ordered (B, T, H, W, C), so that folding time into the batch gives a channels_last
+    The result's memory is ordered (B, T, H, W, C). Folding time into the batch then gives a channels_last
     tensor without a copy.
 
     Example:

@@ -14,9 +14,9 @@ class OnLevels(nn.Module):
 
     Args:
         transform: From uint8 (C, T, H, W) to uint8 (C, T', H', W').
-        are_scaled_after: ``ConvertUint8ToFloat`` follows: the result is uint8.
-        is_mean_in_levels: The normalisation that follows has a mean in 0-255: the result is a float in 0-255.
-            Otherwise clip and result are floats in 0-1.
+        are_scaled_after: Whether ``ConvertUint8ToFloat`` follows; if so, the result is uint8.
+        is_mean_in_levels: Whether the next normalisation has a mean in 0-255; if so, the result is a float in
+            0-255. Otherwise clip and result are floats in 0-1.
     """
 
     def __init__(

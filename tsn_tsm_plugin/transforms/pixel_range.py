@@ -17,8 +17,8 @@ _WHITE = 255.0
 def white_level(video: Tensor) -> float:
     """Return the value of white in a clip: 255.0 or 1.0.
 
-    Integers are levels of 0-255. Floats are too if one is at least 2, or if all are whole and one is above 1.
-    Floats are shares of 0-1 if none is above 1 and not all are whole.
+    Integers are levels of 0-255. Floats are levels if any is at least 2, or if all are whole and any is
+    above 1. Floats are fractions of 0-1 if none is above 1 and not all are whole.
 
     Args:
         video: Pixels of any shape.
@@ -40,7 +40,7 @@ def white_level(video: Tensor) -> float:
 
 
 def to_255(video: Tensor) -> Tensor:
-    """Return a clip in 0-255: the clip itself, or shares of 0-1 times 255. Whole numbers are levels.
+    """Return a clip in 0-255: the clip itself, or fractions of 0-1 times 255. Whole numbers are levels.
 
     Args:
         video: uint8, float in 0-255 or float in 0-1, of any shape.
@@ -51,7 +51,7 @@ def to_255(video: Tensor) -> Tensor:
     if video.dtype == torch.uint8:
         return video
     _checked_bounds(video)
-    # A black frame of a decoder has only the levels 0 and 1: such a clip must not end a training.
+    # A decoder's black frame has only the levels 0 and 1; such a clip must not end a training run.
     is_255 = _is_whole(video) or white_level(video) == _WHITE
     return video if is_255 else video.float() * _WHITE
 
@@ -65,7 +65,7 @@ def on_levels(operation: Callable[[Tensor], Tensor], video: Tensor) -> Tensor:
     """Apply an operation on uint8 to a clip; return the result in the clip's own dtype and range.
 
     Raises:
-        TypeError: As `white_level`.
+        TypeError: See `white_level`.
     """
     if video.dtype == torch.uint8:
         return operation(video)

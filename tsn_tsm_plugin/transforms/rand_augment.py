@@ -148,10 +148,11 @@ def parse_policy(config: str) -> Policy:
     """Read timm's config string of RandAugment.
 
     Args:
-        config: ``rand``, then in any order, joined by ``-``, each at most once: ``m9`` magnitude (10), ``n2``
-            number of operations (2), ``p0.5`` probability of each (0.5), ``mstd0.5`` standard deviation of
-            the magnitude (0; above 100: uniform from 0 to the magnitude), ``mmax10`` its bound (10), ``inc1``
-            operations that grow stronger with it (0), ``tweights``, ``t3a`` or ``t3aw`` another set.
+        config: ``rand``, then parts in any order, joined by ``-``, each at most once: ``m9``, magnitude (10);
+            ``n2``, number of operations (2); ``p0.5``, probability of each (0.5); ``mstd0.5``, standard
+            deviation of the magnitude (0; above 100: uniform from 0 to the magnitude); ``mmax10``, bound of
+            the magnitude (10); ``inc1``, operations grow stronger with the magnitude (0); ``tweights``,
+            ``t3a`` or ``t3aw``, another set of operations. Defaults are in brackets.
 
     Raises:
         ValueError: If the string is not of this form, or draws more operations than its set has.
@@ -188,11 +189,11 @@ def parse_policy(config: str) -> Policy:
 class RandAugment(RandomOperations):
     """Apply a few operations drawn at random, each with one argument for all frames of the clip.
 
-    Unlike PyTorchVideo's RandAugment it reads timm's strings, draws from the given generator, and knows
-    levels that vary and grow.
+    Unlike PyTorchVideo's RandAugment it reads timm's strings, draws from the given generator, and supports
+    ``mstd`` and ``inc``.
 
     Args:
-        config: See `parse_policy`; SlowFast's default.
+        config: See `parse_policy`; the default is SlowFast's.
     """
 
     def __init__(self, config: str = "rand-m9-mstd0.5-inc1") -> None:

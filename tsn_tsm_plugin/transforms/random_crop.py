@@ -53,7 +53,7 @@ class MultiScaleCrop(_RandomCrop):
 
     Args:
         size: Side of the result, in pixels.
-        scales: Window sides relative to the frame's short side, falling.
+        scales: Window sides relative to the frame's short side, in descending order.
         num_fixed_crops: 5 (corners and centre) or 13 (edges and quarters too).
         exact: See `tsn_tsm_plugin.transforms.resize.resize`.
     """

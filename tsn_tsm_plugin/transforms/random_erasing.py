@@ -1,8 +1,8 @@
 """RandomErasing: fill random boxes with noise or grey, the same box in all frames or one per frame.
 
-Source: Zhong et al., "Random Erasing Data Augmentation", AAAI 2020, arXiv:1708.04896, algorithm 1, with the
-ranges and fillings of timm and SlowFast. timm and SlowFast erase normalised floats; here frames are not
-normalised yet. Grey is the mean colour. Noise has the mean and deviation of the data, clipped to 0-255.
+Source: Zhong et al., "Random Erasing Data Augmentation", AAAI 2020, arXiv:1708.04896, algorithm 1. Ranges and
+fillings follow timm and SlowFast, which erase normalised floats; here frames are not normalised yet. Grey is
+the mean colour. Noise has the mean and deviation of the data, clipped to 0-255.
 """
 
 import math
@@ -30,7 +30,7 @@ class RandomErasing(nn.Module):
         mode: Filling: ``"const"``, the mean colour; ``"rand"``, one random colour per frame; ``"pixel"``,
             noise.
         max_count: 1 to this many boxes, uniformly.
-        per_frame: Draw boxes for every frame on its own.
+        per_frame: Draw boxes for every frame separately.
         mean: Mean of each channel, in 0-255.
         std: Standard deviation of each channel, in 0-255.
     """

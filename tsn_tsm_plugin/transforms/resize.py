@@ -40,7 +40,7 @@ def resize(video: Tensor, *, height: int, width: int, exact: bool = True) -> Ten
 
 
 def _resize_fixed_point(frames_THWC: Tensor, height: int, width: int) -> Tensor:
-    """Weights have 11 bits; four bits are dropped between the passes, two are kept for rounding."""
+    """Use weights of 11 bits; drop four bits between the passes and keep two for rounding."""
     top, bottom, weight_top, weight_bottom = _taps(frames_THWC.shape[1], height, clamp_weights=False)
     left, right, weight_left, weight_right = _taps(frames_THWC.shape[2], width, clamp_weights=True)
 
@@ -63,8 +63,8 @@ def _resize_fixed_point(frames_THWC: Tensor, height: int, width: int) -> Tensor:
 def _taps(size_in: int, size_out: int, *, clamp_weights: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return both source positions of every output position and their weights in 1/2048.
 
-    Past the border OpenCV gives the whole weight to the border column, but the vertical pass keeps two
-    weights for the one border row. With truncation the results differ.
+    Past the border, OpenCV's horizontal pass gives the border column the whole weight. The vertical pass
+    keeps two weights for the one border row. With truncation the results differ.
     """
     scale = 1.0 / (size_out / size_in)
     position = ((torch.arange(size_out, dtype=torch.float64) + 0.5) * scale - 0.5).float()
@@ -90,7 +90,7 @@ def short_side_size(height: int, width: int, *, short_side: int) -> tuple[int, i
 
 
 class ShortSideScale(nn.Module):
-    """Resize every frame so that its short side has ``size`` pixels and its shape is kept.
+    """Resize every frame to a short side of ``size`` pixels; keep its aspect ratio.
 
     The long side is rounded to the nearest pixel, halves up: 320 x 240 becomes 341 x 256.
 

@@ -1,6 +1,6 @@
 """segment_indices, uniform_sampler, dense_sampler, ...: frame sampling by segments and dense windows.
 
-Everything here is index arithmetic on 0-based frame numbers, free of pixels and files.
+Everything here is index arithmetic on 0-based frame numbers, without pixels and files.
 
 Sources: Wang et al., "Temporal Segment Networks", ECCV 2016, section 3.1 (one frame per segment); Lin, Gan,
 Han, "TSM", ICCV 2019, section 5.1 (two clips per video on Something-Something). If paper and code are
@@ -105,7 +105,7 @@ def dense_indices(
 
     The interval is ``sample_range // num_segments``. Frames past the end wrap around to the start; a video no
     longer than the window always starts at frame 0. In training the window's start is random, but, as in both
-    references, never the last possible one.
+    references, never the last possible start.
 
     Example:
         >>> dense_indices(100, 4, mode="test", num_positions=2).tolist()

@@ -35,7 +35,7 @@ class CenterCrop(_SquareCrop):
 class ThreeCrop(_SquareCrop):
     """Cut three squares along the longer side: first, last, middle, in this order.
 
-    The frame's short side must be ``size``, so that the three together see the whole frame.
+    The frame's short side must be ``size``, so that the three squares cover the whole frame.
 
     Example:
         >>> video = torch.zeros(3, 8, 256, 340, dtype=torch.uint8)
@@ -62,7 +62,7 @@ class TenCrop(_SquareCrop):
     """Cut the four corners and the centre, each followed by its mirror image.
 
     Order: upper left, upper right, lower left, lower right, centre. Corners lie on a grid of quarters of the
-    free width and height, so the right and lower ones may end up to 3 px before the edge.
+    free width and height. The right and lower crops may therefore end up to 3 px before the edge.
 
     Example:
         >>> tuple(TenCrop(224)(torch.zeros(3, 8, 256, 340, dtype=torch.uint8)).shape)

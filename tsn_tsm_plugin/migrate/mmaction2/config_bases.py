@@ -24,7 +24,7 @@ def read_source(path: str | Path, notes: list[str]) -> str:
         notes: Receives the replaced and the missing environment variables.
 
     Raises:
-        ConfigError: If it cannot be read, is not a regular file, is too large, or is not UTF-8.
+        ConfigError: If the file cannot be read, is not a regular file, is too large, or is not UTF-8.
     """
     try:
         text = read_text(path, max_bytes=MAX_BYTES)
@@ -47,7 +47,7 @@ def parse(text: str, path: Path) -> ast.Module:
     """Return the syntax tree of a config file.
 
     Raises:
-        ConfigError: If it is not Python, or nested too deeply.
+        ConfigError: If the text is not Python, or is nested too deeply.
     """
     try:
         return ast.parse(text, filename=str(path))
@@ -64,11 +64,11 @@ def find_base(name: str, path: Path, library: Path | None) -> Path | None:
 
     Args:
         name: A path relative to the config, ``mmaction::PATH`` or ``mmaction.configs.MODULE``.
-        path: Of the config that names it.
+        path: Path of the config that names the base.
         library: Folder of MMAction2's configs.
 
     Raises:
-        ConfigError: If it is a config of MMAction2 or of another library that is not available.
+        ConfigError: If the base is a config of MMAction2 or of another library that is not available.
     """
     if name.startswith(_LIBRARY):
         inner = name.removeprefix("mmaction::")
@@ -92,7 +92,7 @@ def find_base(name: str, path: Path, library: Path | None) -> Path | None:
 
 
 def _installed_configs() -> list[Path]:
-    """Return the folders with configs of an installed MMAction2, which is not imported."""
+    """Return the folders with configs of an installed MMAction2, without importing it."""
     spec = importlib.util.find_spec("mmaction")
     folders = list(spec.submodule_search_locations or ()) if spec else []
     return [Path(folder, inner) for folder in folders for inner in (".mim/configs", "configs")]

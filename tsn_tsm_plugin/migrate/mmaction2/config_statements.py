@@ -13,12 +13,12 @@ ReadBase = Callable[[str, str], dict[str, Any]]
 
 
 class ConfigFile:
-    """The assignments of one file, followed in their order.
+    """The assignments of one file, followed in order.
 
     Args:
-        path: Of the file.
-        text: Of the file.
-        budget: Shared with its bases.
+        path: Path of the file.
+        text: Text of the file.
+        budget: Budget shared with the file's bases.
 
     Attributes:
         names: Assigned values, by name.
@@ -45,7 +45,7 @@ class ConfigFile:
         """Follow the statements of a file.
 
         Args:
-            tree: Of the file.
+            tree: Syntax tree of the file.
             read_base: Returns the settings of a base, from its name and the location of the reference.
 
         Raises:
@@ -71,7 +71,7 @@ class ConfigFile:
                 ) from error
 
     def _other(self, statement: ast.stmt) -> None:
-        """Report a statement that is not followed; its targets are not read."""
+        """Report a statement that is not followed; mark its targets as unread."""
         lost = self._evaluator.unread(statement)
         names = set(_assigned_names(statement))
         for name in names:

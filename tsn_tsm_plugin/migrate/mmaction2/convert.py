@@ -1,5 +1,4 @@
-"""convert_file, convert_settings: from an MMAction2 config to a recipe, with notes on settings that were not
-converted.
+"""convert_file, convert_settings: an MMAction2 config as a recipe, with notes on unconverted settings.
 
 Configs of TSN and TSM of 0.x and 1.x are supported. Readers pop the settings that they convert; the remaining
 settings are reported.
@@ -57,7 +56,7 @@ def convert_settings(
         settings: Settings of the config and its bases; emptied by the conversion.
         num_gpus: The config holds the batch of one GPU; the recipe's batch is this many times larger.
         num_videos: Videos of the training list, to convert iterations to epochs.
-        helpers: Names whose values are part of other settings, where unknown settings are reported.
+        helpers: Names whose values are part of other settings; unknown settings are reported there.
 
     Raises:
         ConfigError: If a setting that must be a dictionary has another type.

@@ -22,7 +22,7 @@ def read_data(settings: Settings, recipe: Recipe, *, num_gpus: int) -> None:
     """
     data, loader = section(settings, "data"), section(settings, "train_dataloader")
     _read_loader(data, loader, recipe, num_gpus)
-    # A published config has it beside the dataset, not in it.
+    # A published config has the pipeline beside the dataset instead of in it.
     ignore(section(settings, "test_dataloader"), pipeline=(settings.get("test_pipeline"),), test_mode=(True,))
     _read_further_lists(data, loader, recipe)
     train = _dataset(data, "train", loader)
@@ -43,7 +43,7 @@ def read_data(settings: Settings, recipe: Recipe, *, num_gpus: int) -> None:
 
 
 def _read_further_lists(data: Settings, loader: Settings, recipe: Recipe) -> None:
-    """Keep the first of several datasets that are trained on together, as OmniSource's; name the others."""
+    """Keep the first of several datasets that are trained on together, as OmniSource's; note the others."""
     for owner, name in ((data, "train"), (loader, "dataset")):
         datasets = owner.get(name)
         if isinstance(datasets, dict) and datasets.get("type") == "ConcatDataset":
@@ -129,7 +129,7 @@ def _read_storage(train: Settings, val: Settings, test: Settings, recipe: Recipe
 
 
 def _read_balance(train: Settings, recipe: Recipe) -> None:
-    """Read drawing by class."""
+    """Read class-balanced sampling."""
     if pop_typed(train, "sample_by_class", bool):
         recipe.set("TRAIN.CLASS_BALANCED", True)
         recipe.set("TRAIN.CLASS_POWER", pop_number(train, "power"))

@@ -22,7 +22,7 @@ class BaseDict(dict[Any, Any]):
     """A dictionary of a base config, whose ``update`` merges dictionaries in it as mmengine does."""
 
     def update(self, *others: Any, **named: Any) -> None:
-        """Set every item; merge a dictionary into the one of that name."""
+        """Set every item; merge a dictionary into an existing dictionary of that name."""
         for name, value in dict(*others, **named).items():
             below = self.get(name)
             if isinstance(below, dict) and isinstance(value, dict):
@@ -32,10 +32,10 @@ class BaseDict(dict[Any, Any]):
 
 
 def bounded(value: Any) -> Any:
-    """Return a value that is small.
+    """Return a value if it is small.
 
     Raises:
-        NotHarmlessError: If it has more than ``MAX_ITEMS`` items or ``MAX_CHARACTERS`` characters.
+        NotHarmlessError: If the value has more than ``MAX_ITEMS`` items or ``MAX_CHARACTERS`` characters.
     """
     if isinstance(value, str) and len(value) > MAX_CHARACTERS:
         raise NotHarmlessError
@@ -71,7 +71,7 @@ def format_value(value: Any, spec: str, *, is_repr: bool = False) -> str:
     """Return a plain value formatted as in an f-string.
 
     Raises:
-        NotHarmlessError: If it is not plain, or the format asks for a long text.
+        NotHarmlessError: If the value is not plain, or the format asks for a long text.
     """
     _check_scalars((value,))
     if _LONG_NUMBER.search(spec):
@@ -82,7 +82,7 @@ def format_value(value: Any, spec: str, *, is_repr: bool = False) -> str:
 def check_flat(value: Any) -> None:
     """Check that a value is plain, or a list or tuple of plain values.
 
-    To compare or hash nested lists takes a time that grows without bound with their depth.
+    Comparing or hashing nested lists takes time that grows without bound with their depth.
 
     Raises:
         NotHarmlessError: Otherwise.
@@ -166,13 +166,13 @@ def call_function(name: str, positional: list[Any], named: dict[str, Any], *, un
     """Call a function of ``FUNCTIONS`` and return its result.
 
     Args:
-        name: Dotted.
-        positional: Its arguments.
-        named: Its keyword arguments.
+        name: Dotted name.
+        positional: Arguments of the call.
+        named: Keyword arguments of the call.
         unread: Class of unknown values; only ``dict`` accepts them.
 
     Raises:
-        NotHarmlessError: If it is another function, or an argument is not known.
+        NotHarmlessError: If the function is not in ``FUNCTIONS``, or an argument is not known.
     """
     function = FUNCTIONS.get(name)
     if function is None or any(isinstance(each, unread) for each in positional):
@@ -188,7 +188,7 @@ def call_method(owner: Any, name: str, positional: list[Any], named: dict[str, A
     """Call a method of a text, list or dictionary and return its result.
 
     Raises:
-        NotHarmlessError: If it is not one of ``_METHODS``.
+        NotHarmlessError: If the method is not one of ``_METHODS``.
     """
     if isinstance(owner, str):
         if name == "format":

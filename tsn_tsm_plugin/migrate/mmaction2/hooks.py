@@ -12,7 +12,7 @@ from tsn_tsm_plugin.migrate.mmaction2.settings import (
 )
 from tsn_tsm_plugin.migrate.recipe import Recipe
 
-# Metrics by which a best checkpoint is chosen there; here it is top-1.
+# MMAction2's names of the metric that chooses the best checkpoint here, top-1.
 _TOP1 = ("auto", "acc/top1", "top1_acc", "top1")
 _EMA_HOOKS = ("EMAHook", "ExpMomentumEMAHook", "LinearMomentumEMAHook")
 
@@ -61,7 +61,7 @@ def _read_logger(owner: Settings, recipe: Recipe) -> None:
 
 
 def _read_best(owner: Settings, recipe: Recipe) -> None:
-    """The best checkpoint by top-1 is always kept here."""
+    """Read ``save_best``; this library always keeps the best checkpoint by top-1."""
     metric = pop_typed(owner, "save_best", str)
     ignore(owner, "rule")
     if metric is not None and metric not in _TOP1:

@@ -118,8 +118,8 @@ def _read_backbone(backbone: Settings, recipe: Recipe) -> None:
         "torchvision_pretrain",
         is_shift=(True,),
         style=("pytorch",),
-        num_stages=(4,),  # All there are.
-        out_indices=([3], [7]),  # The last.
+        num_stages=(4,),  # All stages.
+        out_indices=([3], [7]),  # The last stage.
         frozen_stages=(-1,),
         in_channels=(3, 10),  # Normalisation of RGB and of flow; the dataset states the modality.
         feature_shape=("NHWC", "NCHW"),
@@ -127,7 +127,7 @@ def _read_backbone(backbone: Settings, recipe: Recipe) -> None:
 
 
 def _read_frozen_stages(backbone: Settings, name: str, recipe: Recipe) -> None:
-    """A ResNet's stem is stage 0 there."""
+    """Read the frozen stages; MMAction2 counts a ResNet's stem as stage 0."""
     if (
         name.startswith("resn")
         and type(backbone.get("frozen_stages")) is int
@@ -167,7 +167,7 @@ def _backbone_name(library: str, inner: str, backbone: Settings) -> str:
 def _read_weights(backbone: Settings, library: str, inner: str, recipe: Recipe) -> None:
     ignore(backbone, pretrained=(False, ""))
     if backbone.get("pretrained") is True and library in ("torchvision", "timm"):
-        # torchvision's `pretrained=True` is the first version; timm's is the tag in the name, or its choice.
+        # `pretrained=True` is torchvision's first version, or timm's tag in the name, or timm's default.
         tag = inner.partition(".")[2] or "default"
         recipe.set("MODEL.BACKBONE_WEIGHTS", "IMAGENET1K_V1" if library == "torchvision" else tag)
         ignore(backbone, "pretrained")

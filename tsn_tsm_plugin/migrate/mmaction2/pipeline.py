@@ -45,7 +45,7 @@ def read_pipelines(
         recipe: Receives keys and notes.
     """
     steps = _steps(settings, "train", train, recipe)
-    # Without a flip in training, none is wanted.
+    # A training pipeline without a flip step does not flip.
     if steps:
         recipe.set("DATA.RANDOM_FLIP", False)
     for step in steps:
@@ -95,7 +95,7 @@ def _note_validation(steps: list[Settings], recipe: Recipe) -> None:
 
 
 def _steps(settings: Settings, split: str, dataset: Settings, recipe: Recipe) -> list[Settings]:
-    """Return the dataset's own pipeline, which is the one that runs; otherwise the one of that name."""
+    """Return the dataset's own pipeline, which MMAction2 runs; without it, the top-level pipeline."""
     name = f"{split}_pipeline"
     named, own = sections(settings, name), sections(dataset, "pipeline")
     settings.pop(name, None)
@@ -222,7 +222,7 @@ def _read_test_step(kind: str, step: Settings, recipe: Recipe) -> bool:
 
 
 def _side(step: Settings, name: str) -> int | None:
-    """Take out the side of a square, given once or twice."""
+    """Pop the side of a square, given once or twice."""
     if name not in step:
         return 224
     sides = step[name]
@@ -241,7 +241,7 @@ def _read_resize(step: Settings, split: str, recipe: Recipe) -> None:
         recipe.set(f"DATA.{split}_SHORT_SIDE", scale[1])
         ignore(step, "scale", "keep_ratio")
     elif keeps_shape is False and scale[0] == scale[1] and split == "TRAIN" and "AUG.CROP" in recipe.values:
-        # After the crop, to the size of the input.
+        # A resize after the crop gives the size of the input.
         recipe.set("DATA.TRAIN_CROP_SIZE", scale[0])
         ignore(step, "scale", "keep_ratio")
 

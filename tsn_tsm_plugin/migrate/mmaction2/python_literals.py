@@ -57,8 +57,8 @@ def read_literals(path: str | Path, *, library: Path | None = None) -> LiteralCo
         library: Folder of MMAction2's configs, for bases such as ``mmaction::_base_/models/tsm_r50.py``.
 
     Raises:
-        ConfigError: If the file is missing or not Python, if bases form a cycle, if a base of MMAction2 is
-        missing, or if reading exceeds its bounds. Another missing base is only noted.
+        ConfigError: If the file or a base of MMAction2 is missing; another missing base is only noted.
+            If the file is not Python, bases form a cycle, or reading exceeds its bounds.
     """
     read = _Reader(Path(path), library)
     settings = read.file(Path(path), above=())
@@ -80,7 +80,7 @@ class _Reader:
         self._num_files = 0
 
     def file(self, path: Path, *, above: tuple[Path, ...]) -> dict[str, Any]:
-        """Return the settings of a file, overridden by the files ``above``."""
+        """Return the settings of a file and its bases; ``above`` are the files that led to it."""
         if path.resolve() in above:
             circle = " -> ".join(each.name for each in (*above[above.index(path.resolve()) :], path))
             raise ConfigError(

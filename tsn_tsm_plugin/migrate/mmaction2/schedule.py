@@ -1,5 +1,4 @@
-"""read_optimizer, read_schedule: the optimiser and the schedule of an MMAction2 config as keys of a
-recipe."""
+"""read_optimizer, read_schedule: optimiser and schedule of an MMAction2 config as keys of a recipe."""
 
 from typing import Any
 
@@ -21,11 +20,10 @@ _WEIGHT_DECAY = {"AdamW": 0.01}
 
 
 def read_optimizer(settings: Settings, recipe: Recipe, *, num_gpus: int) -> None:
-    """Read ``optimizer`` and ``optimizer_config`` of 0.x, ``optim_wrapper`` of 1.x, and the scaling of the
-    learning rate.
+    """Read ``optimizer``, ``optimizer_config`` (0.x), ``optim_wrapper`` (1.x) and learning-rate scaling.
 
     Args:
-        settings: Of the config; what is understood is taken out.
+        settings: Settings of the config; converted ones are removed.
         recipe: Receives keys; its ``TRAIN.BATCH_SIZE`` of one forward pass is multiplied by the accumulated
             steps.
         num_gpus: Number of GPUs that the config was written for.
@@ -78,7 +76,7 @@ def _read_precision(settings: Settings, wrapper: Settings, old: Settings, recipe
 
 
 def _read_accumulation(wrapper: Settings, old: Settings, recipe: Recipe, num_gpus: int) -> None:
-    """A step of several forward passes is a larger batch here, which goes through in parts."""
+    """Read accumulation; here a step of several forward passes is a larger batch, run in parts."""
     ignore(wrapper, accumulative_counts=(1,))
     batch = recipe.values.get("TRAIN.BATCH_SIZE")
     if batch is None:
@@ -104,8 +102,8 @@ def read_schedule(settings: Settings, recipe: Recipe, *, num_videos: int | None)
     """Read the length of the run and its learning rate over time.
 
     Args:
-        settings: Of the config; what is understood is taken out.
-        recipe: Gets our keys; its ``SOLVER.BASE_LR`` and ``TRAIN.BATCH_SIZE`` are known.
+        settings: Settings of the config; converted ones are removed.
+        recipe: Receives keys; its ``SOLVER.BASE_LR`` and ``TRAIN.BATCH_SIZE`` are known.
         num_videos: Videos of the training list, to convert iterations to epochs.
     """
     batch = recipe.values.get("TRAIN.BATCH_SIZE")
@@ -201,7 +199,7 @@ def _read_scheduler(part: Settings, recipe: Recipe, per_iteration: float | None)
         recipe.set("SOLVER.LR_PER_STEP", pop_typed(part, "convert_to_iter_based", bool))
         ignore(part, "type", "begin", "end", "end_factor", by_epoch=(True,))
     elif kind == "MultiStepLR":
-        # MMAction2 counts them from the beginning of the scheduler.
+        # MMAction2 counts milestones from the beginning of the scheduler.
         begin = pop_typed(part, "begin", int) or 0
         _read_steps(part, "milestones", recipe, begin=begin)
         ignore(part, "type", "convert_to_iter_based", by_epoch=(True,), end=(epochs,))

@@ -1,7 +1,6 @@
-"""Helpers: readers pop the settings they convert; the rest is reported.
+"""section, pop_typed, ignore, report_unconverted, ...: readers pop the settings that they convert.
 
-A reader pops every setting that it reads. Unknown settings and unexpected values therefore remain, and
-:func:`report_unconverted` reports them.
+Unknown settings and unexpected values remain, and :func:`report_unconverted` reports them.
 """
 
 from collections.abc import Iterator

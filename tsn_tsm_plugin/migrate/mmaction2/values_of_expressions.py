@@ -103,8 +103,8 @@ class Evaluator:
 
     Args:
         path: Path of the file, for messages.
-        text: Of the file.
-        budget: Shared with its bases.
+        text: Text of the file.
+        budget: Budget shared with the file's bases.
 
     Attributes:
         names: Values assigned so far.
@@ -124,7 +124,7 @@ class Evaluator:
         self._depth = 0
 
     def value(self, node: ast.expr) -> Any:
-        """Return the value of an expression; :class:`Unread` for it, or within it, if it is not harmless.
+        """Return the value of an expression; parts that are not harmless, or the whole, are `Unread`.
 
         Raises:
             ConfigError: If the budget is spent.
@@ -151,7 +151,7 @@ class Evaluator:
         """Return the value of an expression.
 
         Raises:
-            NotHarmlessError: If it is not harmless, or refers to unread values.
+            NotHarmlessError: If the expression is not harmless, or refers to unread values.
         """
         value = self._evaluate(node)
         if isinstance(value, Unread):
@@ -302,7 +302,7 @@ class Evaluator:
         """Return the result of an arithmetic operation whose size is bounded.
 
         Raises:
-            NotHarmlessError: If it could be large, or is unknown.
+            NotHarmlessError: If the result could be large, or the operation is unknown.
         """
         harmless_calls.check_operands(type(sign), left, right)
         if type(sign) not in _OPERATORS:
