@@ -6,6 +6,7 @@ Axes: T frames, H rows, W columns, C channels.
 import contextlib
 import math
 import os
+import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -155,3 +156,31 @@ def sequential_frames(path: str | Path) -> Tensor:
         stream.codec_context.thread_count = 1
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
     return torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2)
+
+
+def with_reference(data: bytes, name: str) -> bytes:
+    """Let the track of an MP4 file refer to ``name``, a file in the same folder, by QuickTime's alias.
+
+    The layout follows FFmpeg's ``mov_read_dref``: the path is taken relative to the file if both levels
+    are 1. The boxes of FFmpeg's muxer keep their offsets, because the index comes last.
+    """
+    path = f"/videos/{name}".encode()
+    alias = bytes(134) + struct.pack(">HH", 1, 1) + bytes(16)
+    alias += struct.pack(">HH", 2, len(path)) + path + b"\0" * (len(path) % 2) + b"\xff\xff\0\0"
+    return _with_references(data, _box(b"dref", struct.pack(">II", 0, 1) + _box(b"alis", alias)))
+
+
+def _with_references(boxes: bytes, references: bytes) -> bytes:
+    result, at = b"", 0
+    while at < len(boxes):
+        size, kind = struct.unpack_from(">I4s", boxes, at)
+        content = boxes[at + 8 : at + size]
+        if kind in (b"moov", b"trak", b"mdia", b"minf", b"dinf"):
+            content = _with_references(content, references)
+        result += references if kind == b"dref" else _box(kind, content)
+        at += size
+    return result
+
+
+def _box(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I4s", 8 + len(content), kind) + content

@@ -4,13 +4,14 @@ import logging
 import sys
 from contextlib import closing
 
+import av
 import pytest
 import torch
-from support.videos import numbered_frames, rotation_matrix, sequential_frames, write_video
+from support.videos import numbered_frames, rotation_matrix, sequential_frames, with_reference, write_video
 
 from tsn_tsm_plugin.data.decoders import exact_or_fallback
 from tsn_tsm_plugin.data.reader import VideoReader
-from tsn_tsm_plugin.errors import UnknownComponentError
+from tsn_tsm_plugin.errors import UnknownComponentError, VideoError
 from tsn_tsm_plugin.registry import DECODERS
 
 X265 = "open-gop=1:log-level=none:pools=none"
@@ -79,6 +80,21 @@ def test_what_a_library_reads_otherwise_is_read_with_pyav_and_reported(
     path = write_video(tmp_path / name, **{"frames": 30} | DELEGATED[name])
     assert assert_exact(path, library)
     assert f"{path}: read with decoder='pyav', not {library}" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "decoder",
+    ["pyav", *(pytest.param(name, marks=pytest.mark.extras) for name in ("torchcodec", "decord"))],
+)
+def test_a_reference_out_of_a_container_is_not_followed(tmp_path, decoder):
+    other = write_video(tmp_path / "other.mp4", 20)
+    path = tmp_path / "video.mp4"
+    path.write_bytes(with_reference(other.read_bytes(), other.name))
+    with av.open(str(path), options={"enable_drefs": "1", "protocol_whitelist": "file"}) as container:
+        assert len(list(container.decode(video=0))) == 20, "FFmpeg does not follow this reference"
+
+    with pytest.raises(VideoError, match="holds no frame"):
+        VideoReader(path, decoder)
 
 
 @pytest.mark.parametrize(
