@@ -15,7 +15,7 @@ import urllib.request
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageGrab
 from support.frame_folders import write_frame_folder
 from support.small_files import files_no_larger_than
 from support.trained import CLASS_NAMES, write_checkpoint
@@ -23,6 +23,7 @@ from support.videos import numbered_frames, sequential_frames, write_video
 
 from tsn_tsm_plugin import VideoReader, segment_indices
 from tsn_tsm_plugin.errors import VideoError
+from tsn_tsm_plugin.inference.live_views import LiveWindow
 from tsn_tsm_plugin.inference.stream_classifier import LiveClassifier
 from tsn_tsm_plugin.inference.trained_model import load_trained
 from tsn_tsm_plugin.inference.video_predictor import VideoPredictor
@@ -450,6 +451,35 @@ def test_stream_cannot_show_a_window_without_a_display(folder, capsys, monkeypat
     source = str(folder / "clips" / "a.mp4")
     assert stream.main(["--weights", str(folder / "online.pt"), "--source", source, "--show"]) == 2
     assert "--show needs a display" in capsys.readouterr().err
+
+
+@pytest.fixture
+def display(monkeypatch):
+    """Name of an X server without a screen."""
+    pytest.importorskip("tkinter")
+    if not shutil.which("Xvfb"):
+        pytest.skip("Xvfb is missing: apt install xvfb")
+    with subprocess.Popen(["Xvfb", "-displayfd", "1"], stdout=subprocess.PIPE, text=True) as server:
+        name = f":{server.stdout.readline().strip()}"
+        monkeypatch.setenv("DISPLAY", name)
+        yield name
+        server.terminate()
+
+
+@pytest.mark.extras
+def test_stream_shows_its_picture_in_a_window(folder, display, monkeypatch):
+    seen = set()
+    write = LiveWindow.write
+
+    def write_and_look(window, picture, scores):
+        write(window, picture, scores)
+        screen = np.asarray(ImageGrab.grab(xdisplay=display))
+        seen.add(np.array_equal(screen[: len(picture), : picture.shape[1]], picture))
+
+    monkeypatch.setattr(LiveWindow, "write", write_and_look)
+    source = str(folder / "clips" / "a.mp4")
+    assert stream.main(["--weights", str(folder / "online.pt"), "--source", source, "--show"]) == 0
+    assert True in seen
 
 
 def test_stream_names_a_camera_that_is_not_there(folder, capsys):

@@ -172,7 +172,7 @@ class LiveWindow:
         except tkinter.TclError as error:
             raise ConfigError(f"--show needs a display ({error}): use --serve PORT.") from error
         self._root.title(title)
-        self._label = tkinter.Label(self._root)
+        self._label = tkinter.Label(self._root, borderwidth=0)
         self._label.pack()
         self._to_photo = ImageTk.PhotoImage
         self._is_open = True
