@@ -99,8 +99,8 @@ def replace_when_whole(path: str | Path, *, hint: str = HINT_FILE) -> Iterator[P
 class UnfinishedFile:
     """The temporary file that others write in place of ``path``, until it is whole.
 
-    It lies in the same folder and has the same suffix, so that libraries which go by the suffix write what
-    they would have written. A process that is killed leaves it: ``.NAME.PID.unfinished.SUFFIX``.
+    It has the folder and the suffix of ``path``: some libraries choose the format by the suffix. A process
+    that is killed leaves it: ``.NAME.PID.unfinished.SUFFIX``.
 
     Args:
         path: The file; a link stays, and the file it leads to is replaced.

@@ -72,14 +72,13 @@ def get_logger(name: str) -> logging.Logger:
 def setup_logging(path: Path | str | None = None, *, rank: int = 0, quiet: bool = False) -> None:
     """Send the library's records to the terminal and to a file.
 
-    Calling it again replaces what an earlier call set up, so that two runs of one process do not write into
-    each other's files. A record with ``extra={"is_progress": True}`` is skipped if the terminal shows a
-    progress bar instead.
+    A second call replaces the first: two runs of one process do not write into each other's files. A record
+    with ``extra={"is_progress": True}`` is skipped if the terminal shows a progress bar instead.
 
     Args:
         path: File that records are appended to; its folder must exist. ``None`` writes to the terminal alone.
         rank: Rank of this process. Ranks above 0 show warnings and errors only, and write no file.
-        quiet: Show warnings and errors only, as commands do whose standard output is for their results.
+        quiet: Show warnings and errors only, for commands that write results to standard output.
     """
     root = logging.getLogger(_ROOT)
     for handler in list(root.handlers):

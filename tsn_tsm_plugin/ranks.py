@@ -148,8 +148,8 @@ class Ranks:
         """Let rank 0 do ``work`` and return its result on every rank.
 
         Raises:
-            Exception: What ``work`` raised, on rank 0; on the other ranks a ``RunFolderError`` with its
-                message, so that none of them waits for a rank that has gone.
+            Exception: On rank 0, the exception of ``work``. On the other ranks, a ``RunFolderError`` with its
+                message: no rank waits for a rank that has gone.
         """
         result: _Result | None = None
         failure: Exception | None = None

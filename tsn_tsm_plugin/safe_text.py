@@ -38,7 +38,7 @@ def terminal_text(text: object, *, max_chars: int = 0) -> str:
 def printed_lines(text: object) -> str:
     """Return a message of several lines for a terminal or log.
 
-    The second and later lines are indented, so that no name in the message can forge a record of its own.
+    Lines after the first are indented, so that no name in the message can forge a record.
     """
     return "\n  ".join(terminal_text(line) for line in str(text).split("\n"))
 

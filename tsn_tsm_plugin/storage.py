@@ -1,7 +1,7 @@
 """manager_of, upload_folder and the handlers of paths that are no local files: https, s3, gs, hf and others.
 
-iopath opens every path of this package. A handler that the program has registered with iopath comes first,
-then the handlers of installed packages (entry-point group ``tsn_tsm_plugin.path_handlers``), then these:
+iopath opens every path of this package. Handlers that the program has registered with iopath come first, then
+handlers of installed packages (entry-point group ``tsn_tsm_plugin.path_handlers``). These come last:
 
 ==========================  ================================================================
 ``https://``, ``http://``   downloaded once into iopath's cache

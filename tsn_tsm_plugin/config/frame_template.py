@@ -10,7 +10,7 @@ _AXIS = re.compile(r"(?<![A-Za-z])x(?![A-Za-z])")
 
 
 def frame_namer(template: str) -> Callable[[int], str]:
-    """Return the function from the number of a frame to the name of its file, below the folder of a video.
+    """Return the function from a frame's number to its file, relative to the folder of the video.
 
     Args:
         template: A name with one field for a whole number, ``{}`` or ``{:05}``; a digit is the least width.

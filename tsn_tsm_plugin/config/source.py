@@ -38,8 +38,8 @@ class Setting:
 class SettingsReader:
     """Collects the settings of a recipe, its bases first, and all its faults.
 
-    ``_BASE_`` is a path or a list of paths, each relative to the file that names it, or the name of a recipe;
-    ``~`` and every iopath prefix work. An empty file has no settings.
+    ``_BASE_`` is a path, a list of paths or the name of a recipe. Paths are relative to the file that names
+    them; ``~`` and every iopath prefix work. An empty file has no settings.
 
     Args:
         options: Keys that hold keyword arguments: their mappings are one value each.

@@ -1,8 +1,8 @@
 """VideoEntry, read_video_list, read_label_map: strict readers of list files and label maps.
 
-A list file holds one ``path label`` per line, as MMAction2 and Kinetics tools write it, or one
-``folder number-of-frames label``, as MMAction2 and mit-han-lab's TSM do for extracted frames. A label map
-holds one class name per line; the number of the line, from 0, is the label.
+A list file holds one ``path label`` per line, as MMAction2 and Kinetics tools write it. For extracted frames
+it is ``folder number-of-frames label``, as in MMAction2 and mit-han-lab's TSM. A label map holds one class
+name per line; the number of the line, from 0, is the label.
 """
 
 import hashlib

@@ -38,10 +38,10 @@ def collate_clips(samples: Sequence[ClipDict | BadVideo], *, multi_label_classes
             labels.
 
     Returns:
-        ``video`` (B, C, T, H, W) of the clips' dtype, ``label`` and ``video_index`` (B,) int64,
-        ``video_name`` a list of B strings, ``bad_videos`` the list of unreadable ones. Several labels become
-        a row of ``label`` (B, K) float32, 1 for the labels of the clip and 0 for all others. If all were
-        unreadable, B is 0 and ``video`` has shape (0, 3, 0, 0, 0).
+        ``video`` (B, C, T, H, W) of the clips' dtype; ``label`` and ``video_index`` (B,) int64;
+        ``video_name``, a list of B strings; ``bad_videos``, the list of unreadable videos. Several labels
+        become a row of ``label`` (B, K) float32: 1 for the labels of the clip, otherwise 0. If all videos
+        were unreadable, B is 0 and ``video`` has shape (0, 3, 0, 0, 0).
     """
     clips = [sample for sample in samples if not isinstance(sample, BadVideo)]
     labels = [clip["label"] for clip in clips]

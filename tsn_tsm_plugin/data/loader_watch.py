@@ -1,7 +1,7 @@
 """watched_batches: report why no batch arrives, and end the wait.
 
-A run that waits for a loader looks like a run that computes. Likely reasons: shared memory that is too small
-for the batches, a file system that does not answer, workers that the kernel has killed.
+A run that waits for a loader looks like a run that computes. Likely reasons: too little shared memory for the
+batches, a file system that does not answer, workers that the kernel has killed.
 """
 
 import contextlib

@@ -6,9 +6,9 @@
     >>> dataset = LabeledVideoDataset(videos, WholeVideoSampler(), decode_audio=False)
     >>> dataset.video_path_handler = SparsePathHandler(uniform_sampler(8, mode="train"))
 
-They need no activation and can be sent to workers, spawned ones too: unpickling imports this package. Times
-address frames through the mean frame rate: second s is frame ceil(s * fps), so the whole video is exactly all
-of its frames, but a window of a video with a variable rate is approximate.
+They need no activation and can be sent to workers, even spawned workers: unpickling imports this package.
+Times address frames through the mean frame rate: second s is frame ceil(s * fps). The whole video is exactly
+all of its frames; a window of a video with a variable rate is approximate.
 
 Axes: C channels, T frames, H rows, W columns.
 """
@@ -95,8 +95,7 @@ class _IndexedVideo(Video):
 
     @property
     def duration(self) -> Fraction:
-        """Seconds that the frames last at the mean rate, or at 1 frame per second if the file states no
-        rate."""
+        """Seconds that the frames last at the file's mean rate; 1 frame per second if it states none."""
         return self.open().num_frames / self._rate()
 
     def get_clip(self, start_sec: float | Fraction, end_sec: float | Fraction) -> dict[str, Tensor | None]:

@@ -1,8 +1,8 @@
 """VideoReader: frames of a video by index, independent of the decoder.
 
-Frame i is the i-th frame of decoding the whole file from its start with FFmpeg, of FFmpeg's best video
-stream. Frames are rotated by the container's display matrix, if any (multiples of 90 degrees), as in FFmpeg's
-programs. Axes: T frames, C channels, H rows, W columns.
+Frame i is the i-th frame that FFmpeg decodes from the start of the file's best video stream. Frames are
+rotated by the container's display matrix, if any (multiples of 90 degrees), as in FFmpeg's programs. Axes: T
+frames, C channels, H rows, W columns.
 """
 
 import operator
@@ -102,7 +102,7 @@ class VideoReader:
             RGB; 0 keeps their size. Pixels differ from `ShortSideScale`'s; see
             ``DATA.SCALE_IN_DECODER`` for the difference. Only ``"pyav"`` supports scaling.
         decoder_options: Further keyword arguments of the decoder.
-        verify: Compare the number of frames and the first read with a plain decode of the whole file, which
+        verify: Compare the number of frames and the first read with a plain decode of the whole file; this
             takes as long as that decode. ``TSN_TSM_PLUGIN_VERIFY=1`` in the environment enables this for all
             readers.
 

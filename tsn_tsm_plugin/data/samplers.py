@@ -1,8 +1,8 @@
 """TrainBatchSampler, EvalBatchSampler, SampleKey: order of the videos of a rank in training and evaluation.
 
 Both samplers are made for ``DataLoader(batch_sampler=...)``. They yield ``SampleKey``, so that a dataset can
-derive its random numbers from the epoch and the video alone: a clip depends neither on the worker or rank
-that reads it nor on the step at which a run resumed.
+derive its random numbers from the epoch and the video alone. A clip depends neither on its worker or rank nor
+on the step at which a run resumed.
 """
 
 from abc import abstractmethod
@@ -128,10 +128,9 @@ def balanced_order(
 class TrainBatchSampler(ShardedBatchSampler):
     """Yield every video once per epoch in an order that depends on seed and epoch, in full batches.
 
-    All ranks draw the same permutation. The epoch is padded with its first videos to a multiple of the global
-    batch, ``batch_size * world_size``, or cut to one: ranks take equally many steps and no step is smaller
-    than another. Step ``k`` of all ranks together holds the same videos whatever the number of ranks, as long
-    as the global batch stays the same.
+    All ranks draw the same permutation. The epoch is padded with its first videos, or cut, to a multiple of
+    the global batch, ``batch_size * world_size``: ranks take equally many steps of equal size. Step ``k`` of
+    all ranks together holds the same videos for any number of ranks with the same global batch.
 
     Args:
         num_videos: Length of the list.

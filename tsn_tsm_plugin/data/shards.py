@@ -119,8 +119,8 @@ def read_index(shard: str) -> list[IndexedVideo]:
     """Return the videos of a shard, from its index if it has one.
 
     Raises:
-        AnnotationError: If the index is malformed or belongs to another shard, or the index is missing and
-        the shard is not such a tar file.
+        AnnotationError: If the index is malformed or belongs to another shard; without an index, if the shard
+            is not such a tar file.
     """
     path = shard + INDEX_SUFFIX
     try:

@@ -1,8 +1,8 @@
 """SignalSafeDataLoader: the run, not a signal, ends its workers.
 
-A terminal sends Ctrl-C to every process of a command, and a scheduler its warning or SIGTERM to every process
-of a job. The run responds with a checkpoint at the next step. A worker that ended at once would lose batches,
-and PyTorch would raise an exception at an arbitrary line of the run.
+A terminal sends Ctrl-C to every process of a command. A scheduler sends its warning or SIGTERM to every
+process of a job. The run responds with a checkpoint at the next step. A worker that ended at once would lose
+batches. PyTorch would also raise an exception at an arbitrary line of the run.
 """
 
 import functools

@@ -103,15 +103,15 @@ def _check_shape(path: str, height: int, width: int) -> None:
 class VideoListDataset(Dataset[ClipDict | BadVideo]):
     """Read the frames of one clip per video.
 
-    Every random number of a clip comes from one generator. Its seed is the run's seed, the epoch, the
-    position in the list and the number of earlier reads in the epoch. An unreadable video becomes a
-    ``BadVideo``, never another video.
+    Every random number of a clip comes from one generator. It is seeded with the run's seed, epoch,
+    list position and number of earlier reads in the epoch. An unreadable video becomes a ``BadVideo``, never
+    another video.
 
     Args:
         entries: The videos, as ``read_video_list`` or ``read_shard_list`` returns them.
         index_sampler: Maps a number of frames and a generator to the frames to read, LongTensor (T,).
-        clip_transform: Maps a clip dictionary with ``video`` uint8 (C, T, H, W) and a generator to one whose
-            videos agree in shape.
+        clip_transform: Maps a clip dictionary with ``video`` uint8 (C, T, H, W) and a generator to a clip
+            dictionary. Its videos must agree in shape.
         open_video: Opens the video of an entry; raises VideoError for an unreadable one. Spawned workers need
             a picklable function.
         seed: Seed of the run.

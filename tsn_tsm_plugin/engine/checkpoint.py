@@ -96,8 +96,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
     Raises:
         NewerCheckpointError: If a newer version of this library has written the file.
-        CheckpointError: If the file is cut off or damaged, holds values that are not numbers, or is no
-            checkpoint of a training run.
+        CheckpointError: If the file is cut off or damaged, holds NaN, or is no checkpoint of a training run.
     """
     state = read_torch_file(path)
     if isinstance(state, dict):

@@ -99,8 +99,8 @@ class OptimizerStep:
         mixed_precision: ``"off"``, ``"bf16"`` or ``"fp16"``.
         max_clips_per_forward: Larger batches go through the network in equal parts whose gradients add up;
             0 is no limit.
-        batch_transform: Maps a normalised video (B, C, T, H, W) and labels (B,) to a video and labels (B, K),
-            such as MixUp. It gets the whole batch before it is split.
+        batch_transform: Mixing such as MixUp: maps a normalised video (B, C, T, H, W) and labels (B,) to a
+            video and labels (B, K). It gets the whole batch before the batch is split.
         compile_mode: Mode of ``torch.compile`` for forward pass and loss; empty does not compile.
         clips_per_step: Clips of a full batch of this rank. Only full batches run compiled, because
             smaller batches would be compiled again. Required with ``compile_mode``.
@@ -253,7 +253,7 @@ class ForwardAndLoss(nn.Module):
         self._loss = (loss.to(self._device) if isinstance(loss, nn.Module) else loss,)
 
     def forward(self, video: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Map a video (B, C, T, H, W) and labels to the sum of the losses and the number of correct clips."""
+        """Map a video (B, C, T, H, W) and labels to the loss sum and the number of correct clips."""
         if not video.is_floating_point():
             video = self.normalize(video)
         with self._autocast():

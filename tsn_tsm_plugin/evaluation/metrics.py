@@ -54,8 +54,8 @@ def mean_class_accuracy(label_B: Tensor, prediction_B: Tensor, *, num_classes: i
 def average_precisions(scores_BK: Tensor, target_BK: Tensor) -> list[float]:
     """Return the average precision of each class, in percent, for videos with several labels.
 
-    The average precision of a class is the sum over the distinct scores, from high to low, of the precision
-    at that score times the recall it adds.
+    The average precision of a class is a sum over the distinct scores, from high to low. Each score
+    contributes the precision at that score times the recall that it adds.
 
     Args:
         scores_BK: Scores in [0, 1] that grow with the confidence. Other scores go through a sigmoid, which

@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def split_views(video: Tensor, *, num_frames: int) -> Tensor:
-    """Cut (B, C, V * T, H, W) into (B * V, C, T, H, W), the views of a video next to each other.
+    """Cut (B, C, V * T, H, W) into (B * V, C, T, H, W); the views of a video are next to each other.
 
     Args:
         video: Frames in view order: all frames of the first view, then all frames of the second.
@@ -36,10 +36,10 @@ def average_views(logits_BVK: Tensor, *, how: str) -> Tensor:
 
     Args:
         logits_BVK: Logits of each view.
-        how: ``"sigmoids"`` (several labels) gives the mean of each view's sigmoid; ``"features"`` (TSN: the
-            classifier is linear, so the mean of the logits of equal views is the logits of the mean feature)
-            and ``"logits"`` (the original TSM) give mean logits; ``"probabilities"`` (TSM in MMAction2)
-            gives the mean of each view's softmax.
+        how: ``"sigmoids"`` (several labels) gives the mean of each view's sigmoid; ``"probabilities"`` (TSM
+            in MMAction2) gives the mean of each view's softmax. ``"logits"`` (the original TSM) and
+            ``"features"`` (TSN) give mean logits: the classifier is linear, so mean logits of equal views are
+            the logits of the mean feature.
 
     Raises:
         ValueError: If ``how`` is unknown.

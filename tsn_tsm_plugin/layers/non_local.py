@@ -16,7 +16,7 @@ NON_LOCAL_KINDS = ("embedded_gaussian", "gaussian", "dot_product")
 
 
 class NonLocal(nn.Module):
-    """Add to every position what it finds at all positions of its clip; the identity at initialisation.
+    """Add to every position a weighted sum of all positions of its clip; the identity at initialisation.
 
     With ``g`` half as wide as the input, and ``theta``, ``phi`` 1x1x1 convolutions::
 

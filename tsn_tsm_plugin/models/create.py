@@ -143,8 +143,8 @@ def create_tsm(
             kind and names of blocks such as ``("dot_product", ["layer2.0", "layer3.4"])``; or a mapping with
             the keys ``kind``, ``sites``, ``use_scale``, ``sub_sample``.
         sites: Patterns of the submodules that see shifted features, e.g. ``["blocks.*.mlp"]``; empty: the
-            sites that the backbone declares. Feature maps (N, C, H, W) and (N, H, W, C) and tokens (N, L, C)
-            are recognised by a dry run.
+            sites that the backbone declares. A dry run recognises feature maps (N, C, H, W) or (N, H, W, C)
+            and tokens (N, L, C).
         tokens: ``"all"``, or ``"class"`` to shift only class and register tokens, as Token Shift does.
         temporal_modules: Modules at the sites: names of registered temporal modules, or mappings with the
             keys ``name``, ``sites`` and ``options``. ``"temporal_shift"`` takes the keywords above; empty is

@@ -82,8 +82,8 @@ def load_weights(
     """Load a checkpoint into a TSN or TSM; the format is recognised by its names.
 
     Formats: this library, MMAction2 0.x and 1.x, mit-han-lab TSM, each with or without a leading
-    ``module.``, and ImageNet classifiers of torchvision and timm. Their last layer is skipped and reported.
-    The model may also be PyTorchVideo's, from ``create_resnet(bottleneck=tsm_bottleneck,
+    ``module.``; ImageNet classifiers of torchvision and timm, whose last layer is skipped and reported. The
+    model may also be PyTorchVideo's, from ``create_resnet(bottleneck=tsm_bottleneck,
     head=create_tsm_head)``. A re-parameterised file re-parameterises the model.
 
     All names, shapes and attributes of the network are compared first. Either everything fits, or the model
@@ -106,7 +106,7 @@ def load_weights(
     Args:
         model: From ``create_tsn``, ``create_tsm``, ``build_model`` or ``create_resnet``.
         path_or_state_dict: A file of ``torch.save`` or a ``.safetensors`` file, at any path that iopath can
-            fetch, or the content of one.
+            fetch, or its content.
         ignore_head: Skip the classifier, to fine-tune on other classes. A TSN may then start a TSM.
         allow_mismatch: Attributes that may differ from the file's network, out of ``COMPARED_ATTRIBUTES`` of
             :mod:`~tsn_tsm_plugin.checkpoints.explain_mismatch`; e.g. ``["num_segments"]`` to fine-tune with
@@ -115,8 +115,8 @@ def load_weights(
         words: Names of flags, keys or arguments in error messages.
 
     Raises:
-        CheckpointError: If the file cannot be read or does not fit the model, if its weights are not finite
-            floating-point numbers, or if ``allow_mismatch`` has an unknown name; nothing is loaded.
+        CheckpointError: If the file cannot be read, does not fit the model, or has weights other than finite
+            floating-point numbers; or if ``allow_mismatch`` has an unknown name. Nothing is loaded then.
     """
     unknown = [name for name in allow_mismatch if name not in COMPARED_ATTRIBUTES]
     if unknown:

@@ -87,10 +87,10 @@ def predicted_classes(predictions: Predictions) -> Tensor:
 def summarize(predictions: Predictions, *, class_names: list[str], view_average: str) -> dict[str, Any]:
     """Return :func:`accuracies`, numbers of each class, and an analysis of errors.
 
-    With one label per video: confusion matrix (rows: true class; with more than 400 classes the cells that
-    are not 0, as ``[true class, predicted class, count]``), precision, recall, F1 and their means,
-    balanced accuracy, AUC for two classes, and calibration. With several labels the accuracy of a class is
-    its average precision. A number that is not defined or not finite is ``None``.
+    With one label per video: precision, recall, F1 and their means, balanced accuracy, AUC for two classes,
+    calibration, and the confusion matrix. Its rows are true classes. With more than 400 classes it lists the
+    cells that are not 0, as ``[true class, predicted class, count]``. With several labels the accuracy of a
+    class is its average precision. A number that is not defined or not finite is ``None``.
     """
     results: dict[str, Any] = {
         **accuracies(predictions, view_average=view_average),

@@ -103,8 +103,8 @@ def with_layer_decay(
 ) -> list[dict[str, Any]]:
     """Divide groups by the stages of the backbone, whose learning rates fall towards the stem.
 
-    The factor is 1 for the head, ``decay`` for the last stage, and ``decay`` times that for each stage before
-    it. Source: Bao et al., "BEiT", arXiv:2106.08254, appendix H; with stages in place of blocks.
+    The factor is 1 for the head and ``decay`` for the last stage. Each earlier stage has ``decay`` times the
+    factor of the next. Source: Bao et al., "BEiT", arXiv:2106.08254, appendix H, with stages for blocks.
 
     Args:
         param_groups: Of :func:`tsn_param_groups` or :func:`tsm_param_groups`.

@@ -50,9 +50,9 @@ class LrSchedule:
     """Base learning rate times decay times warm-up.
 
     With ``per_step`` false the factors change between epochs only, as in MMAction2: the decay sees the index
-    of the epoch, and a warm-up over ``W`` epochs from ``f`` gives epoch ``e < W`` the factor
-    ``f + (1 - f) * e / (W - 1)`` (.1, .325, .55, .775, 1 for ``W = 5``, ``f = .1``). With ``per_step`` true
-    both see fractional epochs, as in SlowFast, and the warm-up reaches 1 at the end of epoch ``W - 1``.
+    of the epoch. A warm-up over ``W`` epochs from ``f`` gives epoch ``e < W`` the factor
+    ``f + (1 - f) * e / (W - 1)``: .1, .325, .55, .775, 1 for ``W = 5``, ``f = .1``. With ``per_step`` true
+    both see fractional epochs, as in SlowFast; the warm-up reaches 1 at the end of epoch ``W - 1``.
 
     Example:
         >>> decay = steps_with_relative_lrs(num_epochs=50, steps=[0, 20, 40], relative_lrs=[1.0, 0.1, 0.01])

@@ -4,8 +4,8 @@
     tsn-tsm-predict --weights W match.mp4 --annotate annotated.mp4
     tsn-tsm-predict --weights W clip.mp4 --grad-cam looked_at.png
 
-The recipe is read from the checkpoint. Annotations and features of long videos use windows of ``--window``
-seconds, one after the other, so a video may be hours long.
+The recipe is read from the checkpoint. Annotations and features use one window of ``--window`` seconds after
+the other, so a video may be hours long.
 """
 
 import argparse

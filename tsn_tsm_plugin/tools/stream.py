@@ -7,7 +7,7 @@
 
 A network with the causal shift (TSM.CAUSAL True) scores every frame; any other scores a sliding window of
 --window seconds. Ctrl-C ends the stream and completes the annotated video. Exit code: 0 at the end of the
-source or after Ctrl-C, 1 after --timeout seconds without a frame, 2 after an error.
+source or after Ctrl-C; 1 after --timeout seconds without a frame; 2 after an error.
 """
 
 import argparse

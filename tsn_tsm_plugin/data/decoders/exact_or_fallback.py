@@ -1,11 +1,11 @@
 """ExactOrFallbackDecoder: other libraries' decoders, if their frames are exact; otherwise PyAV.
 
 They use other versions of FFmpeg and other rules to count frames: by time stamps, which some containers
-invent, or by seeking to false keyframes. The packets are therefore indexed here first. The library reads a
-video only if the index proves equal counting, and if its first, middle and last frames are equal. PyAV reads
-any other video, with one warning per reason. Measured with torchcodec 0.17 and decord 0.6, whose frames
-differ on MPEG-4, AV1 with super-resolution, MPEG program streams, intra refresh, 10 bit, interlaced and
-odd-sized video, open groups of pictures, edit lists, and small frames to be turned by 90 degrees (decord).
+invent, or by seeking to false keyframes. The packets are therefore indexed here first. The library reads only
+videos whose index proves equal counting and whose first, middle and last frames are equal. PyAV reads any
+other video, with one warning per reason. Frames of torchcodec 0.17 and decord 0.6 were seen to differ on:
+MPEG-4, AV1 with super-resolution, MPEG program streams, intra refresh, 10 bit, interlaced and odd-sized
+video, open groups of pictures, edit lists, and small frames to be turned by 90 degrees (decord).
 """
 
 import os

@@ -6,9 +6,9 @@ shows one class of a pair, played backwards the other. Axes: T frames, H rows, W
 A network without temporal modelling cannot learn the classes:
 
 - Both directions of every scene are written, so each set of frames belongs to both classes of its pair.
-- The number of frames is an odd multiple of 8. For those, the centres of 8 (or 16) segments are the same
-  frames in both directions, and training with 8 segments skips no frame at the end of a video. With other
-  lengths the frames of a video and of its reverse would differ, and reveal the class.
+- The number of frames is an odd multiple of 8. The centres of 8 (or 16) segments are then the same frames in
+  both directions. Training with 8 segments then skips no frame at the end of a video. With other lengths the
+  frames of a video and of its reverse would differ, and reveal the class.
 """
 
 from dataclasses import dataclass

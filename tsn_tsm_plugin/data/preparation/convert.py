@@ -125,9 +125,8 @@ class Transcoding:
     The same video gives the same bytes.
 
     x264's ``fastdecode`` disables arithmetic coding and the deblocking filter, which make decoding slow. B
-    frames are never references, so readers skip the unneeded ones. How much faster 8 segments of a 10 s clip
-    are read than with x264's defaults (crf 23, 340x256, 389 KiB), with size and PSNR of re-encoding at crf
-    20:
+    frames are never references, so readers skip the unneeded ones. The table compares reading 8 segments of a
+    10 s clip with x264's defaults (crf 23, 340x256, 389 KiB). Size and PSNR are of re-encoding at crf 20.
 
     =========  =====================  =====================  ===============================
     keyframe   x264's defaults        ``fastdecode``         and B frames never references
@@ -137,8 +136,8 @@ class Transcoding:
     every 16   1.9 x, 591 KiB, 45 dB  3.3 x, 679 KiB, 45 dB  3.6 x, 684 KiB, 45 dB
     =========  =====================  =====================  ===============================
 
-    At short side 320 it is 4.3 times for 12 (481 to 911 KiB). Without any B frame, files are a tenth larger
-    and no faster.
+    At short side 320 a keyframe every 12 frames gives 4.3 x (481 to 911 KiB). Without any B frame, files are
+    a tenth larger and no faster.
 
     Attributes:
         resize: Size of the frames, rounded to even numbers.

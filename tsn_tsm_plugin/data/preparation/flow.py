@@ -1,7 +1,7 @@
 """FlowExtraction, prepare_flow: optical flow of the videos of a list, as folders of images.
 
 A field belongs to two neighbouring frames, so a video has one field fewer than frames. Displacements are
-clipped to ``bound`` pixels and written as levels from 0 to 255, 128 being no motion, as the references do.
+clipped to ``bound`` pixels and written as levels from 0 to 255, as in the references; 128 is no motion.
 Sources: Zach et al., "A Duality Based Approach for Realtime TV-L1 Optical Flow", 2007; Kroeger et al., "Fast
 Optical Flow using Dense Inverse Search", arXiv:1603.03590.
 """

@@ -38,9 +38,9 @@ def prepare_own_data(
     Lists and recipe lie in ``datasets_dir / name of the folder``. The same folder gives the same files.
 
     Args:
-        folder: ``class/video``, or ``train/class/video`` with ``val`` and ``test`` beside it, or the lists
-            ``train.txt``, ``val.txt`` and ``labels.txt`` with videos relative to the folder, or what
-            ``prepare_dataset`` has written.
+        folder: Holds ``class/video``; or ``train/class/video`` with ``val`` and ``test`` beside it; or the
+            lists ``train.txt``, ``val.txt`` and ``labels.txt`` with videos relative to the folder; or the
+            files that ``prepare_dataset`` has written.
         method: ``"tsm"`` or ``"tsn"``.
         backbone: A registered backbone, or ``timm/NAME`` or ``torchvision/NAME``.
         weights: ImageNet weights of the backbone, as ``MODEL.BACKBONE_WEIGHTS``; empty: random

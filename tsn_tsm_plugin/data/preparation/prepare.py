@@ -1,5 +1,4 @@
-"""prepare_dataset: check every video of a published dataset; write lists, label map, recipe lines and a
-report.
+"""prepare_dataset: check the videos of a published dataset; write lists, label map, recipe lines, report.
 
 =====================  ======================================================================================
 ``train.txt`` ...      one list file for each split, of the readable videos

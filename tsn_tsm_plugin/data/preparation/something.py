@@ -1,8 +1,8 @@
 """read_sthv1, read_sthv2, read_jester: annotations of Something-Something V1, V2 and Jester.
 
-V1 and Jester: ``NAME-train.csv`` and ``NAME-validation.csv`` with lines ``id;class``, no header, and
-``NAME-labels.csv`` with one class per line, whose number from 0 is the label. V2: JSON lists of objects with
-``id`` and ``template``, whose square brackets are not part of the class, and an object from class to label.
+V1 and Jester: ``NAME-train.csv`` and ``NAME-validation.csv`` have lines ``id;class`` and no header.
+``NAME-labels.csv`` has one class per line; the number of the line, from 0, is the label. V2: JSON lists of
+objects with ``id`` and ``template``, the class with square brackets; and an object from class to label.
 """
 
 from pathlib import Path

@@ -19,7 +19,7 @@ from tsn_tsm_plugin.transforms.build import build_clip_transform, frames_of_view
 METADATA_KEY = "tsn_tsm_plugin.json"
 """Key of the description in the exported file."""
 
-# n frames of the video, T of a view, V views, i from 0 to T - 1, v from 0 to V - 1, window in frames.
+# n: frames of the video; T: frames of a view; V: views; i: 0 to T - 1; v: 0 to V - 1; window: in frames.
 _INDICES = {
     "uniform": "view 0: floor(n / T * i + n / T / 2); view 1, if any: floor(n / T * i)",
     "dense": "(floor(v * max(0, n - window) / max(1, V - 1)) + i * floor(window / T)) modulo n",

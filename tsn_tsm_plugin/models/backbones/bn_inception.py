@@ -100,11 +100,11 @@ class BNInceptionBackbone(nn.Module):
 def bn_inception(*, weights: str = "") -> BNInceptionBackbone:
     """Create BN-Inception: 1024 features.
 
-    Its blocks have no residual branches, so a TSM needs ``sites``, such as the convolutions that read the
-    input of a block: ``["inception_*_1x1", "inception_*_reduce"]``.
+    Its blocks have no residual branches, so a TSM needs ``sites``. For the convolutions that read the input
+    of a block, give ``["inception_*_1x1", "inception_*_reduce"]``.
 
     Args:
-        weights: "" for random ones, or a public file, such as ``bn_inception-52deb4733.pth``.
+        weights: "" for random weights, or a public file, such as ``bn_inception-52deb4733.pth``.
 
     Raises:
         CheckpointError: If the weights are not a file, or belong to another network.

@@ -97,8 +97,8 @@ def plan_stream_export(
 ) -> ExportPlan:
     """Plan the export of one step of an online TSM.
 
-    The inputs are ``frame`` (B, 3, H, W) and a ``state.SITE`` (B, F, h, w) per shifted site, zeros before the
-    first frame; the outputs ``scores`` (B, K) and one ``next.SITE`` per site, the state for the next frame.
+    Inputs: ``frame`` (B, 3, H, W), and one ``state.SITE`` (B, F, h, w) per shifted site; the first states are
+    zeros. Outputs: ``scores`` (B, K), and one ``next.SITE`` per site, the state for the next frame.
 
     Args:
         model: A causal TSM.

@@ -19,8 +19,8 @@ from tsn_tsm_plugin.layers.tracing import is_traced
 class FusedResidualBlock(nn.Module):
     """A torchvision block with folded normalisation; it has the same names and one rounding less.
 
-    The block overwrites its input. The layers run separately for other inputs than bf16 in channels_last on
-    a CPU, with gradients, and if the network is traced, compiled or exported.
+    The block overwrites its input. Only bf16 in channels_last on a CPU is fused. The layers run separately
+    with gradients, and if the network is traced, compiled or exported.
 
     Args:
         block: Block whose normalisations are folded into its convolutions; not modified.

@@ -1,8 +1,8 @@
 """MeanOfLastFrames, Hysteresis: smoothed scores and stable labels of a stream.
 
 Axes: B streams, N frames, K classes. Both keep their state per stream, in buffers.
-Source: the online demo of the TSM reference code, ``online_demo/main.py``, which sums the last 12 logits and
-accepts a new label when two in a row agree.
+Source: ``online_demo/main.py`` of the TSM reference code. The demo sums the last 12 logits and accepts a new
+label when two in a row agree.
 """
 
 from typing import Any

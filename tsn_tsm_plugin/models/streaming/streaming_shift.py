@@ -23,8 +23,8 @@ class StreamingShift(nn.Module):
         num_tokens: Shift only this many first tokens; ``None`` shifts all.
 
     Attributes:
-        previous: (B, F, H, W), (B, H, W, F) or (B, L, F), the first fold of the features of the last frame;
-            ``None`` before the first.
+        previous: (B, F, H, W), (B, H, W, F) or (B, L, F): the first fold of the last frame's features;
+            ``None`` before the first frame.
     """
 
     previous: Tensor | None

@@ -86,8 +86,8 @@ class StreamingStep(nn.Module):
     def state_shapes(self, height: int, width: int) -> OrderedDict[str, tuple[int, ...]]:
         """Return the shape of the state of one stream of frames of that size, by name.
 
-        It is (F, h, w), (h, w, F) or (L, F). F is one ``shift_div``-th of the channels at the site, h and w
-        are the size of its features, and L is its number of tokens.
+        It is (F, h, w), (h, w, F) or (L, F). F is one ``shift_div``-th of the channels at the site; h and w
+        are the size of its features; L is its number of tokens.
         """
         _, *state = dry_run(self, (1, 3, height, width), prepare=_forget)
         shapes = [tuple(tensor.shape[1:]) for tensor in state]
