@@ -1,7 +1,7 @@
-"""How each rank of a job ended, as a file per rank, and which of the endings came first.
+"""Outcome, first_failure, ...: how each rank of a job ended, in a file per rank, and the earliest failure.
 
 When one rank dies, its peers fail too, with "connection closed by peer". The cause is the earliest error by
-time, or the rank that SLURM reports as killed and that left no word at all.
+time, or a rank without an outcome that SLURM reports as killed.
 """
 
 import contextlib
@@ -30,9 +30,9 @@ class Outcome:
     Attributes:
         rank: Global rank.
         node: Name of the machine.
-        ending: ``FINISHED``, ``STOPPED`` (asked to, its checkpoint is written), ``RAISED``, ``UNHEALTHY``
-            (the node cannot run the job), or ``MISTAKEN`` where starting again would fail again.
-        error: What a rank raised, with the traceback unless it was a mistake.
+        ending: ``FINISHED``; ``STOPPED`` on request, with a checkpoint; ``RAISED``; ``UNHEALTHY``: the node
+            cannot run the job; or ``MISTAKEN``: starting again would fail again.
+        error: The rank's exception, with the traceback unless it was a mistake.
         time: Seconds since 1970.
     """
 

@@ -1,7 +1,7 @@
-"""How the ranks of a job find each other: an address that the nodes can reach and a port that nobody chose.
+"""master_address, open_store: how the ranks of a job find each other, by a reachable address and a free port.
 
-Host names of a cluster need not resolve on its compute nodes, and a fixed or computed port may be taken. So
-rank 0 listens on a port that the kernel picks and publishes address and port in the job's folder.
+Host names of a cluster need not resolve on its compute nodes. A fixed or computed port may be taken. Rank 0
+therefore listens on a port that the kernel picks and publishes address and port in the job's folder.
 """
 
 import datetime

@@ -49,7 +49,7 @@ class Start:
 
 
 class RestartLog:
-    """Keeps, in a file next to the job, the training step and the time of each start and of its end.
+    """Keeps the training step and the time of each start and end in a file next to the job.
 
     Args:
         file: JSON lines, one for each start.

@@ -1,7 +1,7 @@
 """evaluation_config: a config whose run folder is named after what is evaluated, by content.
 
-The same weights, settings and list have the same folder, so that a result which is there need not be made
-again. Another file of the same name has another folder.
+The same weights, settings and list have the same folder, so that an existing result is used again. Another
+file of the same name has another folder.
 """
 
 from hashlib import file_digest, sha256

@@ -1,7 +1,6 @@
-"""Runs a job's ranks on this machine: submitit's local executor, with ranks that end together.
+"""GroupExecutor, GroupController: submitit's local executor, with ranks that end together.
 
-submitit's own controller waits for every rank, so that when one dies the others wait for it until their
-collectives time out.
+submitit's own controller waits for every rank: if one dies, the others wait until their collectives time out.
 """
 
 import subprocess

@@ -1,4 +1,4 @@
-"""A copy of the code that a job will run, so that editing the checkout does not change a job in the queue."""
+"""take_snapshot: copy the code that a job will run; editing the checkout does not change a queued job."""
 
 import json
 import shutil

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/bench_loading.py [--workers 1 2] [--epochs 5] [--write]
 
-Both read the same eight distinct clips of 10 s with their recipe of TSM-R50 with 8 frames, short side 256,
+Both read the same eight distinct clips of 10 s. Their recipes are TSM-R50 with 8 frames, short side 256,
 multi-scale crop of 224 and flip. Ours is `build_loader` of projects/tsm/k400_r50_8f.yaml. MMAction2's uses
 decord as in its tsm_imagenet-pretrained-r50_8xb16-1x1x8-50e_kinetics400-rgb.py, in a torch DataLoader whose
 workers stack the batch. First the frames of both validation pipelines are compared: they must be equal

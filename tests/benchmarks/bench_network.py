@@ -6,8 +6,8 @@ All have the same weights and get the same clip. First their scores are compared
 for training the gradient of the first convolution; a difference ends the run. Then they take turns in random
 order, with TF32 where PyTorch uses it, as it does by default for convolutions. Peers run as they come:
 float32, eager, NCHW. On a CPU there are two processes: one as a library's user has it, and one that keeps its
-freed memory, as this project's tools do (``tsn_tsm_plugin.keep_freed_memory``). Wall time is taken, except
-with ``--threads 1``, where it is the process's own time, which waiting for other processes does not lengthen.
+freed memory, as this project's tools do (``tsn_tsm_plugin.keep_freed_memory``). Wall time is taken. With
+``--threads 1`` it is the process's own time, which waiting for other processes does not lengthen.
 """
 
 import argparse

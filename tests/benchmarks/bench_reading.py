@@ -3,10 +3,10 @@
     python tests/benchmarks/bench_reading.py [VIDEO ...] [--rounds 9] [--reads 10000] [--write]
 
 Two processes read at the same time, one thread each, as two data workers do. Without arguments they read the
-10 s clip ../shared/videos/arm_wrestling.mp4, which has 4 keyframes, what x264 makes of it by default at three
-sizes, and what `prepare_dataset --transcode` makes of that. Frames are first compared with a plain decode of
-the whole file: where ours differ the benchmark ends, and a peer that gives others is not timed. Then the
-readers take turns. A reader that does not load is reported as absent.
+10 s clip ../shared/videos/arm_wrestling.mp4, which has 4 keyframes. They also read its encodings by x264's
+defaults at three sizes, and two of these after `prepare_dataset --transcode`. Frames are first compared
+with a plain decode of the whole file: if ours differ the benchmark ends, and a peer whose frames differ is
+not timed. Then the readers take turns. A reader that does not load is reported as absent.
 """
 
 import argparse
@@ -235,7 +235,7 @@ def read_many(paths: Sequence[str], num_reads: int) -> str:
 
 
 def write_variants(folder: Path) -> dict[str, str]:
-    """Encode the clip as x264 does by default, in each size, and transcode the smallest."""
+    """Encode the clip as x264 does by default, in each size, and transcode two sizes."""
     variants = {"4 keyframes, 340x256": str(SOURCE)}
     for label, size in SIZES.items():
         frames, rate = decoded(SOURCE, size)

@@ -3,7 +3,7 @@
     python tests/benchmarks/bench_training.py [--backbone resnet50] [--size 224] [--batch 16] [--threads 2]
     [--write]
 
-Each variant runs in its own process. Its peak of memory is PyTorch's on a GPU, and on a CPU the growth of
+Each variant runs in its own process. Its peak of memory is PyTorch's on a GPU. On a CPU it is the growth of
 the resident set since before the first step. Time is the fastest step after the first two, because other
 processes only add time. With one thread on a CPU it is the process's own time, to which they add nothing.
 """

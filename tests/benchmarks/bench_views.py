@@ -2,8 +2,9 @@
 
     python tests/benchmarks/bench_views.py [--rounds 9] [--write]
 
-Ways to read the ten dense views of a test take turns, then ways to scale eight frames to short side 256; CPU
-time, one thread. The frames of views must be equal to the byte; the difference of scaled pixels is reported.
+Ways to read the ten dense views of a test take turns; then ways to scale eight frames to short side 256 do.
+CPU time, one thread. The frames of views must be equal to the byte; the difference of scaled pixels is
+reported.
 """
 
 import argparse

@@ -14,7 +14,7 @@ NUM_FRAMES = 280
 
 
 def decoded(source: Path, size: tuple[int, int]) -> tuple[list[np.ndarray], Fraction]:
-    """Return the first frames of a video as uint8 RGB (H, W, 3) of a size (width, height), and their rate."""
+    """Return the first frames of a video, uint8 RGB (H, W, 3), of size (width, height), and their rate."""
     width, height = size
     with av.open(str(source)) as container:
         stream = container.streams.best("video")

@@ -1,7 +1,7 @@
 """The shape of PyTorchVideo's training tutorial, with our model, samplers, transforms and decoder by name.
 
-The tutorial's two classes, a LightningModule and a LightningDataModule, are driven here by the few lines that
-matter of ``lightning.Trainer.fit``, or by Lightning itself if it is installed.
+The tutorial's LightningModule and LightningDataModule are driven by Lightning if it is installed. Otherwise
+the few lines that matter of ``lightning.Trainer.fit`` drive them.
 """
 
 import importlib.util

@@ -1,4 +1,4 @@
-"""A job with a dead rank or a dead node ends or goes on by itself, and its last lines name the cause."""
+"""A job with a dead rank or a dead node ends or goes on by itself; its last lines name the cause."""
 
 import subprocess
 import time

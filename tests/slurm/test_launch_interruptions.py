@@ -122,7 +122,7 @@ def test_a_node_that_dies_and_comes_back_costs_time_only(slurm, jobs, reference,
     node = shown(job.job_id)["BatchHost"]
 
     slurm.kill_node(node)
-    # SLURM looks for a lost batch script only in jobs that are older than 20 s when the node registers again.
+    # When a node registers again, SLURM looks for a lost batch script only in jobs older than 20 s.
     time.sleep(25)
     slurm.start_node(node)
 

@@ -1,4 +1,4 @@
-"""A package from outside with one component of every kind, each with an option and a note that it was used.
+"""A package from outside with one component of every kind, each with an option and a note of its use.
 
 Copied into a site directory as the module ``outside``; it knows nothing of this test suite.
 

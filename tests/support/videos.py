@@ -23,8 +23,8 @@ NUMBER_BITS = 10
 def numbered_frames(num_frames: int, *, height: int = 48, width: int = 64) -> np.ndarray:
     """Draw frames that state their number: ten vertical bars, white for 1 and black for 0, highest bit left.
 
-    The lower half of each frame is a texture that moves by one pixel per frame, so that encoders have
-    motion to predict and neighbouring frames differ everywhere.
+    The lower half of each frame is a texture that moves by one pixel per frame. Encoders then have motion to
+    predict, and neighbouring frames differ everywhere.
 
     Returns:
         uint8 RGB (T, H, W, 3).

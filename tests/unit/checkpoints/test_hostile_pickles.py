@@ -72,7 +72,7 @@ def canary(tmp_path, monkeypatch):
 
 
 def read_as_all_formats(program: bytes, folder) -> list[object]:
-    """Read a pickle as a zip file, as the object of a legacy file, and as each of its other pickles."""
+    """Read a pickle as a zip file, as a legacy file's object, and as each of its other pickles."""
     legacy = [pickle.dumps(each, 2) for each in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})]
     files = {"a.pth": b"".join([*legacy, program, pickle.dumps([], 2)]), "plain.pth": program}
     for position in range(3):
