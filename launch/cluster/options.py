@@ -70,7 +70,7 @@ class Options:
     mail: str = _option("", "job", "short for --mail-user ADDRESS --mail-type END,FAIL", metavar="ADDRESS")
     mail_type: str = _option("", "job", "events to mail about: END,FAIL", metavar="EVENTS")
     mail_user: str = _option("", "job", "address of those mails", metavar="ADDRESS")
-    setup: list[str] = _option([], "job", "shell line before the ranks start; repeatable", metavar="CMD")
+    setup: list[str] = _option([], "job", "shell line before the ranks start; may be repeated", metavar="CMD")
     container_image: str = _option(
         "", "job", "image that the processes run in, by pyxis (srun --container-image)", metavar="IMAGE"
     )
@@ -81,8 +81,8 @@ class Options:
         "", "job", "command before each process instead: 'apptainer exec --nv IMAGE'", metavar="CMD"
     )
     python: str = _option("", "job", "interpreter of the processes; empty: this one", metavar="PATH")
-    env: list[str] = _option([], "job", "environment variable of every rank; repeatable", metavar="K=V")
-    sbatch: list[str] = _option([], "job", "any other sbatch option; repeatable", metavar="KEY=VALUE")
+    env: list[str] = _option([], "job", "environment variable of every rank; may be repeated", metavar="K=V")
+    sbatch: list[str] = _option([], "job", "any other sbatch option; may be repeated", metavar="KEY=VALUE")
 
     signal_delay: int = _option(
         120,
@@ -146,7 +146,7 @@ def add_option_flags(parser: argparse.ArgumentParser) -> None:
             group.add_argument(flag, action="store_true", default=argparse.SUPPRESS, help=text)
             continue
         many = field.default is dataclasses.MISSING
-        shown = "" if many or field.default in ("", -1, 0) else f" [{field.default}]"
+        shown = "" if many or field.default in ("", -1, 0) else f" (default: {field.default})"
         group.add_argument(
             flag,
             action="append" if many else "store",

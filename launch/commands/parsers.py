@@ -104,15 +104,11 @@ def _evaluate_parser() -> argparse.ArgumentParser:
         help="checkpoints or run folders; none: the recipe's run folder",
     )
     parser.add_argument(
-        "--which", choices=("last", "best"), default="last", help="checkpoint of a run folder [%(default)s]"
+        "--which", choices=("last", "best"), default="last", help="checkpoint of a run folder"
     )
     parser.add_argument("--table", metavar="FILE", help="file of `RECIPE WEIGHTS` lines")
     parser.add_argument(
-        "--out",
-        type=path_here,
-        default="runs/evaluate",
-        metavar="DIR",
-        help="folder of run folders [%(default)s]",
+        "--out", type=path_here, default="runs/evaluate", metavar="DIR", help="folder of run folders"
     )
     _add_running(parser)
     _add_parallelism(parser)
@@ -198,21 +194,13 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
 
 def _add_parallelism(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--array-parallelism",
-        type=int,
-        default=8,
-        metavar="N",
-        help="jobs of an array at a time [%(default)s]",
+        "--array-parallelism", type=int, default=8, metavar="N", help="jobs of an array at a time"
     )
 
 
 def _add_runs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--runs",
-        type=path_here,
-        default="runs",
-        metavar="DIR",
-        help="folder in which job ids are looked up [%(default)s]",
+        "--runs", type=path_here, default="runs", metavar="DIR", help="folder in which job ids are looked up"
     )
 
 

@@ -24,9 +24,9 @@ from tsn_tsm_plugin.safe_text import terminal_text
 
 # Titles of the metrics; the first metric of a result selects the best checkpoint.
 METRICS = {"map": "mAP", "top1": "top-1", "top5": "top-5", "mean_class": "mean class", "loss": "loss"}
-# Titles of further metrics of a test; the macro recall equals the mean class accuracy.
+# Titles of further metrics of a test. The macro recall equals the mean class accuracy, as does the balanced
+# accuracy if every predicted class has videos.
 FINAL_METRICS = {
-    "balanced_accuracy": "balanced accuracy",
     "macro_precision": "macro precision",
     "macro_f1": "macro F1",
     "auc": "AUC",

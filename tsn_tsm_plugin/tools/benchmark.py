@@ -27,12 +27,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--loader", default="", metavar="RECIPE", help="measure the training data of a recipe"
     )
     parser.add_argument(
-        "--variants", nargs="+", choices=_VARIANTS, default=list(_VARIANTS), help="forms of the network [all]"
+        "--variants", nargs="+", choices=_VARIANTS, default=list(_VARIANTS), help="forms (default: all)"
     )
-    parser.add_argument("--batch-size", type=count(), default=8, metavar="N", help="clips at once [8]")
-    parser.add_argument("--num-workers", type=count(0), default=1, metavar="N", help="loader workers [1]")
+    parser.add_argument("--batch-size", type=count(), default=8, metavar="N", help="clips at once")
+    parser.add_argument("--num-workers", type=count(0), default=1, metavar="N", help="loader workers")
     parser.add_argument(
-        "--seconds", type=seconds(), default=3.0, metavar="S", help="time of each measurement [3]"
+        "--seconds", type=seconds(), default=3.0, metavar="S", help="time of each measurement"
     )
     args = parser.parse_args(argv)
     return run_command(lambda: _benchmark(args))

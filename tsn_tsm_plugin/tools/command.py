@@ -16,6 +16,15 @@ from tsn_tsm_plugin.errors import ConfigError, TsnTsmError
 from tsn_tsm_plugin.safe_text import printed_lines, terminal_text
 
 
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Append the default of an option to its help text, unless it is empty or described."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        text = action.help or ""
+        is_shown = "default" not in text and action.default not in (None, "", [], 0, argparse.SUPPRESS)
+        return f"{text} (default: %(default)s)" if is_shown else text
+
+
 class ToolParser(argparse.ArgumentParser):
     """Parser of a tool; its name is the console script's, and a mistyped flag gets a hint.
 
@@ -28,7 +37,7 @@ class ToolParser(argparse.ArgumentParser):
         super().__init__(
             prog=f"tsn-tsm-{name.replace('_', '-')}",
             description=(description or "").replace("``", "`"),
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=_HelpFormatter,
             allow_abbrev=False,
         )
         self.add_argument("--version", action="version", version=f"tsn_tsm_plugin {__version__}")
@@ -108,7 +117,7 @@ def add_checkpoint_arguments(
         "--which",
         choices=("last", "best"),
         default="last",
-        help="weights of a run folder: last, or best by validation (default: %(default)s)",
+        help="weights of a run folder: last, or best by validation",
     )
     parser.add_argument(
         "--allow-mismatch",

@@ -32,15 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     source.add_argument("config", nargs="?", help=".py, .yaml or a shell script, .sh; a URL if it is no .py")
     source.add_argument("--command", metavar="TEXT", help="training command of mit-han-lab's main.py")
     parser.add_argument(
-        "--out", type=path_here, metavar="FILE", help="recipe to write; default: standard output"
+        "--out", type=path_here, metavar="FILE", help="recipe to write (default: standard output)"
     )
-    parser.add_argument(
-        "--num-gpus",
-        type=int,
-        default=8,
-        metavar="N",
-        help="GPUs of an MMAction2 config (default: 8)",
-    )
+    parser.add_argument("--num-gpus", type=int, default=8, metavar="N", help="GPUs of an MMAction2 config")
     parser.add_argument(
         "--num-videos",
         type=int,

@@ -52,11 +52,7 @@ def _parser() -> argparse.ArgumentParser:
         help="videos that give the ranges of the activations",
     )
     parser.add_argument(
-        "--num-calibration-videos",
-        type=count(),
-        default=32,
-        metavar="N",
-        help="videos of --calibrate to use (default: 32)",
+        "--num-calibration-videos", type=count(), default=32, metavar="N", help="videos of --calibrate to use"
     )
     return parser
 

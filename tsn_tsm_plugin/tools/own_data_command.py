@@ -24,18 +24,14 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="folder with class folders, with train/, val/, test/ or with lists",
     )
-    group.add_argument(
-        "--method", default="tsm", metavar="M", help="method: tsm or tsn (default: %(default)s)"
-    )
-    group.add_argument("--backbone", default="resnet50", metavar="NAME", help="default: %(default)s")
+    group.add_argument("--method", default="tsm", metavar="M", help="method: tsm or tsn")
+    group.add_argument("--backbone", default="resnet50", metavar="NAME", help="network")
     group.add_argument(
         "--backbone-weights",
         metavar="W",
         help="ImageNet weights: a file, a registered name, '' for none (default: fetched if possible)",
     )
-    group.add_argument(
-        "--val-fraction", type=float, default=0.2, metavar="F", help="validation part (default: %(default)s)"
-    )
+    group.add_argument("--val-fraction", type=float, default=0.2, metavar="F", help="validation part")
     group.add_argument(
         "--groups",
         default="",

@@ -37,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
         "videos", nargs="+", metavar="VIDEO", help="file, folder of videos or of frames, pattern or URL"
     )
     add_weights_arguments(parser)
-    parser.add_argument("--top", type=count(), default=5, metavar="K", help="classes per video (default: 5)")
+    parser.add_argument("--top", type=count(), default=5, metavar="K", help="classes per video")
     parser.add_argument(
         "--format", default="table", choices=("table", "json", "csv"), help="format of the output"
     )
@@ -57,14 +57,10 @@ def _parser() -> argparse.ArgumentParser:
         type=seconds(zero=True),
         default=4.0,
         metavar="SECONDS",
-        help="length of a window; 0: the whole video (default: %(default)s)",
+        help="length of a window; 0: the whole video",
     )
     parser.add_argument(
-        "--stride",
-        type=seconds(),
-        default=0.5,
-        metavar="SECONDS",
-        help="time between two windows (default: %(default)s)",
+        "--stride", type=seconds(), default=0.5, metavar="SECONDS", help="time between two windows"
     )
     return parser
 

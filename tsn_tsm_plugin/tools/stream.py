@@ -51,10 +51,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     parser.add_argument("--annotate", type=path_here, metavar="OUT.mp4", help="video to write, with scores")
-    parser.add_argument("--top", type=count(), default=3, metavar="K", help="classes to show (default: 3)")
-    parser.add_argument(
-        "--frame-interval", type=count(), default=1, metavar="N", help="use every N-th frame (default: 1)"
-    )
+    parser.add_argument("--top", type=count(), default=3, metavar="K", help="classes to show")
+    parser.add_argument("--frame-interval", type=count(), default=1, metavar="N", help="use every N-th frame")
     parser.add_argument(
         "--average-frames",
         type=count(),
@@ -66,14 +64,14 @@ def _parser() -> argparse.ArgumentParser:
         type=count(),
         default=2,
         metavar="N",
-        help="switch the label after N frames in the lead (default: 2)",
+        help="switch the label after N frames in the lead",
     )
     parser.add_argument(
         "--window",
         type=seconds(),
         default=4.0,
         metavar="SECONDS",
-        help="length of the window of a network without the causal shift (default: 4)",
+        help="length of the window of a network without the causal shift",
     )
     parser.add_argument("--show", action="store_true", help="show the stream in a window")
     parser.add_argument(
@@ -87,14 +85,14 @@ def _parser() -> argparse.ArgumentParser:
         type=seconds(zero=True),
         default=1.0,
         metavar="SECONDS",
-        help="time between two lines of text (default: 1)",
+        help="time between two lines of text",
     )
     parser.add_argument(
         "--timeout",
         type=seconds(),
         default=30.0,
         metavar="SECONDS",
-        help="end with exit code 1 after this time without a frame (default: 30)",
+        help="end with exit code 1 after this time without a frame",
     )
     return parser
 

@@ -23,6 +23,7 @@ def test_help_shows_an_example_and_the_exit_codes(capsys):
     assert ended.value.code == 0
     assert "python launch/submit.py --cfg projects/tsm/motion_r18_8f.yaml" in shown
     assert "exit code: 0 done, 1 the job failed, 2 a mistake in the command, 3 cancelled" in shown
+    assert "number of nodes (default: 1)" in shown
 
 
 @pytest.mark.parametrize(

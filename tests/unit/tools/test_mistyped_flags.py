@@ -1,6 +1,7 @@
-"""Every tool answers a mistyped flag with the nearest one."""
+"""Flags of every tool: a hint for a mistyped one, and defaults in the help."""
 
 import importlib
+import re
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -49,3 +50,21 @@ def test_every_tool_that_takes_a_run_folder_takes_its_last_or_best_weights(modul
         importlib.import_module(module).main(["--help"])
     shown = capsys.readouterr().out
     assert ("--weights" in shown) == ("--which {last,best}" in shown)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_tool_shows_defaults_in_one_form(module, capsys):
+    with pytest.raises(SystemExit):
+        importlib.import_module(module).main(["--help"])
+    shown = capsys.readouterr().out.partition("\noptions:")[2]
+    assert re.findall(r"; default| \[\w+\]$", shown, re.MULTILINE) == []
+
+
+def test_the_help_shows_defaults_that_are_not_empty(capsys):
+    from tsn_tsm_plugin.tools import stream
+
+    with pytest.raises(SystemExit):
+        stream.main(["--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "classes to show (default: 3)" in shown
+    assert "--json print one JSON object per line --annotate" in shown
