@@ -80,12 +80,9 @@ class Partition:
         groups = []
         for gpus in self.gpu_counts:
             num_nodes = sum(kind.num_nodes for kind in self.kinds if kind.gpus == gpus)
-            groups.append(f"{_count(num_nodes, 'node')} {_with_gpus(gpus)}")
+            has = f"with {_count(gpus, 'GPU')}" if gpus else "without GPUs"
+            groups.append(f"{_count(num_nodes, 'node')} {has}")
         return " and ".join([", ".join(groups[:-1]), groups[-1]] if groups[1:] else groups)
-
-
-def _with_gpus(gpus: int) -> str:
-    return f"with {_count(gpus, 'GPU')}" if gpus else "without GPUs"
 
 
 def _count(number: int, noun: str) -> str:

@@ -115,14 +115,9 @@ def ask(*command: str, timeout_seconds: float = 0.0) -> subprocess.CompletedProc
             f"or slurm.conf ({os.environ.get('SLURM_CONF', 'the default one')}) is not readable."
         ) from None
     if done.returncode and _NO_ANSWER.search(done.stderr):
-        raise NoAnswerError(
-            f"The SLURM controller does not answer: {_last_line(done.stderr)}. Try again later."
-        )
+        reason = done.stderr.strip().splitlines()[-1].rstrip(".")
+        raise NoAnswerError(f"The SLURM controller does not answer: {reason}. Try again later.")
     return done
-
-
-def _last_line(text: str) -> str:
-    return text.strip().splitlines()[-1].rstrip(".")
 
 
 def clean_environment() -> dict[str, str]:

@@ -27,7 +27,7 @@ from .outcome import (
     RAISED,
     STOPPED,
     UNHEALTHY,
-    forget_outcome,
+    outcome_file,
     read_outcomes,
     write_outcome,
 )
@@ -123,7 +123,8 @@ class Job:
         rank = job_env.global_rank
         folder = self._folder(job_env)
         folder.mkdir(parents=True, exist_ok=True)
-        forget_outcome(folder, rank)
+        # After a requeue, the outcome of the earlier start holds no longer.
+        outcome_file(folder, rank).unlink(missing_ok=True)
         job_env.paths.result_pickle.unlink(missing_ok=True)
         started = time.time()
 

@@ -63,11 +63,6 @@ def write_outcome(folder: Path, rank: int, ending: str, *, error: str = "", node
     write_text_atomically(outcome_file(folder, rank), json.dumps(asdict(outcome)))
 
 
-def forget_outcome(folder: Path, rank: int) -> None:
-    """Remove the outcome of an earlier start: after a requeue it is true no longer."""
-    outcome_file(folder, rank).unlink(missing_ok=True)
-
-
 def note_cancellation(folder: Path) -> None:
     """Record that the user ended the job in ``folder``, which may be before a rank can leave an outcome."""
     write_text_atomically(folder / "cancelled", time.ctime() + "\n")

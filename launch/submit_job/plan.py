@@ -14,11 +14,6 @@ from ..cluster.partitions import chosen_partition
 from ..errors import LaunchError
 
 
-def is_inside_srun() -> bool:
-    """Return whether srun started this process as one of several."""
-    return "SLURM_STEP_ID" in os.environ and int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1
-
-
 @dataclass(frozen=True)
 class Plan:
     """One job before it is submitted.
@@ -92,7 +87,8 @@ def resolve_backend(options: Options) -> tuple[str, str]:
     Raises:
         LaunchError: If a cluster is asked for, by name or by what only a cluster has, and there is none here.
     """
-    if options.cluster == "auto" and is_inside_srun():
+    is_one_of_many = "SLURM_STEP_ID" in os.environ and int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1
+    if options.cluster == "auto" and is_one_of_many:
         return "srun", "srun started this process as one of several"
     if options.cluster != "auto":
         if options.cluster == "slurm" or options.nodes == 1:

@@ -203,17 +203,17 @@ def explain_values(given: Mapping[str, Tensor], target: Mapping[str, Tensor]) ->
         if not value.is_complex() and (value.is_floating_point() or is_counter):
             continue
         return f"{name} holds {value.dtype} values, the model {target[name].dtype} ones."
-    strange = [name for name, value in given.items() if not _is_finite(value.to(target[name].dtype))]
+    strange = [
+        name
+        for name, value in given.items()
+        if not value.is_meta and not value.to(target[name].dtype).isfinite().all()
+    ]
     if not strange:
         return ""
     return (
         f"{len(strange)} of its tensors hold values that are not finite, NaN or infinite "
         f"({_examples(strange)}). The training diverged, or the file is damaged: give an earlier checkpoint."
     )
-
-
-def _is_finite(value: Tensor) -> bool:
-    return value.is_meta or not value.is_floating_point() or bool(value.isfinite().all())
 
 
 def explain_conflict(

@@ -132,16 +132,12 @@ _MIT_MOBILENET_V2_FIRST = {"0": "0.0", "1": "0.1", "3": "1", "4": "2"}
 def mit_rename(keys: Collection[str]) -> Rename:
     """Return the renaming for a state dict of mit-han-lab with these names."""
     if any(key.startswith("base_model.features.") for key in keys):
-        return _mit_mobilenet_v2(keys, prefix="base_model.")
+        return mit_mobilenet_v2_rename(keys, prefix="base_model.")
     return lambda name: _substitute(name, _MIT_RESNET)
 
 
-def mit_online_rename(keys: Collection[str]) -> Rename:
-    """Return the renaming for mit-han-lab's online MobileNetV2, whose names do not show shifted layers."""
-    return _mit_mobilenet_v2(keys, prefix="")
-
-
-def _mit_mobilenet_v2(keys: Collection[str], *, prefix: str) -> Rename:
+def mit_mobilenet_v2_rename(keys: Collection[str], *, prefix: str = "") -> Rename:
+    """Return the renaming for mit-han-lab's MobileNetV2; the online network has no prefix."""
     shifted_blocks = {key.partition(".conv.0.net.")[0] for key in keys if ".conv.0.net." in key}
 
     def rename(name: str) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection
 
 from tsn_tsm_plugin.checkpoints.key_renames import (
     Rename,
-    mit_online_rename,
+    mit_mobilenet_v2_rename,
     mit_rename,
     mmaction2_rename,
 )
@@ -19,7 +19,8 @@ IMAGENET = "ImageNet classifier"
 _RENAMES: dict[str, Callable[[Collection[str]], Rename]] = {
     MMACTION2: mmaction2_rename,
     MIT: mit_rename,
-    MIT_ONLINE: mit_online_rename,
+    # The names of the online MobileNetV2 do not show which layers are shifted.
+    MIT_ONLINE: mit_mobilenet_v2_rename,
 }
 # Modules that hold the network: DataParallel, torch.compile, FSDP, activation checkpointing, Lightning, EMA.
 _OUTER = re.compile(
@@ -70,7 +71,7 @@ def translate(keys: Collection[str], *, source_format: str) -> dict[str, str]:
         ValueError: If two names of the file get the same name.
     """
     bare = strip_holders(keys)
-    rename = _RENAMES[source_format](bare.values()) if source_format in _RENAMES else _unchanged
+    rename = _RENAMES[source_format](bare.values()) if source_format in _RENAMES else str
     own_names = {key: rename(name) for key, name in bare.items()}
     taken: dict[str, str] = {}
     for key, own_name in own_names.items():
@@ -78,10 +79,6 @@ def translate(keys: Collection[str], *, source_format: str) -> dict[str, str]:
             raise ValueError(f"{taken[own_name]} and {key} both mean {own_name}.")
         taken[own_name] = key
     return own_names
-
-
-def _unchanged(name: str) -> str:
-    return name
 
 
 def without_wrappers(own_name: str) -> str:

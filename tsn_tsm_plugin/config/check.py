@@ -19,18 +19,7 @@ _AA_TYPE = re.compile(
 
 def validate(cfg: CfgNode) -> list[Fault]:
     """Return every broken rule as ``(key, rule and given value)``."""
-    rules = (
-        _keys,
-        _model,
-        _batch_norm,
-        _storage,
-        _sampling,
-        _pixels,
-        _augmentation,
-        _loss,
-        _ranks,
-        _schedule,
-    )
+    rules = (_keys, _model, _storage, _sampling, _pixels, _augmentation, _loss, _training)
     return [fault for rule in rules for fault in rule(cfg)]
 
 
@@ -80,9 +69,6 @@ def _model(cfg: CfgNode) -> Iterator[Fault]:
             "NONLOCAL.ACT_CHECKPOINT",
             "must be off for a network without non-local blocks; a tsm has them with NONLOCAL.INSTANTIATION",
         )
-
-
-def _batch_norm(cfg: CfgNode) -> Iterator[Fault]:
     if cfg.BN.FREEZE_STATS and cfg.BN.USE_PRECISE_STATS:
         yield (
             "BN.USE_PRECISE_STATS",
@@ -236,16 +222,13 @@ def _loss(cfg: CfgNode) -> Iterator[Fault]:
         yield "SOLVER.CLASS_WEIGHTS", "must be '' with class_weights in MODEL.LOSS_OPTIONS"
 
 
-def _ranks(cfg: CfgNode) -> Iterator[Fault]:
+def _training(cfg: CfgNode) -> Iterator[Fault]:
     if cfg.DDP.STATIC_GRAPH and cfg.TRAIN.MAX_CLIPS_PER_FORWARD:
         yield (
             "DDP.STATIC_GRAPH",
             f"must be off with TRAIN.MAX_CLIPS_PER_FORWARD ({cfg.TRAIN.MAX_CLIPS_PER_FORWARD}), which "
             f"runs forward passes with and without synchronisation in one step",
         )
-
-
-def _schedule(cfg: CfgNode) -> Iterator[Fault]:
     num_steps = len(cfg.SOLVER.STEPS)
     if len(cfg.SOLVER.LRS) != num_steps:
         yield (

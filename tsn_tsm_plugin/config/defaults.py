@@ -62,12 +62,9 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return the values of a recipe's tree by dotted key; a node of options is one value."""
     flat: dict[str, Any] = {}
     for name, value in tree.items():
-        if isinstance(value, dict) and not _is_options(f"{prefix}{name}"):
+        key = KEYS.get(f"{prefix}{name}")
+        if isinstance(value, dict) and not (key and key.is_options):
             flat |= flatten(value, f"{prefix}{name}.")
         else:
             flat[f"{prefix}{name}"] = value
     return flat
-
-
-def _is_options(name: str) -> bool:
-    return name in KEYS and KEYS[name].is_options

@@ -8,24 +8,21 @@ from typing import Any
 from tsn_tsm_plugin.registry import load_target, nearest_or_known
 
 _METHODS = {"tsn": "tsn_tsm_plugin.models:create_tsn", "tsm": "tsn_tsm_plugin.models:create_tsm"}
-_BACKBONES = {
-    "r18": "resnet18",
-    "r34": "resnet34",
-    "r50": "resnet50",
-    "r101": "resnet101",
-    "r152": "resnet152",
-    "resnext101_32x4d": "resnext101_32x4d",
-    "densenet161": "densenet161",
-    "mobilenet_v2": "mobilenet_v2",
-    "mobileone_s4": "mobileone_s4",
-    "swin_base_patch4_window7_224": "swin_base_patch4_window7_224",
-}
+_BACKBONES = [
+    *(f"resnet{depth}" for depth in (18, 34, 50, 101, 152)),
+    "resnext101_32x4d",
+    "densenet161",
+    "mobilenet_v2",
+    "mobileone_s4",
+    "swin_base_patch4_window7_224",
+]
 
 HUB_MODELS = {
+    # PyTorchVideo's names of ResNets are short: r50.
     **{
-        f"{method}_{short}": (method, backbone)
+        f"{method}_{backbone.replace('resnet', 'r')}": (method, backbone)
         for method in _METHODS
-        for short, backbone in _BACKBONES.items()
+        for backbone in _BACKBONES
     },
     **{method: (method, "") for method in _METHODS},
 }

@@ -86,21 +86,6 @@ def warp(
     )
 
 
-def auto_contrast(frames: Tensor, _: float = 0.0) -> Tensor:
-    """Stretch the levels of each channel of each frame to 0-255."""
-    return F.autocontrast(frames)
-
-
-def equalize(frames: Tensor, _: float = 0.0) -> Tensor:
-    """Make the histogram of each channel of each frame as flat as it gets."""
-    return F.equalize(frames)
-
-
-def invert(frames: Tensor, _: float = 0.0) -> Tensor:
-    """Replace every level by its distance from 255."""
-    return F.invert(frames)
-
-
 def posterize(frames: Tensor, bits: float) -> Tensor:
     """Keep the ``bits`` highest bits of every level; 0 is black."""
     return F.posterize(frames, int(bits)) if bits < 8 else frames

@@ -54,9 +54,9 @@ OPERATIONS: dict[str, FixedOperation] = {
     "Contrast": FixedOperation(F.adjust_contrast, _ENHANCEMENT),
     "Brightness": FixedOperation(F.adjust_brightness, _ENHANCEMENT),
     "Sharpness": FixedOperation(F.adjust_sharpness, _ENHANCEMENT),
-    "AutoContrast": FixedOperation(ops.auto_contrast),
-    "Equalize": FixedOperation(ops.equalize),
-    "Invert": FixedOperation(ops.invert),
+    "AutoContrast": FixedOperation(lambda x, _: F.autocontrast(x)),
+    "Equalize": FixedOperation(lambda x, _: F.equalize(x)),
+    "Invert": FixedOperation(lambda x, _: F.invert(x)),
 }
 """Fourteen operations in the reference's order; the fifteenth, Cutout, has a place instead of a strength."""
 

@@ -55,9 +55,9 @@ def _enhancing_more(apply: FrameOperation) -> LeveledOperation:
 
 
 OPERATIONS: dict[str, LeveledOperation] = {
-    "AutoContrast": LeveledOperation(ops.auto_contrast),
-    "Equalize": LeveledOperation(ops.equalize),
-    "Invert": LeveledOperation(ops.invert),
+    "AutoContrast": LeveledOperation(lambda x, _: F.autocontrast(x)),
+    "Equalize": LeveledOperation(lambda x, _: F.equalize(x)),
+    "Invert": LeveledOperation(lambda x, _: F.invert(x)),
     "Rotate": LeveledOperation(lambda x, angle: warp(x, degrees=angle), _linear(0.0, 30.0), neutral=0.0),
     "Posterize": LeveledOperation(ops.posterize, _whole(4)),
     "PosterizeIncreasing": LeveledOperation(ops.posterize, lambda level: 4 - _whole(4)(level), least=0.0),
