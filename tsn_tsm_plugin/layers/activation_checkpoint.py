@@ -1,5 +1,4 @@
-"""checkpoint_activations: activation checkpointing, recomputing the activations of blocks in the backward
-pass.
+"""checkpoint_activations: recompute the activations of blocks in the backward pass instead of keeping them.
 
 Source: Chen et al., "Training Deep Nets with Sublinear Memory Cost", arXiv:1604.06174.
 """
@@ -17,15 +16,15 @@ from tsn_tsm_plugin.layers import NonLocalAfter
 
 
 def checkpoint_activations(backbone: nn.Module, *, which: str = "all") -> int:
-    """Let blocks of a backbone keep their inputs only.
+    """Make blocks of a backbone keep only their inputs for the backward pass.
 
     A block is an entry of an outermost ``nn.Sequential`` or ``nn.ModuleList``: the residual blocks of a
     ResNet, the stages of a Swin. Gradients and running statistics are the same as without checkpointing.
 
     Args:
-        backbone: Of a TSN or TSM, complete with its non-local blocks.
-        which: ``"all"`` blocks, or ``"non_local"``: blocks followed by a non-local block, together with it.
-            Checkpointing only the non-local block would still keep two maps, its input and its sum.
+        backbone: Backbone of a TSN or TSM, complete with its non-local blocks.
+        which: ``"all"`` blocks, or ``"non_local"``: blocks followed by a non-local block, both as one unit.
+            Checkpointing only the non-local block would still keep its input and its output.
 
     Returns:
         The number of blocks; 0 if the backbone has no such blocks.
@@ -62,7 +61,7 @@ def _contexts(norms: list[_BatchNorm]) -> tuple[Any, Any]:
 
 @contextlib.contextmanager
 def _without_tracking(norms: list[_BatchNorm]) -> Iterator[None]:
-    """Keep the second forward pass of a step out of the running statistics, which the first has updated."""
+    """Keep the recomputation out of the running statistics, which the first forward pass has updated."""
     counts = [norm.num_batches_tracked for norm in norms if norm.num_batches_tracked is not None]
     before = [norm.momentum for norm in norms], [count.clone() for count in counts]
     for norm in norms:

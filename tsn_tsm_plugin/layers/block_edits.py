@@ -1,7 +1,7 @@
 """keep_block, shift_block and shift_block_non_local: named bottlenecks of PyTorchVideo's residual stages.
 
-PyTorchVideo builds a network with its own blocks, of any kind; then each block is edited in place.
-Channel-separated, (2+1)D and X3D blocks keep their type, and an edit knows the position of its block.
+PyTorchVideo builds a network with its own blocks, of any kind; then each function here edits one block in
+place. Channel-separated, (2+1)D and X3D blocks keep their type.
 
 Source: Lin, Gan, Han, "TSM", ICCV 2019, arXiv:1811.08383; sites as in mit-han-lab's ``make_temporal_shift``
 and ``make_non_local``.
@@ -14,9 +14,9 @@ from torch import nn
 from tsn_tsm_plugin.layers.non_local import NonLocal
 from tsn_tsm_plugin.layers.temporal_shift import TemporalShift
 
-# From how many blocks in a stage on a network has a shift in every second block only.
+# A network with a stage of this many blocks or more has a shift in every second block only.
 _DEEP_STAGE = 23
-# Non-local blocks stand in the second and third stage, behind every second block.
+# Non-local blocks follow every second block of the second and third stage.
 _NON_LOCAL_STAGES = (1, 2)
 
 
@@ -41,8 +41,8 @@ def shift_block(
     Args:
         block: PyTorchVideo's ``ResBlock``; changed in place.
         index: Position in the stage.
-        stage: Position of the stage; ``None`` if the caller has named the bottleneck of this stage alone.
-        depths: Blocks of every stage.
+        stage: Position of the stage; ``None`` if the caller named a bottleneck for this stage only.
+        depths: Number of blocks of every stage.
         shift_div: One ``shift_div``-th of the channels is shifted each way.
         causal: Shift from the past only.
 
@@ -70,13 +70,13 @@ def shift_block(
 def shift_block_non_local(
     block: nn.Module, *, index: int, stage: int | None, depths: Sequence[int]
 ) -> nn.Module:
-    """Shift a residual block and put a non-local block behind every second one of the middle stages.
+    """Shift a residual block, and add a non-local block after every second block of the middle stages.
 
     Args:
-        block: As for `shift_block`.
-        index: As for `shift_block`.
-        stage: As for `shift_block`; ``None`` has non-local blocks whatever the stage.
-        depths: As for `shift_block`.
+        block: See `shift_block`.
+        index: See `shift_block`.
+        stage: See `shift_block`; ``None`` counts as a middle stage.
+        depths: See `shift_block`.
     """
     shifted = shift_block(block, index=index, stage=stage, depths=depths)
     if index % 2 or (stage is not None and stage not in _NON_LOCAL_STAGES):

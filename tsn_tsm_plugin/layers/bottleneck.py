@@ -13,21 +13,21 @@ from torch import nn
 
 from tsn_tsm_plugin.layers.temporal_shift import TemporalShift
 
-# Blocks of the four stages, and from how many blocks in stage 3 on every second one is shifted.
+# Blocks of the four stages; with at least _DEEP_STAGE3 blocks in stage 3, every second block is shifted.
 _STAGE_DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 _DEEP_STAGE3 = 23
 
 
 def tsm_bottleneck(*, shift_div: int = 8, causal: bool = False, **block: Any) -> nn.Module:
-    """Create PyTorchVideo's bottleneck block whose first convolution sees shifted features.
+    """Create PyTorchVideo's bottleneck block with a first convolution that sees shifted features.
 
-    It fits ``create_resnet(bottleneck=tsm_bottleneck)`` and takes the keywords of PyTorchVideo's
-    ``create_bottleneck_block``. The shift and the convolution are two modules: a ``Conv3d`` subclass would
-    be replaced by PyTorchVideo's transmuter and lose its shift. The convolution's weight is therefore
+    The function fits ``create_resnet(bottleneck=tsm_bottleneck)`` and takes the keywords of PyTorchVideo's
+    ``create_bottleneck_block``. The shift and the convolution are two modules: PyTorchVideo's transmuter
+    would replace a ``Conv3d`` subclass and lose the shift. The convolution's weight is therefore
     ``conv_a.net.weight`` in the state dict of the block.
 
-    ``create_resnet`` calls it for every block. The references skip every second block of ResNet-101 and
-    ResNet-152; :func:`tsm_bottlenecks` does so too.
+    ``create_resnet`` shifts every block this way. The references skip every second block of ResNet-101 and
+    ResNet-152; use :func:`tsm_bottlenecks` for these depths.
 
     Example:
         >>> from pytorchvideo.models.resnet import create_resnet
@@ -41,7 +41,7 @@ def tsm_bottleneck(*, shift_div: int = 8, causal: bool = False, **block: Any) ->
     Args:
         shift_div: One ``shift_div``-th of the channels is shifted each way.
         causal: Shift from the past only.
-        **block: Handed to ``create_bottleneck_block``.
+        **block: Keywords of ``create_bottleneck_block``.
     """
     create_conv_a = block.pop("conv_a", nn.Conv3d)
 
@@ -54,8 +54,7 @@ def tsm_bottleneck(*, shift_div: int = 8, causal: bool = False, **block: Any) ->
 class _EverySecondBottleneck:
     """Create the blocks of a stage: the first is shifted, then every second one.
 
-    The first block of a stage is the one that changes the width. So a stage begins with a shifted block even
-    if the stage before it was left unfinished.
+    A block that changes the width counts as the first of a stage, even if the previous stage is incomplete.
     """
 
     def __init__(self, create_shifted: Callable[..., nn.Module]) -> None:
@@ -71,7 +70,7 @@ class _EverySecondBottleneck:
 def tsm_bottlenecks(
     model_depth: int, *, shift_div: int = 8, causal: bool = False
 ) -> tuple[Callable[..., nn.Module], ...]:
-    """Return the ``bottleneck`` argument of ``create_resnet`` for a TSM of that depth, one per stage.
+    """Return the ``bottleneck`` argument of ``create_resnet`` for a TSM: one function per stage.
 
     The sites follow the references: every block of ResNet-50, and the blocks with an even index within their
     stage in ResNet-101 and ResNet-152.

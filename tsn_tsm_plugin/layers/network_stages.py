@@ -1,26 +1,26 @@
-"""network_stages: the stem of an image network and the stages after it, in the order of the data."""
+"""network_stages: split an image network into its stem and its stages, in forward order."""
 
 from collections.abc import Iterator
 
 from torch import nn
 
 _CONVOLUTIONS_AND_LINEARS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
-# Part of the parameters above which a container is the trunk of its network, not one of its stages.
+# A container with more than this fraction of the parameters is the trunk of its network, not a stage.
 _TRUNK_PART = 0.8
 
 
 def network_stages(network: nn.Module) -> list[list[str]]:
     """Return the names of the modules of the stem and of each stage.
 
-    Each module with parameters is in one of them; parameters of the network itself, as a class token, are
-    in none.
+    Each module with parameters is in exactly one list. Parameters of the network itself, such as a class
+    token, are in no list.
 
     A stage begins at the first block after the stem, and at each block that lowers the resolution: ``layer1``
     to ``layer4`` of a ResNet. A network whose blocks all keep the resolution, such as a vision transformer,
     has one stage for each block.
 
     Args:
-        network: Its modules are declared in the order in which the data pass them.
+        network: Network whose modules are declared in the order of the forward pass.
 
     Returns:
         Lists of dotted names, the stem first.

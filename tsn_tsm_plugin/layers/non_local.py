@@ -1,4 +1,4 @@
-"""Non-local blocks: every position of a clip looks at all others.
+"""NonLocal, NonLocalAfter: blocks in which every position of a clip attends to all positions.
 
 Axes: B videos, C channels, T frames, H rows, W columns; N = T*H*W queries, M keys, D inner channels.
 Sources: Wang et al., "Non-local Neural Networks", CVPR 2018, arXiv:1711.07971, section 3; sub-sampling,
@@ -25,7 +25,7 @@ class NonLocal(nn.Module):
         dot_product         y = theta(x) (phi(x)^T g(x)) / M
         output              x + norm(conv_out(y))
 
-    No (N, M) matrix is kept: the softmax kinds are ``scaled_dot_product_attention``, and the dot product,
+    No (N, M) matrix is kept: the softmax kinds use ``scaled_dot_product_attention``, and the dot product,
     which is linear, multiplies keys and values first.
 
     Example:
@@ -36,10 +36,10 @@ class NonLocal(nn.Module):
 
     Args:
         dim: C.
-        kind: One of the three above.
+        kind: ``"embedded_gaussian"``, ``"gaussian"`` or ``"dot_product"``.
         use_scale: Divide by the square root of D before the softmax of the embedded Gaussian. The references'
-            checkpoints do not.
-        sub_sample: Keys and values are max-pooled over 2x2 pixels.
+            checkpoints were trained without this scaling.
+        sub_sample: Max-pool keys and values over 2x2 pixels.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class NonLocal(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw N(0, 0.01) convolutions; the zero normalisation makes the block the identity."""
+        """Draw convolution weights from N(0, 0.01); the zero batch norm makes the block the identity."""
         for conv in (self.g, self.theta, self.phi):
             if conv is not None:
                 nn.init.normal_(conv.weight, std=0.01)
@@ -99,7 +99,7 @@ class NonLocal(nn.Module):
     def _attend(self, queries_BND: Tensor, keys_BMD: Tensor, values_BMD: Tensor) -> Tensor:
         width, value_width = queries_BND.shape[2], values_BMD.shape[2]
         scale = width**-0.5 if self.use_scale and self.kind == "embedded_gaussian" else 1.0
-        # Kernels without an (N, M) matrix want values as wide as queries; the Gaussian's are half as wide.
+        # Kernels without an (N, M) matrix need values as wide as queries; "gaussian" values are half as wide.
         values_BMD = F.pad(values_BMD, (0, width - value_width))
         found_BND = F.scaled_dot_product_attention(
             queries_BND.unsqueeze(1), keys_BMD.unsqueeze(1), values_BMD.unsqueeze(1), scale=scale
@@ -112,19 +112,18 @@ class NonLocal(nn.Module):
 
 
 def _tokens(x_BCTHW: Tensor) -> Tensor:
-    # Channels last in memory too: attention without an (N, M) matrix requires it.
+    # Attention without an (N, M) matrix requires channels last in memory too.
     return x_BCTHW.permute(0, 2, 3, 4, 1).contiguous().flatten(1, 3)
 
 
 class NonLocalAfter(nn.Module):
     """Apply a module of a 2D network, then a non-local block over the frames of each video.
 
-    The two modules are ``.block`` and ``.non_local``, so that their parameters have the names of published
-    checkpoints.
+    The two modules are ``.block`` and ``.non_local``, so that parameter names match published checkpoints.
 
     Args:
-        block: Maps frames (BT, C', H', W') to (BT, C, H, W).
-        non_local: On C channels.
+        block: Module that maps frames (BT, C', H', W') to (BT, C, H, W).
+        non_local: Non-local block on C channels.
         num_segments: T.
     """
 

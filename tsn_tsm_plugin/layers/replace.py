@@ -1,4 +1,4 @@
-"""``wrap_submodules``: wrap modules of a network by dotted name."""
+"""wrap_submodules: wrap modules of a network by dotted name."""
 
 from collections.abc import Callable, Iterable
 
@@ -12,11 +12,11 @@ def wrap_submodules(
 
     Args:
         root: A network.
-        wrappers: Dotted names, and functions from the old to the new module. The later of two wrappers of one
-            name is outside.
+        wrappers: Pairs of a dotted name and a function from the old to the new module. The later of two
+            wrappers for one name becomes the outer module.
 
     Raises:
-        ValueError: If a submodule does not exist; nothing has been wrapped then.
+        ValueError: If a submodule does not exist; nothing is wrapped then.
     """
     wrappers = list(wrappers)
     modules = dict(root.named_modules())

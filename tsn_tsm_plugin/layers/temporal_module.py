@@ -1,4 +1,4 @@
-"""``WithTemporalModule``: a temporal module in front of, or behind, a module of a 2D network.
+"""WithTemporalModule, frames_to_clips: a temporal module before or after a module of a 2D network.
 
 Axes: B videos, C channels, T frames, H rows, W columns, L tokens; BT is videos times frames, video-major.
 """
@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 
 class WithTemporalModule(nn.Module):
-    """Apply a module of a 2D network, and a temporal module to its input or to its output.
+    """Apply a module of a 2D network, and a temporal module to its input or output.
 
     Args:
-        net: Takes (BT, C, H, W), (BT, H, W, C) or (BT, L, C).
-        temporal: Maps clips (B, C, T, H, W) to the same shape; tokens come as H = L, W = 1.
-        name: The temporal module's name, for messages.
+        net: Module that takes (BT, C, H, W), (BT, H, W, C) or (BT, L, C).
+        temporal: Module that maps clips (B, C, T, H, W) to the same shape; tokens get H = L and W = 1.
+        name: Name of the temporal module, for messages.
         num_segments: T.
         channel_axis: 1 or -1, the axis of the channels.
         is_after: Apply ``temporal`` to the output of ``net``; otherwise to its input.
@@ -40,7 +40,7 @@ class WithTemporalModule(nn.Module):
         self.is_after = is_after
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
-        """Map features of frames to features of ``net``; further arguments are passed to ``net``."""
+        """Map features of frames to features of ``net``; pass further arguments to ``net``."""
         if self.is_after:
             return self._mix(self.net(x, *args, **kwargs))
         return self.net(self._mix(x), *args, **kwargs)
@@ -68,7 +68,7 @@ def frames_to_clips(x: Tensor, *, num_segments: int, channel_axis: int = 1) -> T
 
 
 def clips_to_frames(clips_BCTHW: Tensor, *, like: Tensor, channel_axis: int = 1) -> Tensor:
-    """Undo :func:`frames_to_clips`, in the memory format of 2D networks.
+    """Invert :func:`frames_to_clips`, in the memory format of 2D networks.
 
     Args:
         clips_BCTHW: Output of :func:`frames_to_clips`.

@@ -16,7 +16,7 @@ def num_pooled_frames(num_frames: int) -> int:
 class TemporalPool(nn.Module):
     """Take the maximum over three frames at every second frame, then apply the wrapped module.
 
-    The wrapped module is ``.net``, so that its parameters have the names of the reference checkpoints.
+    The wrapped module is ``.net``, so that parameter names match the reference checkpoints.
 
     Args:
         net: Module on the pooled features.

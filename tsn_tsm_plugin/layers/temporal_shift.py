@@ -1,4 +1,4 @@
-"""temporal_shift, TemporalShift: a 2D network mixes neighbouring frames at zero FLOPs.
+"""temporal_shift, TemporalShift: mix features of neighbouring frames in a 2D network at zero FLOPs.
 
 Axes: B videos, C channels, T frames, H rows, W columns; BT is videos times frames, video-major.
 Source: Lin, Gan, Han, "TSM: Temporal Shift Module for Efficient Video Understanding", ICCV 2019,
@@ -31,8 +31,8 @@ def temporal_shift(
         default      t + 1     t - 1     t
         causal       t - 1     t         t
 
-    A neighbour outside the clip reads as zero. The order of the folds follows the reference code, so that its
-    checkpoints fit; the paper's figure has the reverse order.
+    A neighbour outside the clip reads as zero. The order of the folds follows the reference code and its
+    checkpoints; the paper's figure has the reverse order.
 
     Example:
         >>> frames = torch.tensor([1, 2, 3, 4])  # value of each channel of each frame
@@ -47,9 +47,9 @@ def temporal_shift(
 
     Args:
         x: Features of any dtype. With ``channel_axis=1``: (B, C, T, H, W), or (BT, C, H, W) with
-            ``num_segments`` frames to a video. With ``channel_axis=-1``: (BT, ..., C), such as tokens (BT, L,
+            ``num_segments`` frames per video. With ``channel_axis=-1``: (BT, ..., C), such as tokens (BT, L,
             C) or a map (BT, H, W, C). The input is not modified.
-        shift_div: 8 moves one eighth of the channels each way, as in the paper; in [2, C].
+        shift_div: Divisor in [2, C]; 8 shifts one eighth of the channels each way, as in the paper.
         num_segments: T. Only (B, C, T, H, W) does not need it.
         causal: Shift from the past only, as streams require.
         channel_axis: 1 or -1, the axis of the channels.
@@ -68,7 +68,7 @@ def temporal_shift(
             f"every channel would be shifted."
         )
     fold = num_channels // shift_div
-    # From how many frames later each fold is read; the negated steps give the gradient.
+    # Frame offset from which each fold is read; the negated steps give the gradient.
     steps = (-1,) if causal else (1, -1)
     if channel_axis == -1:
         return _shift(x.unflatten(0, (-1, num_frames)), fold, steps, time=1, channel=x.ndim).flatten(0, 1)
@@ -115,7 +115,7 @@ def _shift(x: Tensor, fold: int, steps: tuple[int, ...], *, time: int, channel: 
 
 
 def _copied(x: Tensor, fold: int, steps: tuple[int, ...], time: int, channel: int) -> Tensor:
-    """Shift into one new buffer, which every value enters once: on a CPU as fast as a plain copy."""
+    """Shift into a new buffer and write every value once: on a CPU this is as fast as a plain copy."""
     out = torch.empty_like(x)
     for index, step in enumerate(steps):
         source, target = x.narrow(channel, index * fold, fold), out.narrow(channel, index * fold, fold)
@@ -129,7 +129,7 @@ def _copied(x: Tensor, fold: int, steps: tuple[int, ...], time: int, channel: in
 
 
 def _concatenated(x: Tensor, fold: int, steps: tuple[int, ...], time: int, channel: int) -> Tensor:
-    """Shift by concatenation, because slice assignment is lost by some exporters."""
+    """Shift by concatenation, because some exporters lose slice assignments."""
     parts = [
         _neighbour(x.narrow(channel, index * fold, fold), step, time) for index, step in enumerate(steps)
     ]
@@ -138,16 +138,16 @@ def _concatenated(x: Tensor, fold: int, steps: tuple[int, ...], time: int, chann
 
 
 def _neighbour(part: Tensor, step: int, time: int) -> Tensor:
-    """Show frame t + step, step being 1 or -1, at t."""
+    """Return the frames t + step, for step 1 or -1, in the positions t."""
     kept = part.narrow(time, max(step, 0), part.shape[time] - 1)
     zeros = torch.zeros_like(part.narrow(time, 0, 1))
     return torch.cat([kept, zeros] if step > 0 else [zeros, kept], time)
 
 
 class _ShiftFunction(torch.autograd.Function):
-    """The shift for training: its derivative is the opposite shift, in one pass and without saved tensors.
+    """The shift for training: its gradient is the opposite shift, in one pass and without saved tensors.
 
-    Autograd's derivative adds a full tensor of zeros for each slice of the concatenation.
+    Autograd's own gradient adds a full tensor of zeros for each slice of the concatenation.
     """
 
     generate_vmap_rule = True
@@ -174,12 +174,12 @@ class _ShiftFunction(torch.autograd.Function):
 def _keep_unshifted(
     x: Tensor, shifted: Tensor, shift: Callable[[Tensor], Tensor]
 ) -> AbstractContextManager[None]:
-    """Let the backward pass of what reads ``shifted`` keep ``x``, which lives anyway, and shift it once more.
+    """Save ``x``, which is kept anyway, instead of ``shifted``; the backward pass shifts ``x`` again.
 
-    The copies would be a fifth of what a training step of a TSM-R50 keeps.
+    The shifted copies would be a fifth of the memory that a training step of a TSM-R50 keeps.
     """
     source, version = x.detach(), x._version
-    # Do not capture the tensor: the hooks live as long as the packed values, and would keep the tensor.
+    # Do not capture ``shifted``: the hooks live as long as the packed values and would keep it alive.
     copy = _identity(shifted)
 
     def pack(saved: Tensor) -> Tensor | None:
@@ -200,14 +200,14 @@ def _keep_unshifted(
 
 
 def _identity(x: Tensor) -> tuple[object, ...]:
-    """Return an identity shared by views of the same live storage."""
+    """Return a key that is equal for equal views of the same live storage."""
     return x.untyped_storage()._cdata, x.shape, x.stride(), x.dtype
 
 
 class TemporalShift(nn.Module):
     """Shift the input in time, then apply the wrapped module.
 
-    The wrapped module is ``.net``, so that its parameters have the names of the reference checkpoints.
+    The wrapped module is ``.net``, so that parameter names match the reference checkpoints.
 
     Args:
         net: Module on the shifted features; ``None`` only shifts.
@@ -215,8 +215,8 @@ class TemporalShift(nn.Module):
         shift_div: See :func:`temporal_shift`.
         causal: See :func:`temporal_shift`.
         channel_axis: See :func:`temporal_shift`.
-        num_tokens: Shift only this many first tokens of (BT, L, C), such as the class token; ``None`` shifts
-            all. Source: Zhang et al., "Token Shift Transformer", arXiv:2108.02432.
+        num_tokens: Shift only the first ``num_tokens`` tokens of (BT, L, C), such as the class token;
+            ``None`` shifts all. Source: Zhang et al., "Token Shift Transformer", arXiv:2108.02432.
     """
 
     def __init__(
@@ -245,13 +245,13 @@ class TemporalShift(nn.Module):
         if not shifted.requires_grad or is_traced():
             return self.net(shifted, *args, **kwargs)
         with ExitStack() as stack:
-            # torch.func forbids such hooks. The copy is kept then.
+            # torch.func forbids saved-tensor hooks; the shifted copy is kept then.
             with suppress(RuntimeError):
                 stack.enter_context(_keep_unshifted(x, shifted, self.shift))
             return self.net(shifted, *args, **kwargs)
 
     def shift(self, x: Tensor) -> Tensor:
-        """Return the input of ``net``."""
+        """Return the shifted input of ``net``."""
         if self.num_tokens is None:
             return self._shift(x)
         return torch.cat([self._shift(x[:, : self.num_tokens]), x[:, self.num_tokens :]], 1)

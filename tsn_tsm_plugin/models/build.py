@@ -19,8 +19,8 @@ def build_model(cfg: CfgNode, *, with_backbone_weights: bool = True) -> TSN | TS
     """Build the TSN or TSM of a recipe: module (B, C, T, H, W) float -> (B, K) scores.
 
     Args:
-        cfg: ``MODEL``, ``TSM``, ``NONLOCAL``, ``DATA.NUM_FRAMES``, ``DATA.MODALITY`` and
-            ``DATA.DATASET`` are read.
+        cfg: Recipe with ``MODEL``, ``TSM``, ``NONLOCAL``, ``DATA.NUM_FRAMES``, ``DATA.MODALITY`` and
+            ``DATA.DATASET``.
         with_backbone_weights: Read ``MODEL.BACKBONE_WEIGHTS``; not needed if a checkpoint follows.
 
     Raises:
@@ -45,7 +45,7 @@ def build_model(cfg: CfgNode, *, with_backbone_weights: bool = True) -> TSN | TS
         model = create_tsn(**common) if cfg.MODEL.ARCH == "tsn" else create_tsm(**common, **_tsm_options(cfg))
     except ValueError as error:
         raise ConfigError(f"The network of the recipe cannot be built: {error}") from error
-    # Something-Something V1 and V2 have the same number of classes; only the dataset differs.
+    # Something-Something V1 and V2 have the same number of classes; only the dataset's name differs.
     model.dataset = cfg.DATA.DATASET
     return model
 
@@ -64,10 +64,10 @@ def _tsm_options(cfg: CfgNode) -> dict[str, Any]:
 
 
 def complexity_of(cfg: CfgNode) -> Complexity:
-    """Count one test view of a recipe's network, without computing, downloading or allocating anything.
+    """Return the cost of one test view of a recipe's network; compute, download and allocate nothing.
 
     Raises:
-        ConfigError: As :func:`build_model`.
+        ConfigError: See :func:`build_model`.
     """
     with torch.device("meta"):
         model = build_model(cfg, with_backbone_weights=False)

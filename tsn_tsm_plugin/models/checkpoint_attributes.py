@@ -38,8 +38,8 @@ def attributes_of_checkpoint(checkpoint: Checkpoint, translation: Translation) -
     """Return the known attributes of a checkpoint's network.
 
     Args:
-        checkpoint: The checkpoint as read.
-        translation: Its tensors under the names of this library.
+        checkpoint: The checkpoint, as read.
+        translation: The checkpoint's tensors under the names of this library.
 
     Raises:
         CheckpointError: If the file's description of its network is damaged.

@@ -1,8 +1,8 @@
 """Complexity, measure_complexity: parameters and multiply-adds, counted as in MMAction2's tables.
 
 A multiply-add is one operation; a batch norm counts two per element, a layer norm five. The classifier does
-not count. ResNet-50 thus takes 4,109,364,224 operations for a frame of 224 x 224. Non-local blocks count
-every query with every key, independent of the implementation.
+not count. ResNet-50 thus takes 4,109,364,224 operations for a frame of 224 x 224. In non-local blocks, every
+query with every key counts, whatever the implementation.
 """
 
 import math
@@ -87,7 +87,7 @@ def measure_complexity(model: nn.Module, *, num_frames: int, size: int) -> Compl
 
 
 class _AttentionByDefinition:
-    """Counts the products of queries, keys and values in a network's non-local blocks."""
+    """Count the products of queries, keys and values in a network's non-local blocks by their definition."""
 
     def __init__(self, network: nn.Module) -> None:
         self._root = type(network).__name__

@@ -1,4 +1,4 @@
-"""``create_tsn`` and ``create_tsm``: networks by keywords."""
+"""create_tsn, create_tsm: networks from keyword arguments."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -51,15 +51,15 @@ def create_tsn(
     Args:
         backbone: Name of a registered backbone, ``"torchvision/NAME"`` or ``"timm/NAME"``.
         num_classes: K.
-        num_segments: Frames that a view is trained with; the network takes any number.
+        num_segments: Frames of a view in training; the network takes any number.
         dropout_rate: Dropout of the averaged features, in [0, 1).
         fc_init_std: Standard deviation of the classifier's initial weights.
         weights: ImageNet weights of the backbone, e.g. ``"IMAGENET1K_V1"`` or a file; or the trained network
             of a recipe of the model zoo, e.g. ``"k400_r50_8f"``.
         head: Name of a registered head with its own initial weights; empty: TSN's head.
         head_options: Further keywords of a named head.
-        backbone_options: Keyword arguments of the backbone, e.g. ``{"drop_path_rate": 0.1}`` of timm's.
-        image_size: Sides of the frames that the network must take, in pixels; empty: its own size.
+        backbone_options: Keyword arguments of the backbone, e.g. ``{"drop_path_rate": 0.1}`` for timm.
+        image_size: Sides of the frames that the network must take, in pixels; empty: the network's own size.
         in_channels: Channels of a segment: 3 for RGB, 10 for five flow fields, 15 for five RGB differences.
             Trained weights of the first convolution are averaged over RGB, see
             :func:`~tsn_tsm_plugin.models.backbones.input_channels.set_input_channels`.
@@ -123,20 +123,20 @@ def create_tsm(
         torch.Size([2, 8])
 
     Args:
-        backbone: As for :func:`create_tsn`; its residual blocks must be known.
+        backbone: See :func:`create_tsn`; the residual blocks must be known.
         num_classes: K.
         num_segments: T, frames of a view.
         dropout_rate: Dropout of the features of every frame, in [0, 1).
         fc_init_std: Standard deviation of the classifier's initial weights.
         weights: ImageNet weights of the backbone, e.g. ``"IMAGENET1K_V1"`` or a file; or the trained network
             of a recipe of the model zoo, e.g. ``"k400_r50_8f"``.
-        head: As for :func:`create_tsn`; empty: TSM's head.
-        head_options: As for :func:`create_tsn`.
-        backbone_options: As for :func:`create_tsn`.
-        image_size: As for :func:`create_tsn`.
-        in_channels: As for :func:`create_tsn`.
+        head: See :func:`create_tsn`; empty: TSM's head.
+        head_options: See :func:`create_tsn`.
+        backbone_options: See :func:`create_tsn`.
+        image_size: See :func:`create_tsn`.
+        in_channels: See :func:`create_tsn`.
         shift_div: One ``shift_div``-th of the channels is shifted each way.
-        shift_place: ``"blockres"``: the identity of a block is not shifted; ``"block"``: it is.
+        shift_place: ``"blockres"``: shift the residual branch of a block; ``"block"``: also its identity.
         temporal_pool: Halve the number of frames before the second stage.
         causal: Shift from the past only, for streams.
         non_local: A kind of :class:`~tsn_tsm_plugin.layers.NonLocal`, placed as in the papers; or a pair of

@@ -1,4 +1,4 @@
-"""TSNHead, TSMHead, create_head: from the features of a view's frames to one score per class.
+"""TSNHead, TSMHead, create_head: map the features of a view's frames to one score per class.
 
 Axes: B videos, C channels, T frames, H rows, W columns, K classes.
 Sources: Wang et al., "Temporal Segment Networks", arXiv:1608.00859, average consensus; Lin et al., "TSM",
@@ -21,7 +21,7 @@ class _LinearHead(nn.Module):
         num_classes: K.
         dropout_rate: Probability of dropping a feature in training, in [0, 1).
         fc_init_std: Standard deviation of the classifier's initial weights; its bias starts at 0.
-        activation: Applied to the scores, or ``None``.
+        activation: Module that is applied to the scores, or ``None``.
     """
 
     def __init__(
@@ -52,8 +52,8 @@ class _LinearHead(nn.Module):
 class TSNHead(_LinearHead):
     """Average the features over space and all frames, then drop out and classify.
 
-    The frames may belong to several views: the features are averaged first, so the scores are the mean of
-    the views' scores.
+    The frames may belong to several views: the scores of their mean features are the mean of the views'
+    scores.
     """
 
     def forward(self, x_BCTHW: Tensor) -> Tensor:
@@ -85,11 +85,11 @@ def create_tsn_head(
 ) -> TSNHead:
     """Create the TSN head with the keywords of PyTorchVideo's ``create_resnet(head=)``.
 
-    The pooling of the slot (``pool``, ``pool_kernel_size``) is always the global average, so frames of
-    any size fit. PyTorchVideo's ``Net`` re-initialises the classifier with a deviation of 0.01.
+    The keywords ``pool`` and ``pool_kernel_size`` are ignored: pooling is always the global average, so
+    frames of any size fit. PyTorchVideo's ``Net`` re-initialises the classifier with a deviation of 0.01.
 
     Raises:
-        ValueError: If the slot requests other scores than one per class and video.
+        ValueError: If the keywords request other scores than one per class and video.
     """
     return TSNHead(
         in_features=in_features,
@@ -114,7 +114,7 @@ def create_tsm_head(
 ) -> TSMHead:
     """Create the TSM head with the keywords of PyTorchVideo's ``create_resnet(head=)``.
 
-    See :func:`create_tsn_head` for the slot's keywords.
+    See :func:`create_tsn_head` for the keywords.
 
     Example:
         >>> from pytorchvideo.models.resnet import create_resnet
@@ -124,7 +124,7 @@ def create_tsm_head(
         Linear(in_features=2048, out_features=8, bias=True)
 
     Raises:
-        ValueError: If the slot requests other scores than one per class and video.
+        ValueError: If the keywords request other scores than one per class and video.
     """
     return TSMHead(
         in_features=in_features,
@@ -160,14 +160,14 @@ def create_head(
     fc_init_std: float,
     options: Mapping[str, Any] | None = None,
 ) -> nn.Module:
-    """Create a registered head, of any distribution, with the eight keywords of the slot.
+    """Create a registered head, of any distribution, with the eight keywords of ``create_resnet(head=)``.
 
     Args:
         name: Name in ``registry.HEADS``; empty creates ``own``.
         own: The head of the method.
         in_features: C.
         num_classes: K.
-        dropout_rate: In [0, 1).
+        dropout_rate: Probability of dropping a feature in training, in [0, 1).
         fc_init_std: Initial deviation of ``own``'s classifier; a named head initialises itself.
         options: Further keywords of a named head.
 

@@ -21,7 +21,7 @@ from tsn_tsm_plugin.models.deploy.reparameterize import is_reparameterized, repa
 from tsn_tsm_plugin.models.recognizer import TSM, TSN
 from tsn_tsm_plugin.registry import BACKBONES
 
-# Defaults if neither names, configuration nor file name contain the value.
+# Defaults of attributes that neither parameter names, configuration nor file name contain.
 _ASSUMED = {"num_segments": 8, "shift_div": 8, "non_local": "embedded_gaussian"}
 
 
@@ -49,7 +49,7 @@ def identify(checkpoint: Checkpoint) -> Identity:
     """Find the TSN or TSM that a checkpoint belongs to.
 
     Raises:
-        CheckpointError: If it is not a checkpoint of a TSN or TSM with a registered backbone.
+        CheckpointError: If the checkpoint is not of a TSN or TSM with a registered backbone.
     """
     translation = translate_checkpoint(checkpoint)
     source = checkpoint.path or "The given state dict"

@@ -79,7 +79,7 @@ def load_weights(
     class_names: Sequence[str] = (),
     words: Words = PYTHON,
 ) -> LoadReport:
-    """Load a checkpoint into a TSN or TSM; the format is recognised by its names.
+    """Load a checkpoint into a TSN or TSM; the format is recognised by the parameter names.
 
     Formats: this library, MMAction2 0.x and 1.x, mit-han-lab TSM, each with or without a leading
     ``module.``; ImageNet classifiers of torchvision and timm, whose last layer is skipped and reported. The
@@ -104,14 +104,14 @@ def load_weights(
         tsn_tsm_plugin.errors.CheckpointError: ... the file shifts 8 sites (...) that the model does not: ...
 
     Args:
-        model: From ``create_tsn``, ``create_tsm``, ``build_model`` or ``create_resnet``.
+        model: Result of ``create_tsn``, ``create_tsm``, ``build_model`` or ``create_resnet``.
         path_or_state_dict: A file of ``torch.save`` or a ``.safetensors`` file, at any path that iopath can
             fetch, or its content.
         ignore_head: Skip the classifier, to fine-tune on other classes. A TSN may then start a TSM.
-        allow_mismatch: Attributes that may differ from the file's network, out of ``COMPARED_ATTRIBUTES`` of
+        allow_mismatch: Attributes that may differ from the file's network, from ``COMPARED_ATTRIBUTES`` of
             :mod:`~tsn_tsm_plugin.checkpoints.explain_mismatch`; e.g. ``["num_segments"]`` to fine-tune with
             more segments, ``["causal"]`` to make an online model from a bi-directional model.
-        class_names: Names of the classes in use; empty compares none.
+        class_names: Names of the classes in use, to compare with the file's names; empty: no comparison.
         words: Names of flags, keys or arguments in error messages.
 
     Raises:
@@ -132,7 +132,7 @@ def load_weights(
     target = fitted.state_dict()
     translation = fit_names(translation, target, tune=ignore_head)
     has_head = any(is_head(name) for name in translation.tensors)
-    # Without a classifier the classes of the dataset do not matter.
+    # If the classifier is skipped, the classes of the dataset do not matter.
     allowed = set(allow_mismatch) if has_head else {*allow_mismatch, "dataset"}
     optional = [name for name in target if _is_optional(name, translation, has_head=not ignore_head)]
     reason = explain_mismatch(translation.tensors, target, optional=optional, words=words)
@@ -174,7 +174,7 @@ def _checkpoint(path_or_state_dict: str | Path | Mapping[str, Tensor] | Checkpoi
 
 
 def _with_branches_like(model: nn.Module, translation: Translation) -> nn.Module:
-    """Return the model, or a re-parameterised copy if only the file is re-parameterised."""
+    """Return the model, or a re-parameterised copy if the file is re-parameterised and the model is not."""
     if is_reparameterized(translation.tensors) and not is_reparameterized(model.state_dict()):
         model = copy.deepcopy(model)
         reparameterize_(model)
@@ -182,7 +182,7 @@ def _with_branches_like(model: nn.Module, translation: Translation) -> nn.Module
 
 
 def _is_optional(name: str, translation: Translation, *, has_head: bool) -> bool:
-    """Return whether a file may lack an entry: batch counts, and entries that initial weights never have."""
+    """Return whether a file may lack an entry: batch counts; to fine-tune, also head and non-local blocks."""
     if name.endswith("num_batches_tracked") or (is_head(name) and not has_head):
         return True
     if ".non_local." in name and not has_head:

@@ -1,4 +1,4 @@
-"""estimate_memory, available_memory: does a training step fit into this machine's memory?"""
+"""estimate_memory, available_memory: the memory that a training step needs and that a machine has."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ _FLOAT_BYTES = 4
 _MARGIN = 1.2
 # Number of weight-sized tensors that each optimiser keeps.
 _OPTIMIZER_STATES = {"sgd": 1, "lars": 1, "adamw": 2}
-_HALF = 0.55  # bf16 and fp16 keep half of most feature maps; norms keep float32.
+_HALF = 0.55  # In bf16 and fp16 most feature maps need half the memory; norms keep float32.
 _CGROUP_LIMITS = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
     ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
@@ -43,9 +43,9 @@ class MemoryEstimate:
 def estimate_memory(
     model: nn.Module, *, num_frames: int, size: int, optimizer: str = "sgd", is_half: bool = False
 ) -> MemoryEstimate:
-    """Count the tensors that autograd keeps for one clip, on a network without memory.
+    """Count the tensors that autograd keeps for one clip, on the meta device.
 
-    Recomputation (``MODEL.ACT_CHECKPOINT``) is not counted: it needs less.
+    The estimate ignores activation checkpointing (``MODEL.ACT_CHECKPOINT``), which needs less.
 
     Args:
         model: A TSN or TSM on the meta device.
@@ -56,7 +56,7 @@ def estimate_memory(
     """
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
     fixed = (2 + _OPTIMIZER_STATES.get(optimizer, 2)) * num_parameters * _FLOAT_BYTES
-    # The difference of two batch sizes removes the constant part.
+    # The difference between two batch sizes excludes the constant part.
     one, three = (
         _saved_bytes(model.train(), torch.empty(n, 3, num_frames, size, size, device="meta")) for n in (1, 3)
     )
@@ -64,7 +64,7 @@ def estimate_memory(
 
 
 def _saved_bytes(model: nn.Module, video_BCTHW: Tensor) -> int:
-    """Return the bytes of the tensors that autograd keeps for a backward pass, each storage once."""
+    """Return the bytes of the tensors that autograd keeps for a backward pass; count each storage once."""
     kept: dict[int, Tensor] = {}
 
     def pack(tensor: Tensor) -> Tensor:

@@ -32,11 +32,11 @@ class _FrameRecognizer(nn.Module):
     """Fold the frames into the batch, run the backbone once, unfold at the head.
 
     Args:
-        backbone: Maps (N, 3, H, W) to (N, num_features, h, w).
-        head: Maps (B, num_features, T, h, w) to (B, K).
-        backbone_name: For :meth:`describe`.
+        backbone: Module that maps (N, 3, H, W) to (N, num_features, h, w).
+        head: Module that maps (B, num_features, T, h, w) to (B, K).
+        backbone_name: Name of the backbone, for :meth:`describe`.
         num_classes: K.
-        num_segments: Frames that a view is trained with.
+        num_segments: Frames of a view in training.
         in_channels: Channels of a segment: 3 for RGB, 10 for flow, 15 for RGB differences.
     """
 
@@ -100,7 +100,7 @@ class _FrameRecognizer(nn.Module):
 
 
 class TSN(_FrameRecognizer):
-    """Temporal segment network: every frame on its own, features averaged over the frames.
+    """Temporal segment network: the backbone sees every frame separately, the head averages the features.
 
     Any number of frames may be given: ``num_segments`` in training, more in testing.
 
@@ -120,23 +120,23 @@ class TSM(_FrameRecognizer):
     """Temporal shift network: the blocks of the backbone exchange channels with neighbouring frames.
 
     Args:
-        backbone: With the method ``temporal_shift_sites(shift_place)``, unless ``sites`` are given.
-        head: Averages the scores of the frames.
-        backbone_name: For messages.
+        backbone: 2D network with the method ``temporal_shift_sites(shift_place)``, not needed with ``sites``.
+        head: Head that averages the scores of the frames.
+        backbone_name: Name of the backbone, for messages.
         num_classes: K.
         num_segments: T. Another number of frames is refused.
-        in_channels: As for :class:`TSN`.
+        in_channels: See :class:`TSN`.
         shift_div: One ``shift_div``-th of the channels is shifted each way.
         shift_place: ``"blockres"`` or ``"block"``.
         temporal_pool: Halve the number of frames before the second stage.
         causal: Shift from the past only.
         non_local: Non-local blocks, or ``None``.
-        sites: Patterns of the submodules that see shifted features; empty: those that the backbone declares.
+        sites: Patterns of the submodules that see shifted features; empty: the backbone's declared sites.
         tokens: ``"all"``, or ``"class"`` to shift class and register tokens only.
         temporal_modules: Modules at the sites; empty: the temporal shift.
 
     Attributes:
-        view_average: ``"probabilities"``: the softmax is taken per view and then averaged.
+        view_average: ``"probabilities"``: the softmax is taken per view, then the views are averaged.
         shift_sites: Names of the shifted submodules of the backbone, before they were wrapped.
         unshifted_sites: Names of declared sites that see windows of frames and are not shifted.
         non_local_sites: Names of the blocks that a non-local block follows.

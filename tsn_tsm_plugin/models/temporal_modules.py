@@ -1,4 +1,4 @@
-"""``TemporalModuleOptions`` and ``plan_temporal_modules``: temporal modules at the sites of a backbone."""
+"""TemporalModuleOptions, plan_temporal_modules: temporal modules at the sites of a backbone."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,7 +29,7 @@ class TemporalModuleOptions:
     Attributes:
         name: Name of a registered temporal module; ``"temporal_shift"`` and ``"non_local"`` are built in.
         sites: Patterns of submodule names, see :func:`match_sites`; empty: the sites that the backbone
-            declares, for ``"non_local"`` the blocks of the paper.
+            declares, or for ``"non_local"`` the blocks of the paper.
         options: Keyword arguments of the module.
     """
 
@@ -55,7 +55,7 @@ class TemporalModuleOptions:
         return cls(entry["name"], (sites,) if isinstance(sites, str) else tuple(sites), dict(options))
 
     def with_defaults(self, preset: "TemporalModuleOptions") -> "TemporalModuleOptions":
-        """Return the module with the preset's sites and options if it has the same name and sets none."""
+        """Add the sites and options of a preset of the same name, unless this module sets its own."""
         if self.name != preset.name:
             return self
         return TemporalModuleOptions(
@@ -78,9 +78,9 @@ def plan_temporal_modules(
 
     Args:
         backbone: A 2D network; not modified.
-        modules: At a shared site, a later module wraps an earlier module.
+        modules: Temporal modules; at a shared site, a later module wraps an earlier module.
         declared_sites: Sites of modules that name no sites.
-        num_frames_at: Frames of a video at a submodule of that name.
+        num_frames_at: Function from a submodule's name to the frames of a video there.
 
     Returns:
         The sites and their wrappers, by name of the module.

@@ -9,11 +9,10 @@ from tsn_tsm_plugin.transforms.pixel_range import to_levels
 
 
 class OnLevels(nn.Module):
-    """Apply a transform of levels 0-255 to a clip of any range; return the range that PyTorchVideo's next
-    steps expect.
+    """Apply a transform of levels 0-255 to a clip of any range; return the range that the next step expects.
 
     Args:
-        transform: From uint8 (C, T, H, W) to uint8 (C, T', H', W').
+        transform: Function or module that maps uint8 (C, T, H, W) to uint8 (C, T', H', W').
         are_scaled_after: Whether ``ConvertUint8ToFloat`` follows; if so, the result is uint8.
         is_mean_in_levels: Whether the next normalisation has a mean in 0-255; if so, the result is a float in
             0-255. Otherwise clip and result are floats in 0-1.

@@ -26,8 +26,8 @@ class LeveledOperation(NamedTuple):
     """An operation with its argument at a level in [0, 10].
 
     Attributes:
-        apply: From frames and argument to frames.
-        strength: From level to argument.
+        apply: Function from frames and argument to frames.
+        strength: Function from level to argument.
         neutral: If given, ``strength`` is added to or subtracted from this argument, with equal chance.
         least: Smallest argument.
     """

@@ -1,7 +1,7 @@
 """BNInceptionBackbone, bn_inception: Inception with batch normalisation, the network of the TSN paper.
 
-Source: Ioffe and Szegedy, "Batch Normalization", arXiv:1502.03167, appendix. All public
-weights come from a Caffe network: parameters have its names, and convolutions keep a bias before the norm.
+Source: Ioffe and Szegedy, "Batch Normalization", arXiv:1502.03167, appendix. All public weights come from a
+Caffe network: parameters have Caffe's names, and convolutions keep a bias before the norm.
 """
 
 from collections import OrderedDict
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tsn_tsm_plugin.errors import CheckpointError
 from tsn_tsm_plugin.models.backbones.imagenet_weights import load_imagenet_weights
 
-# Channels of each four-branch block: 1x1; reduction and 3x3; reduction and two 3x3; pool projection.
+# Channels of each block's four branches: 1x1; reduction and 3x3; reduction and two 3x3; pool projection.
 _BLOCKS = {
     "3a": (64, (64, 64), (64, 96), 32),
     "3b": (64, (64, 96), (64, 96), 64),
@@ -23,7 +23,7 @@ _BLOCKS = {
     "5a": (352, (192, 320), (160, 224), 128),
     "5b": (352, (192, 320), (192, 224), 128),
 }
-# Channels of each downsampling block: reduction and 3x3; reduction and two 3x3. Its pool has no projection.
+# Channels of each downsampling block: reduction and 3x3; reduction and two 3x3. The pool has no projection.
 _REDUCTIONS = {"3c": ((128, 160), (64, 96)), "4e": ((128, 192), (192, 256))}
 _ORDER = ("3a", "3b", "3c", "4a", "4b", "4c", "4d", "4e", "5a", "5b")
 
@@ -100,14 +100,14 @@ class BNInceptionBackbone(nn.Module):
 def bn_inception(*, weights: str = "") -> BNInceptionBackbone:
     """Create BN-Inception: 1024 features.
 
-    Its blocks have no residual branches, so a TSM needs ``sites``. For the convolutions that read the input
-    of a block, give ``["inception_*_1x1", "inception_*_reduce"]``.
+    The blocks have no residual branches, so a TSM needs ``sites``. The convolutions that read the input of a
+    block are ``["inception_*_1x1", "inception_*_reduce"]``.
 
     Args:
         weights: "" for random weights, or a public file, such as ``bn_inception-52deb4733.pth``.
 
     Raises:
-        CheckpointError: If the weights are not a file, or belong to another network.
+        CheckpointError: If ``weights`` is not a file, or belongs to another network.
     """
     backbone = BNInceptionBackbone()
     load_imagenet_weights(backbone, name="bn_inception", weights=weights, fetch=_fetch)

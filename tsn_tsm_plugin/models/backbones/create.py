@@ -1,4 +1,4 @@
-"""``create_backbone``: a registered backbone, or any classifier of torchvision or timm, by name."""
+"""create_backbone: a registered backbone, or any classifier of torchvision or timm, by name."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,8 +22,8 @@ def create_backbone(
         weights: "" for random weights, a name that the backbone knows, or a file.
         options: Keyword arguments of a registered backbone, of ``timm.create_model`` or of torchvision's
             function.
-        image_size: Sides of the frames that a network of timm or torchvision must take, in pixels; empty: its
-            own size.
+        image_size: Sides of the frames that a network of timm or torchvision must take, in pixels; empty: the
+            network's own size.
 
     Returns:
         Module (N, 3, H, W) -> (N, num_features, h, w).

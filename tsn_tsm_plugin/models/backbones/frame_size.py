@@ -1,4 +1,4 @@
-"""``build_sized``: a backbone that takes frames of the wanted sizes, if needed by an option."""
+"""build_sized: create a backbone that takes frames of the wanted sizes, with an option if needed."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -24,11 +24,12 @@ def build_sized(
 
     Args:
         name: Name of the network, for messages, such as ``"timm's vit_tiny_patch16_224"``.
-        create: Creates the network from options; it has the attribute ``input_size``, (3, H, W).
+        create: Function that creates the network from options. The network has the attribute ``input_size``,
+            (3, H, W).
         sizes: Sides of the frames, in pixels; empty: the network's own size.
         options: Options that the user gave.
-        size_options: Options for another size, and their value for a side. They are tried in this order.
-        takes_any: Those that make the network take frames of any size.
+        size_options: Options for another size, in the order of trial, and their value for a side.
+        takes_any: Names of the ``size_options`` that make the network take frames of any size.
 
     Raises:
         ConfigError: If the network does not take an option, or frames of these sizes.
@@ -44,7 +45,7 @@ def build_sized(
             continue
         try:
             resized = create(**options, **{option: value_of(sizes[0])})
-        except (ConfigError, AssertionError, ValueError, RuntimeError):  # Their errors for a size differ.
+        except (ConfigError, AssertionError, ValueError, RuntimeError):  # Networks raise different errors.
             continue
         if not _size_fault(resized, sizes):
             return resized

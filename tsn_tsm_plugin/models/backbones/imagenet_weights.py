@@ -50,10 +50,10 @@ def load_imagenet_weights(backbone: nn.Module, *, name: str, weights: str, fetch
 
 
 def fetch_torchvision_weights(name: str, weights: str) -> dict[str, Tensor]:
-    """Return a torchvision state dict from the local cache, or download it there.
+    """Return a torchvision state dict from the local cache, or download the file into the cache.
 
     Raises:
-        CheckpointError: If torchvision knows no such weights, or they are neither cached nor reachable.
+        CheckpointError: If torchvision has no such weights, or the file is neither cached nor reachable.
     """
     known = torchvision.models.get_model_weights(name).__members__
     if weights not in known:
@@ -71,10 +71,10 @@ def fetch_timm_weights(name: str, tag: str) -> dict[str, Tensor]:
 
     Args:
         name: Name of the network in timm.
-        tag: E.g. ``"fb_in1k"``, also with the name before it; ``"default"`` is timm's choice.
+        tag: Tag such as ``"fb_in1k"``, also as ``"NAME.fb_in1k"``; ``"default"`` is timm's choice.
 
     Raises:
-        CheckpointError: If timm knows no such weights, or they are neither cached nor reachable.
+        CheckpointError: If timm has no such weights, or the file is neither cached nor reachable.
     """
     import timm
 

@@ -1,7 +1,6 @@
 """set_input_channels: a first convolution for stacks of flow fields or frames instead of one RGB frame.
 
-Source: Wang et al., "Temporal Segment Networks", arXiv:1608.00859, section 3.2,
-cross-modality initialisation.
+Source: Wang et al., "Temporal Segment Networks", arXiv:1608.00859, section 3.2 (cross-modality).
 """
 
 from torch import nn
@@ -10,7 +9,7 @@ RGB_CHANNELS = 3
 
 
 def set_input_channels(network: nn.Module, num_channels: int, *, is_trained: bool) -> None:
-    """Give the first convolution of a network that many input channels, in place.
+    """Change the number of input channels of a network's first convolution, in place.
 
     A trained kernel is averaged over R, G and B, and the mean is repeated for every channel.
 
@@ -23,8 +22,8 @@ def set_input_channels(network: nn.Module, num_channels: int, *, is_trained: boo
         (torch.Size([1, 8, 2, 2]), True)
 
     Args:
-        network: Takes RGB frames (N, 3, H, W).
-        num_channels: Channels of the stacks; 3 leaves the network as it is.
+        network: Network that takes RGB frames (N, 3, H, W).
+        num_channels: Channels of the stacks; 3 leaves the network unchanged.
         is_trained: Whether the kernel holds trained weights; otherwise it is initialised again.
 
     Raises:

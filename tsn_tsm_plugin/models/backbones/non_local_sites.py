@@ -1,7 +1,7 @@
 """NonLocalOptions, find_non_local_sites: the kind of non-local blocks and the blocks that they follow.
 
-Source: Wang et al., "Non-local Neural Networks", arXiv:1711.07971, section 4: five blocks in a ResNet-50,
-behind every second block of stages 2 and 3. The references number them 0, 2 and 0, 2, 4.
+Source: Wang et al., "Non-local Neural Networks", arXiv:1711.07971, section 4: five non-local blocks in a
+ResNet-50, after every second block of stages 2 and 3. In the references these blocks are 0, 2 and 0, 2, 4.
 """
 
 from collections.abc import Mapping, Sequence
@@ -60,7 +60,7 @@ class NonLocalOptions:
 
 
 def find_non_local_sites(backbone: nn.Module, sites: Sequence[str] = ()) -> dict[str, int]:
-    """Return the number of channels behind every block that a non-local block follows.
+    """Return the number of output channels of every block that a non-local block follows.
 
     Args:
         backbone: A 2D network.

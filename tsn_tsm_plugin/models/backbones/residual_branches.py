@@ -1,10 +1,10 @@
-"""``RESIDUAL_BRANCHES``: which layer of each family's blocks opens its residual branch.
+"""ResidualBranch, RESIDUAL_BRANCHES: the first layer of the residual branch in each family's blocks.
 
 Sources: the TSM reference code, ``ops/temporal_shift.py`` (ResNets) and ``archs/mobilenet_v2.py`` (the
 expanding convolution of every inverted residual that adds its input); MMAction2's ``MobileOneTSM`` (every
-block). The other convolutional families follow the rule of their relatives. DenseNet, DPN, HGNet, VoVNet,
-SelecSLS, RDNet and ShuffleNet keep their input by concatenation instead of addition. Transformer blocks and
-their kin are shifted in front of the MLP, whose residual branch works on every token alone: Zhang et al.,
+block). Other convolutional families follow the rule of related families. DenseNet, DPN, HGNet, VoVNet,
+SelecSLS, RDNet and ShuffleNet keep their input by concatenation instead of addition. Transformer and mixer
+blocks are shifted before the MLP, the residual branch that works on every token separately: Zhang et al.,
 "Token Shift Transformer", arXiv:2108.02432, shift at the residual branches of ViT.
 """
 
@@ -16,9 +16,10 @@ class ResidualBranch:
     """The residual branch of a block class.
 
     Attributes:
-        first: Names; the first that exists is the first layer of the branch; "" is the whole block.
-        adds_input: Attribute that is false or ``None`` if the block does not add its input; "" if it always
-            does.
+        first: Candidate names for the first layer of the branch; the first that exists counts. "" is the
+            whole block.
+        adds_input: Attribute that is false or ``None`` if the block does not add its input; "" if every block
+            adds its input.
         is_expanding: Whether only a 1x1 convolution counts as the first layer.
     """
 
@@ -32,7 +33,7 @@ _MLP = ResidualBranch(("mlp",))
 _MAIN = ResidualBranch(("main",), "shortcut")
 _GHOST = ResidualBranch(("ghost1",))
 
-# By module and name of the class, so that no family is imported before it is used.
+# The keys are names of classes, so that no family is imported before it is used.
 RESIDUAL_BRANCHES = {
     # ResNet and its relatives
     "torchvision.models.resnet.BasicBlock": _CONV1,

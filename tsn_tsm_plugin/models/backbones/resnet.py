@@ -1,4 +1,4 @@
-"""ResNet backbones: torchvision's networks up to their last feature map.
+"""ResNetBackbone, resnet18, resnet50, ...: torchvision's ResNets up to their last feature map.
 
 Sources: He et al., "Deep Residual Learning for Image Recognition", arXiv:1512.03385; Xie et al., "Aggregated
 Residual Transformations for Deep Neural Networks" (ResNeXt), arXiv:1611.05431.
@@ -21,13 +21,13 @@ class ResNetBackbone(ResNet):
     """A torchvision ResNet that returns its last feature map; parameters keep torchvision's names.
 
     Args:
-        block: Residual block of torchvision.
+        block: Class of torchvision's residual block.
         layers: Number of blocks of the four stages.
-        **options: As torchvision's ``ResNet``, e.g. ``groups``.
+        **options: Options of torchvision's ``ResNet``, e.g. ``groups``.
 
     Attributes:
         num_features: Channels of the feature map.
-        temporal_pool_site: Name of the stage in front of which frames may be pooled.
+        temporal_pool_site: Name of the stage before which frames may be pooled.
     """
 
     temporal_pool_site = "layer2"
@@ -83,7 +83,7 @@ def resnet152(*, weights: str = "") -> ResNetBackbone:
 def resnext101_32x4d(*, weights: str = "") -> ResNetBackbone:
     """Create ResNeXt-101 32x4d: 2048 features, 33 blocks, 18 of them shifted.
 
-    torchvision has no such weights. ``weights`` is a file, such as MMClassification's, or a tag of timm's.
+    torchvision has no such weights: ``weights`` is a file, such as MMClassification's, or a tag of timm.
     """
     backbone = ResNetBackbone(Bottleneck, [3, 4, 23, 3], groups=32, width_per_group=4)
     load_imagenet_weights(backbone, name="resnext101_32x4d", weights=weights, fetch=fetch_timm_weights)

@@ -1,4 +1,4 @@
-"""``find_shift_sites`` and ``match_sites``: the submodules of a 2D network that see shifted features."""
+"""find_shift_sites, match_sites: the submodules of a 2D network that see shifted features."""
 
 import fnmatch
 import re
@@ -49,8 +49,8 @@ def match_sites(network: nn.Module, patterns: Sequence[str]) -> list[str]:
     Args:
         network: A 2D network.
         patterns: Dotted names in which ``*`` stands for any part between two dots, such as
-            ``"blocks.*.mlp"``; ``?`` and ``[0-3]`` as in file names. The ``trunk.`` that timm's and
-            torchvision's backbones begin with is optional.
+            ``"blocks.*.mlp"``; ``?`` and ``[0-3]`` as in file names. The leading ``trunk.`` of timm's and
+            torchvision's names is optional.
 
     Raises:
         ValueError: If a pattern matches nothing.
@@ -145,5 +145,5 @@ def _is_shiftable(layer: nn.Module, branch: ResidualBranch) -> bool:
         return not branch.is_expanding
     if branch.is_expanding and conv.kernel_size != (1, 1):
         return False
-    # 3 // shift_div is 0: there is nothing to shift in a stem that reads RGB.
+    # Nothing can be shifted in a stem that reads RGB: 3 // shift_div is 0.
     return conv.in_channels > 3

@@ -1,4 +1,4 @@
-"""``probe_sites``: a dry run of a 2D network that finds the layout of the features at its submodules."""
+"""probe_sites, dry_run: find the layout of the features at a 2D network's submodules without computing."""
 
 import copy
 from collections.abc import Callable, Collection, Sequence
@@ -38,7 +38,7 @@ def probe_sites(
     The run uses tensors on the meta device. A network that reads values runs on its own device instead.
 
     Args:
-        backbone: Maps (N, 3, H, W); ``backbone.input_size``, (3, H, W), is the size of the dry run.
+        backbone: Network on (N, 3, H, W); ``backbone.input_size``, (3, H, W), is the size of the dry run.
         sites: Dotted names of submodules.
         outputs: Describe what the submodules return instead of what they read.
 
@@ -81,7 +81,7 @@ def _shape(features: object) -> torch.Size | None:
 def dry_run(
     network: nn.Module, shape: tuple[int, ...], *, prepare: Callable[[nn.Module], object] = nn.Module.eval
 ) -> Any:
-    """Return the outputs of a network in eval mode for an input of that shape, on the meta device.
+    """Return the outputs of a network in eval mode for an input of the given shape, on the meta device.
 
     A copy of the network without values runs on the meta device. If the network reads values, a full copy
     runs on zeros instead.
@@ -89,7 +89,7 @@ def dry_run(
     Args:
         network: Any module; not modified.
         shape: Shape of the input.
-        prepare: Called with the copy before it runs.
+        prepare: Function that is called with the copy before the run.
     """
     tensors = [*network.parameters(), *network.buffers()]
     dtype = next((tensor.dtype for tensor in tensors if tensor.is_floating_point()), torch.float32)

@@ -1,4 +1,4 @@
-"""``TimmBackbone``, ``timm_backbone``: Swin-B, MobileOne-S4 and any classifier of timm by name."""
+"""TimmBackbone, timm_backbone: Swin-B, MobileOne-S4 and any classifier of timm by name."""
 
 import contextlib
 from collections.abc import Sequence
@@ -22,8 +22,8 @@ _HUB = "hf-hub:"
 class TimmBackbone(nn.Module):
     """Any image classifier of timm without its last layer; parameters are under ``trunk``.
 
-    timm's own pooling handles tokens, channels-last maps and layers behind the pooling. The features are
-    those that timm's classifier would see.
+    timm's own pooling handles tokens, channels-last maps and layers after the pooling. timm's classifier
+    would see the same features.
 
     Args:
         trunk: Result of ``timm.create_model(num_classes=0)``.
@@ -38,7 +38,7 @@ class TimmBackbone(nn.Module):
 
     @property
     def temporal_pool_site(self) -> str | None:
-        """Name of the stage that frames may be pooled before; ``None`` if the stages have other names."""
+        """Name of the stage before which frames may be pooled; ``None`` if the stages have other names."""
         stages = [f"layer{number}" for number in (1, 2, 3, 4)]
         return "trunk.layer2" if all(hasattr(self.trunk, stage) for stage in stages) else None
 
@@ -67,12 +67,12 @@ def timm_backbone(
     """Create a backbone from the image classifier of that name in timm.
 
     Args:
-        name: E.g. ``"convnext_tiny"``, or ``"hf-hub:OWNER/NAME"`` for a network on the Hugging Face hub.
+        name: Name such as ``"convnext_tiny"``, or ``"hf-hub:OWNER/NAME"`` on the Hugging Face hub.
         weights: A tag of timm's weights such as ``"fb_in1k"``, ``"default"`` for timm's choice, a file, or ""
             for random weights.
         image_sizes: Sides of the frames that the network must take, in pixels. A network that takes only its
-            own size is built with timm's option for another size. Empty: its own size.
-        **options: Handed to ``timm.create_model``.
+            own size is built with timm's option for another size. Empty: the network's own size.
+        **options: Keywords of ``timm.create_model``.
 
     Raises:
         UnknownComponentError: If timm has no such classifier.

@@ -23,7 +23,7 @@ class FeaturesBackbone(nn.Module):
     """The ``features`` of a torchvision network, without pooling and classifier.
 
     Args:
-        features: Maps (N, 3, H, W) to (N, num_features, h, w).
+        features: Module that maps (N, 3, H, W) to (N, num_features, h, w).
         num_features: Channels of the feature map.
     """
 
@@ -42,7 +42,7 @@ class FeaturesBackbone(nn.Module):
 
 
 def densenet161(*, weights: str = "") -> FeaturesBackbone:
-    """Create DenseNet-161: 2208 features, without a ReLU behind the last normalisation, as in MMAction2."""
+    """Create DenseNet-161: 2208 features, without a ReLU after the last normalisation, as in MMAction2."""
     network = torchvision.models.densenet161()
     backbone = FeaturesBackbone(network.features, num_features=network.classifier.in_features)
     load_imagenet_weights(backbone, name="densenet161", weights=weights, fetch=fetch_torchvision_weights)
@@ -62,10 +62,10 @@ class TorchvisionBackbone(nn.Module):
 
     Args:
         name: Name in ``torchvision.models.list_models(module=torchvision.models)``.
-        **options: Handed to torchvision's function of that name.
+        **options: Keywords of torchvision's function of that name.
 
     Attributes:
-        input_size: (3, H, W) of the frames that it is built for, in pixels.
+        input_size: (3, H, W) of the frames that the network is built for, in pixels.
     """
 
     def __init__(self, name: str, **options: Any) -> None:
@@ -116,15 +116,15 @@ def torchvision_backbone(
     """Create a backbone from the image classifier of that name in torchvision.
 
     Args:
-        name: E.g. ``"regnet_y_8gf"``.
-        weights: A name of its weights enum such as ``"IMAGENET1K_V1"``, a file, or "" for random weights.
+        name: Name such as ``"regnet_y_8gf"``.
+        weights: A name of the weights enum such as ``"IMAGENET1K_V1"``, a file, or "" for random weights.
         image_sizes: Sides of the frames that the network must take, in pixels. A ViT or MaxViT is built for
-            another size than its own. Empty: its own size.
-        **options: Handed to torchvision's function of that name.
+            this size. Empty: the network's own size.
+        **options: Keywords of torchvision's function of that name.
 
     Raises:
         UnknownComponentError: If torchvision has no such classifier.
-        ConfigError: If it does not take an option, or frames of these sizes.
+        ConfigError: If the network does not take an option, or frames of these sizes.
         CheckpointError: If the weights are not available, or belong to another network.
     """
     backbone = build_sized(

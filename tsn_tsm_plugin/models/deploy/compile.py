@@ -1,4 +1,4 @@
-"""Compiled: calls compiled code, and falls back to the plain module if ``torch.compile`` fails."""
+"""Compiled: call compiled code, and fall back to the plain module if ``torch.compile`` fails."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ _HINT = "The run continues uncompiled. Set TRAIN.COMPILE False to avoid this war
 
 
 class Compiled:
-    """Calls compiled code for full batches, and the plain module for smaller ones.
+    """Call compiled code for full batches, and the plain module for smaller batches.
 
     Compiling again for a smaller batch, such as after an unreadable video, takes a minute. After the first
     failure to compile, all batches use the plain module.

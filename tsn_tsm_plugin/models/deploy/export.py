@@ -1,4 +1,4 @@
-"""ExportPlan, export: networks as files of ``torch.export`` or ONNX that run without this library.
+"""ExportPlan, export: write networks as ``torch.export`` or ONNX files that run without this library.
 
 Axes: B videos or streams, C channels, T frames, H rows, W columns, K classes.
 """
@@ -54,7 +54,7 @@ class ExportPlan:
     """A network prepared for export.
 
     Attributes:
-        network: Maps ``inputs`` to ``outputs``; all tensors have the batch on axis 0.
+        network: Module that maps ``inputs`` to ``outputs``; all tensors have the batch on axis 0.
         inputs: An example of each input, with a batch of two, by name.
         outputs: Names of the outputs.
     """
@@ -137,7 +137,7 @@ def export(
     """Write the network to a file in which the batch may have any size.
 
     Args:
-        plan: From :func:`plan_clip_export` or :func:`plan_stream_export`.
+        plan: Result of :func:`plan_clip_export` or :func:`plan_stream_export`.
         path: ``.pt2`` for ``torch.export.load``, ``.onnx`` for ONNX.
         form: ``"torch_export"`` or ``"onnx"``.
         metadata: Texts to keep in the file: ``metadata_props`` of ONNX, ``extra_files`` of ``torch.export``.
@@ -181,7 +181,7 @@ def export(
 
 
 def trace(plan: ExportPlan) -> torch.export.ExportedProgram:
-    """Return the network as a graph whose batch axis is free."""
+    """Return the network as a graph with a batch axis of any size."""
     batch = torch.export.Dim("batch", min=1)
     first, *state = ({0: batch} for _ in plan.inputs)
     shapes = (first, tuple(state)) if state else (first,)

@@ -1,7 +1,7 @@
 """FusedResidualBlock: convolutions fused with ReLU and addition, for bf16 inference on a CPU.
 
-oneDNN applies both while a convolution's output is still in registers. PyTorch has these operators for
-``torch.compile``. They also work without compiling.
+oneDNN applies ReLU and addition while a convolution's output is still in registers. PyTorch has these
+operators for ``torch.compile``; the operators also work without compiling.
 """
 
 from functools import cache
@@ -17,13 +17,13 @@ from tsn_tsm_plugin.layers.tracing import is_traced
 
 
 class FusedResidualBlock(nn.Module):
-    """A torchvision block with folded normalisation; it has the same names and one rounding less.
+    """A torchvision block with folded normalisation, the same parameter names and one rounding less.
 
-    The block overwrites its input. Only bf16 in channels_last on a CPU is fused. The layers run separately
-    with gradients, and if the network is traced, compiled or exported.
+    The block overwrites its input. Only bf16 in channels_last on a CPU is fused. With gradients, and in a
+    traced, compiled or exported network, the layers run separately.
 
     Args:
-        block: Block whose normalisations are folded into its convolutions; not modified.
+        block: Block with normalisations folded into the convolutions; not modified.
     """
 
     def __init__(self, block: BasicBlock | Bottleneck) -> None:
@@ -32,7 +32,7 @@ class FusedResidualBlock(nn.Module):
         self.conv2 = block.conv2
         self.conv3 = block.conv3 if isinstance(block, Bottleneck) else None
         self.downsample = block.downsample
-        # The addition is fused in this format only.
+        # oneDNN fuses the addition in this format only.
         self.to(memory_format=torch.channels_last)
         self._packed: dict[str, tuple[tuple[int, int], Tensor]] = {}
 
@@ -69,7 +69,7 @@ class FusedResidualBlock(nn.Module):
         )
 
     def _convolve_onto(self, identity: Tensor, convolution: nn.Conv2d, x: Tensor) -> Tensor:
-        """Add the convolution to ``identity`` in place, and apply the ReLU to it."""
+        """Add the convolution to ``identity`` in place, and apply the ReLU to the sum."""
         return torch.ops.mkldnn._convolution_pointwise_.binary(
             identity,
             x,
@@ -103,7 +103,7 @@ def _geometry(c: nn.Conv2d) -> tuple[Any, ...]:
 
 
 def fuse_residual_blocks_(network: nn.Module) -> None:
-    """Replace, in place, the blocks of a bf16 network on a CPU whose normalisations are folded.
+    """Replace, in place, the blocks with folded normalisations in a bf16 network on a CPU.
 
     The network is unchanged if PyTorch was built without these operators.
     """

@@ -99,7 +99,7 @@ def _example_shape(model: nn.Module) -> tuple[int, ...]:
 
 
 class _TensorUseCounter(TorchFunctionMode):
-    """Counts the calls that read the values of each tensor.
+    """Count the calls that read the values of each tensor.
 
     Attributes:
         num_readers: Calls that had the tensor among their arguments, by its ``id``.
@@ -111,7 +111,7 @@ class _TensorUseCounter(TorchFunctionMode):
         self._alive: list[Tensor] = []
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Make a call, and count its arguments unless it reads only their form, such as ``x.shape``."""
+        """Make a call, and count its arguments unless it reads only metadata such as ``x.shape``."""
         out = func(*args, **(kwargs or {}))
         if out is None or any(True for _ in _tensors([out])):
             for value in _tensors([*args, *(kwargs or {}).values()]):

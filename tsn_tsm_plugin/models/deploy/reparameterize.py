@@ -12,7 +12,7 @@ _FOLDED = ".reparam_conv."
 
 
 def is_reparameterized(names: Iterable[str]) -> bool:
-    """Return whether the branches of a state dict are folded, by its names."""
+    """Return whether the branches of a state dict with these names are folded."""
     return any(_FOLDED in name for name in names)
 
 

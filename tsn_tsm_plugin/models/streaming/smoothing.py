@@ -1,6 +1,6 @@
 """MeanOfLastFrames, Hysteresis: smoothed scores and stable labels of a stream.
 
-Axes: B streams, N frames, K classes. Both keep their state per stream, in buffers.
+Axes: B streams, N frames, K classes. Both modules keep their state per stream, in buffers.
 Source: ``online_demo/main.py`` of the TSM reference code. The demo sums the last 12 logits and accepts a new
 label when two in a row agree.
 """
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 class _PerStream(nn.Module):
-    """Buffers with a row per stream, made by the first frame; zero is the state of a fresh stream."""
+    """Buffers with a row per stream, created at the first frame; zero is the state of a new stream."""
 
     _names: tuple[str, ...]
 
@@ -50,7 +50,7 @@ def _as_column(mask_B: Tensor, like: Tensor) -> Tensor:
 
 
 class MeanOfLastFrames(_PerStream):
-    """Average the scores of the last ``num_frames`` frames of each stream, or of all since its reset.
+    """Average the scores of the last ``num_frames`` frames of each stream, or of fewer after a reset.
 
     Args:
         num_frames: N; 1 returns each frame's scores.
@@ -71,12 +71,12 @@ class MeanOfLastFrames(_PerStream):
 
 
 class Hysteresis(_PerStream):
-    """Change a stream's label only after another class was on top of ``num_frames`` frames in a row.
+    """Change a stream's label only after another class led ``num_frames`` frames in a row.
 
     The first frame of a stream decides at once. While the top class flickers, the label stays.
 
     Args:
-        num_frames: 1 follows every frame.
+        num_frames: Frames in a row; 1 follows every frame.
     """
 
     # Class numbers are stored plus 1, so that zero means "none yet".

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 class StreamingShift(nn.Module):
-    """Show the wrapped module the first fold of the previous frame and the rest of the current one.
+    """Give the wrapped module the first fold of the previous frame and the rest of the current frame.
 
     The outputs equal ``TemporalShift(net, causal=True)`` on a whole clip. Only the fold that the next frame
     needs is kept, in separate memory. The fold is zero before the first frame.
@@ -58,8 +58,8 @@ class StreamingShift(nn.Module):
         self.previous = current = first.clone()
         if not _may_borrow(x):
             return self.net(self._replaced(x, previous, fold), *args, **kwargs)
-        # Overwrite the fold in x temporarily. Copying all channels would take a sixth of a ResNet-50's time
-        # on a CPU; this takes one twenty-fifth.
+        # Overwrite the fold in x temporarily, in 1/25 of a ResNet-50's time on a CPU. Copying all channels
+        # would take 1/6.
         try:
             first.copy_(previous)
             out = self.net(x, *args, **kwargs)

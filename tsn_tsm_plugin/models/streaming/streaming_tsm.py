@@ -1,4 +1,4 @@
-"""StreamingTSM, StreamingStep: online TSM, which maps each frame to scores and keeps a small state.
+"""StreamingTSM, StreamingStep: the online TSM, which maps each frame to scores and keeps a small state.
 
 Axes: B streams, C channels, H rows, W columns, K classes.
 Source: Lin, Gan, Han, "TSM", ICCV 2019, arXiv:1811.08383, section 4.3.
@@ -68,8 +68,8 @@ class StreamingStep(nn.Module):
 
         Args:
             frame_BCHW: RGB, normalised as in training.
-            *state: (B, F, h, w), (B, h, w, F) or (B, L, F) each, see :meth:`state_shapes`; omitted before
-                the first frame, which is the same as zeros.
+            *state: One (B, F, h, w), (B, h, w, F) or (B, L, F) per site, see :meth:`state_shapes`; omitted
+                before the first frame, which is the same as zeros.
         """
         shifts = self.shifts()
         if len(state) not in (0, len(shifts)):
@@ -84,17 +84,17 @@ class StreamingStep(nn.Module):
                 shift.previous = None
 
     def state_shapes(self, height: int, width: int) -> OrderedDict[str, tuple[int, ...]]:
-        """Return the shape of the state of one stream of frames of that size, by name.
+        """Return the shape of one stream's state for frames of ``height`` x ``width``, by name.
 
-        It is (F, h, w), (h, w, F) or (L, F). F is one ``shift_div``-th of the channels at the site; h and w
-        are the size of its features; L is its number of tokens.
+        A shape is (F, h, w), (h, w, F) or (L, F). F is one ``shift_div``-th of the channels at the site; h
+        and w are the size of the features there; L is the number of tokens.
         """
         _, *state = dry_run(self, (1, 3, height, width), prepare=_forget)
         shapes = [tuple(tensor.shape[1:]) for tensor in state]
         return OrderedDict(zip(self.state_names, shapes, strict=True))
 
     def train(self, mode: bool = True) -> "StreamingStep":
-        """Stay in eval mode for any ``mode``: batch statistics of a single frame are meaningless."""
+        """Stay in eval mode whatever ``mode`` is: batch statistics of a single frame are meaningless."""
         return super().train(False)
 
 
@@ -137,17 +137,17 @@ class StreamingTSM(nn.Module):
 
     Args:
         model: A causal TSM, from ``create_tsm(causal=True)``; copied, not modified.
-        average_frames: Return the mean of the scores of this many last frames; 1: no mean.
-        min_consecutive: A new class must be on top of this many frames in a row before :attr:`label` follows.
+        average_frames: Number of last frames to average the scores over; 1: no average.
+        min_consecutive: Number of frames in a row that a new class must lead before :attr:`label` changes.
 
     Attributes:
-        label: (B,) int64, the class on top of the returned scores, held for ``min_consecutive`` frames;
+        label: (B,) int64, the class with the highest returned score, held by ``min_consecutive``;
             ``None`` before the first frame.
 
     Raises:
         TypeError: If ``model`` is not a TSM.
-        ValueError: If the TSM needs frames that a stream has not seen: it is bi-directional, pools frames, or
-            has non-local blocks or a head that sees whole clips.
+        ValueError: If the TSM needs frames that a stream has not seen: a bi-directional TSM, or a TSM with
+            temporal pooling, non-local blocks or a head that sees whole clips.
     """
 
     label: Tensor | None
@@ -176,12 +176,12 @@ class StreamingTSM(nn.Module):
 
     @property
     def state(self) -> OrderedDict[str, Tensor]:
-        """The features kept for the next frame, (B, F, h, w) by site; empty before the first."""
+        """The features kept for the next frame, (B, F, h, w) by site; empty before the first frame."""
         previous = zip(self.step.state_names, (shift.previous for shift in self.step.shifts()), strict=True)
         return OrderedDict((name, tensor) for name, tensor in previous if tensor is not None)
 
     def state_shapes(self, height: int, width: int) -> OrderedDict[str, tuple[int, ...]]:
-        """Return the shape of the state of one stream of frames of that size, by site."""
+        """Return the shape of one stream's state for frames of ``height`` x ``width``, by site."""
         return self.step.state_shapes(height, width)
 
     def reset(self, mask_B: Tensor | None = None) -> None:
@@ -207,7 +207,7 @@ def check_streamable(model: nn.Module) -> None:
 
     Raises:
         TypeError: If ``model`` is not a TSM.
-        ValueError: If its shift is bi-directional, or another module looks ahead; the message names it.
+        ValueError: If the shift is bi-directional, or another module looks ahead; the message gives its name.
     """
     if not isinstance(model, TSM):
         raise TypeError(f"model must be a TSM from create_tsm(causal=True), got {type(model).__name__}.")
