@@ -152,14 +152,11 @@ def class_counts(entries: Sequence[ListedVideo], *, num_classes: int) -> list[in
     return counts
 
 
-def _classes(entries: Sequence[ListedVideo]) -> list[int]:
-    return [entry.label for entry in entries if isinstance(entry.label, int)]
-
-
 def _build_batch_sampler(
     cfg: CfgNode, split: str, *, entries: Sequence[ListedVideo], world_size: int, rank: int
 ) -> ShardedBatchSampler:
     if split == "train":
+        labels = [entry.label for entry in entries if isinstance(entry.label, int)]
         try:
             return TrainBatchSampler(
                 len(entries),
@@ -168,7 +165,7 @@ def _build_batch_sampler(
                 rank=rank,
                 seed=cfg.RNG_SEED,
                 num_repeats=cfg.TRAIN.NUM_REPEATS,
-                balanced_labels=_classes(entries) if cfg.TRAIN.CLASS_BALANCED else None,
+                balanced_labels=labels if cfg.TRAIN.CLASS_BALANCED else None,
                 class_power=cfg.TRAIN.CLASS_POWER,
                 drop_last=cfg.TRAIN.DROP_LAST,
             )

@@ -1,6 +1,5 @@
 """SegmentClipSampler and prepare_dataset: our samplers and decoders in PyTorchVideo's datasets."""
 
-from fractions import Fraction
 from typing import Any
 
 from pytorchvideo.data.clip_sampling import ClipInfo
@@ -52,12 +51,7 @@ class SegmentClipSampler(WholeVideoSampler):
             raise TypeError(f"The clip sampler {name!r} needs num_segments, the frames of a view, such as 8.")
         return cls(SAMPLERS.get(name)(num_segments, mode=mode, **options), augs_per_clip)
 
-    def __call__(
-        self,
-        last_clip_time: float | Fraction | None,
-        video_duration: float | Fraction,
-        annotation: dict[str, Any],
-    ) -> ClipInfo:
+    def __call__(self, *video: Any, **keywords: Any) -> ClipInfo:
         """Return the clip of the whole video; the dataset's path handler picks the frames.
 
         Raises:
@@ -68,7 +62,7 @@ class SegmentClipSampler(WholeVideoSampler):
                 "SegmentClipSampler needs a dataset that reads by frame number: build a LabeledVideoDataset "
                 "while tsn_tsm_plugin is active, or use WholeVideoSampler with a SparsePathHandler."
             )
-        return super().__call__(last_clip_time, video_duration, annotation)
+        return super().__call__(*video, **keywords)
 
 
 class _Activation:

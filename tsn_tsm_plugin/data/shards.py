@@ -11,7 +11,7 @@ import os
 import re
 import tarfile
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -170,7 +170,11 @@ def scan_shard(shard: str) -> list[IndexedVideo]:
     labels: dict[str, tuple[int, ...]] = {}
     try:
         with open_regular(shard) as stored, tarfile.open(fileobj=stored, mode="r:") as tar:
-            for key, suffix, member in _samples(tar):
+            for member in tar:
+                match = _KEY_AND_SUFFIX.fullmatch(member.name)
+                if not member.isfile() or not match:
+                    continue
+                key, suffix = match[1], match[2].lower()
                 if member.issparse():
                     what = f"{member.name} is stored with holes"
                     raise AnnotationError(f"{shard}: must be written without --sparse, but {what}.")
@@ -195,13 +199,6 @@ def scan_shard(shard: str) -> list[IndexedVideo]:
         what = f"{unlabelled[0]} has none" if unlabelled else "it holds no video"
         raise AnnotationError(f"{shard}: must hold videos with labels ({LABEL_SUFFIX} files), but {what}.")
     return [IndexedVideo(m.name, m.offset_data, m.size, labels[key]) for key, m in members.items()]
-
-
-def _samples(tar: tarfile.TarFile) -> Iterator[tuple[str, str, tarfile.TarInfo]]:
-    for member in tar:
-        match = _KEY_AND_SUFFIX.fullmatch(member.name)
-        if member.isfile() and match:
-            yield match[1], match[2].lower(), member
 
 
 def _parse_labels(location: str, content: bytes) -> tuple[int, ...]:

@@ -102,13 +102,17 @@ def find_videos(names: Sequence[str]) -> list[str]:
         if is_url(name):
             files = [name]
         elif Path(name).is_dir():
-            files = _videos_in(Path(name))
+            files = sorted(map(str, videos_below(Path(name)))) or frame_folders_below(Path(name))
         elif os.path.lexists(name):  # A link to a missing file is named when it is read.
             files = [name]
         else:
             # Path.glob does not accept absolute patterns.
-            matches = glob.glob(name, recursive=True)  # noqa: PTH207
-            files = [file for match in sorted(matches) for file in _videos_of_match(Path(match))]
+            matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207
+            files = [
+                file
+                for match in map(Path, matches)
+                for file in (frame_folders_below(match) if match.is_dir() else [str(match)])
+            ]
         if not files:
             raise VideoError(
                 f"{name}: no video there. Give files, folders of videos or of frames, or patterns such as "
@@ -116,14 +120,6 @@ def find_videos(names: Sequence[str]) -> list[str]:
             )
         found += files
     return list(dict.fromkeys(found))
-
-
-def _videos_in(folder: Path) -> list[str]:
-    return sorted(map(str, videos_below(folder))) or frame_folders_below(folder)
-
-
-def _videos_of_match(path: Path) -> list[str]:
-    return frame_folders_below(path) if path.is_dir() else [str(path)]
 
 
 class VideoPredictor:

@@ -146,7 +146,8 @@ def check_complete(path: str, container: InputContainer, stream: VideoStream, nu
     if "mp4" in names:
         promised = max((entry.pos + entry.size for entry in stream.index_entries), default=0)
     elif "avi" in names and num_packets < stream.frames:
-        promised = _riff_size(path)
+        with open_regular(path) as file:
+            promised = int.from_bytes(file.read(8)[4:], "little") + 8
     elif "matroska" in names:
         promised = _matroska_size(path)
     if promised > size:
@@ -156,11 +157,6 @@ def check_complete(path: str, container: InputContainer, stream: VideoStream, nu
 def cut_short(path: str, detail: str) -> VideoError:
     """Raise the error that the end of the file is missing."""
     return VideoError(f"{path}: is cut short ({detail}). Fetch it again or remove it from the list.")
-
-
-def _riff_size(path: str) -> int:
-    with open_regular(path) as file:
-        return int.from_bytes(file.read(8)[4:], "little") + 8
 
 
 def _matroska_size(path: str) -> int:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from tsn_tsm_plugin.data.decoders.pyav import PyAVDecoder
+from tsn_tsm_plugin.errors import first_line
 from tsn_tsm_plugin.log import get_logger
 
 logger = get_logger(__name__)
@@ -34,14 +35,6 @@ class NotExactError(Exception):
 
 
 _told: set[tuple[str, str]] = set()
-
-
-def _warn_once(library: str, reason: str, path: str) -> None:
-    if (library, reason) not in _told:
-        _told.add((library, reason))
-        logger.warning(
-            "%s: read with decoder='pyav', not %s: %s. Reported once for this reason.", path, library, reason
-        )
 
 
 class ExactOrFallbackDecoder(ABC):
@@ -160,7 +153,13 @@ class ExactOrFallbackDecoder(ABC):
         return frames_TCHW
 
     def _fall_back(self, doubt: Exception) -> None:
-        _warn_once(self.library, str(doubt).split("\n", 1)[0], self.path)
+        reason = first_line(doubt)
+        if (self.library, reason) not in _told:
+            _told.add((self.library, reason))
+            logger.warning(
+                f"{self.path}: read with decoder='pyav', not {self.library}: {reason}. Reported once for "
+                "this reason."
+            )
         self.uses_fallback = True
         self._close()
 

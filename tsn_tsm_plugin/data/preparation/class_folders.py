@@ -64,7 +64,9 @@ def read_class_folders(
     labels = numbered(class_names)
     splits = {
         split: [
-            _annotated(video, folder, labels[name]) for name, videos in classes.items() for video in videos
+            AnnotatedVideo((video.relative_to(folder).with_suffix("").as_posix(),), labels[name])
+            for name, videos in classes.items()
+            for video in videos
         ]
         for split, classes in sorted(by_split.items())
     }
@@ -134,7 +136,3 @@ def _check_names(videos: list[Path]) -> None:
             raise AnnotationError(
                 f"{video}: must differ from {other} by more than its suffix. Remove one of them."
             )
-
-
-def _annotated(video: Path, folder: Path, label: int) -> AnnotatedVideo:
-    return AnnotatedVideo((video.relative_to(folder).with_suffix("").as_posix(),), label)

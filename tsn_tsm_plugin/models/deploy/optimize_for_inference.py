@@ -140,8 +140,9 @@ def _foldable_pairs(model: nn.Module, shape: tuple[int, ...]) -> dict[str, str]:
             module.register_forward_hook(lambda _, __, out, name=name: made.append((name, out)))
         elif type(module) in _NORMALISATIONS and module.running_mean is not None:
             module.register_forward_pre_hook(lambda _, inputs, name=name: read.append((name, inputs[0])))
+    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
     with torch.no_grad(), _TensorUseCounter() as flow:
-        probe(torch.empty(shape, device="meta", dtype=_dtype_of(model)))
+        probe(torch.empty(shape, device="meta", dtype=dtype))
     makers = {id(out): name for name, out in made}
     num_calls = Counter(name for name, _ in made + read)
     pairs = {
@@ -150,10 +151,6 @@ def _foldable_pairs(model: nn.Module, shape: tuple[int, ...]) -> dict[str, str]:
         if flow.num_readers[id(seen)] == 1 and id(seen) in makers
     }
     return {a: b for a, b in pairs.items() if num_calls[a] == num_calls[b] == 1}
-
-
-def _dtype_of(model: nn.Module) -> torch.dtype:
-    return next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
 
 
 def _fold_(model: nn.Module, convolution: str, normalisation: str) -> None:

@@ -35,7 +35,8 @@ class _PerStream(nn.Module):
             if mask_B is None:
                 setattr(self, name, None)
             elif value is not None:
-                setattr(self, name, value.masked_fill(_as_column(mask_B, value), 0))
+                mask = mask_B.to(value.device).view(-1, *[1] * (value.ndim - 1))
+                setattr(self, name, value.masked_fill(mask, 0))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         # The number of streams is known from the saved state.
@@ -43,10 +44,6 @@ class _PerStream(nn.Module):
             saved = state_dict.get(prefix + name)
             setattr(self, name, None if saved is None else saved.clone())
         super()._load_from_state_dict(state_dict, prefix, *args)
-
-
-def _as_column(mask_B: Tensor, like: Tensor) -> Tensor:
-    return mask_B.to(like.device).view(-1, *[1] * (like.ndim - 1))
 
 
 class MeanOfLastFrames(_PerStream):
