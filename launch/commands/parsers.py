@@ -4,7 +4,7 @@ import argparse
 import difflib
 import importlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from tsn_tsm_plugin.errors import TsnTsmError
 from tsn_tsm_plugin.tools.arguments import path_here
@@ -47,17 +47,41 @@ A result belongs to the content of weights, settings and list, not to their name
   {COMMAND} evaluate --table pairs.txt          one `RECIPE WEIGHTS` on each line"""
 
 
+# Function and help of each command.
+_COMMANDS = {
+    "train": ("train.train", _TRAIN_HELP),
+    "evaluate": ("evaluate.evaluate", _EVALUATE_HELP),
+    "profile": (
+        "profile.profile",
+        "Trace 20 training steps of rank 0 by PyTorch's profiler, into RUN_FOLDER/profile.",
+    ),
+    "summarize": (
+        "summarize.summarize",
+        "Print one table of runs: measured beside published, size and cost.",
+    ),
+    "list": ("manage.list_all", "List everything that was submitted."),
+    "status": ("manage.status", "Show the state of jobs, also of jobs that SLURM has forgotten."),
+    "tail": ("manage.tail", "Show the log of a job until it has ended; the exit code is the job's."),
+    "cancel": ("manage.cancel", "Cancel jobs; a training writes a checkpoint first."),
+    "resubmit": (
+        "manage.resubmit",
+        "Submit jobs again into the same run folders; they go on from there.",
+    ),
+}
+
+
 def run(argv: Sequence[str]) -> int:
     """Run a command line; return its exit code."""
     first = argv[0] if argv else ""
-    name, words = (first, argv[1:]) if first in _PARSERS else ("train", argv)
+    name, words = (first, argv[1:]) if first in _COMMANDS else ("train", argv)
     try:
-        near = difflib.get_close_matches(first, _PARSERS, n=1)
-        if near and first not in _PARSERS and not first.startswith("-"):
+        near = difflib.get_close_matches(first, _COMMANDS, n=1)
+        if near and first not in _COMMANDS and not first.startswith("-"):
             raise LaunchError(f"{first} is not a command; did you mean {near[0]}?")
-        args = _PARSERS[name]().parse_intermixed_args(list(words))
-        command: Callable[[argparse.Namespace], int] = args.command
-        return command(args)
+        args = _parser_of(name).parse_intermixed_args(list(words))
+        # Import the command late: help and mistakes need not wait for torch.
+        module, _, function = _COMMANDS[name][0].partition(".")
+        return int(getattr(importlib.import_module(f".{module}", __package__), function)(args))
     except TsnTsmError as error:
         print(f"{_PROGRAM}: {_on_one_line(str(error))}", file=sys.stderr)
         return USER_ERROR
@@ -69,31 +93,45 @@ def _on_one_line(message: str) -> str:
     return " ".join(line.strip() for line in lines) if len(lines) == 2 else message
 
 
-def _train_parser() -> argparse.ArgumentParser:
-    parser = _parser(
-        "train", _TRAIN_HELP, usage="%(prog)s --cfg RECIPE [options] [KEY VALUE | KEY=VALUE ...]"
-    )
-    parser.epilog = _EPILOG
-    parser.add_argument("--cfg", metavar="RECIPE", help="YAML file, or a name such as tsm/k400_r50_8f")
-    add_data_arguments(parser)
-    _add_running(parser)
-    parser.add_argument(
-        "--then-evaluate",
-        action="store_true",
-        help="on SLURM: evaluate in a job of its own once training is done",
-    )
-    parser.add_argument(
-        "--sweep", nargs="+", action="append", default=[], metavar=("KEY", "VALUE"),
-        help="train once for every value; repeat it for every combination of several keys",
-    )  # fmt: skip
-    _add_parallelism(parser)
-    add_option_flags(parser)
-    parser.set_defaults(command=_command("train", "train"))
+def _parser_of(name: str) -> argparse.ArgumentParser:
+    parser = ToolParser("submit", _COMMANDS[name][1])
+    parser.prog = _PROGRAM if name == "train" else f"{_PROGRAM} {name}"
+    if name in ("train", "profile"):
+        parser.usage = "%(prog)s --cfg RECIPE [options] [KEY VALUE | KEY=VALUE ...]"
+        parser.add_argument("--cfg", metavar="RECIPE", help="YAML file, or a name such as tsm/k400_r50_8f")
+        add_data_arguments(parser)
+        _add_running(parser, can_be_array=name == "train")
+    elif name == "evaluate":
+        _add_evaluation(parser)
+        _add_running(parser, can_be_array=True)
+    else:
+        _add_targets(parser, name)
+    if name == "train":
+        parser.epilog = _EPILOG
+        parser.add_argument(
+            "--then-evaluate",
+            action="store_true",
+            help="on SLURM: evaluate in a job of its own once training is done",
+        )
+        parser.add_argument(
+            "--sweep", nargs="+", action="append", default=[], metavar=("KEY", "VALUE"),
+            help="train once for every value; repeat it for every combination of several keys",
+        )  # fmt: skip
     return parser
 
 
-def _evaluate_parser() -> argparse.ArgumentParser:
-    parser = _parser("evaluate", _EVALUATE_HELP)
+def _add_running(parser: argparse.ArgumentParser, *, can_be_array: bool) -> None:
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="overrides of the recipe")
+    parser.add_argument("--wait", action="store_true", help="on SLURM: show the log until the job has ended")
+    parser.add_argument("--dry-run", action="store_true", help="show config and script; start nothing")
+    if can_be_array:
+        parser.add_argument(
+            "--array-parallelism", type=int, default=8, metavar="N", help="jobs of an array at a time"
+        )
+    add_option_flags(parser)
+
+
+def _add_evaluation(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cfg", nargs="+", metavar="RECIPE", help="recipes; one for all weights, or one for each"
     )
@@ -110,104 +148,22 @@ def _evaluate_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out", type=path_here, default="runs/evaluate", metavar="DIR", help="folder of run folders"
     )
-    _add_running(parser)
-    _add_parallelism(parser)
-    add_option_flags(parser)
-    parser.set_defaults(command=_command("evaluate", "evaluate"))
-    return parser
 
 
-def _profile_parser() -> argparse.ArgumentParser:
-    parser = _parser(
-        "profile",
-        "Trace 20 training steps of rank 0 by PyTorch's profiler, into RUN_FOLDER/profile.",
-        usage="%(prog)s --cfg RECIPE [options] [KEY VALUE | KEY=VALUE ...]",
-    )
-    parser.add_argument("--cfg", metavar="RECIPE", help="YAML file, or a name such as tsm/k400_r50_8f")
-    add_data_arguments(parser)
-    _add_running(parser)
-    add_option_flags(parser)
-    parser.set_defaults(command=_command("profile", "profile"))
-    return parser
-
-
-def _summarize_parser() -> argparse.ArgumentParser:
-    parser = _parser("summarize", "Print one table of runs: measured beside published, size and cost.")
-    parser.add_argument(
-        "targets", nargs="+", metavar="TARGET", help="job, run folder or folder of run folders"
-    )
-    parser.add_argument("--csv", type=path_here, metavar="FILE", help="write the table as CSV, too")
-    parser.add_argument("--markdown", type=path_here, metavar="FILE", help="write the table as Markdown, too")
-    _add_runs(parser)
-    parser.set_defaults(command=_command("summarize", "summarize"))
-    return parser
-
-
-def _list_parser() -> argparse.ArgumentParser:
-    parser = _parser("list", "List everything that was submitted.")
-    _add_runs(parser)
-    parser.set_defaults(command=_command("manage", "list_all"))
-    return parser
-
-
-def _target_parser(name: str, text: str) -> Callable[[], argparse.ArgumentParser]:
-    def build() -> argparse.ArgumentParser:
-        parser = _parser(name, text)
-        parser.add_argument("target", metavar="TARGET", help="job id, run folder or folder of run folders")
-        if name == "resubmit":
-            parser.add_argument("--nodes", type=int, default=0, metavar="N", help="other number of nodes")
-            parser.add_argument("--failed", action="store_true", help="only the jobs that have failed")
-        _add_runs(parser)
-        parser.set_defaults(command=_command("manage", name))
-        return parser
-
-    return build
-
-
-_PARSERS: dict[str, Callable[[], argparse.ArgumentParser]] = {
-    "train": _train_parser,
-    "evaluate": _evaluate_parser,
-    "profile": _profile_parser,
-    "summarize": _summarize_parser,
-    "list": _list_parser,
-    "status": _target_parser("status", "Show the state of jobs, also of jobs that SLURM has forgotten."),
-    "tail": _target_parser("tail", "Show the log of a job until it has ended; the exit code is the job's."),
-    "cancel": _target_parser("cancel", "Cancel jobs; a training writes a checkpoint first."),
-    "resubmit": _target_parser(
-        "resubmit", "Submit jobs again into the same run folders; they go on from there."
-    ),
-}
-
-
-def _parser(name: str, text: str, *, usage: str | None = None) -> argparse.ArgumentParser:
-    parser = ToolParser("submit", text)
-    parser.prog = _PROGRAM if name == "train" else f"{_PROGRAM} {name}"
-    parser.usage = usage
-    return parser
-
-
-def _add_running(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="overrides of the recipe")
-    parser.add_argument("--wait", action="store_true", help="on SLURM: show the log until the job has ended")
-    parser.add_argument("--dry-run", action="store_true", help="show config and script; start nothing")
-
-
-def _add_parallelism(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--array-parallelism", type=int, default=8, metavar="N", help="jobs of an array at a time"
-    )
-
-
-def _add_runs(parser: argparse.ArgumentParser) -> None:
+def _add_targets(parser: argparse.ArgumentParser, name: str) -> None:
+    """Add the arguments of a command about submitted jobs."""
+    text = "job id, run folder or folder of run folders"
+    if name == "summarize":
+        parser.add_argument("targets", nargs="+", metavar="TARGET", help=text)
+        for form, title in (("csv", "CSV"), ("markdown", "Markdown")):
+            parser.add_argument(
+                f"--{form}", type=path_here, metavar="FILE", help=f"write the table as {title}, too"
+            )
+    elif name != "list":
+        parser.add_argument("target", metavar="TARGET", help=text)
+    if name == "resubmit":
+        parser.add_argument("--nodes", type=int, default=0, metavar="N", help="other number of nodes")
+        parser.add_argument("--failed", action="store_true", help="only the jobs that have failed")
     parser.add_argument(
         "--runs", type=path_here, default="runs", metavar="DIR", help="folder in which job ids are looked up"
     )
-
-
-def _command(module: str, function: str) -> Callable[[argparse.Namespace], int]:
-    """Return a command that is imported when it is run: help and mistakes need not wait for torch."""
-
-    def command(args: argparse.Namespace) -> int:
-        return int(getattr(importlib.import_module(f".{module}", __package__), function)(args))
-
-    return command
