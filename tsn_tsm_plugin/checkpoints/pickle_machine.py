@@ -25,6 +25,18 @@ _OLD_MODULES = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 _PythonMachine: Any = pickle._Unpickler  # type: ignore[attr-defined]
 
 
+# Python's methods for these put plain values on the stack, or call the methods below; no other is inherited.
+_INHERITED_NAMES = """
+    PROTO FRAME STOP MARK POP POP_MARK DUP PUT BINPUT LONG_BINPUT MEMOIZE GET BINGET LONG_BINGET
+    NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT
+    STRING BINSTRING SHORT_BINSTRING UNICODE SHORT_BINUNICODE BINUNICODE BINUNICODE8
+    BINBYTES SHORT_BINBYTES BINBYTES8
+    EMPTY_LIST LIST EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_DICT EMPTY_SET
+    GLOBAL STACK_GLOBAL INST OBJ EXT1 EXT2 EXT4 PERSID BINPERSID
+"""
+_INHERITED = [getattr(pickle, name)[0] for name in _INHERITED_NAMES.split()]
+
+
 class PickleMachine(_PythonMachine):
     """Python's machine for a pickle of any protocol, with other methods for all that can run code.
 
@@ -138,7 +150,7 @@ class PickleMachine(_PythonMachine):
         self._update([key, value])
 
     dispatch = {
-        **_PythonMachine.dispatch,
+        **{code: _PythonMachine.dispatch[code] for code in _INHERITED},
         pickle.REDUCE[0]: _call,
         pickle.NEWOBJ[0]: _call,
         pickle.NEWOBJ_EX[0]: _call_with_keywords,

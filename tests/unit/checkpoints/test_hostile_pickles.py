@@ -133,6 +133,13 @@ def test_every_instruction_of_every_protocol_is_known_or_refused(canary):
     assert not canary.exists()
 
 
+def test_an_instruction_of_a_later_python_is_unknown():
+    known = {ord(opcode.code) for opcode in pickletools.opcodes if opcode.proto <= 5}
+    assert set(PickleMachine.dispatch) == known - {pickle.NEXT_BUFFER[0]}
+    with pytest.raises(LookupError):
+        PickleMachine(b"N\xff.").run()
+
+
 def test_mutated_pickles_run_nothing_and_end(tmp_path, canary):
     torch.save({"state_dict": {"w": torch.ones(2), "v": torch.ones(3)}, "epoch": 1}, tmp_path / "a.pth")
     with zipfile.ZipFile(tmp_path / "a.pth") as archive:
