@@ -1,7 +1,7 @@
 """Models for ``torch.hub``, from a checkout of this repository.
 
     torch.hub.load("CHECKOUT", "tsm_r50", source="local", num_classes=174)
-    torch.hub.load("CHECKOUT", "trained", "shared/motion_r18_8f/model.safetensors", source="local")
+    torch.hub.load("CHECKOUT", "trained", "runs/tsm/motion_r18_8f", source="local")
 
 The names are those that this package adds to ``pytorchvideo.models.hub``. The package itself must be
 installed (``pip install -e CHECKOUT``).

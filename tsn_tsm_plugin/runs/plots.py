@@ -90,6 +90,7 @@ def _line(
     points = [(epoch_of_step[r["step"]], r[key]) for r in records if r.get(key) is not None]
     if points:
         epochs, values = zip(*points, strict=True)
+        style = {"marker": "" if len(values) > 1 else "o"} | style
         axes.plot(epochs, values, color=colour, label=label, linewidth=1.6, markersize=4, **style)
 
 

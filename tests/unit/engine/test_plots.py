@@ -1,8 +1,10 @@
 """Plots are drawn for few and many classes, and for runs that were never validated."""
 
+import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
+from PIL import Image
 
 from tsn_tsm_plugin.runs.plots import (
     plot_calibration,
@@ -24,6 +26,13 @@ def test_curves_are_drawn_with_and_without_validation(tmp_path, validated):
     plot_curves(RECORDS + validation, tmp_path / "curves.png")
 
     assert (tmp_path / "curves.png").read_bytes().startswith(PNG)
+
+
+def test_a_single_record_is_a_visible_dot(tmp_path):
+    plot_curves(RECORDS[:1], tmp_path / "curves.png")
+
+    pixels = np.asarray(Image.open(tmp_path / "curves.png").convert("RGB")).astype(int)
+    assert (pixels[..., 2] - pixels[..., 0] > 60).any(), "no blue dot"
 
 
 def test_a_loss_that_was_not_finite_does_not_break_the_curves(tmp_path):
