@@ -136,7 +136,7 @@ def find_submission(target: str, root: Path, *, is_newest_only: bool = True) -> 
         missing = f"{target} holds no submission: it is not a run folder of this launcher."
     else:
         found = [s for s in submissions_below(root) if target in (s.job_id, s.job_id.split("_")[0])]
-        missing = f"job {target} is in no run folder below {root}. Give its run folder, or --runs DIR."
+        missing = f"{target} is neither a folder nor a job in {root}. Give a run folder, or --runs DIR."
     if not found:
         raise LaunchError(missing)
     return found
