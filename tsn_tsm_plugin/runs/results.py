@@ -219,7 +219,7 @@ def format_results(results: dict[str, Any]) -> str:
     names = {c["name"]: terminal_text(c["name"], max_chars=_MOST_CHARS) for c in classes}
     width = max(map(len, names.values()), default=0)
     has_f1 = bool(classes) and "f1" in classes[0]
-    header = "  accuracy  precision      F1  videos" if has_f1 else "  accuracy  videos"
+    header = "    recall  precision      F1  videos" if has_f1 else "  accuracy  videos"
     lines.append(f"  {'class':<{width}}{header}")
     lines += [
         f"  {names[c['name']]:<{width}}{_class_numbers(c, has_f1=has_f1)}" if c else "  ..." for c in shown
