@@ -1,4 +1,4 @@
-"""benchmark_network, benchmark_loader: how fast a network and the data of a recipe are on this machine."""
+"""benchmark_network, benchmark_loader: measure the speed of a recipe's network and data on this machine."""
 
 import math
 import os
@@ -28,14 +28,14 @@ _MIB = 2**20
 
 @dataclass(frozen=True)
 class NetworkSpeed:
-    """How fast one form of a network is.
+    """Speed of one variant of a network.
 
     Attributes:
         variant: One of ``VARIANTS``.
-        latency_ms: Median time of one clip.
-        clips_per_second: Of a whole batch.
-        memory_mib: Peak memory of the device, or of this process on a CPU; ``nan`` if the system hides it.
-        note: Why there are no numbers, or nothing.
+        latency_ms: Median time of one clip, in milliseconds.
+        clips_per_second: Throughput of a whole batch.
+        memory_mib: Peak memory of the device, or of this process on a CPU; ``nan`` if unknown.
+        note: Reason for missing numbers; empty otherwise.
     """
 
     variant: str
@@ -47,13 +47,13 @@ class NetworkSpeed:
 
 @dataclass(frozen=True)
 class LoaderSpeed:
-    """How fast videos become batches, and how fast the network takes them.
+    """Speed of a loader, and of training steps on its batches.
 
     Attributes:
-        num_workers: Workers that were measured; 0 is the training process itself.
-        clips_per_second: Of all of them.
-        train_clips_per_second: Of training steps on batches that are ready.
-        device: Where the steps ran.
+        num_workers: Number of measured workers; 0 is the training process itself.
+        clips_per_second: Clips per second of all workers together.
+        train_clips_per_second: Clips per second of training steps on batches in memory.
+        device: Device of the training steps.
     """
 
     num_workers: int
@@ -68,7 +68,7 @@ class LoaderSpeed:
 
     @property
     def workers_needed(self) -> int:
-        """Workers that keep the device busy, if each gets a core of its own."""
+        """Number of workers that keep the device busy, with one core per worker."""
         return max(1, math.ceil(self.train_clips_per_second / self.per_worker))
 
 
@@ -81,15 +81,15 @@ def benchmark_network(
     seconds: float = 3.0,
     variants: tuple[str, ...] = VARIANTS,
 ) -> Iterator[NetworkSpeed]:
-    """Measure forms of a network, one after the other; a form that does not work here has the reason.
+    """Measure variants of a network one by one; a variant that fails on this machine has a note.
 
     Args:
-        model: TSN or TSM in eval mode, on its device.
+        model: TSN or TSM in eval mode, on the device to measure.
         num_frames: Frames of a clip, T.
         size: Height and width, in pixels.
         batch_size: Clips of the batch for the throughput.
-        seconds: Time of each of the two measurements of a form.
-        variants: Of ``VARIANTS``.
+        seconds: Time of each of the two measurements of a variant.
+        variants: Names from ``VARIANTS``.
     """
     device = next(model.parameters()).device
     channels = getattr(model, "in_channels", 3)
@@ -122,7 +122,7 @@ def _variant(model: nn.Module, name: str, *, num_frames: int, size: int) -> Call
 
 
 def _seconds_per_call(network: Callable[[Tensor], Tensor], video: Tensor, seconds: float) -> float:
-    """Return the median time of a call."""
+    """Return the median time of a call, in seconds."""
     times: list[float] = []
     with torch.inference_mode():
         for _ in range(_WARM_UP):
@@ -147,7 +147,7 @@ def _reset_peak(device: torch.device) -> None:
         torch.cuda.reset_peak_memory_stats(device)
         return
     try:
-        # Linux: sets the peak of the resident memory to its present value.
+        # Linux: writing 5 resets the peak of the resident memory.
         descriptor = os.open("/proc/self/clear_refs", os.O_WRONLY)
     except OSError:
         return
@@ -167,12 +167,12 @@ def _peak_mib(device: torch.device) -> float:
 
 
 def benchmark_loader(cfg: CfgNode, *, num_workers: int, seconds: float = 10.0) -> LoaderSpeed:
-    """Measure the training loader of a recipe, and the training steps that its batches feed.
+    """Measure the training loader of a recipe, and training steps on its batches.
 
     Args:
-        cfg: The recipe; nothing of it is written.
+        cfg: The recipe; no run folder is written.
         num_workers: Workers of the loader; 0 reads in this process.
-        seconds: Time of each of the two measurements, besides starting the workers.
+        seconds: Time of each of the two measurements, without the start of the workers.
 
     Raises:
         VideoError: If no video can be read.
@@ -195,7 +195,7 @@ def benchmark_loader(cfg: CfgNode, *, num_workers: int, seconds: float = 10.0) -
 
 
 def _loading_speed(cfg: CfgNode, seconds: float) -> tuple[dict, float]:
-    """Return a batch with videos, and how many clips a second come after the first batch of each worker."""
+    """Return the largest batch, and the clips per second after the first batch of each worker."""
     loader = build_loader(cfg, "train")
     kept: dict = {}
     num_clips, num_seen, begun, ended = 0, 0, math.inf, math.nan
@@ -209,7 +209,7 @@ def _loading_speed(cfg: CfgNode, seconds: float) -> tuple[dict, float]:
                 kept = batch
             num_seen += 1
             if num_seen <= max(cfg.DATA_LOADER.NUM_WORKERS, 1):
-                begun = ended  # Batches that were read while the workers started do not count.
+                begun = ended  # Skip the batches that were read while the workers started.
                 continue
             num_clips += len(batch["video"])
             if ended - begun > seconds:

@@ -9,16 +9,16 @@ from tsn_tsm_plugin.atomic_files import UnfinishedFile, os_errors_as_run_folder_
 
 
 class FeatureFile:
-    """Appends float32 rows to an array on disk; the rows of an hour may not fit into memory.
+    """Append float32 rows to an array on disk; the rows of an hour may not fit into memory.
 
     Use it in a ``with`` block. The file appears at the end of the block. If the block raises or appends no
     row, an existing file is kept.
 
     Args:
-        path: ``OUT.npy``.
+        path: Path of the ``.npy`` file.
 
     Raises:
-        RunFolderError: If the disk is full or the folder cannot be written; so does ``append``.
+        RunFolderError: If the disk is full or the folder cannot be written; ``append`` raises it too.
     """
 
     def __init__(self, path: Path) -> None:
@@ -38,7 +38,7 @@ class FeatureFile:
             self._file.write(np.ascontiguousarray(row, dtype="<f4").tobytes())
 
     def _write_header(self) -> None:
-        """Write the shape; NumPy reserves space in the header for any number of rows."""
+        """Write the shape; NumPy's header has space for any number of rows."""
         self._file.seek(0)
         header = {"descr": "<f4", "fortran_order": False, "shape": self._shape}
         np.lib.format.write_array_header_1_0(self._file, header)

@@ -1,4 +1,4 @@
-"""format_predictions: predictions as a table, JSON or CSV."""
+"""format_predictions: format predictions as a table, JSON or CSV."""
 
 import csv
 import io
@@ -20,7 +20,7 @@ def format_predictions(
 
     Args:
         predictions: Predictions of videos, in the order of the output.
-        trained: Network, for the class names.
+        trained: The network, for the class names.
         count: Classes per video.
         form: ``"table"``, plain text; ``"json"``, one object per video with probabilities between 0 and 1;
             ``"csv"``, one row per video and class with the header ``video,rank,class,probability,error``.

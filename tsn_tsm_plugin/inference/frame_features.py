@@ -1,4 +1,4 @@
-"""frame_features: the last feature map of each frame."""
+"""frame_features: compute the last feature map of each frame."""
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ def frame_features(model: nn.Module, video_BCTHW: Tensor) -> Tensor:
 
     Args:
         model: A TSN or TSM.
-        video_BCTHW: (B, 3, T, H, W).
+        video_BCTHW: Normalised clips (B, 3, T, H, W).
     """
     frames = video_BCTHW.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)
     features: Tensor = model.get_submodule("backbone")(frames)

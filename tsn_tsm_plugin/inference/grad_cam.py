@@ -53,7 +53,7 @@ def _cells(model: nn.Module, video_BCTHW: Tensor, label: int) -> Tensor:
 
 
 def _enlarged(maps_Thw: Tensor, video_BCTHW: Tensor) -> Tensor:
-    # Bicubic, because bilinear interpolation shows the cells of a small map. Bicubic may undershoot.
+    # Bilinear interpolation would show the cells of a small map. Bicubic may undershoot.
     size = video_BCTHW.shape[-2:]
     maps_THW = F.interpolate(maps_Thw[None], size, mode="bicubic", align_corners=False)[0].clamp(min=0)
     return maps_THW / maps_THW.max().clamp(min=1e-12)
@@ -100,8 +100,8 @@ def contact_sheet(
     """Lay out frames in rows of four, each above a copy with its heat map.
 
     Args:
-        images_THWC: uint8 RGB.
-        maps_THW: In [0, 1].
+        images_THWC: Frames, uint8 RGB.
+        maps_THW: Heat maps in [0, 1].
         title: First line.
         subtitle: Second line.
         captions: One caption for each frame.
@@ -128,7 +128,7 @@ def contact_sheet(
 
 
 def heated(image: Image.Image, heat_HW: np.ndarray) -> Image.Image:
-    """Return the grey image with the heat map in colour on it."""
+    """Return the image in grey, overlaid with the heat map in colour."""
     heat = np.asarray(Image.fromarray((heat_HW * 255).astype(np.uint8)).resize(image.size)) / 255.0
     grey = np.asarray(image.convert("L").convert("RGB"), np.float32) * 0.7
     colour = np.asarray(colormaps["inferno"](heat)[..., :3], np.float32) * 255

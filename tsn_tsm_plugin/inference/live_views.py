@@ -1,4 +1,4 @@
-"""LivePage and LiveWindow: frames and scores of a stream in a browser, or in a window."""
+"""LivePage, LiveWindow: show frames and scores of a stream in a browser or in a window."""
 
 import contextlib
 import json
@@ -84,7 +84,7 @@ class LivePage:
         return self._scores
 
     def pictures(self) -> Iterator[bytes]:
-        """Yield pictures as JPEG, starting with the newest; skip pictures that come too fast."""
+        """Yield pictures as JPEG, starting with the newest; skip pictures if the client is slow."""
         seen = 0
         while True:
             with self._changed:
@@ -114,7 +114,7 @@ class LivePage:
 def _handler_of(page: LivePage) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
-            """Suppress the server's log: standard error is for the stream."""
+            """Suppress the server's log: standard error is for reports about the stream."""
 
         def do_GET(self) -> None:
             path = self.path.partition("?")[0]
@@ -182,7 +182,7 @@ class LiveWindow:
         self._is_open = False
 
     def write(self, picture: np.ndarray, scores: dict[str, Any]) -> None:
-        """Show a picture, uint8 RGB (H, W, 3), in which the scores are drawn.
+        """Show a picture, uint8 RGB (H, W, 3), that already contains the drawn scores.
 
         Raises:
             KeyboardInterrupt: If the window has been closed.

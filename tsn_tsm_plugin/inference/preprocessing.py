@@ -1,4 +1,4 @@
-"""Preprocessing, View: from a video file to the input of a trained network, by its recipe.
+"""Preprocessing, View: turn a video file into the input of a trained network, by the network's recipe.
 
 Axes: C channels, T frames of a view, V views, H rows, W columns.
 """
@@ -55,7 +55,7 @@ class Preprocessing:
         num_frames: T of a test view.
         num_segments: T of a training view, and of a sliding window.
         size: Side of the crops, in pixels.
-        normalize: From uint8 (B, 3, T, H, W) to the network's floats, on ``device``.
+        normalize: Module that maps uint8 (B, 3, T, H, W) to normalised floats on ``device``.
         frame_names: Usual names of frames in a folder.
     """
 
@@ -75,10 +75,10 @@ class Preprocessing:
         return f"Preprocessing({self.num_frames} frames, {self._transform!r}, {self.normalize!r})"
 
     def read_views(self, path: str) -> Tensor:
-        """Return every view that the recipe tests with, uint8 (3, V * T, size, size).
+        """Return all test views of the recipe, uint8 (3, V * T, size, size).
 
         Args:
-            path: A file, a folder of frames, or any URL that iopath has a handler for.
+            path: A file, a folder of frames, or any URL that iopath can open.
 
         Raises:
             VideoError: If the video cannot be fetched or read.
@@ -93,8 +93,8 @@ class Preprocessing:
         """Return the middle view of the recipe's views of a video.
 
         Args:
-            path: As for `read_views`.
-            split: ``"val"``: ``DATA.NUM_FRAMES`` frames; ``"test"``: ``TEST.NUM_FRAMES``, if it is set.
+            path: See `read_views`.
+            split: ``"val"``: ``DATA.NUM_FRAMES`` frames; ``"test"``: ``TEST.NUM_FRAMES`` frames, if set.
 
         Raises:
             VideoError: If the video cannot be fetched or read.
@@ -134,7 +134,7 @@ class Preprocessing:
         """Open a video, or a folder of frames, for reading RGB frames.
 
         Args:
-            path: As for `read_views`.
+            path: See `read_views`.
             options: Keyword arguments of `VideoReader`.
 
         Raises:
@@ -153,7 +153,7 @@ def check_takes_frames(cfg: CfgNode, task: str) -> None:
     """Check that a network takes single RGB frames.
 
     Raises:
-        ConfigError: If the network takes flow or differences; the message names ``task``.
+        ConfigError: If the network takes flow or RGB differences; the message names ``task``.
     """
     if cfg.DATA.MODALITY != "rgb":
         raise ConfigError(

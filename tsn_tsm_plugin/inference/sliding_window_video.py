@@ -1,4 +1,4 @@
-"""LongVideo: scores, features and an annotated copy of a video in sliding windows.
+"""LongVideo: compute scores, features and an annotated copy of a video in sliding windows.
 
 Axes: W windows, T frames of a window, C features, K classes.
 """
@@ -51,10 +51,10 @@ class LongVideo:
         """Run the network over the video, and write features.
 
         Args:
-            features: ``OUT.npy`` for float32 features; ``OUT.json`` gets the frames of each window, or
-                ``OUT.npy.json``, see
-                :func:`~tsn_tsm_plugin.inference.export.sidecar_json.sidecar_json_path`. Both appear when
-                they are complete.
+            features: ``OUT.npy`` for float32 features. The frames of each window are written to ``OUT.json``
+                or ``OUT.npy.json``, see
+                :func:`~tsn_tsm_plugin.inference.export.sidecar_json.sidecar_json_path`. Both files appear
+                when complete.
             of: ``"clip"``: (W, C), the mean over the frames of each window; ``"frame"``: (W, T, C).
 
         Returns:

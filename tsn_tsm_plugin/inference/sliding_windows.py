@@ -1,4 +1,4 @@
-"""Sliding-window inference on long videos: frames, scores and features per window, in constant memory.
+"""sliding_windows, run_windows: scores and features of a long video per window, in constant memory.
 
 Axes: W windows, T frames of a window, C channels or features, H rows, W columns, K classes.
 """
@@ -28,8 +28,8 @@ class Window(NamedTuple):
         start: First frame.
         stop: One past the last frame.
         indices: The T frames that the network read.
-        logits: (K,).
-        features: (T, C), features of these frames, averaged over space.
+        logits: (K,) scores before the softmax.
+        features: (T, C) features of these frames, averaged over space.
     """
 
     start: int

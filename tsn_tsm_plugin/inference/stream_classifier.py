@@ -1,4 +1,4 @@
-"""LiveClassifier and LiveOverlay: classify a live source of frames and draw the scores.
+"""LiveClassifier, LiveOverlay: classify a live source of frames and draw the scores.
 
 Axes: K classes, N points in time.
 """
@@ -32,8 +32,8 @@ class LiveScores:
         index: Number of the frame.
         seconds: Time since the first frame; -1.0 if the source has no timestamps.
         label: The class, held for ``min_consecutive`` frames.
-        probabilities: (K,).
-        latency_ms: From the decoded frame to its scores, in milliseconds.
+        probabilities: (K,) probabilities of the classes.
+        latency_ms: Time from the decoded frame to its scores, in milliseconds.
         fps: Processed frames per second, a running mean.
     """
 
@@ -46,12 +46,12 @@ class LiveScores:
 
 
 class LiveClassifier:
-    """Scores frames one after the other.
+    """Score frames one by one.
 
     A frame of another size resets the stream: the source has changed.
 
     Args:
-        trained: A causal TSM runs frame by frame; any other network on a sliding window.
+        trained: The network. A causal TSM runs frame by frame; any other network on a sliding window.
         average_frames: Frames or windows whose scores are averaged; ``None``: 8 frames or 1 window.
         min_consecutive: Frames or windows that a class must lead before ``label`` changes.
         frame_interval: Use every N-th frame, to match the frame spacing of training.
@@ -125,7 +125,7 @@ class LiveClassifier:
 
 
 class _FrameByFrame:
-    """An online TSM on prepared frames; refuses a network that needs whole clips."""
+    """An online TSM on prepared frames. A network that needs whole clips is refused."""
 
     def __init__(self, trained: TrainedModel, average_frames: int, min_consecutive: int) -> None:
         stream = StreamingTSM(trained.model, average_frames=average_frames, min_consecutive=min_consecutive)
@@ -146,10 +146,10 @@ class _FrameByFrame:
 
 
 class LiveOverlay:
-    """Draws frames with their scores and a timeline of the last seconds.
+    """Draw frames with their scores and a timeline of the last seconds.
 
     Args:
-        class_names: K names.
+        class_names: Names of the K classes.
         fps: Frames per second of the source.
         seconds: Length of the timeline, in seconds.
     """
@@ -163,7 +163,7 @@ class LiveOverlay:
         self._colours: dict[int, Colour] = {}
 
     def draw(self, frame: StreamedFrame, scores: LiveScores) -> np.ndarray:
-        """Return the picture, uint8 RGB; all pictures have the size of the first."""
+        """Return the picture, uint8 RGB; all pictures have the size of the first picture."""
         if self._overlay is None:
             height, width = frame.rgb.shape[:2]
             self._overlay = ScoreOverlay(self._class_names, width=width, height=height)

@@ -1,4 +1,4 @@
-"""TrainedModel and load_trained: a trained network with its preprocessing and class names."""
+"""TrainedModel, load_trained: a trained network with its preprocessing and class names."""
 
 import functools
 from collections.abc import Sequence
@@ -44,12 +44,12 @@ logger = get_logger(__name__)
 class TrainedModel:
     """A trained network, ready for inference.
 
-    ``predict`` classifies videos, ``features`` gives their features; a call gives the logits of clips.
+    ``predict`` classifies videos, ``features`` returns their features; a call returns the logits of clips.
 
     Attributes:
-        model: In eval mode, on ``device``; (B, 3, T, H, W) float -> (B, K) logits.
-        cfg: The recipe it was trained with.
-        class_names: K names.
+        model: Module in eval mode on ``device``: (B, 3, T, H, W) float -> (B, K) logits.
+        cfg: The recipe of the network.
+        class_names: Names of the K classes.
         weights: The given file, or the file found in the given folder.
         device: Device of the model.
     """
@@ -62,7 +62,7 @@ class TrainedModel:
 
     @functools.cached_property
     def preprocessing(self) -> Preprocessing:
-        """Preprocessing from a video file to the network's input, by the recipe."""
+        """Preprocessing of video files to the network's input, by the recipe."""
         return Preprocessing(self.cfg, self.device)
 
     @functools.cached_property
@@ -77,7 +77,7 @@ class TrainedModel:
         """Return the logits (B, K) of clips.
 
         Args:
-            video_BCTHW: (B, 3, T, H, W): uint8 RGB, normalised by this call, or normalised floats.
+            video_BCTHW: Clips (B, 3, T, H, W): uint8 RGB, which this call normalises, or normalised floats.
         """
         with torch.inference_mode():
             logits: torch.Tensor = self.model(self._normalized(video_BCTHW))
@@ -93,14 +93,14 @@ class TrainedModel:
     def predict(
         self, videos: str | Path | Sequence[str | Path], *, batch_size: int = 1
     ) -> VideoPrediction | Predictions:
-        """Classify one video or several, with the views that the recipe tests with.
+        """Classify one or several videos with the test views of the recipe.
 
         Args:
             videos: A file or a URL; or a list of files, URLs, folders and patterns such as ``"clips/*.mp4"``.
             batch_size: Videos that go through the network together.
 
         Returns:
-            The prediction, or a list of them; in a list, unreadable videos have an ``error``.
+            The prediction, or a list of predictions; in a list, unreadable videos have an ``error``.
 
         Raises:
             VideoError: If a single video cannot be read, or a folder or pattern matches no videos.
@@ -121,8 +121,8 @@ class TrainedModel:
         """Return the features before the classifier, averaged over space, on the CPU.
 
         Args:
-            video: A file or URL, read by its middle test view; or clips (B, 3, T, H, W).
-            of: ``"clip"``: the mean over the frames; ``"frame"``: each frame.
+            video: A file or URL, of which the middle test view is read; or clips (B, 3, T, H, W).
+            of: ``"clip"``: the mean over the frames; ``"frame"``: the features of each frame.
 
         Returns:
             (C,) or (T, C) for a file; (B, C) or (B, T, C) for clips.
@@ -161,7 +161,7 @@ class TrainedModel:
 
 
 def _videos_of(name: str) -> list[str]:
-    """Return the videos of a name; keep a missing file, so that reading it reports the error."""
+    """Return the videos of a name; keep the name of a missing file, so that reading reports the error."""
     is_pattern = any(sign in name for sign in "*?[")
     return find_videos([name]) if is_pattern or Path(name).is_dir() else [name]
 
@@ -175,7 +175,7 @@ def load_trained(
     device: torch.device | None = None,
     which: str = "last",
 ) -> TrainedModel:
-    """Load a network from its weights; files of other libraries also need a recipe.
+    """Load a trained network from weights; weights of other libraries also need a recipe.
 
     Example:
         >>> from tsn_tsm_plugin import create_tsm
@@ -195,20 +195,20 @@ def load_trained(
         ['closing', 'opening']
 
     Args:
-        weights: A checkpoint, a ``.safetensors`` file, a run folder (its newest weights) or a folder of
-            ``tsn-tsm-publish``; any path that iopath can open.
+        weights: A checkpoint, a ``.safetensors`` file, a run folder or a folder of ``tsn-tsm-publish``; any
+            path that iopath can open.
         recipe: YAML file; empty: the recipe in the checkpoint.
-        labels: File with one class name per line; empty: the names in the checkpoint, the recipe's label
-            map if the file exists, or numbers.
+        labels: File with one class name per line; empty: the names in the checkpoint, otherwise the recipe's
+            label map if it exists, otherwise numbers.
         opts: Overrides of the recipe.
-        device: ``None``: the GPU if available.
-        which: Weights of a run folder: ``"last"`` or ``"best"``, see
+        device: Device of the network; ``None``: the GPU if available.
+        which: Weights of a run folder: ``"last"`` (the newest) or ``"best"``, see
             :func:`~tsn_tsm_plugin.engine.find_weights.find_weights`.
 
     Raises:
         CheckpointError: If the weights cannot be read or do not fit, or no recipe is available.
     """
-    if str(weights).startswith(PREFIX):  # A zoo row has the name of its recipe.
+    if str(weights).startswith(PREFIX):  # Zoo weights and their recipe have one name.
         recipe = recipe or find_recipe(str(weights).removeprefix(PREFIX))
     path = find_weights(weights, which=which)
     checkpoint = read_checkpoint(path)
@@ -236,7 +236,7 @@ def _carried_cfg(checkpoint: Checkpoint, opts: Sequence[str]) -> CfgNode:
         raise _unreadable(checkpoint, "recipe", error) from error
     if not is_recipe:
         raise _unreadable(checkpoint, "recipe", "it is no mapping of keys")
-    # Mismatches allowed in training are not allowed here.
+    # Mismatches that training allows are not allowed in inference.
     opts = ["TRAIN.CHECKPOINT_ALLOW_MISMATCH", "[]", *opts]
     return load_carried_cfg(text, f"the recipe in {checkpoint.path}", opts)
 

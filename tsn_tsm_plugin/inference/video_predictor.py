@@ -1,4 +1,4 @@
-"""VideoPredictor, VideoPrediction and find_videos: classify videos with the views of the recipe.
+"""VideoPredictor, VideoPrediction, find_videos: classify videos with the views of the recipe.
 
 Axes: B videos, V views, T frames of a view, K classes.
 """
@@ -37,10 +37,10 @@ class VideoPrediction:
     """Prediction of a network for a video.
 
     Attributes:
-        path: The file.
-        probabilities: (K,), with sum 1 if a video has one label; empty for an unreadable video.
+        path: Path of the video.
+        probabilities: (K,), with sum 1 for single-label networks; empty for an unreadable video.
         error: Reason why the video could not be read; empty otherwise.
-        class_names: K names.
+        class_names: Names of the K classes.
     """
 
     path: str
@@ -90,9 +90,9 @@ def _html_cell(prediction: VideoPrediction) -> str:
 
 
 def find_videos(names: Sequence[str]) -> list[str]:
-    """Return the videos of files, URLs, folders (searched recursively) and patterns, each once.
+    """Return each video of the given files, URLs, folders (searched recursively) and patterns once.
 
-    A folder without videos stands for the folders of frames in it, which may be itself.
+    If a folder has no videos, it and its subfolders are searched for folders of frames.
 
     Raises:
         VideoError: If a name matches no video.
@@ -103,7 +103,7 @@ def find_videos(names: Sequence[str]) -> list[str]:
             files = [name]
         elif Path(name).is_dir():
             files = sorted(map(str, videos_below(Path(name)))) or frame_folders_below(Path(name))
-        elif os.path.lexists(name):  # A link to a missing file is named when it is read.
+        elif os.path.lexists(name):  # Reading a broken link reports its name.
             files = [name]
         else:
             # Path.glob does not accept absolute patterns.
@@ -123,13 +123,13 @@ def find_videos(names: Sequence[str]) -> list[str]:
 
 
 class VideoPredictor:
-    """Predicts videos, one after the other or several at once.
+    """Predict videos one by one or in batches.
 
     Args:
-        model: In eval mode, (B, 3, T, H, W) float -> (B, K) logits.
+        model: Module in eval mode, (B, 3, T, H, W) float -> (B, K) logits.
         cfg: The recipe, for the average over views.
         preprocessing: Preprocessing of the same recipe.
-        class_names: K names.
+        class_names: Names of the K classes.
     """
 
     def __init__(
@@ -152,10 +152,10 @@ class VideoPredictor:
         return next(self.predict([path]))
 
     def predict(self, paths: Iterable[str], *, batch_size: int = 1) -> Iterator[VideoPrediction]:
-        """Yield the prediction of each video in order; unreadable videos have a reason.
+        """Yield the prediction of each video in order; unreadable videos have an ``error``.
 
         Args:
-            paths: Files or URLs.
+            paths: Paths or URLs of the videos.
             batch_size: Videos that go through the network together.
         """
         remaining = iter(paths)

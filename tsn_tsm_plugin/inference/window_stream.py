@@ -14,15 +14,15 @@ from tsn_tsm_plugin.transforms import segment_indices
 
 
 class WindowStream:
-    """Scores a sliding window of preprocessed frames, each time it has moved by a segment.
+    """Score a sliding window of preprocessed frames each time the window has moved by one segment.
 
     The network reads the middle frame of each of T segments of the window. The first windows contain only
     the frames so far.
 
     Args:
-        model: (1, 3, T, H, W) float -> (1, K) logits; a TSN or a TSM of any shift.
-        preprocessing: Preprocessing of its recipe.
-        window_frames: Length of the window, in used frames; at least T.
+        model: A TSN or a TSM of any shift, (1, 3, T, H, W) float -> (1, K) logits.
+        preprocessing: Preprocessing of the model's recipe.
+        window_frames: Length of the window in frames that are not skipped; at least T.
         average_windows: Windows whose scores are averaged.
         min_consecutive: Windows in a row that a new class must lead before ``label`` changes.
 

@@ -1,4 +1,4 @@
-"""export_trained, describe: a trained network as a file for other programs, with a description."""
+"""export_trained, describe: write a trained network for other programs, with a description."""
 
 import json
 from pathlib import Path
@@ -64,13 +64,13 @@ def export_trained(
         out: The file to write.
         form: ``"torch_export"`` or ``"onnx"``.
         streaming: Export one step of the online network, with its state as inputs and outputs.
-        normalize: Put the normalisation inside, so that the file takes uint8 RGB.
+        normalize: Include the normalisation, so that the exported network takes uint8 RGB.
 
     Returns:
         The export plan and the path of the description.
 
     Raises:
-        ConfigError: If ``out`` has the wrong suffix, or the names of its description are taken.
+        ConfigError: If ``out`` has the wrong suffix, or both names of the description are taken.
         RunFolderError: If the disk is full or the folder cannot be written.
         ValueError: If ``streaming`` is set and the network uses future frames.
         ImportError: If a package is missing.

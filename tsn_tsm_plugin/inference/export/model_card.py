@@ -47,13 +47,13 @@ def publish(
         trained: The network.
         folder: A local folder, ``hf://USER/NAME`` for the Hugging Face hub, or another URL.
         results: Results of these weights, as in ``results.json``, for the card.
-        licence: Licence of the weights, as the Hugging Face hub names it: ``cc-by-4.0``.
+        licence: Licence of the weights in the Hugging Face hub's spelling, such as ``cc-by-4.0``.
 
     Returns:
         The written paths.
 
     Raises:
-        ConfigError: If the folder holds a README.md that is not a model card, or the licence is no name.
+        ConfigError: If the folder holds a README.md that is not a model card, or the licence is not a name.
         RunFolderError: If the files cannot be written.
     """
     if licence and not re.fullmatch(r"[A-Za-z0-9.+-]+", licence, re.ASCII):
@@ -102,10 +102,11 @@ def read_matching_results(trained: TrainedModel, path: str | Path, *, is_named: 
     Args:
         trained: The network.
         path: The file, or its URL.
-        is_named: Whether the user gave the file; it must then exist and belong to these weights.
+        is_named: Whether the user gave the file; such a file must exist and belong to these weights.
 
     Returns:
-        An empty dictionary, with a warning, if the file was not given and belongs to other weights.
+        The content. If the user did not give the file, a missing file, or a file of other weights (with a
+        warning), gives an empty dictionary.
 
     Raises:
         ConfigError: If the file cannot be used.
@@ -151,7 +152,7 @@ def model_card(trained: TrainedModel, *, results: dict[str, Any], licence: str =
 
     Args:
         trained: The network.
-        results: With ``top1``, ``top5``, ``mean_class``, ``num_videos``, as far as known.
+        results: Any of ``top1``, ``top5``, ``mean_class`` and ``num_videos``.
         licence: Licence of the weights; empty: the card asks for it.
     """
     public = _public(trained)

@@ -1,4 +1,4 @@
-"""calibration_clips, quantize_onnx: int8 ONNX files for CPUs, calibrated on clips."""
+"""calibration_clips, quantize_onnx: write int8 ONNX files for CPUs, calibrated on clips."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ from tsn_tsm_plugin.inference.trained_model import TrainedModel
 def calibration_clips(
     trained: TrainedModel, videos: Sequence[str], *, normalize: bool
 ) -> Iterator[np.ndarray]:
-    """Yield one clip of each video as the exported network takes it, (1, 3, T, H, W).
+    """Yield one clip of each video, (1, 3, T, H, W), as input of the exported network.
 
     Args:
         trained: Network whose recipe defines the clips.
@@ -53,7 +53,7 @@ def quantize_onnx(source: Path, out: Path, clips: Iterator[np.ndarray]) -> None:
     inputs = ({"video": clip} for clip in itertools.chain([first], clips))
 
     class Reader(CalibrationDataReader):
-        """Passes the clips to ONNX Runtime, which reads until ``None``."""
+        """Pass the clips to ONNX Runtime, which reads until ``None``."""
 
         def get_next(self) -> dict[str, Any] | None:
             return next(inputs, None)

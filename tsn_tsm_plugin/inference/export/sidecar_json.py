@@ -1,4 +1,4 @@
-"""sidecar_json_path: name of the ``.json`` file that describes another file."""
+"""sidecar_json_path: choose the name of the ``.json`` file that describes another file."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ def sidecar_json_path(out: Path) -> Path:
     """
     names = [out.with_suffix(".json"), out.with_name(f"{out.name}.json")]
     owners = [_owner(path) for path in names]
-    # Reuse an existing description, so that a file never has two.
+    # Reuse an existing description, so that a file never has two descriptions.
     for path, owner in zip(names, owners, strict=True):
         if owner == out.name:
             return path
