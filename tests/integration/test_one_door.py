@@ -17,7 +17,7 @@ from tsn_tsm_plugin import load_cfg
 from tsn_tsm_plugin.checkpoints.read_checkpoint import read_checkpoint
 from tsn_tsm_plugin.data.annotations import read_label_map, read_video_list
 from tsn_tsm_plugin.data.motion.dataset import prepare_motion
-from tsn_tsm_plugin.data.preparation.annotations import read_text
+from tsn_tsm_plugin.data.preparation.annotations import read_lines
 from tsn_tsm_plugin.data.preparation.own_data import group_function, prepare_own_data
 from tsn_tsm_plugin.data.preparation.prepare import write_if_changed
 from tsn_tsm_plugin.data.preparation.verify_videos import Journal
@@ -43,7 +43,7 @@ READERS = {
     "label map": ("names.txt", read_label_map),
     "list": ("list.txt", read_video_list),
     "JSON list": ("list.json", read_video_list),
-    "annotations": ("something.json", read_text),
+    "annotations": ("something.json", read_lines),
     "groups": ("groups.txt", lambda path: group_function(str(path))),
     "shard list": ("shards.txt", lambda path: read_shard_list(str(path))),
     "shard": ("a.tar", lambda path: read_index(str(path))),

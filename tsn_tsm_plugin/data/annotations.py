@@ -133,22 +133,23 @@ def _parse_record(record: object, form: _Form) -> VideoEntry:
     return _entry(name, record.get("total_frames", 0), labels, form)
 
 
-def _read_records(path: str) -> list[object]:
+def read_json(path: str, kind: type) -> Any:
+    """Return the content of a JSON file, a list or a dictionary according to ``kind``."""
     try:
-        records = json.loads("\n".join(read_text_lines(path)))
+        content = json.loads("\n".join(read_text_lines(path)))
     except json.JSONDecodeError as error:
-        raise AnnotationError(f"{path}:{error.lineno}: is no JSON ({error.msg}).") from error
+        raise AnnotationError(f"{path}:{error.lineno}: is no JSON ({error.msg}). Fetch it again.") from error
     except RecursionError as error:
         raise AnnotationError(f"{path}: is nested too deeply for a list of videos.") from error
-    if not isinstance(records, list):
-        raise AnnotationError(f"{path}: must hold a list of objects, got {type(records).__name__}.")
-    return records
+    if not isinstance(content, kind):
+        raise AnnotationError(f"{path}: must hold a {kind.__name__}, got {type(content).__name__}.")
+    return content
 
 
 def _parse(path: str, form: _Form) -> Iterator[VideoEntry | str]:
     """Yield the content of each line or JSON element, or its fault with the location."""
     is_json = path.endswith(".json")
-    items: Sequence[Any] = _read_records(path) if is_json else read_text_lines(path)
+    items: Sequence[Any] = read_json(path, list) if is_json else read_text_lines(path)
     parse: Callable[[Any, _Form], VideoEntry] = _parse_record if is_json else _parse_line
     unit = "element" if is_json else "line"
     first_seen: dict[str, tuple[int, Label]] = {}

@@ -76,10 +76,9 @@ class WholeVideoSampler(ClipSampler):
 class _IndexedVideo(Video):
     """A video of PyTorchVideo whose seconds are translated to frame indices of a `VideoReader`."""
 
-    def __init__(self, path: str, name: str, *, decoder: str, num_threads: int) -> None:
+    def __init__(self, path: str, name: str, **options: Any) -> None:
         self._path = path
-        self._decoder = decoder
-        self._num_threads = num_threads
+        self._options = options
         self._reader: VideoReader | None = None
         self.name = name
 
@@ -90,7 +89,7 @@ class _IndexedVideo(Video):
             VideoError: If the file is no readable video.
         """
         if self._reader is None:
-            self._reader = VideoReader(self._path, self._decoder, num_threads=self._num_threads)
+            self._reader = VideoReader(self._path, **self._options)
         return self._reader
 
     @property
@@ -132,19 +131,11 @@ class SparseVideo(_IndexedVideo):
     Args:
         path: The video file.
         index_sampler: Called with the number of frames of a clip's window and None, the global generator.
-        decoder: A name in the ``DECODERS`` registry, or ``"auto"``.
-        num_threads: Threads of the decoder.
+        options: Keyword arguments of `VideoReader`.
     """
 
-    def __init__(
-        self,
-        path: str,
-        *,
-        index_sampler: IndexSampler,
-        decoder: str = "auto",
-        num_threads: int = 1,
-    ) -> None:
-        super().__init__(path, Path(path).name, decoder=decoder, num_threads=num_threads)
+    def __init__(self, path: str, *, index_sampler: IndexSampler, **options: Any) -> None:
+        super().__init__(path, Path(path).name, **options)
         self._index_sampler = index_sampler
 
     def _read(self, window: range) -> Tensor:
@@ -183,7 +174,7 @@ class ExactVideo(_IndexedVideo):
         self._copy = tempfile.NamedTemporaryFile(suffix=Path(video_name).suffix)  # noqa: SIM115
         self._copy.write(file.read())
         self._copy.flush()
-        super().__init__(self._copy.name, video_name, decoder=decoder, num_threads=1)
+        super().__init__(self._copy.name, video_name, decoder=decoder)
         try:
             self.open()
         except VideoError as error:
@@ -223,8 +214,7 @@ class SparsePathHandler(VideoPathHandler):
     ) -> None:
         super().__init__()
         self._index_sampler = index_sampler
-        self._decoder = decoder
-        self._num_threads = num_threads
+        self._options = {"decoder": decoder, "num_threads": num_threads}
         self._skip_bad_videos = skip_bad_videos
 
     def video_from_path(self, filepath: str | os.PathLike[str], *_: Any, **__: Any) -> SparseVideo:
@@ -235,8 +225,7 @@ class SparsePathHandler(VideoPathHandler):
         video = SparseVideo(
             manager_of(filepath).get_local_path(os.fspath(filepath)),
             index_sampler=self._index_sampler,
-            decoder=self._decoder,
-            num_threads=self._num_threads,
+            **self._options,
         )
         if self._skip_bad_videos:
             try:

@@ -11,7 +11,7 @@ import os
 import re
 import tarfile
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -214,32 +214,21 @@ class ShardedVideoReader:
 
     Args:
         video: Entry of the video.
-        decoder: ``"auto"`` or a registered decoder's name.
-        decoder_options: Its keyword arguments.
-        short_side: See `VideoReader`.
+        options: Keyword arguments of `VideoReader`.
 
     Raises:
         VideoError: If the shard cannot be fetched or is cut short, or the content is not a readable video;
         starts with the shard and the name.
     """
 
-    def __init__(
-        self,
-        video: ShardedVideo,
-        *,
-        decoder: str = "auto",
-        decoder_options: Mapping[str, Any] | None = None,
-        short_side: int = 0,
-    ) -> None:
+    def __init__(self, video: ShardedVideo, **options: Any) -> None:
         self._video = video
         suffix = Path(video.name).suffix if is_video(video.name) else ""
         self._copy: IO[bytes] = tempfile.NamedTemporaryFile(suffix=suffix)  # noqa: SIM115
         try:
             _copy_slice(video, self._copy)
             self._copy.flush()
-            self._reader = VideoReader(
-                self._copy.name, decoder, decoder_options=decoder_options, short_side=short_side
-            )
+            self._reader = VideoReader(self._copy.name, **options)
         except VideoError as error:
             self._copy.close()
             raise self._named(error) from error

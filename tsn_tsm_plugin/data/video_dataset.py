@@ -1,7 +1,7 @@
 """VideoListDataset: the videos of a list as PyTorchVideo's clip dictionaries."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Any, Protocol
 
@@ -57,20 +57,12 @@ OpenVideo = Callable[[Any], FrameReader]
 """From an element of the list to its opened video."""
 
 
-def open_video_file(
-    entry: VideoEntry,
-    *,
-    decoder: str = "auto",
-    decoder_options: Mapping[str, Any] | None = None,
-    short_side: int = 0,
-) -> VideoReader:
+def open_video_file(entry: VideoEntry, **options: Any) -> VideoReader:
     """Open a video file, fetched first if its path is a URL.
 
     Args:
         entry: Line of the list.
-        decoder: ``"auto"`` or a registered decoder's name.
-        decoder_options: Its keyword arguments.
-        short_side: See `VideoReader`.
+        options: Keyword arguments of `VideoReader`.
 
     Raises:
         VideoError: If it cannot be fetched or is no readable video.
@@ -81,7 +73,7 @@ def open_video_file(
         raise VideoError(
             f"{entry.path}: cannot be fetched ({error}). Check the URL and its access."
         ) from error
-    return VideoReader(path, decoder, decoder_options=decoder_options, short_side=short_side)
+    return VideoReader(path, **options)
 
 
 def sample_seed(seed: int, key: SampleKey) -> int:

@@ -22,7 +22,7 @@ import torch
 
 from tsn_tsm_plugin.atomic_files import os_errors_as_run_folder_errors, replace_when_whole
 from tsn_tsm_plugin.checkpoints.pickle_machine import PickleMachine
-from tsn_tsm_plugin.errors import CheckpointError
+from tsn_tsm_plugin.errors import CheckpointError, first_line
 from tsn_tsm_plugin.evaluation.predictions import Predictions
 from tsn_tsm_plugin.paths import read_bytes
 from tsn_tsm_plugin.safe_text import csv_cell
@@ -115,8 +115,9 @@ def read_dump(path: str | Path) -> tuple[Predictions, list[str]]:
         columns = {key: torch.tensor([video[key] for video in videos]) for key in _COLUMNS}
         names = [video["video_name"] for video in videos]
     except Exception as error:  # A damaged file fails in many ways, and each of them means the same.
+        reason = ascii(first_line(error))[1:-1][:120]
         raise CheckpointError(
-            f"{path} is not a dump of predictions, .pkl or .json ({_reason(error)}). "
+            f"{path} is not a dump of predictions, .pkl or .json ({type(error).__name__}: {reason}). "
             "tsn-tsm-evaluate --dump FILE writes one."
         ) from error
     predictions = Predictions(video_name=names, **columns)
@@ -159,11 +160,6 @@ def _fault(predictions: Predictions, class_names: Any) -> str:
 
 def _shape(tensor: torch.Tensor) -> str:
     return f"{len(tensor)} videos with {' x '.join(map(str, tensor.shape[1:])) or 'one'} number(s)"
-
-
-def _reason(error: Exception) -> str:
-    first_line = str(error).partition("\n")[0]
-    return f"{type(error).__name__}: {ascii(first_line)[1:-1][:120]}"
 
 
 _COLUMNS = ("video_index", "label", "scores", "view_logits")

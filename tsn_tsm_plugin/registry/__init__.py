@@ -46,7 +46,15 @@ __all__ = [
     "rescan",
 ]
 
-BACKBONES = Registry(
+REGISTRIES: dict[str, Registry] = {}
+"""Every registry by its kind, in the order of the tables."""
+
+
+def _declare(kind: str, group: str, *, contract: str) -> Registry:
+    return REGISTRIES.setdefault(kind, Registry(kind, group, contract=contract))
+
+
+BACKBONES = _declare(
     "backbone",
     "tsn_tsm_plugin.backbones",
     contract="""Callable ``(*, weights: str = "", **options) -> nn.Module``.
@@ -58,7 +66,7 @@ BACKBONES = Registry(
     file path. ``options`` come from ``MODEL.BACKBONE_OPTIONS``. A backbone that does not take 224 x 224
     pixels has the attribute ``input_size``, (3, H, W).""",
 )
-HEADS = Registry(
+HEADS = _declare(
     "head",
     "tsn_tsm_plugin.heads",
     contract="""Builder with the eight keywords of ``create_resnet(head=)``: ``in_features``,
@@ -66,7 +74,7 @@ HEADS = Registry(
     ``output_with_global_average``, and options; returns a module mapping (B, C, T, H, W) features to (B, K)
     scores.""",
 )
-BOTTLENECKS = Registry(
+BOTTLENECKS = _declare(
     "bottleneck",
     "tsn_tsm_plugin.bottlenecks",
     contract="""Callable ``(block: nn.Module, *, index: int, stage: int | None, depths: Sequence[int])`` that
@@ -74,7 +82,7 @@ BOTTLENECKS = Registry(
     ``index`` is its position in its stage, ``stage`` the stage's in the network, or None if only the stage
     was named, and ``depths`` how many blocks each stage has.""",
 )
-TEMPORAL_MODULES = Registry(
+TEMPORAL_MODULES = _declare(
     "temporal_module",
     "tsn_tsm_plugin.temporal_modules",
     contract="""Callable ``(dim: int, *, num_segments: int, **options) -> nn.Module``.
@@ -84,7 +92,7 @@ TEMPORAL_MODULES = Registry(
     ``position = "after"`` its output. ``options`` come from ``MODEL.TEMPORAL_MODULES``. The built-in
     ``temporal_shift`` and ``non_local`` have additional options and special parameter names.""",
 )
-SAMPLERS = Registry(
+SAMPLERS = _declare(
     "sampler",
     "tsn_tsm_plugin.samplers",
     contract="""Callable ``(num_segments: int, *, mode: str, num_views: int = 1, **options)``.
@@ -93,7 +101,7 @@ SAMPLERS = Registry(
     None) -> LongTensor`` of 0-based frame indices: (num_segments,) in training, (num_views * num_segments,),
     view after view, in testing. The returned callable must be picklable for spawned workers: no closure.""",
 )
-TRANSFORMS = Registry(
+TRANSFORMS = _declare(
     "transform",
     "tsn_tsm_plugin.transforms",
     contract="""Callable ``(**options)`` that builds a step: an object mapping a (C, T, H, W) uint8 video to a
@@ -102,7 +110,7 @@ TRANSFORMS = Registry(
     A random step takes ``generator=`` as a keyword. One that changes labels takes ``label`` too, and returns
     the pair.""",
 )
-BATCH_TRANSFORMS = Registry(
+BATCH_TRANSFORMS = _declare(
     "batch_transform",
     "tsn_tsm_plugin.batch_transforms",
     contract="""Callable ``(*, num_classes: int, **options)`` that builds a batch transform.
@@ -110,14 +118,14 @@ BATCH_TRANSFORMS = Registry(
     A batch transform maps a pair of a normalised video (B, C, T, H, W) and labels (B,) to such a video and
     class probabilities, float (B, num_classes), whose rows sum to 1.""",
 )
-DECODERS = Registry(
+DECODERS = _declare(
     "decoder",
     "tsn_tsm_plugin.decoders",
     contract="""Class ``(path, *, num_threads=1, **options)`` with ``num_frames: int``, ``fps: float``,
     ``width: int``, ``height: int``, ``close()`` and ``read(indices) -> uint8 (T, C, H, W) RGB``; frame i is
     the i-th of decoding the file from its start.""",
 )
-DATASETS = Registry(
+DATASETS = _declare(
     "dataset",
     "tsn_tsm_plugin.datasets",
     contract="""Callable ``(request: SplitRequest, **options)`` that builds the dataset of a split.
@@ -127,19 +135,19 @@ DATASETS = Registry(
     ``request.dataset(entries, open_video)`` builds such a dataset from a list and a function that opens a
     video.""",
 )
-OPTIMIZERS = Registry(
+OPTIMIZERS = _declare(
     "optimizer",
     "tsn_tsm_plugin.optimizers",
     contract="""Callable ``(param_groups, **options) -> torch.optim.Optimizer``; every group has its own
     ``lr`` and ``weight_decay``.""",
 )
-LR_POLICIES = Registry(
+LR_POLICIES = _declare(
     "lr_policy",
     "tsn_tsm_plugin.lr_policies",
     contract="""Callable ``(*, num_epochs: int, **options)`` that returns a function from the completed
     fraction of the run, in [0, 1), to a factor on the learning rate.""",
 )
-LOSSES = Registry(
+LOSSES = _declare(
     "loss",
     "tsn_tsm_plugin.losses",
     contract="""Callable ``(*, num_classes: int, **options)`` that returns a function
@@ -148,7 +156,7 @@ LOSSES = Registry(
     The target is int64 (B,), or float (B, num_classes) with a batch transform or with several
     labels of a clip.""",
 )
-LOGGERS = Registry(
+LOGGERS = _declare(
     "logger",
     "tsn_tsm_plugin.loggers",
     contract="""Callable ``(*, folder: Path, run_name: str, recipe: dict, step: int, **options)`` that returns
@@ -157,26 +165,6 @@ LOGGERS = Registry(
     ``folder`` is the run folder, ``run_name`` its name, ``recipe`` the settings by dotted key, ``step`` the
     steps that a resumed run has taken. It exists on the main rank only.""",
 )
-
-REGISTRIES: dict[str, Registry] = {
-    registry.kind: registry
-    for registry in (
-        BACKBONES,
-        HEADS,
-        BOTTLENECKS,
-        TEMPORAL_MODULES,
-        SAMPLERS,
-        TRANSFORMS,
-        BATCH_TRANSFORMS,
-        DECODERS,
-        DATASETS,
-        OPTIMIZERS,
-        LR_POLICIES,
-        LOSSES,
-        LOGGERS,
-    )
-}
-"""Every registry by its kind, in the order of the tables."""
 
 
 def rescan() -> None:

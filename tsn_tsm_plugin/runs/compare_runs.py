@@ -53,7 +53,7 @@ def _read_run(folder: Path) -> dict[str, Any]:
     if not isinstance(settings, dict) or not settings:
         raise _damaged(config, "it holds no keys")
     row: dict[str, Any] = {"config": flatten(settings)}
-    records = _read_records(folder / "metrics.jsonl")
+    records = [_numbers(record) for record in read_metrics(folder / "metrics.jsonl")]
     row |= _measured(folder / "results.json", records)
     steps = [record["step"] for record in records if "step" in record]
     if steps:
@@ -62,11 +62,6 @@ def _read_run(folder: Path) -> dict[str, Any]:
     if seconds:
         row["training"] = clock(seconds)
     return row
-
-
-def _read_records(path: Path) -> list[dict[str, float]]:
-    """Return the numbers of each record; the last line may be incomplete."""
-    return [_numbers(record) for record in read_metrics(path)]
 
 
 def _measured(results_file: Path, records: list[dict[str, float]]) -> dict[str, str]:

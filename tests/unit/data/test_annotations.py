@@ -98,7 +98,7 @@ def test_json_annotations_of_mmaction2_are_read(written):
     ("content", "fault"),
     [
         ("[{]", ":1: is no JSON (Expecting property name"),
-        ('{"a": 1}', ": must hold a list of objects, got dict."),
+        ('{"a": 1}', ": must hold a list, got dict."),
         ("[]", ": must list at least one video"),
         ('[{"frame_dir": "a", "total_frames": 3, "label": 0}, 7]', ":1: must be an object, got 7"),
         (

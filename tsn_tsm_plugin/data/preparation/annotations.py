@@ -1,14 +1,13 @@
 """Annotations, AnnotatedVideo: the classes and labelled videos of each split of a dataset."""
 
 import csv
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from tsn_tsm_plugin.data.annotations import read_text_lines
 from tsn_tsm_plugin.data.video_files import files_below
 from tsn_tsm_plugin.errors import AnnotationError
-from tsn_tsm_plugin.paths import read_bytes
 
 
 class AnnotatedVideo(NamedTuple):
@@ -54,29 +53,10 @@ def find_file(folder: Path, *names: str) -> Path:
     )
 
 
-def read_text(path: Path) -> str:
-    """Read a text file, or raise the reason as an error."""
-    try:
-        return read_bytes(path).decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise AnnotationError(f"{path}: cannot be read ({error}). Fetch it again.") from error
-
-
 def read_lines(path: Path) -> list[tuple[int, str]]:
     """Return the lines that are not blank, each with its number from 1."""
-    lines = enumerate(read_text(path).splitlines(), start=1)
+    lines = enumerate(read_text_lines(str(path)), start=1)
     return [(number, line.strip()) for number, line in lines if line.strip()]
-
-
-def read_json(path: Path, kind: type) -> Any:
-    """Return the content of a JSON file, a list or a dictionary according to ``kind``."""
-    try:
-        content = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise AnnotationError(f"{path}:{error.lineno}: is no JSON ({error.msg}). Fetch it again.") from error
-    if not isinstance(content, kind):
-        raise AnnotationError(f"{path}: must hold a {kind.__name__}, got {type(content).__name__}.")
-    return content
 
 
 def read_table(path: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
@@ -85,7 +65,7 @@ def read_table(path: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, 
     Raises:
         AnnotationError: If a column is missing.
     """
-    reader = csv.DictReader(read_text(path).splitlines())
+    reader = csv.DictReader(read_text_lines(str(path)))
     missing = [column for column in columns if column not in (reader.fieldnames or ())]
     if missing:
         raise AnnotationError(f"{path}:1: must have the columns {', '.join(columns)}; {missing} are missing.")

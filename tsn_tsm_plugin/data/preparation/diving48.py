@@ -6,7 +6,8 @@ The official test split serves as validation, as in the papers.
 
 from pathlib import Path
 
-from tsn_tsm_plugin.data.preparation.annotations import AnnotatedVideo, Annotations, find_file, read_json
+from tsn_tsm_plugin.data.annotations import read_json
+from tsn_tsm_plugin.data.preparation.annotations import AnnotatedVideo, Annotations, find_file
 from tsn_tsm_plugin.errors import AnnotationError
 
 _FILES = {"train": "Diving48_V2_train.json", "val": "Diving48_V2_test.json"}
@@ -14,12 +15,12 @@ _FILES = {"train": "Diving48_V2_train.json", "val": "Diving48_V2_test.json"}
 
 def read_diving48(folder: Path) -> Annotations:
     """Read the V2 annotations; a class is named by its take-off, somersaults, twists and position."""
-    vocabulary = read_json(find_file(folder, "Diving48_vocab.json"), list)
+    vocabulary = read_json(str(find_file(folder, "Diving48_vocab.json")), list)
     class_names = [word if isinstance(word, str) else " ".join(map(str, word)) for word in vocabulary]
     splits = {}
     for split, name in _FILES.items():
         path = find_file(folder, name)
-        items = read_json(path, list)
+        items = read_json(str(path), list)
         splits[split] = [_video(path, i, item, len(class_names)) for i, item in enumerate(items)]
     return Annotations(class_names, splits)
 

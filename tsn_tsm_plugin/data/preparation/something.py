@@ -7,13 +7,13 @@ objects with ``id`` and ``template``, the class with square brackets; and an obj
 
 from pathlib import Path
 
+from tsn_tsm_plugin.data.annotations import read_json
 from tsn_tsm_plugin.data.preparation.annotations import (
     AnnotatedVideo,
     Annotations,
     find_file,
     label_of,
     numbered,
-    read_json,
     read_lines,
 )
 from tsn_tsm_plugin.errors import AnnotationError
@@ -54,13 +54,14 @@ def read_sthv2(folder: Path) -> Annotations:
     splits = {}
     for split, word in _SPLITS.items():
         path = find_file(folder, f"something-something-v2-{word}.json", f"{word}.json")
-        splits[split] = [_v2_video(path, i, item, labels) for i, item in enumerate(read_json(path, list))]
+        items = read_json(str(path), list)
+        splits[split] = [_v2_video(path, i, item, labels) for i, item in enumerate(items)]
     return Annotations(class_names, splits)
 
 
 def _names_by_label(path: Path) -> list[str]:
     try:
-        labels = {int(label): name for name, label in read_json(path, dict).items()}
+        labels = {int(label): name for name, label in read_json(str(path), dict).items()}
     except (TypeError, ValueError) as error:
         raise AnnotationError(f"{path}: must map each class to its label, a number ({error}).") from error
     if sorted(labels) != list(range(len(labels))) or not labels:
