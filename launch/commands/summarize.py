@@ -14,6 +14,7 @@ from typing import Any
 
 from tsn_tsm_plugin.atomic_files import write_text_atomically
 from tsn_tsm_plugin.config.published import published_accuracies
+from tsn_tsm_plugin.errors import RunFolderError
 from tsn_tsm_plugin.paths import read_text
 from tsn_tsm_plugin.safe_text import aligned_table, csv_cell, markdown_text
 
@@ -100,6 +101,9 @@ def rows_of(runs: Sequence[Run]) -> list[tuple[str, ...]]:
 
 
 def _row(run: Run, common: Path) -> tuple[str, ...]:
+    # Imported here: other commands need not wait for torch.
+    from tsn_tsm_plugin.runs.compare_runs import check_results_are_of_run
+
     name = str(run.run_dir.relative_to(common)) if run.run_dir != common else run.run_dir.name
     recipe = ""
     with contextlib.suppress(OSError):
@@ -107,13 +111,17 @@ def _row(run: Run, common: Path) -> tuple[str, ...]:
     published_top1, published_top5 = published_accuracies(recipe)
     state = run.state
     results: dict[str, Any] = {}
+    file = run.run_dir / "results.json"
     try:
-        results = dict(json.loads(read_text(run.run_dir / "results.json")))
+        results = dict(json.loads(read_text(file)))
+        check_results_are_of_run(file, str(results.get("weights_hash", "")))
         word = "ok" if state is None or state.state in ("COMPLETED", "UNKNOWN") else state.state
     except FileNotFoundError:
         word = state.state if state is not None and (state.has_failed or state.may_be_alive) else "MISSING"
     except (OSError, ValueError, TypeError):
         word = "DAMAGED"
+    except RunFolderError:
+        results, word = {}, "OTHER WEIGHTS"
     return (
         name,
         word,

@@ -1,8 +1,10 @@
 """A run checks its needs before the first step and lists all faults at once."""
 
 import re
+from pathlib import Path
 
 import pytest
+import torch
 from support.runs import tiny_cfg, write_dataset
 
 from tsn_tsm_plugin import engine
@@ -59,6 +61,28 @@ def test_faults_are_found_before_the_run_and_leave_no_folder(tmp_path, lists, se
     for message in messages:
         assert re.search(message, str(error.value)), str(error.value)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("key", ["TRAIN__CHECKPOINT_FILE_PATH", "MODEL__BACKBONE_WEIGHTS"])
+@pytest.mark.parametrize("fault", ["damaged", "another network"])
+def test_weights_to_start_from_are_opened_before_the_run(tmp_path, data, monkeypatch, key, fault):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"conv1.weight": torch.zeros(2)}, "w.pt")
+    if fault == "damaged":
+        Path("w.pt").write_bytes(Path("w.pt").read_bytes()[:-50])
+    with pytest.raises(ConfigError, match=key.replace("__", r"\.") + r": w\.pt"):
+        engine.train(tiny_cfg(tmp_path, data=data, MODEL__BACKBONE="resnet18", **{key: "w.pt"}))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_resumed_run_needs_no_weights_to_start_from(tmp_path, data):
+    first = engine.train(tiny_cfg(tmp_path, data=data, out="first", SOLVER__MAX_EPOCH=1))
+    weights = Path(first["weights"])
+    settings = {"TRAIN__CHECKPOINT_FILE_PATH": weights, "SOLVER__MAX_EPOCH": 1}
+    engine.train(tiny_cfg(tmp_path, data=data, **settings))
+    weights.unlink()
+    results = engine.train(tiny_cfg(tmp_path, data=data, **settings | {"SOLVER__MAX_EPOCH": 2}))
+    assert results["step"] == 6
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path, data):

@@ -1,6 +1,7 @@
 """Records of a run are right: evaluations have their own folder, and every record names the same weights."""
 
 import json
+import re
 
 import pytest
 from safetensors import safe_open
@@ -9,7 +10,15 @@ from support.runs import tiny_cfg, write_dataset, write_recipe
 from tsn_tsm_plugin import engine
 from tsn_tsm_plugin.checkpoints.read_checkpoint import read_checkpoint
 from tsn_tsm_plugin.checkpoints.weights_hash import weights_hash
+from tsn_tsm_plugin.config.defaults import KEYS, node_of
+from tsn_tsm_plugin.config.key import FIXED, FIXED_WITHIN_EPOCH, FREE, ON_RESUME
+from tsn_tsm_plugin.config.run_dir import is_same_run
+from tsn_tsm_plugin.config.yaml_text import parse
+from tsn_tsm_plugin.engine.checkpoint import list_checkpoints, load_checkpoint
+from tsn_tsm_plugin.engine.resume import note_changed_settings, results_of_finished_run
+from tsn_tsm_plugin.engine.setup import build_training
 from tsn_tsm_plugin.errors import CheckpointError, ConfigError, RunFolderError
+from tsn_tsm_plugin.runs.run_folder import RunFolder
 from tsn_tsm_plugin.tools import compare, evaluate
 
 
@@ -148,6 +157,55 @@ def test_settings_that_change_within_a_run_are_recorded_with_their_step(tmp_path
         "from_step": 3,
         "changed": ["SOLVER.BASE_LR: 0.01 -> 0.5", "SOLVER.MAX_EPOCH: 1 -> 2"],
     }
+
+
+def key_names(text):
+    """Return the keys in a text that say what they were before."""
+    return set(re.findall(r"([A-Z][A-Z_]*(?:\.[A-Z0-9_]+)?): 'before'", text))
+
+
+@pytest.mark.parametrize("word", ON_RESUME)
+def test_every_key_is_refused_recorded_or_free_on_resume_as_it_is_declared(run, data, tmp_path, word):
+    """All keys of one word differ at once from the settings of the checkpoint."""
+    names = {key.name for key in KEYS.values() if key.on_resume == word}
+    cfg = tiny_cfg(run.parent, data=data, out="run")
+    content = load_checkpoint(list_checkpoints(run / "checkpoints")[0])
+    settings = parse(content["config"])
+    for name in names:
+        node, last = node_of(settings, name)
+        node[last] = "before"
+    content["config"] = json.dumps(settings)
+    setup = build_training(cfg, with_initial_weights=False)
+
+    def resume(batch):
+        restored = {**content, "batch": batch}
+        steps = len(setup.loader)
+        setup.state.restore(restored, config=cfg.dump(), steps_per_epoch=steps, class_names=setup.class_names)
+
+    if word == FIXED:
+        with pytest.raises(CheckpointError, match="cannot go on with another") as refusal:
+            resume(content["batch"])
+        assert key_names(str(refusal.value)) == names
+    else:
+        resume(content["batch"])
+    if word == FIXED_WITHIN_EPOCH:
+        with pytest.raises(CheckpointError, match="in the middle of an epoch") as refusal:
+            resume(1)
+        assert key_names(str(refusal.value)) == names
+
+    folder = RunFolder(tmp_path / "resumed")
+    note_changed_settings(cfg, folder, content)
+    recorded = folder.config_changes.read_text() if folder.config_changes.exists() else ""
+    assert key_names(recorded) == (set() if word == FREE else names)
+
+    folder.write_text(folder.config, content["config"])
+    assert is_same_run(cfg, folder.config) == (word == FREE)
+    if word == FREE:
+        assert results_of_finished_run(cfg, RunFolder(run), content)
+    else:
+        with pytest.raises(RunFolderError, match="is complete") as refusal:
+            results_of_finished_run(cfg, RunFolder(run), content)
+        assert key_names(str(refusal.value)) == names
 
 
 @pytest.mark.parametrize(

@@ -274,9 +274,7 @@ def test_an_online_network_may_start_from_one_that_looks_ahead_if_the_recipe_all
     weights = str(tmp_path / "run" / "checkpoints" / "best.pt")
     overrides = {"TSM__CAUSAL": True, "TRAIN__CHECKPOINT_FILE_PATH": weights, "SOLVER__MAX_EPOCH": 1}
 
-    with pytest.raises(
-        CheckpointError, match=r"causal=False .*TRAIN\.CHECKPOINT_ALLOW_MISMATCH \['causal'\]"
-    ):
+    with pytest.raises(ConfigError, match=r"causal=False .*TRAIN\.CHECKPOINT_ALLOW_MISMATCH \['causal'\]"):
         engine.train(tiny_cfg(tmp_path, data=data, out="tuned", **overrides))
 
     overrides["TRAIN__CHECKPOINT_ALLOW_MISMATCH"] = "[causal]"

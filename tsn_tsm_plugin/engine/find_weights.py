@@ -1,10 +1,16 @@
-"""find_weights: the weights file of a path, which may be a run folder."""
+"""find_weights, load_initial_weights: weights of a path, which may be a run folder."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from torch import nn
+
 from tsn_tsm_plugin.checkpoints.read_checkpoint import Checkpoint, fetch_checkpoint, read_checkpoint
+from tsn_tsm_plugin.config import CfgNode
 from tsn_tsm_plugin.engine.checkpoint import BEST, check_numbers, list_checkpoints, read_first_whole
 from tsn_tsm_plugin.errors import CheckpointError
+from tsn_tsm_plugin.models import LoadReport, load_weights
+from tsn_tsm_plugin.models.checkpoint_attributes import RECIPE
 from tsn_tsm_plugin.runs.run_folder import RUN_WEIGHTS
 
 PUBLISHED_WEIGHTS = "model.safetensors"
@@ -36,6 +42,22 @@ def find_weights(path: str | Path, *, which: str = "last") -> str:
         return str(whole[0])
     kind = "best checkpoint: was there a validation?" if which == "best" else "checkpoint."
     raise CheckpointError(f"{path} holds no {kind} Give a file, or the folder of a run.")
+
+
+def load_initial_weights(cfg: CfgNode, model: nn.Module, class_names: Sequence[str]) -> LoadReport:
+    """Load ``TRAIN.CHECKPOINT_FILE_PATH`` of a recipe; ``class_names`` as for ``load_weights``.
+
+    Raises:
+        CheckpointError: If the weights are missing, damaged or do not fit.
+    """
+    return load_weights(
+        model,
+        find_weights(cfg.TRAIN.CHECKPOINT_FILE_PATH),
+        ignore_head=cfg.TRAIN.CHECKPOINT_IGNORE_HEAD,
+        allow_mismatch=cfg.TRAIN.CHECKPOINT_ALLOW_MISMATCH,
+        class_names=class_names,
+        words=RECIPE,
+    )
 
 
 def _read_numbers(path: Path) -> Checkpoint:

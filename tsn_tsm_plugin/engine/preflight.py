@@ -2,7 +2,8 @@
 
 import functools
 import os
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import torch
 from tsn_tsm_plugin.config import CfgNode
 from tsn_tsm_plugin.config.values import named_options
 from tsn_tsm_plugin.data.build import build_dataset, ensure_data_dir, is_data_at_hand, read_class_names
-from tsn_tsm_plugin.engine.find_weights import find_weights
+from tsn_tsm_plugin.engine.checkpoint import list_checkpoints
+from tsn_tsm_plugin.engine.find_weights import find_weights, load_initial_weights
 from tsn_tsm_plugin.engine.freezing import FrozenModules
 from tsn_tsm_plugin.errors import ConfigError, TsnTsmError, first_line
 from tsn_tsm_plugin.models import build_model
@@ -44,12 +46,20 @@ def check_before_run(
     Raises:
         ConfigError: If there are faults; one fault per line.
     """
+    folder = Path(run_dir or cfg.OUTPUT_DIR).expanduser()
+    data = list(_faults_of_data(cfg, task, needs_data=needs_data))
+    network = list(_faults_of_network(cfg, task))
+    class_names = read_class_names(cfg) if is_data_at_hand(cfg) and not data else []
+    if task == "evaluate":
+        weights = iter(_faults_of_file(_local(cfg.TEST.CHECKPOINT_FILE_PATH), "TEST.CHECKPOINT_FILE_PATH"))
+    else:
+        weights = _faults_of_initial_weights(cfg, folder, class_names, is_network_sound=not network)
     faults = [
         *_faults_of_size(cfg, task, world_size),
-        *_faults_of_data(cfg, task, needs_data=needs_data),
-        *_faults_of_network(cfg, task),
-        *_faults_of_weights(cfg, task),
-        *_faults_of_folder(Path(run_dir or cfg.OUTPUT_DIR).expanduser()),
+        *data,
+        *network,
+        *weights,
+        *_faults_of_folder(folder),
         *_faults_of_packages(cfg),
     ]
     if faults:
@@ -143,19 +153,41 @@ def _faults_of_network(cfg: CfgNode, task: str) -> Iterator[str]:
         yield f"MODEL.BACKBONE {cfg.MODEL.BACKBONE}: {first_line(error)}"
 
 
-def _faults_of_weights(cfg: CfgNode, task: str) -> Iterator[str]:
-    backbone_weights = cfg.MODEL.BACKBONE_WEIGHTS
-    looks_like_a_file = any(mark in backbone_weights for mark in ("/", "\\")) or backbone_weights.endswith(
+def _faults_of_initial_weights(
+    cfg: CfgNode, run_dir: Path, class_names: Sequence[str], *, is_network_sound: bool
+) -> Iterator[str]:
+    """Open the weights to start from; a resumed run needs none."""
+    if list_checkpoints(run_dir / "checkpoints"):
+        return
+    imagenet, path = _local(cfg.MODEL.BACKBONE_WEIGHTS), _local(cfg.TRAIN.CHECKPOINT_FILE_PATH)
+    is_file = any(mark in imagenet for mark in ("/", "\\")) or imagenet.endswith(
         (".pt", ".pth", ".safetensors", ".ckpt")
     )
-    is_local = looks_like_a_file and not is_url(backbone_weights)
-    if task == "train" and is_local and not Path(backbone_weights).expanduser().is_file():
-        yield f"MODEL.BACKBONE_WEIGHTS {backbone_weights} is not a file. Give the path of ImageNet weights."
-    key = "TRAIN.CHECKPOINT_FILE_PATH" if task == "train" else "TEST.CHECKPOINT_FILE_PATH"
-    node, name = key.split(".")
-    path = cfg[node][name]
-    if path and "://" not in path and not path.startswith("zoo:"):
-        yield from _attempt(lambda: _check_file(path), f"{key}: ")
+    if is_file and not Path(imagenet).expanduser().is_file():
+        yield f"MODEL.BACKBONE_WEIGHTS {imagenet} is not a file. Give the path of ImageNet weights."
+    elif is_file and is_network_sound:
+        yield from _attempt(lambda: build_model(cfg), "MODEL.BACKBONE_WEIGHTS: ")
+    if is_network_sound and path and Path(path).exists():
+        yield from _attempt(lambda: _load_without_memory(cfg, class_names), "TRAIN.CHECKPOINT_FILE_PATH: ")
+    else:
+        yield from _faults_of_file(path, "TRAIN.CHECKPOINT_FILE_PATH")
+
+
+def _load_without_memory(cfg: CfgNode, class_names: Sequence[str]) -> None:
+    with torch.device("meta"):
+        model = build_model(cfg, with_backbone_weights=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Of each tensor: the meta device holds no values.
+        load_initial_weights(cfg, model, class_names)
+
+
+def _local(path: str) -> str:
+    """Return a path of this machine as it is, and an empty text for weights that are fetched."""
+    return "" if is_url(path) or path.startswith("zoo:") else path
+
+
+def _faults_of_file(path: str, key: str) -> list[str]:
+    return _attempt(lambda: _check_file(path), f"{key}: ") if path else []
 
 
 def _check_file(path: str) -> None:

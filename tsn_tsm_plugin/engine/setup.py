@@ -14,7 +14,7 @@ from tsn_tsm_plugin.data.build import build_loader, class_counts, read_class_nam
 from tsn_tsm_plugin.engine.ddp import data_parallel
 from tsn_tsm_plugin.engine.device import compute_device
 from tsn_tsm_plugin.engine.ema import MovingAverage
-from tsn_tsm_plugin.engine.find_weights import find_weights
+from tsn_tsm_plugin.engine.find_weights import load_initial_weights
 from tsn_tsm_plugin.engine.freezing import FrozenModules
 from tsn_tsm_plugin.engine.optimizer_step import OptimizerStep
 from tsn_tsm_plugin.engine.preflight import used_splits
@@ -24,8 +24,7 @@ from tsn_tsm_plugin.engine.training_state import TrainingState
 from tsn_tsm_plugin.layers.activation_checkpoint import checkpoint_activations
 from tsn_tsm_plugin.layers.memory_format import to_channels_last
 from tsn_tsm_plugin.log import get_logger
-from tsn_tsm_plugin.models import TSM, TSN, build_model, load_weights
-from tsn_tsm_plugin.models.checkpoint_attributes import RECIPE
+from tsn_tsm_plugin.models import TSM, TSN, build_model
 from tsn_tsm_plugin.ranks import Ranks
 from tsn_tsm_plugin.runs.stage_data import stage_data
 from tsn_tsm_plugin.solver import LrSchedule, build_loss, build_lr_schedule, build_optimizer
@@ -146,14 +145,7 @@ def build_training(
 def _initial_model(cfg: CfgNode, *, with_weights: bool) -> TSN | TSM:
     model = build_model(cfg, with_backbone_weights=with_weights)
     if cfg.TRAIN.CHECKPOINT_FILE_PATH and with_weights:
-        report = load_weights(
-            model,
-            find_weights(cfg.TRAIN.CHECKPOINT_FILE_PATH),
-            ignore_head=cfg.TRAIN.CHECKPOINT_IGNORE_HEAD,
-            allow_mismatch=cfg.TRAIN.CHECKPOINT_ALLOW_MISMATCH,
-            class_names=read_class_names(cfg),
-            words=RECIPE,
-        )
+        report = load_initial_weights(cfg, model, read_class_names(cfg))
         logger.info(f"Weights to start from: {report}")
     return model
 

@@ -1,4 +1,4 @@
-"""compare_runs: results of runs side by side, and the recipe keys that differ."""
+"""compare_runs, check_results_are_of_run: results of runs side by side, and the recipe keys that differ."""
 
 import json
 from collections.abc import Sequence
@@ -76,7 +76,7 @@ def _measured(results_file: Path, records: list[dict[str, float]]) -> dict[str, 
             raise _damaged(results_file, error) from error
         numbers = _numbers(results)
         row = {title: _number(numbers[name]) for name, title in METRICS.items() if name in numbers}
-        _check_is_of_run(results_file, weights)
+        check_results_are_of_run(results_file, weights)
         return {**row, "videos": videos, "views": views, "weights": weights[:12]}
     validations = [record for record in records if any(name.startswith("val/") for name in record)]
     last = validations[-1] if validations else {}
@@ -85,8 +85,16 @@ def _measured(results_file: Path, records: list[dict[str, float]]) -> dict[str, 
     }
 
 
-def _check_is_of_run(results_file: Path, tested: str) -> None:
-    """Refuse results that belong to other weights than the run's."""
+def check_results_are_of_run(results_file: Path, tested: str) -> None:
+    """Refuse results of other weights than the run's.
+
+    Args:
+        results_file: ``results.json`` of a run.
+        tested: Hash of the weights that it is of.
+
+    Raises:
+        RunFolderError: If the ``weights.safetensors`` beside it has another hash.
+    """
     file = results_file.with_name(RUN_WEIGHTS)
     carried = hash_in_file(file) or tested
     if carried != tested:

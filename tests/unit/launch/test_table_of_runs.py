@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 from support.cli import submit
 from support.runs import write_recipe
 
@@ -94,3 +96,14 @@ def test_a_run_that_the_launcher_did_not_start_is_in_the_table_too(capsys, runs)
         ("a", "ok", "45.68"),
         ("b", "ok", "45.68"),
     ]
+
+
+def test_results_of_other_weights_than_the_runs_are_named_and_not_shown(capsys, runs):
+    for name, tested in (("a", "1" * 64), ("b", "2" * 64)):
+        runs.add(name, {**SINGLE, "weights_hash": tested})
+        weights = runs.folder / name / "weights.safetensors"
+        save_file({"w": torch.zeros(1)}, weights, metadata={"weights_hash": "1" * 64})
+
+    rows = rows_of(capsys, runs)
+
+    assert [(row["state"], row["top-1"]) for row in rows] == [("ok", "45.68"), ("OTHER WEIGHTS", "-")]
