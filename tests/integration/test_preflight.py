@@ -9,6 +9,7 @@ from support.runs import tiny_cfg, write_dataset
 
 from tsn_tsm_plugin import engine
 from tsn_tsm_plugin.config.run_dir import is_same_run
+from tsn_tsm_plugin.engine.preflight import check_before_run
 from tsn_tsm_plugin.errors import ConfigError
 
 
@@ -76,13 +77,12 @@ def test_weights_to_start_from_are_opened_before_the_run(tmp_path, data, monkeyp
 
 
 def test_a_resumed_run_needs_no_weights_to_start_from(tmp_path, data):
-    first = engine.train(tiny_cfg(tmp_path, data=data, out="first", SOLVER__MAX_EPOCH=1))
-    weights = Path(first["weights"])
-    settings = {"TRAIN__CHECKPOINT_FILE_PATH": weights, "SOLVER__MAX_EPOCH": 1}
-    engine.train(tiny_cfg(tmp_path, data=data, **settings))
-    weights.unlink()
-    results = engine.train(tiny_cfg(tmp_path, data=data, **settings | {"SOLVER__MAX_EPOCH": 2}))
-    assert results["step"] == 6
+    cfg = tiny_cfg(tmp_path, data=data, TRAIN__CHECKPOINT_FILE_PATH="gone.pt")
+    with pytest.raises(ConfigError, match="gone.pt is not a file"):
+        check_before_run(cfg, "train")
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "run" / "checkpoints" / "step_00000003.pt").touch()
+    check_before_run(cfg, "train")
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path, data):

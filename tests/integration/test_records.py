@@ -160,7 +160,7 @@ def test_settings_that_change_within_a_run_are_recorded_with_their_step(tmp_path
 
 
 def key_names(text):
-    """Return the keys in a text that say what they were before."""
+    """Return the keys whose earlier value in a text is ``'before'``."""
     return set(re.findall(r"([A-Z][A-Z_]*(?:\.[A-Z0-9_]+)?): 'before'", text))
 
 

@@ -177,7 +177,7 @@ def _load_without_memory(cfg: CfgNode, class_names: Sequence[str]) -> None:
     with torch.device("meta"):
         model = build_model(cfg, with_backbone_weights=False)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Of each tensor: the meta device holds no values.
+        warnings.simplefilter("ignore")  # torch warns of each tensor: the meta device holds no values.
         load_initial_weights(cfg, model, class_names)
 
 

@@ -26,6 +26,18 @@ def test_a_file_of_torchvision_fills_the_backbone_and_is_logged(tmp_path, caplog
     assert torch.equal(backbone.layer4[1].conv2.weight, classifier.layer4[1].conv2.weight)
 
 
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [(torch.full((64, 3, 7, 7), torch.nan), "not finite"), (torch.ones(64, 3, 7, 7).to(torch.int8), "int8")],
+    ids=["nan", "int8"],
+)
+def test_values_that_are_no_weights_are_refused(tmp_path, value, reason):
+    classifier = torchvision.models.resnet18()
+    torch.save({**classifier.state_dict(), "conv1.weight": value}, tmp_path / "resnet18.pth")
+    with pytest.raises(CheckpointError, match=rf"resnet18\.pth cannot be loaded: .*{reason}"):
+        resnet18(weights=str(tmp_path / "resnet18.pth"))
+
+
 @pytest.mark.parametrize("name", ["resnet18", "torchvision/resnet18", "timm/resnet18"])
 def test_a_file_that_only_iopath_can_open_fills_the_backbone(tmp_path, monkeypatch, name):
     classifier = torchvision.models.resnet18()

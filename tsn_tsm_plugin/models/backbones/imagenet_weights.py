@@ -9,6 +9,7 @@ import torchvision
 from torch import Tensor, nn
 
 from tsn_tsm_plugin.checkpoints.download import download, without_hub_retries
+from tsn_tsm_plugin.checkpoints.explain_mismatch import explain_values
 from tsn_tsm_plugin.checkpoints.key_renames import (
     CLASSIFIERS,
     imagenet_rename,
@@ -103,7 +104,7 @@ def load_backbone_state_dict(backbone: nn.Module, state_dict: dict[str, Tensor],
     """Load an image classifier's state dict into its backbone; the classifier is skipped.
 
     Raises:
-        CheckpointError: If any other key or shape does not fit; nothing is loaded.
+        CheckpointError: If any other key, shape or value does not fit; nothing is loaded.
     """
     own = backbone.state_dict()
     given = {}
@@ -120,6 +121,8 @@ def load_backbone_state_dict(backbone: nn.Module, state_dict: dict[str, Tensor],
             f"{len(reshaped)} have another shape {reshaped[:3]}. Give the weights of the same network, "
             "or load_weights() for a video checkpoint."
         )
+    if reason := explain_values(given, own):
+        raise CheckpointError(f"{source} cannot be loaded: {reason}")
     backbone.load_state_dict(given, strict=False)
 
 
