@@ -175,6 +175,12 @@ def test_a_folder_that_is_none_or_somebody_elses_is_refused(run, tmp_path, capsy
     assert (tmp_path / "project" / "README.md").read_text() == "# Mine\n"
 
 
+def test_weights_are_not_replaced_without_their_card(run, tmp_path):
+    (tmp_path / "out" / "README.md").mkdir(parents=True)
+    assert publish.main(["--weights", str(run), "--out", str(tmp_path / "out")]) == 2
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["README.md"]
+
+
 def test_a_shared_folder_is_written_again_and_loaded_by_its_name(run, tmp_path):
     for _ in range(2):
         assert publish.main(["--weights", str(run), "--out", str(tmp_path / "out")]) == 0

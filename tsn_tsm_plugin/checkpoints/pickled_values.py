@@ -28,6 +28,9 @@ _STORAGE_TYPES = {
     "Bool": torch.bool,
     "ComplexFloat": torch.complex64,
     "ComplexDouble": torch.complex128,
+    "QInt8": torch.int8,
+    "QUInt8": torch.uint8,
+    "QInt32": torch.int32,
 }
 _MAX_DIMENSIONS = 64
 

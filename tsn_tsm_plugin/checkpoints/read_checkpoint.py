@@ -125,6 +125,8 @@ def split_checkpoint(content: Any, *, path: str = "") -> Checkpoint:
 
 
 def _tensors(content: Mapping[Any, Any], source: str) -> dict[str, Tensor]:
+    # PyTorch writes None for a module whose get_extra_state returns None.
+    content = {k: v for k, v in content.items() if v is not None or not str(k).endswith("_extra_state")}
     strange = [
         key for key, value in content.items() if not isinstance(key, str) or not isinstance(value, Tensor)
     ]

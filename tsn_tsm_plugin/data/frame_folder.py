@@ -14,6 +14,7 @@ from torch import Tensor
 
 from tsn_tsm_plugin.config.frame_template import frame_namer
 from tsn_tsm_plugin.data.decoders.container import check_read_size
+from tsn_tsm_plugin.data.decoders.rotation import warn_once
 from tsn_tsm_plugin.data.image import image_size, read_image
 from tsn_tsm_plugin.data.reader import frame_indices
 from tsn_tsm_plugin.errors import VideoError
@@ -79,6 +80,12 @@ class FrameFolderReader:
             number += 1
         if not number:
             raise VideoError(f"{self.path}: holds no {self._name_of(self.start_index)}. {_HINT}")
+        if Path(self.frame_path(number + 1)).exists():
+            warn_once(
+                self.path,
+                f"{self._name_of(self.start_index + number)} is missing, but the next frame is there; only "
+                f"the {number} frames before it are used",
+            )
         return number
 
     def frame_path(self, index: int) -> str:

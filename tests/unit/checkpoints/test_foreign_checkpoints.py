@@ -76,6 +76,27 @@ def test_a_whole_pickled_model_is_distinguished_from_a_state_dict(tmp_path):
         read_checkpoint(tmp_path / "a.pth")
 
 
+@pytest.mark.parametrize("is_zip", [True, False], ids=["zip", "legacy"])
+@pytest.mark.parametrize("dtype", [torch.qint8, torch.quint8, torch.qint32], ids=str)
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
+def test_quantised_weights_are_called_what_they_are(tmp_path, dtype, is_zip):
+    weights = {"a": torch.ones(2), "b": torch.quantize_per_tensor(torch.ones(3), 0.1, 0, dtype)}
+    torch.save(weights, tmp_path / "a.pth", _use_new_zipfile_serialization=is_zip)
+
+    with pytest.raises(CheckpointError, match=r"not tensors among the weights: 'b' \(.*_rebuild_qtensor"):
+        read_checkpoint(tmp_path / "a.pth")
+
+
+def test_a_module_without_extra_state_adds_no_weight(tmp_path):
+    class Layer(torch.nn.Linear):
+        def get_extra_state(self):
+            return None
+
+    torch.save(torch.nn.Sequential(Layer(2, 2)).state_dict(), tmp_path / "a.pth")
+
+    assert sorted(read_checkpoint(tmp_path / "a.pth").state_dict) == ["0.bias", "0.weight"]
+
+
 def test_a_torchscript_program_is_called_one(tmp_path):
     torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), tmp_path / "a.pt")
 

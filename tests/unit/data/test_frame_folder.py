@@ -1,5 +1,6 @@
 """Frame folders: JPEG images behind the interface of `VideoReader`."""
 
+import logging
 import os
 import pickle
 import re
@@ -109,10 +110,16 @@ def test_a_missing_frame_is_named_and_only_when_it_is_wanted(own_folder):
         reader.read([0, 2])
 
 
-def test_a_gap_ends_the_count(own_folder):
+def test_a_gap_ends_the_count_and_is_reported_once(own_folder, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("tsn_tsm_plugin"), "propagate", True)
+    assert FrameFolderReader(own_folder).num_frames == 5
+    assert not caplog.messages
     (own_folder / "img_00003.jpg").unlink()
 
-    assert FrameFolderReader(own_folder).num_frames == 2
+    for _ in range(2):
+        assert FrameFolderReader(own_folder).num_frames == 2
+    (message,) = caplog.messages
+    assert message.startswith(f"{own_folder}: img_00003.jpg is missing, but the next frame is there")
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def orientation_of(frames: Iterator[VideoFrame]) -> tuple[Orientation, Iterator[
 
 
 def warn_once(path: str, remark: str) -> None:
-    """Log the ignored requests of a file, if any."""
+    """Log a remark about a file or folder, if any, once."""
     if remark:  # So that only files with a remark are remembered.
         _warn(path, remark)
 

@@ -1,5 +1,6 @@
 """publish, model_card: a safetensors file with its recipe, and a model card."""
 
+import contextlib
 import json
 import re
 import tempfile
@@ -77,8 +78,9 @@ def _write(folder: Path, files: dict[str, bytes]) -> None:
     card = folder / CARD_FILE
     if card.is_file() and not _is_ours(read_bytes(card).decode("utf-8", "replace")):
         raise ConfigError(f"{card} is no model card and would be lost: give a folder of its own with --out.")
-    for name, data in files.items():
-        with write_atomically(folder / name, binary=True, hint=_HINT) as file:
+    with contextlib.ExitStack() as stack:  # Both files or none.
+        for name, data in files.items():
+            file = stack.enter_context(write_atomically(folder / name, binary=True, hint=_HINT))
             file.write(data)
 
 
