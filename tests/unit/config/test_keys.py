@@ -6,7 +6,7 @@ import pytest
 
 from tsn_tsm_plugin.config import get_cfg, load_cfg
 from tsn_tsm_plugin.config.defaults import FORMER_KEYS, KEYS, flatten
-from tsn_tsm_plugin.config.key import ON_RESUME
+from tsn_tsm_plugin.config.key import FREE, ON_RESUME
 from tsn_tsm_plugin.errors import ConfigError
 from tsn_tsm_plugin.registry import REGISTRIES
 from tsn_tsm_plugin.tools.list_keys import main
@@ -23,6 +23,12 @@ def test_every_key_has_a_meaning_and_a_rule_for_resumed_runs(key):
     assert key.meaning.endswith(".")
     assert key.on_resume in ON_RESUME
     assert key.component in ("", *REGISTRIES)
+
+
+def test_no_key_of_the_network_its_clips_or_its_training_is_free_on_resume():
+    rooms = ("MODEL.", "TSM.", "NONLOCAL.", "AUG.", "SOLVER.", "BN.", "EMA.", "DATA.")
+    free = [key.name for key in KEYS.values() if key.on_resume == FREE and key.name.startswith(rooms)]
+    assert free == ["DATA.STAGE_TO"]
 
 
 @pytest.mark.parametrize("former", FORMER_KEYS)
