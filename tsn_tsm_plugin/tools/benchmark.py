@@ -70,7 +70,7 @@ def _network(args: argparse.Namespace) -> None:
     for speed in measured:
         numbers = (speed.latency_ms, speed.clips_per_second, speed.memory_mib)
         rows.append([speed.variant, *("-" if n != n else f"{n:.1f}" for n in numbers), speed.note])
-    headers = ["network", "ms for 1 clip", f"clips/s of {args.batch_size}", "peak MiB", ""]
+    headers = ["network", "ms for 1 clip", f"clips/s of {args.batch_size}", "peak MiB", "note"]
     print(f"{trained.description}; clips of {num_frames} x {size} x {size}, on {trained.device}")
     print(tabulate(rows, headers=headers, tablefmt="simple", disable_numparse=True, stralign="right"))
 
