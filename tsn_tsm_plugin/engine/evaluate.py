@@ -21,7 +21,7 @@ from tsn_tsm_plugin.config.node import plain
 from tsn_tsm_plugin.data.build import list_path, read_class_names
 from tsn_tsm_plugin.engine.checkpoint import list_checkpoints
 from tsn_tsm_plugin.engine.device import compute_device
-from tsn_tsm_plugin.engine.find_weights import find_weights
+from tsn_tsm_plugin.engine.find_weights import read_weights
 from tsn_tsm_plugin.engine.interruption import StopRequested, never
 from tsn_tsm_plugin.engine.preflight import check_before_run
 from tsn_tsm_plugin.engine.score_split import build_scorer
@@ -134,15 +134,15 @@ def _load_tested_weights(cfg: CfgNode, model: nn.Module) -> str:
             f"There are no weights to test: {folder} holds no checkpoint. Train first, or set "
             "TEST.CHECKPOINT_FILE_PATH (--weights)."
         )
-    source = find_weights(cfg.TEST.CHECKPOINT_FILE_PATH or cfg.OUTPUT_DIR)
+    checkpoint = read_weights(cfg.TEST.CHECKPOINT_FILE_PATH or cfg.OUTPUT_DIR)
     load_weights(
         model,
-        source,
+        checkpoint,
         allow_mismatch=cfg.TRAIN.CHECKPOINT_ALLOW_MISMATCH,
         class_names=read_class_names(cfg),
         words=RECIPE,
     )
-    return source
+    return checkpoint.path
 
 
 def _list_hash(cfg: CfgNode) -> str:

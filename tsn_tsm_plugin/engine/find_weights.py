@@ -1,4 +1,4 @@
-"""find_weights, load_initial_weights: weights of a path, which may be a run folder."""
+"""list_weights, find_weights, read_weights, load_initial_weights: the weights of a file or a run folder."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,32 +16,50 @@ from tsn_tsm_plugin.runs.run_folder import RUN_WEIGHTS
 PUBLISHED_WEIGHTS = "model.safetensors"
 
 
-def find_weights(path: str | Path, *, which: str = "last") -> str:
-    """Return the weights file of a path.
+def list_weights(path: str | Path, *, which: str = "last") -> list[Path]:
+    """Return the weights files of a path, best first, unread.
 
-    A run folder gives its newest checkpoint, which ``results.json`` belongs to. With ``"best"`` it gives the
-    best validated checkpoint. Damaged files are skipped with a warning. A folder of ``tsn-tsm-publish`` gives
-    its weights, and a file gives itself.
+    A run folder gives its newest checkpoint, which ``results.json`` belongs to, and older ones. With
+    ``"best"`` it gives the best validated checkpoint. A folder of ``tsn-tsm-publish`` gives its weights, and
+    a file gives itself.
 
     Args:
         path: A file or folder, at any path that iopath can open.
         which: ``"last"`` or ``"best"``.
 
     Raises:
-        CheckpointError: If there are no such weights, or all are damaged.
+        CheckpointError: If there are no such weights.
     """
     found = fetch_checkpoint(str(path))
     if not found.is_dir():
-        return str(path)
+        return [found]
     folder = found / "checkpoints" if (found / "checkpoints").is_dir() else found
     last = (*list_checkpoints(folder), folder / BEST, found / RUN_WEIGHTS)
     candidates = last if which == "last" else (folder / BEST,)
     files = [file for file in (*candidates, found / PUBLISHED_WEIGHTS) if file.is_file()]
-    whole = read_first_whole(files, _read_numbers, where=path)
-    if whole is not None:
-        return str(whole[0])
+    if files:
+        return files
     kind = "best checkpoint: was there a validation?" if which == "best" else "checkpoint."
     raise CheckpointError(f"{path} holds no {kind} Give a file, or the folder of a run.")
+
+
+def find_weights(path: str | Path, *, which: str = "last") -> str:
+    """Return the file that :func:`read_weights` reads; a file gives itself unread."""
+    is_folder = fetch_checkpoint(str(path)).is_dir()
+    return read_weights(path, which=which).path if is_folder else str(path)
+
+
+def read_weights(path: str | Path, *, which: str = "last") -> Checkpoint:
+    """Return the first weights of :func:`list_weights` that are whole; report damaged files of a folder.
+
+    Raises:
+        CheckpointError: If there are no such weights, or all are damaged.
+    """
+    if not fetch_checkpoint(str(path)).is_dir():
+        return read_checkpoint(path)
+    whole = read_first_whole(list_weights(path, which=which), _read_numbers, where=path)
+    assert whole is not None, "list_weights names a file, or raises"
+    return whole[1]
 
 
 def load_initial_weights(cfg: CfgNode, model: nn.Module, class_names: Sequence[str]) -> LoadReport:
@@ -52,7 +70,7 @@ def load_initial_weights(cfg: CfgNode, model: nn.Module, class_names: Sequence[s
     """
     return load_weights(
         model,
-        find_weights(cfg.TRAIN.CHECKPOINT_FILE_PATH),
+        read_weights(cfg.TRAIN.CHECKPOINT_FILE_PATH),
         ignore_head=cfg.TRAIN.CHECKPOINT_IGNORE_HEAD,
         allow_mismatch=cfg.TRAIN.CHECKPOINT_ALLOW_MISMATCH,
         class_names=class_names,

@@ -13,7 +13,7 @@ from tsn_tsm_plugin.config import CfgNode
 from tsn_tsm_plugin.config.values import named_options
 from tsn_tsm_plugin.data.build import build_dataset, ensure_data_dir, is_data_at_hand, read_class_names
 from tsn_tsm_plugin.engine.checkpoint import list_checkpoints
-from tsn_tsm_plugin.engine.find_weights import find_weights, load_initial_weights
+from tsn_tsm_plugin.engine.find_weights import list_weights, load_initial_weights
 from tsn_tsm_plugin.engine.freezing import FrozenModules
 from tsn_tsm_plugin.errors import ConfigError, TsnTsmError, first_line
 from tsn_tsm_plugin.models import build_model
@@ -191,7 +191,7 @@ def _faults_of_file(path: str, key: str) -> list[str]:
 
 
 def _check_file(path: str) -> None:
-    if not Path(find_weights(path)).is_file():
+    if not list_weights(path)[0].is_file():
         raise ConfigError(f"{path} is not a file: give the path of a checkpoint, or of a run folder.")
 
 

@@ -11,7 +11,7 @@ import yaml
 from torch import nn
 
 from tsn_tsm_plugin.checkpoints.metadata import carried_class_names
-from tsn_tsm_plugin.checkpoints.read_checkpoint import Checkpoint, read_checkpoint
+from tsn_tsm_plugin.checkpoints.read_checkpoint import Checkpoint
 from tsn_tsm_plugin.checkpoints.zoo import PREFIX
 from tsn_tsm_plugin.config import CfgNode, load_cfg
 from tsn_tsm_plugin.config.load import load_carried_cfg
@@ -19,7 +19,7 @@ from tsn_tsm_plugin.config.recipes import find_recipe
 from tsn_tsm_plugin.config.yaml_text import compose
 from tsn_tsm_plugin.data.annotations import read_label_map
 from tsn_tsm_plugin.engine.device import compute_device
-from tsn_tsm_plugin.engine.find_weights import find_weights
+from tsn_tsm_plugin.engine.find_weights import read_weights
 from tsn_tsm_plugin.errors import CheckpointError, VideoError, first_line
 from tsn_tsm_plugin.inference.frame_features import frame_features
 from tsn_tsm_plugin.inference.preprocessing import Preprocessing
@@ -203,22 +203,21 @@ def load_trained(
         opts: Overrides of the recipe.
         device: Device of the network; ``None``: the GPU if available.
         which: Weights of a run folder: ``"last"`` (the newest) or ``"best"``, see
-            :func:`~tsn_tsm_plugin.engine.find_weights.find_weights`.
+            :func:`~tsn_tsm_plugin.engine.find_weights.list_weights`.
 
     Raises:
         CheckpointError: If the weights cannot be read or do not fit, or no recipe is available.
     """
     if str(weights).startswith(PREFIX):  # Zoo weights and their recipe have one name.
         recipe = recipe or find_recipe(str(weights).removeprefix(PREFIX))
-    path = find_weights(weights, which=which)
-    checkpoint = read_checkpoint(path)
+    checkpoint = read_weights(weights, which=which)
     cfg = load_cfg(recipe, opts) if recipe else _carried_cfg(checkpoint, opts)
     model = build_model(cfg, with_backbone_weights=False)
     load_weights(model, checkpoint, allow_mismatch=cfg.TRAIN.CHECKPOINT_ALLOW_MISMATCH, words=RECIPE)
     device = device or compute_device()
     names = _class_names(cfg, checkpoint, labels)
-    logger.info(f"{model.describe()}; weights: {path}")
-    return TrainedModel(to_channels_last(model).to(device).eval(), cfg, names, path, device)
+    logger.info(f"{model.describe()}; weights: {checkpoint.path}")
+    return TrainedModel(to_channels_last(model).to(device).eval(), cfg, names, checkpoint.path, device)
 
 
 def _carried_cfg(checkpoint: Checkpoint, opts: Sequence[str]) -> CfgNode:
