@@ -109,6 +109,7 @@ def test_a_tsm_with_bn_inception_shifts_the_convolutions_that_read_a_block(tmp_p
 @pytest.mark.parametrize(
     ("command", "message"),
     [
+        ("", "must call main.py"),
         ("python train.py", "must call main.py"),
         ("python main.py something", "the following arguments are required: modality"),
         ("python main.py something RGB --lr fast", "invalid float value: 'fast'"),
@@ -140,6 +141,14 @@ def test_a_config_of_slowfast_becomes_a_recipe_that_trains_alike(tmp_path, capsy
     said = capsys.readouterr().err
     assert "not carried over: MYSTERY.KEY = 3" in said and "RESNET.TRANS_FUNC" in said
     assert "NUM_GPUS" not in said
+
+
+def test_a_small_config_of_slowfast_has_its_defaults_and_keeps_several_labels(tmp_path, capsys):
+    (tmp_path / "c.yaml").write_text("DATA: {MULTI_LABEL: True}\n")
+
+    assert converted(tmp_path, str(tmp_path / "c.yaml")).DATA.MULTI_LABEL
+    notes = capsys.readouterr().err
+    assert "network 'slowfast'" in notes and "MULTI_LABEL" not in notes
 
 
 def test_a_value_of_another_type_in_slowfasts_config_is_one_line(tmp_path, capsys):

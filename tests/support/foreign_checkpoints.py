@@ -145,6 +145,17 @@ def _averaged(tensors: dict[str, Tensor]) -> dict:
     return {"model": {"n_averaged": torch.tensor(3), **_prefixed(tensors, "module.")}}
 
 
+def _mmcv_averaged(tensors: dict[str, Tensor]) -> dict:
+    copies = {"ema_" + name.replace(".", "_"): value for name, value in _zeroed(tensors).items()}
+    beside = {"data_preprocessor.mean": torch.ones(3), "cls_head.loss_cls.class_weight": torch.ones(8)}
+    return {"state_dict": {**tensors, **copies, **beside}}
+
+
+def _lightning_averaged(tensors: dict[str, Tensor]) -> dict:
+    averaged = {"ema_model.n_averaged": torch.tensor(3), **_prefixed(tensors, "ema_model.module.")}
+    return {"state_dict": {**_prefixed(_zeroed(tensors), "model."), **averaged}}
+
+
 def _with_prefix(prefix: str) -> Callable[[dict[str, Tensor]], dict]:
     return lambda tensors: {"state_dict": _prefixed(tensors, prefix)}
 
@@ -174,6 +185,9 @@ FOREIGN: dict[str, Callable[[dict[str, Tensor]], dict]] = {
     "Lightning of compiled DDP": _with_prefix("model._orig_mod.module."),
     "compiled DDP twice": _with_prefix("module._orig_mod.module."),
     "parameters": _parameters,
+    "MMCV with EMA": _mmcv_averaged,
+    "Lightning with EMA": _lightning_averaged,
+    "holder of any name": _with_prefix("recognizer."),
 }
 """How each kind of file is made of tensors by name."""
 

@@ -133,17 +133,19 @@ def _tensors(content: Mapping[Any, Any], source: str) -> dict[str, Tensor]:
     if not content or len(strange) == len(content):
         raise CheckpointError(
             f"{source} holds no state dict: expected tensors by name, or a dictionary with one of the keys "
-            f"{', '.join(_STATE_DICT_KEYS)}, got {_shown(strange[:5]) or 'nothing'}."
+            f"{', '.join(_STATE_DICT_KEYS)}, got {_shown(content, strange) or 'nothing'}."
         )
     if strange:
-        found = content[strange[0]]
-        kind = f"{found!r}, {found.reason}" if isinstance(found, Stub) else type(found).__name__
         raise CheckpointError(
-            f"{source} holds values that are not tensors among the weights: {_shown(strange[:5])} "
-            f"({kind.rstrip(' ,')}). Save the state dict of the model with tensors alone."
+            f"{source} holds values that are not tensors among the weights: {_shown(content, strange)}. "
+            "Save the state dict of the model with tensors alone."
         )
     return dict(content)
 
 
-def _shown(keys: list[Any]) -> str:
-    return ", ".join(ascii(key)[:60] for key in keys)
+def _shown(content: Mapping[Any, Any], keys: list[Any]) -> str:
+    return ", ".join(f"{ascii(key)[:60]} ({_kind(content[key])})" for key in keys[:5])
+
+
+def _kind(value: Any) -> str:
+    return f"{value!r}, {value.reason}".rstrip(" ,") if isinstance(value, Stub) else type(value).__name__

@@ -23,10 +23,16 @@ _RENAMES: dict[str, Callable[[Collection[str]], Rename]] = {
     MIT_ONLINE: mit_mobilenet_v2_rename,
 }
 # Modules that hold the network: DataParallel, torch.compile, FSDP, activation checkpointing, Lightning, EMA.
-_OUTER = re.compile(
-    r"^((module|_orig_mod|_forward_module|_fsdp_wrapped_module|_checkpoint_wrapped_module|model|ema_model"
-    r"|network|net)\.)+"
+_HOLDER = (
+    r"(module|_orig_mod|_forward_module|_fsdp_wrapped_module|_checkpoint_wrapped_module|model|ema_model"
+    r"|network|net)\."
 )
+# A module of any other name holds the network if the network's own modules follow it; timm's hybrids have a
+# backbone in their patch_embed.
+_NETWORK = r"(backbone|base_model|cls_head|head\.fc|new_fc)\."
+_OUTER = re.compile(rf"^({_HOLDER}|(?!patch_embed)\w+\.(?=({_HOLDER})*{_NETWORK}))+")
+# Beside the network: MMCV's copies of averaged weights, and parts of MMAction2's and PyTorch's wrappers.
+_BESIDE = re.compile(r"(^|\.)(ema_[^.]+$|n_averaged$|data_preprocessor\.|loss_cls\.)")
 _INNER = re.compile(r"(?<=\.)(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 _WRAPPER = re.compile(r"\.(net|block)(?=\.)")
 
@@ -34,10 +40,13 @@ _WRAPPER = re.compile(r"\.(net|block)(?=\.)")
 def strip_holders(keys: Collection[str]) -> dict[str, str]:
     """Return every name without the modules that hold the network, such as ``module.`` and ``_orig_mod.``.
 
-    If most names have such a prefix, skip the others, such as names of a loss or a counter.
+    If most names have such a prefix, skip the others, such as names of a loss or a counter. Averaged weights
+    replace the trained ones.
     """
+    keys = [key for key in keys if not _BESIDE.search(key)]
     held = [key for key in keys if _OUTER.match(key)]
-    kept = held if 2 * len(held) > len(keys) else keys
+    averaged = [key for key in held if "ema_model." in key]
+    kept = averaged or (held if 2 * len(held) > len(keys) else keys)
     return {key: _INNER.sub("", _OUTER.sub("", key)) for key in kept}
 
 

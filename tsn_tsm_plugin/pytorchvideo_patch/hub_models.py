@@ -29,7 +29,12 @@ HUB_MODELS = {
 """Name in ``pytorchvideo.models.hub`` to method and backbone; ``tsn`` and ``tsm`` take ``backbone=``."""
 
 # Maps PyTorchVideo's keywords to this plugin's.
-_HOST_KEYWORDS = {"model_num_class": "num_classes", "input_clip_length": "num_segments"}
+_HOST_KEYWORDS = {
+    "model_num_class": "num_classes",
+    "input_clip_length": "num_segments",
+    "input_channel": "in_channels",
+    "input_channels": "in_channels",
+}
 _LOAD_WEIGHTS = "tsn_tsm_plugin.models.load_weights:load_weights"
 _WEIGHTS_SUFFIXES = (".pt", ".pth", ".pyth", ".safetensors")
 _IMAGENET = {
@@ -74,8 +79,6 @@ def _in_our_words(name: str, create: Callable[..., Any], keywords: dict[str, Any
     known = set(inspect.signature(create).parameters)
     options: dict[str, Any] = {}
     for keyword, value in keywords.items():
-        if keyword in ("input_channel", "input_channels") and value == 3:
-            continue
         ours = _HOST_KEYWORDS.get(keyword, keyword)
         if ours not in known:
             hint = nearest_or_known(keyword, sorted(known | set(_HOST_KEYWORDS)))

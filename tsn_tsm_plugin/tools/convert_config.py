@@ -71,7 +71,7 @@ def _read(args: argparse.Namespace) -> "Recipe":
     from tsn_tsm_plugin.migrate.mmaction2.convert import convert_file
     from tsn_tsm_plugin.migrate.slowfast import convert_slowfast
 
-    if args.command:
+    if args.command is not None:
         return convert_command(args.command)
     suffix = PurePosixPath(args.config).suffix
     if suffix in (".yaml", ".yml"):

@@ -97,6 +97,13 @@ def test_a_module_without_extra_state_adds_no_weight(tmp_path):
     assert sorted(read_checkpoint(tmp_path / "a.pth").state_dict) == ["0.bias", "0.weight"]
 
 
+def test_a_pickled_model_in_a_dictionary_is_named_with_its_key(tmp_path):
+    torch.save({"epoch": 1, "model": torch.nn.Linear(2, 2)}, tmp_path / "a.pth")
+
+    with pytest.raises(CheckpointError, match=r"'epoch' \(int\), 'model' \(<stub of torch\.nn\.\S+Linear>\)"):
+        read_checkpoint(tmp_path / "a.pth")
+
+
 def test_a_torchscript_program_is_called_one(tmp_path):
     torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), tmp_path / "a.pt")
 

@@ -188,6 +188,8 @@ def test_hub_models_take_pytorchvideos_keywords_and_ours():
 
     assert (type(network), network.num_classes, network.num_segments) == (TSM, 174, 4)
     assert network.head.dropout.p == 0.1
+    with torch.device("meta"):
+        assert hub.tsm_r18(input_channel=10).backbone.conv1.in_channels == 10
 
 
 @pytest.mark.parametrize(
