@@ -9,6 +9,7 @@ from support.runs import tiny_cfg, write_dataset
 
 from tsn_tsm_plugin import engine
 from tsn_tsm_plugin.checkpoints.read_checkpoint import read_checkpoint
+from tsn_tsm_plugin.checkpoints.torch_file import read_torch_file
 from tsn_tsm_plugin.engine.checkpoint import list_checkpoints
 from tsn_tsm_plugin.errors import CheckpointError, ConfigError, NewerCheckpointError
 from tsn_tsm_plugin.inference.trained_model import load_trained
@@ -83,6 +84,22 @@ def test_a_folder_of_weights_stands_for_the_newest_that_is_whole(run, damage, ca
 
     assert load_trained(run / "run").weights == str(before)
     assert f"{newest} is" in caplog.text
+
+
+@pytest.mark.parametrize("key", [{}, {"TEST__CHECKPOINT_FILE_PATH": "run"}], ids=["output", "named"])
+def test_an_evaluation_reads_the_newest_checkpoint_once(run, monkeypatch, key):
+    reads = []
+
+    def read(path):
+        reads.append(path)
+        return read_torch_file(path)
+
+    monkeypatch.setattr("tsn_tsm_plugin.checkpoints.read_checkpoint.read_torch_file", read)
+    monkeypatch.chdir(run)
+    results = engine.evaluate(tiny_cfg(run, data=run / "data", **key))
+
+    assert [path.name for path in reads] == [list_checkpoints(run / "run" / "checkpoints")[0].name]
+    assert results["weights"].endswith(reads[0].name)
 
 
 @pytest.mark.parametrize("name", ["best.pt", "weights.safetensors"])
