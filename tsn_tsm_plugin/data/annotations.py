@@ -19,7 +19,7 @@ from tsn_tsm_plugin.paths import NO_PATH, join, printable, read_bytes
 
 logger = get_logger(__name__)
 
-# Faults that one error spells out; the rest are counted.
+# Number of faults that one error lists; further faults are only counted.
 _MAX_FAULTS = 10
 _DIGITS = re.compile(r"\s*-?[0-9]{1,18}\s*", re.ASCII)
 
@@ -32,10 +32,10 @@ class VideoEntry(NamedTuple):
     """One line of a list.
 
     Attributes:
-        name: As written there.
+        name: Name as written in the list.
         path: Path of the file or folder.
-        label: Its class, or its classes in ascending order, which may be none.
-        num_frames: Number of frames by the line; 0 if the line has none.
+        label: Class of the video; in lists with several labels, the classes in ascending order, maybe none.
+        num_frames: Number of frames by the line; 0 if the line has no such number.
     """
 
     name: str
@@ -60,7 +60,11 @@ class _Form(NamedTuple):
 
 
 def read_text_lines(path: str) -> list[str]:
-    """Read a text file without byte order mark and line ends, or raise the reason as an error."""
+    """Return the lines of a text file without byte order mark and line ends.
+
+    Raises:
+        AnnotationError: If the file cannot be read, or is not UTF-8.
+    """
     try:
         text = read_bytes(path).decode("utf-8-sig")
         return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
@@ -76,7 +80,7 @@ def read_text_lines(path: str) -> list[str]:
 
 
 def fault_of_name(name: str) -> str:
-    """Return why a list or label map cannot hold a name, or an empty text if it can."""
+    """Return why a list or label map cannot contain a name; empty if it can."""
     if printable(name) == name == name.strip() and not {"\n", "\r"} & set(name):
         return ""
     return "its name must be one line of UTF-8 without white space at its ends. Rename it."
@@ -85,7 +89,7 @@ def fault_of_name(name: str) -> str:
 def _whole_number(value: object, what: str) -> int:
     try:
         if isinstance(value, bool) or (isinstance(value, str) and not _DIGITS.fullmatch(value)):
-            raise ValueError  # int() would take 0_1, +1 and the digits of other scripts.
+            raise ValueError  # int() would accept 0_1, +1 and the digits of other scripts.
         number = int(value) if isinstance(value, str) else operator.index(value)  # type: ignore[arg-type]
     except (ValueError, TypeError):
         raise ValueError(f"{what} must be an integer, got {value!r}") from None
@@ -95,7 +99,7 @@ def _whole_number(value: object, what: str) -> int:
 
 
 def _entry(name: str, num_frames: object, labels: Sequence[object], form: _Form) -> VideoEntry:
-    """Check the fields of a line; raise ValueError with a fault."""
+    """Check the fields of a line; raise a ValueError that names the fault."""
     if NO_PATH.search(name):
         raise ValueError(f"path must not hold NUL or an incomplete character, got {name!r}")
     count = _whole_number(num_frames, "number of frames") if form.has_frame_counts else 0
@@ -108,7 +112,7 @@ def _entry(name: str, num_frames: object, labels: Sequence[object], form: _Form)
 
 
 def _parse_line(line: str, form: _Form) -> VideoEntry:
-    """Split one line; raise ValueError with its fault."""
+    """Read one line; raise a ValueError that names its fault."""
     separator = form.separator if form.separator.strip() else None
     num_fields = 2 + form.has_frame_counts
     parts = line.split(separator) if form.multi_label else line.rsplit(separator, maxsplit=num_fields - 1)
@@ -120,7 +124,7 @@ def _parse_line(line: str, form: _Form) -> VideoEntry:
 
 
 def _parse_record(record: object, form: _Form) -> VideoEntry:
-    """Read one element of MMAction2's JSON annotations; raise ValueError with its fault."""
+    """Read one element of MMAction2's JSON annotations; raise a ValueError that names its fault."""
     if not isinstance(record, dict):
         raise ValueError(f"must be an object, got {record!r}")
     name = record.get("frame_dir", record.get("filename"))
@@ -189,14 +193,14 @@ def read_video_list(
     Args:
         path: The list file, UTF-8, local or a URL.
         prefix: Folder or URL put before each relative path.
-        separator: Separator between path and label; white space matches any run of it.
-        num_classes: Labels must be in ``[0, num_classes)``; 0 leaves the upper end open.
-        has_frame_counts: Lines are ``path number-of-frames label``.
-        multi_label: Lines may end with any number of labels, even none.
+        separator: Separator between path and label; a separator of white space matches any white space.
+        num_classes: Labels must be in ``[0, num_classes)``; 0 sets no upper limit.
+        has_frame_counts: Whether lines are ``path number-of-frames label``.
+        multi_label: Whether lines may end with any number of labels, even none.
 
     Raises:
-        AnnotationError: If the file cannot be read, holds no video, or has malformed lines; names each by
-            ``path:line``, or in JSON the element's number from 0, up to ten of them.
+        AnnotationError: If the file cannot be read, holds no video, or has malformed lines. The message
+            names up to ten of the lines by ``path:line``, or JSON elements by their number from 0.
     """
     path = str(path)
     form = _Form(separator, num_classes, has_frame_counts, multi_label, prefix)
@@ -242,6 +246,6 @@ def read_label_map(path: str | Path) -> list[str]:
 def label_map_hash(names: Sequence[str]) -> str:
     """Return a fingerprint of class names in their order: the SHA-256 of the lines, in hexadecimal.
 
-    Checkpoints carry it, so that scores are never read with another dataset's classes.
+    Checkpoints store the hash, so that scores are never read with another dataset's classes.
     """
     return hashlib.sha256("\n".join(names).encode()).hexdigest()

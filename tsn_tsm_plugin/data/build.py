@@ -1,4 +1,4 @@
-"""build_dataset, build_loader, ...: datasets and loaders from a config."""
+"""build_dataset, build_loader, ...: build datasets and loaders from a recipe."""
 
 import functools
 import multiprocessing
@@ -32,7 +32,7 @@ logger = get_logger(__name__)
 
 
 def _list_file(cfg: CfgNode, split: str) -> str:
-    """Return the list of a split, relative to the data folder; testing falls back on validation's."""
+    """Return the list of a split, relative to the data folder; the test split may use validation's list."""
     lists = {
         "train": cfg.DATA.TRAIN_LIST,
         "val": cfg.DATA.VAL_LIST,
@@ -55,9 +55,9 @@ def is_data_at_hand(cfg: CfgNode) -> bool:
 
 
 def ensure_data_dir(cfg: CfgNode) -> str:
-    """Return the dataset's folder or URL, created first if ``DATA.CREATE_IF_MISSING`` is set.
+    """Return the dataset's folder or URL; create it first if ``DATA.CREATE_IF_MISSING`` is set.
 
-    Any number of ranks and processes may call this together: one of them makes the folder, the others wait.
+    Several ranks and processes may call this together: one process makes the folder, the others wait.
 
     Raises:
         ConfigError: If the folder does not exist and ``DATA.CREATE_IF_MISSING`` is empty.
@@ -74,7 +74,7 @@ def ensure_data_dir(cfg: CfgNode) -> str:
 
 
 def read_class_names(cfg: CfgNode) -> list[str]:
-    """Return the names of the classes: from ``DATA.LABEL_MAP``, or numbers without a label map.
+    """Return the names of the classes from ``DATA.LABEL_MAP``, or numbers if there is no label map.
 
     Raises:
         ConfigError: If the label map does not name exactly ``MODEL.NUM_CLASSES`` classes.
@@ -127,7 +127,7 @@ def build_dataset(cfg: CfgNode, split: str) -> VideoListDataset:
 
 
 def reader_options(cfg: CfgNode, split: str) -> dict[str, Any]:
-    """Return how videos of a split are decoded, as keyword arguments of `VideoReader`.
+    """Return the decoding options of a split as keyword arguments of `VideoReader`.
 
     Raises:
         ConfigError: If ``DATA.DECODING_BACKEND`` does not take ``DATA.DECODER_OPTIONS``.
@@ -144,7 +144,7 @@ def reader_options(cfg: CfgNode, split: str) -> dict[str, Any]:
 
 
 def class_counts(entries: Sequence[ListedVideo], *, num_classes: int) -> list[int]:
-    """Return how many videos have each class; one with several labels counts for each of them."""
+    """Return the number of videos of each class; a video with several labels counts for each label."""
     counts = [0] * num_classes
     for entry in entries:
         for label in (entry.label,) if isinstance(entry.label, int) else entry.label:
@@ -178,16 +178,16 @@ def _build_batch_sampler(
 def build_loader(cfg: CfgNode, split: str, *, world_size: int = 1, rank: int = 0) -> DataLoader:
     """Build one rank's loader of a split.
 
-    Its ``batch_sampler`` has ``set_epoch(epoch, start_batch=0)``: call it before each epoch of training.
-    ``collate_clips`` makes the batches. Workers compute on one thread each, as PyTorch starts them, and hold
-    back stop signals.
+    Call the loader's ``batch_sampler.set_epoch(epoch, start_batch=0)`` before each epoch of training.
+    ``collate_clips`` makes the batches. Each worker computes on one thread, as in PyTorch, and holds back
+    stop signals.
 
     Args:
         cfg: The recipe.
         split: ``"train"`` (shuffled, ``TRAIN.BATCH_SIZE`` over all ranks), ``"val"`` or ``"test"`` (each
             video once over all ranks, ``TEST.BATCH_SIZE`` over all ranks).
         world_size: Number of ranks.
-        rank: This rank.
+        rank: Number of this rank.
 
     Raises:
         ConfigError: If the data folder does not exist.
@@ -207,14 +207,14 @@ def build_loader(cfg: CfgNode, split: str, *, world_size: int = 1, rank: int = 0
         ),
         num_workers=num_workers,
         multiprocessing_context=_start_method(cfg.DATA_LOADER.START_METHOD) if num_workers else None,
-        # Keep workers for training, which repeats every epoch; validation would hold their memory in between.
+        # Keep the workers of training only: validation workers would hold memory between epochs.
         persistent_workers=num_workers > 0 and split == "train",
         pin_memory=cfg.DATA_LOADER.PIN_MEMORY and torch.cuda.is_available(),
     )
 
 
 def _start_method(wanted: str) -> str:
-    """Return how workers start: as wanted, or by spawn if the system does not know that way."""
+    """Return the start method of workers: the wanted method, or spawn if the system lacks it."""
     if wanted in multiprocessing.get_all_start_methods():
         return wanted
     logger.warning(f"DATA_LOADER.START_METHOD {wanted} does not exist here; workers start by spawn.")

@@ -1,4 +1,4 @@
-"""SplitRequest; videos, frames, shards: the datasets that ``DATA.FORMAT`` names."""
+"""SplitRequest, videos, frames, shards: the datasets that ``DATA.FORMAT`` names."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ class SplitRequest:
         prefix: Folder or URL put before each relative path of the list.
         num_classes: Labels must be in ``[0, num_classes)``.
         multi_label: Whether a video may have several labels.
-        index_sampler: Maps a video's number of frames to the frame indices to read, see `VideoListDataset`.
+        index_sampler: Function from a video's number of frames to the frames to read, see `VideoListDataset`.
         clip_transform: Transform of the clips, see `VideoListDataset`.
         seed: Seed of the run.
         reader: Keyword arguments of `VideoReader`.
@@ -51,7 +51,7 @@ class SplitRequest:
     is_flow: bool = False
 
     def read_list(self, **lines: Any) -> list[VideoEntry]:
-        """Return the videos of the list; arguments describe its lines, as of `read_video_list`."""
+        """Return the videos of the list; the arguments are further arguments of `read_video_list`."""
         return read_video_list(
             self.list_file,
             prefix=self.prefix,
@@ -61,7 +61,7 @@ class SplitRequest:
         )
 
     def dataset(self, entries: Sequence[ListedVideo], open_video: OpenVideo) -> VideoListDataset:
-        """Return the dataset of these videos, opened by that function."""
+        """Return the dataset of these videos, which ``open_video`` opens."""
         if self.num_stacked > 1:
             open_video = functools.partial(open_stacked, open_video=open_video, length=self.num_stacked)
         return VideoListDataset(
@@ -114,7 +114,7 @@ def _open_folder(
 
 
 def shards(request: SplitRequest) -> VideoListDataset:
-    """Create the dataset of videos in tar files: the path of one in each line of the list.
+    """Create the dataset of videos in tar files: the path of one tar file in each line of the list.
 
     Args:
         request: The split.

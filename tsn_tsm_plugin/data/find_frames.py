@@ -1,4 +1,4 @@
-"""FrameNames, open_frame_folder, frame_folders_below: folders of frames that no list describes."""
+"""FrameNames, open_frame_folder, frame_folders_below: open folders of frames without a list."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ from tsn_tsm_plugin.data.video_files import files_below, is_left_behind
 from tsn_tsm_plugin.errors import VideoError
 
 _IMAGE_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".webp"))
-# The last number of a name.
+# Matches a name with its last number as the second group.
 _NUMBERED = re.compile(r"((?:.*\D)?)(\d{1,9})(\D*)", re.DOTALL)
 _HINT = (
     "DATA.FRAME_TEMPLATE and DATA.FRAME_START_INDEX choose the frames (on the command line --set KEY VALUE)."
@@ -21,7 +21,7 @@ class FrameNames(NamedTuple):
     """Names of the frames of a folder.
 
     Attributes:
-        template: Name of a file, with one field for its number.
+        template: Name of a file, with one field for the frame's number.
         start_index: Number in the first frame's name.
     """
 
@@ -33,11 +33,11 @@ USUAL_NAMES = FrameNames("img_{:05}.jpg", 1)
 
 
 def open_frame_folder(path: str, usual: FrameNames) -> FrameFolderReader:
-    """Open the frames of a folder: the usual names, otherwise its images in the order of their numbers.
+    """Open a folder of frames with the usual names, otherwise its images in the order of their numbers.
 
     Args:
         path: The folder.
-        usual: Names of the frames if the first of them exists.
+        usual: Names of the frames, used if the first of them exists.
 
     Raises:
         VideoError: If the folder holds no images, or other images than the numbered frames of one video.
@@ -69,7 +69,7 @@ def _only_names(folder: Path) -> FrameNames:
 
 
 def frame_folders_below(folder: Path) -> list[str]:
-    """Return the sorted folders with images; for folders ``x`` and ``y`` of flow, the folder of the two."""
+    """Return the sorted folders with images; for flow folders ``x`` and ``y``, return their parent."""
     found: set[Path] = set()
     for file in files_below(folder):
         if _is_image(file):

@@ -1,4 +1,4 @@
-"""FlowFolderReader: optical flow of a video, stored as two images per frame."""
+"""FlowFolderReader: read the optical flow of a video, stored as two images per field."""
 
 import os
 from collections.abc import Sequence
@@ -12,20 +12,20 @@ from tsn_tsm_plugin.data.frame_folder import FrameFolderReader
 
 
 class FlowFolderReader:
-    """Reads the flow fields of one folder, or of its folders ``x`` and ``y``.
+    """Read the flow fields of one folder, or of its folders ``x`` and ``y``.
 
     Args:
         path: The folder, local or a URL that iopath can open.
-        num_frames: Number of fields by the list; 0 counts the files on the disk.
+        num_frames: Number of fields by the list; 0 counts the files.
         template: See :func:`flow_templates`.
         start_index: Number in the first field's names.
 
     Attributes:
-        fps: 0.0: unknown for a folder.
+        fps: Always 0.0, which means unknown.
 
     Raises:
-        VideoError: If the folder is missing, or fields are counted and there are none.
-        ValueError: If fields are to be counted behind a URL.
+        VideoError: If the folder is missing, or contains no fields to count.
+        ValueError: If ``num_frames`` is 0 for a URL.
     """
 
     fps = 0.0
@@ -53,7 +53,7 @@ class FlowFolderReader:
 
         Raises:
             IndexError: If an index is outside the video.
-            VideoError: If an image is missing or damaged, or sizes differ; names the image.
+            VideoError: If an image is missing or damaged, or sizes differ; the message names the image.
         """
         return torch.stack([axis.read(indices)[:, 0] for axis in self._axes], dim=1)
 

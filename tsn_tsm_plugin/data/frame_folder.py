@@ -1,7 +1,7 @@
-"""FrameFolderReader: frames of a folder of images, behind the interface of `VideoReader`.
+"""FrameFolderReader: read frames from a folder of images, with the interface of `VideoReader`.
 
-Frame ``i``, from 0, is the file ``template.format(start_index + i)``: both references extract frames like
-this, from ``img_00001.jpg`` on. Axes: T frames, C channels, H rows, W columns.
+Frame ``i``, from 0, is the file ``template.format(start_index + i)``. Both references extract frames with
+such names, from ``img_00001.jpg`` on. Axes: T frames, C channels, H rows, W columns.
 """
 
 import os
@@ -20,26 +20,26 @@ from tsn_tsm_plugin.data.reader import frame_indices
 from tsn_tsm_plugin.errors import VideoError
 from tsn_tsm_plugin.paths import is_url, join, read_bytes
 
-# Above any image of the pixels that a frame may have.
+# Larger than the file of any image with the largest allowed number of pixels.
 _MAX_FRAME_BYTES = 1 << 28
 _HINT = "Extract the frames again, or remove the folder from the list."
 
 
 class FrameFolderReader:
-    """Reads exact frames of one folder.
+    """Read exact frames of one folder.
 
     Args:
         path: The folder, local or a URL that iopath can open.
-        num_frames: Number of frames by the list; 0 counts consecutive files on the disk.
-        template: Name of a file, with one field for its number.
+        num_frames: Number of frames by the list; 0 counts consecutive files.
+        template: Name of a file, with one field for the frame's number.
         start_index: Number in the first frame's name.
 
     Attributes:
-        fps: 0.0: unknown for a folder.
+        fps: Always 0.0, which means unknown.
 
     Raises:
-        VideoError: If the folder is missing, or frames are counted and there are none.
-        ValueError: If frames are to be counted behind a URL, or the template is invalid.
+        VideoError: If the folder is missing, or contains no frames to count.
+        ValueError: If ``num_frames`` is 0 for a URL, or the template is invalid.
     """
 
     fps = 0.0
@@ -64,7 +64,7 @@ class FrameFolderReader:
         self.num_frames = num_frames or self._count()
 
     def _check_folder(self) -> None:
-        # Unlike Path.exists this is false, and no error, for a name that is too long.
+        # For a name that is too long, this returns false; Path.exists would raise.
         if not os.path.exists(self.path):  # noqa: PTH110
             raise VideoError(
                 f"{self.path}: no such folder of frames. Check the path, its prefix and the mount."
@@ -111,7 +111,7 @@ class FrameFolderReader:
         return self._size
 
     def read(self, indices: Sequence[int] | Tensor | np.ndarray) -> Tensor:
-        """Decode the frames at ``indices``, each once.
+        """Decode the frames at ``indices``; decode a repeated frame once.
 
         Args:
             indices: Whole numbers in ``[0, num_frames)``, in any order, repeats allowed.
@@ -121,7 +121,7 @@ class FrameFolderReader:
 
         Raises:
             IndexError: If an index is outside the video.
-            VideoError: If a frame is missing or damaged, or frames differ in size; names the frame.
+            VideoError: If a frame is missing or damaged, or sizes differ; the message names the frame.
         """
         wanted = frame_indices(indices, num_frames=self.num_frames, path=self.path)
         if not wanted:

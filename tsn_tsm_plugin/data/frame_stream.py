@@ -1,7 +1,7 @@
-"""FrameStream: consecutive frames from a file, a camera or standard input, tolerant of faults.
+"""FrameStream, iterate_frames: read consecutive frames from a file, a camera or standard input.
 
 Memory does not grow with the length of the source. Faults are reported, not raised: corrupt frames are
-skipped, changed sizes are passed on, stalled sources are waited for.
+skipped, frames of another size are passed on, and a stalled source may recover.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from tsn_tsm_plugin.errors import VideoError
 from tsn_tsm_plugin.paths import is_url, local_path
 
 Say = Callable[[str], None]
-"""Receives one sentence about something that happened to the source."""
+"""Function that receives one sentence about an event of the source."""
 
 STANDARD_INPUT = "-"
 _PROTOCOLS = "crypto,data,http,httpproxy,https,rtmp,rtmps,rtp,rtsp,srt,srtp,tcp,tls,udp"
@@ -63,11 +63,11 @@ def open_source(
     """Open a file, a folder of frames, a URL, a camera by its index, or standard input (``"-"``).
 
     Args:
-        source: The source; ``file:`` before a path keeps it from being anything else.
+        source: The source; the prefix ``file:`` marks a path, such as a file named ``0``.
         frame_names: Usual names of the frames of a folder.
 
     Raises:
-        VideoError: If it cannot be opened or holds no video.
+        VideoError: If the source cannot be opened or holds no video.
     """
     folder = source.removeprefix("file:").removeprefix("//")
     if not is_camera(source) and not is_url(folder) and os.path.isdir(folder):  # noqa: PTH112
@@ -86,16 +86,16 @@ def _open(source: str) -> av.container.InputContainer:
     if source == STANDARD_INPUT:
         if sys.stdin is None:
             raise VideoError("-: standard input is closed. Send a video, e.g. ffmpeg -i ... -f mpegts -.")
-        # Bypass Python's buffer: a read that never returns would hold its lock when the program ends.
+        # Bypass Python's buffer: a read that never returns would hold the buffer's lock at exit.
         return av.open(getattr(sys.stdin.buffer, "raw", sys.stdin.buffer), mode="r", options=FILE_OPTIONS)
     if is_camera(source):
         kind, device = _CAMERAS[sys.platform if sys.platform in _CAMERAS else "linux"]
         return av.open(device.format(source), mode="r", format=kind)
     if source.startswith("file:"):
         return open_container(source.removeprefix("file:").removeprefix("//"))[0]
-    if is_url(source) and source.partition("://")[0] not in _PROTOCOLS.split(","):  # A file of a storage.
+    if is_url(source) and source.partition("://")[0] not in _PROTOCOLS.split(","):  # For example s3://.
         return open_container(local_path(source))[0]
-    if is_url(source):  # A playlist behind an address may name other addresses, but no file of this machine.
+    if is_url(source):  # A remote playlist may name other addresses, but no local file.
         return av.open(source, mode="r", options=_URL_OPTIONS)
     return open_container(source)[0]
 
@@ -115,12 +115,11 @@ def _why_not(source: str, error: Exception) -> str:
 def iterate_frames(
     opened: av.container.InputContainer | FrameFolderReader, report: Say
 ) -> Iterator[StreamedFrame]:
-    """Decode the best video stream from its current position to its end; frames are upright, as in
-    `VideoReader`.
+    """Decode the best video stream from its current position to its end; frames are upright.
 
     Args:
-        opened: From :func:`open_source`.
-        report: Called with reports of corrupt frames, changed frame sizes and ignored display matrices.
+        opened: Result of :func:`open_source`.
+        report: Function that receives reports of corrupt frames, changed sizes and ignored display matrices.
     """
     if isinstance(opened, FrameFolderReader):
         frames = _of_folder(opened, report)
@@ -135,7 +134,7 @@ def iterate_frames(
 
 
 def _of_folder(reader: FrameFolderReader, report: Say) -> Iterator[tuple[float, np.ndarray]]:
-    """Yield time, which is unknown, and pixels of the readable frames of a folder."""
+    """Yield the time -1.0 (unknown) and the pixels of each readable frame of a folder."""
     for number in range(reader.num_frames):
         try:
             rgb_CHW = reader.read([number])[0]
@@ -146,7 +145,7 @@ def _of_folder(reader: FrameFolderReader, report: Say) -> Iterator[tuple[float, 
 
 
 def _of_container(container: av.container.InputContainer, report: Say) -> Iterator[tuple[float, np.ndarray]]:
-    """Yield time since the first frame, -1.0 if unknown, and upright pixels."""
+    """Yield the time since the first frame, or -1.0 if unknown, and the upright pixels of each frame."""
     stream = container.streams.best("video")
     assert stream is not None
     first = None
@@ -174,7 +173,7 @@ def _by(size: tuple[int, ...] | None) -> str:
 
 
 def _decode(container: Any, stream: Any, report: Say) -> Iterator[av.VideoFrame]:
-    """Yield the decodable frames, packet by packet, so that a broken packet affects no other."""
+    """Yield the decodable frames, packet by packet, so that a broken packet affects no other packet."""
     # Frame threading would delay frames.
     stream.codec_context.thread_type = "SLICE"
     packets = container.demux(stream)
@@ -207,9 +206,9 @@ class FrameStream:
 
     Args:
         source: A file, a folder of frames, a URL, the index of a camera, or ``"-"`` for standard input.
-        report: Called with every report about the source.
-        stall_seconds: Report a stall after this time, and again after every doubling.
-        give_up_seconds: End the stream after a stall of this time.
+        report: Function that receives every report about the source.
+        stall_seconds: Wait before a stall is reported; the wait doubles after each report.
+        give_up_seconds: Length of a stall that ends the stream.
         frame_names: Usual names of the frames of a folder.
 
     Attributes:
@@ -253,7 +252,7 @@ class FrameStream:
         self.fps = answer
 
     def _read(self) -> None:
-        """Send the frame rate, the frames, and at last ``None``; in place of any of them, an error."""
+        """Send the frame rate, the frames, and at last ``None``; send an error if any of these fails."""
         try:
             self._send()
         except Exception as error:
@@ -292,7 +291,7 @@ class FrameStream:
             yield frame
 
     def _told(self, error: Exception) -> Exception:
-        """Return the user's error for an error of the reading thread."""
+        """Return the error to raise for an error of the reading thread."""
         # BrokenPipeError means stdout was closed, not that the source failed.
         if isinstance(error, (VideoError, BrokenPipeError)):
             return error
@@ -301,7 +300,7 @@ class FrameStream:
         return told
 
     def _wait(self, items: "queue.Queue[_Item]") -> "_Item | None":
-        """Wait for the next item, with a report of long waits; ``None`` after the timeout."""
+        """Return the next item, or ``None`` after the timeout; report long waits."""
         waited, patience = 0.0, self._stall_seconds
         while True:
             until = min(patience, self._give_up_seconds)
@@ -317,7 +316,7 @@ class FrameStream:
             patience *= 2
 
     def close(self) -> None:
-        """Let go of the source."""
+        """Stop reading the source."""
         self._closed.set()
         self._thread.join(timeout=1.0)
 

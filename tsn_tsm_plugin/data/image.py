@@ -1,4 +1,4 @@
-"""image_size, read_image, encode_image: one image from a file to pixels, and back: JPEG, PNG, WebP or BMP.
+"""image_size, read_image, encode_image: decode and encode images (JPEG, PNG, WebP, BMP).
 
 :mod:`~tsn_tsm_plugin.data.jpeg` decodes JPEG, Pillow the other formats. Axes: C channels, H rows, W columns.
 """
@@ -19,11 +19,11 @@ _SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"RIFF", b"BM")
 
 
 def encode_image(image: Image.Image, suffix: str, **options: Any) -> bytes:
-    """Return the content of a file; Pillow overlooks it if a full disk cuts its own writing short.
+    """Encode an image in memory, because Pillow does not report a write that a full disk truncates.
 
     Args:
         image: The image.
-        suffix: Suffix of the file, which gives the format, such as ``".jpg"``.
+        suffix: Suffix of the file, such as ``".jpg"``, for the format.
         options: Options of Pillow for this format, such as ``quality``.
     """
     content = io.BytesIO()
@@ -35,7 +35,7 @@ def image_size(data: bytes) -> tuple[int, int]:
     """Return height and width of an image.
 
     Raises:
-        ValueError: If the data is no image of a known format, or its header is damaged or absurd.
+        ValueError: If the data is not an image of a known format, or the header is damaged or absurd.
     """
     if not data.startswith(_SIGNATURES):
         return jpeg_size(data)
@@ -48,10 +48,11 @@ def image_size(data: bytes) -> tuple[int, int]:
 def read_image(data: bytes) -> Tensor:
     """Decode an image to uint8 RGB (3, H, W).
 
-    Grey images get three equal channels, 16 bits are reduced to their upper 8, an alpha channel is ignored.
+    Grey images get three equal channels, 16 bits are reduced to the upper 8, an alpha channel is ignored.
 
     Raises:
-        ValueError: If it is no image of a known format, damaged, cut short, or claims an absurd size.
+        ValueError: If the data is not an image of a known format, is damaged or truncated, or claims an
+            absurd size.
     """
     if not data.startswith(_SIGNATURES):
         return read_jpeg(data)

@@ -1,7 +1,7 @@
 """watched_batches: report why no batch arrives, and end the wait.
 
-A run that waits for a loader looks like a run that computes. Likely reasons: too little shared memory for the
-batches, a file system that does not answer, workers that the kernel has killed.
+A run that waits for a loader looks like a run that computes. Likely reasons are too little shared memory for
+the batches, a file system that does not answer, and workers that the kernel has killed.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from tsn_tsm_plugin.log import get_logger
 
 logger = get_logger(__name__)
 
-# Interval of checking the workers while waiting.
+# Interval between checks of the workers during a wait.
 _POLL_SECONDS = 5
 _NOTICE_SECONDS = 60.0
 # A worker's connections are closed before its exit code is known.
@@ -36,12 +36,12 @@ def watched_batches(loader: DataLoader, *, max_wait_seconds: float) -> Iterator[
     """Iterate over a loader; log a line for every minute without a batch.
 
     Args:
-        loader: With workers, its ``timeout`` is set to check them regularly. Without workers the wait is only
-            logged: a read in this process cannot be ended.
-        max_wait_seconds: Wait for one batch after which this raises.
+        loader: The loader. If it has workers, its ``timeout`` is set to check them regularly. Without
+            workers the wait is only logged: a read in this process cannot be ended.
+        max_wait_seconds: Longest wait for one batch.
 
     Raises:
-        LoaderError: After that wait, or if a worker has died; the message names the likely reason.
+        LoaderError: If a batch takes longer, or a worker has died; the message names the likely reason.
     """
     if loader.num_workers:
         loader.timeout = _POLL_SECONDS
@@ -62,7 +62,7 @@ def _next(batches: Iterator[Any], loader: DataLoader, max_wait_seconds: float) -
             with _notice_from_a_thread() if loader.num_workers == 0 else contextlib.nullcontext():
                 return next(batches)
         except (RuntimeError, OSError, EOFError) as error:
-            # The batches of a worker that is dying cannot be fetched from it: that is an error of the system.
+            # Fetching a batch from a dying worker raises an OSError or EOFError.
             wait_seconds = 0 if isinstance(error, RuntimeError) else _DEATH_SECONDS
             if dead := _dead_workers(loader, wait_seconds=wait_seconds):
                 raise LoaderError(_why_it_died(dead, loader)) from error
@@ -81,7 +81,7 @@ def _next(batches: Iterator[Any], loader: DataLoader, max_wait_seconds: float) -
 
 @contextlib.contextmanager
 def _notice_from_a_thread() -> Iterator[None]:
-    # Logs and the like; reading opens the rest.
+    # Files that are open before the read, such as logs.
     others = _files_of(os.getpid())
     timer = threading.Timer(
         _NOTICE_SECONDS,
@@ -99,10 +99,10 @@ def _notice_from_a_thread() -> Iterator[None]:
 
 
 def _dead_workers(loader: DataLoader, *, wait_seconds: float) -> list[int]:
-    """Return the exit codes of the workers that ended otherwise than at the end of the loader."""
+    """Return the exit codes of the workers that ended with an error."""
     workers = {worker.sentinel: worker for worker in getattr(loader, "workers", [])}
     for sentinel in multiprocessing.connection.wait(list(workers), timeout=wait_seconds):
-        # Its files are closed first, which ends the wait.
+        # The wait ends when the worker's files are closed, before its exit code is known.
         workers[sentinel].join(wait_seconds)
     return [worker.exitcode for worker in workers.values() if worker.exitcode]
 
@@ -140,7 +140,7 @@ def _shm_is_small() -> str:
 
 
 def _open_files(processes: list[int], others: set[str]) -> str:
-    """Name the files that these processes hold open, without the others, if the system lists them."""
+    """Name the open files of these processes, except ``others``, if the system lists them."""
     found = sorted({path for process in processes for path in _files_of(process)} - others)
     return f"Being read: {', '.join(found[:5])}; check their disk." if found else ""
 

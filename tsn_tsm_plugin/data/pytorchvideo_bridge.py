@@ -1,4 +1,4 @@
-"""SparsePathHandler, WholeVideoSampler, ...: PyTorchVideo's datasets read only sampled frames.
+"""SparsePathHandler, WholeVideoSampler, ...: make PyTorchVideo's datasets read only sampled frames.
 
     >>> from pytorchvideo.data import LabeledVideoDataset
     >>> from tsn_tsm_plugin.transforms import uniform_sampler
@@ -6,9 +6,9 @@
     >>> dataset = LabeledVideoDataset(videos, WholeVideoSampler(), decode_audio=False)
     >>> dataset.video_path_handler = SparsePathHandler(uniform_sampler(8, mode="train"))
 
-They need no activation and can be sent to workers, even spawned workers: unpickling imports this package.
-Times address frames through the mean frame rate: second s is frame ceil(s * fps). The whole video is exactly
-all of its frames; a window of a video with a variable rate is approximate.
+These classes need no activation and can be sent to workers, even spawned workers: unpickling imports this
+package. Times address frames through the mean frame rate: second s is frame ceil(s * fps). The whole video is
+exactly all frames; a window of a video with a variable rate is approximate.
 
 Axes: C channels, T frames, H rows, W columns.
 """
@@ -34,14 +34,14 @@ from tsn_tsm_plugin.storage import manager_of
 logger = get_logger(__name__)
 
 IndexSampler = Callable[[int, torch.Generator | None], Tensor]
-"""From a number of frames to the 0-based int64 indices of those to read."""
+"""Function from a number of frames to the 0-based int64 indices of the frames to read."""
 
 
 class WholeVideoSampler(ClipSampler):
     """Sample one clip per video, from its first frame to its last.
 
     Args:
-        augs_per_clip: How often the clip is given out, with ``aug_index`` 0, 1, ...; 3 suits PyTorchVideo's
+        augs_per_clip: How often the clip is returned, with ``aug_index`` 0, 1, ...; 3 suits PyTorchVideo's
             ``UniformCropVideo``.
 
     Raises:
@@ -69,12 +69,12 @@ class WholeVideoSampler(ClipSampler):
         return ClipInfo(Fraction(0), video_duration, 0, aug_index, is_last_clip)
 
     def reset(self) -> None:
-        """Forget the video at hand."""
+        """Start again with the first clip."""
         self._current_aug_index = 0
 
 
 class _IndexedVideo(Video):
-    """A video of PyTorchVideo whose seconds are translated to frame indices of a `VideoReader`."""
+    """A PyTorchVideo video that translates seconds to frame indices of a `VideoReader`."""
 
     def __init__(self, path: str, name: str, **options: Any) -> None:
         self._path = path
@@ -86,7 +86,7 @@ class _IndexedVideo(Video):
         """Return the reader, opened on first use.
 
         Raises:
-            VideoError: If the file is no readable video.
+            VideoError: If the file is not a readable video.
         """
         if self._reader is None:
             self._reader = VideoReader(self._path, **self._options)
@@ -94,14 +94,14 @@ class _IndexedVideo(Video):
 
     @property
     def duration(self) -> Fraction:
-        """Seconds that the frames last at the file's mean rate; 1 frame per second if it states none."""
+        """Duration of the frames at the file's mean rate, in seconds; 1 frame per second if unknown."""
         return self.open().num_frames / self._rate()
 
     def get_clip(self, start_sec: float | Fraction, end_sec: float | Fraction) -> dict[str, Tensor | None]:
         """Read frames within [start_sec, end_sec).
 
         Returns:
-            ``video``: RGB 0-255 (C, T, H, W), None if the window holds no frame; ``audio``: None.
+            ``video``: RGB 0-255 (C, T, H, W), None if the window has no frame; ``audio``: None.
         """
         window = self._window(start_sec, end_sec)
         video = self._read(window).permute(1, 0, 2, 3) if window else None
@@ -120,17 +120,17 @@ class _IndexedVideo(Video):
         return Fraction(self.open().fps or 1)
 
     def _window(self, start_sec: float | Fraction, end_sec: float | Fraction) -> range:
-        """Frames [ceil(start * fps), ceil(end * fps)) that exist, in exact arithmetic."""
+        """Return the existing frames in [ceil(start * fps), ceil(end * fps)), in exact arithmetic."""
         first = math.ceil(Fraction(max(0, start_sec)) * self._rate())
         return range(first, math.ceil(Fraction(min(end_sec, self.duration)) * self._rate()))
 
 
 class SparseVideo(_IndexedVideo):
-    """A video whose clips, uint8, hold only the frames that an index sampler picks.
+    """A video with uint8 clips of only the frames that an index sampler picks.
 
     Args:
         path: The video file.
-        index_sampler: Called with the number of frames of a clip's window and None, the global generator.
+        index_sampler: Function of the number of frames in a clip's window and None, the global generator.
         options: Keyword arguments of `VideoReader`.
     """
 
@@ -143,16 +143,15 @@ class SparseVideo(_IndexedVideo):
 
 
 class ExactVideo(_IndexedVideo):
-    """A decoder for PyTorchVideo's ``decoder=`` argument: every frame of a clip, float32, as with
-    PyTorchVideo's decoders.
+    """A decoder for PyTorchVideo's ``decoder=`` argument, which gives every frame of a clip as float32.
 
-    PyTorchVideo hands over the file's bytes, which are written to a temporary file for the decoders that read
-    by index. `SparsePathHandler` reads the file itself, and only the sampled frames.
+    PyTorchVideo passes the file's bytes, which are written to a temporary file for the decoders that read
+    by index. `SparsePathHandler` reads the original file, and only the sampled frames.
 
     Args:
         file: The encoded video.
         video_name: Name returned with the clips.
-        decode_audio: Not used; clips carry no audio.
+        decode_audio: Ignored; clips have no audio.
         decode_video: Must be True.
         decoder: A name in the ``DECODERS`` registry, or ``"auto"``.
 
@@ -191,14 +190,14 @@ class ExactVideo(_IndexedVideo):
 
 
 class SparsePathHandler(VideoPathHandler):
-    """Opens the videos of a PyTorchVideo dataset for reading by frame index.
+    """Open the videos of a PyTorchVideo dataset for reading by frame index.
 
-    PyTorchVideo silently skips a video that fails to open. Here a bad video raises a `VideoError`, unless
+    PyTorchVideo silently skips a video that fails to open. This class raises a `VideoError` unless
     ``skip_bad_videos`` is set; a skipped video is logged as a warning.
 
     Args:
         index_sampler: Sampler of the frames of a clip: a ``uniform_sampler``, a ``dense_sampler``, or any
-            such function that can be pickled.
+            picklable function with the same arguments.
         decoder: A name in the ``DECODERS`` registry, or ``"auto"``.
         num_threads: Threads of the decoder; use 1 inside data-loader workers.
         skip_bad_videos: Skip videos that cannot be opened.

@@ -1,4 +1,4 @@
-"""SegmentClipSampler and prepare_dataset: our samplers and decoders in PyTorchVideo's datasets."""
+"""SegmentClipSampler, prepare_dataset: our samplers and decoders in PyTorchVideo's datasets."""
 
 from typing import Any
 
@@ -10,14 +10,14 @@ from tsn_tsm_plugin.registry import DECODERS, SAMPLERS
 
 
 class SegmentClipSampler(WholeVideoSampler):
-    """Sample one clip per video that holds only the frames of an index sampler, each read once.
+    """Sample one clip per video with only the frames of an index sampler, and read each frame once.
 
-    ``LabeledVideoDataset`` and ``labeled_video_dataset`` read by frame number with it, if this package is
-    active. Clips are uint8 and have no audio. A video that cannot be read raises `VideoError`.
+    If this package is active, ``LabeledVideoDataset`` and ``labeled_video_dataset`` with this sampler read
+    by frame number. Clips are uint8 and have no audio. A video that cannot be read raises `VideoError`.
 
     Args:
-        index_sampler: From a number of frames to frame numbers, such as a ``uniform_sampler``.
-        augs_per_clip: As for `WholeVideoSampler`.
+        index_sampler: Function from a number of frames to frame numbers, such as a ``uniform_sampler``.
+        augs_per_clip: See `WholeVideoSampler`.
     """
 
     def __init__(self, index_sampler: IndexSampler, augs_per_clip: int = 1) -> None:
@@ -35,14 +35,14 @@ class SegmentClipSampler(WholeVideoSampler):
         augs_per_clip: int = 1,
         **options: Any,
     ) -> "SegmentClipSampler":
-        """Create one from a name in the ``SAMPLERS`` registry.
+        """Create a clip sampler from a name in the ``SAMPLERS`` registry.
 
         Args:
-            name: Such as ``"uniform"``.
+            name: Name such as ``"uniform"``.
             num_segments: Frames of one view.
             mode: ``"train"`` draws frames at random, ``"test"`` is deterministic.
-            augs_per_clip: As for `WholeVideoSampler`.
-            **options: Of the registered sampler, such as ``num_views``.
+            augs_per_clip: See `WholeVideoSampler`.
+            **options: Options of the registered sampler, such as ``num_views``.
 
         Raises:
             TypeError: If ``num_segments`` is missing.
@@ -66,7 +66,7 @@ class SegmentClipSampler(WholeVideoSampler):
 
 
 class _Activation:
-    """Makes a process that unpickles it know our names, as this process does."""
+    """Marker that activates this package in a process that unpickles it, if it is active in this process."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _activated, (is_active(),)
@@ -79,12 +79,12 @@ def _activated(is_wanted: bool) -> _Activation:
 
 
 def prepare_dataset(dataset: Any) -> None:
-    """Make a ``LabeledVideoDataset`` serve our clip sampler, and all our names in workers of any kind.
+    """Make a ``LabeledVideoDataset`` support our clip sampler, and our names in workers of any kind.
 
     Args:
         dataset: Dataset after its ``__init__``.
     """
-    # The first attribute: a spawned worker unpickles it before the transform, which may need the activation.
+    # Put the marker first: a spawned worker must unpickle it before the transform, which may need activation.
     attributes = dict(vars(dataset))
     vars(dataset).clear()
     vars(dataset).update({"_tsn_tsm_plugin": _Activation(), **attributes})

@@ -1,4 +1,4 @@
-"""VideoReader: frames of a video by index, independent of the decoder.
+"""VideoReader: read frames of a video by index, independent of the decoder.
 
 Frame i is the i-th frame that FFmpeg decodes from the start of the file's best video stream. Frames are
 rotated by the container's display matrix, if any (multiples of 90 degrees), as in FFmpeg's programs. Axes: T
@@ -20,13 +20,13 @@ from tsn_tsm_plugin.errors import VideoError
 from tsn_tsm_plugin.paths import open_regular, printable
 
 DEFAULT_DECODER = "pyav"
-# Frames per second if a file states none.
+# Frames per second of a file without a frame rate.
 DEFAULT_FPS = 25.0
 _VERIFY_VARIABLE = "TSN_TSM_PLUGIN_VERIFY"
 
 
 def _checked(path: str) -> str:
-    """Return the path of a readable, non-empty file, ``~`` expanded; raise an error for any other path."""
+    """Expand ``~`` in the path of a readable, non-empty file; raise an error for any other path."""
     shown = printable(path)
     try:
         with open_regular(path) as file:
@@ -46,7 +46,7 @@ def _checked(path: str) -> str:
         raise VideoError(f"{shown}: this user may not read it. Grant read permission (chmod a+r).") from error
     except UnicodeError as error:
         raise VideoError(f"{shown}: its name is not valid UTF-8. Rename the file.") from error
-    except OSError as error:  # Such as a pipe, or a name that is too long.
+    except OSError as error:  # A pipe, or a name that is too long.
         raise VideoError(f"{shown}: cannot be read ({error.strerror}). Name a video file.") from error
     if is_empty:
         raise VideoError(f"{shown}: is empty (0 bytes). Fetch it again or remove it from the list.")
@@ -59,7 +59,7 @@ def frame_indices(
     """Return indices as plain integers.
 
     Raises:
-        IndexError: If one is not in ``[0, num_frames)``; starts with the path.
+        IndexError: If an index is not in ``[0, num_frames)``; the message starts with the path.
     """
     if isinstance(indices, (Tensor, np.ndarray)):
         indices = indices.tolist()
@@ -71,12 +71,12 @@ def frame_indices(
 
 
 class VideoReader:
-    """Reads exact frames of one video file.
+    """Read exact frames of one video file.
 
-    Holds for every decoder: ``VideoReader(path).read([i])`` is the i-th frame of a plain decode, upright.
-    Display matrices that mirror, or rotate by other than multiples of 90 degrees, are ignored with one
-    warning per file. A reader is sent to workers as its path, with fork and with spawn, and reopens the file
-    there. Threads may share a reader: their reads wait for each other.
+    With every decoder, ``VideoReader(path).read([i])`` is the i-th frame of a plain decode, upright. Display
+    matrices that mirror, or rotate by other angles than multiples of 90 degrees, are ignored with one warning
+    per file. A reader is pickled as its path, and workers (fork or spawn) reopen the file. Threads may share
+    a reader: their reads wait for each other.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -98,16 +98,17 @@ class VideoReader:
         decoder: A name in the ``DECODERS`` registry; ``"auto"`` is ``"pyav"``.
         num_threads: Threads of the decoder; use 1 inside data-loader workers. Videos not proven complete by
             their headers are decoded on one thread.
-        short_side: Scale frames to that many pixels of their short side, in the pass that converts them to
-            RGB; 0 keeps their size. Pixels differ from `ShortSideScale`'s; see
-            ``DATA.SCALE_IN_DECODER`` for the difference. Only ``"pyav"`` supports scaling.
+        short_side: Short side of the frames, in pixels, scaled in the conversion to RGB; 0 keeps the size.
+            Pixels differ from `ShortSideScale`'s, see ``DATA.SCALE_IN_DECODER``. Only ``"pyav"`` supports
+            scaling.
         decoder_options: Further keyword arguments of the decoder.
-        verify: Compare the number of frames and the first read with a plain decode of the whole file; this
-            takes as long as that decode. ``TSN_TSM_PLUGIN_VERIFY=1`` in the environment enables this for all
-            readers.
+        verify: Compare the number of frames and the first read with a plain decode of the whole file, which
+            takes as long as that decode. The environment variable ``TSN_TSM_PLUGIN_VERIFY=1`` enables this
+            for all readers.
 
     Raises:
-        VideoError: If the file is not a readable video; starts with the path and ends with the remedy.
+        VideoError: If the file is not a readable video. The message starts with the path and ends with the
+            remedy.
         ValueError: If a number is out of range, or the decoder does not support an option.
     """
 
@@ -129,7 +130,7 @@ class VideoReader:
         self.verify = verify or os.environ.get(_VERIFY_VARIABLE, "") not in ("", "0")
         self._check_options()
         self._opened: Any = None
-        # Decoders hold one state; the lock lets threads share it.
+        # A decoder has state; the lock lets threads share the decoder.
         self._lock = threading.RLock()
         self._open()
 
@@ -158,7 +159,7 @@ class VideoReader:
 
     @property
     def num_frames(self) -> int:
-        """How many frames a decode of the whole file gives."""
+        """Number of frames of a decode of the whole file."""
         return self._open().num_frames
 
     @property
@@ -168,23 +169,23 @@ class VideoReader:
 
     @property
     def duration(self) -> float:
-        """Seconds that ``num_frames`` last at ``fps``; 0.0 if the rate is unknown."""
+        """Duration of ``num_frames`` at ``fps``, in seconds; 0.0 if the rate is unknown."""
         return self.num_frames / self.fps if self.fps else 0.0
 
     @property
     def is_sparse(self) -> bool:
-        """Whether a read decodes fewer frames than all before it; false if the decoder does not report it."""
+        """Whether a read decodes less than all earlier frames; false if the decoder does not report it."""
         return bool(getattr(self._open(), "is_sparse", False))
 
     @property
     def width(self) -> int:
-        """Columns of a frame as it is read, in pixels."""
+        """Columns of a frame as returned by ``read``, in pixels."""
         with self._lock:
             return self._open().width
 
     @property
     def height(self) -> int:
-        """Rows of a frame as it is read, in pixels."""
+        """Rows of a frame as returned by ``read``, in pixels."""
         with self._lock:
             return self._open().height
 
@@ -199,7 +200,7 @@ class VideoReader:
 
         Raises:
             IndexError: If an index is outside the video.
-            VideoError: If a frame cannot be decoded, or verification finds another one.
+            VideoError: If a frame cannot be decoded, or differs from a plain decode in verification.
         """
         wanted = frame_indices(indices, num_frames=self.num_frames, path=self.path)
         if not wanted:

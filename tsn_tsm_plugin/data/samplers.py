@@ -1,8 +1,8 @@
 """TrainBatchSampler, EvalBatchSampler, SampleKey: order of the videos of a rank in training and evaluation.
 
-Both samplers are made for ``DataLoader(batch_sampler=...)``. They yield ``SampleKey``, so that a dataset can
-derive its random numbers from the epoch and the video alone. A clip depends neither on its worker or rank nor
-on the step at which a run resumed.
+Both samplers fit ``DataLoader(batch_sampler=...)``. They yield ``SampleKey``, so that a dataset can derive
+random numbers from the epoch and the video alone. A clip then depends neither on the worker or rank nor on
+the step at which a run resumed.
 """
 
 from abc import abstractmethod
@@ -23,7 +23,7 @@ class SampleKey(NamedTuple):
     """Key of reading one video once.
 
     Attributes:
-        epoch: From 0.
+        epoch: Number of the epoch, from 0.
         video_index: Position in the list, from 0.
         repeat: Number of earlier reads of the video in the epoch; each read draws a new augmentation.
     """
@@ -34,16 +34,16 @@ class SampleKey(NamedTuple):
 
 
 class ShardedBatchSampler(Sampler[list[SampleKey]]):
-    """One rank's batches of an epoch, from any batch on.
+    """Yield one rank's batches of an epoch, starting at any batch.
 
     Args:
         num_videos: Length of the list.
         batch_size: Videos in a batch of this rank.
         world_size: Number of ranks.
-        rank: This rank.
+        rank: Number of this rank.
 
     Attributes:
-        num_read: How many videos all ranks together read in an epoch, padding included.
+        num_read: Number of videos that all ranks together read in an epoch, including padding.
     """
 
     def __init__(self, num_videos: int, *, batch_size: int, world_size: int = 1, rank: int = 0) -> None:
@@ -63,17 +63,17 @@ class ShardedBatchSampler(Sampler[list[SampleKey]]):
     def set_epoch(self, epoch: int, *, start_batch: int = 0) -> None:
         """Choose the epoch of the next iteration, and the number of batches to skip at its start.
 
-        A run that resumes in mid-epoch passes the number of batches it has already taken.
+        A run that resumes in mid-epoch passes the number of batches that it has already used.
         """
         self.epoch = epoch
         self.start_batch = start_batch
 
     @abstractmethod
     def order(self) -> Sequence[int]:
-        """Return the videos that all ranks together read in the epoch; rank ``r`` takes every r-th."""
+        """Return the videos of the epoch for all ranks; rank ``r`` reads items ``r::world_size``."""
 
     def __len__(self) -> int:
-        """Return the number of this rank's batches in a whole epoch, skipped ones included."""
+        """Return the number of this rank's batches in a whole epoch, including skipped batches."""
         return -(-len(range(self.rank, self.num_read, self.world_size)) // self.batch_size)
 
     def _keys(self) -> Iterator[SampleKey]:
@@ -91,16 +91,16 @@ class ShardedBatchSampler(Sampler[list[SampleKey]]):
 def balanced_order(
     labels: Sequence[int], num_drawn: int, generator: torch.Generator, *, power: float = 0.0
 ) -> Tensor:
-    """Draw videos so that classes come in proportion to a power of their number of videos, in random order.
+    """Draw videos, in random order, with class frequencies in proportion to a power of the class sizes.
 
-    A class's videos come in random order, all of them before any comes again. A class differs from its share
-    by less than one video, and which ones have it more is random.
+    The videos of a class come in random order, and none is repeated before all have been drawn. The number of
+    draws of a class differs from its exact proportion by less than one; the rounding is random.
 
     Args:
         labels: Class of each video.
-        num_drawn: How many to draw.
+        num_drawn: Number of videos to draw.
         generator: Source of randomness.
-        power: 0: classes come equally often; 1: videos do.
+        power: Exponent of the class size; 0 draws classes equally often, 1 videos equally often.
 
     Returns:
         Positions in ``labels``, int64, (num_drawn,).
@@ -112,7 +112,7 @@ def balanced_order(
     weights = (sizes / sizes.max()) ** power
     shares = (num_drawn * weights / weights.sum()).round(decimals=9)
     counts = shares.floor()
-    # A random number among equal remainders; a remainder of 0 comes last.
+    # Random factors break ties between equal remainders; a remainder of 0 comes last.
     remainders = (shares - counts) * torch.rand(len(shares), generator=generator, dtype=torch.float64)
     counts[remainders.argsort(descending=True)[: num_drawn - int(counts.sum())]] += 1
     drawn: list[int] = []
@@ -129,19 +129,19 @@ class TrainBatchSampler(ShardedBatchSampler):
     """Yield every video once per epoch in an order that depends on seed and epoch, in full batches.
 
     All ranks draw the same permutation. The epoch is padded with its first videos, or cut, to a multiple of
-    the global batch, ``batch_size * world_size``: ranks take equally many steps of equal size. Step ``k`` of
-    all ranks together holds the same videos for any number of ranks with the same global batch.
+    the global batch size, ``batch_size * world_size``: all ranks take the same number of steps of equal size.
+    For any number of ranks with the same global batch size, step ``k`` has the same videos.
 
     Args:
         num_videos: Length of the list.
         batch_size: Videos in a batch of this rank.
         world_size: Number of ranks.
-        rank: This rank.
+        rank: Number of this rank.
         seed: Seed of the order; the same on all ranks.
         num_repeats: Number of passes of an epoch over the list, each in another order.
         balanced_labels: Class of each video, to draw every class equally often instead of every video once;
-            an epoch has the same length.
-        class_power: With ``balanced_labels``, as ``balanced_order``'s ``power``.
+            the length of an epoch does not change.
+        class_power: With ``balanced_labels``: the ``power`` of `balanced_order`.
         drop_last: Cut the epoch instead of padding it; each epoch skips other videos.
     """
 
@@ -194,7 +194,7 @@ class TrainBatchSampler(ShardedBatchSampler):
             logger.info(f"{listed} make {steps}; {-num_padded} are dropped, others in every epoch.")
 
     def order(self) -> list[int]:
-        """Return the videos of the epoch, padding included."""
+        """Return the videos of the epoch, including padding."""
         generator = torch.Generator().manual_seed(self.seed + self.epoch)
         if self.balanced_labels is not None:
             order = balanced_order(self.balanced_labels, self._num_ordered, generator, power=self.class_power)
@@ -205,10 +205,10 @@ class TrainBatchSampler(ShardedBatchSampler):
 
 
 class EvalBatchSampler(ShardedBatchSampler):
-    """Yield every video exactly once over all ranks, in list order; nothing is padded and nothing repeated.
+    """Yield every video exactly once over all ranks, in list order, without padding.
 
     Rank ``r`` reads videos ``r, r + world_size, ...``. Ranks may have unequal numbers of batches, even none:
-    gather their results; do not synchronise each step. The last batch may be smaller.
+    gather the results at the end; do not synchronise each step. The last batch may be smaller.
     """
 
     def order(self) -> range:

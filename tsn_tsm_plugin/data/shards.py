@@ -1,9 +1,9 @@
-"""ShardedVideo, read_shard_list: videos in tar files with webdataset's layout, with random access.
+"""ShardedVideo, read_shard_list: random access to videos in tar files with webdataset's layout.
 
 A shard is an uncompressed tar file with ``key.mp4`` (or another suffix) and ``key.cls``, the label, of each
 video. The key ends at the first dot. The index beside the shard, ``NAME.tar.index``, has the position of each
-video; a shard without an index is scanned. Every video can be read separately, so shards are shuffled,
-distributed and resumed as files are.
+video; a shard without an index is scanned. Every video can be read separately, so shuffling, distribution
+and resuming work as with video files.
 """
 
 import json
@@ -28,10 +28,10 @@ logger = get_logger(__name__)
 
 INDEX_SUFFIX = ".index"
 LABEL_SUFFIX = "cls"
-# Metadata that webdataset tools put beside a sample.
+# Suffixes of metadata that webdataset tools add to a sample.
 _OTHER_SUFFIXES = frozenset(("json", "txt", "key", "index"))
 MAX_VIDEO_BYTES = 4 << 30
-"""A video in a shard is copied out of it; one that claims more is refused."""
+"""Largest video in a shard, in bytes; a larger video is refused, because videos are copied to be read."""
 _MAX_LABEL_BYTES = 1 << 16
 _CHUNK_BYTES = 1 << 20
 _KEY_AND_SUFFIX = re.compile(r"((?:.*/)?[^./]+)\.([^/]*)")
@@ -52,7 +52,7 @@ class ShardedVideo(NamedTuple):
     Attributes:
         name: Name of the file in the shard.
         path: Shard and name, for messages.
-        label: Its class, or its classes in ascending order.
+        label: Class of the video, or its classes in ascending order.
         shard: Path of the tar file.
         offset: First byte in the shard.
         size: Number of bytes.
@@ -69,13 +69,13 @@ class ShardedVideo(NamedTuple):
 def read_shard_list(
     path: str, *, prefix: str = "", num_classes: int = 0, multi_label: bool = False
 ) -> list[ShardedVideo]:
-    """Read a list of shards, one path in each line, and the positions of their videos.
+    """Read a list of shards, one path per line, and return the shards' videos.
 
     Args:
         path: The list file.
         prefix: Folder or URL put before each relative path.
         num_classes: Labels must be in ``[0, num_classes)``; 0 sets no upper limit.
-        multi_label: Whether ``.cls`` files may hold several labels, between spaces.
+        multi_label: Whether ``.cls`` files may contain several labels, separated by spaces.
 
     Raises:
         AnnotationError: If the list or a shard cannot be read, or a video has no valid label.
@@ -116,11 +116,11 @@ def _check_labels(path: str, labels: tuple[int, ...], *, num_classes: int, multi
 
 
 def read_index(shard: str) -> list[IndexedVideo]:
-    """Return the videos of a shard, from its index if it has one.
+    """Return the videos of a shard, from its index if it exists.
 
     Raises:
-        AnnotationError: If the index is malformed or belongs to another shard; without an index, if the shard
-            is not such a tar file.
+        AnnotationError: If the index is malformed or belongs to another shard, or if a shard without an index
+            is not a valid shard.
     """
     path = shard + INDEX_SUFFIX
     try:
@@ -141,7 +141,7 @@ def read_index(shard: str) -> list[IndexedVideo]:
 
 
 def _parse_index(content: Any) -> tuple[int, list[IndexedVideo]]:
-    """Return the bytes of the shard and its videos; raise ValueError, TypeError or KeyError otherwise."""
+    """Return the shard's size and its videos; raise ValueError, TypeError or KeyError if malformed."""
     num_bytes, videos = content["bytes"], []
     for name, offset, size, labels in content["videos"]:
         if not isinstance(name, str) or not isinstance(labels, list):
@@ -164,7 +164,8 @@ def scan_shard(shard: str) -> list[IndexedVideo]:
     """Return the videos of a shard from the headers of its members, in the order of the videos.
 
     Raises:
-        AnnotationError: If it is missing, compressed, cut short or no tar file, or a video has no label.
+        AnnotationError: If the shard is missing, compressed, truncated or not a tar file, or a video has no
+            label.
     """
     members: dict[str, tarfile.TarInfo] = {}
     labels: dict[str, tuple[int, ...]] = {}
@@ -210,15 +211,15 @@ def _parse_labels(location: str, content: bytes) -> tuple[int, ...]:
 
 
 class ShardedVideoReader:
-    """Reads exact frames of a video in a shard, through a temporary copy of this video.
+    """Read exact frames of a video in a shard, through a temporary copy of this video.
 
     Args:
         video: Entry of the video.
         options: Keyword arguments of `VideoReader`.
 
     Raises:
-        VideoError: If the shard cannot be fetched or is cut short, or the content is not a readable video;
-        starts with the shard and the name.
+        VideoError: If the shard cannot be fetched or is truncated, or the content is not a readable video.
+            The message starts with the shard and the name.
     """
 
     def __init__(self, video: ShardedVideo, **options: Any) -> None:
@@ -238,7 +239,7 @@ class ShardedVideoReader:
 
     @property
     def num_frames(self) -> int:
-        """How many frames a decode of the whole video gives."""
+        """Number of frames of a decode of the whole video."""
         return self._reader.num_frames
 
     def read(self, indices: Sequence[int] | Tensor) -> Tensor:

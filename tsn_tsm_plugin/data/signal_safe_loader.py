@@ -1,4 +1,4 @@
-"""SignalSafeDataLoader: the run, not a signal, ends its workers.
+"""SignalSafeDataLoader: a DataLoader with workers that the run ends, not a signal.
 
 A terminal sends Ctrl-C to every process of a command. A scheduler sends its warning or SIGTERM to every
 process of a job. The run responds with a checkpoint at the next step. A worker that ended at once would lose
@@ -23,22 +23,21 @@ logger = get_logger(__name__)
 RUN_SIGNALS = frozenset(
     number for number in signal.Signals if number.name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
 )
-"""Signals that ask a run to stop, as far as the system has them: Windows lacks the last two."""
+"""Signals that ask a run to stop, if the system has them; Windows lacks the last two."""
 
 _CAN_HOLD_BACK = hasattr(signal, "pthread_sigmask")
-# A parent also ends its workers by SIGTERM. A worker can hold it back only if the system reports the sender,
-# unlike macOS and Windows.
+# A parent also ends its workers by SIGTERM. A worker can hold SIGTERM back only if the system reports the
+# sender; macOS and Windows do not.
 _CAN_TELL_SENDER = hasattr(signal, "sigwaitinfo")
 _HELD_BACK = RUN_SIGNALS if _CAN_TELL_SENDER else RUN_SIGNALS - {signal.SIGTERM}
 
 
 class SignalSafeDataLoader(DataLoader):
-    """A ``DataLoader`` whose workers hold back Ctrl-C, SIGUSR1, SIGUSR2 and any SIGTERM but their parent's.
+    """A ``DataLoader`` whose workers hold back Ctrl-C, SIGUSR1, SIGUSR2 and SIGTERM, except their parent's.
 
-    A worker whose parent has ended also ends, as every worker of PyTorch does. On macOS any SIGTERM ends a
-    worker; on Windows Ctrl-C does too, with a warning. A fork server that other code started earlier
-    does not hold signals back. A worker's death raises when the next batch is requested, not at an arbitrary
-    line.
+    A worker ends when its parent has ended, as all PyTorch workers do. On macOS any SIGTERM ends a worker;
+    on Windows Ctrl-C also ends a worker, with a warning. A fork server that other code started earlier does
+    not hold signals back. If a worker dies, the request for the next batch raises, not an arbitrary line.
 
     Attributes:
         workers: The worker processes of the newest iteration.
@@ -58,18 +57,18 @@ class SignalSafeDataLoader(DataLoader):
         on_child_exit = signal.getsignal(signal.SIGCHLD)
         batches = self._start()
         if in_main_thread and signal.getsignal(signal.SIGCHLD) != on_child_exit:
-            # PyTorch's handler raises wherever the run is, in the middle of a step too.
+            # PyTorch's handler would raise at an arbitrary line of the run, even in the middle of a step.
             signal.signal(signal.SIGCHLD, on_child_exit or signal.SIG_DFL)
         new = [child for child in multiprocessing.active_children() if child not in children]
-        self.workers = new or self.workers  # Persistent workers were there before.
+        self.workers = new or self.workers  # Persistent workers already existed.
         return batches
 
     def _start(self) -> Any:
         context = self.multiprocessing_context
         if context is not None and context.get_start_method() != "fork":
-            # Start it first: later it would let SIGINT and SIGTERM through again.
+            # Start the tracker first: a later start would unblock SIGINT and SIGTERM.
             resource_tracker.ensure_running()
-        # Workers inherit the mask, through fork and exec: one that still imports is covered too.
+        # Workers inherit the mask through fork and exec, so that it also holds during their imports.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_BACK)
         try:
             return super().__iter__()
@@ -89,7 +88,7 @@ def _end_for_parent_only(worker_id: int) -> None:
     """Set up a worker; ``worker_id`` is not used."""
     if not _CAN_HOLD_BACK:
         return
-    # Once more: a fork server that other code started did not inherit the mask.
+    # Set the mask again: a fork server that other code started did not inherit it.
     signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_BACK)
     parent = multiprocessing.parent_process()
     if _CAN_TELL_SENDER and parent is not None:

@@ -1,4 +1,4 @@
-"""StackedReader, open_stacked: several consecutive frames as the channels of one frame."""
+"""StackedReader, open_stacked: read several consecutive frames as the channels of one frame."""
 
 from typing import Any
 
@@ -9,13 +9,13 @@ from tsn_tsm_plugin.data.video_dataset import FrameReader, OpenVideo
 
 
 class StackedReader:
-    """Reads stacks: index ``i`` is the frames ``i`` to ``i + length - 1``, in turn in the channels.
+    """Read stacks: index ``i`` has the frames ``i`` to ``i + length - 1``, concatenated along the channels.
 
-    A video that is shorter than a stack repeats its last frame, as the references do.
+    A video that is shorter than a stack repeats its last frame, as in the references.
 
     Args:
-        reader: Reads single frames.
-        length: Frames of a stack.
+        reader: Reader of single frames.
+        length: Number of frames of a stack.
     """
 
     def __init__(self, reader: FrameReader, length: int) -> None:
@@ -24,7 +24,7 @@ class StackedReader:
 
     @property
     def num_frames(self) -> int:
-        """How many stacks there are."""
+        """Number of stacks."""
         return max(1, self.reader.num_frames - self.length + 1)
 
     @property
@@ -39,10 +39,10 @@ class StackedReader:
         return frames.unflatten(0, (-1, self.length)).flatten(1, 2)
 
     def close(self) -> None:
-        """Let go of the video."""
+        """Close the video."""
         self.reader.close()
 
 
 def open_stacked(entry: Any, *, open_video: OpenVideo, length: int) -> StackedReader:
-    """Open a video and read it in stacks."""
+    """Open a video for reading in stacks."""
     return StackedReader(open_video(entry), length)

@@ -1,6 +1,6 @@
-"""copy_shards, with_staged_shards: copies of shards on a node's own disk, checked by size and hash.
+"""copy_shards, with_staged_shards: copy shards to a node's local disk, checked by size and hash.
 
-A copy ``NAME-HASH.tar`` is whole if ``NAME-HASH.tar.json`` describes it, which is written last.
+A copy ``NAME-HASH.tar`` is complete if ``NAME-HASH.tar.json``, which is written last, describes it.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ def staging_folder(stage_to: str) -> Path:
 
 
 def with_staged_shards(entries: Sequence[Any], folder: Path) -> list[Any]:
-    """Return the videos of a dataset with the copies of their shards, as far as there are whole copies."""
+    """Replace the shards of a dataset's videos by their complete copies, if any."""
     shards = {entry.shard for entry in entries if isinstance(entry, ShardedVideo)}
     copies = {shard: str(_copy_of(shard, folder)) for shard in shards if _record_of(shard, folder).exists()}
     return [
@@ -47,15 +47,15 @@ def with_staged_shards(entries: Sequence[Any], folder: Path) -> list[Any]:
 
 
 def copy_shards(shards: Sequence[str], folder: Path, *, advance: Callable[[int], None]) -> None:
-    """Copy shards into a folder, except those whose whole copy is there; one process at a time does this.
+    """Copy shards into a folder, one process at a time; skip shards with a complete copy.
 
     Args:
-        shards: Paths on this machine.
-        folder: Created if it is missing.
-        advance: Called with numbers of bytes, of all shards together.
+        shards: Local paths of the shards.
+        folder: Folder of the copies, created if missing.
+        advance: Function that receives the number of bytes after each progress.
 
     Raises:
-        ConfigError: If the folder has not enough room or cannot be written.
+        ConfigError: If the folder has too little free space or cannot be written.
         RunFolderError: If a copy cannot be written.
         OSError: If a shard cannot be read.
     """
@@ -95,7 +95,7 @@ def _record_of(shard: str, folder: Path) -> Path:
 
 
 def _is_whole(shard: str, folder: Path) -> bool:
-    """Return whether the copy has the size and the hash of the shard, which has not changed since."""
+    """Return whether the copy has the size and hash of the shard, and the shard has not changed since."""
     copy, source = _copy_of(shard, folder), Path(shard).stat()
     try:
         record = json.loads(read_text(_record_of(shard, folder)))

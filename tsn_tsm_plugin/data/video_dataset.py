@@ -1,4 +1,4 @@
-"""VideoListDataset: the videos of a list as PyTorchVideo's clip dictionaries."""
+"""VideoListDataset: read the videos of a list as PyTorchVideo's clip dictionaries."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ from tsn_tsm_plugin.errors import VideoError
 from tsn_tsm_plugin.paths import local_path
 
 MAX_SIDE_RATIO = 50
-"""Wider or higher frames are refused."""
+"""Largest ratio of a frame's long side to its short side; other frames are refused."""
 
 IndexSampler = Callable[[int, torch.Generator | None], Tensor]
 ClipTransform = Callable[[ClipDict, torch.Generator | None], ClipDict]
@@ -28,13 +28,13 @@ class FrameReader(Protocol):
 
     @property
     def num_frames(self) -> int:
-        """How many frames there are."""
+        """Number of frames."""
 
     def read(self, indices: Tensor) -> Tensor:
         """Return the frames at ``indices``, uint8 (T, C, H, W)."""
 
     def close(self) -> None:
-        """Let go of the video."""
+        """Close the video."""
 
 
 class ListedVideo(Protocol):
@@ -42,30 +42,30 @@ class ListedVideo(Protocol):
 
     @property
     def name(self) -> str:
-        """As the list has it."""
+        """Name as written in the list."""
 
     @property
     def path(self) -> str:
-        """Location, for messages."""
+        """Path, for messages."""
 
     @property
     def label(self) -> Label:
-        """Its class or classes."""
+        """Class or classes of the video."""
 
 
 OpenVideo = Callable[[Any], FrameReader]
-"""From an element of the list to its opened video."""
+"""Function from an element of the list to its opened video."""
 
 
 def open_video_file(entry: VideoEntry, **options: Any) -> VideoReader:
-    """Open a video file, fetched first if its path is a URL.
+    """Open a video file; fetch it first if its path is a URL.
 
     Args:
         entry: Line of the list.
         options: Keyword arguments of `VideoReader`.
 
     Raises:
-        VideoError: If it cannot be fetched or is no readable video.
+        VideoError: If the file cannot be fetched or is not a readable video.
     """
     try:
         path = local_path(entry.path)
@@ -77,7 +77,7 @@ def open_video_file(entry: VideoEntry, **options: Any) -> VideoReader:
 
 
 def sample_seed(seed: int, key: SampleKey) -> int:
-    """Mix the run's seed and the key into one 63-bit seed; neighbours give unrelated streams."""
+    """Mix the run's seed and the key into a 63-bit seed; similar keys give unrelated random numbers."""
     text = f"{seed}/{key.epoch}/{key.video_index}" + (f"/{key.repeat}" if key.repeat else "")
     digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
@@ -95,17 +95,17 @@ def _check_shape(path: str, height: int, width: int) -> None:
 class VideoListDataset(Dataset[ClipDict | BadVideo]):
     """Read the frames of one clip per video.
 
-    Every random number of a clip comes from one generator. It is seeded with the run's seed, epoch,
-    list position and number of earlier reads in the epoch. An unreadable video becomes a ``BadVideo``, never
-    another video.
+    Every random number of a clip comes from one generator. Its seed depends on the run's seed, the epoch, the
+    list position and the number of earlier reads in the epoch. An unreadable video becomes a ``BadVideo``,
+    never another video.
 
     Args:
         entries: The videos, as ``read_video_list`` or ``read_shard_list`` returns them.
-        index_sampler: Maps a number of frames and a generator to the frames to read, LongTensor (T,).
-        clip_transform: Maps a clip dictionary with ``video`` uint8 (C, T, H, W) and a generator to a clip
-            dictionary. Its videos must agree in shape.
-        open_video: Opens the video of an entry; raises VideoError for an unreadable one. Spawned workers need
-            a picklable function.
+        index_sampler: Function from number of frames and generator to the frames to read, LongTensor (T,).
+        clip_transform: Function from a clip dictionary with ``video`` uint8 (C, T, H, W) and a generator to a
+            clip dictionary. All resulting videos must have one shape.
+        open_video: Function that opens the video of an entry, or raises VideoError. Spawned workers need a
+            picklable function.
         seed: Seed of the run.
     """
 
@@ -129,7 +129,7 @@ class VideoListDataset(Dataset[ClipDict | BadVideo]):
         return len(self.entries)
 
     def __getitem__(self, key: SampleKey | int) -> ClipDict | BadVideo:
-        """Return one clip of a video; a plain index reads it as in epoch 0."""
+        """Return one clip of a video; a plain index reads the video as in epoch 0."""
         if not isinstance(key, SampleKey):
             key = SampleKey(0, key)
         entry = self.entries[key.video_index]
@@ -150,5 +150,5 @@ class VideoListDataset(Dataset[ClipDict | BadVideo]):
         }
         try:
             return self.clip_transform(clip, generator)
-        except ValueError as error:  # Such as a frame that is smaller than the crop.
+        except ValueError as error:  # For example a frame that is smaller than the crop.
             return BadVideo(entry.path, key.video_index, f"{entry.path}: {error}")

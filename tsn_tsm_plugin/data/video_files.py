@@ -9,7 +9,7 @@ VIDEO_SUFFIXES = frozenset((
     ".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob",
     ".webm", ".wmv", ".y4m",
 ))
-# Folders and files that archivers, file managers, disks and network storage make.
+# Names of folders and files that archivers, file managers, disks and network storage create.
 _LEFT_BEHIND = frozenset((
     "$recycle.bin", "@eadir", "__macosx", "desktop.ini", "ehthumbs.db", "lost+found",
     "system volume information", "thumbs.db",
@@ -28,8 +28,7 @@ def is_left_behind(name: str) -> bool:
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Yield sorted files without hidden, unfinished and system files; follow links to folders, each folder
-    once."""
+    """Yield sorted files; skip hidden, unfinished and system files; follow links, but visit a folder once."""
     seen = set()
     for root, folders, files in os.walk(folder, followlinks=True):
         here = os.path.realpath(root)

@@ -1,4 +1,4 @@
-"""map_in_workers, usable_cpus: work on many items in worker processes."""
+"""map_in_workers, usable_cpus: process many items in worker processes."""
 
 import os
 import sys
@@ -29,18 +29,18 @@ def map_in_workers(
     """Yield the result for each item, in order.
 
     Args:
-        work: Picklable function.
-        items: Its arguments.
-        num_workers: Processes; 0 uses this one.
-        chunksize: Items that a worker gets at once.
+        work: Picklable function of one item.
+        items: The items.
+        num_workers: Processes; 0 uses this process.
+        chunksize: Number of items that a worker gets at once.
 
     Raises:
-        VideoError: If a worker process died.
+        VideoError: If a worker process dies.
     """
     if num_workers == 0:
         yield from map(work, items)
         return
-    # Forked workers start at once and need no importable main module; only Linux forks safely.
+    # Forked workers start fast and need no importable main module, but only Linux forks safely.
     context = get_context("fork" if sys.platform == "linux" else "spawn")
     pool = ProcessPoolExecutor(
         num_workers, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)

@@ -1,8 +1,8 @@
-"""BitReader: single bits and Exp-Golomb codes (ITU-T H.264, 9.1) from bytes."""
+"""BitReader: read single bits and Exp-Golomb codes (ITU-T H.264, 9.1) from bytes."""
 
 
 class BitReader:
-    """Reads bits from the left; reading past the end gives zeros.
+    """Read bits from the left; bits past the end are zeros.
 
     Args:
         data: The bytes to read.
@@ -14,7 +14,7 @@ class BitReader:
 
     @property
     def num_read(self) -> int:
-        """Bits read so far, those past the end included."""
+        """Number of bits read so far, including bits past the end."""
         return self._num_bits - self._num_left
 
     def bits(self, count: int) -> int:
@@ -42,5 +42,5 @@ class BitReader:
 
 
 def without_emulation_prevention(nal_unit: bytes) -> bytes:
-    """Undo the 0x03 bytes that keep start codes out of a NAL unit (H.264 7.4.1, H.265 7.4.2)."""
+    """Remove the 0x03 bytes that keep start codes out of a NAL unit (H.264 7.4.1, H.265 7.4.2)."""
     return nal_unit.replace(b"\0\0\3", b"\0\0")

@@ -6,8 +6,8 @@ Packets are numbered in decoding order, frames in the order of display::
     display   0   3   1   2   5   4
     frames    I0  B2  B3  P1  B5  I4
 
-For frame B3 alone I0, P1 and B3 are decoded; for B5, which leads I4 in display and may refer to earlier
-packets, decoding starts at I0; for I4 it starts at I4.
+For frame B3, the packets I0, P1 and B3 are decoded. For B5, which is displayed before I4 and may refer to
+earlier packets, decoding starts at I0. For I4, decoding starts at I4.
 """
 
 import bisect
@@ -20,12 +20,12 @@ from tsn_tsm_plugin.data.bitstream.picture import CodedPicture, UnverifiedStream
 
 @dataclass(frozen=True)
 class Run:
-    """Packets to decode in one go.
+    """Packets to decode without a restart of the decoder.
 
     Attributes:
         start: Number of the packet where decoding starts.
         packets: Numbers of the packets to decode, ascending; the first is ``start``.
-        shown: Packet numbers of the frames that come out, in the order of display.
+        shown: Packet numbers of the decoded frames, in the order of display.
     """
 
     start: int
@@ -39,7 +39,7 @@ class FrameIndex:
 
     Attributes:
         frames: Packet number of each frame, in the order of display.
-        rank: Position of each packet in the order of display, shown or not.
+        rank: Position of each packet in the order of display, including packets that are not shown.
         start: Number of the packet where decoding must start for each packet.
         pictures: Properties of each packet.
         is_open: Whether a frame depends on packets before the keyframe that precedes it in the file.
@@ -63,7 +63,7 @@ class FrameIndex:
         return [self._run(start, last, wanted) for start, last in spans]
 
     def _run(self, start: int, last: int, wanted: set[int]) -> Run:
-        # Pictures decoded after the start but displayed before it may lack references: no one needs them.
+        # Skip pictures decoded after the start but displayed before it: their references may be missing.
         first_rank = self.rank[start]
         packets = [
             packet
@@ -109,7 +109,7 @@ def _order_by_pts(
 
 
 def _reorder_depth(pts: Sequence[int]) -> int:
-    """Return how many frames at most are decoded before, but displayed after another one."""
+    """Return the largest number of frames that are decoded before, but displayed after, one other frame."""
     depth = 0
     later: list[int] = []
     for stamp in pts:
@@ -127,13 +127,13 @@ def build_frame_index(
     reorder_depth: int,
     discarded: frozenset[int] = frozenset(),
 ) -> FrameIndex:
-    """Work out which packets each frame needs.
+    """Find the packets that each frame needs.
 
     Args:
-        pictures: One per packet, in decoding order.
+        pictures: Picture of each packet, in decoding order.
         pts: Presentation time of each packet, in any unit.
-        order: ``PictureScanner.order``.
-        reorder_depth: Frames that the decoder holds back to put them in order.
+        order: Value of ``PictureScanner.order``.
+        reorder_depth: Number of frames that the decoder delays to reorder them.
         discarded: Packets that the container's edit list hides.
 
     Raises:

@@ -1,4 +1,4 @@
-"""H264Pictures: the pictures of H.264, from the headers of their slices.
+"""H264Pictures: read the properties of H.264 pictures from the slice headers.
 
 Sources: ITU-T H.264 7.3, 7.4 and D.1; ISO/IEC 14496-15 5.3.3 (avcC).
 """
@@ -22,23 +22,23 @@ from tsn_tsm_plugin.data.bitstream.nal_units import (
 from tsn_tsm_plugin.data.bitstream.picture import CodedPicture, UnverifiedStreamError
 
 _SLICE, _IDR_SLICE, _SEI, _SEQUENCE_SET, _PICTURE_SET = 1, 5, 6, 7, 8
-# An access unit delimiter repeats the slice types; filler is thrown away.
+# Access unit delimiters (which only repeat the slice types) and filler.
 _EMPTY_UNITS = {9, 12}
 _PICTURE_TIMING, _UNREGISTERED = 1, 5
 _HARMLESS_MESSAGES = {
-    0,  # Buffering period: when a hardware buffer may be emptied.
+    0,  # Buffering period: timing of a hardware buffer.
     3,  # Filler.
-    4,  # Registered user data: captions and display hints, which travel beside the frames.
-    6,  # Recovery point: decoding starts at IDR pictures only.
-    137,  # Colour volume of the mastering display, which travels beside the frames.
-    144,  # Light level of the content, beside the frames.
+    4,  # Registered user data: captions and display hints, which do not change pixels.
+    6,  # Recovery point: unused, because decoding starts at IDR pictures only.
+    137,  # Colour volume of the mastering display, which does not change pixels.
+    144,  # Light level of the content, which does not change pixels.
 }
 
 
 class H264Pictures(NalPictures):
-    """H.264: decoding starts at IDR pictures; a picture with nal_ref_idc 0 is referred to by none.
+    """H.264: decoding starts at IDR pictures; no picture refers to a picture with nal_ref_idc 0.
 
-    A reference picture that is missing shows in the numbers of the others, a missing slice in the addresses.
+    A gap in frame_num reveals a missing reference picture. The slice addresses reveal a missing slice.
     """
 
     _sequence_set_type = _SEQUENCE_SET
@@ -70,7 +70,7 @@ class H264Pictures(NalPictures):
         return picture_set.number
 
     def scan(self, packet: bytes) -> CodedPicture:
-        """Describe the next packet: exactly one frame, coded as a frame."""
+        """Describe the next packet, which must be exactly one frame, not coded as fields."""
         headers, addresses, slice_header = set(), [], b""
         for start, end in split_nal_units(packet, self._length_size):
             kind = packet[start] & 31
@@ -109,7 +109,7 @@ class H264Pictures(NalPictures):
         if kind == _PICTURE_TIMING:
             self._check_timing(content)
         elif kind == _UNREGISTERED:
-            # FFmpeg works around faults of x264 builds, which it recognises by this message.
+            # By this message FFmpeg recognises x264 builds whose bugs it works around.
             if content[16:20] == b"x264" and content != self._encoder_note:
                 if self._num_scanned or self._encoder_note is not None:
                     raise UnverifiedStreamError("the H.264 stream changes the note of its encoder")
@@ -118,7 +118,7 @@ class H264Pictures(NalPictures):
             raise UnverifiedStreamError(f"the H.264 stream has supplemental information of type {kind}")
 
     def _check_timing(self, content: bytes) -> None:
-        """Refuse pulldown and interlacing flags, which colour conversion follows (H.264 D.1.3)."""
+        """Refuse pulldown and interlacing flags, which change the colour conversion (H.264 D.1.3)."""
         if self._sequence_set is None:
             raise UnverifiedStreamError("the H.264 stream lacks a sequence parameter set")
         if self._sequence_set.has_picture_structure:

@@ -1,4 +1,4 @@
-"""SequenceSet, PictureSet: the fields of H.264 parameter sets that slice headers and messages depend on.
+"""SequenceSet, PictureSet: fields of H.264 parameter sets that are needed to read slice headers.
 
 Source: ITU-T H.264 7.3.2.1.1, 7.3.2.2, E.1.1 and E.1.2.
 """
@@ -16,10 +16,10 @@ class SequenceSet(NamedTuple):
 
     Attributes:
         number: seq_parameter_set_id.
-        has_colour_plane: Whether slices name their colour plane.
+        has_colour_plane: Whether slice headers contain a colour plane number.
         frame_num_bits: Bits of frame_num.
-        order_count_bits: Bits of pic_order_cnt_lsb; 0 if frames are displayed as decoded.
-        delay_bits: Bits of the two delays that picture timing messages begin with.
+        order_count_bits: Bits of pic_order_cnt_lsb; 0 if frames are displayed in decoding order.
+        delay_bits: Bits of the two delays at the start of picture timing messages.
         has_picture_structure: Whether picture timing messages set the display of a picture.
     """
 
@@ -36,7 +36,7 @@ class PictureSet(NamedTuple):
 
     Attributes:
         number: pic_parameter_set_id.
-        has_order_count_delta: Whether slices carry delta_pic_order_cnt_bottom.
+        has_order_count_delta: Whether slice headers contain delta_pic_order_cnt_bottom.
     """
 
     number: int
@@ -47,7 +47,7 @@ def read_sequence_set(nal_unit: bytes) -> SequenceSet:
     """Read a sequence parameter set.
 
     Raises:
-        UnverifiedStreamError: If it allows fields, or an order of display by a cycle.
+        UnverifiedStreamError: If the set allows fields, or an order of display by a cycle.
     """
     reader = BitReader(without_emulation_prevention(nal_unit[1:]))
     profile = reader.bits(24) >> 16
@@ -83,7 +83,7 @@ def read_picture_set(nal_unit: bytes) -> PictureSet:
     """Read a picture parameter set.
 
     Raises:
-        UnverifiedStreamError: If it allows slice groups or redundant pictures.
+        UnverifiedStreamError: If the set allows slice groups or redundant pictures.
     """
     reader = BitReader(without_emulation_prevention(nal_unit[1:]))
     number = reader.unsigned_golomb()
@@ -126,7 +126,7 @@ def _read_usability(reader: BitReader) -> tuple[int, bool]:
 
 
 def _read_buffer_model(reader: BitReader) -> int:
-    """Return the bits of cpb_removal_delay and dpb_output_delay together."""
+    """Return the number of bits of cpb_removal_delay and dpb_output_delay together."""
     num_buffers = min(reader.unsigned_golomb(), 31) + 1
     reader.bits(8)
     for _ in range(num_buffers):

@@ -1,4 +1,4 @@
-"""HevcPictures: the pictures of HEVC, from the headers of their slices.
+"""HevcPictures: read the properties of HEVC pictures from the slice headers.
 
 Sources: ITU-T H.265 7.3, 7.4, 8.3.2 and D.2; ISO/IEC 14496-15 8.3.3 (hvcC).
 """
@@ -22,28 +22,28 @@ _TRAILING, _LEADING = frozenset(range(6)), frozenset(range(6, 10))
 _IDR, _RANDOM_ACCESS = frozenset({19, 20}), frozenset({19, 20, 21})
 _PICTURES = _TRAILING | _LEADING | _RANDOM_ACCESS
 _VIDEO_SET, _SEQUENCE_SET, _PICTURE_SET = 32, 33, 34
-# An access unit delimiter repeats the slice types; filler is thrown away.
+# Access unit delimiters (which only repeat the slice types) and filler.
 _EMPTY_UNITS = {35, 38}
 _MESSAGES = {39, 40}
 _PICTURE_TIMING = 1
 _HARMLESS_MESSAGES = {
-    0,  # Buffering period: when a hardware buffer may be emptied.
+    0,  # Buffering period: timing of a hardware buffer.
     3,  # Filler.
-    4,  # Registered user data: captions and display hints, which travel beside the frames.
-    5,  # Unregistered user data: FFmpeg works around no HEVC encoder's faults.
-    6,  # Recovery point: decoding starts at random access pictures only.
-    129,  # Active parameter sets: repeats what slices name.
-    130,  # Decoding unit: times of a hardware buffer.
+    4,  # Registered user data: captions and display hints, which do not change pixels.
+    5,  # Unregistered user data: FFmpeg has no workarounds for bugs of HEVC encoders.
+    6,  # Recovery point: unused, because decoding starts at random access pictures only.
+    129,  # Active parameter sets: slice headers also name them.
+    130,  # Decoding unit: timing of a hardware buffer.
     132,  # Hash of the decoded picture, which is not compared.
-    137,  # Colour volume of the mastering display, which travels beside the frames.
-    144,  # Light level of the content, beside the frames.
+    137,  # Colour volume of the mastering display, which does not change pixels.
+    144,  # Light level of the content, which does not change pixels.
 }
 
 
 class HevcPictures(NalPictures):
-    """HEVC: decoding starts at IDR and CRA pictures, and every picture that a slice names must be there.
+    """HEVC: decoding starts at IDR and CRA pictures; every picture that a slice names must exist.
 
-    A sub-layer non-reference picture of the highest temporal sub-layer is referred to by none.
+    No picture refers to a sub-layer non-reference picture of the highest temporal sub-layer.
     """
 
     _sequence_set_type = _SEQUENCE_SET
@@ -53,7 +53,7 @@ class HevcPictures(NalPictures):
         self._sequence_set: SequenceSet | None = None
         self._num_extra_bits: dict[int, int] = {}
         self._counter = OrderCounter()
-        # Order counts of the pictures that may be referred to, and of the last random access picture.
+        # Order counts of the possible reference pictures, and of the last random access picture.
         self._kept: set[int] = set()
         self._random_access = 0
         super().__init__(extradata)
@@ -84,7 +84,7 @@ class HevcPictures(NalPictures):
         return number
 
     def scan(self, packet: bytes) -> CodedPicture:
-        """Describe the next packet: exactly one picture of the base layer, in one slice segment."""
+        """Describe the next packet, which must be one picture of the base layer in one slice segment."""
         slices = []
         for start, end in split_nal_units(packet, self._length_size):
             header = int.from_bytes(packet[start : start + 3].ljust(3, b"\0"), "big")
@@ -135,7 +135,7 @@ class HevcPictures(NalPictures):
         return CodedPicture(is_start=is_start, is_droppable=is_droppable, order_count=order_count)
 
     def _references(self, reader: BitReader, layout: SequenceSet, order_count: int) -> set[int]:
-        """Return the order counts of the pictures that this one or later ones refer to."""
+        """Return the order counts of the pictures that this picture or later pictures refer to."""
         num_sets = len(layout.reference_sets)
         if not reader.bits(1):  # short_term_ref_pic_set_sps_flag
             distances = read_reference_set(reader, layout.reference_sets, is_in_slice=True)
@@ -151,7 +151,7 @@ class HevcPictures(NalPictures):
     def _check_references(
         self, kind: int, order_count: int, references: set[int], *, is_droppable: bool
     ) -> None:
-        """Refuse references that are missing, that sparse reading drops, or from before the keyframe."""
+        """Refuse references that are missing, precede the keyframe, or are dropped by sparse reading."""
         if kind in _IDR or self._num_scanned == 0:
             self._kept = set()
         if kind in _RANDOM_ACCESS:
@@ -166,7 +166,7 @@ class HevcPictures(NalPictures):
 
 
 def _check_message(kind: int, content: bytes) -> None:
-    # pic_struct begins picture timing if the stream has it; otherwise a delay, mostly 0, does.
+    # Picture timing begins with pic_struct if the stream has it, otherwise with a delay, mostly 0.
     is_harmless = content[:1] < b"\x10" if kind == _PICTURE_TIMING else kind in _HARMLESS_MESSAGES
     if not is_harmless:
         raise UnverifiedStreamError(f"the HEVC stream has supplemental information of type {kind}")

@@ -19,10 +19,10 @@ class SequenceSet(NamedTuple):
     Attributes:
         number: sps_seq_parameter_set_id.
         highest_sub_layer: sps_max_sub_layers_minus1.
-        has_colour_plane: Whether slices name their colour plane.
+        has_colour_plane: Whether slice headers contain a colour plane number.
         order_count_bits: Bits of slice_pic_order_cnt_lsb.
-        reference_sets: The sets that slices may name by their number.
-        has_long_term: Whether slices count long-term references.
+        reference_sets: Sets of reference pictures that slices select by number.
+        has_long_term: Whether slice headers contain long-term references.
     """
 
     number: int
@@ -37,7 +37,7 @@ def read_sequence_set(nal_unit: bytes) -> SequenceSet:
     """Read a sequence parameter set of the base layer.
 
     Raises:
-        UnverifiedStreamError: If it names long-term references, or does not make sense.
+        UnverifiedStreamError: If the set names long-term references, or is invalid.
     """
     reader = BitReader(without_emulation_prevention(nal_unit[2:]))
     reader.bits(4)
@@ -53,7 +53,7 @@ def read_sequence_set(nal_unit: bytes) -> SequenceSet:
         reader.skip_golombs(4)
     reader.skip_golombs(2)  # bit depths of luma and chroma
     order_count_bits = reader.unsigned_golomb() + 4
-    # Sizes of the buffer of decoded pictures, sizes and depths of blocks.
+    # Skip the sizes of the decoded picture buffer and the sizes and depths of blocks.
     reader.skip_golombs(3 * (highest_sub_layer + 1 if reader.bits(1) else 1) + 6)
     if reader.bits(1) and reader.bits(1):
         _skip_scaling_lists(reader)
@@ -87,12 +87,12 @@ def read_reference_set(
     """Read st_ref_pic_set(): distances in the order of display to the pictures that must be kept.
 
     Args:
-        reader: Stands at the set.
-        known: The sets of the sequence parameter set before this one.
-        is_in_slice: Whether a slice header carries the set.
+        reader: Reader at the start of the set.
+        known: The earlier sets of the sequence parameter set.
+        is_in_slice: Whether a slice header contains the set.
 
     Returns:
-        Negative distances from the nearest on, then positive ones from the nearest on.
+        Negative distances, nearest first, then positive distances, nearest first.
     """
     if known and reader.bits(1):  # inter_ref_pic_set_prediction_flag
         back = reader.unsigned_golomb() + 1 if is_in_slice else 1
@@ -102,7 +102,7 @@ def read_reference_set(
             raise UnverifiedStreamError("an HEVC reference set is predicted from a missing set")
         distances = []
         for distance in (*known[-back], 0):
-            # A picture is kept if it is used now, or is to be used later.
+            # A picture is kept if the current picture or a later picture uses it.
             if (reader.bits(1) or reader.bits(1)) and distance + step:
                 distances.append(distance + step)
         return _in_order(distances)
@@ -127,5 +127,5 @@ def _in_order(distances: Sequence[int]) -> tuple[int, ...]:
 def _skip_scaling_lists(reader: BitReader) -> None:
     for size in range(4):
         for _ in range(0, 6, 3 if size == 3 else 1):
-            # A list of its own, or the number of another list.
+            # The list itself, or the number of another list.
             reader.skip_golombs((size > 1) + min(64, 1 << (4 + 2 * size)) if reader.bits(1) else 1)

@@ -1,7 +1,7 @@
-"""Mpeg4Pictures: the pictures of MPEG-4 part 2, from their start codes.
+"""Mpeg4Pictures: read the properties of MPEG-4 part 2 pictures, found by start codes.
 
-The decoder outputs pictures in an order that their types alone fix: a B picture at once, an I or P picture
-when the next I or P picture arrives. It drops B pictures whose times do not fit between those two.
+The types alone determine the decoder's output order: a B picture comes at once, an I or P picture when the
+next I or P picture arrives. The decoder drops B pictures whose times do not fit between those two.
 Source: ISO/IEC 14496-2 6.2 and 6.3.
 """
 
@@ -13,17 +13,17 @@ from tsn_tsm_plugin.data.bitstream.picture import CodedPicture, UnverifiedStream
 
 _OBJECTS, _LAYERS = range(0x20), range(0x20, 0x30)
 _SEQUENCE, _USER_DATA, _GROUP, _OBJECT, _PICTURE = 0xB0, 0xB2, 0xB3, 0xB5, 0xB6
-# The longest time from one frame to the next, in units of the shortest one; rounding makes them differ.
+# Longest time between consecutive frames, in units of the shortest time; rounding makes the times differ.
 _MAX_STEP = 1.5
 _INTRA, _PREDICTED, _BIDIRECTIONAL = 0, 1, 2
 
 
 class _Layer(NamedTuple):
-    """A video object layer: rectangular, progressive, its pictures timed.
+    """A rectangular, progressive video object layer with times of pictures.
 
     Attributes:
-        is_reordered: Whether it may have B pictures.
-        time_resolution: Ticks of a second.
+        is_reordered: Whether the layer may have B pictures.
+        time_resolution: Ticks per second.
     """
 
     is_reordered: bool
@@ -33,7 +33,7 @@ class _Layer(NamedTuple):
 class Mpeg4Pictures:
     """MPEG-4 part 2: decoding starts at I pictures; plain decoding handles packed and uncoded pictures.
 
-    Headers must not change, nor the encoder's message, by which FFmpeg works around encoder faults.
+    Headers must not change. The encoder's message must not change either: it selects FFmpeg's workarounds.
     """
 
     order = "types"
@@ -50,7 +50,7 @@ class Mpeg4Pictures:
             self._meet_header(code, content)
 
     def scan(self, packet: bytes) -> CodedPicture:
-        """Describe the next packet: exactly one coded picture."""
+        """Describe the next packet, which must be exactly one coded picture."""
         picture: bytes | None = None
         for code, content in _units(packet):
             if picture is not None:
@@ -88,7 +88,7 @@ class Mpeg4Pictures:
         self._headers[code] = content
 
     def _read_group(self, content: bytes) -> None:
-        """Read the time code that a group of pictures begins with; pictures count seconds from it."""
+        """Read the time code at the start of a group of pictures, from which pictures count seconds."""
         reader = BitReader(content[:3])
         hours, minutes = reader.bits(5), reader.bits(6)
         reader.bits(1)
@@ -138,7 +138,7 @@ class Mpeg4Pictures:
 
 
 def _units(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield (code, content) of each 00 00 01 xx."""
+    """Yield (code, content) of each unit that begins with the bytes 00 00 01 code."""
     position = data.find(b"\0\0\1")
     if data and position != 0:
         raise UnverifiedStreamError("an MPEG-4 packet does not begin with a start code")

@@ -1,4 +1,4 @@
-"""NalPictures, split_nal_units, sei_messages, OrderCounter: the common parts of H.264 and HEVC.
+"""NalPictures, split_nal_units, sei_messages, OrderCounter: common parts of the H.264 and HEVC parsers.
 
 Sources: ITU-T H.264 and H.265, annex B of each; ISO/IEC 14496-15.
 """
@@ -14,8 +14,8 @@ def split_nal_units(data: bytes, length_size: int) -> Iterator[tuple[int, int]]:
 
     Args:
         data: A packet, or extradata in the byte stream format.
-        length_size: Bytes of the length before each NAL unit; 0 for the byte stream format, in which start
-            codes separate them.
+        length_size: Bytes of the length before each NAL unit; 0 for the byte stream format, which separates
+            NAL units by start codes.
     """
     position, end = 0, len(data)
     if length_size:
@@ -34,7 +34,7 @@ def split_nal_units(data: bytes, length_size: int) -> Iterator[tuple[int, int]]:
 
 
 def length_prefixed(data: bytes, position: int, count: int) -> tuple[list[bytes], int]:
-    """Split ``count`` NAL units with lengths of two bytes; return them and the position behind them."""
+    """Return ``count`` NAL units with two-byte lengths, and the position after the last unit."""
     nal_units = []
     for _ in range(count):
         start = position + 2
@@ -47,7 +47,7 @@ def sei_messages(payload: bytes) -> Iterator[tuple[int, bytes]]:
     """Yield type and content of each message of supplemental information (H.264 and H.265 7.3.2.3).
 
     Args:
-        payload: A NAL unit behind its header.
+        payload: A NAL unit without its header.
     """
     data = without_emulation_prevention(payload).rstrip(b"\0")
     position, end = 0, len(data) - 1  # The last byte is the trailing bit.
@@ -67,10 +67,10 @@ def sei_messages(payload: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 class NalPictures:
-    """Parameter sets that all come with the first packet, and never change.
+    """Parameter sets, which must all come with the first packet and never change.
 
-    Decoding that starts later would miss a set that arrives later. Two sets of one number, or two sequence
-    parameter sets, indicate a concatenated stream.
+    Decoding from a later packet would miss a set that arrives in between. Two sets of one number, or two
+    sequence parameter sets, indicate a concatenated stream.
     """
 
     order = "pts"
@@ -96,7 +96,7 @@ class NalPictures:
         raise NotImplementedError
 
     def _read_parameter_set(self, kind: int, nal_unit: bytes) -> int:
-        """Read a parameter set that is new and return its number."""
+        """Read a new parameter set and return its number."""
         raise NotImplementedError
 
     def _meet_parameter_set(self, nal_unit: bytes) -> None:
@@ -115,7 +115,7 @@ class NalPictures:
 
 
 class OrderCounter:
-    """Completes picture order counts, whose low bits slices carry (H.264 8.2.1.1, H.265 8.3.1)."""
+    """Complete picture order counts; slices contain only the low bits (H.264 8.2.1.1, H.265 8.3.1)."""
 
     def __init__(self) -> None:
         self._period = 0
@@ -127,14 +127,14 @@ class OrderCounter:
         Args:
             low_bits: Low bits in the slice.
             num_bits: Number of the low bits.
-            is_reset: Counting starts again, as at an IDR picture.
-            is_anchor: Later counts are derived from this one.
+            is_reset: Whether counting starts again, as at an IDR picture.
+            is_anchor: Whether later counts are derived from this count.
         """
         size = 1 << num_bits
         if is_reset:
             self._period += 1
             self._previous = 0
-        # The count closest to the previous one; a tie of half the size goes up.
+        # The count closest to the previous count; a tie goes up.
         step = (low_bits - self._previous + size // 2 - 1) % size - (size // 2 - 1)
         full = low_bits if is_reset else self._previous + step
         if is_anchor:

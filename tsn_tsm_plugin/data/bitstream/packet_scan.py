@@ -1,4 +1,4 @@
-"""scan_packets: read the packets of a stream once, to find the packets that each frame needs."""
+"""scan_packets: read the packets of a stream once and find the packets that each frame needs."""
 
 import operator
 from collections.abc import Sequence
@@ -18,13 +18,13 @@ from tsn_tsm_plugin.data.decoders.container import DEMUX_ERRORS, check_complete,
 MAX_HELD_BYTES = 32 << 20
 """Packets of smaller videos stay in memory; packets of larger videos are read from the file again."""
 
-# FFmpeg's filters that read headers to the last bit; its HEVC decoder drops a picture for one bad bit.
+# FFmpeg's filters that read headers completely; FFmpeg's HEVC decoder drops a picture for one bad bit.
 _HEADER_CHECKS = {"hevc": "hevc_metadata"}
-# Containers that store the time of display; others guess it, sometimes from the order of the packets.
+# Containers that store display times. For others FFmpeg guesses them, sometimes from the packet order.
 _TIMED_FORMATS = {"mp4", "matroska", "flv"}
-# The longest time from one frame to the next, in units of the median one; more is a gap.
+# Longest time between consecutive frames, in units of the median time; a longer time is a gap.
 _MAX_STEP = 1.5
-# Streams that can be joined midway have damaged packets there; that is no sign of a missing end.
+# Recordings of these formats may start midway with damaged packets, which do not mean a missing end.
 _JOINABLE_FORMATS = {"mpegts", "mpeg"}
 
 
@@ -33,11 +33,11 @@ class ScannedStream:
     """Result of reading the packets once.
 
     Attributes:
-        index: Which packets each frame needs.
-        packets: The packets, each with its number as its time stamp; None if they are too large to hold.
+        index: Map from frames to the packets to decode.
+        packets: The packets, each with its number as time stamp; None if too large for memory.
         frame_seconds: Presentation time of each frame if the times ascend, otherwise None.
-        is_seekable: Every frame can be decoded from the last keyframe at or before it, as the container marks
-            keyframes.
+        is_seekable: Whether every frame can be decoded from the last keyframe at or before it; the container
+            marks the keyframes.
     """
 
     index: FrameIndex
@@ -47,7 +47,7 @@ class ScannedStream:
 
 
 class _Scan:
-    """Collects the packets of one stream; the first thing that is not plain ends the looking into them."""
+    """Collect the packets of one stream; after the first doubt, packets are counted but not parsed."""
 
     def __init__(self, stream: VideoStream) -> None:
         self.packets: list[av.Packet] | None = []
@@ -144,7 +144,7 @@ def scan_packets(path: str, container: InputContainer, stream: VideoStream) -> S
 
 
 def _check_times(stamps: Sequence[int | None]) -> None:
-    """Refuse frames that follow each other at once or after a gap: the stream was cut, joined or damaged."""
+    """Refuse repeated time stamps and gaps: the stream was cut, joined or damaged."""
     known = sorted(stamp for stamp in stamps if stamp is not None)
     if len(known) != len(stamps):
         raise UnverifiedStreamError("time stamps are missing")

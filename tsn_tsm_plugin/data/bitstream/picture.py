@@ -8,20 +8,20 @@ from typing import NamedTuple, Protocol
 
 
 class UnverifiedStreamError(Exception):
-    """The stream has something that sparse decoding is not known to reproduce; decode it plainly."""
+    """Sparse decoding is not proven exact for this stream, which must be decoded plainly."""
 
 
 class CodedPicture(NamedTuple):
     """Properties of the one picture of a packet.
 
     Attributes:
-        is_start: Decoding may start here: no picture displayed at or after this one depends on a packet
-            before it.
-        is_droppable: No other picture depends on this one.
-        is_shown: Decoding it gives one frame; otherwise it only serves as a reference.
-        is_bidirectional: An MPEG-1, -2 or -4 B picture, displayed before the reference picture that was
-            decoded before it.
-        order_count: Grows in the order of display, if the bitstream has such a count.
+        is_start: Whether decoding may start at this picture: no picture displayed at or after it depends on
+            an earlier packet.
+        is_droppable: Whether no other picture depends on this picture.
+        is_shown: Whether decoding gives one frame; otherwise the picture only serves as a reference.
+        is_bidirectional: Whether this is an MPEG-1, -2 or -4 B picture, which is displayed before the
+            reference picture that was decoded before it.
+        order_count: Number that grows in the order of display, if the bitstream has one.
     """
 
     is_start: bool
@@ -32,11 +32,11 @@ class CodedPicture(NamedTuple):
 
 
 class PictureScanner(Protocol):
-    """Reads the pictures of one stream, packet by packet in decoding order.
+    """Read the pictures of one stream, packet by packet in decoding order.
 
     Attributes:
         order: Source of the order of display: ``"pts"``, the container's time stamps; ``"types"``, the
-            picture types; ``"decoding"``, the order of the packets itself.
+            picture types; ``"decoding"``, the order of the packets.
     """
 
     order: str

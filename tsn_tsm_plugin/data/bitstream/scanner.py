@@ -1,4 +1,4 @@
-"""scanner_for: the picture scanner of a codec."""
+"""scanner_for: choose the picture scanner of a codec."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from tsn_tsm_plugin.data.bitstream.mpeg4 import Mpeg4Pictures
 from tsn_tsm_plugin.data.bitstream.picture import PictureScanner, UnverifiedStreamError
 from tsn_tsm_plugin.data.bitstream.vp9_av1 import Av1Pictures, Vp9Pictures
 
-# Codecs of datasets and phones. Plain decoding serves all others.
+# Codecs of datasets and phones. All other codecs are decoded plainly.
 _SCANNERS: dict[str, Callable[[bytes], PictureScanner]] = {
     "h264": H264Pictures,
     "hevc": HevcPictures,

@@ -1,4 +1,4 @@
-"""Vp9Pictures, Av1Pictures: packets that show a frame, and packets at which decoding may start.
+"""Vp9Pictures, Av1Pictures: find packets that show a frame, and packets at which decoding may start.
 
 Packets come in the order of display; pictures that only serve as references are hidden. A keyframe replaces
 all references and all probabilities, so later pictures do not depend on earlier ones. Sources: VP9 bitstream
@@ -17,7 +17,7 @@ def _require_start(is_first: bool, is_start: bool, codec: str) -> None:
 
 
 class Vp9Pictures:
-    """VP9: a packet is one frame or a superframe with hidden ones; all keyframes have one format."""
+    """VP9: a packet is a frame, or a superframe with hidden frames; all keyframes have one format."""
 
     order = "decoding"
 
@@ -53,7 +53,7 @@ class Vp9Pictures:
 
     def _check_format(self, reader: BitReader, profile: int) -> None:
         """Refuse a keyframe of another profile, depth, colour or size (6.2.2, 6.2.3)."""
-        # Behind the colour space: the range, the layout of chroma in odd profiles, and the two sizes.
+        # After the colour space: the range, the chroma layout in odd profiles, and the two sizes.
         format_bits = 24 + (profile >= 2) + 3 + 1 + 3 * (profile % 2) + 32
         found = profile << 64 | reader.bits(format_bits)
         if self._format not in (None, found):
@@ -80,9 +80,9 @@ def _vp9_frames(packet: bytes) -> Iterator[bytes]:
 
 _SEQUENCE_HEADER, _FRAME_HEADER, _FRAME = 1, 3, 6
 _HARMLESS_UNITS = {
-    2,  # Temporal delimiter: a packet begins.
-    4,  # Tile group: pixels of the frame whose header came before it.
-    5,  # Metadata: captions, time codes and display hints, which travel beside the frames.
+    2,  # Temporal delimiter: start of a packet.
+    4,  # Tile group: pixels of the frame with the preceding header.
+    5,  # Metadata: captions, time codes and display hints, which do not change pixels.
     15,  # Padding.
 }
 
@@ -93,7 +93,7 @@ class Av1Pictures:
     order = "decoding"
 
     def __init__(self, extradata: bytes) -> None:
-        del extradata  # Packets repeat its sequence header, encoders in other words.
+        del extradata  # Packets repeat its sequence header, but some encoders write different bytes.
         self._is_first = True
         self._header: bytes | None = None
 

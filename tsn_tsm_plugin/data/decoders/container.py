@@ -1,7 +1,7 @@
 """open_container, check_complete: open a video file with FFmpeg, and detect truncated files.
 
-FFmpeg opens more than files: playlists and scripts name other files and network addresses. Only the file that
-was given is opened here, and only by demuxers that read one file.
+FFmpeg opens more than files: playlists and scripts name other files and network addresses. This module opens
+only the given file, and only with demuxers that read one file.
 """
 
 from collections.abc import Generator
@@ -18,10 +18,10 @@ from tsn_tsm_plugin.errors import VideoError
 from tsn_tsm_plugin.paths import open_regular
 
 MAX_FRAME_PIXELS = 1 << 27
-"""A header that claims more pixels per frame than 16384 x 8192 is taken for damaged."""
+"""A header that claims more pixels per frame than 16384 x 8192 is treated as damaged."""
 
 DEMUX_ERRORS = (av.FFmpegError, IndexError)
-"""Exceptions of reading packets; PyAV raises IndexError for a stream that appears midway."""
+"""Exceptions from reading packets; PyAV raises IndexError for a stream that appears midway."""
 
 # fmt: off
 _FORMATS = (
@@ -31,7 +31,7 @@ _FORMATS = (
 )
 # fmt: on
 FILE_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": ",".join(_FORMATS), "enable_drefs": "0"}
-"""FFmpeg's options that keep it to one file: no playlist, no network, no reference out of a container."""
+"""Options that limit FFmpeg to one file: no playlist, no network, no reference out of a container."""
 
 MAX_READ_BYTES = 4 << 30
 """Larger reads are refused before memory is allocated."""
@@ -40,9 +40,9 @@ _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 
 
 def open_container(path: str) -> tuple[InputContainer, VideoStream]:
-    """Open a file, and no other, and choose the video stream that FFmpeg calls best.
+    """Open a file, and only this file, and choose the video stream that FFmpeg calls best.
 
-    The ``file:`` protocol keeps a colon in the path from being read as another protocol.
+    The prefix ``file:`` prevents FFmpeg from reading a colon in the path as a protocol.
 
     Raises:
         VideoError: If the file is not a video.
@@ -105,7 +105,7 @@ def check_read_size(path: str, num_frames: int, height: int, width: int) -> None
 
 
 def damaged(path: str, error: Exception, *, frame: int | None = None) -> VideoError:
-    """Raise an error that names the frame at which decoding failed."""
+    """Return an error that names the frame at which decoding failed."""
     position = "" if frame is None else f" at frame {frame}"
     return VideoError(
         f"{path}: is damaged{position} ({_reason(error)}). "
@@ -114,10 +114,10 @@ def damaged(path: str, error: Exception, *, frame: int | None = None) -> VideoEr
 
 
 def plain_frames(path: str) -> Generator[av.VideoFrame]:
-    """Decode a file from its start, on one thread: concealment of damage depends on the number of threads.
+    """Decode a file from its start on one thread: concealment of damage depends on the number of threads.
 
     Raises:
-        VideoError: If the file is not a video, or damaged.
+        VideoError: If the file is not a video, or is damaged.
     """
     container, stream = open_container(path)
     number = 0
@@ -132,13 +132,13 @@ def plain_frames(path: str) -> Generator[av.VideoFrame]:
 
 
 def check_complete(path: str, container: InputContainer, stream: VideoStream, num_packets: int) -> None:
-    """Refuse a file whose own header or index promises more bytes than there are.
+    """Refuse a file that is shorter than its header or index states.
 
-    MPEG transport and program streams and raw streams promise nothing; a truncated one reads as a shorter
+    MPEG transport and program streams and raw streams state no length; a truncated stream reads as a shorter
     video.
 
     Raises:
-        VideoError: If the file was cut short.
+        VideoError: If the file is truncated.
     """
     size = Path(path).stat().st_size
     names = set(container.format.name.split(","))
@@ -155,12 +155,12 @@ def check_complete(path: str, container: InputContainer, stream: VideoStream, nu
 
 
 def cut_short(path: str, detail: str) -> VideoError:
-    """Raise the error that the end of the file is missing."""
+    """Return the error for a file whose end is missing."""
     return VideoError(f"{path}: is cut short ({detail}). Fetch it again or remove it from the list.")
 
 
 def _matroska_size(path: str) -> int:
-    """Return the end of the first Segment, 0 if the file does not state it (RFC 8794 4 and 6.2)."""
+    """Return the end of the first Segment; 0 if the file does not state the size (RFC 8794 4 and 6.2)."""
     with open_regular(path) as file:
         head = file.read(4096)
     if not head.startswith(_EBML):
@@ -174,7 +174,7 @@ def _matroska_size(path: str) -> int:
 
 
 def _ebml_number(data: bytes, position: int) -> tuple[int, int, bool]:
-    """Return a variable-length number, the position after it, and whether it means unknown."""
+    """Return a variable-length number, the position after it, and whether it stands for "unknown"."""
     first = data[position] if position < len(data) else 0
     length = 9 - first.bit_length()
     payload_bits = 7 * length

@@ -1,4 +1,4 @@
-"""DecordDecoder: frames through decord, which carries an FFmpeg of 2020."""
+"""DecordDecoder: read frames with decord, which contains an FFmpeg of 2020."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from tsn_tsm_plugin.data.decoders.exact_or_fallback import (
 
 
 class DecordDecoder(ExactOrFallbackDecoder):
-    """Reads with ``decord.VideoReader`` wherever that gives the frames of a plain decode."""
+    """Read with decord if it gives the frames of a plain decode, otherwise with PyAV."""
 
     library = "decord"
 

@@ -1,11 +1,11 @@
-"""ExactOrFallbackDecoder: other libraries' decoders, if their frames are exact; otherwise PyAV.
+"""ExactOrFallbackDecoder: use another library's decoder if its frames are exact, otherwise PyAV.
 
-They use other versions of FFmpeg and other rules to count frames: by time stamps, which some containers
-invent, or by seeking to false keyframes. The packets are therefore indexed here first. The library reads only
-videos whose index proves equal counting and whose first, middle and last frames are equal. PyAV reads any
-other video, with one warning per reason. Frames of torchcodec 0.17 and decord 0.6 were seen to differ on:
+Other libraries use other versions of FFmpeg and other rules to count frames: by time stamps, which some
+containers invent, or by seeking to false keyframes. The packets are therefore indexed first. The library
+reads only videos whose index proves equal counting and whose first, middle and last frames are equal. PyAV
+reads any other video, with one warning per reason. Frames of torchcodec 0.17 and decord 0.6 differed on:
 MPEG-4, AV1 with super-resolution, MPEG program streams, intra refresh, 10 bit, interlaced and odd-sized
-video, open groups of pictures, edit lists, and small frames to be turned by 90 degrees (decord).
+video, open groups of pictures, edit lists, and small frames with a rotation by 90 degrees (decord).
 """
 
 import os
@@ -38,7 +38,7 @@ _told: set[tuple[str, str]] = set()
 
 
 class ExactOrFallbackDecoder(ABC):
-    """A library's decoder if proven exact, otherwise PyAV.
+    """A library's decoder if its frames are proven exact, otherwise PyAV.
 
     Args:
         path: A video file.
@@ -54,7 +54,7 @@ class ExactOrFallbackDecoder(ABC):
 
     def __init__(self, path: str | os.PathLike[str], *, num_threads: int = 1) -> None:
         self._load_library()
-        # Libraries read a colon in a relative path as a protocol, which may be a network's.
+        # Libraries read a colon in a relative path as a protocol, possibly of a network.
         self.path = os.path.abspath(path)  # noqa: PTH100
         self._reference = PyAVDecoder(path, num_threads=num_threads)
         self.uses_fallback = False
@@ -73,7 +73,7 @@ class ExactOrFallbackDecoder(ABC):
 
     @property
     def num_frames(self) -> int:
-        """How many frames a plain decode of the whole file gives."""
+        """Number of frames of a plain decode of the whole file."""
         return self._reference.num_frames
 
     @property
@@ -129,7 +129,7 @@ class ExactOrFallbackDecoder(ABC):
                 raise NotExactError("it gives frames of other times")
 
     def _turns_left(self) -> int:
-        """Return the quarter turns that the library leaves to be made: none of them, or all."""
+        """Return the quarter turns that the library does not apply: none of them, or all."""
         samples = sorted({0, self.num_frames // 2, self.num_frames - 1})
         frames_TCHW, expected = self._read(samples), self._reference.read(samples)
         if self._reference.orientation.remark:
@@ -168,7 +168,7 @@ class ExactOrFallbackDecoder(ABC):
         """Import the library.
 
         Raises:
-            ImportError: If it is not installed or does not load, with the remedy.
+            ImportError: If the library is not installed or does not load; the message has the remedy.
         """
 
     @abstractmethod

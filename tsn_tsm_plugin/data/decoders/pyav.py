@@ -1,8 +1,8 @@
-"""PyAVDecoder: exact frames through PyAV, whose wheel carries FFmpeg; the default decoder.
+"""PyAVDecoder: read exact frames with PyAV, whose wheel contains FFmpeg; the default decoder.
 
 Sparse reading: the packets are read once, their headers show which packets each frame needs, and only these
-are decoded. The headers must prove that the stream is complete and uniform. Every other stream is decoded
-plainly, from the start of the file on one thread; the frames are the same.
+packets are decoded. The headers must prove that the stream is complete and uniform. Every other stream is
+decoded plainly, from the start of the file on one thread; the frames are the same.
 
 Axes: T frames, C channels, H rows, W columns.
 """
@@ -36,17 +36,17 @@ from tsn_tsm_plugin.log import get_logger
 
 logger = get_logger(__name__)
 
-# Time stamps of few frames in whole milliseconds are that far from the rate.
+# Time stamps in whole milliseconds may give a short video a rate that differs by this fraction.
 _RATE_TOLERANCE = 0.02
-_PROGRESSIVE = 1  # FFmpeg's AV_FIELD_PROGRESSIVE; 0 is unknown
+_PROGRESSIVE = 1  # FFmpeg's AV_FIELD_PROGRESSIVE; 0 means unknown.
 
 
 class _UnexpectedFramesError(Exception):
-    """Sparse decoding gave other frames than the packets promised."""
+    """Sparse decoding gave other frames than the index predicts."""
 
 
 class PyAVDecoder:
-    """Reads frames by index, counted over a decode of the whole file from its start.
+    """Read frames by index, counted over a decode of the whole file from its start.
 
     Frames are upright: rotated by the container's display matrix (multiples of 90 degrees). No file stays
     open between calls.
@@ -62,8 +62,8 @@ class PyAVDecoder:
         num_frames: Number of frames of a plain decode of the whole file.
         fps: Mean frames per second, by the time stamps if the header contradicts them; 0.0 if both are
             unknown.
-        coded_height: Rows of a frame before it is scaled and turned, in pixels.
-        coded_width: Columns of a frame before it is scaled and turned, in pixels.
+        coded_height: Rows of a frame before scaling and rotation, in pixels.
+        coded_width: Columns of a frame before scaling and rotation, in pixels.
         stream_index: Number of the stream in the file.
         codec: FFmpeg's name of the decoder.
         pix_fmt: FFmpeg's name of the pixel format.
@@ -73,7 +73,7 @@ class PyAVDecoder:
         is_seekable: Whether every frame can be decoded from the last keyframe at or before it.
 
     Raises:
-        VideoError: If the file is not a video, damaged or cut short.
+        VideoError: If the file is not a video, is damaged or truncated.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class PyAVDecoder:
 
     @property
     def orientation(self) -> Orientation:
-        """Orientation of the frames; decodes the first frame if none was decoded yet."""
+        """Orientation of the frames; the first access decodes the first frame if necessary."""
         if self._orientation is None:
             self.read([0])
         assert self._orientation is not None
@@ -143,14 +143,14 @@ class PyAVDecoder:
 
     @property
     def is_sparse(self) -> bool:
-        """Whether reading a few frames decodes less than everything before them."""
+        """Whether reading a few frames decodes less than all frames before them."""
         return self._index is not None
 
     def read(self, indices: Sequence[int]) -> Tensor:
         """Decode frames.
 
         Args:
-            indices: Numbers in ``[0, num_frames)``, in any order, repeats allowed; at least one.
+            indices: Numbers in ``[0, num_frames)``, at least one, in any order, repeats allowed.
 
         Returns:
             uint8 RGB 0-255 (T, C, H, W).
@@ -167,7 +167,7 @@ class PyAVDecoder:
         return self._read_plainly(indices)
 
     def close(self) -> None:
-        """Release packets and decoder; reading again takes them from the file."""
+        """Release packets and decoder; reading again opens the file again."""
         self._packets = None
         self._context = None
 
@@ -177,7 +177,7 @@ class PyAVDecoder:
 
     def _quarter_turns(self, frame: av.VideoFrame) -> int:
         if self._orientation is None:
-            # The container's matrix is on every frame: most files are done with the first look.
+            # The container's matrix is on every frame, so most files need only this frame.
             self._orientation = AS_CODED if matrix_of(frame) is None else self._learn_orientation()
         return self._orientation.quarter_turns
 
@@ -232,9 +232,9 @@ class PyAVDecoder:
     def _decode_run(
         self, context: VideoCodecContext, run: Run, packet_at: Callable[[int], av.Packet]
     ) -> Iterator[tuple[int, av.VideoFrame]]:
-        """Yield packet number and frame, after checking that exactly the promised frames come out."""
+        """Yield packet number and frame; check that exactly the predicted frames come."""
         if not self._is_primed and run.start > 0:
-            # Some decoders take notes from the first packet, such as the encoder's name for its known faults.
+            # Decode the first packet: some decoders read the encoder's name from it, to work around bugs.
             for _ in _decoded(context, [packet_at(0)]):
                 pass
         self._is_primed = True
@@ -267,7 +267,7 @@ class PyAVDecoder:
 
 
 def _mean_rate(told: float, num_frames: int, seconds: Sequence[float] | None) -> float:
-    """Return the rate in the header, or the mean of the time stamps if they contradict it."""
+    """Return the rate in the header, or the mean rate of the time stamps if they contradict the header."""
     if seconds is None or len(seconds) != num_frames or num_frames < 2 or seconds[-1] <= seconds[0]:
         return told
     mean = (num_frames - 1) / (seconds[-1] - seconds[0])
@@ -284,7 +284,7 @@ def _decoded(
 
 
 def _packets_from_file(packets: Iterator[av.Packet]) -> Callable[[int], av.Packet]:
-    """Return a function from ascending packet numbers to packets that carry their number as time stamp."""
+    """Return a function from ascending packet numbers to packets with their number as time stamp."""
     numbered = enumerate(packet for packet in packets if packet.size)
 
     def packet_at(wanted: int) -> av.Packet:

@@ -1,4 +1,4 @@
-"""RgbCollector, converted: decoded frames as one RGB tensor.
+"""RgbCollector, converted: convert decoded frames to one RGB tensor.
 
 Axes: T frames, C channels, H rows, W columns.
 """
@@ -19,7 +19,7 @@ from tsn_tsm_plugin.transforms.resize import short_side_size
 
 
 def scaled_size(height: int, width: int, short_side: int) -> tuple[int, int]:
-    """Return height and width as `ShortSideScale` makes them; unchanged if the short side is 0."""
+    """Return height and width after `ShortSideScale`; unchanged if ``short_side`` is 0."""
     return short_side_size(height, width, short_side=short_side) if short_side else (height, width)
 
 
@@ -36,16 +36,16 @@ def converted(
     """Convert a frame with FFmpeg's software scaler.
 
     Args:
-        reformatter: Keeps the scaler's tables from one frame to the next.
+        reformatter: PyAV's scaler, which keeps its tables between frames.
         frame: A decoded frame.
         width: Columns of the result, in pixels.
         height: Rows of the result, in pixels.
-        pixel_format: FFmpeg's name.
-        interpolation: PyAV's name; None leaves it to the scaler.
+        pixel_format: FFmpeg's name of the pixel format.
+        interpolation: PyAV's name of the interpolation; None: the scaler's default.
         name: Video and frame, for messages.
 
     Raises:
-        VideoError: If the scaler does not know the colours.
+        VideoError: If the scaler does not support the colours.
     """
     try:
         # One thread: the scaler's threads do not survive a fork.
@@ -61,19 +61,19 @@ def converted(
 
 
 class RgbCollector:
-    """Converts frames with FFmpeg's software scaler, as ``frame.to_ndarray(format="rgb24")`` does.
+    """Convert frames with FFmpeg's software scaler, as ``frame.to_ndarray(format="rgb24")`` does.
 
-    Frames are turned upright after that.
+    Frames are rotated upright after the conversion.
 
     Args:
         path: The video, for messages.
         indices: Frames to collect, in any order, repeats allowed.
-        reformatter: Keeps the scaler's tables from one read to the next.
-        short_side: Pixels that the same pass of the scaler gives the frames' short side; 0 leaves their size.
-        quarter_turns: From the first frame that comes, not of the video, to the right angles to turn all by.
+        reformatter: PyAV's scaler, which keeps its tables between reads.
+        short_side: Short side of the frames, in pixels, scaled in the conversion; 0 keeps the size.
+        quarter_turns: Function from the first collected frame to the quarter turns of all frames.
 
     Attributes:
-        missing: Frames that are yet to come.
+        missing: Requested frames that have not been collected yet.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class RgbCollector:
         """Collect the frame if it was requested.
 
         Raises:
-            VideoError: If its size differs from the frames before it.
+            VideoError: If the frame's size differs from the earlier frames.
         """
         if index not in self.missing:
             return
@@ -132,6 +132,6 @@ class RgbCollector:
         return f"{self._path}: frame {index}"
 
     def tensor(self) -> Tensor:
-        """Return uint8 RGB (T, C, H, W), stored as (T, H, W, C)."""
+        """Return the collected frames, uint8 RGB (T, C, H, W), stored as (T, H, W, C)."""
         assert self._frames_THWC is not None and not self.missing
         return torch.from_numpy(self._frames_THWC).permute(0, 3, 1, 2)

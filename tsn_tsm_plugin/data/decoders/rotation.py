@@ -1,7 +1,7 @@
 """Orientation: rotation of frames by the display matrix of their file.
 
 Phones store frames in sensor orientation, with a display matrix in the container. FFmpeg's programs, OpenCV
-and decord follow it; FFmpeg's decoders only attach it to every frame. Axes: H rows, W columns.
+and decord apply the matrix; FFmpeg's decoders only attach it to every frame. Axes: H rows, W columns.
 """
 
 import functools
@@ -30,7 +30,7 @@ class Orientation(NamedTuple):
 
     Attributes:
         quarter_turns: Quarter turns counter-clockwise, 0 to 3.
-        remark: Requests of the file that are not followed, as a sentence about the file; usually empty.
+        remark: Sentence about display settings of the file that are ignored; usually empty.
     """
 
     quarter_turns: int = 0
@@ -41,9 +41,9 @@ AS_CODED = Orientation()
 
 
 def matrix_of(frame: VideoFrame) -> Matrix | None:
-    """Return the display matrix without its offsets; None without a matrix."""
-    # Avoid frame.side_data: frame and side data reference each other, so that the frame outlives its reading
-    # and the decoder fills other memory.
+    """Return the display matrix without its offsets; None if the frame has no matrix."""
+    # Avoid frame.side_data: frame and side data would reference each other. The frame would then live longer,
+    # and the decoder would need other memory.
     list_side_data: Any = SideDataContainer
     try:
         data = list_side_data(frame).get("DISPLAYMATRIX")
@@ -110,12 +110,12 @@ def _warn(path: str, remark: str) -> None:
 
 
 def shown_size(height: int, width: int, quarter_turns: int) -> tuple[int, int]:
-    """Return height and width after turning."""
+    """Return height and width after the rotation."""
     return (width, height) if quarter_turns % 2 else (height, width)
 
 
 def upright(rgb_HWC: np.ndarray, quarter_turns: int) -> np.ndarray:
-    """Turn uint8 RGB counter-clockwise: a contiguous copy, the array itself for 0 quarter turns."""
+    """Rotate uint8 RGB counter-clockwise: a contiguous copy, or the array itself for 0 quarter turns."""
     if not quarter_turns:
         return rgb_HWC
     # Whole pixels are copied twice as fast as bytes.

@@ -1,4 +1,4 @@
-"""TorchCodecDecoder: frames through torchcodec, which loads the FFmpeg libraries of the system."""
+"""TorchCodecDecoder: read frames with torchcodec, which loads the FFmpeg libraries of the system."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from tsn_tsm_plugin.data.decoders.exact_or_fallback import INSTALL_COMMAND, Exac
 
 
 class TorchCodecDecoder(ExactOrFallbackDecoder):
-    """Reads with ``torchcodec.decoders.VideoDecoder`` wherever that gives the frames of a plain decode."""
+    """Read with torchcodec if it gives the frames of a plain decode, otherwise with PyAV."""
 
     library = "torchcodec"
 

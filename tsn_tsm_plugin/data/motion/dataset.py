@@ -1,4 +1,4 @@
-"""prepare_motion: small H.264 files of objects that move, turn and change size.
+"""prepare_motion: write small H.264 files of objects that move, turn and change size.
 
 The 8 classes are 4 motions and the same 4 played backwards. A network that averages frames cannot distinguish
 a motion from its reverse. Making the dataset takes less than a minute.
@@ -27,12 +27,12 @@ from tsn_tsm_plugin.paths import read_text
 logger = get_logger(__name__)
 
 _MANIFEST = "motion.json"
-# Raise it when the pixels or the order of the clips change: an older folder is not taken for this one.
+# Increase this when the pixels or the order of the clips change, so that older folders are recognised.
 _VERSION = 1
-# Distinct streams of random numbers below one seed.
+# Independent streams of random numbers from one seed.
 _STREAM_OF_SCENES, _STREAM_OF_ORDER = 1, 2
-# Every frame is an intra frame at one fixed quantiser, so its pixels depend on itself only. In an ordinary
-# group of pictures the first frame is the sharpest, which would reveal the direction.
+# Every frame is an intra frame with one fixed quantiser, so its pixels do not depend on other frames. In an
+# ordinary group of pictures the first frame is the sharpest, which would reveal the direction.
 _X264_OPTIONS = {
     "preset": "veryfast",
     "qp": "26",
@@ -41,7 +41,7 @@ _X264_OPTIONS = {
 
 
 class _SceneJob(NamedTuple):
-    """One scene to render and the one or two files, forwards and backwards, to write it to."""
+    """One scene to render, and the one or two files to write, forwards and backwards."""
 
     seed: tuple[int, ...]
     pair: int
@@ -50,7 +50,7 @@ class _SceneJob(NamedTuple):
 
 
 def write_video(path: Path, frames_THWC: NDArray[np.uint8], *, fps: int) -> None:
-    """Write RGB frames, of even height and width, as H.264 in mp4; the same bytes for the same frames."""
+    """Write RGB frames, of even height and width, as H.264 in mp4; equal frames give equal bytes."""
     with av.open(str(path), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=fps, options=_X264_OPTIONS)
         stream.height, stream.width = frames_THWC.shape[1:3]
@@ -61,7 +61,7 @@ def write_video(path: Path, frames_THWC: NDArray[np.uint8], *, fps: int) -> None
 
 
 def _write_scene(job: _SceneJob) -> int:
-    """Write a scene's files; return how many."""
+    """Write a scene's files and return their number."""
     scene = draw_scene(np.random.default_rng(job.seed), pair=job.pair)
     frames_THWC = render_scene(scene)
     if job.forwards:
@@ -74,8 +74,9 @@ def _write_scene(job: _SceneJob) -> int:
 def _plan_split(folder: Path, split: str, num_clips: int, seed: int) -> tuple[list[_SceneJob], list[str]]:
     """Return the scenes of a split and the lines of its list.
 
-    Clip ``2 s`` is scene ``s`` forwards and ``2 s + 1`` the same backwards; pairs take turns, so that classes
-    differ by one clip at most. Names count in the order of the list, which is shuffled and reveals no label.
+    Clip ``2 s`` is scene ``s`` forwards, clip ``2 s + 1`` the same scene backwards. Pairs of classes
+    alternate, so that class sizes differ by at most one clip. Names count in the order of the shuffled list
+    and do not reveal labels.
     """
     stream = (seed, ("train", "val").index(split))
     order = np.random.default_rng((*stream, _STREAM_OF_ORDER)).permutation(num_clips)
@@ -108,7 +109,7 @@ def _write_dataset(folder: Path, manifest: dict[str, int], *, num_workers: int) 
     (folder / "labels.txt").write_text("\n".join(CLASS_NAMES) + "\n")
     num_clips = manifest["num_train"] + manifest["num_val"]
     logger.info("Making the motion dataset of %d clips, less than a minute's work.", num_clips)
-    # None: show a bar in terminals only.
+    # With None, tqdm shows the bar in terminals only.
     with tqdm(total=num_clips, desc="motion dataset", unit="clip", disable=None) as progress:
         for num_written in map_in_workers(_write_scene, jobs, num_workers=num_workers, chunksize=4):
             progress.update(num_written)
@@ -134,14 +135,14 @@ def _is_ready(out_dir: Path, manifest: dict[str, int]) -> bool:
 
 @contextmanager
 def _one_at_a_time(out_dir: Path) -> Iterator[None]:
-    """Let one process after the other work on a folder, by a lock on a file beside it."""
+    """Let one process at a time work on a folder, by a lock on a file beside the folder."""
     out_dir.parent.mkdir(parents=True, exist_ok=True)
     lock = out_dir.with_name(f".{out_dir.name}.lock")
     with lock.open("a+") as file:  # Opening a pipe for writing only would wait for a reader.
         try:
             lock_file(file, wait=True)
         except OSError as error:
-            # Without the lock two processes may both build it; the rename stays atomic.
+            # Without the lock two processes may both build the folder; the rename stays atomic.
             logger.warning(f"{lock} cannot be locked ({error.strerror}); going on without.")
         try:
             yield
@@ -159,16 +160,16 @@ def prepare_motion(
 ) -> Path:
     """Make the motion dataset: ``train.txt``, ``val.txt``, ``labels.txt`` and ``videos/``.
 
-    The files depend on the seed alone, not on the number of workers. The folder appears atomically. If
-    several processes request it together, one makes it and the others wait. A folder that already holds this
+    The files depend on the seed, not on the number of workers. The folder appears atomically. If several
+    processes request the folder together, one makes it and the others wait. A folder that already holds this
     dataset is not changed.
 
     Args:
         out_dir: Folder to make.
-        num_train: Training clips; with a multiple of 8 all classes have equally many.
-        num_val: Validation clips; as for training.
+        num_train: Number of training clips; a multiple of 8 makes all classes equally large.
+        num_val: Number of validation clips; a multiple of 8 makes all classes equally large.
         seed: Seed of every choice, not negative.
-        num_workers: Processes that render and encode; 0 uses this one.
+        num_workers: Processes that render and encode; 0 uses this process.
 
     Returns:
         The folder.

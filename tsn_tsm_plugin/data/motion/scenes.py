@@ -1,4 +1,4 @@
-"""Scene: synthetic scenes of one moving object, whose frames differ between classes in order only.
+"""Scene, draw_scene, render_scene: scenes of one moving object; only the frame order shows the class.
 
 A scene is a textured blob over a textured background that moves, turns or changes size. Played forwards it
 shows one class of a pair, played backwards the other. Axes: T frames, H rows, W columns, channels last.
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-# Pairs of classes; the second of each is the first played backwards.
+# Pairs of classes; the second class of a pair is the first played backwards.
 CLASS_PAIRS = (
     ("move_left", "move_right"),
     ("move_up", "move_down"),
@@ -32,7 +32,7 @@ _NUM_FRAMES = (24, 40, 56)
 _FPS = (12, 15, 24, 25, 30)
 _SIDES_PX = (96, 160)
 _TEXTURE_PX = 64
-# Opacity gained per radius at the outline: it fades over a pixel or two instead of a staircase.
+# Slope of the opacity at the outline, per radius: the outline fades over a pixel or two, without aliasing.
 _EDGE_STEEPNESS = 24.0
 
 
@@ -46,7 +46,7 @@ class Scene:
         object_texture: (4, h, w) float, RGB in [0, 1] and a mask that is positive inside the blob.
         centers: (T, 2) x and y of the object, in pixels.
         angles: (T,) radians, positive clockwise as seen on the screen.
-        radii: (T,) pixels; the outline lies at about 0.8 of it.
+        radii: (T,) pixels; the outline lies at about 0.8 of the radius.
     """
 
     fps: int
@@ -104,7 +104,7 @@ def draw_scene(rng: np.random.Generator, *, pair: int) -> Scene:
         angles += rng.uniform(0.8 * np.pi, 1.5 * np.pi) * progress
     else:
         radii *= rng.uniform(2.2, 3.2) ** progress
-    # Quieter than the object, so that a small network finds the object within a few epochs.
+    # Lower contrast than the object, so that a small network finds the object within a few epochs.
     contrast = rng.uniform(0.2, 0.5)
     background = (1.0 - contrast) * rng.uniform() + contrast * _texture(rng, height, width, cells=(5, 9))
     return Scene(
@@ -122,8 +122,8 @@ def _pixel_to_texture(
 ) -> Tensor:
     """Return the affine map (1, 2, 3) from frame to texture, both in [-1, 1] from edge to edge.
 
-    It moves the object's centre to the origin, turns back by the angle and divides by the radius. As y points
-    down, a positive angle turns clockwise on the screen.
+    The map moves the object's centre to the origin, rotates back by the angle and divides by the radius. As y
+    points down, a positive angle rotates clockwise on the screen.
     """
     half = np.array([width, height]) / 2
     turn_back = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]) / radius

@@ -15,7 +15,7 @@ class AnnotatedVideo(NamedTuple):
 
     Attributes:
         names: Possible paths below the folder of the videos, without suffix, most likely first.
-        label: Its class.
+        label: Class of the video.
     """
 
     names: tuple[str, ...]
@@ -27,7 +27,7 @@ class Annotations(NamedTuple):
 
     Attributes:
         class_names: Name of each label.
-        splits: ``"train"``, ``"val"`` and, if it has labels, ``"test"``.
+        splits: Videos of ``"train"``, ``"val"`` and, if labels exist, ``"test"``.
     """
 
     class_names: list[str]
@@ -35,15 +35,15 @@ class Annotations(NamedTuple):
 
 
 def find_files(folder: Path, pattern: str) -> list[Path]:
-    """Return the files in or below a folder whose names match, sorted, without files of operating systems."""
+    """Return the sorted files in or below a folder with matching names; skip system files."""
     return sorted(path for path in files_below(folder) if path.match(pattern))
 
 
 def find_file(folder: Path, *names: str) -> Path:
-    """Return the first of ``names`` that lies in ``folder`` or in a folder below it.
+    """Return the first of ``names`` that exists in or below ``folder``.
 
     Raises:
-        AnnotationError: If none does.
+        AnnotationError: If none of the files exists.
     """
     for name in names:
         if found := find_files(folder, name):
@@ -54,13 +54,13 @@ def find_file(folder: Path, *names: str) -> Path:
 
 
 def read_lines(path: Path) -> list[tuple[int, str]]:
-    """Return the lines that are not blank, each with its number from 1."""
+    """Return the non-blank lines of a file, each with its number from 1."""
     lines = enumerate(read_text_lines(str(path)), start=1)
     return [(number, line.strip()) for number, line in lines if line.strip()]
 
 
 def read_table(path: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
-    """Return the rows of a CSV file with a header, each with its line's number.
+    """Return the rows of a CSV file with a header, each with its line number.
 
     Raises:
         AnnotationError: If a column is missing.
@@ -76,7 +76,7 @@ def label_of(name: str, labels: dict[str, int], location: str) -> int:
     """Return the label of a class name.
 
     Raises:
-        AnnotationError: If there is no such class; starts with ``location``, the file and line.
+        AnnotationError: If there is no such class; the message starts with ``location``, the file and line.
     """
     if name not in labels:
         raise AnnotationError(f"{location}: label {name!r} is not among the {len(labels)} classes.")

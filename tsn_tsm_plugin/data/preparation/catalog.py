@@ -1,5 +1,4 @@
-"""OfficialDataset, Storage: the published datasets by name, with their annotation readers and video
-storage."""
+"""OfficialDataset, Storage: published datasets by name, with annotation readers and video storage."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from tsn_tsm_plugin.data.preparation.splits import read_hmdb51, read_ucf101
 
 @dataclass(frozen=True)
 class Storage:
-    """Storage of the videos of a dataset on the disk.
+    """Storage of a dataset's videos as video files or folders of frames.
 
     Attributes:
         template: Name of a frame's file if videos are folders of frames; empty for video files.
@@ -30,10 +29,10 @@ class OfficialDataset:
 
     Attributes:
         title: Name in papers.
-        num_classes: Number of classes; fewer in the given files gives a warning.
-        read: Reader of the folder of annotation files; takes ``split=`` if splits are numbered.
-        storage: Storage of its videos as distributed.
-        has_numbered_splits: Whether there are three divisions into training and test.
+        num_classes: Number of classes; a lower number in the given files gives a warning.
+        read: Function that reads the folder of annotation files; it takes ``split=`` if splits are numbered.
+        storage: Storage of the videos as distributed.
+        has_numbered_splits: Whether there are three splits into training and test.
     """
 
     title: str

@@ -1,4 +1,4 @@
-"""read_class_folders: videos in one folder per class, with or without folders of splits."""
+"""read_class_folders: read videos in one folder per class, with or without folders of splits."""
 
 import hashlib
 import os
@@ -17,7 +17,7 @@ _SPLITS = {
 }
 
 GroupOf = Callable[[Path], str]
-"""From a video to the name of its group, such as its subject: a group lies in one split as a whole."""
+"""Function from a video to the name of its group, such as its subject; a group lies in one split only."""
 
 
 def read_class_folders(
@@ -25,19 +25,20 @@ def read_class_folders(
 ) -> Annotations:
     """Read ``folder/class/video``, or ``folder/train/class/video`` with ``val`` and ``test`` beside it.
 
-    Labels are positions of the classes in alphabetical order. Without a folder of validation videos, each
-    class gives about ``val_fraction`` of its training videos: those with the smallest hashes, so that the
-    choice stays when videos are added.
+    Labels are positions of the classes in alphabetical order. Without a folder of validation videos, about
+    ``val_fraction`` of each class's training videos become validation videos. The videos with the smallest
+    hashes are chosen, so that the choice stays when videos are added.
 
     Args:
-        folder: The dataset.
-        val_fraction: In [0, 1); 0 gives no validation.
-        seed: Another seed chooses other videos.
-        group_of: Keeps the videos of a group together; without it each video is chosen separately.
+        folder: Folder of the dataset.
+        val_fraction: Fraction of the validation videos, in [0, 1); 0 gives no validation.
+        seed: Seed of the choice of validation videos.
+        group_of: Function that names the group of a video; groups stay together. Without it, each video is
+            chosen separately.
 
     Raises:
         AnnotationError: If there is no video, a split has a class that training lacks, or training or
-        validation would be empty.
+            validation would be empty.
     """
     if not folder.is_dir():
         raise AnnotationError(f"{folder}: no such folder. Give the folder of the videos.")
@@ -86,7 +87,7 @@ def _kept(classes: dict[str, list[Path]], is_kept: Callable[[Path], bool]) -> di
 def _chosen_for_validation(
     classes: dict[str, list[Path]], fraction: float, seed: int, group_of: GroupOf | None
 ) -> set[Path]:
-    """Take whole groups, in the order of their hashes, until each class has given its share."""
+    """Return the videos of whole groups, in the order of the groups' hashes, until each class has enough."""
     groups: dict[str, list[tuple[str, Path]]] = defaultdict(list)
     for name, videos in classes.items():
         for video in videos:
@@ -128,7 +129,7 @@ def _videos_by_class(folder: Path) -> dict[str, list[Path]]:
 
 
 def _check_names(videos: list[Path]) -> None:
-    """Refuse two videos that differ by their suffix only: lists and conversions name them without it."""
+    """Refuse two videos that differ only in suffix: lists and conversions name videos without suffix."""
     seen: dict[Path, Path] = {}
     for video in videos:
         other = seen.setdefault(video.with_suffix(""), video)

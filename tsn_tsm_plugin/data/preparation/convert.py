@@ -1,6 +1,6 @@
-"""FrameExtraction, Transcoding: videos converted to frames, or re-encoded for fast sparse reading.
+"""FrameExtraction, Transcoding: convert videos to frames, or re-encode them for fast sparse reading.
 
-Both write frames upright, as `VideoReader` gives them, without a display matrix. Both write beside the
+Both write upright frames, as `VideoReader` gives them, without a display matrix. Both write beside the
 target, read the result back and then rename it, so targets are complete or absent.
 """
 
@@ -27,11 +27,11 @@ from tsn_tsm_plugin.errors import VideoError
 
 @dataclass(frozen=True)
 class Resize:
-    """A size for frames; the ratio of the sides stays, and smaller frames keep their size.
+    """A size for frames; the aspect ratio stays, and smaller frames keep their size.
 
     Attributes:
-        short_side: Pixels of the shorter side; 0 leaves it.
-        height: Pixels of the height; 0 leaves it.
+        short_side: Short side, in pixels; 0 does not set it.
+        height: Height, in pixels; 0 does not set it.
     """
 
     short_side: int = 0
@@ -53,12 +53,12 @@ class Resize:
 
 @dataclass(frozen=True)
 class FrameExtraction:
-    """Frames as JPEG images, ``folder/name/img_00001.jpg``.
+    """Extraction of frames as JPEG images, ``folder/name/img_00001.jpg``.
 
     Attributes:
         resize: Size of the frames.
-        quality: Of JPEG, 1 to 100.
-        template: Name of a frame's file, with a field for its number.
+        quality: JPEG quality, 1 to 100.
+        template: Name of a frame's file, with a field for the number.
         start_index: Number of the first frame.
     """
 
@@ -83,7 +83,7 @@ class FrameExtraction:
         """Extract every frame.
 
         Raises:
-            VideoError: If the video is damaged or what was written is not what it holds.
+            VideoError: If the video is damaged, or the written frames differ from it.
         """
         with replace_folder_when_whole(target) as partial:
             self._write(source, partial, num_frames)
@@ -96,7 +96,7 @@ class FrameExtraction:
             shown = self.resize.size(*shown_size(frame.height, frame.width, quarter_turns))
             height, width = shown_size(*shown, quarter_turns)
             is_resized = (height, width) != (frame.height, frame.width)
-            # Unresized, the pixels are those that VideoReader gives.
+            # Without resizing, the pixels equal VideoReader's.
             how = "BICUBIC" if is_resized else None
             frame_name = f"{source}: frame {number}"
             rgb = converted(scaler, frame, width, height, "rgb24", interpolation=how, name=frame_name)
@@ -106,10 +106,10 @@ class FrameExtraction:
         self.check(partial, num_frames)
 
     def check(self, target: Path, num_frames: int) -> None:
-        """Read back the number of frames, and the first and the last of them.
+        """Read back the number of frames, and the first and the last frame.
 
         Raises:
-            VideoError: If they are not what the video holds.
+            VideoError: If the number differs from ``num_frames``, or a frame cannot be read.
         """
         reader = FrameFolderReader(target, template=self.template, start_index=self.start_index)
         num_files = sum(1 for _ in target.iterdir())
@@ -120,7 +120,7 @@ class FrameExtraction:
 
 @dataclass(frozen=True)
 class Transcoding:
-    """H.264 in mp4 without sound, frame for frame, at the mean frame rate, made to be read sparsely.
+    """Re-encoding as H.264 in mp4, frame by frame, without sound, at the mean frame rate, for sparse reading.
 
     The same video gives the same bytes.
 
@@ -157,7 +157,7 @@ class Transcoding:
         """Encode every frame.
 
         Raises:
-            VideoError: If the video is damaged or what was written is not what it holds.
+            VideoError: If the video is damaged, or the written video differs from it.
         """
         with replace_folder_when_whole(target) as partial:
             self._write(source, partial, num_frames)
@@ -165,7 +165,7 @@ class Transcoding:
     def _write(self, source: Path, partial: Path, num_frames: int) -> None:
         with VideoReader(source) as reader:
             rate = Fraction(reader.fps or DEFAULT_FPS).limit_denominator(1001)
-        # x264's AVX-512 code gives other bytes from run to run; cpu-independent keeps to code that does not.
+        # x264's AVX-512 code gives other bytes from run to run; cpu-independent disables such code.
         params = f"keyint={self.keyframe_interval}:b-pyramid=none:threads=1:cpu-independent=1"
         options = {"crf": str(self.crf), "tune": "fastdecode", "x264-params": params}
         quarter_turns, frames = _oriented(source)
@@ -186,17 +186,17 @@ class Transcoding:
                 )
                 picture = _turned(picture, quarter_turns)
                 picture.pts, picture.time_base = number, 1 / rate
-                picture.pict_type = av.video.frame.PictureType.NONE  # Else the source's keyframes are kept.
+                picture.pict_type = av.video.frame.PictureType.NONE  # Do not keep the source's keyframes.
                 output.mux(stream.encode(picture))
             if stream is not None:
                 output.mux(stream.encode(None))
         self.check(partial, num_frames)
 
     def check(self, target: Path, num_frames: int) -> None:
-        """Read back the number of frames, and the first and the last of them.
+        """Read back the number of frames, and the first and the last frame.
 
         Raises:
-            VideoError: If they are not what the video holds.
+            VideoError: If the number differs from ``num_frames``, or a frame cannot be read.
         """
         with VideoReader(target) as reader:
             if reader.num_frames != num_frames:
@@ -215,7 +215,7 @@ def _oriented(source: Path) -> tuple[int, Iterator[av.VideoFrame]]:
 
 
 def _turned(picture: av.VideoFrame, quarter_turns: int) -> av.VideoFrame:
-    """Turn a 4:2:0 picture of even size counter-clockwise."""
+    """Rotate a 4:2:0 picture of even size counter-clockwise."""
     if not quarter_turns:
         return picture
     height, width = picture.height, picture.width

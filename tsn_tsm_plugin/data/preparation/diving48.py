@@ -1,7 +1,7 @@
-"""read_diving48: V2 labels, JSON lists of objects with ``vid_name`` and ``label``, and the vocabulary of
-dives.
+"""read_diving48: read the V2 labels and the vocabulary of dives.
 
-The official test split serves as validation, as in the papers.
+The labels are JSON lists of objects with ``vid_name`` and ``label``. The official test split serves as
+validation, as in the papers.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ _FILES = {"train": "Diving48_V2_train.json", "val": "Diving48_V2_test.json"}
 
 
 def read_diving48(folder: Path) -> Annotations:
-    """Read the V2 annotations; a class is named by its take-off, somersaults, twists and position."""
+    """Read the V2 annotations; a class name is made of take-off, somersaults, twists and position."""
     vocabulary = read_json(str(find_file(folder, "Diving48_vocab.json")), list)
     class_names = [word if isinstance(word, str) else " ".join(map(str, word)) for word in vocabulary]
     splits = {}

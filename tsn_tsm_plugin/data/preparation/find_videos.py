@@ -1,4 +1,4 @@
-"""VideoFiles, FrameFolders: the paths of annotated videos on the disk."""
+"""VideoFiles, FrameFolders: find the files or folders of annotated videos."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -7,10 +7,10 @@ from tsn_tsm_plugin.data.video_files import videos_below
 
 
 class VideoFiles:
-    """Finds video files below a folder by their names without suffix, whatever folders are in between.
+    """Find video files by name without suffix, in any folder below a folder.
 
     Args:
-        folder: Walked once.
+        folder: Folder of the videos, searched once.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -23,7 +23,7 @@ class VideoFiles:
             self._by_stem[path.stem] = None if path.stem in self._by_stem else path.as_posix()
 
     def find(self, names: Iterable[str]) -> str | None:
-        """Return the path, below the folder, of the first name that is there."""
+        """Return the path, relative to the folder, of the first name that exists."""
         for name in names:
             if found := self._by_path.get(name) or self._by_stem.get(name):
                 return found
@@ -31,10 +31,10 @@ class VideoFiles:
 
 
 class FrameFolders:
-    """Finds folders of frames right below a folder.
+    """Find folders of frames directly below a folder.
 
     Args:
-        folder: Holds one folder for each video.
+        folder: Folder that contains one folder for each video.
     """
 
     def __init__(self, folder: Path) -> None:

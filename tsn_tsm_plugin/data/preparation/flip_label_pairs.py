@@ -1,4 +1,4 @@
-"""mirror_pairs, turn_pairs: pairs of classes that a mirror turns into each other, by their names."""
+"""mirror_pairs, turn_pairs: find pairs of classes that a horizontal flip exchanges, by their names."""
 
 import re
 from collections.abc import Sequence
@@ -13,17 +13,17 @@ _TURNS = {
 
 
 def mirror_pairs(class_names: Sequence[str]) -> list[tuple[int, int]]:
-    """Return the pairs of labels whose names differ by left and right only, in ascending order.
+    """Return the pairs of labels with names that differ only in left and right, in ascending order.
 
-    These are the pairs that MMAction2 swaps for Something-Something V1 and V2 and Jester.
+    MMAction2 swaps the same pairs for Something-Something V1 and V2 and Jester.
     """
     return _pairs(class_names, _LEFT_RIGHT)
 
 
 def turn_pairs(class_names: Sequence[str]) -> list[tuple[int, int]]:
-    """Return the pairs whose names differ by clockwise and counterclockwise only.
+    """Return the pairs of labels with names that differ only in clockwise and counterclockwise.
 
-    A mirror turns them into each other too, but MMAction2 does not swap them.
+    A flip exchanges these classes too, but MMAction2 does not swap them.
     """
     return _pairs(class_names, _TURNS)
 

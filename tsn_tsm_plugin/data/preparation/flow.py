@@ -1,6 +1,6 @@
-"""FlowExtraction, prepare_flow: optical flow of the videos of a list, as folders of images.
+"""FlowExtraction, prepare_flow: write the optical flow of the videos of a list as folders of images.
 
-A field belongs to two neighbouring frames, so a video has one field fewer than frames. Displacements are
+A field belongs to two consecutive frames, so a video has one field fewer than frames. Displacements are
 clipped to ``bound`` pixels and written as levels from 0 to 255, as in the references; 128 is no motion.
 Sources: Zach et al., "A Duality Based Approach for Realtime TV-L1 Optical Flow", 2007; Kroeger et al., "Fast
 Optical Flow using Dense Inverse Search", arXiv:1603.03590.
@@ -42,11 +42,11 @@ class FlowExtraction:
     """Settings of computing and writing flow.
 
     Attributes:
-        method: ``"tvl1"`` (the papers') or ``"dis"`` (about a hundred times faster).
-        bound: Displacement in pixels at the levels 0 and 255.
-        short_side: Short side in pixels to which larger frames are scaled; 0 keeps the size.
+        method: ``"tvl1"`` (as in the papers) or ``"dis"`` (about a hundred times faster).
+        bound: Displacement at the levels 0 and 255, in pixels.
+        short_side: Short side to which larger frames are scaled, in pixels; 0 keeps the size.
         template: Name of an image's file, see `flow_templates`.
-        quality: Of JPEG, 1 to 100.
+        quality: JPEG quality, 1 to 100.
     """
 
     method: str = "tvl1"
@@ -66,7 +66,7 @@ class FlowExtraction:
         """Return OpenCV's algorithm.
 
         Raises:
-            ImportError: If OpenCV, or for TV-L1 its contributed modules, are not installed.
+            ImportError: If OpenCV is not installed, or OpenCV's contributed modules in case of TV-L1.
         """
         try:
             import cv2
@@ -83,7 +83,7 @@ class FlowExtraction:
         return library.optflow.DualTVL1OpticalFlow_create()
 
     def write(self, entry: VideoEntry, target: Path) -> int:
-        """Write the flow of one video; a folder that is whole already is kept.
+        """Write the flow of one video; keep a folder that is already complete.
 
         Returns:
             The number of fields.
@@ -111,7 +111,7 @@ class FlowExtraction:
         return {"fields": count, "method": self.method, "bound": self.bound, "short_side": self.short_side}
 
     def _num_written(self, target: Path) -> int:
-        """Return the number of fields of a folder that was written in the same way; otherwise 0."""
+        """Return the number of fields of a complete folder with the same settings; otherwise 0."""
         try:
             stamp = json.loads(read_text(target / "flow.json"))
             count = int(stamp["fields"])
@@ -144,7 +144,7 @@ def _grey_frames(entry: VideoEntry, short_side: int) -> Iterator[np.ndarray]:
         for start in range(0, reader.num_frames, _FRAMES_AT_ONCE):
             stop = min(start + _FRAMES_AT_ONCE, reader.num_frames)
             frames = _scaled(reader.read(range(start, stop)), short_side)
-            # Luma of Rec. 601, as OpenCV's conversion to grey.
+            # Luma of Rec. 601, as in OpenCV's conversion to grey.
             weights = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
             grey_THW = (frames.float() * weights).sum(1).round().to(torch.uint8)
             yield from grey_THW.numpy()
@@ -166,17 +166,18 @@ def prepare_flow(
     A stopped run continues with the remaining videos.
 
     Args:
-        lists: Files with lines ``path label``, or their URLs.
-        videos_dir: Folder of the paths, or its URL.
-        out_dir: Gets ``flow/VIDEO/`` and for each list one of the same name, ``VIDEO fields label``.
+        lists: Files or URLs of lists with lines ``path label``.
+        videos_dir: Folder or URL that the paths are relative to.
+        out_dir: Output folder for ``flow/VIDEO/``, and for each list a list of the same name with lines
+            ``VIDEO fields label``.
         extraction: Settings of the flow.
-        num_workers: Processes; 0 uses this one.
+        num_workers: Processes; 0 uses this process.
 
     Returns:
         Reasons for skipped videos, by name.
 
     Raises:
-        AnnotationError: If a list cannot be read, or no video can.
+        AnnotationError: If a list cannot be read, or no video can be read.
         ImportError: If OpenCV is missing.
         ValueError: If a list would be overwritten.
     """

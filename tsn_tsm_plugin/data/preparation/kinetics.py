@@ -1,9 +1,7 @@
-"""read_kinetics: CSV files with the columns ``label, youtube_id, time_start, time_end, split``.
+"""read_kinetics: read CSV files with the columns ``label, youtube_id, time_start, time_end, split``.
 
-The official test list has no ``label``, and its clips cannot be used.
-
-A label is the position of its class in alphabetical order. A clip is the file ``id_000010_000020.mp4``: the
-YouTube id and the seconds, six digits each.
+Labels are positions of the classes in alphabetical order. A clip is the file ``id_000010_000020.mp4``: the
+YouTube id and the seconds, six digits each. The official test list has no ``label`` and cannot be used.
 """
 
 from pathlib import Path
@@ -22,7 +20,7 @@ _SPLITS = {"train": "train", "val": "val", "validate": "val", "validation": "val
 
 
 def read_kinetics(folder: Path) -> Annotations:
-    """Read every CSV file of a folder; clips without a label, as in some test sets, are skipped."""
+    """Read every CSV file of a folder; skip clips without a label, as in the official test list."""
     paths = find_files(folder, "*.csv")
     if not paths:
         raise AnnotationError(f"{folder}: must hold train.csv and val.csv of Kinetics. Check --annotations.")

@@ -35,20 +35,20 @@ def prepare_own_data(
 ) -> Path:
     """Inspect a folder of videos, write its lists and a recipe, and return the path of the recipe.
 
-    Lists and recipe lie in ``datasets_dir / name of the folder``. The same folder gives the same files.
+    Lists and recipe are written to ``datasets_dir / name of the folder``. Equal folders give equal files.
 
     Args:
-        folder: Holds ``class/video``; or ``train/class/video`` with ``val`` and ``test`` beside it; or the
-            lists ``train.txt``, ``val.txt`` and ``labels.txt`` with videos relative to the folder; or the
-            files that ``prepare_dataset`` has written.
+        folder: Folder with ``class/video``; or with ``train/class/video`` and ``val`` and ``test`` beside
+            ``train``; or with the lists ``train.txt``, ``val.txt`` and ``labels.txt`` and videos relative to
+            the folder; or with the output of ``prepare_dataset``.
         method: ``"tsm"`` or ``"tsn"``.
         backbone: A registered backbone, or ``timm/NAME`` or ``torchvision/NAME``.
-        weights: ImageNet weights of the backbone, as ``MODEL.BACKBONE_WEIGHTS``; empty: random
-            initialisation. A function that finds them is called after the checks of the arguments.
-        val_fraction: Part of each class for validation if the folder is not divided.
+        weights: ImageNet weights of the backbone, as in ``MODEL.BACKBONE_WEIGHTS``; empty: random
+            initialisation. A function that returns the weights is called after the checks of the arguments.
+        val_fraction: Fraction of each class for validation if the folder has no splits.
         groups: Regular expression or file that keeps videos together, see :func:`group_function`.
-        seed: Seed of the division.
-        datasets_dir: Folder of what is written.
+        seed: Seed of the split.
+        datasets_dir: Folder of the output.
 
     Raises:
         AnnotationError: If the folder holds no usable videos.
@@ -89,11 +89,11 @@ def prepare_own_data(
 
 
 def group_function(groups: str) -> GroupOf:
-    """Return the group of a video by a regular expression or a file.
+    """Return a function from a video to its group, by a regular expression or a file.
 
     Args:
-        groups: An expression that is searched in the video's path, whose first bracket (or whole match) is
-            the group: ``"(subject\\d+)"``. Or a file with lines ``name-of-video group``.
+        groups: An expression to search in the video's path, such as ``"(subject\\d+)"``; the first bracket or
+            the whole match is the group. Or a file with lines ``name-of-video group``.
 
     Raises:
         ConfigError: If the expression is invalid, or a line of the file is malformed.
@@ -123,7 +123,7 @@ def group_function(groups: str) -> GroupOf:
 
 
 def _dataset_folder(folder: Path, datasets_dir: Path) -> Path:
-    """Return the folder of a dataset's files; one of another folder of that name gets a suffix."""
+    """Return the output folder of a dataset; add a suffix if another dataset has the same name."""
     source, name = folder.resolve(), re.sub(r"[^\w.-]+", "_", folder.resolve().name) or "data"
     plain = datasets_dir / name
     note = plain / "source.json"
@@ -146,7 +146,7 @@ def _count_lines(path: Path) -> int:
 
 
 def _write_dataset_of_lists(folder: Path, dataset: Path) -> None:
-    """Write the dataset file of lists that are there already."""
+    """Write the dataset file for existing lists."""
     names = folder / "labels.txt"
     if not names.is_file():
         raise AnnotationError(f"{folder}: has train.txt, but no labels.txt with one class name per line.")

@@ -36,7 +36,7 @@ from tsn_tsm_plugin.paths import printable, read_text
 
 logger = get_logger(__name__)
 
-# Unreadable videos of a split that the log names; report.json names all.
+# Number of unreadable videos per split that the log names; report.json names all.
 _MAX_NAMED = 10
 
 
@@ -58,16 +58,16 @@ def prepare_dataset(
     conversion: Conversion | None = None,
     num_workers: int = 0,
 ) -> dict[str, Any]:
-    """Check the videos that annotations name, convert them if asked, and write the files for training.
+    """Check the annotated videos, convert them if requested, and write the files for training.
 
     Args:
-        name: Of the dataset, for the report.
+        name: Name of the dataset, for the report.
         annotations: Classes and splits.
-        videos_dir: Folder of the videos; names in lists are relative to it, or to the converted ones.
-        out_dir: Folder of the written files; it may hold videos_dir.
+        videos_dir: Folder of the videos; names in lists are relative to it, or to the converted videos.
+        out_dir: Folder of the written files; it may contain ``videos_dir``.
         storage: Storage of the videos.
         conversion: Extraction to frames or re-encoding, into ``out_dir``.
-        num_workers: Processes; 0 uses this one.
+        num_workers: Processes; 0 uses this process.
 
     Returns:
         Content of ``report.json``.
@@ -119,12 +119,12 @@ def prepare_dataset(
 
 
 def write_if_changed(path: Path, text: str) -> None:
-    """Write a file at once and whole; one that holds the text already keeps its time of change."""
+    """Write a file atomically; do not touch a file that already contains the text."""
     try:
         if read_text(path) == text:
             return
     except OSError:
-        pass  # It is missing or no text: it is written.
+        pass  # Write the file if it is missing or not text.
     write_text_atomically(path, text)
 
 
@@ -146,7 +146,7 @@ def _target_folder(
 
 
 def _inspect(paths: Sequence[str], inspection: Inspection, journal: Journal, *, num_workers: int) -> None:
-    """Check each video that the journal lacks in its current state."""
+    """Check each video unless the journal has a current finding."""
     wanted = list(dict.fromkeys(paths))
     due = [path for path in wanted if not inspection.is_current(journal.findings.get(path))]
     if not due:

@@ -1,4 +1,4 @@
-"""recipe_lines: the keys of a recipe for a prepared dataset, as YAML."""
+"""recipe_lines: write the keys of a recipe for a prepared dataset as YAML."""
 
 import os
 from pathlib import Path
@@ -24,10 +24,10 @@ def recipe_lines(
     """Return YAML to merge into a recipe.
 
     Args:
-        name: Of the dataset.
+        name: Name of the dataset.
         annotations: Classes and splits.
         out_dir: Folder of lists and label map.
-        videos_dir: Where the videos of the lists are; written relative to ``out_dir`` if it lies there.
+        videos_dir: Folder of the listed videos; written relative to ``out_dir`` if inside ``out_dir``.
         storage: Storage of the videos, unless converted.
         conversion: Conversion of the videos, if any.
     """

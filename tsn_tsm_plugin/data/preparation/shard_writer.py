@@ -22,21 +22,21 @@ logger = get_logger(__name__)
 def write_shards(
     entries: Sequence[VideoEntry], out_dir: Path, *, name: str, max_shard_bytes: int = 1 << 30
 ) -> Path:
-    """Write ``NAME-000000.tar``, their indices, and ``NAME.txt``, the list of them.
+    """Write shards ``NAME-000000.tar``, ..., their indices, and ``NAME.txt``, the list of the shards.
 
     The same videos give the same bytes. Complete shards are kept, so interrupted work continues.
 
     Args:
-        entries: The videos, in the order in which they are written.
+        entries: The videos, in the order of writing.
         out_dir: Folder of the written files.
-        name: Of the list and its shards.
+        name: Name of the list and the shards.
         max_shard_bytes: Largest size of a shard, unless it holds a single video.
 
     Returns:
         The list file.
 
     Raises:
-        AnnotationError: If two videos would have one key.
+        AnnotationError: If two videos would have the same key.
         OSError: If a video cannot be read, or a shard cannot be written.
     """
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -56,7 +56,7 @@ def write_shards(
 
 
 def member_name(entry: VideoEntry) -> str:
-    """Return the name of a video in its shard; dots end a key, so those before become underscores."""
+    """Return the name of a video in its shard; earlier dots become underscores: a dot ends the key."""
     suffix = Path(entry.name).suffix
     return entry.name.removesuffix(suffix).lstrip("/").replace(".", "_") + suffix
 
@@ -119,7 +119,7 @@ def _write_shard(shard: Path, part: Sequence[VideoEntry]) -> None:
                 label_name = f"{video.rpartition('.')[0]}.{LABEL_SUFFIX}"
                 tar.addfile(_member(label_name, len(text)), io.BytesIO(text))
         index = index_text(partial, scan_shard(str(partial)))
-        # An index of the former shard must not stand beside the new one.
+        # Delete the former shard's index, which must not describe the new shard.
         _index_path(shard).unlink(missing_ok=True)
     write_text_atomically(_index_path(shard), index)
 

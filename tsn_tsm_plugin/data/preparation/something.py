@@ -2,7 +2,7 @@
 
 V1 and Jester: ``NAME-train.csv`` and ``NAME-validation.csv`` have lines ``id;class`` and no header.
 ``NAME-labels.csv`` has one class per line; the number of the line, from 0, is the label. V2: JSON lists of
-objects with ``id`` and ``template``, the class with square brackets; and an object from class to label.
+objects with ``id`` and ``template``, the class with square brackets, and a JSON object from class to label.
 """
 
 from pathlib import Path
@@ -47,7 +47,7 @@ def _read_semicolons(folder: Path, name: str) -> Annotations:
 
 
 def read_sthv2(folder: Path) -> Annotations:
-    """Read Something-Something V2, with the files' older or newer names."""
+    """Read Something-Something V2, with the older or newer file names."""
     path = find_file(folder, "something-something-v2-labels.json", "labels.json")
     class_names = _names_by_label(path)
     labels = numbered(class_names)

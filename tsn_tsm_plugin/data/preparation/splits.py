@@ -1,4 +1,4 @@
-"""read_ucf101, read_hmdb51: annotations with three numbered splits into training and test.
+"""read_ucf101, read_hmdb51: read annotations with three numbered splits into training and test.
 
 The test list of a split serves as validation, as in the papers.
 """
@@ -20,7 +20,7 @@ _HMDB51_SPLITS = {"1": "train", "2": "val"}
 
 
 def read_ucf101(folder: Path, *, split: int = 1) -> Annotations:
-    """Read ``classInd.txt`` (``1 Class``) and ``trainlist01.txt`` (``Class/name.avi 1``), ``testlist01.txt``.
+    """Read ``classInd.txt`` (``1 Class``), ``trainlist01.txt`` (``Class/name.avi 1``) and ``testlist01.txt``.
 
     Labels start at 0, the file's numbers at 1. A test list has no numbers: the folder is the class.
     """
@@ -46,7 +46,7 @@ def read_ucf101(folder: Path, *, split: int = 1) -> Annotations:
 def read_hmdb51(folder: Path, *, split: int = 1) -> Annotations:
     """Read ``<class>_test_split1.txt`` with lines ``name.avi 1`` (training), ``2`` (test) or ``0`` (neither).
 
-    Labels are positions in alphabetical order.
+    Labels are positions of the classes in alphabetical order.
     """
     suffix = f"_test_split{split}.txt"
     paths = sorted(find_files(folder, f"*{suffix}"), key=lambda path: path.name.removesuffix(suffix))

@@ -23,11 +23,11 @@ class Finding:
     """Result of checking a video.
 
     Attributes:
-        name: Path below the folder of the videos.
+        name: Path relative to the folder of the videos.
         stamp: Size and modification time of the file or folder when checked, and the kind of check.
-        num_frames: Number of frames; 0 if it is unreadable.
-        error: Reason why it is unreadable; empty for readable videos.
-        is_sparse: Whether reading a few frames decodes less than all before them; None if not checked.
+        num_frames: Number of frames; 0 for an unreadable video.
+        error: Reason why the video is unreadable; empty for readable videos.
+        is_sparse: Whether reading a few frames decodes less than all frames before them; None if not checked.
     """
 
     name: str
@@ -42,10 +42,10 @@ class Inspection:
     """Settings of checking a video.
 
     Attributes:
-        folder: Of the videos.
+        folder: Folder of the videos.
         template: Name of a frame's file if videos are folders of frames; empty for video files.
         start_index: Number of the first frame.
-        conversion: Conversion of each video.
+        conversion: Conversion of each video, if any.
         target_folder: Folder of the converted videos.
     """
 
@@ -59,7 +59,7 @@ class Inspection:
         """Return a value that changes if the video, its check or its conversion changes."""
         try:
             status = (self.folder / name).stat()
-        except OSError:  # Such as a link to a file that is missing.
+        except OSError:  # A broken link, for example.
             status = (self.folder / name).lstat()
         how = hashlib.sha256(repr(self).encode()).hexdigest()
         return f"{status.st_size} {status.st_mtime_ns} {how[:12]}"
@@ -124,7 +124,7 @@ class Journal:
     """Findings on the disk; a truncated last line is ignored.
 
     Args:
-        path: Of the file; one ``Finding`` in a line.
+        path: Path of the file, which has one ``Finding`` per line.
     """
 
     def __init__(self, path: Path) -> None:
@@ -142,7 +142,7 @@ class Journal:
             self.findings[finding.name] = finding
 
     def add(self, finding: Finding) -> None:
-        """Note a finding at once."""
+        """Append a finding to the file at once."""
         self.findings[finding.name] = finding
         with os_errors_as_run_folder_errors(self._path), self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(finding)) + "\n")
