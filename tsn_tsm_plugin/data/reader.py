@@ -102,9 +102,9 @@ class VideoReader:
             Pixels differ from `ShortSideScale`'s, see ``DATA.SCALE_IN_DECODER``. Only ``"pyav"`` supports
             scaling.
         decoder_options: Further keyword arguments of the decoder.
-        verify: Compare the number of frames and the first read with a plain decode of the whole file, which
-            takes as long as that decode. The environment variable ``TSN_TSM_PLUGIN_VERIFY=1`` enables this
-            for all readers.
+        verify: Compare the number of frames and the first read with a plain decode of the whole file. The
+            comparison takes as long as that decode. The environment variable ``TSN_TSM_PLUGIN_VERIFY=1``
+            enables it for all readers.
 
     Raises:
         VideoError: If the file is not a readable video. The message starts with the path and ends with the

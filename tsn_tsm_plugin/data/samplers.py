@@ -129,7 +129,7 @@ class TrainBatchSampler(ShardedBatchSampler):
     """Yield every video once per epoch in an order that depends on seed and epoch, in full batches.
 
     All ranks draw the same permutation. The epoch is padded with its first videos, or cut, to a multiple of
-    the global batch size, ``batch_size * world_size``: all ranks take the same number of steps of equal size.
+    the global batch size, ``batch_size * world_size``. All ranks take the same number of steps of equal size.
     For any number of ranks with the same global batch size, step ``k`` has the same videos.
 
     Args:
@@ -141,7 +141,7 @@ class TrainBatchSampler(ShardedBatchSampler):
         num_repeats: Number of passes of an epoch over the list, each in another order.
         balanced_labels: Class of each video, to draw every class equally often instead of every video once;
             the length of an epoch does not change.
-        class_power: With ``balanced_labels``: the ``power`` of `balanced_order`.
+        class_power: The ``power`` of `balanced_order`, used with ``balanced_labels``.
         drop_last: Cut the epoch instead of padding it; each epoch skips other videos.
     """
 

@@ -73,7 +73,7 @@ def clips_to_frames(clips_BCTHW: Tensor, *, like: Tensor, channel_axis: int = 1)
     Args:
         clips_BCTHW: Output of :func:`frames_to_clips`.
         like: Input of :func:`frames_to_clips`.
-        channel_axis: As given to :func:`frames_to_clips`.
+        channel_axis: Argument ``channel_axis`` of :func:`frames_to_clips`.
     """
     if channel_axis == 1:
         frames = clips_BCTHW.transpose(1, 2).flatten(0, 1)

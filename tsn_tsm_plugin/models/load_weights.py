@@ -116,7 +116,7 @@ def load_weights(
 
     Raises:
         CheckpointError: If the file cannot be read, does not fit the model, or has weights other than finite
-            floating-point numbers; or if ``allow_mismatch`` has an unknown name. Nothing is loaded then.
+            floating-point numbers. Also if ``allow_mismatch`` has an unknown name. Nothing is loaded then.
     """
     unknown = [name for name in allow_mismatch if name not in COMPARED_ATTRIBUTES]
     if unknown:

@@ -58,8 +58,8 @@ def segment_indices(
         num_frames: Frames of the video, at least 1.
         num_segments: Frames to choose, at least 1.
         mode: ``"train"`` draws from ``generator``, ``"test"`` is deterministic.
-        twice_sample: In testing, choose a second view of ``num_segments`` frames.
-        keep_tail_frames: In training, let the last frames be drawn as well.
+        twice_sample: Whether to choose a second view of ``num_segments`` frames in testing.
+        keep_tail_frames: Whether training may also draw the last frames.
         generator: Source of randomness in training; ``None`` is torch's global one.
 
     Returns:

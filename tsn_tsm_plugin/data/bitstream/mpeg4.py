@@ -1,6 +1,6 @@
 """Mpeg4Pictures: read the properties of MPEG-4 part 2 pictures, found by start codes.
 
-The types alone determine the decoder's output order: a B picture comes at once, an I or P picture when the
+The types alone determine the decoder's output order. A B picture comes at once, an I or P picture when the
 next I or P picture arrives. The decoder drops B pictures whose times do not fit between those two.
 Source: ISO/IEC 14496-2 6.2 and 6.3.
 """

@@ -1,7 +1,7 @@
 """ExactOrFallbackDecoder: use another library's decoder if its frames are exact, otherwise PyAV.
 
-Other libraries use other versions of FFmpeg and other rules to count frames: by time stamps, which some
-containers invent, or by seeking to false keyframes. The packets are therefore indexed first. The library
+Other libraries use other versions of FFmpeg. They count frames by time stamps, which some containers invent,
+or by seeking to false keyframes. The packets are therefore indexed first. The library
 reads only videos whose index proves equal counting and whose first, middle and last frames are equal. PyAV
 reads any other video, with one warning per reason. Frames of torchcodec 0.17 and decord 0.6 differed on:
 MPEG-4, AV1 with super-resolution, MPEG program streams, intra refresh, 10 bit, interlaced and odd-sized

@@ -107,8 +107,8 @@ def read_matching_results(trained: TrainedModel, path: str | Path, *, is_named: 
         is_named: Whether the user gave the file; such a file must exist and belong to these weights.
 
     Returns:
-        The content. If the user did not give the file, a missing file, or a file of other weights (with a
-        warning), gives an empty dictionary.
+        The content. If ``is_named`` is false, a missing file or, with a warning, a file of other weights
+        gives an empty dictionary.
 
     Raises:
         ConfigError: If the file cannot be used.

@@ -79,9 +79,9 @@ def plan_clip_export(
         model: A TSN or TSM; not modified.
         num_frames: T.
         size: H and W.
-        mean: If given, the exported network takes uint8 RGB and normalises it itself.
-        std: Required with ``mean``.
-        to_bgr: With ``mean``: whether the network takes BGR.
+        mean: Mean of each channel; if given, the exported network takes and normalises uint8 RGB.
+        std: Standard deviation of each channel; required with ``mean``.
+        to_bgr: Whether ``model`` takes BGR; used with ``mean``.
     """
     video = _example((2, getattr(model, "in_channels", 3), num_frames, size, size), is_pixels=bool(mean))
     return ExportPlan(_prepared(model, mean, std, to_bgr), {"video": video}, ["scores"])
@@ -103,9 +103,9 @@ def plan_stream_export(
     Args:
         model: A causal TSM.
         size: H and W.
-        mean: If given, the exported network takes uint8 RGB and normalises it itself.
-        std: Required with ``mean``.
-        to_bgr: With ``mean``: whether the network takes BGR.
+        mean: Mean of each channel; if given, the exported network takes and normalises uint8 RGB.
+        std: Standard deviation of each channel; required with ``mean``.
+        to_bgr: Whether ``model`` takes BGR; used with ``mean``.
 
     Raises:
         ValueError: If the TSM needs frames that a stream has not seen.
