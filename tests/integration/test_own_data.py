@@ -138,6 +138,7 @@ def test_another_seed_divides_otherwise_and_the_same_seed_alike(tmp_path):
         (["--data", "nowhere"], "--data nowhere: no such folder"),
         (["--data", "my gestures", "--method", "lstm"], "--method must be one of tsm, tsn, got lstm"),
         (["--data", "my gestures", "--val-fraction", "2"], "--val-fraction must be at least 0 and below 1"),
+        (["--data", "."], "must hold folders of two classes or more, got 'my gestures' alone"),
         (["--data", "my gestures/still"], "must hold one folder of videos for each class"),
         (["my gestures"], "give either --cfg RECIPE or --data FOLDER; did you mean --data my gestures?"),
         (["mine.yaml"], "give either --cfg RECIPE or --data FOLDER; did you mean --cfg mine.yaml?"),

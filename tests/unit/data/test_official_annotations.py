@@ -238,14 +238,16 @@ def touch(folder, *names):
         (folder / name).touch()
 
 
-def test_a_divided_folder_of_classes_keeps_its_division(tmp_path):
-    touch(tmp_path, "train/run/a.mp4", "train/sit/b.AVI", "train/sit/notes.txt", "val/sit/deep/c.mkv")
+@pytest.mark.parametrize("train", ["train", "Training"])
+def test_a_divided_folder_of_classes_keeps_its_division(tmp_path, train):
+    touch(tmp_path, *(f"{train}/{name}" for name in ("run/a.mp4", "sit/b.AVI", "sit/notes.txt")))
+    touch(tmp_path, "val/sit/deep/c.mkv")
 
     names, splits = read_class_folders(tmp_path)
 
     assert names == ["run", "sit"]
     assert splits == {
-        "train": [AnnotatedVideo(("train/run/a",), 0), AnnotatedVideo(("train/sit/b",), 1)],
+        "train": [AnnotatedVideo((f"{train}/run/a",), 0), AnnotatedVideo((f"{train}/sit/b",), 1)],
         "val": [AnnotatedVideo(("val/sit/deep/c",), 1)],
     }
 

@@ -116,7 +116,8 @@ def _hash(key: str, seed: int) -> bytes:
 
 
 def _first_folder(folder: Path, names: tuple[str, ...]) -> Path | None:
-    return next((folder / name for name in names if (folder / name).is_dir()), None)
+    paths = sorted(folder.iterdir())
+    return next((path for path in paths if path.name.lower() in names and path.is_dir()), None)
 
 
 def _videos_by_class(folder: Path) -> dict[str, list[Path]]:

@@ -65,6 +65,12 @@ def prepare_own_data(
         annotations = read_class_folders(
             folder, val_fraction=val_fraction, seed=seed, group_of=group_function(groups) if groups else None
         )
+        if len(annotations.class_names) < 2:
+            name = annotations.class_names[0]
+            raise AnnotationError(
+                f"--data {folder}: must hold folders of two classes or more, got {name!r} alone. Lists "
+                "must be called train.txt, val.txt and labels.txt."
+            )
     weights = weights() if callable(weights) else weights
     out = _dataset_folder(folder, datasets_dir)
     if has_lists:
