@@ -1,1 +1,1 @@
-"""The launcher: runs ``engine.train`` and ``engine.evaluate`` here or on SLURM, through submitit."""
+"""The launcher: runs ``engine.train`` and ``engine.evaluate`` locally or on SLURM, through submitit."""

@@ -4,8 +4,8 @@ from tsn_tsm_plugin.errors import TsnTsmError
 
 
 class LaunchError(TsnTsmError):
-    """A mistake that is known before anything is submitted; the command ends with exit code 2."""
+    """A user error that is found before anything is submitted; the command ends with exit code 2."""
 
 
-# Exit codes of the command. DETACHED: the user stopped waiting, the job goes on.
+# Exit codes of the command. DETACHED: the user stopped waiting; the job continues.
 OK, FAILED, USER_ERROR, CANCELLED, DETACHED = 0, 1, 2, 3, 4

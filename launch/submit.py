@@ -1,6 +1,6 @@
 """Train and evaluate a recipe, on this machine or on SLURM: ``python launch/submit.py --cfg RECIPE``.
 
-From a checkout, or installed as ``tsn-tsm-submit``; ``--help`` lists the options, ``launch/README.md``
+Runs from a checkout, or installed as ``tsn-tsm-submit``. ``--help`` lists the options; ``launch/README.md``
 shows a first job.
 """
 
@@ -15,7 +15,7 @@ _IS_CHECKOUT = _HERE.name == "launch"
 
 
 def obstacle() -> str:
-    """Return a sentence about why the launcher cannot run here, or an empty text."""
+    """Return a sentence about why the launcher cannot run, or an empty text."""
     if not hasattr(signal, "SIGUSR2"):
         return (
             "the launcher needs POSIX signals, which this system does not have. "

@@ -1,4 +1,4 @@
-"""submit, refusal, requeue, requeue_without: requests to a SLURM that may not answer at once."""
+"""submit, refusal, requeue, requeue_without: requests to SLURM, repeated while its controller is silent."""
 
 import os
 import re
@@ -15,11 +15,11 @@ _SBATCH_SECONDS, _FIND_SECONDS, _NUM_LOOKS = 180.0, 120.0, 3
 
 
 def refusal(script: Path, *options: str) -> str:
-    """Return why SLURM would refuse a batch script, in sbatch's words; empty if it would not.
+    """Return why SLURM would refuse a batch script, in sbatch's words; empty if it would accept the script.
 
     Args:
         script: The batch script.
-        options: More options of sbatch; they win over the script's lines.
+        options: More options of sbatch; these override the script's lines.
     """
     asked = ask("sbatch", "--test-only", *options, str(script), timeout_seconds=90.0)
     said = " ".join(line.removeprefix("sbatch: error: ") for line in asked.stderr.splitlines())
@@ -27,11 +27,11 @@ def refusal(script: Path, *options: str) -> str:
 
 
 def requeue(job_id: str, *, is_over: Callable[[], bool]) -> str:
-    """Ask SLURM to run a job again, until it answers; return its complaint, empty if it agreed.
+    """Ask SLURM, until it answers, to run a job again; return SLURM's error, empty on success.
 
     Args:
         job_id: The job.
-        is_over: Whether asking once more is pointless.
+        is_over: Returns whether asking again is pointless.
     """
     pause = 1.0
     while True:
@@ -52,22 +52,22 @@ def requeue(job_id: str, *, is_over: Callable[[], bool]) -> str:
 
 
 def requeue_without(job_id: str, nodes: Sequence[str], script: Path, *, is_over: Callable[[], bool]) -> str:
-    """Ask SLURM to run a job again, on other nodes than some; return its complaint, empty if it agreed.
+    """Ask SLURM to run a job again without some nodes; return SLURM's error, empty on success.
 
-    SLURM takes a list of nodes for waiting jobs only. The caller must ignore SIGTERM, which a requeue brings.
+    SLURM accepts a node list for waiting jobs only. The caller must ignore SIGTERM, which a requeue sends.
 
     Args:
         job_id: The job.
         nodes: Nodes that the job must not get.
         script: The job's batch script. If SLURM has too few other nodes for it, the job would wait forever.
-        is_over: As for :func:`requeue`.
+        is_over: See :func:`requeue`.
     """
     try:
         shown = ask("scontrol", "show", "job", job_id, "-o").stdout
         before = re.search(r"\bExcNodeList=(?!\(null\))(\S+)", shown)
         excluded = ",".join([*([before[1]] if before else []), *nodes])
         refused = refusal(script, f"--exclude={excluded}")
-        # Limits of the account count this job too, which still runs.
+        # The refusal may come from limits of the account, because this job still runs and counts too.
         if "node" in refused.lower():
             wanted = os.environ.get("SLURM_JOB_NUM_NODES")
             return (
@@ -87,11 +87,11 @@ def requeue_without(job_id: str, nodes: Sequence[str], script: Path, *, is_over:
 def submit(script: Path) -> str:
     """Submit a batch script; return the id of its job.
 
-    If sbatch gives no answer, or one without a job id, the job may have been taken all the same. It is looked
-    for by the path of its script, which no other job has.
+    If sbatch does not answer with a job id, SLURM may still have accepted the job. Search for it by the path
+    of its script, which no other job has.
 
     Raises:
-        LaunchError: If SLURM refuses the job, or has none with this script.
+        LaunchError: If SLURM refuses the job, or has no job with this script.
     """
     try:
         asked = ask("sbatch", str(script), timeout_seconds=_SBATCH_SECONDS)
@@ -112,9 +112,9 @@ def submit(script: Path) -> str:
 
 
 def _find_by_script(script: Path, said: str) -> str:
-    """Return the id of the job with a batch script; empty if SLURM answers that there is none.
+    """Return the id of the job with a batch script; empty if SLURM answers that no job has the script.
 
-    A request may reach the controller after sbatch has given up, so SLURM is asked more than once.
+    Ask SLURM more than once: a request may reach the controller after sbatch has given up.
     """
     pause, num_answers = 1.0, 0
     deadline = time.monotonic() + _FIND_SECONDS

@@ -1,4 +1,4 @@
-"""Options: the requests of a job to a cluster, as one table for flags, help and cluster YAML."""
+"""Options: the resources that a job requests, as one table for flags, help and cluster YAML."""
 
 import argparse
 import dataclasses
@@ -136,7 +136,7 @@ GROUPS = {
 
 
 def add_option_flags(parser: argparse.ArgumentParser) -> None:
-    """Add a flag for every option, grouped; a flag that is not given leaves no trace."""
+    """Add a flag for every option, in groups; a flag that is not given sets no attribute."""
     groups = {name: parser.add_argument_group(title) for name, title in GROUPS.items()}
     for field in dataclasses.fields(Options):
         group = groups[field.metadata["group"]]
@@ -158,7 +158,7 @@ def add_option_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def cluster_options(options: Options) -> list[str]:
-    """Return the flags of options that are set and that a run on this machine has no use for."""
+    """Return the flags of options that are set but have no effect on a run on this machine."""
     used_here = {"cluster", "nodes", "gpus_per_node", "tasks_per_node", "name", "env", "collective_timeout"}
     defaults = Options()
     return [
@@ -173,10 +173,10 @@ def resolve_options(flags: dict[str, Any]) -> Options:
 
     Args:
         flags: Options of the command line, by field name. A ``cluster`` outside ``KINDS`` is a path or names
-            a YAML of ``launch/clusters``. Its default is ``$LAUNCH_CLUSTER``.
+            a YAML of ``launch/clusters``. The default of ``cluster`` is ``$LAUNCH_CLUSTER``.
 
     Raises:
-        LaunchError: If the file, a key of it or a value is wrong.
+        LaunchError: If the file, one of its keys or a value is wrong.
     """
     given = dict(flags)
     name = given.get("cluster") or os.environ.get("LAUNCH_CLUSTER", "")
@@ -201,7 +201,7 @@ def resolve_options(flags: dict[str, Any]) -> Options:
 
 
 def _with_gpu_type(values: dict[str, Any]) -> dict[str, Any]:
-    """Split ``gpus_per_node`` ``TYPE:N`` into its kind and its number."""
+    """Split ``gpus_per_node`` ``TYPE:N`` into the type and the number of GPUs."""
     if not isinstance(values.get("gpus_per_node"), str):
         return values
     match = re.fullmatch(r"(?:([A-Za-z][\w.\-]*):)?(-1|\d+)", values["gpus_per_node"], re.ASCII)
@@ -215,7 +215,7 @@ def _with_gpu_type(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_characters(options: Options) -> None:
-    """Refuse what would become lines of the batch script or unreadable names."""
+    """Refuse characters that would become lines of the batch script or unreadable names."""
     for field in dataclasses.fields(Options):
         value = getattr(options, field.name)
         for text in value if isinstance(value, list) else [value]:
@@ -243,7 +243,7 @@ def read_cluster_yaml(name: str) -> dict[str, Any]:
             f"or a path, got {name!r}."
         )
     try:
-        # BaseLoader leaves every value as written: YAML would read the time 1:30:00 as the number 5400.
+        # BaseLoader keeps every value as written: other loaders read the time 1:30:00 as the number 5400.
         loaded = yaml.load(read_text(path), Loader=yaml.BaseLoader) or {}
     except OSError as error:
         raise LaunchError(f"{path}: cannot be read ({error.strerror or error}).") from error
@@ -283,7 +283,7 @@ def minutes_of(time: str) -> int:
         time: ``M``, ``M:SS``, ``H:MM:SS``, ``D-H``, ``D-H:MM`` or ``D-H:MM:SS``.
 
     Raises:
-        LaunchError: If it is none of these, or zero.
+        LaunchError: If the time has another form, or is zero.
     """
     match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", time.strip())
     if match is None:

@@ -7,7 +7,7 @@ from ..errors import LaunchError
 
 _LOGS = "logs lie in the run folder: set OUTPUT_DIR"
 _SIZE = "use --nodes, --tasks-per-node and --gpus-per-node"
-# Options of sbatch that the launcher sets itself, with the way to set them.
+# Options of sbatch that the launcher sets itself, with the user's way to set them.
 _OWNED = {
     "array": "use --sweep, or the command `evaluate` with several weights",
     "output": _LOGS,
@@ -37,8 +37,8 @@ def check_is_free(key: str, value: str, *, flags: Iterable[str]) -> None:
     """Refuse an option of sbatch that the launcher writes itself, and name the way to set it.
 
     Args:
-        key: The option, without dashes before it.
-        value: Its value.
+        key: The option, without leading dashes.
+        value: Value of the option.
         flags: Names of the launcher's own options.
 
     Raises:

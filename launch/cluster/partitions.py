@@ -1,4 +1,4 @@
-"""Partition, NodeKind: the nodes of a cluster's partitions, and the nodes that a job fits on.
+"""Partition, NodeKind: the nodes of a cluster's partitions, and how many of them fit a job.
 
 The nodes of one partition may differ. A job that needs GPUs runs on nodes with GPUs only, so only the CPUs of
 these nodes count.
@@ -18,9 +18,9 @@ class NodeKind:
     """Nodes of a partition that are alike.
 
     Attributes:
-        num_nodes: How many there are, down ones included.
-        cpus: CPUs of each.
-        gpus: GPUs of each.
+        num_nodes: Number of nodes, including nodes that are down.
+        cpus: CPUs of each node.
+        gpus: GPUs of each node.
     """
 
     num_nodes: int
@@ -33,10 +33,10 @@ class Partition:
     """A partition of the cluster.
 
     Attributes:
-        name: Its name.
-        is_default: Whether jobs that name none go there.
-        limit_minutes: Longest job; 0 without a limit.
-        kinds: Its nodes, at least one.
+        name: Name of the partition.
+        is_default: Whether jobs without a partition run in this one.
+        limit_minutes: Longest time of a job; 0: no limit.
+        kinds: Nodes of the partition, at least one.
     """
 
     name: str
@@ -46,37 +46,37 @@ class Partition:
 
     @property
     def num_nodes(self) -> int:
-        """Nodes of all kinds, down ones included."""
+        """Number of nodes of all kinds, including nodes that are down."""
         return self.num_fitting(gpus=0, cpus=0)
 
     @property
     def gpu_counts(self) -> list[int]:
-        """GPUs that its nodes have, the most first; more than one number if nodes differ."""
+        """Different numbers of GPUs per node, the largest first."""
         return sorted({kind.gpus for kind in self.kinds}, reverse=True)
 
     def fitting(self, *, gpus: int, cpus: int) -> list[NodeKind]:
-        """Return the kinds of nodes that have at least so much."""
+        """Return the kinds of nodes that have at least these GPUs and CPUs."""
         return [kind for kind in self.kinds if kind.gpus >= gpus and kind.cpus >= cpus]
 
     def num_fitting(self, *, gpus: int, cpus: int) -> int:
-        """Return how many nodes have at least so much."""
+        """Return how many nodes have at least these GPUs and CPUs."""
         return sum(kind.num_nodes for kind in self.fitting(gpus=gpus, cpus=cpus))
 
     def most_gpus(self, num_nodes: int) -> int:
-        """Return the most GPUs that so many nodes have each.
+        """Return the largest number of GPUs that each of ``num_nodes`` nodes has.
 
-        If too few nodes have GPUs, this is the most of any node: a job that asks for too many GPU nodes is
-        refused, not run without GPUs.
+        If too few nodes have GPUs, return the largest number of any node: a job that asks for too many GPU
+        nodes is refused, not run without GPUs.
         """
         enough = [gpus for gpus in self.gpu_counts if self.num_fitting(gpus=gpus, cpus=0) >= num_nodes]
         return max(enough, default=0) or self.gpu_counts[0]
 
     def fewest_cpus(self, *, gpus: int, cpus: int) -> int:
-        """Return the CPUs that each node has which has at least so much; 0 if there is none."""
+        """Return the fewest CPUs of the nodes that have at least these GPUs and CPUs; 0 without any."""
         return min((kind.cpus for kind in self.fitting(gpus=gpus, cpus=cpus)), default=0)
 
     def nodes_in_words(self) -> str:
-        """Return its nodes by their GPUs: ``4 nodes with 8 GPUs and 10 nodes without GPUs``."""
+        """Return the nodes by their GPUs: ``4 nodes with 8 GPUs and 10 nodes without GPUs``."""
         groups = []
         for gpus in self.gpu_counts:
             num_nodes = sum(kind.num_nodes for kind in self.kinds if kind.gpus == gpus)
@@ -91,10 +91,10 @@ def _count(number: int, noun: str) -> str:
 
 @functools.cache
 def partitions() -> dict[str, Partition]:
-    """Return the partitions that this user sees, by name. SLURM is asked once.
+    """Return the partitions that this user sees, by name; ask SLURM once.
 
     Raises:
-        LaunchError: If SLURM does not answer, or names no partition.
+        LaunchError: If SLURM does not answer, or lists no partition.
     """
     shown = slurm.ask("sinfo", "-h", "-e", "-o", "%P|%l|%D|%c|%G")
     if shown.returncode or not shown.stdout.strip():
@@ -117,7 +117,7 @@ def partitions() -> dict[str, Partition]:
 
 
 def _with(kinds: tuple[NodeKind, ...], new: NodeKind) -> tuple[NodeKind, ...]:
-    """Add nodes to kinds. sinfo separates more kinds than a job does, for example by the sockets of GPUs."""
+    """Add nodes to kinds; sinfo separates nodes that are alike for a job, for example by sockets of GPUs."""
     counts = {(kind.cpus, kind.gpus): kind.num_nodes for kind in kinds}
     counts[new.cpus, new.gpus] = counts.get((new.cpus, new.gpus), 0) + new.num_nodes
     return tuple(NodeKind(number, *size) for size, number in counts.items())

@@ -1,4 +1,4 @@
-"""ask, JobState, job_states: SLURM's commands with a time limit, and their answers as plain data."""
+"""ask, JobState, job_states, ...: SLURM's commands with a time limit, and their answers as plain data."""
 
 import functools
 import os
@@ -36,7 +36,7 @@ _ANSWER_SECONDS = 30.0
 
 
 class NoAnswerError(LaunchError):
-    """SLURM's controller gave no answer; its jobs may be well."""
+    """SLURM's controller did not answer; jobs may still run."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,10 @@ class JobState:
 
     Attributes:
         state: ``PENDING``, ``RUNNING``, ``COMPLETED``, ...; empty if SLURM does not know the job any more.
-        reason: Why it waits, or why it ended.
+        reason: Why the job waits or ended.
         exit_code: ``status:signal`` of the batch script.
-        restarts: Times it was requeued.
-        is_preempted: Whether it is in the grace time of a preemption.
+        restarts: Number of requeues.
+        is_preempted: Whether the job is in the grace time of a preemption.
     """
 
     state: str = ""
@@ -61,8 +61,8 @@ class JobState:
 def why_unavailable() -> str:
     """Return why this machine cannot submit, or an empty text if it can.
 
-    SLURM's programs may be installed on a machine that belongs to no cluster and has no slurm.conf. A
-    configured controller that does not answer is an error later on.
+    A machine without a cluster may have SLURM's programs, but has no slurm.conf. A configured controller that
+    does not answer is an error later.
     """
     for program in ("sbatch", "srun"):
         if shutil.which(program) is None:
@@ -74,7 +74,7 @@ def why_unavailable() -> str:
 
 @functools.cache
 def _is_configured(path: str, slurm_conf: str) -> bool:
-    """Ask once for these programs and this configuration: a command needs the answer many times."""
+    """Cache the answer for these programs and this configuration: a command needs it many times."""
     try:
         return "configuration source" not in ask("scontrol", "ping", timeout_seconds=10.0).stderr
     except NoAnswerError:
@@ -92,15 +92,15 @@ def can_ask() -> bool:
 
 
 def ask(*command: str, timeout_seconds: float = 0.0) -> subprocess.CompletedProcess[str]:
-    """Run a SLURM command and return its result, whatever its status.
+    """Run a SLURM command and return its result, with any exit status.
 
     Args:
         command: Program and arguments.
-        timeout_seconds: How long to wait for it; 0: as long as questions may take.
+        timeout_seconds: Longest wait for the command; 0: the usual limit.
 
     Raises:
         LaunchError: If the command is not installed.
-        NoAnswerError: If the controller does not answer, or not in time.
+        NoAnswerError: If the controller does not answer in time.
     """
     timeout_seconds = timeout_seconds or _ANSWER_SECONDS
     try:
@@ -121,7 +121,7 @@ def ask(*command: str, timeout_seconds: float = 0.0) -> subprocess.CompletedProc
 
 
 def clean_environment() -> dict[str, str]:
-    """Return this environment without what another job or process group left in it; ``SLURM_CONF`` stays."""
+    """Return this environment without variables of other jobs and process groups; keep ``SLURM_CONF``."""
     return {
         name: value
         for name, value in os.environ.items()
@@ -130,10 +130,10 @@ def clean_environment() -> dict[str, str]:
 
 
 def job_states(job_ids: Iterable[str]) -> dict[str, JobState]:
-    """Return the states of jobs and of tasks of arrays (``12_3``), with one question for each array.
+    """Return the states of jobs and of tasks of arrays (``12_3``), with one query for each array.
 
-    ``scontrol`` knows jobs until some minutes after their end, ``sacct``, if it runs, also knows older
-    jobs. A job that neither knows has an empty state.
+    ``scontrol`` knows jobs until some minutes after their end. ``sacct``, if available, also knows older
+    jobs. A job that both do not know has an empty state.
 
     Raises:
         NoAnswerError: If the controller does not answer, so that nothing is known.
@@ -184,7 +184,7 @@ def _accounted(main_id: str) -> dict[str, JobState]:
     try:
         shown = ask("sacct", "-X", "-P", "-j", main_id, "-o", "JobID,State,ExitCode,Reason")
     except NoAnswerError:
-        # The controller has answered: it has forgotten the job, which has ended.
+        # The controller answered that it does not know the job: the job has ended.
         return {}
     told = SlurmInfoWatcher(delay_s=0).read_info(shown.stdout) if shown.returncode == 0 else {}
     return {
@@ -217,7 +217,7 @@ def longest_array() -> int:
 
 
 def own_job_id() -> str:
-    """Return the id of the job this process runs in, as ``scontrol`` wants it; empty outside of SLURM."""
+    """Return the id of the job this process runs in, as ``scontrol`` accepts it; empty outside of SLURM."""
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     return f"{array}_{task}" if array else os.environ.get("SLURM_JOB_ID", "")
 

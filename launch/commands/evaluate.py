@@ -1,4 +1,4 @@
-"""``submit.py evaluate``: many weights on many recipes as one array, and one table of what came out."""
+"""evaluate: ``submit.py evaluate``, many weights on many recipes as one array, with one table of results."""
 
 import argparse
 from pathlib import Path
@@ -28,7 +28,7 @@ def evaluate(args: argparse.Namespace) -> int:
 
 
 def pairs_of(args: argparse.Namespace) -> list[tuple[str, str]]:
-    """Return the (recipe, weights) pairs that a command line asks for; empty weights are the run's newest.
+    """Return the (recipe, weights) pairs of a command line; empty weights are the run's newest checkpoint.
 
     Raises:
         LaunchError: If recipes and weights cannot be paired, or the table is malformed.

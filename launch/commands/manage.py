@@ -1,6 +1,6 @@
-"""The commands about what has been submitted: ``list status tail cancel resubmit``.
+"""list_all, status, tail, cancel, resubmit: the commands for submitted jobs.
 
-They read run folders, and ask SLURM where it is there.
+The commands read run folders, and ask SLURM if it is available.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from ..track.wait import wait_for
 
 
 def list_all(args: argparse.Namespace) -> int:
-    """Print every submission below the folder of runs."""
+    """Print every submission below the folder that holds the run folders."""
     found = submissions_below(args.runs)
     print(table(found) if found else f"no submissions below {args.runs}")
     return OK
@@ -35,7 +35,7 @@ def status(args: argparse.Namespace) -> int:
 
 
 def tail(args: argparse.Namespace) -> int:
-    """Show the log of one submission until its job has ended; return how it ended."""
+    """Show the log of one submission until its job has ended; return the exit code of the command."""
     return wait_for(_single(args))
 
 
@@ -53,7 +53,7 @@ def cancel(args: argparse.Namespace) -> int:
 
 
 def resubmit(args: argparse.Namespace) -> int:
-    """Submit what failed again, into the same run folders, as one array for each shape."""
+    """Submit failed jobs again, into the same run folders, as one array for each job shape."""
     found = find_submission(args.target, args.runs)
     states = states_of(found)
     wanted = [s for s, state in zip(found, states, strict=True) if state.has_failed or not args.failed]

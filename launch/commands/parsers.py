@@ -1,4 +1,4 @@
-"""run: the parsers of the command line, and the printing of mistakes."""
+"""run: parse the command line, run the command and print user errors."""
 
 import argparse
 import difflib
@@ -88,7 +88,7 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _on_one_line(message: str) -> str:
-    """Join headline and fault if there is a single fault; a list of faults keeps its lines."""
+    """Join headline and fault if there is a single fault; keep the lines of a list of faults."""
     lines = message.splitlines()
     return " ".join(line.strip() for line in lines) if len(lines) == 2 else message
 

@@ -1,4 +1,4 @@
-"""``submit.py profile``: trace some training steps of one process, here or on SLURM."""
+"""profile: ``submit.py profile``, trace some training steps of one process, locally or on SLURM."""
 
 import argparse
 from pathlib import Path

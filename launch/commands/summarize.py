@@ -1,4 +1,4 @@
-"""``submit.py summarize``: runs as one table, measured beside published, on the terminal and as files."""
+"""summarize: ``submit.py summarize``, measured and published results of runs as one table."""
 
 import argparse
 import contextlib
@@ -34,9 +34,9 @@ class Run:
 
     Attributes:
         run_dir: The folder.
-        config_file: Its resolved config.
-        recipe_file: The recipe, whose header holds published numbers; it may be missing.
-        state: State of its newest job; ``None`` for a run of ``tsn-tsm-train``.
+        config_file: The resolved config of the run.
+        recipe_file: The recipe, whose header holds published numbers; the file may be missing.
+        state: State of the run's newest job; ``None`` for a run of ``tsn-tsm-train``.
     """
 
     run_dir: Path
@@ -46,7 +46,7 @@ class Run:
 
 
 def summarize(args: argparse.Namespace) -> int:
-    """Print the table of the runs below some folders, and write it if asked to."""
+    """Print the table of the runs below some folders; write the table to a file on request."""
     rows = rows_of(find_runs(args.targets, args.runs))
     print(aligned_table([COLUMNS, *rows]))
     if args.csv:
@@ -66,10 +66,10 @@ def find_runs(targets: Sequence[str], root: Path) -> list[Run]:
 
     Args:
         targets: Job ids, run folders and folders of run folders.
-        root: Where run folders are looked for if a target is an id.
+        root: Folder to search for run folders if a target is an id.
 
     Raises:
-        LaunchError: If there are none.
+        LaunchError: If no run is found.
     """
     records: dict[Path, Submission] = {}
     alone: dict[Path, Run] = {}
@@ -137,13 +137,13 @@ def _row(run: Run, common: Path) -> tuple[str, ...]:
 
 
 def _score(results: dict[str, Any], name: str) -> str:
-    """Return a measured percentage; which there are depends on whether videos have one label or several."""
+    """Return a measured percentage, or "-": single-label and multi-label results have different metrics."""
     value = results.get(name)
     return f"{value:.2f}" if isinstance(value, int | float) else "-"
 
 
 def _complexity(run: Run) -> tuple[str, str]:
-    """Return parameters and operations of one view, counted on the network without computing anything."""
+    """Return parameters and operations of one view, counted without computing the network."""
     from tsn_tsm_plugin.config import load_cfg
     from tsn_tsm_plugin.models.build import complexity_of
 

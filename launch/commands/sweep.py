@@ -1,4 +1,4 @@
-"""``--sweep KEY V1 V2 ...``: one training for every combination of values, as an array."""
+"""combinations, sweep_configs: ``--sweep KEY V1 V2 ...``, one training for every combination of values."""
 
 import itertools
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ def combinations(sweeps: Sequence[Sequence[str]]) -> list[list[str]]:
         sweeps: For each key, the key and its values.
 
     Raises:
-        LaunchError: If a key has no value, or comes twice.
+        LaunchError: If a key has no value, or is given twice.
     """
     for words in sweeps:
         if len(words) < 2:
@@ -29,7 +29,7 @@ def combinations(sweeps: Sequence[Sequence[str]]) -> list[list[str]]:
 
 
 def sweep_configs(recipe: str, opts: Sequence[str], sweeps: Sequence[Sequence[str]]) -> list[CfgNode]:
-    """Return a config for every combination, each with a run folder of its own below the recipe's."""
+    """Return a config for every combination, each with its own run folder below the recipe's run folder."""
     root = load_recipe(recipe, opts).OUTPUT_DIR
     return [
         load_recipe(recipe, [*opts, *chosen], output_dir=f"{root}/sweep/{','.join(chosen)}")

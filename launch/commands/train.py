@@ -1,4 +1,4 @@
-"""``submit.py --cfg RECIPE``: one training, one with an evaluation after it, or a sweep of them."""
+"""train, run: ``submit.py --cfg RECIPE``, a training, a training with an evaluation, or a sweep."""
 
 import argparse
 import dataclasses
@@ -24,7 +24,7 @@ from ..track.wait import say, wait_for
 from .summarize import print_table
 from .sweep import sweep_configs
 
-# SLURM looks at dependencies now and then.
+# SLURM checks dependencies periodically.
 _CANCELLED_SECONDS = 60.0
 
 
@@ -46,7 +46,7 @@ def run(plan: Plan, args: argparse.Namespace, *, is_evaluated: bool = False) -> 
     Args:
         plan: The job.
         args: The command line, with ``dry_run`` and ``wait``.
-        is_evaluated: Whether an evaluation follows in a job of its own.
+        is_evaluated: Whether a separate job evaluates the result.
     """
     if plan.backend == "srun":
         return run_rank(plan)
@@ -102,13 +102,13 @@ def _sweep(args: argparse.Namespace, options: Options) -> int:
 
 
 def say_notes(plans: Sequence[Plan]) -> None:
-    """Print the notes of plans, each of them once."""
+    """Print the notes of plans, each note once."""
     for note in dict.fromkeys(plan.note for plan in plans if plan.note):
         say(note)
 
 
 def options_of(args: argparse.Namespace) -> Options:
-    """Return the options that the flags and the cluster YAML ask for."""
+    """Return the options of the flags and the cluster YAML."""
     names = {field.name for field in dataclasses.fields(Options)}
     return resolve_options({name: value for name, value in vars(args).items() if name in names})
 

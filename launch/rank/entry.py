@@ -1,13 +1,13 @@
-"""First file of every rank: holds back signals, then lets submitit run the pickled job from this code.
+"""First file that every rank runs: block signals, then let submitit run the pickled job from this code.
 
-Run by path, as ``python -u .../launch/rank/entry.py -u -m submitit.core._submit FOLDER``. Two things must
-happen before anything else is imported:
+Run by path, as ``python -u .../launch/rank/entry.py -u -m submitit.core._submit FOLDER``. Two steps must
+precede all other imports:
 
-* A process that has no handler yet is ended by USR2, which SLURM sends before the time limit. Blocked, the
-  signals stay pending until ``launch.rank.stop_signals`` waits for them, however long ``import torch`` takes;
-  the threads that libraries start while they are imported inherit the block.
-* ``python -m`` looks into the current directory first, which is the user's checkout. The code of a job is the
-  snapshot that this file lies in, so that folder goes first instead.
+* Block signals. SLURM sends USR2 before the time limit, and USR2 ends a process without a handler. Blocked
+  signals stay pending until ``launch.rank.stop_signals`` waits for them, however long ``import torch`` takes.
+  Threads that libraries start during their import inherit the block.
+* Put the snapshot that holds this file first on ``sys.path``. ``python -m`` would import from the current
+  directory first, which is the user's checkout.
 """
 
 import logging

@@ -1,8 +1,8 @@
-"""The job that submitit pickles: one object, run by every rank, here as on a cluster.
+"""Job: the object that submitit pickles and every rank runs, on this machine or on a cluster.
 
-It joins the ranks, calls ``engine.train(cfg)`` or ``engine.evaluate(cfg)`` and records how the rank ended.
-The state for a restart lies in the run folder. A job that SLURM requeues after a node failure starts from
-the original pickle.
+A job joins the ranks, calls ``engine.train(cfg)`` or ``engine.evaluate(cfg)`` and records how the rank ended.
+The state for a restart is in the run folder. A job that SLURM requeues after a node failure starts from the
+original pickle.
 """
 
 import os
@@ -38,7 +38,7 @@ TERMINATED = 128 + signal.SIGTERM
 # SLURM kills KillWait seconds after its SIGTERM; the default is 30.
 _TERM_GRACE_SECONDS = 20.0
 _REQUEUE_WAIT_SECONDS = 60.0
-# Starts that together had so many times --signal-delay without a step are not tried again.
+# End a job whose starts together ran for this many times --signal-delay without a new step.
 _PATIENCE = 3.0
 
 
@@ -79,7 +79,7 @@ def _is_left_to_us(job_id: str, *, is_orderly: bool) -> bool:
 
 
 def _seconds_left(at_least: float) -> float:
-    """Return the seconds until the job's time limit, as far as the job knows it."""
+    """Return the seconds until the job's time limit, if known, but no less than ``at_least``."""
     end = os.environ.get("SLURM_JOB_END_TIME", "")
     return max(float(end) - time.time() if end.isdigit() else 0.0, at_least)
 
@@ -91,17 +91,17 @@ def restart_count() -> int:
 
 @dataclass(frozen=True)
 class Job:
-    """One training or evaluation, on however many ranks.
+    """One training or evaluation on any number of ranks.
 
     Attributes:
         kind: ``"train"``, ``"evaluate"`` or ``"profile"``.
         config_file: The resolved config, as it was when the job was submitted.
         run_dir: The run folder.
-        collective_timeout: Seconds a rank waits for a lost peer.
+        collective_timeout: Seconds that a rank waits for a lost peer.
         signal_delay: Seconds between the stop signal and the time limit.
-        max_requeues: Restarts after which the job is given up.
-        num_gpus: GPUs of each node that the job asked for.
-        health_check: Seconds that the exchange of the check before the work may take; 0: no check.
+        max_requeues: Largest number of restarts.
+        num_gpus: GPUs that the job requested on each node.
+        health_check: Time limit in seconds of the exchange between ranks before the work; 0: no check.
     """
 
     kind: str
@@ -114,10 +114,10 @@ class Job:
     health_check: float = 0.0
 
     def __call__(self, job_env: JobEnvironment | None = None) -> dict[str, Any]:
-        """Run this rank; does not return unless the work is finished.
+        """Run this rank; end the process instead of returning if the work is not finished.
 
         Args:
-            job_env: Rank and job of this process; default: from submitit's environment variables.
+            job_env: Rank and job of this process; by default from submitit's environment variables.
         """
         job_env = job_env or JobEnvironment()
         rank = job_env.global_rank
@@ -169,7 +169,7 @@ class Job:
         from tsn_tsm_plugin.config import load_cfg
 
         if job_env.global_rank == 0:
-            # An evaluation leaves no steps, so it may restart as often as jobs may.
+            # An evaluation has no training steps, so only max_requeues limits its restarts.
             patience = _PATIENCE * self.signal_delay if self.kind == "train" else float("inf")
             self._restarts(job_env).begin(
                 restart_count(), max_requeues=self.max_requeues, patience_seconds=patience
@@ -191,9 +191,9 @@ class Job:
             raise _StoppedAsAsked(str(stopped)) from None
         except _mistakes() as error:
             raise LaunchError(str(error)) from error
-        # srun ends a job whose ranks leave far apart.
+        # Leave together: srun ends a job if one rank exits long before the other ranks.
         distributed.barrier()
-        # Left standing, gloo's threads abort the interpreter's exit now and then, and a finished job fails.
+        # Threads of a live gloo group sometimes abort the interpreter's exit, so that a finished job fails.
         distributed.destroy()
         return result
 
@@ -239,11 +239,11 @@ class Job:
         distributed.init_process_group_from_env(timeout_seconds=self.collective_timeout, store=store)
 
     def _depart(self, watch: StopSignalListener, job_env: JobEnvironment, *, orderly: bool) -> NoReturn:
-        """Leave after a signal; rank 0 requeues the job if SLURM does not. Does not return.
+        """End this process after a signal; rank 0 requeues the job if SLURM does not.
 
-        After USR2 the launcher requeues. After SIGTERM SLURM requeues or cancels by itself. In a grace time,
-        however, a job that ends is not requeued. A rank whose peer has died also gets SIGTERM: that job is
-        to fail.
+        After USR2 the launcher requeues. After SIGTERM SLURM requeues or cancels the job, except in the grace
+        time of a preemption: then the launcher requeues too. A rank whose peer has died also gets SIGTERM;
+        that job must fail.
         """
         self._note_end(job_env)
         job_id = slurm.own_job_id() if job_env.cluster == "slurm" else ""
@@ -252,13 +252,13 @@ class Job:
         if job_id and is_main and (requested or _is_left_to_us(job_id, is_orderly=orderly)):
             self._requeue(job_id, self._folder(job_env), watch)
         if job_id and requested:
-            # A rank that left now would end the job before the requeue does. Rank 0 may ask until the limit.
+            # A rank that exits now would end the job before the requeue. Rank 0 may retry until the limit.
             left = 0.0 if is_main else _seconds_left(self.signal_delay)
             watch.await_term(left + _REQUEUE_WAIT_SECONDS)
         exit_at_once(TERMINATED)
 
     def _requeue(self, job_id: str, folder: Path, watch: StopSignalListener) -> None:
-        """Put the job back into the queue; end the process if that is not to be."""
+        """Put the job back into the queue; end the process if the limit is reached or SLURM refuses."""
         if restart_count() < self.max_requeues:
             deadline = time.monotonic() + _seconds_left(self.signal_delay)
             complaint = requeue(

@@ -1,4 +1,4 @@
-"""lost_nodes: the nodes of the running job that died, or were away, since the job started."""
+"""lost_nodes: the nodes of the running job that died or restarted since the job started."""
 
 import os
 import re
@@ -6,18 +6,18 @@ import subprocess
 
 from ..cluster import slurm_client as slurm
 
-# A node that does not start a process in this time is taken for dead.
+# A node that does not start a process within this time counts as dead.
 _PROBE_SECONDS = 30.0
 
 
 def lost_nodes(job_id: str) -> list[str]:
-    """Return the nodes of a job that run none of its processes any more, because they died or restarted.
+    """Return the nodes of a job that died or restarted, so that they run none of the job's processes.
 
-    SLURM may take minutes to see that a node is dead (``SlurmdTimeout``). A node that comes back at once is
-    never called dead. So each node is asked to run a process, and when its slurmd was started.
+    SLURM may take minutes to notice a dead node (``SlurmdTimeout``), and never reports a node that returns at
+    once. So start a process on each node, and compare the start of its slurmd with the job's.
 
     Raises:
-        LaunchError: If SLURM cannot be asked.
+        LaunchError: If SLURM does not answer.
     """
     job = slurm.ask("scontrol", "show", "job", job_id, "-o").stdout
     nodes = slurm.ask(

@@ -1,4 +1,4 @@
-"""fault_of_node, silent_ranks: look at a node and at the ring of ranks before the work begins."""
+"""fault_of_node, silent_ranks: check a node and the connections of the ranks before the work begins."""
 
 import datetime
 import re
@@ -10,7 +10,7 @@ from tsn_tsm_plugin.errors import first_line
 
 from ..errors import LaunchError
 
-# Less room than one checkpoint of a large network.
+# Less space than one checkpoint of a large network needs.
 _LEAST_FREE_BYTES = 1 << 30
 
 
@@ -31,10 +31,10 @@ def fault_of_node(run_dir: Path, *, num_gpus: int) -> str:
 
     Args:
         run_dir: The run folder.
-        num_gpus: GPUs of each node that the job asked for.
+        num_gpus: GPUs that the job requested on each node.
 
     Raises:
-        LaunchError: If the fault is none of the node: a PyTorch without CUDA, or a run folder without room.
+        LaunchError: If the node is not to blame: PyTorch lacks CUDA, or the run folder has no free space.
     """
     import torch
 
@@ -62,13 +62,13 @@ def fault_of_node(run_dir: Path, *, num_gpus: int) -> str:
 
 
 def silent_ranks(seconds: float) -> list[int]:
-    """Let all ranks exchange a message; return the ranks that rank 0 heard nothing from, on rank 0.
+    """Let all ranks exchange a message; return, on rank 0, the ranks that did not answer.
 
     Args:
-        seconds: How long the exchange may take.
+        seconds: Time limit of the exchange.
 
     Raises:
-        RuntimeError: If the exchange failed, on the other ranks and over the GPUs' own connections.
+        RuntimeError: If the exchange fails, on the other ranks and over the GPUs' own connections.
     """
     import torch
     import torch.distributed as dist

@@ -1,4 +1,4 @@
-"""Last lines of the batch script when srun failed: names the first error, and starts the job again if asked.
+"""Last step of the batch script if srun fails: name the first error, and requeue the job if retries remain.
 
 Run by path, as ``python .../launch/rank/on_failure.py FOLDER RETRIES MAX_REQUEUES RUN_DIR STATUS``, on the
 first node of the job. Its output goes to the end of rank 0's log, which is also the batch script's.
@@ -14,12 +14,12 @@ from pathlib import Path
 _START_MARK = "=== launch: job "
 _REQUEUE_WAIT_SECONDS = 60.0
 _REQUEUE_SECONDS = 60.0
-# After so many starts with unhealthy nodes, blame the job: its container may have no GPUs.
+# After this many starts with unhealthy nodes, blame the job: its container may have no GPUs.
 _MOST_CHECKS_FAILED = 5
 
 
 def main(folder: Path, retries: int, max_requeues: int, run_dir: str, status: int) -> None:
-    """Report the failure of the job that this process runs in, and requeue the job if it may go on."""
+    """Report the failure of the job that this process runs in, and requeue the job if it may continue."""
     from tsn_tsm_plugin.atomic_files import write_text_atomically
 
     from ..cluster import slurm_client as slurm
@@ -33,7 +33,7 @@ def main(folder: Path, retries: int, max_requeues: int, run_dir: str, status: in
     by_hand = f"`{COMMAND} resubmit {shlex.quote(run_dir)}` goes on from the newest checkpoint"
     try:
         if slurm.job_state(job_id).state != "RUNNING":
-            return  # It is being cancelled, or requeued: nothing failed.
+            return  # SLURM cancels or requeues the job: nothing failed.
     except LaunchError as error:
         print(f"launch: the state of job {job_id} is not known. {error}", flush=True)
     log = since_last_start(folder / f"{job_id}_0_log.out")
@@ -71,13 +71,13 @@ def main(folder: Path, retries: int, max_requeues: int, run_dir: str, status: in
         script = folder / f"{job_id.partition('_')[0]}_submission.sh"
         complaint = requeue_without(job_id, unhealthy, script, is_over=lambda: time.monotonic() > deadline)
     else:
-        # SLURM ends this script once it has put the job back: print before.
+        # SLURM ends this script once the job is requeued: print first.
         print(f"launch: {going_on}", flush=True)
         complaint = requeue(job_id, is_over=lambda: time.monotonic() > deadline)
     if complaint:
         print(f"launch: {complaint} By hand: {by_hand}", flush=True)
     else:
-        # Leaving now would end the job as failed before SLURM puts it back.
+        # Exiting now would end the job as failed before SLURM requeues it.
         time.sleep(_REQUEUE_WAIT_SECONDS)
 
 
@@ -97,7 +97,7 @@ def _nodes_of_lost_ranks(job_id: str, job_dir: Path, log: str) -> list[str]:
 
 
 def since_last_start(log: Path) -> str:
-    """Return what a log holds of the job's last start."""
+    """Return the part of a log since the job's last start."""
     text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
     return text[max(text.rfind(_START_MARK), 0) :]
 

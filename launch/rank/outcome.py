@@ -18,7 +18,7 @@ from tsn_tsm_plugin.atomic_files import write_text_atomically
 FINISHED, STOPPED, RAISED, MISTAKEN = "finished", "stopped", "raised", "mistaken"
 UNHEALTHY = "unhealthy"
 FAILURES = (RAISED, MISTAKEN, UNHEALTHY)
-# Exit status of a process ended by SIGTERM: what a rank gets when srun ends it because another one failed.
+# Exit status of a process ended by SIGTERM: srun sends it to a rank if another rank failed.
 _TERMINATED = 143
 _SRUN_LINE = re.compile(r"srun: error: (?P<node>\S+): tasks? (?P<ranks>[\d,\-]+): (?P<how>.+)")
 
@@ -32,7 +32,7 @@ class Outcome:
         node: Name of the machine.
         ending: ``FINISHED``; ``STOPPED`` on request, with a checkpoint; ``RAISED``; ``UNHEALTHY``: the node
             cannot run the job; or ``MISTAKEN``: starting again would fail again.
-        error: The rank's exception, with the traceback unless it was a mistake.
+        error: The rank's exception, with the traceback unless it is a user error.
         time: Seconds since 1970.
     """
 
@@ -44,7 +44,7 @@ class Outcome:
 
 
 def outcome_file(folder: Path, rank: int) -> Path:
-    """Return where a rank of the job in ``folder`` leaves its outcome."""
+    """Return the path of the outcome of a rank of the job in ``folder``."""
     return folder / f"rank_{rank}.json"
 
 
@@ -54,8 +54,8 @@ def write_outcome(folder: Path, rank: int, ending: str, *, error: str = "", node
     Args:
         folder: The job's folder.
         rank: Global rank.
-        ending: As in :class:`Outcome`.
-        error: As in :class:`Outcome`.
+        ending: See :class:`Outcome`.
+        error: See :class:`Outcome`.
         node: Nodes that are to blame, separated by commas; empty: this node.
     """
     node = node or os.environ.get("SLURMD_NODENAME") or socket.gethostname()
@@ -64,7 +64,7 @@ def write_outcome(folder: Path, rank: int, ending: str, *, error: str = "", node
 
 
 def note_cancellation(folder: Path) -> None:
-    """Record that the user ended the job in ``folder``, which may be before a rank can leave an outcome."""
+    """Record that the user ended the job in ``folder``, possibly before a rank could write an outcome."""
     write_text_atomically(folder / "cancelled", time.ctime() + "\n")
 
 
@@ -74,22 +74,22 @@ def was_cancelled(folder: Path) -> bool:
 
 
 def was_stopped(folder: Path) -> bool:
-    """Return whether rank 0 wrote its checkpoint and left because it was asked to."""
+    """Return whether rank 0 stopped on request, with a checkpoint."""
     return any(outcome.rank == 0 and outcome.ending == STOPPED for outcome in read_outcomes(folder))
 
 
 def unhealthy_nodes(folder: Path) -> list[str]:
-    """Return the nodes on which the job cannot run, as its ranks found before the work began."""
+    """Return the nodes on which the job cannot run, as the ranks found before the work began."""
     found = (outcome.node.split(",") for outcome in read_outcomes(folder) if outcome.ending == UNHEALTHY)
     return sorted({node for nodes in found for node in nodes})
 
 
 def lost_ranks(folder: Path, log: str, num_ranks: int) -> list[int]:
-    """Return the ranks that left no outcome and that srun does not name: their node is lost, most likely.
+    """Return the ranks that left no outcome and that srun does not name: most likely their node is lost.
 
     Args:
         folder: The job's folder.
-        log: What srun wrote since the job's last start.
+        log: Output of srun since the job's last start.
         num_ranks: Processes of the job.
     """
     known = {outcome.rank for outcome in read_outcomes(folder)}
@@ -122,11 +122,11 @@ def killed_ranks(log: str) -> list[tuple[int, str, str]]:
 
 
 def first_failure(folder: Path, log: str = "") -> Outcome | None:
-    """Return the outcome that brought a job down, or ``None`` if no rank is known to have failed.
+    """Return the outcome that made a job fail, or ``None`` if no rank is known to have failed.
 
     Args:
         folder: The job's folder.
-        log: What srun wrote since the job's last start.
+        log: Output of srun since the job's last start.
     """
     outcomes = {outcome.rank: outcome for outcome in read_outcomes(folder)}
     for rank, node, how in killed_ranks(log):

@@ -55,11 +55,11 @@ def open_store(
     """Return the key-value store through which the process group is set up, and a line about it for the log.
 
     Args:
-        file: Where rank 0 publishes ``[address, port]``; a new name for every start of a job.
+        file: File in which rank 0 publishes ``[address, port]``; every start of a job needs a new name.
         rank: Global rank of this process.
         world_size: Number of ranks.
         hostname: Name of the node that rank 0 runs on.
-        timeout_seconds: How long to wait for the other ranks.
+        timeout_seconds: Longest wait for the other ranks.
         is_hopeless: Returns whether a rank has failed, so that waiting is pointless.
 
     Raises:

@@ -1,4 +1,4 @@
-"""RestartLog: ends a job that restarts forever, too many times or without a step of progress."""
+"""RestartLog: end a job that restarts too often, or without a new training step."""
 
 import contextlib
 import itertools
@@ -24,7 +24,7 @@ def newest_step(run_dir: Path) -> int:
 
 
 class NoProgressError(LaunchError):
-    """A job was started again although that is pointless."""
+    """A job was started again although another start is pointless."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,12 @@ class Start:
     """One start of a job.
 
     Attributes:
-        step: Training step of the checkpoint that it went on from.
-        scored: Files with scores of an unfinished test that it went on from.
+        step: Training step of the checkpoint that the start resumed from.
+        scored: Number of files with scores of an unfinished test that the start resumed from.
         began: Seconds since 1970.
-        seconds: How long it ran; 0 if its end is not known.
-        left: Training step of the newest checkpoint at its end.
-        error: Last line of the error that ended it; empty without one.
+        seconds: Duration of the start; 0 if its end is not known.
+        left: Training step of the newest checkpoint at the end.
+        error: Last line of the error that ended the start; empty without an error.
     """
 
     step: int
@@ -49,7 +49,7 @@ class Start:
 
 
 class RestartLog:
-    """Keeps the training step and the time of each start and end in a file next to the job.
+    """Records the training step and the time of each start and end in a file next to the job.
 
     Args:
         file: JSON lines, one for each start.
@@ -61,18 +61,18 @@ class RestartLog:
         self._run_dir = run_dir
 
     def begin(self, restarts: int, *, max_requeues: int, patience_seconds: float) -> None:
-        """Note a start; refuse it if going on is pointless.
+        """Record a start; refuse the start if it is pointless.
 
-        Progress is a later step, or more scores of the final test. The time that starts had counts, not their
-        number: they may be interrupted while they start up.
+        Progress is a later step, or more scores of the final test. Starts without progress are limited by
+        their total time, not their number: a job may be interrupted while it starts up.
 
         Args:
             restarts: How often the job was restarted, 0 at its first start.
             max_requeues: Restarts allowed.
-            patience_seconds: Time without a new step that two or more starts may have together.
+            patience_seconds: Largest total time of two or more starts without a new step.
 
         Raises:
-            NoProgressError: If one of the two limits is passed.
+            NoProgressError: If one of the two limits is exceeded.
         """
         if restarts > max_requeues:
             raise NoProgressError(f"restarted {restarts} times (--max-requeues {max_requeues}); given up")
@@ -93,13 +93,13 @@ class RestartLog:
             print(f"launch: restart {restarts}, going on from step {step}", flush=True)
 
     def end(self, error: str = "") -> None:
-        """Note the end of the present start; a start that is killed has none, and counts as no time.
+        """Record the end of this start; a killed start records no end, and its time counts as 0.
 
         Args:
-            error: What ended it, if it was an error.
+            error: The error that ended the start, if any.
         """
         lines = error.strip().splitlines()
-        with contextlib.suppress(RunFolderError):  # A full disk is reported by what it broke.
+        with contextlib.suppress(RunFolderError):  # The work itself reports a full disk.
             self._append({"ended": time.time(), "left": newest_step(self._run_dir), "error": lines[-1:]})
 
     def starts(self) -> list[Start]:

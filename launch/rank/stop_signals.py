@@ -1,12 +1,13 @@
-"""StopSignalListener: turns SIGTERM and USR2 into a flag that training reads at each step.
+"""StopSignalListener: turn SIGTERM and USR2 into a flag that training reads at each step.
 
 SLURM signals every process of a job at once, including loader workers, at any time: during imports, inside a
-collective, while a checkpoint is written. So both signals are blocked in this process and in every child. A
-thread waits for them. Nothing is interrupted: the main thread sees a flag at its next step boundary. If it
-reaches none in time, the thread acts alone.
+collective, while a checkpoint is written. So both signals are blocked in this process and in every child, and
+a thread waits for the signals. Nothing is interrupted: the main thread sees a flag at its next step boundary.
+If the main thread reaches no boundary in time, the waiting thread ends the process.
 
 * USR2: the time limit is near, or a preemption was announced. Stop and requeue the job.
-* SIGTERM: preemption, ``scontrol requeue``, ``scancel``, Ctrl-C, or a peer died. Stop; who sent it decides.
+* SIGTERM: preemption, ``scontrol requeue``, ``scancel``, Ctrl-C, or a peer died. Stop; the sender decides
+  whether the job runs again.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ _POLL_SECONDS = 0.2
 
 
 class StopSignalListener:
-    """Waits for the signals of a scheduler in a thread of its own.
+    """Waits for the signals of a scheduler in a separate thread.
 
     Args:
-        on_overdue: Called with this object, in the waiting thread, when the main thread did not leave in
-            time; must end the process.
+        on_overdue: Called with this object, in the waiting thread, if the main thread did not stop in time;
+            must end the process.
         is_hopeless: Returns whether a peer has failed, so that no step boundary will be reached.
     """
 
@@ -41,12 +42,12 @@ class StopSignalListener:
         self._grace_seconds: dict[int, float] = dict.fromkeys(SIGNALS, 0.0)
         self._left = threading.Event()
         self._taking = threading.Lock()
-        # Starting the tracker unblocks SIGTERM in the calling thread (Python 3.10 to 3.12): do it before.
+        # Starting the tracker unblocks SIGTERM in the calling thread (Python 3.10 to 3.12): start it first.
         resource_tracker.ensure_running()
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         for number in SIGNALS:
-            # submitit's own handlers would requeue from inside a step. This one also covers threads that were
-            # started before the block.
+            # submitit's own handlers would requeue from inside a step. This handler also serves threads that
+            # were started before the block.
             signal.signal(number, self._note)
         threading.Thread(target=self._wait, name="stop-watch", daemon=True).start()
 
@@ -55,23 +56,23 @@ class StopSignalListener:
         return self.received != 0
 
     def grant(self, *, before_limit: float, after_term: float) -> None:
-        """From now on there is work to save: give the main thread time to reach a step boundary.
+        """Give the main thread time after a signal to reach a step boundary and save its work.
 
         Args:
-            before_limit: Seconds after USR2, when the job still has until its time limit.
+            before_limit: Seconds after USR2, which comes before the time limit.
             after_term: Seconds after SIGTERM; SLURM kills after its ``KillWait``, usually 30.
         """
         self._grace_seconds = {signal.SIGUSR2: before_limit, signal.SIGTERM: after_term}
 
     def leave(self) -> None:
-        """Note that the main thread has stopped by itself and must not be ended."""
+        """Record that the main thread has stopped by itself and must not be ended."""
         self._left.set()
 
     def await_term(self, timeout_seconds: float) -> None:
         """Return when SIGTERM has come, or after the timeout."""
         deadline = time.monotonic() + timeout_seconds
         while self.received != signal.SIGTERM and time.monotonic() < deadline:
-            # Either thread may be the one that the signal wakes.
+            # A signal wakes either this thread or the waiting thread.
             self._note_next(_POLL_SECONDS)
 
     def _note(self, number: int, frame: object = None) -> None:
@@ -80,10 +81,10 @@ class StopSignalListener:
             self.received = number
 
     def _note_next(self, timeout_seconds: float) -> bool:
-        """Wait for a signal and note it; return whether there was one."""
+        """Wait for a signal and record it; return whether a signal came."""
         if hasattr(signal, "sigtimedwait"):
             found = signal.sigtimedwait(SIGNALS, timeout_seconds)
-            # CPython returns memory that nobody wrote if a wait is interrupted and its time is over then.
+            # CPython returns uninitialised memory if a wait is interrupted just as its time ends.
             number = found.si_signo if found is not None and found.si_signo in SIGNALS else 0
         else:  # macOS
             time.sleep(timeout_seconds)
@@ -108,7 +109,7 @@ class StopSignalListener:
 
 
 def end_children() -> None:
-    """Kill loader workers that are still there; with SIGTERM blocked, the interpreter's exit would wait."""
+    """Kill remaining loader workers: they block SIGTERM, so the interpreter's exit would wait for them."""
     for child in active_children():
         child.kill()
 

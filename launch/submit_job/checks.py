@@ -1,6 +1,6 @@
-"""check: every fault of a job that can be found before it is submitted, each in a sentence.
+"""check: find the faults of a job before it is submitted, each in a sentence.
 
-SLURM accepts some impossible requests and lets them wait forever, so they are found here.
+SLURM accepts some impossible requests and lets them wait forever; this module finds them.
 """
 
 import os
@@ -20,7 +20,7 @@ from ..track.status import states_of
 from .plan import Plan
 from .sbatch_script import build_executor, cpus_per_task, limit_minutes, submitting_environment
 
-# Folders that every machine has for itself.
+# Folders that machines do not share.
 _PRIVATE_ROOTS = ("/tmp", "/var/tmp", "/dev/shm", "/run")
 _SNAPSHOTS = ("git", "none")
 # Pairs of backbone and weights that this process has fetched.
@@ -31,9 +31,9 @@ def check(plan: Plan, *, is_dry_run: bool = False, is_request_known: bool = Fals
     """Raise one error with all faults of a plan.
 
     Args:
-        plan: What is about to be submitted.
-        is_dry_run: Whether it is only shown, which also works without SLURM.
-        is_request_known: Whether the same has been asked of SLURM for another plan already.
+        plan: The plan to submit.
+        is_dry_run: Whether the plan is only shown, which also works without SLURM.
+        is_request_known: Whether SLURM has already checked the same request for another plan.
 
     Raises:
         LaunchError: If there is a fault.
@@ -98,7 +98,7 @@ def _faults_of_run_folder(plan: Plan) -> Iterator[str]:
 
 
 def _faults_of_recipe(plan: Plan, *, is_dry_run: bool) -> Iterator[str]:
-    """Look at everything that the run will need; a dry run may be far from its data."""
+    """Check everything that the run will need; a dry run may have no access to the data."""
     # Imported here: commands that submit nothing need not wait for torch.
     from tsn_tsm_plugin.engine.preflight import check_before_run
 
@@ -113,7 +113,7 @@ def _faults_of_recipe(plan: Plan, *, is_dry_run: bool) -> Iterator[str]:
 
 
 def _faults_of_backbone_weights(plan: Plan) -> Iterator[str]:
-    """Fetch the ImageNet weights here, because compute nodes seldom reach the network."""
+    """Fetch the ImageNet weights now, because compute nodes seldom reach the network."""
     from tsn_tsm_plugin.models import build_model
 
     model = plan.cfg.MODEL
@@ -161,7 +161,7 @@ def _faults_of_request(plan: Plan) -> Iterator[str]:
 
 
 def _faults_of_size(plan: Plan, partition: Partition) -> Iterator[str]:
-    """Compare a request with the nodes of the partition; sbatch decides which nodes the user may use."""
+    """Compare a request with the partition's nodes; sbatch decides which of them the user may use."""
     nodes, gpus, tasks = plan.options.nodes, plan.gpus_per_node, plan.tasks_per_node
     cpus = cpus_per_task(plan) * tasks
     name, has = partition.name, f"it has {partition.nodes_in_words()}."

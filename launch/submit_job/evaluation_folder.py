@@ -1,7 +1,7 @@
 """evaluation_config: a config whose run folder is named after what is evaluated, by content.
 
-The same weights, settings and list have the same folder, so that an existing result is used again. Another
-file of the same name has another folder.
+Equal weights, settings and lists have the same folder, so that an existing result is used again. A file with
+the same name but other content has another folder.
 """
 
 from hashlib import file_digest, sha256
@@ -14,7 +14,7 @@ from tsn_tsm_plugin.paths import is_url, open_regular, read_bytes
 from ..errors import LaunchError
 
 _NUM_DIGITS = 10
-# Keys that name files and folders; their content counts instead.
+# Keys that name files and folders; the folder's name depends on the files' content instead.
 _PATH_KEYS = ("OUTPUT_DIR", "TEST.OUTPUT_DIR", "TEST.CHECKPOINT_FILE_PATH")
 
 
@@ -23,8 +23,8 @@ def evaluation_config(cfg: CfgNode, weights: str, folder: Path) -> CfgNode:
 
     Args:
         cfg: The recipe.
-        weights: File; or URL or row of the model zoo, whose name counts instead of its content.
-        folder: Where the run folder ``NAME-DIGITS`` lies.
+        weights: File, URL or row of the model zoo; URLs and rows count by name, not by content.
+        folder: Parent of the run folder ``NAME-DIGITS``.
     """
     run_dir = folder.absolute() / f"{Path(weights).stem}-{_identity(cfg, weights)}"
     return cfg.changed(dict(zip(_PATH_KEYS, (str(run_dir), str(run_dir), weights), strict=True)))
@@ -64,5 +64,5 @@ def _list_content(cfg: CfgNode) -> bytes:
     try:
         return read_bytes(list_path(cfg, "test"))
     except (OSError, TsnTsmError):
-        # A dataset from outside may do without a list; checks report a missing one.
+        # Datasets of other packages may need no list; checks report a missing list.
         return b""

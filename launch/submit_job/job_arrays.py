@@ -1,4 +1,4 @@
-"""Many jobs at once: one SLURM array for each shape, or one after another on this machine."""
+"""run_all, submit_arrays, resubmit_all, ...: one SLURM array per job shape, or jobs one by one locally."""
 
 import contextlib
 from collections.abc import Sequence
@@ -26,10 +26,10 @@ from .write_submission import job_of, write_submission
 
 
 def check_all(plans: Sequence[Plan], *, is_dry_run: bool = False) -> None:
-    """Check each plan; raise one error with the faults of all.
+    """Check each plan; raise one error with the faults of all plans.
 
     Raises:
-        LaunchError: If a plan has a fault, or two share a run folder.
+        LaunchError: If a plan has a fault, or two plans share a run folder.
     """
     faults: list[str] = []
     asked: set[tuple[int, ...]] = set()
@@ -52,7 +52,7 @@ def run_all(plans: Sequence[Plan], root: Path, *, parallelism: int, is_waited_fo
     Args:
         plans: Checked plans, all for the same backend.
         root: Folder of the array's logs.
-        parallelism: Tasks of the array that run at the same time.
+        parallelism: Largest number of array tasks that run at the same time.
         is_waited_for: Whether to wait for SLURM jobs.
     """
     if not plans:
@@ -83,7 +83,7 @@ def submit_arrays(plans: Sequence[Plan], root: Path, *, parallelism: int) -> lis
 
 
 def _shape_of(plan: Plan) -> tuple[int, ...]:
-    """Return what the tasks of one array must have in common."""
+    """Return the sizes that the tasks of one array must have in common."""
     return plan.options.nodes, plan.tasks_per_node, plan.gpus_per_node, cpus_per_task(plan)
 
 
@@ -108,16 +108,16 @@ def _submit_array(plans: Sequence[Plan], root: Path, *, parallelism: int) -> lis
 
 
 def resubmit_all(records: Sequence[Submission], *, num_nodes: int = 0) -> list[Submission]:
-    """Submit jobs again, with the configs and options they had, into the same run folders.
+    """Submit jobs again with the same configs, options and run folders.
 
-    The evaluation of a training that is submitted again waits for it, as it did before.
+    If a training and its evaluation are both submitted again, the evaluation waits for the training.
 
     Args:
         records: The jobs.
         num_nodes: Nodes of each job; 0: as many as before.
 
     Raises:
-        LaunchError: If a job cannot run on so many nodes.
+        LaunchError: If a job cannot run on this number of nodes.
     """
     trained = {record.run_dir for record in records if record.kind == "train"}
     following = [record for record in records if record.kind == "evaluate" and record.run_dir in trained]
@@ -138,7 +138,7 @@ def resubmit_all(records: Sequence[Submission], *, num_nodes: int = 0) -> list[S
 
 
 def plan_of(record: Submission, num_nodes: int = 0) -> Plan:
-    """Return the plan that a submission was made from, with another number of nodes unless that is 0."""
+    """Return the plan of a submission, with ``num_nodes`` nodes unless that is 0."""
     asked = without_earlier_jobs(Options(**record.options))
     asked = replace(asked, nodes=num_nodes or asked.nodes)
     options = with_resolved_size(replace(asked, name=record.name), "slurm")
@@ -146,13 +146,13 @@ def plan_of(record: Submission, num_nodes: int = 0) -> Plan:
     cfg = load_cfg(record.config_file)
     weights = cfg.TEST.CHECKPOINT_FILE_PATH
     if record.kind == "evaluate" and cfg.TEST.OUTPUT_DIR == cfg.OUTPUT_DIR and weights:
-        # The file may have been replaced since.
+        # The weights may have been replaced since the submission.
         cfg = evaluation_config(cfg, weights, Path(record.run_dir).parent)
     return Plan(record.kind, str(recipe), cfg, options, "slurm", "as before")
 
 
 def without_done(plans: Sequence[Plan]) -> list[Plan]:
-    """Return the plans without results or a job that makes them; report the number of the others."""
+    """Return the plans without results or a job that computes them; report the number of other plans."""
     wanted: list[Plan] = []
     for plan in plans:
         is_on_its_way = any(state.may_be_alive for state in states_of(submissions_of(plan.run_dir)))

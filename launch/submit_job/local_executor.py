@@ -1,6 +1,6 @@
 """GroupExecutor, GroupController: submitit's local executor, with ranks that end together.
 
-submitit's own controller waits for every rank: if one dies, the others wait until their collectives time out.
+submitit's own controller waits for every rank: if a rank dies, its peers wait until collectives time out.
 """
 
 import subprocess
@@ -18,10 +18,10 @@ _NO_LIMIT_MINUTES = 10 * 365 * 24 * 60
 
 
 class GroupController(Controller):
-    """Starts the ranks, passes SIGTERM on to them, and ends all of them when one fails."""
+    """Starts the ranks, passes SIGTERM on to the ranks, and ends all ranks if one fails."""
 
     def wait(self, freq: int = 24) -> Sequence[int | None]:
-        """Wait for every rank; once one has failed, give the others a moment to stop, then kill them."""
+        """Wait for every rank; if a rank fails, give its peers a moment to stop, then kill them."""
         deadline = float("inf")
         while True:
             codes = [task.poll() for task in self.tasks]
@@ -41,11 +41,11 @@ class GroupController(Controller):
 
 
 class GroupExecutor(LocalExecutor):
-    """submitit's local executor with :class:`GroupController`, and with the GPUs that this shell sees."""
+    """submitit's local executor with :class:`GroupController` and the GPUs that this shell sees."""
 
     @classmethod
     def name(cls) -> str:
-        """Return the name that submitit finds the job environment by."""
+        """Return the name by which submitit finds the job environment."""
         return "local"
 
     def _submit_command(self, command: str) -> LocalJob:  # type: ignore[type-arg]
@@ -62,7 +62,7 @@ class GroupExecutor(LocalExecutor):
             SUBMITIT_LOCAL_WITH_SHELL="",
             SUBMITIT_STDERR_TO_STDOUT="1",
         )
-        # A session of its own: Ctrl-C reaches the launcher, which passes it on once, to the controller.
+        # Use a new session: Ctrl-C reaches only the launcher, which sends one signal to the controller.
         process = subprocess.Popen(
             [sys.executable, str(Path(__file__)), str(self.folder)], env=environment, start_new_session=True
         )

@@ -20,12 +20,12 @@ class Plan:
 
     Attributes:
         kind: ``"train"``, ``"evaluate"`` or ``"profile"``.
-        recipe: The recipe's path as it was given.
-        cfg: The resolved config; its ``OUTPUT_DIR`` is absolute.
-        options: The options of :func:`with_resolved_size`, which hold the whole size of the job.
+        recipe: The recipe's path, as given.
+        cfg: The resolved config, with an absolute ``OUTPUT_DIR``.
+        options: Result of :func:`with_resolved_size`, with the whole size of the job.
         backend: ``"slurm"``, ``"local"``, ``"debug"`` or ``"srun"``.
         reason: Why this backend was chosen.
-        note: A sentence about the size that was chosen, or empty.
+        note: A sentence about the chosen size, or empty.
     """
 
     kind: str
@@ -38,7 +38,7 @@ class Plan:
 
     @property
     def gpus_per_node(self) -> int:
-        """GPUs of each node, 0 on CPU nodes."""
+        """GPUs of each node; 0 on CPU nodes."""
         return self.options.gpus_per_node
 
     @property
@@ -68,10 +68,10 @@ def load_recipe(path: str, opts: Sequence[str], *, output_dir: str = "") -> CfgN
     Args:
         path: The recipe, by path or by name: ``tsm/k400_r50_8f``.
         opts: Overrides.
-        output_dir: Run folder in place of the recipe's.
+        output_dir: Run folder that replaces the recipe's.
 
     Raises:
-        LaunchError: If there is no such file; names those that are nearly called so.
+        LaunchError: If there is no such file; the message lists similar names.
         ConfigError: If the recipe or an override is wrong.
     """
     path = find_recipe(path)
@@ -85,7 +85,7 @@ def resolve_backend(options: Options) -> tuple[str, str]:
     """Return the backend of a job, and the reason in a few words.
 
     Raises:
-        LaunchError: If a cluster is asked for, by name or by what only a cluster has, and there is none here.
+        LaunchError: If an option needs a SLURM cluster and this machine has none.
     """
     is_one_of_many = "SLURM_STEP_ID" in os.environ and int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1
     if options.cluster == "auto" and is_one_of_many:
@@ -114,11 +114,11 @@ def make_plan(kind: str, recipe: str, cfg: CfgNode, options: Options) -> Plan:
 
 
 def with_resolved_size(options: Options, backend: str) -> Options:
-    """Return options with the open numbers of nodes, GPUs and processes filled in.
+    """Return options with the unset numbers of nodes, GPUs and processes filled in.
 
     Args:
-        options: With ``gpus_per_node`` -1 or ``tasks_per_node`` 0 if the backend decides; numbers stay.
-        backend: The result of :func:`resolve_backend`.
+        options: Options; ``gpus_per_node`` -1 and ``tasks_per_node`` 0 let the backend decide.
+        backend: Result of :func:`resolve_backend`.
     """
     if backend == "slurm":
         options = with_environment(options)

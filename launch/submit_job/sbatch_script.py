@@ -1,4 +1,4 @@
-"""From a plan to the sbatch script, through submitit's SLURM executor; pure until something is submitted."""
+"""ScriptExecutor, build_executor, ...: write the sbatch script of a plan with submitit's SLURM executor."""
 
 import contextlib
 import os
@@ -22,9 +22,9 @@ from ..cluster.partitions import chosen_partition
 from ..code_root import LAUNCHER
 from .plan import Plan
 
-# A limit for partitions that have none: a job that is interrupted goes on, so nothing is lost by it.
+# Time limit for partitions without a limit; an interrupted job resumes, so a limit costs nothing.
 _DEFAULT_MINUTES = 24 * 60
-# After the first rank has left in good order the others must follow; they leave through a barrier.
+# Time that the other ranks have to exit after the first rank; all of them leave through a barrier.
 _SRUN_WAIT_SECONDS = 60
 # Options that sbatch knows under the same name.
 _TEXTS = (
@@ -36,8 +36,8 @@ _TEXTS = (
 class ScriptExecutor(SlurmExecutor):
     """submitit's SLURM executor for a controller that may not answer, and for ``--dry-run``.
 
-    Script, pickles and logs lie in one folder that exists before the job: a job may start before ``sbatch``
-    returns.
+    Script, pickles and logs are in one folder, which is created before the job: a job may start before
+    ``sbatch`` returns.
     """
 
     @classmethod
@@ -47,11 +47,11 @@ class ScriptExecutor(SlurmExecutor):
 
     @classmethod
     def name(cls) -> str:
-        """Return the name that submitit finds the job environment by."""
+        """Return the name by which submitit finds the job environment."""
         return "slurm"
 
     def script(self, *, num_tasks_of_array: int = 0) -> str:
-        """Return the text that would be given to sbatch.
+        """Return the batch script.
 
         Args:
             num_tasks_of_array: Tasks of the array; 0 for a plain job.
@@ -72,7 +72,7 @@ class ScriptExecutor(SlurmExecutor):
         return job
 
     def _internal_process_submissions(self, delayed_submissions: list[DelayedSubmission]) -> list[Job[Any]]:
-        """Submit an array; submitit's own method would use its own executor for it."""
+        """Submit an array; submitit's own method would create its own executor."""
         if len(delayed_submissions) == 1:
             return super()._internal_process_submissions(delayed_submissions)
         pickles = [self.folder / f"{uuid.uuid4().hex}.pkl" for _ in delayed_submissions]
@@ -98,7 +98,7 @@ def build_executor(plan: Plan, *, folder: Path, code: Path, **more: Any) -> Scri
     """Return the executor that submits a plan.
 
     Args:
-        plan: What to run.
+        plan: The plan to submit.
         folder: Folder of the submission.
         code: Root of the code that the ranks run.
         more: More parameters of submitit, such as ``array_parallelism``.
@@ -115,8 +115,8 @@ def start_command(code: Path, *, python: str = "", prefix: str = "") -> str:
 
     Args:
         code: Root of the code.
-        python: Interpreter; empty: the one of this process.
-        prefix: Shell words before it, such as those that enter a container.
+        python: Interpreter; empty: this process's interpreter.
+        prefix: Shell words before the interpreter, such as those that enter a container.
     """
     entry = shlex.quote(str(code / LAUNCHER / "rank" / "entry.py"))
     return f"{prefix} {shlex.quote(python or sys.executable)} -u {entry}".lstrip()
@@ -124,7 +124,7 @@ def start_command(code: Path, *, python: str = "", prefix: str = "") -> str:
 
 @contextlib.contextmanager
 def submitting_environment() -> Iterator[None]:
-    """Hide what the surrounding job or process group left in the environment: sbatch would pass it on."""
+    """Hide variables of the surrounding job or process group: sbatch would pass them on."""
     before = dict(os.environ)
     clean = slurm.clean_environment()
     os.environ.clear()
@@ -137,7 +137,7 @@ def submitting_environment() -> Iterator[None]:
 
 
 def limit_minutes(plan: Plan) -> int:
-    """Return the time limit: as asked for, else the partition's, else a day."""
+    """Return the time limit in minutes: as requested, otherwise the partition's, otherwise a day."""
     if plan.options.time:
         return minutes_of(plan.options.time)
     partition = chosen_partition(plan.options.partition)
@@ -145,9 +145,9 @@ def limit_minutes(plan: Plan) -> int:
 
 
 def cpus_per_task(plan: Plan) -> int:
-    """Return the CPUs of each process: as asked for, else its loader workers and one, as far as they go.
+    """Return the CPUs of each process: as requested, otherwise one more than its loader workers.
 
-    They go as far as on the smallest node that has the job's GPUs and a CPU for each process.
+    The default is limited by the smallest node that has the job's GPUs and a CPU for each process.
     """
     if plan.options.cpus_per_task:
         return plan.options.cpus_per_task
@@ -183,7 +183,7 @@ def _parameters(plan: Plan, folder: Path, code: Path) -> dict[str, Any]:
         "wckey": None,
         "setup": _setup(plan, cpus),
         "teardown": _teardown(plan, folder, code),
-        # SLURM 22.05 to 23.02 do not hand --cpus-per-task on from sbatch to srun.
+        # SLURM 22.05 to 23.02 do not pass --cpus-per-task from sbatch to srun.
         "srun_args": [
             "--kill-on-bad-exit=1",
             f"--wait={_SRUN_WAIT_SECONDS}",
@@ -195,7 +195,7 @@ def _parameters(plan: Plan, folder: Path, code: Path) -> dict[str, Any]:
 
 
 def _container(plan: Plan, folder: Path, code: Path) -> list[str]:
-    """Return the arguments with which srun enters a container, by the plugin pyxis."""
+    """Return the arguments with which srun enters a container, through the plugin pyxis."""
     if not plan.options.container_image:
         return []
     data = Path(plan.cfg.DATA.PATH_TO_DATA_DIR).expanduser().absolute()
@@ -227,7 +227,7 @@ def _setup(plan: Plan, cpus: int) -> list[str]:
 
 
 def _teardown(plan: Plan, folder: Path, code: Path) -> list[str]:
-    """Report the failure, start again if retries are left, and end with srun's own status."""
+    """Return lines that report a failure, restart the job if retries remain, and exit with srun's status."""
     words = [
         sys.executable,
         str(code / LAUNCHER / "rank" / "on_failure.py"),

@@ -1,4 +1,4 @@
-"""take_snapshot: copy the code that a job will run; editing the checkout does not change a queued job."""
+"""take_snapshot: copy the code that a job will run, so that edits do not change a queued job."""
 
 import json
 import shutil
@@ -11,10 +11,10 @@ _ROOMS = ("tsn_tsm_plugin", "launch", "projects")
 
 
 def take_snapshot(checkout: Path, submission: Path) -> Path:
-    """Copy a checkout's code, untracked files included, below a submission's folder.
+    """Copy a checkout's code, including untracked files, below a submission's folder.
 
-    The copy has another name until it is whole. Beside it, ``code.json`` names the commit and the changed
-    files, and ``code.diff`` holds the changes.
+    The copy has a temporary name until it is complete. Next to the copy, ``code.json`` names the commit and
+    the changed files, and ``code.diff`` holds the changes.
 
     Args:
         checkout: Root of the checkout.

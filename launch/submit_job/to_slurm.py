@@ -1,4 +1,4 @@
-"""Submits a plan to SLURM: record, code snapshot, job id alone on stdout, everything else on stderr."""
+"""submit_slurm, announce, ...: submit a plan to SLURM; print only the job id on stdout."""
 
 import contextlib
 import shlex
@@ -19,15 +19,15 @@ from .sbatch_script import build_executor, submitting_environment
 from .snapshot import take_snapshot
 from .write_submission import job_of, write_submission
 
-# Up to launch/, the run folder, and for a sweep the folder of its runs and the recipe's own.
+# Parents: launch/, the run folder and, in a sweep, the folder of its runs and the recipe's folder.
 _NUM_EMPTY_PARENTS = 4
 
 
 def submit_slurm(plan: Plan) -> Submission:
-    """Submit a plan and return its record; a submission that fails leaves nothing behind.
+    """Submit a plan and return its record; a failed submission leaves no files.
 
     Args:
-        plan: What to run; it has been checked.
+        plan: The plan, already checked.
 
     Raises:
         LaunchError: If SLURM refuses the job.
@@ -50,7 +50,7 @@ def prepare_code(plan: Plan, folder: Path) -> Path:
 
 @contextlib.contextmanager
 def discarded_on_failure(folder: Path) -> Iterator[None]:
-    """Remove a submission's folder, and the then empty ones above it, if nothing was submitted."""
+    """Remove a submission's folder and parents that are then empty if nothing was submitted."""
     try:
         yield
     except BaseException:

@@ -1,4 +1,4 @@
-"""Runs a plan on this machine and shows its log until it ends; Ctrl-C asks it to stop."""
+"""run_local, run_debug: run a plan on this machine and show its log; Ctrl-C asks the job to stop."""
 
 import os
 import signal
@@ -23,7 +23,7 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def run_debug(plan: Plan) -> int:
-    """Run a plan in this process, where a debugger can follow."""
+    """Run a plan in this process, so that a debugger can attach."""
     from tsn_tsm_plugin import engine
 
     getattr(engine, plan.kind)(plan.cfg)
@@ -43,7 +43,7 @@ def run_local(plan: Plan) -> int:
 def _environment(plan: Plan) -> dict[str, str]:
     environment = {**slurm.clean_environment(), **plan.options.pairs("env")}
     if plan.num_ranks > 1 and not any(name in environment for name in _THREAD_VARIABLES):
-        # Every rank would start a thread for each CPU.
+        # By default every rank starts a thread for each CPU.
         environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // plan.num_ranks))
     return environment
 
@@ -71,7 +71,7 @@ def _follow(job: Any, submission: Submission) -> int:
 def _explain(submission: Submission) -> str:
     failure = first_failure(submission.job_dir)
     if failure is not None:
-        # Rank 0's log has been shown already.
+        # The log of rank 0 has already been shown.
         text = describe(failure, num_lines=20 if failure.rank else 1)
         return f"{text}\n  log: {submission.log_file(failure.rank)}"
     lost = lost_ranks(submission.job_dir, "", submission.num_ranks)
@@ -81,7 +81,7 @@ def _explain(submission: Submission) -> str:
 
 
 class _Interrupts:
-    """Passes Ctrl-C on to the job as SIGTERM, which lets it save; the second time it is killed."""
+    """Passes the first Ctrl-C on as SIGTERM, so that the job can save; the second Ctrl-C kills the job."""
 
     def __init__(self, job: Any, job_dir: Path) -> None:
         self.count = 0

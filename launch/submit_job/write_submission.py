@@ -1,4 +1,4 @@
-"""A plan on disk: its record, its config and the object that the ranks will run."""
+"""write_submission, record_of, job_of: a plan's record, its config and the object that the ranks run."""
 
 import shutil
 import sys
@@ -17,8 +17,8 @@ def write_submission(plan: Plan, *, jobs_dir: Path | None = None) -> Submission:
     """Create a submission's folder with the record, the recipe and the resolved config; return the record.
 
     Args:
-        plan: What is submitted.
-        jobs_dir: Folder of the array that the job is a task of.
+        plan: The plan to submit.
+        jobs_dir: Folder of the array that contains the job.
     """
     folder = new_submission_folder(plan.run_dir)
     write_text_atomically(folder / "config.yaml", plan.cfg.dump())
@@ -31,7 +31,7 @@ def write_submission(plan: Plan, *, jobs_dir: Path | None = None) -> Submission:
 
 
 def record_of(plan: Plan, folder: Path, *, jobs_dir: Path | None = None) -> Submission:
-    """Return the record of a plan that is submitted from ``folder``, without its job's id."""
+    """Return the record, without a job id, of a plan that is submitted from ``folder``."""
     return Submission(
         folder=str(folder),
         kind=plan.kind,

@@ -1,4 +1,4 @@
-"""Shows a growing log file on the terminal, as ``tail -f`` does, through rotation of the job's restarts."""
+"""LogFollower, last_lines: show a growing log file on the terminal, like ``tail -F``, also after restarts."""
 
 import codecs
 import sys
@@ -7,11 +7,11 @@ from typing import TextIO
 
 
 class LogFollower:
-    """Prints what has been appended to a file since it last looked.
+    """Prints the text that was appended to a file since the last call.
 
     Args:
-        path: The log; it need not exist yet.
-        stream: Where its text goes.
+        path: The log, which need not exist yet.
+        stream: Stream that the text is written to.
     """
 
     def __init__(self, path: Path, stream: TextIO | None = None) -> None:
@@ -21,7 +21,7 @@ class LogFollower:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def show_new(self) -> bool:
-        """Print the new text; return whether there was any."""
+        """Print the new text; return whether there was new text."""
         try:
             with self._path.open("rb") as file:
                 file.seek(self._position)
@@ -37,7 +37,7 @@ class LogFollower:
 
 
 def last_lines(path: Path, count: int) -> list[str]:
-    """Return the last lines of a file, none if it does not exist."""
+    """Return the last lines of a file; none if the file does not exist."""
     if not path.exists():
         return []
     with path.open("rb") as file:

@@ -28,18 +28,18 @@ class Submission:
     """One job, or one task of an array.
 
     Attributes:
-        folder: Where this record lies.
+        folder: Folder of this record.
         kind: ``"train"``, ``"evaluate"`` or ``"profile"``.
         name: Name of the job.
         backend: ``"slurm"`` or ``"local"``.
         run_dir: The run folder.
-        job_id: SLURM's id (``12``, ``12_3``) or the local process; empty until it is known.
-        num_nodes: Nodes asked for.
+        job_id: SLURM's id (``12``, ``12_3``) or the local process's id; empty until known.
+        num_nodes: Number of requested nodes.
         num_ranks: Processes on all nodes.
         command: The command line that submitted it.
         created: Seconds since 1970.
-        options: Options of the job with the size that it got, for resubmission.
-        jobs_dir: Folder of an array's jobs, which its members share; empty: the record's own.
+        options: Options of the job with its resolved size, for resubmission.
+        jobs_dir: Folder that the jobs of an array share; empty: the record's own folder.
     """
 
     folder: str
@@ -95,11 +95,11 @@ def read_record(file: Path) -> Submission:
     """Return the record in ``file``.
 
     Raises:
-        LaunchError: If it is not one.
+        LaunchError: If the file is not a record.
     """
     try:
         fields = json.loads(read_text(file))
-        # A run folder may have been moved since.
+        # The run folder may have been moved since the submission.
         return Submission(**{**fields, "folder": str(file.parent)})
     except (OSError, ValueError, TypeError) as error:
         raise LaunchError(f"{file} is not a record of a submission: {error}") from error
@@ -122,11 +122,11 @@ def find_submission(target: str, root: Path, *, is_newest_only: bool = True) -> 
     Args:
         target: A job id, an array's id, a run folder (its newest training and evaluation) or a folder of
             run folders.
-        root: Folder in which run folders are looked for if ``target`` is an id.
+        root: Folder to search for run folders if ``target`` is an id.
         is_newest_only: Whether to skip older submissions of a run folder.
 
     Raises:
-        LaunchError: If there is none.
+        LaunchError: If no submission is found.
     """
     folder = Path(target)
     if folder.is_dir():

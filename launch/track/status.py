@@ -23,13 +23,13 @@ class State:
     """A submission at one moment.
 
     Attributes:
-        state: SLURM's word; for local jobs and forgotten ones ``RUNNING``, ``COMPLETED``, ``FAILED`` or
-            ``UNKNOWN``; ``UNSUBMITTED`` for a record whose job never came to be.
-        reason: Why it waits or ended, in SLURM's words.
-        restarts: Times it was requeued.
+        state: SLURM's state; ``RUNNING``, ``COMPLETED``, ``FAILED`` or ``UNKNOWN`` for local jobs and jobs
+            that SLURM has forgotten; ``UNSUBMITTED`` for a record without a job.
+        reason: Why the job waits or ended, in SLURM's words.
+        restarts: Number of requeues.
         exit_code: SLURM's ``status:signal``.
-        source: Why the state is from the run folder instead of SLURM; empty if it is from SLURM.
-        is_unanswered: Whether SLURM was asked and did not answer, so that the job may be alive.
+        source: Why the state is from the run folder instead of SLURM; empty for SLURM's states.
+        is_unanswered: Whether SLURM did not answer, so that the job may be alive.
     """
 
     state: str
@@ -55,7 +55,7 @@ class State:
         return not self.may_be_alive and self.state != _ENDED_WELL
 
     def in_words(self) -> str:
-        """Return the state with its reason, and its source unless it is from SLURM."""
+        """Return the state with its reason and, unless SLURM is the source, its source."""
         notes = [note for note in (self.reason, self.source) if note]
         return self.state + (f" ({'; '.join(notes)})" if notes else "")
 
@@ -66,7 +66,7 @@ def state_of(submission: Submission) -> State:
 
 
 def states_of(submissions: Iterable[Submission]) -> list[State]:
-    """Return the states of submissions, with one question to SLURM for each array."""
+    """Return the states of submissions, with one query to SLURM for each array."""
     records = list(submissions)
     ids = [record.job_id for record in records if record.backend == "slurm" and record.job_id]
     told: dict[str, slurm.JobState] = {}
@@ -129,7 +129,7 @@ def table(submissions: list[Submission]) -> str:
 
 
 def _step_of(submission: Submission, state: State) -> str:
-    """Return the newest step that a job has saved; ``-`` if it saved none itself."""
+    """Return the newest step that a job has saved; ``-`` if this job saved none."""
     run_dir = Path(submission.run_dir)
     starts = RestartLog(submission.job_dir / "restarts.jsonl", run_dir).starts()
     if not starts:
@@ -139,7 +139,7 @@ def _step_of(submission: Submission, state: State) -> str:
 
 
 def age_of_output(submission: Submission) -> str:
-    """Return how long ago rank 0 wrote something; a job may be called running and be dead."""
+    """Return the age of rank 0's last output: a job that SLURM reports as running may be dead."""
     log = submission.log_file()
     if not submission.job_id or not log.exists():
         return "-"
@@ -148,7 +148,7 @@ def age_of_output(submission: Submission) -> str:
 
 
 def _is_running(submission: Submission) -> bool:
-    """Return whether a local job's controller lives; its process id alone may belong to another by now."""
+    """Return whether a local job's controller runs; another process may have its process id by now."""
     if Path("/proc/self").exists():
         file = Path(f"/proc/{submission.job_id}/cmdline")
         command = file.read_text(errors="replace") if file.exists() else ""

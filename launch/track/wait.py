@@ -1,7 +1,7 @@
-"""``--wait`` and ``tail``: shows a job's log until the job has ended, through any number of requeues.
+"""wait_for, wait_for_all: ``--wait`` and ``tail``, show a job's log until it ends, through requeues.
 
-SLURM and the outcomes of the ranks decide whether it ended well, never submitit's result files: a killed rank
-leaves no result file, and without accounting submitit would wait for it forever.
+SLURM and the outcomes of the ranks decide whether the job succeeded, never submitit's result files. A killed
+rank leaves no result file, and submitit without accounting would wait forever.
 """
 
 import contextlib
@@ -21,10 +21,10 @@ from .status import State, all_finished, state_of, states_of
 
 _LOG_SECONDS = 0.5
 _FIRST_STATE_SECONDS, _LAST_STATE_SECONDS = 1.0, 15.0
-# Between questions to a controller that does not answer.
+# Longest pause between queries to a controller that does not answer.
 _LAST_UNANSWERED_SECONDS = 120.0
 _SILENT_SECONDS = 600.0
-# A file system of many machines shows a file of another one late.
+# A shared file system shows files of other machines late.
 _SETTLE_SECONDS = 60.0
 # Pending reasons that never resolve.
 _HOPELESS = (
@@ -72,7 +72,7 @@ def wait_for_all(submissions: Sequence[Submission]) -> int:
 
 
 class _Watch:
-    """Follows one job: its log all the time, its state less and less often while nothing happens."""
+    """Follows one job: reads its log continuously, and its state less often while nothing changes."""
 
     def __init__(self, submission: Submission) -> None:
         self.log = LogFollower(submission.log_file(), sys.stderr)
@@ -84,7 +84,7 @@ class _Watch:
         self._told = ""
 
     def has_ended(self) -> bool:
-        """Show what is new; return whether there is nothing more to wait for."""
+        """Show new output; return whether the job has ended."""
         now = time.monotonic()
         if self.log.show_new():
             self._wrote = now
@@ -165,7 +165,7 @@ def _verdict(submission: Submission, state: State) -> int:
 
 
 def meaning_of(state: State) -> str:
-    """Return the meaning of an end and the remedy; empty if the state is clear by itself."""
+    """Return the meaning of a final state and the remedy; empty if the state needs no explanation."""
     if state.state == "TIMEOUT":
         return ": the time limit came before a step ended; raise --signal-delay"
     if state.state == "PREEMPTED":
@@ -186,7 +186,7 @@ def meaning_of(state: State) -> str:
 
 @contextlib.contextmanager
 def _asking_on_ctrl_c(submission: Submission) -> Iterator[Callable[[], bool]]:
-    """Ask at Ctrl-C whether to cancel the job or to leave it alone; the second Ctrl-C leaves it."""
+    """Ask at Ctrl-C whether to cancel the job or to let it run; a second Ctrl-C lets it run."""
     presses = 0
 
     def pressed(number: int, frame: object) -> None:
@@ -209,5 +209,5 @@ def _asking_on_ctrl_c(submission: Submission) -> Iterator[Callable[[], bool]]:
 
 
 def say(text: str) -> None:
-    """Print a line of the launcher's own."""
+    """Print a line of the launcher itself."""
     print(f"launch: {text}", file=sys.stderr, flush=True)
