@@ -1,4 +1,4 @@
-"""validate: every broken rule of a config, of single keys and of keys that must agree."""
+"""validate: find every broken rule of a config, for single keys and for keys that must agree."""
 
 import re
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ def _keys(cfg: CfgNode) -> Iterator[Fault]:
 
 
 def _component(key: Key, item: object) -> Iterator[Fault]:
-    """Look up a name that is not the default's; one with a slash is of another library, which knows it."""
+    """Look up a name other than the default; another library checks names with a slash."""
     try:
         name, _ = named_options(item, key.entry_keys)
     except WrongTypeError as error:
@@ -139,7 +139,7 @@ def _pixels(cfg: CfgNode) -> Iterator[Fault]:
             "DATA.CHANNEL_ORDER",
             "must be rgb with bn_inception, which takes RGB and reverses it, got bgr",
         )
-    # Caffe's networks have a deviation of exactly 1 with means in 0-255.
+    # Caffe's networks have a standard deviation of exactly 1 and means in 0-255.
     is_caffe = set(cfg.DATA.STD) == {1.0} and max(cfg.DATA.MEAN, default=0.0) > 1.0
     if cfg.DATA.STD and max(cfg.DATA.STD) <= 1.0 and not is_caffe:
         yield "DATA.STD", f"is in 0-255 here, got {list(cfg.DATA.STD)!r}; multiply MEAN and STD by 255"

@@ -1,6 +1,6 @@
 """KEYS, get_cfg: the schema, with one declaration for each key.
 
-Keys carry SlowFast's names where the concept is SlowFast's.
+Keys of concepts that SlowFast also has carry SlowFast's names.
 """
 
 import copy
@@ -41,7 +41,7 @@ def node_of(cfg: CfgNode, key: str, *, create: bool = False) -> tuple[CfgNode, s
     Args:
         cfg: The config.
         key: Dotted name.
-        create: Create missing nodes on the way.
+        create: Whether to create missing nodes.
     """
     *parents, name = key.split(".")
     node: Any = cfg

@@ -5,7 +5,7 @@ import string
 from collections.abc import Callable
 
 _SPECIFICATION = re.compile(r"0?\d?d?")
-# An x that stands for itself, as in flow_x_00001.jpg and x/00001.jpg.
+# An x without letters next to it, as in flow_x_00001.jpg and x/00001.jpg.
 _AXIS = re.compile(r"(?<![A-Za-z])x(?![A-Za-z])")
 
 
@@ -13,7 +13,7 @@ def frame_namer(template: str) -> Callable[[int], str]:
     """Return the function from a frame's number to its file, relative to the folder of the video.
 
     Args:
-        template: A name with one field for a whole number, ``{}`` or ``{:05}``; a digit is the least width.
+        template: A name with one field for an integer, such as ``{}`` or ``{:05}``.
 
     Raises:
         ValueError: If the template has another form, or leaves the folder.
@@ -39,7 +39,8 @@ def flow_templates(template: str) -> tuple[str, str]:
         ('x/{:05}.png', 'y/{:05}.png')
 
     Args:
-        template: With a field for ``x`` or ``y`` and one for the number, or with an ``x`` and one field.
+        template: A name with a field for ``x`` or ``y`` and a field for the number, or with a literal ``x``
+            and one field.
 
     Raises:
         ValueError: If the template does not distinguish x and y.

@@ -29,8 +29,8 @@ class Rule:
     """Rule for every value of a key.
 
     Attributes:
-        text: The rule, as it stands after "must".
-        holds: Whether a value of the key's type follows it.
+        text: The rule in words, to follow "must".
+        holds: Returns whether a value of the key's type follows the rule.
     """
 
     text: str
@@ -42,13 +42,13 @@ class Key:
     """Declaration of one key of the config.
 
     Attributes:
-        name: Dotted name, as ``SOLVER.BASE_LR``.
-        default: Its value in the schema, which also gives its type. ``{}`` is a node of options: it takes any
-            keyword arguments, and a recipe that sets it replaces it as a whole.
+        name: Dotted name, such as ``SOLVER.BASE_LR``.
+        default: Value in the schema, which also gives the key's type. ``{}`` is a node of options: the node
+            takes any keyword arguments, and a recipe that sets the key replaces the whole node.
         meaning: Effect of the key, with units.
-        rule: Rule for its values, in addition to their type.
+        rule: Rule for the key's values, in addition to the type.
         on_resume: One of ``ON_RESUME``.
-        component: Kind of component whose registered names it takes, as in ``registry.REGISTRIES``.
+        component: Kind of component whose registered names the key takes, as in ``registry.REGISTRIES``.
         formerly: Former name; an error for the former name gives the new one.
         entry_keys: Additional keys of the mappings in a list of components.
     """
@@ -64,7 +64,7 @@ class Key:
 
     @property
     def is_options(self) -> bool:
-        """Whether it is a node of keyword arguments."""
+        """Whether the key is a node of keyword arguments."""
         return isinstance(self.default, dict)
 
 

@@ -1,4 +1,4 @@
-"""load_cfg: a frozen config from the schema, a recipe with its bases, and overrides of the command line."""
+"""load_cfg: merge the schema, a recipe with its bases, and command-line overrides into a frozen config."""
 
 import difflib
 import os
@@ -38,16 +38,17 @@ def load_cfg(path: str | Path, opts: Sequence[str] = (), *, text: str | None = N
         tsn_tsm_plugin.errors.ConfigError: ... SOLVER.BASE_LRR is not a key; did you mean SOLVER.BASE_LR?
 
     Args:
-        path: YAML file. It and its ``_BASE_`` files are merged into the schema, the file itself last.
+        path: YAML file. Its ``_BASE_`` files, then the file itself, are merged into the schema.
         opts: Overrides, ``["KEY", "VALUE", ...]`` or ``["KEY=VALUE", ...]`` or both mixed; values are text.
         text: Text of the recipe, if already read; ``path`` is then its nominal location.
 
     Returns:
-        The config. An empty ``OUTPUT_DIR`` has become ``runs/<method>/<name of the recipe>``, with a number
-        if the run of another recipe lies there, see :func:`~tsn_tsm_plugin.config.run_dir.choose_run_dir`.
+        The config. An empty ``OUTPUT_DIR`` becomes ``runs/<method>/<name of the recipe>``. If another
+        recipe's run has this folder, a number follows: :func:`~tsn_tsm_plugin.config.run_dir.choose_run_dir`.
 
     Raises:
-        ConfigError: Lists every wrong key, type and rule at once, with file and line, and the nearest key.
+        ConfigError: If the recipe has faults; the message lists every wrong key, type and rule, with file and
+            line, and the nearest key.
     """
     reader = SettingsReader(_OPTIONS)
     name = str(path)
@@ -67,10 +68,10 @@ def load_carried_cfg(text: str, name: str, opts: Sequence[str] = ()) -> CfgNode:
     Args:
         text: Output of ``cfg.dump()``.
         name: Origin of the text, for messages.
-        opts: Overrides, as of ``load_cfg``.
+        opts: Overrides, see ``load_cfg``.
 
     Raises:
-        ConfigError: As ``load_cfg``.
+        ConfigError: See ``load_cfg``.
     """
     reader = SettingsReader(_OPTIONS)
     reader.read_whole(text, name)

@@ -12,10 +12,10 @@ from tsn_tsm_plugin.config.yaml_text import RecipeDumper
 
 
 class CfgNode(_FvcoreCfgNode):
-    """fvcore's node, with the two ways closed in which a frozen one can still change.
+    """fvcore's node, which after freezing refuses item assignment and has no lists.
 
-    ``cfg.SOLVER["BASE_LR"] = 7.0`` and ``cfg.SOLVER.STEPS.append(9)`` alter a frozen fvcore node without a
-    word. Here the first raises, and freezing turns every list into a tuple.
+    ``cfg.SOLVER["BASE_LR"] = 7.0`` and ``cfg.SOLVER.STEPS.append(9)`` silently change a frozen fvcore node.
+    In this class the assignment raises, and freezing turns every list into a tuple.
     """
 
     def __setitem__(self, key: str, value: Any) -> None:
@@ -49,22 +49,22 @@ class CfgNode(_FvcoreCfgNode):
         return yaml.dump(plain(self), Dumper=RecipeDumper, **kwargs)
 
     def freeze(self) -> None:
-        """Make this node and every node below it unchangeable."""
+        """Make this node and every node below this node immutable."""
         _convert_sequences(self, tuple)
         super().freeze()
 
     def defrost(self) -> None:
-        """Make this node and every node below it changeable again."""
+        """Make this node and every node below this node mutable again."""
         super().defrost()
         _convert_sequences(self, list)
 
 
 class OptionsNode(CfgNode):
-    """Keyword arguments of a component: any names, plain values; one value of the config, as a list is."""
+    """Keyword arguments of a component, with any names and plain values; a single value of the config."""
 
 
 def plain(value: Any) -> Any:
-    """Return dictionaries, lists and values in place of nodes and tuples, for passing to a component."""
+    """Return dictionaries and lists in place of nodes and tuples, as arguments of a component."""
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     return [plain(item) for item in value] if isinstance(value, list | tuple) else value

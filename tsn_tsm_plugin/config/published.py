@@ -16,8 +16,8 @@ def published_accuracies(recipe: str) -> tuple[str, str]:
         recipe: Text of the recipe's YAML.
 
     Returns:
-        One number each, several with `` / `` between them for several protocols, ``not printed`` for a top-5
-        that the table lacks; ``-`` twice if the recipe states no accuracy.
+        One number for each, or numbers joined by `` / `` for several protocols. ``not printed`` if the
+        published table has no top-5; ``-`` twice if the recipe states no accuracy.
     """
     match = _LINE.search(recipe)
     return (match[1].strip(), match[2].strip()) if match else ("-", "-")

@@ -11,7 +11,7 @@ RECIPES = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent / "projects"
 
 
 def find_recipe(name: str, *, named: str = "") -> str:
-    """Return the path of a recipe that is named without its folder and suffix; other names stay as they are.
+    """Return the path of a recipe given by its short name; return other names unchanged.
 
     Example:
         >>> Path(find_recipe("tsm/k400_r50_8f")).name
@@ -19,7 +19,7 @@ def find_recipe(name: str, *, named: str = "") -> str:
 
     Args:
         name: A path, or a name such as ``tsm/k400_r50_8f``.
-        named: Name as the user wrote it, if ``name`` is the expanded path.
+        named: Name that the user wrote, if ``name`` is an expanded path.
     """
     own = RECIPES / f"{(named or name).removesuffix('.yaml').removeprefix('projects/')}.yaml"
     return str(own) if "://" not in name and not Path(name).exists() and own.is_file() else name

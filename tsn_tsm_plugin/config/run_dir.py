@@ -17,12 +17,11 @@ _CLIPS = "TRAIN.MAX_CLIPS_PER_FORWARD"
 
 
 def choose_run_dir(cfg: CfgNode, recipe: str) -> str:
-    """Return ``runs/<method>/<name of the recipe>``, with a number appended if the folder belongs to another
-    recipe.
+    """Return ``runs/<method>/<name of the recipe>``, with a number if the folder is another recipe's.
 
-    A folder belongs to the recipe whose settings its ``config.yaml`` has. Settings that do not affect
-    training are ignored. The same recipe finds its own run again, finished or
-    not; a changed recipe gets the next free number: ``motion_r18_8f_2``.
+    A folder belongs to the recipe whose settings are in its ``config.yaml``, apart from settings that do not
+    affect training. An unchanged recipe therefore finds its own run, finished or not. A changed recipe gets
+    the next free number: ``motion_r18_8f_2``.
 
     Args:
         cfg: The recipe's settings; ``OUTPUT_DIR`` is empty.
@@ -60,7 +59,7 @@ def _config_file(folder: Path) -> Path | None:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    """Return the values of a config file by key, none if it is damaged."""
+    """Return the values of a config file by key; empty if the file is damaged."""
     try:
         return _values(read_text(file))
     except (OSError, yaml.YAMLError):

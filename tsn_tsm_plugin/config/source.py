@@ -20,11 +20,11 @@ BASE_KEY = "_BASE_"
 
 @dataclass(frozen=True)
 class Setting:
-    """One ``key: value`` as written.
+    """One ``key: value`` of a file.
 
     Attributes:
         key: Dotted key, e.g. ``"SOLVER.BASE_LR"``.
-        value: The value as YAML understands it.
+        value: The value as parsed by YAML.
         text: Source text of a plain value; ``None`` for lists.
         location: ``file:line``, or the command line.
     """
@@ -42,10 +42,10 @@ class SettingsReader:
     them; ``~`` and every iopath prefix work. An empty file has no settings.
 
     Args:
-        options: Keys that hold keyword arguments: their mappings are one value each.
+        options: Keys that hold keyword arguments; each of their mappings is a single value.
 
     Attributes:
-        settings: In the order in which they apply: a later one overrides an earlier one.
+        settings: Settings in the order in which they apply: later settings override earlier settings.
         faults: Unreadable parts, each with its location.
     """
 
@@ -68,10 +68,10 @@ class SettingsReader:
 
         Args:
             text: YAML.
-            path: Nominal path of the recipe: its name in messages, and the base of relative paths.
+            path: Nominal path of the recipe, for messages and relative paths.
 
         Raises:
-            ConfigError: As :meth:`read_file`.
+            ConfigError: See :meth:`read_file`.
         """
         self._read(path, chain=(), text=text)
 
@@ -80,10 +80,10 @@ class SettingsReader:
 
         Args:
             text: YAML.
-            name: Its name in messages.
+            name: Name of the config in messages.
 
         Raises:
-            ConfigError: If it is not YAML, or holds no keys.
+            ConfigError: If the text is not YAML, or holds no keys.
         """
         root = _parse(text, name)
         if root is not None:
@@ -195,7 +195,7 @@ def _beside(base: str, path: str) -> str:
     if "://" in base or PurePosixPath(base).is_absolute():
         return base
     scheme, separator, rest = path.rpartition("://")
-    # One file has one name: circles are seen.
+    # Normalise, so that a file has a single name and circular bases are detected.
     return scheme + separator + posixpath.normpath(PurePosixPath(rest).parent / base)
 
 

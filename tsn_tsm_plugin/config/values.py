@@ -27,7 +27,7 @@ def coerce(value: Any, text: str | None, default: Any) -> Any:
         default: The value in the schema.
 
     Raises:
-        WrongTypeError: If the value cannot be of that type.
+        WrongTypeError: If the value cannot be converted.
     """
     if isinstance(default, OptionsNode):
         return _options({} if value is None else value)
@@ -50,7 +50,7 @@ def named_options(item: Any, entry_keys: Collection[str] = ()) -> tuple[str, dic
         entry_keys: Further keys that the mapping may have.
 
     Raises:
-        WrongTypeError: If it is neither.
+        WrongTypeError: If the item has another form.
     """
     if isinstance(item, str):
         return item, {}

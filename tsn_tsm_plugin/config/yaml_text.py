@@ -1,4 +1,4 @@
-"""RecipeLoader, RecipeDumper, compose, construct, parse: YAML as plain data, within a budget.
+"""RecipeLoader, RecipeDumper, compose, construct, parse: YAML as plain data of bounded size.
 
 Plain words follow YAML 1.2: ``1:59`` and ``on`` are text, ``010`` is ten, ``1e-4`` is a number.
 """
@@ -26,7 +26,7 @@ _PLAIN_WORDS = (
 
 
 class RecipeLoader(yaml.SafeLoader):
-    """Reads plain values, lists and mappings, of a bounded number once every alias is written out."""
+    """Reads plain values, lists and mappings; bounds the number of nodes with all aliases expanded."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}
     yaml_constructors = {
@@ -42,7 +42,7 @@ class RecipeLoader(yaml.SafeLoader):
         self._sizes: dict[int, int] = {}
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """Compose one node as PyYAML does, counting its expanded size, aliases included."""
+        """Compose one node like PyYAML, and count its size with all aliases expanded."""
         is_alias = self.check_event(yaml.AliasEvent)
         mark = self.peek_event().start_mark
         before = self._count
@@ -53,7 +53,7 @@ class RecipeLoader(yaml.SafeLoader):
         node = super().compose_node(parent, index)
         self._depth -= 1
         if is_alias:
-            # A node that is not finished holds itself.
+            # An alias of an unfinished node contains itself.
             self._count += self._sizes.get(id(node), MAX_NODES)
         if self._count > MAX_NODES:
             raise yaml.composer.ComposerError(problem=_too(f"large: {MAX_NODES} values"), problem_mark=mark)
@@ -63,7 +63,7 @@ class RecipeLoader(yaml.SafeLoader):
 
 
 class RecipeDumper(yaml.SafeDumper):
-    """Writes YAML that every YAML reader reads alike; lists in one line."""
+    """Writes YAML that all YAML versions read alike, with each list on one line."""
 
     def represent_list(self, data: list[Any]) -> yaml.Node:
         """Write a list as ``[a, b]``."""
@@ -103,7 +103,7 @@ def compose(text: str) -> yaml.Node | None:
     """Return the tree of a YAML document; ``None`` for an empty one.
 
     Raises:
-        yaml.YAMLError: If it is not YAML, or exceeds the budget.
+        yaml.YAMLError: If the text is not YAML, or expands to too many nodes.
     """
     if len(text) > MAX_CHARACTERS:
         raise yaml.YAMLError(f"a config may not be longer than {MAX_CHARACTERS} characters")
@@ -114,7 +114,7 @@ def parse(text: str) -> Any:
     """Return the plain values of a YAML document; ``None`` for an empty one.
 
     Raises:
-        yaml.YAMLError: As :func:`compose` and :func:`construct`.
+        yaml.YAMLError: See :func:`compose` and :func:`construct`.
     """
     node = compose(text)
     return None if node is None else construct(node)
@@ -124,6 +124,6 @@ def construct(node: yaml.Node) -> Any:
     """Return the plain values of a tree.
 
     Raises:
-        yaml.YAMLError: If it holds anything else.
+        yaml.YAMLError: If the tree holds other values.
     """
     return RecipeLoader("").construct_document(node)

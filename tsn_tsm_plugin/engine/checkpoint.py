@@ -54,7 +54,7 @@ def save_checkpoint(state: dict[str, Any], path: Path) -> None:
 
     Args:
         state: Tensors and plain Python values.
-        path: Its folder must exist.
+        path: The file to write, in an existing folder.
 
     Raises:
         RunFolderError: If the disk is full or the folder cannot be written; older checkpoints stay.
@@ -144,7 +144,7 @@ def load_newest_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     """Read the newest undamaged checkpoint, and report damaged newer checkpoints.
 
     Returns:
-        Its path and content, or ``None`` if the folder holds no checkpoint.
+        Path and content of the checkpoint, or ``None`` if the folder holds no checkpoint.
 
     Raises:
         NewerCheckpointError: If a newer version of this library has written a checkpoint.
@@ -164,7 +164,7 @@ def read_first_whole(
         where: Folder or source of the files, for the message.
 
     Returns:
-        Its path and content, or ``None`` if there are no files.
+        Path and content of the file, or ``None`` if there are no files.
 
     Raises:
         NewerCheckpointError: If a newer version of this library has written the next file.

@@ -30,11 +30,11 @@ def data_parallel(
     static_graph: bool = False,
     gradient_as_bucket_view: bool = True,
 ) -> DistributedDataParallel:
-    """Wrap a network for the ranks of a process group; every rank calls it.
+    """Wrap a network for the ranks of a process group; every rank calls this function.
 
-    The buckets are fixed here, in the reverse order of the parameters. PyTorch would rebuild them after the
-    first step. With more than two ranks, the buckets define the order of additions. A resumed run would
-    therefore round its first step differently.
+    The buckets are fixed before the first step, in the reverse order of the parameters. PyTorch would rebuild
+    them after the first step. With more than two ranks, the buckets define the order of additions. A resumed
+    run would therefore round its first step differently.
 
     Batch norm normalises with the clips of its own rank. Running statistics are not exchanged at each step.
     The statistics of rank 0 are saved, and sent to the other ranks before a test.

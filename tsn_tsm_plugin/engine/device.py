@@ -12,9 +12,9 @@ Batch = dict[str, Any]
 
 
 def compute_device() -> torch.device:
-    """Return this rank's GPU, or the CPU on a machine without one or with ``CUDA_VISIBLE_DEVICES`` empty.
+    """Return this rank's GPU, or the CPU without a GPU or with an empty ``CUDA_VISIBLE_DEVICES``.
 
-    On a CPU, :func:`~tsn_tsm_plugin.host_memory.keep_freed_memory` is called.
+    On a CPU, call :func:`~tsn_tsm_plugin.host_memory.keep_freed_memory`.
     """
     if not torch.cuda.is_available():
         keep_freed_memory()
@@ -38,7 +38,7 @@ class DeviceCopies:
     Args:
         device: Target device.
         names: Tensors of a batch that the device needs.
-        streams: Has ``Stream``, ``stream`` and ``current_stream`` as :mod:`torch.cuda` has them.
+        streams: Module with ``Stream``, ``stream`` and ``current_stream`` of :mod:`torch.cuda`.
     """
 
     def __init__(

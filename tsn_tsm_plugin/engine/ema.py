@@ -18,7 +18,7 @@ class MovingAverage:
 
     Attributes:
         module: The averaged network, without gradients.
-        num_updates: 0-dimensional, on the network's device.
+        num_updates: Number of updates, 0-dimensional, on the network's device.
     """
 
     def __init__(self, model: nn.Module, *, decay: float) -> None:

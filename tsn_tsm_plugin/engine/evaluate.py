@@ -50,8 +50,8 @@ def evaluate(cfg: CfgNode) -> dict[str, Any]:
     """Test a model with the views of ``TEST`` and write the results into a separate folder.
 
     The folder is ``TEST.OUTPUT_DIR`` or ``OUTPUT_DIR/evaluate/<time>``, so files of a training are kept. A
-    failed evaluation leaves no folder. An interrupted evaluation leaves the scores so far, and the same
-    evaluation goes on from them.
+    failed evaluation leaves no folder. An interrupted evaluation leaves the scores so far, from which the
+    same evaluation continues.
 
     The call runs in this process, as a rank of an existing process group, or as a rank of torchrun.
 
@@ -64,8 +64,8 @@ def evaluate(cfg: CfgNode) -> dict[str, Any]:
 
     Raises:
         ConfigError: If the recipe cannot work.
-        CheckpointError: If there are no weights, or they do not fit the model.
-        VideoError: If more than ``DATA.MAX_BAD_VIDEOS`` videos are unreadable, or all of them.
+        CheckpointError: If there are no weights, or the weights do not fit the model.
+        VideoError: If more than ``DATA.MAX_BAD_VIDEOS`` videos, or all videos, are unreadable.
     """
     joined = distributed.init_process_group_from_env()
     ranks = Ranks()
@@ -153,7 +153,7 @@ def _list_hash(cfg: CfgNode) -> str:
 
 
 def _identity(cfg: CfgNode, hash_of_weights: str, hash_of_list: str, *, world_size: int) -> str:
-    """Return what decides the scores of a rank, as 16 digits."""
+    """Return 16 digits that depend on everything that affects the scores of a rank."""
     settings = {key: value for key, value in flatten(plain(cfg)).items() if KEYS[key].on_resume != FREE}
     decisive = [hash_of_weights, hash_of_list, world_size, settings]
     return sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]

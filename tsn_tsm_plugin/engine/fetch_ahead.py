@@ -51,9 +51,9 @@ class StepFeed:
     Args:
         ranks: Ranks, which take each step together.
         device: Target device of the batches.
-        stop_requested: Polled with each batch. If it returns True on a rank, all stop before that step.
+        stop_requested: Polled with each batch. True on any rank stops all ranks before that step.
         checkpoint_minutes: Minutes between checkpoints within an epoch, by rank 0's clock; 0: none.
-        checkpoint_steps: Steps between them; 0: none.
+        checkpoint_steps: Steps between checkpoints; 0: none.
 
     Attributes:
         loader_failure: Reason why this rank's loader stopped; empty while it works.

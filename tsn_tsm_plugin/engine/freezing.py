@@ -20,8 +20,8 @@ class FrozenModules:
         frozen_modules: Names of submodules with fixed weights and statistics, such as ``backbone.layer1``.
         frozen_stages: Frozen stages of the backbone after the stem; 0 freezes the stem only, -1 nothing.
             See :func:`~tsn_tsm_plugin.layers.network_stages.network_stages`.
-        partial_bn: Freeze every 2D batch norm but the first: its statistics and its affine weights (Wang et
-            al., "Temporal Segment Networks", arXiv:1608.00859, section 3.3).
+        partial_bn: Freeze statistics and affine weights of every 2D batch norm but the first (Wang et al.,
+            "Temporal Segment Networks", arXiv:1608.00859, section 3.3).
         freeze_stats: Freeze the statistics of every batch norm in the backbone, but not its affine weights.
 
     Attributes:
@@ -64,7 +64,7 @@ class FrozenModules:
         for module in self.frozen:
             module.eval()
         if self._freeze_stats:
-            # Find the norms here: synchronisation may have replaced them.
+            # Find the norms at each call: synchronisation may have replaced them.
             for module in self._model.get_submodule("backbone").modules():
                 if isinstance(module, _BatchNorm):
                     module.eval()

@@ -46,7 +46,7 @@ class StopSignals:
     the terminal sends to every process.
 
     Attributes:
-        received: Number of the first signal, 0 before.
+        received: Number of the first signal; 0 before the first signal.
         grace_seconds: Time until the run must reach a step boundary, in seconds. Otherwise the process
             exits without a new checkpoint, before a scheduler's SIGKILL.
     """
@@ -96,7 +96,7 @@ def catch_stop_signals(*, grace_seconds: float = math.inf) -> Iterator[StopSigna
     The previous handlers are restored at the end. Schedulers announce a time limit or a preemption by these
     signals.
 
-    Outside the main thread, where Python handles no signals, the request never comes.
+    Outside the main thread Python handles no signals, so nothing is ever requested.
 
     Args:
         grace_seconds: See :class:`StopSignals`.

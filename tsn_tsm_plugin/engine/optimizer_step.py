@@ -86,11 +86,11 @@ class OptimizerStep:
     the step of the whole batch. Batch norm sees only the clips of one part.
 
     A step whose gradients are not finite is skipped on the device. This needs an optimiser with
-    ``fused=True``. For others (LARS), each step waits for one number.
+    ``fused=True``. With other optimisers (LARS), each step waits for one number.
 
     Args:
         model: The network.
-        optimizer: Updates its weights.
+        optimizer: Optimiser of the network's weights.
         normalize: Maps uint8 to float, on the device.
         device: Device of the network.
         loss: Loss of each clip; default: cross entropy.
@@ -100,7 +100,7 @@ class OptimizerStep:
         max_clips_per_forward: Larger batches go through the network in equal parts whose gradients add up;
             0 is no limit.
         batch_transform: Mixing such as MixUp: maps a normalised video (B, C, T, H, W) and labels (B,) to a
-            video and labels (B, K). It gets the whole batch before the batch is split.
+            video and labels (B, K). It applies to the whole batch, before the batch is split.
         compile_mode: Mode of ``torch.compile`` for forward pass and loss; empty does not compile.
         clips_per_step: Clips of a full batch of this rank. Only full batches run compiled, because
             smaller batches would be compiled again. Required with ``compile_mode``.
@@ -309,7 +309,7 @@ class _Statistics:
 def _create_momentum(optimizer: Optimizer) -> None:
     """Let SGD's momentum begin at zero.
 
-    The fused SGD would use uninitialised memory for it if the first step were skipped.
+    If the first step were skipped, the fused SGD would use uninitialised memory as momentum.
     """
     if isinstance(optimizer, torch.optim.SGD):
         for group in optimizer.param_groups:

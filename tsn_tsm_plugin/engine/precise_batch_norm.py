@@ -1,4 +1,4 @@
-"""Precise batch norm: running statistics as the mean over many batches with the current weights.
+"""set_precise_statistics: running statistics of batch norm as the mean over many batches.
 
 Source: Wu and Johnson, "Rethinking 'Batch' in BatchNorm", arXiv:2105.07576, section 3; fvcore's
     implementation.
@@ -28,7 +28,7 @@ def set_precise_statistics(
 
     Args:
         model: Network in train mode; its weights do not change.
-        epoch: Returns the batches of this rank in an epoch, for each call.
+        epoch: Returns the batches of this rank in an epoch, at each call.
         normalize: Maps uint8 to float.
         device: Device of the model.
         num_batches: Batches of this rank to use, at most the batches of an epoch.

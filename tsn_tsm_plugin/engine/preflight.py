@@ -31,10 +31,10 @@ def check_before_run(
     run_dir: str | Path = "",
     needs_data: bool = True,
 ) -> None:
-    """Raise one error with all faults found; no video is opened and nothing is written.
+    """Raise one error with all faults found; open no video and write nothing.
 
-    Lists, label map, starting weights, network, frozen parts, transforms, decoder, output folder and packages
-    are checked. A dataset that the run itself creates is skipped.
+    Check lists, label map, starting weights, network, frozen parts, transforms, decoder, output folder and
+    packages. Skip a dataset that the run itself creates.
 
     Args:
         cfg: The recipe.
@@ -202,7 +202,7 @@ def _faults_of_folder(run_dir: Path) -> Iterator[str]:
 
 
 def _faults_of_packages(cfg: CfgNode) -> Iterator[str]:
-    """Ask for the packages of loggers, which are imported late."""
+    """Check the packages of loggers, which are imported late."""
     if cfg.TENSORBOARD.ENABLE and (fault := missing_package("tensorboard")):
         yield f"TENSORBOARD.ENABLE {fault}, or set it to False."
     for name in dict(named_options(item) for item in cfg.LOGGERS):

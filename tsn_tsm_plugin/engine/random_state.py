@@ -1,4 +1,4 @@
-"""seed_all, random_state: numbers that depend only on seed, epoch and rank, and fit into a checkpoint."""
+"""seed_all, random_state: seed the generators by epoch and rank; save their state for a checkpoint."""
 
 import os
 import random
@@ -11,7 +11,7 @@ import torch
 def seed_all(seed: int, *, epoch: int = 0, rank: int = 0) -> None:
     """Seed Python, NumPy and PyTorch for one epoch of one rank.
 
-    Every epoch has its own seed, so a validation between epochs has no effect.
+    Every epoch has its own seed, so a validation between epochs does not change the training.
     """
     words = np.random.SeedSequence((seed, epoch, rank)).generate_state(3)
     random.seed(int(words[0]))

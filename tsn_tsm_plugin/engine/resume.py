@@ -34,10 +34,10 @@ def changed_settings(saved: str, config: str) -> dict[str, str]:
 
     Args:
         saved: The config of a checkpoint, YAML.
-        config: The config now, YAML.
+        config: The current config, YAML.
     """
     before, now = flatten(parse(saved)), flatten(parse(config))
-    if now.get(_CLIPS) == _AUTO:  # The run goes on with the number that it recorded.
+    if now.get(_CLIPS) == _AUTO:  # The run continues with the number that it recorded.
         now[_CLIPS] = before.get(_CLIPS)
     return {
         key.name: f"{key.name}: {before[key.name]!r} -> {now[key.name]!r}"
@@ -52,9 +52,9 @@ def results_of_finished_run(
     """Return the results of a complete run, or ``None`` if the run is not complete.
 
     Args:
-        cfg: The recipe now.
+        cfg: The current recipe.
         folder: The run folder.
-        content: Content of its newest checkpoint.
+        content: Content of the folder's newest checkpoint.
 
     Raises:
         RunFolderError: If the run is complete and the recipe has changed.
@@ -62,7 +62,7 @@ def results_of_finished_run(
     try:
         num_done = content["epoch"] + (content["batch"] >= content["steps_per_epoch"])
     except TypeError:
-        return None  # Restoring the checkpoint reports what is wrong with it.
+        return None  # Restoring the checkpoint reports its fault.
     results = _read_results(folder)
     is_trained = num_done >= cfg.SOLVER.MAX_EPOCH or results.get("stopped_early", False)
     is_tested = results.get("step") == content["step"] or not (cfg.DATA.TEST_LIST or cfg.DATA.VAL_LIST)
@@ -133,7 +133,7 @@ def with_fitting_batches(cfg: CfgNode, content: dict[str, Any] | None, *, world_
     Args:
         cfg: The recipe.
         content: Content of the checkpoint to resume.
-        world_size: Number of processes, all on this machine as far as memory goes.
+        world_size: Number of processes; their memory is counted as if all ran on this machine.
     """
     clips = max(1, cfg.TRAIN.BATCH_SIZE // world_size)
     asked = cfg.TRAIN.MAX_CLIPS_PER_FORWARD

@@ -105,7 +105,7 @@ class SplitScorer:
         split: ``"val"`` or ``"test"``.
         create_loader: Returns a new loader of this rank for the split.
         create_predictor: Maps a network on its device to its predictor.
-        view_average: As for :class:`Predictor`.
+        view_average: See :class:`Predictor`.
         max_bad_videos: Unreadable videos that may be skipped.
         max_wait_seconds: See :func:`~tsn_tsm_plugin.data.loader_watch.watched_batches`.
     """
@@ -133,14 +133,14 @@ class SplitScorer:
             ranks: Ranks; all of them call this method.
             bad_videos_file: File that lists unreadable videos.
             stop_requested: Polled between batches.
-            partial: Files of this rank's scores, to go on from and to write; ``None``: no files.
+            partial: Files of this rank's scores, to continue from and to write; ``None``: no files.
 
         Returns:
             The predictions of all ranks, on every rank, and the number of unreadable videos.
 
         Raises:
             EvaluationStopped: If a stop was requested on any rank.
-            VideoError: If too many videos are unreadable, or all of them.
+            VideoError: If too many videos, or all videos, are unreadable.
             LoaderError: If no batch comes on a rank.
         """
         scored = partial.read() if partial is not None else Scored()

@@ -44,7 +44,7 @@ class LoopOptions:
         log_period: Steps between two lines of the log, and between two readings from the device.
         checkpoint_period: Epochs between checkpoints.
         checkpoint_minutes: Minutes between checkpoints within an epoch; 0: none.
-        checkpoint_steps: Steps between them; 0: none.
+        checkpoint_steps: Steps between checkpoints; 0: none.
         keep_checkpoints: Newest checkpoints to keep.
         eval_period: Epochs between validations; 0: none.
         patience: Validations in a row without a new best before the run ends; 0: no limit.
@@ -114,7 +114,7 @@ def build_training(
     Raises:
         ConfigError: If the recipe cannot work.
         AnnotationError: If the list of videos is missing or malformed.
-        CheckpointError: If the weights to start from do not fit.
+        CheckpointError: If the initial weights do not fit.
     """
     ranks = ranks or Ranks()
     device = compute_device()

@@ -1,4 +1,4 @@
-"""Synchronised batch norm over the clips of all ranks."""
+"""SyncBatchNorm, synchronize_batch_norm: batch norm over the clips of all ranks."""
 
 from collections.abc import Collection
 
@@ -64,7 +64,7 @@ class SyncBatchNorm(_BatchNorm):
 def synchronize_batch_norm(
     model: nn.Module, *, device: torch.device, frozen: Collection[nn.Module] = ()
 ) -> None:
-    """Replace every batch norm of a network by a synchronised one; weights and names stay.
+    """Replace every batch norm of a network by a synchronised batch norm; weights and names stay.
 
     Args:
         model: The network.

@@ -1,4 +1,4 @@
-"""train, profile: build, resume, train, test and summarise a run from a recipe; trace some of its steps."""
+"""train, profile: run a recipe from building the network to the report, or trace some of its steps."""
 
 import contextlib
 import functools
@@ -83,8 +83,8 @@ def train(
         cfg: The recipe.
         loss: Loss of each clip, from logits (B, K) and labels to (B,), instead of the recipe's.
         hooks: Called by the trainer.
-        stop_requested: Polled at every step; if it returns True on any rank, all stop after the same step.
-            Default: Ctrl-C, SIGTERM, SIGUSR1 and SIGUSR2 request a stop.
+        stop_requested: Polled at every step; True on any rank stops all ranks after the same step. By
+            default Ctrl-C, SIGTERM, SIGUSR1 and SIGUSR2 request a stop.
 
     Returns:
         Content of ``results.json``; the same on every rank.
@@ -93,8 +93,8 @@ def train(
         TrainingStopped: If a stop was requested; a checkpoint has been written.
         ConfigError: If the recipe cannot work.
         RunFolderError: If the run folder cannot be written, or belongs to another run.
-        CheckpointError: If the checkpoints of the run folder are all damaged or do not fit the recipe.
-        VideoError: If more than ``DATA.MAX_BAD_VIDEOS`` videos are unreadable, or all of an epoch.
+        CheckpointError: If all checkpoints of the run folder are damaged or do not fit the recipe.
+        VideoError: If more than ``DATA.MAX_BAD_VIDEOS`` videos, or all videos of an epoch, are unreadable.
         DivergedError: If the loss is not finite for too many steps.
         LoaderError: If no batch comes on a rank; a checkpoint has been written.
     """
@@ -139,7 +139,7 @@ class _ProfileHook(Hook):
 
 
 def profile(cfg: CfgNode) -> dict[str, Any]:
-    """Trace 20 training steps of rank 0, after 5 others, into ``OUTPUT_DIR``; there is no checkpoint.
+    """Trace 20 training steps of rank 0, after 5 warm-up steps, into ``OUTPUT_DIR``; write no checkpoint.
 
     Args:
         cfg: The recipe; its epochs, validations and checkpoints are not used.
@@ -153,7 +153,7 @@ def profile(cfg: CfgNode) -> dict[str, Any]:
     """
     record = StepProfile(Path(cfg.OUTPUT_DIR))
     settings = {"TRAIN.EVAL_PERIOD": 0, "TRAIN.CHECKPOINT_MINUTES": 0.0, "TRAIN.CHECKPOINT_STEPS": 0}
-    # One step an epoch at least: no epoch is the last one or ends with a checkpoint.
+    # An epoch has at least one step, so the trace ends before the last epoch and before any checkpoint.
     epochs = ("SOLVER.MAX_EPOCH", "TRAIN.CHECKPOINT_PERIOD")
     settings |= dict.fromkeys(epochs, _NUM_WARMUP_STEPS + _NUM_PROFILED_STEPS + 1)
     with contextlib.suppress(TrainingStopped):
@@ -261,7 +261,7 @@ def _log_run(cfg: CfgNode, setup: TrainingSetup) -> None:
 
 
 def _test_is_validation(cfg: CfgNode) -> bool:
-    """Return whether the final test equals a validation, so that one of them is enough."""
+    """Return whether the final test equals the last validation, so that the test alone is enough."""
     if not cfg.DATA.VAL_LIST or cfg.DATA.TEST_LIST not in ("", cfg.DATA.VAL_LIST):
         return False
     transforms = [repr(build_clip_transform(cfg, split)) for split in ("val", "test")]
@@ -289,7 +289,7 @@ def _finish(
         "step": trainer.step,
         "stopped_early": trainer.has_stopped_early,
     }
-    # First, so that nothing which fails later costs the weights.
+    # Export first, so that no later failure loses the weights.
     state.ranks.on_main(
         lambda: export_weights(
             state.tested_model.state_dict(),

@@ -116,22 +116,22 @@ class Trainer:
 
     @property
     def _scheduled_step(self) -> int:
-        """Steps up to here if all epochs had the current length, for the schedule."""
+        """Steps taken if all epochs had the current length, for the schedule."""
         return self._state.position.epoch * self._steps_per_epoch + self._state.position.batch
 
     def run(self, *, random_state: dict[str, Any] | None = None, validate_last: bool = True) -> None:
         """Train to the end of the last epoch.
 
         Args:
-            random_state: State of the resumed checkpoint, if it lies within an epoch.
+            random_state: Random state of a checkpoint within an epoch.
             validate_last: Whether to validate after the last epoch; not needed before an equal test.
 
         Raises:
             TrainingStopped: If a stop was requested on any rank; a checkpoint has been written.
-            LoaderError: If no batch came on a rank; a checkpoint has been written.
-            VideoError: If too many videos are unreadable, or an epoch had none.
-            DivergedError: If the gradients were not finite for too many steps in a row.
-            RunFolderError: If a checkpoint could not be written.
+            LoaderError: If no batch comes on a rank; a checkpoint has been written.
+            VideoError: If too many videos are unreadable, or an epoch has no readable video.
+            DivergedError: If the gradients are not finite for too many steps in a row.
+            RunFolderError: If a checkpoint cannot be written.
         """
         num_epochs = self._options.num_epochs
         try:
@@ -212,7 +212,7 @@ class Trainer:
             hook.after_step(self, batch, result)
 
     def _read_steps(self) -> Totals:
-        """Read the results of the steps since the last reading from the device; every rank calls it."""
+        """Read the results since the last reading from the device; every rank calls this method."""
         totals = Totals()
         unread, self._unread = self._unread, []
         for (step, names), numbers in zip(unread, self._log.read(), strict=True):
@@ -277,7 +277,7 @@ class Trainer:
         raise TrainingStopped(self.step)
 
     def _save(self) -> None:
-        """Write a checkpoint of the last complete step; every rank calls it."""
+        """Write a checkpoint of the last complete step; every rank calls this method."""
         step = self.step
         if step == self._saved_step:
             return
@@ -319,10 +319,10 @@ class Trainer:
         self.note_validation(epoch, accuracies(predictions, view_average=self.setup.validation.view_average))
 
     def note_validation(self, epoch: int, results: dict[str, Any]) -> None:
-        """Log a validation after ``epoch`` and keep its checkpoint if it is the best; every rank calls it.
+        """Log a validation after ``epoch`` and keep the best checkpoint; every rank calls this method.
 
         Args:
-            epoch: From 0.
+            epoch: The epoch, counted from 0.
             results: Metrics of ``accuracies`` come first; other entries are not logged.
         """
         values = {name: results[name] for name in METRICS if name in results}

@@ -32,13 +32,13 @@ class Position:
         epoch: The current epoch, from 0.
         batch: Finished steps of the epoch.
         totals: Sums over these steps.
-        best: Highest validation accuracy so far, in percent; negative before the first.
+        best: Highest validation accuracy so far, in percent; negative before the first validation.
         extra_steps: Steps taken minus the steps of ``epoch`` epochs of the current length. The length may
             change on resume.
         nonfinite_steps: Last steps in a row with non-finite gradients.
         bad_videos: Paths of the unreadable videos of the epoch so far.
         num_records: Records in the metrics log.
-        validations_since_best: Validations after the best one.
+        validations_since_best: Validations after the best validation.
     """
 
     epoch: int = 0
@@ -110,7 +110,7 @@ class TrainingState:
     def snapshot(
         self, *, config: str, step: int, lr: float, steps_per_epoch: int, class_names: list[str]
     ) -> dict[str, Any]:
-        """Return the content of a checkpoint: tensors and plain values; every rank calls it.
+        """Return the content of a checkpoint, tensors and plain values; every rank calls this method.
 
         Args:
             config: The recipe, YAML.

@@ -1,4 +1,4 @@
-"""Metrics, ensembles and dumps of the scores of views."""
+"""Evaluation: metrics, ensembles and dumps of scores."""
 
 from tsn_tsm_plugin.evaluation.class_metrics import (
     balanced_accuracy,

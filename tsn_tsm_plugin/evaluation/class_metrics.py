@@ -16,8 +16,8 @@ NUM_BINS = 15
 class PrecisionRecall(NamedTuple):
     """Precision, recall and F1 of each class in percent, float64 (K,).
 
-    Recall is ``nan`` for a class without videos, precision for one that is never predicted. F1 is ``nan``
-    for a class with neither.
+    Recall is ``nan`` for a class without videos, precision for a class without predictions, and F1 for a
+    class with neither.
     """
 
     precision: Tensor
@@ -27,7 +27,7 @@ class PrecisionRecall(NamedTuple):
     def macro(self) -> tuple[float, float, float]:
         """Return the means over the classes that occur as label or as prediction.
 
-        A number that is ``nan`` for such a class counts 0, as in scikit-learn and MMAction2.
+        ``nan`` of such a class counts as 0, as in scikit-learn and MMAction2.
         """
         occurs_K = ~self.f1.isnan()
         precision, recall, f1 = (values_K[occurs_K].nan_to_num(0.0).mean().item() for values_K in self)
@@ -38,7 +38,7 @@ def precision_recall_f1(confusion_KK: Tensor) -> PrecisionRecall:
     """Return precision, recall and F1 of each class.
 
     Args:
-        confusion_KK: Counts; rows are true classes, columns predicted ones.
+        confusion_KK: Counts; rows are true classes, columns are predicted classes.
     """
     right_K = 100.0 * confusion_KK.diagonal().double()
     labels_K, predictions_K = confusion_KK.sum(dim=1).double(), confusion_KK.sum(dim=0).double()
@@ -56,14 +56,14 @@ def balanced_accuracy(confusion_KK: Tensor) -> float:
 
 
 def binary_auc(score_B: Tensor, label_B: Tensor) -> float:
-    """Return the area under the ROC curve in percent: how often a positive is above a negative video.
+    """Return the area under the ROC curve in percent: how often a positive video scores above a negative one.
 
     Args:
-        score_B: Probabilities of class 1; equal ones count half.
-        label_B: 0 or 1.
+        score_B: Probabilities of class 1; a pair with equal scores counts half.
+        label_B: Labels, 0 or 1.
 
     Returns:
-        A number in [0, 100]; ``nan`` without videos of both classes.
+        A number in [0, 100]; ``nan`` if a class has no video.
     """
     if len(label_B.unique()) < 2:
         return float("nan")
@@ -74,12 +74,12 @@ def binary_auc(score_B: Tensor, label_B: Tensor) -> float:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How often predictions of a confidence are right.
+    """Accuracy of predictions by confidence.
 
     Attributes:
         error: Expected calibration error (ECE) in percent: the mean distance of confidence and accuracy over
             the bins, each weighted by its videos; ``nan`` without videos.
-        num_videos: Videos of each bin; the bins cut [0, 1] into equal parts.
+        num_videos: Videos of each bin; the bins divide [0, 1] into equal parts.
         confidence: Mean confidence of each bin in [0, 1]; 0 for an empty bin.
         accuracy: Accuracy of each bin in [0, 1]; 0 for an empty bin.
     """

@@ -5,10 +5,10 @@ Pickle and JSON hold one dictionary of plain Python values::
     {"class_names": [...], "view_average": "probabilities",
      "videos": [{"video_index", "video_name", "label", "prediction", "scores", "view_logits"}, ...]}
 
-where ``scores`` are K numbers and ``view_logits`` V rows of K.
+``scores`` are K numbers, and ``view_logits`` are V rows of K numbers.
 
-CSV holds one row per video and view, the first of each video being the average: ``video_index, video_name,
-label, prediction, view`` (``mean``, then 0, 1, ...), and a column for each class.
+CSV holds one row per video and view, after a row for the average: ``video_index, video_name, label,
+prediction, view`` (``mean``, then 0, 1, ...), and a column for each class.
 """
 
 import csv
@@ -34,14 +34,14 @@ def write_dump(predictions: Predictions, path: Path, *, class_names: list[str], 
     """Write predictions; the suffix of the path, one of ``FORMATS``, selects the format.
 
     Args:
-        predictions: Of a whole split.
-        path: The file; its folder is made if it is missing.
+        predictions: Predictions of a whole split.
+        path: The file; a missing folder is created.
         class_names: K names.
         view_average: Rule that averaged the views' logits to scores.
 
     Raises:
-        ValueError: On another suffix.
-        RunFolderError: If the disk is full or the folder cannot be written; an older dump stays as it was.
+        ValueError: If the suffix is unknown.
+        RunFolderError: If the disk is full or the folder cannot be written; an older dump is kept.
     """
     if path.suffix not in FORMATS:
         raise ValueError(f"A dump must end in one of {', '.join(FORMATS)}, got {path.name!r}.")
@@ -101,8 +101,8 @@ def read_dump(path: str | Path) -> tuple[Predictions, list[str]]:
         The predictions and the class names.
 
     Raises:
-        CheckpointError: If the file is missing, damaged, of another kind, a pickle of more than plain values,
-        or invalid: no videos, labels out of range, scores that are not numbers.
+        CheckpointError: If the file is missing, damaged, of another kind, a pickle of other than plain
+            values, or invalid: no videos, labels out of range, scores that are not numbers.
     """
     try:
         if PurePosixPath(path).suffix == ".pkl":

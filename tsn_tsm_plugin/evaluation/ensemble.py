@@ -23,7 +23,7 @@ def combine(members: Sequence[Predictions], *, coefficients: Sequence[float], ho
 
     Args:
         members: Predictions of the same videos, matched by name; the numbers of views may differ.
-        coefficients: One for each member; they need not add up to 1.
+        coefficients: One number for each member; the sum need not be 1.
         how: Average over each member's views: ``"probabilities"``, ``"logits"`` or ``"sigmoids"`` (several
             labels). Members of different kinds only compare as probabilities.
 
@@ -32,8 +32,8 @@ def combine(members: Sequence[Predictions], *, coefficients: Sequence[float], ho
         that ensembles can be nested.
 
     Raises:
-        ValueError: If the numbers of coefficients and members differ; if videos, labels or classes do; if a
-            member has one video twice.
+        ValueError: If the numbers of coefficients and members differ, if videos, labels or classes differ, or
+            if a member has a video twice.
     """
     if len(coefficients) != len(members):
         raise ValueError(

@@ -16,12 +16,12 @@ def topk_accuracy(scores_BK: Tensor, label_B: Tensor, *, k: int) -> float:
 
     Ties are ranked by ascending class, so that the result does not depend on a sorting algorithm. The
     references and torchmetrics sort ties unstably: torchmetrics' ``topk`` of 100 equal scores begins with
-    class 65. torchmetrics also refuses fewer than ``k`` classes, which here give 100.
+    class 65. torchmetrics also refuses fewer than ``k`` classes; this function then returns 100.
 
     Args:
         scores_BK: Scores of any kind that grow with the confidence.
         label_B: Labels in [0, K).
-        k: At least 1.
+        k: Number of highest scores, at least 1.
 
     Returns:
         A number in [0, 100]; ``nan`` without videos.
@@ -43,8 +43,8 @@ def confusion_matrix(label_B: Tensor, prediction_B: Tensor, *, num_classes: int)
 def mean_class_accuracy(label_B: Tensor, prediction_B: Tensor, *, num_classes: int) -> float:
     """Return the mean of the classes' recalls, in percent.
 
-    As in MMAction2 the mean runs over the classes that occur as label or as prediction; a class that is only
-    predicted counts 0.
+    As in MMAction2, average over the classes that occur as label or as prediction; a class that is only
+    predicted counts as 0.
     """
     from torchmetrics.functional.classification import multiclass_accuracy
 

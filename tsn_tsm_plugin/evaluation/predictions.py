@@ -1,5 +1,4 @@
-"""Predictions, gather_predictions: the scores of a whole split, each video once over all ranks, in list
-order.
+"""Predictions, gather_predictions: the scores of a split, each video once over all ranks, in list order.
 
 Axes: B videos, V views, K classes.
 """
@@ -36,7 +35,7 @@ class Predictions:
 
     @property
     def top1(self) -> Tensor:
-        """The class with the highest score of each video, the lowest of classes with equal scores; (B,)."""
+        """The class with the highest score of each video, (B,); the lowest class if scores are equal."""
         # argmax does not specify which of equal maxima it returns.
         last = self.scores.shape[1] - 1
         class_K = torch.arange(last + 1, dtype=torch.int32, device=self.scores.device)
@@ -45,12 +44,12 @@ class Predictions:
 
 
 def gather_predictions(batches: list[Predictions]) -> Predictions | None:
-    """Join the batches of all ranks; every rank must call it.
+    """Join the batches of all ranks; every rank must call this function.
 
-    A video that came more than once (a sampler that pads its last batch) is kept once.
+    A repeated video (of a sampler that pads its last batch) is kept once.
 
     Args:
-        batches: The batches of this rank; may be empty.
+        batches: The batches of this rank, possibly none.
 
     Returns:
         Predictions sorted by ``video_index`` on every rank, or ``None`` if no rank has a video.

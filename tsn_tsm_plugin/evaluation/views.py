@@ -1,4 +1,4 @@
-"""split_views, average_views: frames to views of a video, and scores of views to scores of the video.
+"""split_views, average_views: split a video's frames into views, and average the scores of views.
 
 Axes: B videos, V views, K classes, C channels, T frames of one view, H rows, W columns.
 """

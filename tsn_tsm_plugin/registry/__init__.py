@@ -168,7 +168,7 @@ LOGGERS = _declare(
 
 
 def rescan() -> None:
-    """Clear the scan and the loaded components, so that a changed sys.path or a new install is seen."""
+    """Clear the scan and the loaded components, to find components of a changed sys.path or new install."""
     installed_entry_points.cache_clear()
     for registry in REGISTRIES.values():
         registry.forget_loaded()

@@ -26,8 +26,9 @@ class ComponentEntry:
         kind: Kind of component, such as ``backbone``.
         name: Name that recipes and calls use.
         target: ``package.module:attribute``.
-        distribution: Installed distribution that declares it, or ``(run time)`` for a decorated one.
-        version: Version of that distribution, empty for a decorated one.
+        distribution: Installed distribution that declares the component; ``(run time)`` if registered by a
+            decorator.
+        version: Version of the distribution; empty if registered by a decorator.
     """
 
     kind: str
@@ -55,10 +56,10 @@ def load_target(target: str) -> Any:
 
 
 def bind_arguments(component: _C, label: str, *args: Any, **options: Any) -> Callable[..., Any]:
-    """Bind arguments to a component; refuse options that it does not take.
+    """Bind arguments to a component; refuse options that the component does not take.
 
     Args:
-        component: Of a registry.
+        component: Component of a registry.
         label: Kind and name of the component, for the message.
         *args: Positional arguments by the contract of the kind.
         **options: Options from a recipe or a call.
@@ -68,7 +69,7 @@ def bind_arguments(component: _C, label: str, *args: Any, **options: Any) -> Cal
     """
     try:
         signature = inspect.signature(component)
-    except ValueError:  # Written in C.
+    except ValueError:  # Functions written in C may have no signature.
         return functools.partial(component, *args, **options)
     try:
         signature.bind_partial(*args, **options)
@@ -86,7 +87,7 @@ def nearest_or_known(name: object, names: Collection[str]) -> str:
 def _missing_arguments(component: Callable[..., Any]) -> list[str]:
     try:
         parameters = inspect.signature(component).parameters.values()
-    except ValueError:  # Written in C.
+    except ValueError:  # Functions written in C may have no signature.
         return []
     has_none = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return [p.name for p in parameters if p.default is p.empty and p.kind not in has_none]
@@ -100,8 +101,8 @@ class Registry:
     """The components of one kind, by name.
 
     A name comes from the entry points of ``group`` or from :meth:`register`. A registration with
-    ``override=True`` hides an entry point of the same name. The contract that the components fulfil is the
-    instance's ``__doc__``.
+    ``override=True`` hides an entry point of the same name. The instance's ``__doc__`` is the contract of the
+    components.
 
     Args:
         kind: Name of the kind in messages and tables.
@@ -128,8 +129,7 @@ class Registry:
         """List the origin of each name, sorted by name; a name that two distributions claim appears twice.
 
         Raises:
-            PluginError: If this package runs from a bare checkout, which lacks the metadata with the entry
-            points.
+            PluginError: If this package runs from a bare checkout, without metadata of entry points.
         """
         with self._lock:
             entries = [
@@ -152,7 +152,7 @@ class Registry:
             component = self._registered.get(name) or self._loaded.get(name)
         if component is not None:
             return component
-        # Outside the lock: the imported module may itself register components from another thread.
+        # Load outside the lock: the imported module may register components from another thread.
         component = self._load(self._claimant(name))
         with self._lock:
             return self._registered.get(name) or self._loaded.setdefault(name, component)
@@ -175,8 +175,8 @@ class Registry:
             **arguments: Keyword arguments by the contract of the kind.
 
         Raises:
-            UnknownComponentError: As :meth:`get`.
-            PluginError: As :meth:`get`.
+            UnknownComponentError: See :meth:`get`.
+            PluginError: See :meth:`get`.
             ConfigError: If the component does not take the options, or refuses a value with a ValueError.
         """
         options = options or {}
@@ -198,12 +198,12 @@ class Registry:
     def register(self, name: str, *, override: bool = False) -> Callable[[_C], _C]:
         """Return a decorator that registers a component in this process.
 
-        Registering the same definition again, as ``importlib.reload`` does, replaces the object quietly. A
-        definition is known by its module and qualified name.
+        Registering the same definition again, as ``importlib.reload`` does, silently replaces the object. A
+        definition is identified by its module and qualified name.
 
         Args:
             name: Name to register.
-            override: Take over a name that another definition holds.
+            override: Whether to replace another definition of the name.
 
         Raises:
             PluginError: When decorating, if another definition holds the name and ``override`` is False.
@@ -223,7 +223,7 @@ class Registry:
         return decorate
 
     def unregister(self, name: str) -> None:
-        """Take back a registration made in this process; an entry point that it hid is seen again.
+        """Remove a registration of this process; an entry point that it hid becomes visible again.
 
         Raises:
             UnknownComponentError: If the name was not registered with :meth:`register`.

@@ -1,4 +1,4 @@
-"""TensorBoardLogger, CsvLogger, WandbLogger, MlflowLogger: where numbers go besides metrics.jsonl."""
+"""TensorBoardLogger, CsvLogger, WandbLogger, MlflowLogger: loggers in addition to metrics.jsonl."""
 
 import csv
 import importlib.util
@@ -15,7 +15,7 @@ _EXTRAS = {
     "wandb": 'pip install "tsn_tsm_plugin[wandb]"',
     "mlflow": 'pip install "tsn_tsm_plugin[mlflow]"',
 }
-# MLflow refuses more in one call, and longer values.
+# MLflow refuses more parameters in one call, and longer values.
 _MLFLOW_PARAMETERS, _MLFLOW_LETTERS = 100, 500
 
 
@@ -23,17 +23,17 @@ class MetricsLogger(Protocol):
     """Interface of a registered logger."""
 
     def write(self, step: int, epoch: int, values: dict[str, float]) -> None:
-        """Take the numbers of a step; a number may be infinite or not a number."""
+        """Write the numbers of a step; a number may be infinite or NaN."""
 
     def close(self) -> None:
-        """Write out what is held back."""
+        """Write all buffered numbers."""
 
 
 def missing_package(name: str) -> str:
-    """Return how to install the package that a built-in logger lacks, or nothing.
+    """Return how to install the missing package of a built-in logger; empty if the package is installed.
 
     Args:
-        name: Name of the logger; its package has the same name.
+        name: Name of the logger and of its package.
     """
     is_missing = name in _EXTRAS and importlib.util.find_spec(name) is None
     return f"needs the package {name}: {_EXTRAS[name]}" if is_missing else ""
@@ -44,13 +44,13 @@ class TensorBoardLogger:
 
     Args:
         folder: The run folder.
-        run_name: Of the run; not needed.
-        recipe: Not needed.
-        step: Steps that the run has taken already; later events are hidden.
+        run_name: Not used.
+        recipe: Not used.
+        step: Steps that the run has already taken; later events are hidden.
     """
 
     def __init__(self, *, folder: Path, run_name: str, recipe: dict[str, Any], step: int) -> None:
-        # Imported here: it takes seconds, and not every run wants it.
+        # Import late: the import takes seconds, and not every run needs it.
         from torch.utils.tensorboard import SummaryWriter
 
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None)
@@ -61,18 +61,18 @@ class TensorBoardLogger:
             self._board.add_scalar(name, value, step)
 
     def close(self) -> None:
-        """Write out what TensorBoard still holds back."""
+        """Write all events that TensorBoard has buffered."""
         self._board.close()
 
 
 class CsvLogger:
-    """Writes ``metrics.csv`` into the run folder: one row a record, one column a number.
+    """Writes ``metrics.csv`` into the run folder: one row per record, one column per number.
 
     Args:
         folder: The run folder.
-        run_name: Of the run; not needed.
-        recipe: Not needed.
-        step: Steps that the run has taken already; later rows are removed.
+        run_name: Not used.
+        recipe: Not used.
+        step: Steps that the run has already taken; later rows are removed.
     """
 
     def __init__(self, *, folder: Path, run_name: str, recipe: dict[str, Any], step: int) -> None:
@@ -87,7 +87,7 @@ class CsvLogger:
         self._write_all()
 
     def write(self, step: int, epoch: int, values: dict[str, float]) -> None:
-        """Add a row; a number that is not finite leaves its cell empty."""
+        """Add a row; non-finite numbers give empty cells."""
         finite = {name: value for name, value in values.items() if math.isfinite(value)}
         self._columns += [name for name in values if name not in self._columns]
         self._rows.append({"step": step, "epoch": epoch, **finite})
@@ -97,7 +97,7 @@ class CsvLogger:
         """Do nothing: every row is written."""
 
     def _write_all(self) -> None:
-        # Rows are few; a new column changes all of them.
+        # Write the whole file: rows are few, and a new column changes every row.
         with write_atomically(self._path) as file:
             writer = csv.DictWriter(file, self._columns, restval="", lineterminator="\n")
             writer.writeheader()
@@ -105,13 +105,13 @@ class CsvLogger:
 
 
 class WandbLogger:
-    """Sends the numbers to Weights & Biases; a resumed run goes on with its page.
+    """Sends the numbers to Weights & Biases; a resumed run continues on its page.
 
     Args:
-        folder: The run folder; ``wandb_id.txt`` in it keeps the page.
-        run_name: Of the run.
-        recipe: Settings by dotted key, shown beside the run.
-        step: Not needed: the numbers carry their steps.
+        folder: The run folder; its ``wandb_id.txt`` holds the id of the page.
+        run_name: Name of the run.
+        recipe: Settings by dotted key, shown with the run.
+        step: Not used: each number is sent with its step.
         **options: Keywords of ``wandb.init``, such as ``project`` or ``mode``.
     """
 
@@ -137,15 +137,15 @@ class WandbLogger:
 
 
 class MlflowLogger:
-    """Sends the numbers to MLflow; a resumed run goes on with its MLflow run.
+    """Sends the numbers to MLflow; a resumed run continues its MLflow run.
 
     Args:
-        folder: The run folder; ``mlflow_id.txt`` in it keeps the MLflow run.
-        run_name: Of the run.
+        folder: The run folder; its ``mlflow_id.txt`` holds the id of the MLflow run.
+        run_name: Name of the run.
         recipe: Settings by dotted key, logged as parameters.
-        step: Not needed: the numbers carry their steps.
-        tracking_uri: Server or folder; empty: MLflow's own choice, such as ``MLFLOW_TRACKING_URI``.
-        experiment: Name of the experiment; it is made if it is missing.
+        step: Not used: each number is sent with its step.
+        tracking_uri: Server or folder; empty: MLflow's default, such as ``MLFLOW_TRACKING_URI``.
+        experiment: Name of the experiment; a missing experiment is created.
     """
 
     def __init__(

@@ -55,7 +55,7 @@ class MetricsLog:
 
     Args:
         path: The ``metrics.jsonl``.
-        loggers: Get the same numbers; each is a function that opens one.
+        loggers: Functions that create loggers, which get the same numbers.
         step: Optimiser steps of the checkpoint.
         num_records: Records at the checkpoint. Later records of a validation are removed, because the run
             validates again.
@@ -108,7 +108,7 @@ class MetricsLog:
         self._each(lambda one: one.write(step, epoch, values))
 
     def close(self) -> None:
-        """Write out what the loggers still hold back."""
+        """Write all numbers that the loggers have buffered."""
         self._each(lambda one: one.close())
 
     def _each(self, work: Callable[[MetricsLogger], None]) -> None:
@@ -120,7 +120,7 @@ class MetricsLog:
             work()
         except ConfigError:
             raise
-        except Exception as error:  # Servers and writers raise what their threads ran into.
+        except Exception as error:  # Loggers raise any error of their servers and threads.
             reason = " ".join(str(error).split())[:300] or type(error).__name__
             logger.warning(f"A logger failed ({reason}) and is dropped; {self._path} has the same numbers.")
             return False

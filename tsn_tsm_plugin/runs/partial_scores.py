@@ -1,6 +1,6 @@
 """Scored, PartialScores: the scores of a rank so far, in memory and in files that a later start reads.
 
-A chain of files holds a rank's batches from the first on. Each file is named after its first batch.
+A chain of files holds all batches of a rank from the first. The name of each file has its first batch.
 """
 
 import shutil
@@ -27,7 +27,7 @@ class Scored:
     """Scores of one rank.
 
     Attributes:
-        num_batches: Batches, empty ones included.
+        num_batches: Batches, including empty batches.
         predictions: Predictions of the batches with readable videos.
         bad_videos: Unreadable videos.
     """
@@ -38,17 +38,17 @@ class Scored:
 
     @property
     def num_videos(self) -> int:
-        """Readable videos."""
+        """Number of readable videos."""
         return sum(map(len, self.predictions))
 
 
 class PartialScores:
-    """Files with the scores of one rank, from which an interrupted evaluation goes on.
+    """Files with the scores of one rank, from which an interrupted evaluation continues.
 
     Args:
-        folder: Folder of one evaluation: weights, settings, list and number of ranks decide its name.
+        folder: Folder of one evaluation, named by weights, settings, list and number of ranks.
         rank: This rank.
-        minutes: Minutes between two files; 0: none are written.
+        minutes: Minutes between two files; 0: write no files.
 
     Attributes:
         num_read: Videos that :meth:`read` found.
@@ -82,7 +82,7 @@ class PartialScores:
         return bool(self._seconds) and time.monotonic() - self._written_at >= self._seconds
 
     def write(self, scored: Scored) -> None:
-        """Write the batches since the last file, atomically; a full disk is reported by a warning.
+        """Write the batches since the last file, atomically; warn about a full disk.
 
         Args:
             scored: All batches so far.
@@ -104,7 +104,7 @@ class PartialScores:
             self._note(scored)
 
     def remove(self) -> None:
-        """Remove the files of all ranks, because the results are there."""
+        """Remove the files of all ranks, because the results are complete."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _path(self, first_batch: int) -> Path:

@@ -22,7 +22,7 @@ def plot_curves(records: list[dict[str, Any]], path: Path) -> None:
 
     Args:
         records: Records of ``metrics.jsonl``; nothing is drawn without training records.
-        path: The PNG.
+        path: PNG file to write.
     """
     train = [r for r in records if "train/loss" in r]
     validation = [r for r in records if "val/top1" in r]
@@ -131,13 +131,13 @@ def plot_confusion_matrix(confusion_KK: Tensor, class_names: list[str], path: Pa
 
 
 def plot_calibration(calibration: dict[str, list[float]], error: float, path: Path) -> None:
-    """Draw accuracy over confidence, and how many videos each bin holds.
+    """Draw the accuracy over the confidence, and the number of videos in each bin.
 
     Args:
         calibration: ``num_videos``, ``confidence`` and ``accuracy`` of each bin, as in
             ``results.json``; the bins divide [0, 1] into equal parts.
         error: Expected calibration error, %.
-        path: The PNG.
+        path: PNG file to write.
     """
     counts = np.asarray(calibration["num_videos"])
     width = 100.0 / len(counts)

@@ -96,7 +96,7 @@ class Progress:
 
         Args:
             epoch: Counted from 0.
-            batch: Steps of the epoch already taken.
+            batch: Number of steps already taken in the epoch.
             totals: Sums over these steps and all ranks.
         """
         self.epoch_totals = totals
@@ -105,10 +105,10 @@ class Progress:
         self._bar = _bar(label, total=total, initial=batch, shown=self._ranks.is_main)
 
     def step(self, step: int, totals: Totals, *, lr: float) -> None:
-        """Count one step; every rank calls it.
+        """Count one step; every rank calls this method.
 
         Args:
-            step: Steps taken in the whole run, this one included.
+            step: Steps taken in the whole run, including this step.
             totals: Sums of this rank over this step.
             lr: Learning rate of the step.
         """
@@ -119,7 +119,7 @@ class Progress:
             self.flush(step, lr=lr)
 
     def flush(self, step: int, *, lr: float) -> None:
-        """Sum the numbers of all ranks since the last call, show and log them; every rank calls it."""
+        """Sum, show and log the numbers of all ranks since the last call; every rank calls this method."""
         self._window.add(self._collect())
         window, self._window = self._sum_over_ranks(self._window), Totals()
         if not window.steps:
@@ -194,7 +194,7 @@ class Progress:
 
 
 def with_bar(items: Iterable[_Item], label: str, *, total: int, shown: bool) -> Iterator[_Item]:
-    """Yield the items under a bar."""
+    """Yield the items and show a progress bar."""
     yield from _bar(label, items, total=total, shown=shown)
 
 

@@ -26,7 +26,7 @@ from tsn_tsm_plugin.safe_text import html_text
 from tsn_tsm_plugin.transforms.build import frames_of_view
 from tsn_tsm_plugin.transforms.modality import to_picture
 
-# Classes at each end of the table, frames of a worst clip at most, and their height in pixels.
+# Classes at each end of the table, largest number of frames of a clip, and height of a frame in pixels.
 _NUM_CLASSES, _NUM_FRAMES, _FRAME_HEIGHT = 8, 16, 96
 # Percentages of a class in the table.
 _CLASS_NUMBERS = ("accuracy", "precision", "f1")

@@ -88,9 +88,9 @@ def summarize(predictions: Predictions, *, class_names: list[str], view_average:
     """Return :func:`accuracies`, numbers of each class, and an analysis of errors.
 
     With one label per video: precision, recall, F1 and their means, balanced accuracy, AUC for two classes,
-    calibration, and the confusion matrix. Its rows are true classes. With more than 400 classes it lists the
-    cells that are not 0, as ``[true class, predicted class, count]``. With several labels the accuracy of a
-    class is its average precision. A number that is not defined or not finite is ``None``.
+    calibration, and the confusion matrix, whose rows are true classes. With more than 400 classes the matrix
+    is a list of its nonzero cells, ``[true class, predicted class, count]``. With several labels the accuracy
+    of a class is its average precision. Undefined and non-finite numbers are ``None``.
     """
     results: dict[str, Any] = {
         **accuracies(predictions, view_average=view_average),

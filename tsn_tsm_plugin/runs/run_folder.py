@@ -1,4 +1,4 @@
-"""RunFolder: the files of a run, to inspect and to resume it.
+"""RunFolder: the files of a run, for inspection and resuming.
 
 ::
 
@@ -45,7 +45,7 @@ class RunFolder:
 
     Args:
         path: The folder; created with its subfolders if missing.
-        is_training: Whether it holds checkpoints; an evaluation has none.
+        is_training: Whether the folder holds checkpoints; an evaluation has none.
 
     Raises:
         RunFolderError: If the folder cannot be created.
@@ -79,10 +79,10 @@ class RunFolder:
         """Lock the folder for one training run; the system releases the lock when the process ends.
 
         Raises:
-            RunFolderError: If another process, or another thread of this one, trains into this folder.
+            RunFolderError: If another process or thread trains into this folder.
         """
         path = self.path / ".lock"
-        # The lock of the system belongs to the process, and opening the file once more would lose it.
+        # The system's lock belongs to the process; opening and closing the file again would release it.
         identity = os.path.realpath(path)
         with _guard:
             if identity in _held:
@@ -112,14 +112,14 @@ class RunFolder:
                     f"Another run trains into {self.path} ({file.read().strip() or 'unknown process'}): wait "
                     "for it, stop it, or set another OUTPUT_DIR."
                 ) from error
-            with contextlib.suppress(OSError):  # Who holds it is a courtesy that a full disk may refuse.
+            with contextlib.suppress(OSError):  # The holder's name is optional: the disk may be full.
                 file.truncate(0)
                 holder = f"process {os.getpid()} on {socket.gethostname()} since {time.ctime()}\n"
                 os.write(file.fileno(), holder.encode())
             yield
 
     def write_json(self, path: Path, content: dict[str, Any]) -> None:
-        """Write a dictionary as indented JSON, atomically; a number that is not finite becomes ``null``."""
+        """Write a dictionary as indented JSON, atomically; non-finite numbers become ``null``."""
         with write_atomically(path) as file:
             json.dump(finite(content), file, indent=2, allow_nan=False)
             file.write("\n")
@@ -131,7 +131,7 @@ class RunFolder:
 
 
 def finite(content: Any) -> Any:
-    """Return plain values with ``None`` in place of numbers that are not finite, which JSON cannot write."""
+    """Return plain values with ``None`` for non-finite numbers, which JSON does not have."""
     if isinstance(content, dict):
         return {key: finite(value) for key, value in content.items()}
     if isinstance(content, list | tuple):
@@ -161,7 +161,7 @@ def describe_environment(*, world_size: int) -> dict[str, Any]:
 
 
 def describe_for_report() -> dict[str, str]:
-    """Return what a bug report needs, without paths, host names and command lines, by title."""
+    """Return the facts of a bug report by title, without paths, host names and command lines."""
     found = describe_environment(world_size=1)
     machine, git = found["machine"], found["git"]
     changed = f", {len(git['changed'])} changed files" if git.get("changed") else ""

@@ -20,18 +20,18 @@ _POLL_SECONDS = 0.5
 
 
 def stage_data(cfg: CfgNode, splits: Sequence[str], ranks: Ranks) -> None:
-    """Copy the shards of splits into ``DATA.STAGE_TO``; nothing is done if that is empty.
+    """Copy the shards of splits into ``DATA.STAGE_TO``; do nothing if the key is empty.
 
-    The first rank of each node copies. All ranks wait for the slowest node, however long it takes: they
-    exchange messages meanwhile, so that no collective times out.
+    The first rank of each node copies. All ranks wait for the slowest node without a time limit, and exchange
+    messages meanwhile, so that no collective times out.
 
     Args:
         cfg: The recipe.
-        splits: ``"train"``, ``"val"``, ``"test"``.
+        splits: Some of ``"train"``, ``"val"`` and ``"test"``.
         ranks: Ranks; all of them call this function.
 
     Raises:
-        ConfigError: If copies cannot be made, on any rank.
+        ConfigError: If the copy fails on any rank.
     """
     if not cfg.DATA.STAGE_TO:
         return
@@ -52,7 +52,7 @@ def _copy(cfg: CfgNode, splits: Sequence[str], ranks: Ranks, faults: list[str]) 
         prefix = join(cfg.DATA.PATH_TO_DATA_DIR, cfg.DATA.PATH_PREFIX)
         lists = dict.fromkeys(list_path(cfg, split) for split in splits)
         shards = dict.fromkeys(shard for path in lists for shard in shards_of_list(path, prefix=prefix))
-        local = [shard for shard in shards if not is_url(shard)]  # iopath keeps copies of the others.
+        local = [shard for shard in shards if not is_url(shard)]  # iopath caches URLs.
         total = sum(Path(shard).stat().st_size for shard in local)
         bar = tqdm(
             total=total, desc="stage shards", unit="B", unit_scale=True, leave=False,
@@ -60,5 +60,5 @@ def _copy(cfg: CfgNode, splits: Sequence[str], ranks: Ranks, faults: list[str]) 
         )  # fmt: skip
         with bar:
             copy_shards(local, staging_folder(cfg.DATA.STAGE_TO), advance=bar.update)
-    except Exception as error:  # The other ranks wait for a word.
+    except Exception as error:  # The other ranks wait for a message.
         faults.append(str(error))

@@ -1,4 +1,4 @@
-"""StepProfile: trace of some training steps by PyTorch's profiler, and a table of the costliest operators."""
+"""StepProfile: trace training steps with PyTorch's profiler, and list the costliest operators."""
 
 from pathlib import Path
 
@@ -11,10 +11,11 @@ _NUM_ROWS = 30
 
 
 class StepProfile:
-    """Records what the CPU and the GPU of this process do between two calls.
+    """Records the operations of this process on CPU and GPU between two calls.
 
     Args:
-        folder: Gets ``trace.json.gz``, for ``chrome://tracing`` or Perfetto, and ``operators.txt``.
+        folder: Folder for ``trace.json.gz``, to open in Perfetto or ``chrome://tracing``, and
+            ``operators.txt``.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -25,11 +26,11 @@ class StepProfile:
         self._profile = profile(activities=activities, record_shapes=True)
 
     def start(self) -> None:
-        """Begin to record."""
+        """Start the recording."""
         self._profile.start()
 
     def stop(self) -> None:
-        """End the record and write its files."""
+        """End the recording and write its files."""
         self._profile.stop()
         with replace_when_whole(self.trace) as unfinished:
             self._profile.export_chrome_trace(str(unfinished))

@@ -24,7 +24,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
 
     Raises:
         UnknownComponentError: If the optimiser is unknown.
-        ConfigError: If it does not take its options, or the grouping does not know the model's layers.
+        ConfigError: If the optimiser does not take the options, or a layer of the model fits no group.
     """
     solver = cfg.SOLVER
     groups = _param_groups(solver, model)
@@ -53,7 +53,7 @@ def build_loss(cfg: CfgNode, *, class_counts: Sequence[int] = ()) -> Loss:
         class_counts: Training videos of each class, for ``SOLVER.CLASS_WEIGHTS balanced``.
 
     Raises:
-        ConfigError: If it does not take ``MODEL.LOSS_OPTIONS``.
+        ConfigError: If the loss does not take ``MODEL.LOSS_OPTIONS``.
     """
     name = cfg.MODEL.LOSS_FUNC or ("binary_cross_entropy" if cfg.DATA.MULTI_LABEL else "cross_entropy")
     preset: dict[str, Any] = (
@@ -93,12 +93,12 @@ def build_lr_schedule(cfg: CfgNode, *, steps_per_epoch: int) -> LrSchedule:
     """Return the learning-rate schedule of ``SOLVER.LR_POLICY`` with its warm-up.
 
     Args:
-        cfg: Reads ``SOLVER``, and ``TRAIN.BATCH_SIZE`` if it scales the learning rate.
+        cfg: The recipe.
         steps_per_epoch: Optimiser steps of one epoch.
 
     Raises:
         UnknownComponentError: If the policy is unknown.
-        ConfigError: If it does not take its options, such as steps and factors of different lengths.
+        ConfigError: If the policy refuses its options, such as steps and factors of different lengths.
     """
     solver = cfg.SOLVER
     preset = {

@@ -1,4 +1,4 @@
-"""cross_entropy, focal, binary_cross_entropy, binary_focal: losses of each clip, with weights of the classes.
+"""cross_entropy, focal, binary_cross_entropy, binary_focal: losses of each clip, with class weights.
 
 Axes: B clips, K classes.
 """
@@ -40,15 +40,15 @@ def focal(
     label_smoothing: float = 0.0,
     class_weights: Sequence[float] = (),
 ) -> Loss:
-    """Create the cross entropy whose well classified clips count less, for classes of unequal size.
+    """Create the focal loss: well classified clips count less, for classes of unequal size.
 
     Source: Lin et al., "Focal Loss for Dense Object Detection", arXiv:1708.02002, equation 5.
 
     Args:
-        num_classes: K.
-        gamma: Power of the probability that is missing, at least 0; 0 is the cross entropy.
-        label_smoothing: As of :func:`cross_entropy`.
-        class_weights: As of :func:`cross_entropy`; alpha of the paper.
+        num_classes: Number of classes K.
+        gamma: Exponent of ``1 - p``, where p is the probability of the label; 0 is the cross entropy.
+        label_smoothing: See :func:`cross_entropy`.
+        class_weights: See :func:`cross_entropy`; alpha of the paper.
     """
     _check_smoothing(label_smoothing)
     _check_gamma(gamma)
@@ -58,35 +58,35 @@ def focal(
 
 
 def binary_cross_entropy(*, num_classes: int, class_weights: Sequence[float] = ()) -> Loss:
-    """Create the loss of classes of which a clip has any number: the mean over those, each on its own.
+    """Create the loss for any number of labels per clip: the mean of the classes' binary cross entropies.
 
     Source: ``bce_logit`` of SlowFast.
 
     Args:
-        num_classes: K.
+        num_classes: Number of classes K.
         class_weights: Factor on the loss of each class, K numbers; empty: 1.
     """
     return _Loss(functools.partial(_binary_focal, gamma=0.0), class_weights, num_classes)
 
 
 def binary_focal(*, num_classes: int, gamma: float = 2.0, class_weights: Sequence[float] = ()) -> Loss:
-    """Create the focal loss of classes of which a clip has any number; see :func:`focal`."""
+    """Create the focal loss for any number of labels per clip; see :func:`focal`."""
     _check_gamma(gamma)
     return _Loss(functools.partial(_binary_focal, gamma=gamma), class_weights, num_classes)
 
 
 def balanced_weights(class_counts: Sequence[int]) -> list[float]:
-    """Return weights inverse to the clips of each class, of which the mean over the clips is 1.
+    """Return weights inversely proportional to the clips of each class, with mean 1 over the clips.
 
     Args:
-        class_counts: Clips of each class; a class without any gets 1.
+        class_counts: Clips of each class; a class without clips gets 1.
     """
     num_present = sum(count > 0 for count in class_counts)
     return [sum(class_counts) / (num_present * count) if count else 1.0 for count in class_counts]
 
 
 class _Loss(nn.Module):
-    """A loss with the weights of its classes, which travel to the device with it."""
+    """A loss with class weights as a buffer, which moves to the device with the module."""
 
     class_weights: Tensor | None
 

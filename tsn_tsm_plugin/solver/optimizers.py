@@ -22,14 +22,14 @@ def sgd(
     fused: bool = True,
     **options: Any,
 ) -> Optimizer:
-    """Create torch's SGD; ``options`` are its further keywords. A fused one skips steps on the device."""
+    """Create torch's SGD; ``options`` are its further keywords. ``fused`` can skip a step on the device."""
     return torch.optim.SGD(param_groups, momentum=momentum, nesterov=nesterov, fused=fused, **options)
 
 
 def adamw(
     param_groups: Groups, *, betas: Sequence[float] = (0.9, 0.999), fused: bool = True, **options: Any
 ) -> Optimizer:
-    """Create torch's AdamW; ``options`` are its further keywords. A fused one skips steps on the device."""
+    """Create torch's AdamW; ``options`` are its further keywords. ``fused`` can skip a step on the device."""
     beta1, beta2 = betas
     return torch.optim.AdamW(param_groups, betas=(beta1, beta2), fused=fused, **options)
 
@@ -45,7 +45,7 @@ def timm_optimizer(name: str, param_groups: Groups, **options: Any) -> Optimizer
     Args:
         name: Name in ``timm.optim.list_optimizers()``, such as ``"lamb"``.
         param_groups: Groups with ``params``, ``lr`` and ``weight_decay``.
-        **options: Keywords of that optimiser.
+        **options: Keywords of the optimiser.
 
     Raises:
         UnknownComponentError: If timm has no such optimiser.

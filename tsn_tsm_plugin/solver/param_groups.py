@@ -56,14 +56,14 @@ def tsm_param_groups(
 
     The references' backbones have convolutions, linear layers and batch norms only. Parameters of other
     modules with at most one axis, such as gains and layer scales, are treated as norms. So are the parameters
-    that timm's networks list in ``no_weight_decay()``, such as position embeddings. The rest is treated as
-    the weights of convolutions.
+    that timm's networks list in ``no_weight_decay()``, such as position embeddings. All other parameters are
+    treated as weights of convolutions.
 
     Args:
         model: Parameters with ``requires_grad`` false are skipped.
         weight_decay: L2 penalty of the groups whose factor is 1.
-        classifier_lr_mult: Factor on the learning rate of the classifier's weight; its bias has twice that.
-            The references have 5, and 1 without ``fc_lr5``.
+        classifier_lr_mult: Factor on the learning rate of the classifier's weight; the factor of its bias is
+            twice as large. The references use 5, and 1 without ``fc_lr5``.
     """
     members: dict[str, list[nn.Parameter]] = {name: [] for name, _, _ in _TSM_GROUPS}
     layers = [m for m in model.modules() if isinstance(m, _CONVOLUTIONS_AND_LINEARS)]
@@ -101,15 +101,16 @@ def tsm_param_groups(
 def with_layer_decay(
     param_groups: list[dict[str, Any]], model: nn.Module, *, decay: float
 ) -> list[dict[str, Any]]:
-    """Divide groups by the stages of the backbone, whose learning rates fall towards the stem.
+    """Split groups by the stages of the backbone, with learning rates that decrease towards the stem.
 
     The factor is 1 for the head and ``decay`` for the last stage. Each earlier stage has ``decay`` times the
-    factor of the next. Source: Bao et al., "BEiT", arXiv:2106.08254, appendix H, with stages for blocks.
+    factor of the next stage. Source: Bao et al., "BEiT", arXiv:2106.08254, appendix H, with stages instead of
+    blocks.
 
     Args:
-        param_groups: Of :func:`tsn_param_groups` or :func:`tsm_param_groups`.
-        model: The network; its ``backbone`` has the stages.
-        decay: In (0, 1).
+        param_groups: Result of :func:`tsn_param_groups` or :func:`tsm_param_groups`.
+        model: The network, whose ``backbone`` has the stages.
+        decay: Factor between stages, in (0, 1).
     """
     stages = network_stages(model.get_submodule("backbone"))
     names = {parameter: name for name, parameter in model.named_parameters()}
@@ -139,7 +140,7 @@ def _depth(name: str, stages: list[list[str]]) -> int:
 
 
 def _undecayed_names(model: nn.Module) -> set[str]:
-    """Return the names of parameters that a network asks not to decay, as timm's networks do."""
+    """Return the names of parameters that a network excludes from decay, as timm's networks do."""
     found: set[str] = set()
     for name, module in model.named_modules():
         if callable(list_names := getattr(module, "no_weight_decay", None)):
@@ -160,7 +161,7 @@ def _group(
 
 
 def format_param_groups(param_groups: list[dict[str, Any]]) -> str:
-    """Lay the groups out as a table: name, tensors, parameters, and the factors on lr and weight decay."""
+    """Format the groups as a table: name, tensors, parameters, and the factors on lr and weight decay."""
     width = max([18, *(len(group["name"]) + 2 for group in param_groups)])
     lines = [f"{'group':<{width}}{'tensors':>8}{'parameters':>12}{'lr x':>8}{'wd x':>6}"]
     for group in param_groups:

@@ -1,4 +1,4 @@
-"""LrSchedule and decays: the learning rate as a pure function of the step, without scheduler state."""
+"""LrSchedule, steps_with_relative_lrs, cosine, polynomial: the learning rate as a function of the step."""
 
 from collections.abc import Callable
 
@@ -18,7 +18,7 @@ def steps_with_relative_lrs(
 
     Args:
         num_epochs: Epochs of the run, at least 1.
-        steps: First epoch of each step, ascending from 0. Those at or after ``num_epochs`` are never reached.
+        steps: First epoch of each step, ascending from 0. Steps from ``num_epochs`` on are never reached.
         relative_lrs: One factor on the base learning rate per step.
 
     Raises:
@@ -107,7 +107,7 @@ class LrSchedule:
         return self._warmup(epoch / span) if span > 0 else 1.0
 
     def set_lr_(self, optimizer: Optimizer, step: int) -> float:
-        """Give every group of ``optimizer`` its learning rate for ``step`` and return the one of factor 1."""
+        """Set the learning rate of every group for ``step``; return the rate of a group with factor 1."""
         lr = self.lr_at(step)
         for group in optimizer.param_groups:
             group["lr"] = lr * group.get("lr_mult", 1.0)

@@ -32,7 +32,7 @@ class ScoreTimeline(NamedTuple):
     probabilities: np.ndarray
 
     def at(self, frames: np.ndarray) -> np.ndarray:
-        """Return (F, K) at F frames: interpolated, and constant outside the moments."""
+        """Return (F, K) at F frames: interpolated between the frame times, and constant outside."""
         last = len(self.frame_times) - 1
         right = np.searchsorted(self.frame_times, frames).clip(min(1, last), last)
         left = np.maximum(right - 1, 0)

@@ -1,4 +1,4 @@
-"""SheetClip, draw_contact_sheet: clips as one picture, with a caption and one row of frames per view."""
+"""SheetClip, draw_contact_sheet: draw clips into one picture, with a caption and a row of frames per view."""
 
 import math
 from collections.abc import Sequence

@@ -16,7 +16,7 @@ FAINT: Colour = (138, 144, 156)
 RULE: Colour = (52, 56, 64)
 # Okabe and Ito's palette for colour-blind readers, on a dark background.
 SERIES: tuple[Colour, ...] = ((86, 180, 233), (230, 159, 0), (0, 158, 115), (204, 121, 167), (240, 228, 66))
-# A longer name fits nowhere.
+# Longer names fit into no picture.
 _MOST_CHARS = 300
 
 

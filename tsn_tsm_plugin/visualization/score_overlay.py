@@ -62,7 +62,7 @@ class ScoreOverlay:
             rgb_HWC: The frame, uint8.
             probabilities: (K,) of this frame.
             colours: Colours of the classes in the timeline, by class.
-            strip: From :meth:`timeline`.
+            strip: Result of :meth:`timeline`.
             note: Short text in the upper right corner.
         """
         canvas = Image.new("RGB", (self.width, self.height + self.strip_height), PAPER)
@@ -123,7 +123,7 @@ class ScoreOverlay:
         """Return the strip below the frame: one line per coloured class over the time from begin to end.
 
         Args:
-            seconds: (N,), increasing.
+            seconds: Times (N,), increasing.
             probabilities_NK: Probabilities at each time.
             colours: The classes to show.
             begin: Time at the left edge.
@@ -157,7 +157,7 @@ class ScoreOverlay:
         return strip
 
     def with_playhead(self, strip: Image.Image, x: float, *, label: str) -> Image.Image:
-        """Return the strip with a line at ``x`` and the part right of it dimmed."""
+        """Return the strip with a line at ``x``, dimmed right of the line."""
         x = round(x)
         shown = Image.blend(strip, Image.new("RGB", strip.size, PAPER), 0.62)
         shown.paste(strip.crop((0, 0, x, strip.height)), (0, 0))

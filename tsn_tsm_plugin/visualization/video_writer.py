@@ -45,8 +45,8 @@ class VideoWriter:
 
     Raises:
         ConfigError: If the suffix is not a container of H.264.
-        RunFolderError: If the disk is full or the folder cannot be written; so do ``write`` and ``close``.
-        VideoError: If frames cannot be encoded; so do ``write`` and ``close``.
+        RunFolderError: If the disk is full or the folder cannot be written, also in ``write`` and ``close``.
+        VideoError: If frames cannot be encoded, also in ``write`` and ``close``.
     """
 
     def __init__(self, path: str | Path, *, fps: float) -> None:
