@@ -1,4 +1,4 @@
-"""Reads pytest's JUnit files: too few tests or a skipped one is a failure. Prints the closing line."""
+"""Check pytest's JUnit files: fail if tests are too few or skipped. Print the closing line."""
 
 import argparse
 import sys
@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ElementTree
 
 
 def count(path: str) -> tuple[int, int, list[str]]:
-    """Return how many tests passed, how many failed, and the names of the skipped ones."""
+    """Return the number of passed tests, the number of failed tests, and the names of skipped tests."""
     passed, failed, skipped = 0, 0, []
     for case in ElementTree.parse(path).iter("testcase"):
         outcomes = {child.tag for child in case}
@@ -20,7 +20,7 @@ def count(path: str) -> tuple[int, int, list[str]]:
 
 
 def main() -> int:
-    """Count, complain, and return the exit status."""
+    """Count tests, report faults, and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("files", nargs="+")
     parser.add_argument("--least", type=int, default=1, help="tests that must have passed")

@@ -1,4 +1,4 @@
-"""Print the oldest version of every package that setup.cfg promises, as constraints for pip."""
+"""Print the oldest version of every package that setup.cfg allows, as constraints for pip."""
 
 import configparser
 from pathlib import Path

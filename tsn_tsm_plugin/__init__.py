@@ -1,7 +1,7 @@
 """TSN and TSM for PyTorchVideo.
 
-Names are loaded when they are first used: the import itself does not import torch. It compares the versions
-of torch and torchvision, and adds our names to PyTorchVideo (see `activate`), unless
+Names are loaded lazily: ``import tsn_tsm_plugin`` does not import torch. The import compares the versions of
+torch and torchvision, and adds our names to PyTorchVideo (see `activate`), unless
 ``TSN_TSM_PLUGIN_AUTOACTIVATE=0``.
 """
 

@@ -1,4 +1,4 @@
-"""write_atomically, replace_when_whole: files and folders that are whole or absent, whatever happens."""
+"""write_atomically, replace_when_whole, ...: write files and folders completely or not at all."""
 
 import contextlib
 import errno
@@ -20,15 +20,14 @@ HINT_FILE = "Make room or name another folder; existing files are unchanged."
 
 @contextlib.contextmanager
 def write_atomically(path: Path, *, binary: bool = False, hint: str = HINT_RUN) -> Iterator[IO[Any]]:
-    """Open a file that takes the place of ``path`` only after it has been written and has reached the disk.
+    """Open a temporary file that replaces ``path`` after it has been written and flushed to disk.
 
-    The bytes go to an :class:`UnfinishedFile`. On any error it is removed and an older ``path`` stays as it
-    was.
+    Bytes go to an :class:`UnfinishedFile`. On any error that file is removed and an older ``path`` is kept.
 
     Args:
-        path: The file; its folder must exist.
+        path: The file, in an existing folder.
         binary: Whether bytes are written; otherwise UTF-8 text.
-        hint: What to do if it cannot be written, a sentence.
+        hint: Remedy if the file cannot be written, a sentence.
 
     Raises:
         RunFolderError: If the disk is full or the folder cannot be written.
@@ -42,7 +41,7 @@ def write_atomically(path: Path, *, binary: bool = False, hint: str = HINT_RUN) 
 
 
 def write_text_atomically(path: str | Path, text: str, *, hint: str = HINT_FILE) -> None:
-    """Write a UTF-8 file, and its folder if that is missing; see :func:`write_atomically`."""
+    """Write a UTF-8 file, and create its folder if missing; see :func:`write_atomically`."""
     with os_errors_as_run_folder_errors(Path(path), hint=hint):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
     with write_atomically(Path(path), hint=hint) as file:
@@ -51,13 +50,13 @@ def write_text_atomically(path: str | Path, text: str, *, hint: str = HINT_FILE)
 
 @contextlib.contextmanager
 def replace_folder_when_whole(target: Path) -> Iterator[Path]:
-    """Give a hidden name to make a file or folder under; it becomes ``target`` after the block.
+    """Yield a hidden path at which to create a file or folder that becomes ``target`` after the block.
 
-    If the block raises, the neighbour is removed and an older ``target`` stays as it was. A killed process
-    leaves ``.NAME.partial``, which the next call removes.
+    If the block raises, the hidden file or folder is removed and an older ``target`` is kept. A killed
+    process leaves ``.NAME.partial``, which the next call removes.
 
     Args:
-        target: A file or folder; missing folders above it are made.
+        target: A file or folder; missing parents are created.
 
     Raises:
         RunFolderError: If the disk is full or the folder cannot be written.
@@ -76,13 +75,13 @@ def replace_folder_when_whole(target: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def replace_when_whole(path: str | Path, *, hint: str = HINT_FILE) -> Iterator[Path]:
-    """Give the name of a temporary file to write, which takes the place of ``path`` only after the block.
+    """Yield the path of a temporary file to write, which replaces ``path`` after the block.
 
-    If the block raises, the temporary file is removed and an older ``path`` stays as it was.
+    If the block raises, the temporary file is removed and an older ``path`` is kept.
 
     Args:
-        path: The file; its folder must exist.
-        hint: What to do if it cannot be written, a sentence.
+        path: The file, in an existing folder.
+        hint: Remedy if the file cannot be written, a sentence.
 
     Raises:
         RunFolderError: If the disk is full or the folder cannot be written.
@@ -97,14 +96,14 @@ def replace_when_whole(path: str | Path, *, hint: str = HINT_FILE) -> Iterator[P
 
 
 class UnfinishedFile:
-    """The temporary file that others write in place of ``path``, until it is whole.
+    """The temporary file that is written in place of ``path`` until it is complete.
 
-    It has the folder and the suffix of ``path``: some libraries choose the format by the suffix. A process
-    that is killed leaves it: ``.NAME.PID.unfinished.SUFFIX``.
+    The temporary file has the folder and the suffix of ``path``: some libraries select the format by the
+    suffix. A killed process leaves ``.NAME.PID.unfinished.SUFFIX``.
 
     Args:
-        path: The file; a link stays, and the file it leads to is replaced.
-        hint: What to do if it cannot be written, a sentence.
+        path: The file; a link is kept, and its target is replaced.
+        hint: Remedy if the file cannot be written, a sentence.
 
     Attributes:
         path: The temporary file, empty at first.
@@ -125,9 +124,9 @@ class UnfinishedFile:
             self.path.touch()
 
     def keep(self) -> None:
-        """Let the temporary file, which is whole, take the place of ``path``.
+        """Replace ``path`` by the complete temporary file.
 
-        It is fsynced first, and its folder afterwards, so that the new name outlives a power cut.
+        Fsync the file before and its folder afterwards, so that the new name survives a power cut.
 
         Raises:
             RunFolderError: If the disk is full or the folder cannot be written.
@@ -139,7 +138,7 @@ class UnfinishedFile:
             _fsync_folder(self._target.parent)
 
     def remove(self) -> None:
-        """Remove the temporary file, if it is there; ``path`` stays as it was."""
+        """Remove the temporary file, if it exists; keep ``path``."""
         with contextlib.suppress(OSError):
             self.path.unlink(missing_ok=True)
 
@@ -154,7 +153,7 @@ def os_errors_as_run_folder_errors(path: Path, *, hint: str = HINT_FILE) -> Iter
 
 
 def format_os_error(error: OSError, path: Path, *, hint: str = HINT_RUN) -> str:
-    """Return why ``path`` could not be written and what to do."""
+    """Return why ``path`` could not be written, and the remedy."""
     room = ""
     with contextlib.suppress(OSError):
         room = f", with {shutil.disk_usage(path.parent).free / 2**30:.2f} GiB free there"
@@ -162,14 +161,14 @@ def format_os_error(error: OSError, path: Path, *, hint: str = HINT_RUN) -> str:
 
 
 def check_are_no_inputs(outs: Iterable[str | Path], inputs: Iterable[str | Path | int]) -> None:
-    """Refuse to write over an input. A link or another spelling of its name is the same file.
+    """Refuse to overwrite an input. Links and other spellings of a name count as the same file.
 
     Args:
-        outs: The files to write; they may be missing.
-        inputs: Files, or descriptors of open ones; other inputs, such as URLs, are skipped.
+        outs: The files to write, which may be missing.
+        inputs: Files, or descriptors of open files; other inputs, such as URLs, are skipped.
 
     Raises:
-        ConfigError: If one of ``outs`` is among them.
+        ConfigError: If one of ``outs`` is an input.
     """
     read = {_identity(each if isinstance(each, int) else str(each).removeprefix("file:")) for each in inputs}
     for out in outs:
@@ -179,7 +178,7 @@ def check_are_no_inputs(outs: Iterable[str | Path], inputs: Iterable[str | Path 
 
 
 def _identity(file: str | Path | int) -> tuple[int, int] | None:
-    """Return what two names of one file have in common; ``None`` where there is no file."""
+    """Return device and inode, which all names of a file share; ``None`` if there is no file."""
     try:
         found = os.stat(file)  # noqa: PTH116  # Path.stat takes no descriptors.
     except OSError:
@@ -189,7 +188,7 @@ def _identity(file: str | Path | int) -> tuple[int, int] | None:
 
 def _fsync_folder(folder: Path) -> None:
     if not hasattr(os, "O_DIRECTORY"):
-        return  # Windows opens no folders.
+        return  # Windows cannot open folders.
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

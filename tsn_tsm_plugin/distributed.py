@@ -1,4 +1,4 @@
-"""Rank and world size, the process group, and gathering. Every function also works in a single process."""
+"""get_rank, barrier, all_gather_object, ...: the process group; also usable in a single process."""
 
 import datetime
 import os
@@ -33,22 +33,22 @@ def local_rank() -> int:
 
 
 def init_process_group_from_env(*, timeout_seconds: float = 600.0, store: dist.Store | None = None) -> bool:
-    """Join the process group that torchrun's variables describe; NCCL with CUDA, gloo without.
+    """Join the process group of torchrun's variables, with NCCL if CUDA is available, otherwise with gloo.
 
     Args:
-        timeout_seconds: How long a collective waits for a lost peer before it raises.
-        store: Where the ranks meet, in place of ``MASTER_ADDR`` and ``MASTER_PORT``.
+        timeout_seconds: Time that a collective waits for a lost peer before it raises.
+        store: Store for the rendezvous, instead of ``MASTER_ADDR`` and ``MASTER_PORT``.
 
-    With CUDA, this process's own GPU becomes the current one, also if a group exists already. Otherwise
-    pinned memory and gathered objects would go to the first GPU.
+    With CUDA, this process's GPU becomes the current device, also if a group already exists. Otherwise pinned
+    memory and gathered objects would use the first GPU.
 
     Returns:
-        Whether this call initialised the group. ``False`` when ``WORLD_SIZE`` is absent or 1, or when a group
-        exists already.
+        Whether this call initialised the group. ``False`` if ``WORLD_SIZE`` is absent or 1, or if a group
+        already exists.
 
     Raises:
-        ConfigError: If srun started several processes without variables of a group: each would train alone
-            and write into the same run folder.
+        ConfigError: If srun started several processes without torchrun's variables: each process would train
+            alone and write into the same run folder.
     """
     if not is_initialized() and "WORLD_SIZE" not in os.environ:
         _refuse_to_be_one_of_many()
@@ -81,10 +81,10 @@ def _refuse_to_be_one_of_many() -> None:
 
 
 def new_cpu_group() -> Any:
-    """Return a process group of all ranks on the CPU, ``None`` for a single process; every rank calls it.
+    """Return a CPU process group of all ranks, ``None`` in a single process; every rank calls this function.
 
-    It waits for a lost peer for the timeout of :func:`init_process_group_from_env`; in a group made by
-    other code, for PyTorch's default.
+    The group has the timeout of :func:`init_process_group_from_env`, or PyTorch's default timeout if other
+    code created the main group.
     """
     return dist.new_group(backend="gloo", timeout=_timeout) if get_world_size() > 1 else None
 
@@ -105,7 +105,7 @@ def all_gather_object(value: Any) -> list[Any]:
 
 
 def destroy() -> None:
-    """Leave the process group; call it on success only, since a failed peer makes it wait."""
+    """Leave the process group; call this function on success only, because it waits for failed peers."""
     global _timeout
     if is_initialized():
         dist.destroy_process_group()

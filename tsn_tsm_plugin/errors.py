@@ -1,4 +1,4 @@
-"""TsnTsmError and the errors a user can cause. Each message names the thing, rule, value and remedy."""
+"""TsnTsmError and its subclasses: user errors. Each message names the thing, rule, value and remedy."""
 
 
 class TsnTsmError(Exception):
@@ -6,11 +6,11 @@ class TsnTsmError(Exception):
 
 
 class ConfigError(TsnTsmError, ValueError):
-    """A recipe or an override breaks the schema or a rule across keys; lists every fault at once."""
+    """A recipe or an override breaks the schema or a rule across keys; the message lists every fault."""
 
 
 class UnknownComponentError(TsnTsmError, LookupError):
-    """A name is not registered; the message lists the nearest names and how to see them all."""
+    """A name is not registered; the message gives the nearest names and the command that lists all names."""
 
 
 class PluginError(TsnTsmError, ImportError):
@@ -18,15 +18,15 @@ class PluginError(TsnTsmError, ImportError):
 
 
 class CheckpointError(TsnTsmError, RuntimeError):
-    """A checkpoint is unreadable or belongs to another model; nothing of it has been loaded."""
+    """A checkpoint is unreadable or belongs to another model; none of its tensors has been loaded."""
 
 
 class NewerCheckpointError(CheckpointError):
-    """A checkpoint of a newer version of this library: it is whole, and it is never written over."""
+    """A newer version of this library wrote a checkpoint; the undamaged file is never overwritten."""
 
 
 class VideoError(TsnTsmError, RuntimeError):
-    """A video cannot be opened or a frame of it cannot be decoded; the message starts with the path."""
+    """A video cannot be opened or a frame cannot be decoded; the message starts with the path."""
 
 
 class AnnotationError(TsnTsmError, ValueError):
@@ -34,15 +34,15 @@ class AnnotationError(TsnTsmError, ValueError):
 
 
 class RunFolderError(TsnTsmError, RuntimeError):
-    """A run folder cannot be written, is full, or belongs to another run; what was saved before stays."""
+    """A run folder cannot be written, is full, or belongs to another run; earlier files are kept."""
 
 
 class DivergedError(TsnTsmError, RuntimeError):
-    """The loss is no longer a number; the message names the videos of the last batch."""
+    """The loss is not finite; the message names the videos of the last batch."""
 
 
 class UnknownHostNameError(UnknownComponentError, NotImplementedError):
-    """A name that neither PyTorchVideo nor this package knows; PyTorchVideo's own error type, with names."""
+    """PyTorchVideo and this package do not know a name; a NotImplementedError, as PyTorchVideo raises."""
 
 
 class LoaderError(TsnTsmError, RuntimeError):
@@ -50,5 +50,5 @@ class LoaderError(TsnTsmError, RuntimeError):
 
 
 def first_line(error: object) -> str:
-    """Return the first line of an error, or of another reason; its type if it has no text."""
+    """Return the first line of an error or of another reason; the type if there is no text."""
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -1,4 +1,4 @@
-"""`lock_file`: a lock that the system takes back when the process ends, however it ends."""
+"""lock_file: a lock that the system releases when the process ends, even if it is killed."""
 
 import errno
 import os
@@ -15,12 +15,12 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 def lock_file(file: IO[Any], *, wait: bool) -> None:
     """Lock a file for this process until it is closed.
 
-    The lock is a record lock: it belongs to the process, so loader workers that outlive it do not keep it.
-    Windows and some file systems have no such locks: a warning is logged and the file stays unlocked.
+    A record lock belongs to the process, so loader workers that outlive the process do not keep the lock.
+    Without record locks, on Windows and some file systems, log a warning and leave the file unlocked.
 
     Args:
-        file: Open for writing.
-        wait: Whether to wait until no other process holds the lock; otherwise that is an error.
+        file: File that is open for writing.
+        wait: Whether to wait until no other process holds the lock, instead of raising an error.
 
     Raises:
         OSError: If another process holds the lock.

@@ -1,4 +1,4 @@
-"""keep_freed_memory: the C library keeps freed memory for the next allocation."""
+"""keep_freed_memory: let the C library keep freed memory for the next allocation."""
 
 import ctypes
 import os
@@ -11,14 +11,14 @@ _CHOSEN_BY_USER = ("GLIBC_TUNABLES", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRE
 
 
 def keep_freed_memory() -> bool:
-    """Let this process keep the memory it frees, for its next allocation, instead of giving it back.
+    """Let this process keep freed memory for its next allocation, instead of returning it to the system.
 
-    On Linux, glibc returns freed tensors of some megabytes to the system, which zeroes the next ones page by
-    page. ``tests/benchmarks/bench_network.py`` measures the cost. The process keeps its peak memory until it
-    ends.
+    On Linux, glibc returns freed tensors of some megabytes to the system, which zeroes the pages of the next
+    tensors. ``tests/benchmarks/bench_network.py`` measures the cost. The process keeps its peak memory until
+    it ends.
 
-    The tools call this when they compute on a CPU. Nothing is done on other systems, nor where the user has
-    set the allocator by ``GLIBC_TUNABLES`` or ``MALLOC_*``.
+    The tools call this function if they compute on a CPU. The function does nothing on other systems, or if
+    the user has set ``GLIBC_TUNABLES`` or ``MALLOC_*``.
 
     Example:
         >>> is_kept = keep_freed_memory()  # once, before the first clip

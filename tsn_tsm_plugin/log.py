@@ -1,4 +1,4 @@
-"""One logger tree for the library: the terminal and, where asked, the run folder's ``log.txt``."""
+"""get_logger, setup_logging: the library's loggers, to the terminal and the run folder's ``log.txt``."""
 
 import contextlib
 import errno
@@ -16,7 +16,7 @@ _LINE = "%(asctime)s %(levelname).1s %(name)s: %(message)s"
 
 
 class _ShortName(logging.Formatter):
-    """Name a logger by its module below the package, ``engine.trainer``; let no message forge a record."""
+    """Shortens logger names, such as ``engine.trainer``, and keeps messages from forging records."""
 
     def format(self, record: logging.LogRecord) -> str:
         short = logging.makeLogRecord(record.__dict__)
@@ -29,7 +29,7 @@ tqdm.set_lock(threading.RLock())
 
 
 class _TerminalHandler(logging.StreamHandler):
-    """Write around progress bars, and skip lines that repeat a bar on this terminal."""
+    """Writes around progress bars, and skips lines that repeat a bar on this terminal."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if getattr(record, "is_progress", False) and self.stream.isatty():
@@ -39,7 +39,7 @@ class _TerminalHandler(logging.StreamHandler):
 
 
 class _LogFileHandler(logging.FileHandler):
-    """Append to a regular file; if the disk is full, report it once and go on without."""
+    """Appends to a regular file; reports a full disk once, and continues without the file."""
 
     def __init__(self, path: Path | str) -> None:
         if Path(path).exists() and not Path(path).is_file():
@@ -48,13 +48,13 @@ class _LogFileHandler(logging.FileHandler):
         self._has_failed = False
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name.
-        """Report the first failure; later records are still tried."""
+        """Report the first failure; still try to write later records."""
         if not self._has_failed:
             self._has_failed = True
             _tell_no_log(self.baseFilename, sys.exc_info()[1])
 
     def close(self) -> None:
-        """Close the file, whether or not its last lines find room."""
+        """Close the file, even if its last lines cannot be written."""
         with contextlib.suppress(OSError):
             super().close()
 
@@ -72,11 +72,11 @@ def get_logger(name: str) -> logging.Logger:
 def setup_logging(path: Path | str | None = None, *, rank: int = 0, quiet: bool = False) -> None:
     """Send the library's records to the terminal and to a file.
 
-    A second call replaces the first: two runs of one process do not write into each other's files. A record
+    A second call replaces the first call: runs in one process do not write into each other's files. A record
     with ``extra={"is_progress": True}`` is skipped if the terminal shows a progress bar instead.
 
     Args:
-        path: File that records are appended to; its folder must exist. ``None`` writes to the terminal alone.
+        path: File that records are appended to, in an existing folder; ``None``: only the terminal.
         rank: Rank of this process. Ranks above 0 show warnings and errors only, and write no file.
         quiet: Show warnings and errors only, for commands that write results to standard output.
     """

@@ -1,7 +1,7 @@
-"""local_path, read_text, read_bytes, open_regular: the door that every path from outside goes through.
+"""local_path, read_text, read_bytes, open_regular: open every path that a user gives.
 
-A path is local, or a URL such as ``s3://bucket/a.mp4``. A local one must
-be a regular file: reading a pipe or a device could wait forever.
+A path is local, or a URL such as ``s3://bucket/a.mp4``. A local path must be a regular file: reading a pipe
+or a device could wait forever.
 """
 
 import errno
@@ -22,12 +22,12 @@ NO_PATH = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
 
 
 def is_url(path: str) -> bool:
-    """Return whether iopath is asked for the file, rather than this machine's file system."""
+    """Return whether iopath opens the file, instead of this machine's file system."""
     return "://" in path
 
 
 def join(folder: str | os.PathLike[str], name: str | os.PathLike[str]) -> str:
-    """Return ``name`` below ``folder``; an absolute name, one below ``~`` or a URL stays as it is."""
+    """Return ``name`` below ``folder``; absolute names, names below ``~`` and URLs are unchanged."""
     folder, name = os.fspath(folder), os.fspath(name)
     if is_url(name) or name.startswith(("/", "~/")):
         return name
@@ -40,7 +40,7 @@ def join(folder: str | os.PathLike[str], name: str | os.PathLike[str]) -> str:
 
 @functools.lru_cache(maxsize=16)
 def _start_below(folder: str) -> str:
-    """Return what stands before a name below a folder; pathlib is slow for a million names."""
+    """Return the prefix of names below a folder; pathlib is slow for a million names."""
     return str(Path(folder, "x"))[:-1]
 
 
@@ -50,10 +50,10 @@ def printable(path: str | os.PathLike[str]) -> str:
 
 
 def local_path(path: str) -> str:
-    """Return the path on this machine, fetched first if iopath has to, with ``~`` expanded.
+    """Return the path on this machine with ``~`` expanded; iopath fetches a URL first.
 
     Raises:
-        OSError: If it cannot be fetched.
+        OSError: If the file cannot be fetched.
     """
     return _fetched(path, manager_of(path).get_local_path) if is_url(path) else os.path.expanduser(path)  # noqa: PTH111
 
@@ -62,7 +62,7 @@ def read_text(path: str | os.PathLike[str], *, max_bytes: int = 1 << 31) -> str:
     """Return the text of a UTF-8 file; see :func:`read_bytes`.
 
     Raises:
-        OSError: If it cannot be read, is no regular file, too large, or no UTF-8 text.
+        OSError: If the file cannot be read, is not a regular file, is too large, or is not UTF-8 text.
     """
     try:
         return read_bytes(path, max_bytes=max_bytes).decode("utf-8")
@@ -75,11 +75,11 @@ def read_bytes(path: str | os.PathLike[str], *, max_bytes: int = 1 << 31) -> byt
     """Return the content of a file.
 
     Args:
-        path: Local, or a URL.
-        max_bytes: A local file that claims more is refused.
+        path: Local path or URL.
+        max_bytes: Largest size of a local file.
 
     Raises:
-        OSError: If it cannot be read, is no regular file or larger than it may be.
+        OSError: If the file cannot be read, is not a regular file, or is too large.
     """
     path = os.fspath(path)
     if is_url(path):
@@ -95,7 +95,7 @@ def open_regular(path: str) -> BufferedReader:
     """Open a file of this machine for reading; a pipe or a device, which may block, is refused.
 
     Raises:
-        OSError: If there is no regular file that can be read; its ``strerror`` has the reason.
+        OSError: If there is no readable regular file; ``strerror`` has the reason.
     """
     if NO_PATH.search(path):
         raise OSError(errno.EINVAL, "the path holds NUL or an incomplete character", path)
@@ -123,5 +123,5 @@ def _fetched(path: str, fetch: Callable[[str], _T]) -> _T:
         return fetch(path)
     except OSError:
         raise
-    except Exception as error:  # Handlers raise what their storage's library raises.
+    except Exception as error:  # Handlers raise any error of their storage's library.
         raise OSError(f"{path}: cannot be fetched ({error})") from error

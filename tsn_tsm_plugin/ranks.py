@@ -1,6 +1,6 @@
 """Ranks: values that the ranks of a run exchange besides gradients, over groups on the CPU.
 
-Numbers that travel over the GPUs' own group would make every rank wait for its GPU before each step.
+Over the GPUs' own group, every rank would wait for its GPU before each step.
 """
 
 import queue
@@ -30,14 +30,14 @@ class Links(Protocol):
 
 
 def tree_sum(numbers: Tensor, links: Links, *, rank: int, world_size: int) -> None:
-    """Add up a tensor over all ranks, in place, along a binomial tree; every rank calls it.
+    """Add up a tensor over all ranks, in place, along a binomial tree; every rank calls this function.
 
-    A rank waits for at most ``2 * ceil(log2(world_size))`` messages in a row; around a ring it would be
-    ``2 * (world_size - 1)``. Launchers number ranks node by node, so the lower levels stay within a node.
+    A rank waits for at most ``2 * ceil(log2(world_size))`` messages in a row, instead of
+    ``2 * (world_size - 1)`` in a ring. Launchers number ranks by node, so the lower levels stay in a node.
 
     Args:
         numbers: This rank's summands.
-        links: To the other ranks.
+        links: Links to the other ranks.
         rank: This rank.
         world_size: Number of ranks.
     """
@@ -70,7 +70,7 @@ class _GroupLinks:
 
 
 class _Courier:
-    """A thread that does the work that it is given, in order, while the rank computes."""
+    """A thread that runs submitted functions in order while the rank computes."""
 
     def __init__(self) -> None:
         self._errands: queue.SimpleQueue[tuple[Future, Callable[[], Any]]] = queue.SimpleQueue()
@@ -80,7 +80,7 @@ class _Courier:
         future: Future[_Result] = Future()
         self._errands.put((future, work))
         if self._thread is None:
-            # It may wait for a peer that has gone: as a daemon it does not keep this process from its end.
+            # The thread may wait for a lost peer; a daemon thread does not delay the end of the process.
             self._thread = threading.Thread(target=self._run, daemon=True, name="exchange between ranks")
             self._thread.start()
         return future
@@ -95,9 +95,9 @@ class _Courier:
 
 
 class Ranks:
-    """The ranks of this run; a single process is its own only rank.
+    """The ranks of this run; a single process is the only rank.
 
-    Every rank must create it, and must call each method at the same point of its program.
+    Every rank must create this object, and must call each method at the same point of the program.
 
     Attributes:
         rank: Rank of this process.
@@ -110,15 +110,15 @@ class Ranks:
         self.world_size = distributed.get_world_size()
         self.is_main = self.rank == 0
         self._group = distributed.new_cpu_group()
-        # A group of its own: sums travel in another thread than what is gathered meanwhile.
+        # Use a separate group: another thread exchanges sums while this thread may gather.
         self._links = _GroupLinks(distributed.new_cpu_group())
         self._courier = _Courier()
 
     def start_sum(self, values: Sequence[float]) -> "Future[list[float]]":
-        """Begin to add up the values of all ranks, place by place, while the caller computes.
+        """Start to add up the values of all ranks, element by element, while the caller computes.
 
         Returns:
-            The sums, once its ``result()`` is asked for. Sums arrive in the order in which they were begun.
+            A future, whose ``result()`` waits for the sums. Sums finish in the order of their calls.
         """
         if self.world_size == 1:
             alone: Future[list[float]] = Future()
@@ -133,7 +133,7 @@ class Ranks:
         return self._courier.send(exchange)
 
     def sum(self, values: Sequence[float]) -> list[float]:
-        """Add up the values of all ranks, place by place."""
+        """Add up the values of all ranks, element by element."""
         return self.start_sum(values).result()
 
     def gather(self, value: _Result) -> list[_Result]:
@@ -145,11 +145,11 @@ class Ranks:
         return values
 
     def on_main(self, work: Callable[[], _Result]) -> _Result:
-        """Let rank 0 do ``work`` and return its result on every rank.
+        """Let rank 0 do ``work`` and return the result on every rank.
 
         Raises:
-            Exception: On rank 0, the exception of ``work``. On the other ranks, a ``RunFolderError`` with its
-                message: no rank waits for a rank that has gone.
+            Exception: On rank 0, the exception of ``work``. On the other ranks, a ``RunFolderError`` with the
+                same message: no rank waits for a lost rank.
         """
         result: _Result | None = None
         failure: Exception | None = None
@@ -158,7 +158,7 @@ class Ranks:
                 result = work()
             except Exception as error:
                 failure = error
-        # An exception itself may not survive pickling; its message does.
+        # Send the message: an exception may not survive pickling.
         message, shared = self.gather((str(failure) if failure else "", result))[0]
         if failure is not None:
             raise failure

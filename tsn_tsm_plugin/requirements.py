@@ -1,4 +1,4 @@
-"""check_torchvision, check_torchvision_imports: do torch and torchvision fit each other?"""
+"""check_torchvision, check_torchvision_imports: check that the versions of torch and torchvision match."""
 
 import importlib
 from importlib import metadata
@@ -9,7 +9,7 @@ _HINT = "Install a fitting pair: pip install --upgrade --force-reinstall torch t
 
 
 def check_torchvision() -> None:
-    """Compare the installed versions by their metadata; neither package is imported.
+    """Compare the installed versions by their metadata, without importing the packages.
 
     Raises:
         ImportError: If torchvision was built for another torch.
@@ -23,9 +23,10 @@ def check_torchvision() -> None:
 
 
 def check_torchvision_imports() -> None:
-    """Import torchvision before anything else does, so that a failure is explained.
+    """Import torchvision first, to explain a failure.
 
-    An unfit pair otherwise fails late and far away (``operator torchvision::nms does not exist``).
+    Otherwise mismatched versions fail later with an unrelated message (``operator torchvision::nms does not
+    exist``).
 
     Raises:
         ImportError: If torchvision cannot be imported with the installed torch.

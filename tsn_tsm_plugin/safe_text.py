@@ -1,8 +1,7 @@
-"""terminal_text, csv_cell, markdown_text, html_text, plot_text, json_text, aligned_table: plain names.
+"""terminal_text, csv_cell, markdown_text, html_text, plot_text, json_text, ...: escape untrusted text.
 
-Class names and paths are untrusted text, and every output has a language of its own: a terminal obeys escape
-sequences, a spreadsheet runs ``=cmd``, matplotlib typesets ``$...$``. Each function escapes a text for one
-output.
+Class names and paths are untrusted, and every output has its own syntax: a terminal obeys escape sequences, a
+spreadsheet runs ``=cmd``, matplotlib typesets ``$...$``. Each function escapes a text for one output.
 """
 
 import html
@@ -11,23 +10,23 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-# Controls of terminals, line breaks of any script, marks that turn the direction of text, lone surrogates.
+# Control characters, line breaks of any script, marks that change the text direction, lone surrogates.
 _UNPRINTABLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff\U000e0000-\U000e007f]"
 )
-# Spreadsheets run a cell that begins with one of these.
+# Spreadsheets run a cell that begins with one of these characters.
 _FORMULA_STARTS = tuple("=+-@\t\r\uff1d\uff0b\uff0d\uff20")
 _NUMBER = re.compile(r"[-+]?\d+(\.\d+)?(e[-+]?\d+)?")
-# An underscore inside a word is plain in Markdown; names are full of these.
+# An underscore inside a word, frequent in names, is plain text in Markdown.
 _MARKDOWN = re.compile(r"[\\`*\[\]{}|~#!$]|(?<![^\W_])_|_(?![^\W_])")
 
 
 def terminal_text(text: object, *, max_chars: int = 0) -> str:
-    """Return a name on one line, with what a terminal would obey written as an escape such as ``\\x1b``.
+    """Return a name on one line, with control characters written as escapes such as ``\\x1b``.
 
     Args:
-        text: The name; a path may hold bytes that are not UTF-8.
-        max_chars: Longer names end in an ellipsis; 0 sets no bound.
+        text: The name; a path may contain bytes that are not UTF-8.
+        max_chars: Longer names end in an ellipsis; 0: no limit.
     """
     shown = str(text)
     if max_chars and len(shown) > max_chars:
@@ -44,7 +43,7 @@ def printed_lines(text: object) -> str:
 
 
 def aligned_table(rows: Iterable[Sequence[str]]) -> str:
-    """Return rows of as many cells each, with aligned columns, for a terminal."""
+    """Return rows with equal numbers of cells as a table with aligned columns, for a terminal."""
     table = [[terminal_text(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = ("  ".join(map(str.ljust, row, widths)) for row in table)
@@ -59,14 +58,14 @@ def csv_cell(text: object) -> str:
 
 
 def markdown_text(text: object) -> str:
-    """Return a name for Markdown: no emphasis, link, table cell, formula or HTML tag comes out of it."""
+    """Return a name for Markdown, without emphasis, links, table cells, formulas and HTML tags."""
     return _MARKDOWN.sub(
         lambda match: f"\\{match.group()}", terminal_text(text).replace("&", "&amp;").replace("<", "&lt;")
     )
 
 
 def markdown_fence(text: str, language: str = "") -> list[str]:
-    """Return the lines of a code block, whose fence is longer than any in the text."""
+    """Return the lines of a code block, whose fence is longer than any fence in the text."""
     ticks = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
     return [ticks + language, *text.rstrip().split("\n"), ticks]
 
@@ -77,12 +76,12 @@ def html_text(text: object) -> str:
 
 
 def plot_text(text: object, *, max_chars: int = 60) -> str:
-    """Return a name for matplotlib, which otherwise typesets what stands between two ``$``."""
+    """Return a name for matplotlib, which would typeset text between two ``$``."""
     return terminal_text(text, max_chars=max_chars).replace("$", r"\$")
 
 
 def json_text(content: Any, *, indent: int | None = None) -> str:
-    """Return JSON for standard output: readable in any script, valid UTF-8, without controls of terminals."""
+    """Return JSON for standard output: readable in any script, valid UTF-8, without control characters."""
     shown = json.dumps(content, indent=indent, ensure_ascii=False)
     return re.sub(rf"(?!\n){_UNPRINTABLE.pattern}", lambda match: json.dumps(match.group())[1:-1], shown)
 

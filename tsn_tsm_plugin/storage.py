@@ -1,7 +1,7 @@
-"""manager_of, upload_folder and the handlers of paths that are no local files: https, s3, gs, hf and others.
+"""manager_of, upload_folder: paths that are not local files (https, s3, gs, hf, ...), and their handlers.
 
 iopath opens every path of this package. Handlers that the program has registered with iopath come first, then
-handlers of installed packages (entry-point group ``tsn_tsm_plugin.path_handlers``). These come last:
+handlers of installed packages (entry-point group ``tsn_tsm_plugin.path_handlers``), then these handlers:
 
 ==========================  ================================================================
 ``https://``, ``http://``   downloaded once into iopath's cache
@@ -42,7 +42,7 @@ _HUB_PATH = re.compile(r"(?P<repo>[^/@]+/[^/@]+)(?:@(?P<revision>[^/]+))?(?:/(?P
 
 
 def manager_of(path: str | os.PathLike[str]) -> PathManager:
-    """Return the path manager that opens a path: the program's own if it knows the prefix, else ours."""
+    """Return the path manager for a path: the program's if it knows the prefix, otherwise this package's."""
     text = os.fspath(path)
     if "://" not in text or any(text.startswith(prefix) for prefix in g_pathmgr._path_handlers):
         return g_pathmgr
@@ -51,7 +51,7 @@ def manager_of(path: str | os.PathLike[str]) -> PathManager:
 
 @functools.cache
 def _manager() -> PathManager:
-    # A manager of its own: the program's registrations in iopath's global one never collide with these.
+    # Use a separate manager, to avoid collisions with handlers in iopath's global manager.
     manager = PathManager()
     for handler in (_HttpHandler(), _HubHandler(), _FsspecHandler()):
         manager.register_handler(handler)
@@ -61,11 +61,11 @@ def _manager() -> PathManager:
 
 
 def upload_folder(folder: Path, path: str) -> None:
-    """Copy the files of a local folder to a path, whatever its storage.
+    """Copy the files of a local folder to a path of any storage.
 
     Args:
-        folder: Its files, without files in folders below.
-        path: ``hf://USER/NAME`` is created, private, if it does not exist.
+        folder: The folder; files in its subfolders are not copied.
+        path: Target. A missing ``hf://USER/NAME`` is created as a private repository.
 
     Raises:
         OSError: If the storage refuses.
@@ -97,7 +97,7 @@ def _upload_to_hub(folder: Path, path: str) -> None:
 
 
 class _HttpHandler(HTTPURLHandler):
-    """Caches by the whole address: files of one name at two hosts are two files."""
+    """Caches by the whole URL, so that files of the same name at two hosts stay separate."""
 
     def _get_local_path(
         self, path: str, force: bool = False, cache_dir: str | None = None, **kwargs: Any
@@ -117,7 +117,7 @@ class _HttpHandler(HTTPURLHandler):
 
 
 class _FsspecHandler(PathHandler):
-    """Serves what fsspec has a file system for."""
+    """Serves the URLs of fsspec's file systems."""
 
     def _get_supported_prefixes(self) -> list[str]:
         return _FSSPEC_PREFIXES

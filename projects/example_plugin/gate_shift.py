@@ -1,4 +1,4 @@
-"""``GateShift``: a temporal module that learns where and how much to shift.
+"""GateShift: a temporal module that learns where and how much to shift.
 
 Axes: B videos, C channels, T frames, H rows, W columns.
 Source: Sudhakaran, Escalera, Lanz, "Gate-Shift Networks for Video Action Recognition", CVPR 2020,

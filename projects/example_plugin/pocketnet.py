@@ -1,4 +1,4 @@
-"""A backbone, a head and a sampler for TSN and TSM from another package.
+"""pocketnet, attention_head, SteadySampler: a backbone, a head and a sampler from another package.
 
 Axes: B videos, N images, C channels, T frames, H rows, W columns, K classes.
 """
@@ -47,7 +47,7 @@ class PocketNet(nn.Sequential):
 
 
 def pocketnet(*, weights: str = "") -> PocketNet:
-    """Create the backbone, from a file of weights or, if that is empty, at random."""
+    """Create the backbone with weights from a file, or random weights if ``weights`` is empty."""
     model = PocketNet()
     if weights:
         model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
@@ -72,15 +72,15 @@ class AttentionHead(nn.Module):
 def attention_head(
     *, in_features: int, out_features: int, dropout_rate: float = 0.5, **slot: object
 ) -> AttentionHead:
-    """Create the head with the keywords of ``create_resnet(head=)``; the others are about pooling."""
+    """Create the head with the keywords of ``create_resnet(head=)``; pooling keywords are ignored."""
     return AttentionHead(in_features, out_features, dropout_rate)
 
 
 @dataclass(frozen=True)
 class SteadySampler:
-    """Sampler: frames at one interval over the whole video, which keeps the speed of what moves.
+    """Sampler: frames at a constant interval over the whole video, which preserves the speed of motion.
 
-    In training the first frame lies anywhere within the interval; in testing the views share it evenly.
+    In training the first frame is random within the first interval; in testing the views divide it evenly.
     """
 
     num_segments: int

@@ -1,4 +1,4 @@
-"""Run after `pip install .`: what a temporal module of tsn_tsm_plugin must hold."""
+"""Tests of the contract of temporal modules in tsn_tsm_plugin; run them after `pip install .`."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from tsn_tsm_plugin.registry import TEMPORAL_MODULES
 
 @pytest.fixture
 def open_gates():
-    """A module whose gates are wide open: tanh(10) is 1."""
+    """A module with fully open gates: tanh(10) is 1."""
     module = GateShift(4, num_segments=3).eval()
     torch.nn.init.constant_(module.gate.bias, 10.0)
     return module

@@ -1,4 +1,4 @@
-"""Run after `pip install .`: what a backbone, a head and a sampler of tsn_tsm_plugin must hold."""
+"""Tests of the contracts of backbones, heads and samplers in tsn_tsm_plugin; run after `pip install .`."""
 
 import pickle
 
@@ -57,7 +57,7 @@ def test_the_head_attends_to_frames():
     head = attention_head(in_features=1, out_features=2, dropout_rate=0.0)
     video = torch.zeros(1, 1, 4, 1, 1)
     video[:, :, 2] = 1.0
-    torch.nn.init.constant_(head.attention.weight, 100.0)  # All attention is where the feature is 1.
+    torch.nn.init.constant_(head.attention.weight, 100.0)  # All attention is on features equal to 1.
 
     torch.testing.assert_close(head(video), head(video[:, :, 2:3]))
 

@@ -64,12 +64,12 @@ def focal_loss(logits_BK: Tensor, label_B: Tensor, *, gamma: float) -> Tensor:
 def train_epoch(
     model: nn.Module, step: OptimizerStep, schedule: LrSchedule, loader: DataLoader, *, epoch: int
 ) -> float:
-    """Train for an epoch and return the mean loss of a clip; nothing waits for the device before its end."""
+    """Train for an epoch and return the mean loss of a clip; wait for the device only at the end."""
     model.train()
     loader.batch_sampler.set_epoch(epoch)  # type: ignore[union-attr]
     loss, num_clips = torch.zeros((), dtype=torch.float64, device=step.device), 0
     for number, batch in enumerate(batches_on(step.device, loader)):
-        if batch["video_name"]:  # All of its videos may be unreadable.
+        if batch["video_name"]:  # All videos of a batch may be unreadable.
             schedule.set_lr_(step.optimizer, epoch * len(loader) + number)
             loss += step(batch, num_clips=len(batch["label"])).loss
             num_clips += len(batch["label"])

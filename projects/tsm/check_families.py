@@ -28,7 +28,7 @@ from tsn_tsm_plugin.models.recognizer import TSM
 
 HERE = Path(__file__).resolve().parent
 NUM_FRAMES = 2
-# Side of the frames of networks that take it, to save time; the others get their own size.
+# Side of the frames, to save time; networks that need another size get that size.
 SMALL_SIZE = 64
 CHECKS = ("order", "stream", "step", "export")
 MARKS = {True: "yes", False: "no", None: ""}
@@ -77,7 +77,7 @@ def smallest(names: list[str]) -> str:
         try:
             with torch.device("meta"):
                 network = timm.create_model(name, num_classes=0)
-        except Exception:  # A few networks compute with values while they are built.
+        except Exception:  # A few networks compute with values in their constructors.
             continue
         sizes[full_name] = sum(parameter.numel() for parameter in network.parameters())
     return min(sizes or names, key=lambda name: sizes.get(name, 0))
@@ -99,7 +99,7 @@ def create(name: str, **options: Any) -> TSM:
 
 @torch.no_grad()
 def _start_branches(model: nn.Module) -> None:
-    """Give residual branches that start at zero a weight, as training does."""
+    """Set weights of residual branches that start at zero, as training would."""
     for name, parameter in model.named_parameters():
         if (
             (parameter.ndim <= 1 or name.endswith("gain"))
@@ -167,7 +167,7 @@ def exports(model: TSM) -> bool:
 
 
 def reason_of(error: Exception) -> str:
-    """Return the first line of an error, or its kind."""
+    """Return the first line of an error, or its type."""
     line = next(iter(str(error).splitlines()), type(error).__name__)
     return line if len(line) < 200 else f"{line[:200]}..."
 
@@ -239,7 +239,7 @@ def table(rows: dict[str, dict[str, Any]]) -> list[str]:
 
 
 def main() -> None:
-    """Check the families named on the command line, or all."""
+    """Check the families named on the command line, or all families."""
     records = HERE / "families.json"
     rows = json.loads(records.read_text()) if records.exists() else {}
     known = families()

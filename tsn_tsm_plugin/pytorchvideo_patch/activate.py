@@ -1,6 +1,6 @@
 """activate, deactivate, status, list_components: names of this plugin in PyTorchVideo's builders.
 
-``activate()`` adds to PyTorchVideo, and never changes what it already does:
+``activate()`` adds names to PyTorchVideo, and never changes existing behaviour:
 
 ==================================================  ======================================================
 ``pytorchvideo.models.hub.tsm_r50``, ``.tsn``, ...  TSN and TSM on every backbone of the zoo, or on any
@@ -15,7 +15,7 @@
 the same import, and ``pytorchvideo.models``        without warnings that torch.jit is deprecated
 ==================================================  ======================================================
 
-PyTorchVideo's names keep their meaning; only names that it refuses are looked up here.
+PyTorchVideo's names keep their meaning; this plugin looks up only names that PyTorchVideo refuses.
 ``import tsn_tsm_plugin`` activates, unless ``TSN_TSM_PLUGIN_AUTOACTIVATE=0``. Each module of PyTorchVideo is
 patched on its import. ``status()`` lists every change; ``deactivate()`` restores the original functions.
 
@@ -23,8 +23,8 @@ Limits of patching names in a process:
 
 - **Early binding.** ``from pytorchvideo.data import make_clip_sampler`` *before* the activation keeps
   PyTorchVideo's own function, which does not know our names.
-- **torch.hub.load of a PyTorchVideo checkout** runs that checkout's ``hubconf.py``, which lists its models
-  one by one: ``"tsm_r50"`` cannot be among them. Load from a checkout of this package instead.
+- **torch.hub.load of a PyTorchVideo checkout** runs that checkout's ``hubconf.py``. Its fixed list of models
+  does not include ``"tsm_r50"``. Load from a checkout of this package instead.
 - **Modules already imported** keep their functions: ``pytorchvideo.transforms`` stays usable after
   ``deactivate()``.
 
@@ -64,7 +64,7 @@ _FUNCTIONAL_TENSOR = "torchvision.transforms.functional_tensor"
 
 
 def is_active() -> bool:
-    """Return whether PyTorchVideo knows the names of this plugin."""
+    """Return whether PyTorchVideo accepts the names of this plugin."""
     return _LEDGER.active
 
 
@@ -137,7 +137,7 @@ class ActivationStatus:
     """Changes of the plugin in PyTorchVideo, and the components reachable through it.
 
     Attributes:
-        active: Whether PyTorchVideo knows the names of this plugin.
+        active: Whether PyTorchVideo accepts the names of this plugin.
         rows: One row per change.
         routes: Each registered component with the calls that take its name.
     """
@@ -170,8 +170,8 @@ def activate(*, eager: bool = True) -> None:
         'TSM: backbone=resnet50, num_segments=8, num_classes=174, temporal shift at 16 sites (...)'
 
     Args:
-        eager: Import and patch the modules of PyTorchVideo now; otherwise each module is patched on its
-            import.
+        eager: Whether to import and patch the modules of PyTorchVideo now; otherwise each module is patched
+            on its import.
 
     Raises:
         ImportError: If ``eager`` and PyTorchVideo cannot be imported.

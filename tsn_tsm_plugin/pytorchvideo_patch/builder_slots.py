@@ -198,7 +198,7 @@ def _fill(value: Any, default: Any, *, is_whole: bool) -> Any:
 
 
 def _block_of(default: Any) -> _Build:
-    """Return the host's function for a block; builders of a stage have no default."""
+    """Return the host's function for a block; stage builders have no default block."""
     if default is not inspect.Parameter.empty:
         return default  # type: ignore[no-any-return]
     from pytorchvideo.models.resnet import create_bottleneck_block

@@ -1,4 +1,4 @@
-"""Ledger of patches to other packages' modules: applied once, listed, and reverted exactly.
+"""Ledger, Patch: patches of other packages' modules, applied once, listed and reverted exactly.
 
 A patch waits for the import of its host module, so activation is cheap. Installed functions carry a mark.
 A second copy of this package in the process (a re-import) recognises the mark and does not wrap twice.
@@ -24,7 +24,7 @@ class Patch:
 
     Attributes:
         module: Host module.
-        attribute: Name of the function in it, or ``Class.method``.
+        attribute: Name of the function in the module, or ``Class.method``.
         make: Maps the host's function (None for an addition) to the new function.
         extends: True to wrap the host's function, False to add a missing name.
     """
@@ -60,7 +60,7 @@ class Ledger:
     """Applies patches to host modules, now or on their import, and reverts them.
 
     Args:
-        patches: The functions to install; several may share a host module.
+        patches: The functions to install; patches may share a host module.
         guards: Context managers around the import of a module.
     """
 
@@ -80,7 +80,7 @@ class Ledger:
         return list(dict.fromkeys(patch.module for patch in self._patches))
 
     def activate(self) -> None:
-        """Patch imported host modules now and others on their import; repeated calls have no effect."""
+        """Patch imported host modules now, other modules on import; repeated calls have no effect."""
         with self._lock:
             self.active = True
             self._watcher.install()

@@ -14,7 +14,7 @@ class Route(NamedTuple):
     """A call that accepts a component's name.
 
     Attributes:
-        builder: Function or class of PyTorchVideo; ``MixCollate`` is ours, for PyTorchVideo's data loaders.
+        builder: Function or class of PyTorchVideo, or this plugin's ``MixCollate`` for its data loaders.
         keyword: Argument; empty for a positional argument, or if the function has the component's name.
         name: Value of the argument.
     """

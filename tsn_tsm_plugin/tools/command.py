@@ -17,7 +17,7 @@ from tsn_tsm_plugin.safe_text import printed_lines, terminal_text
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    """Append the default of an option to its help text, unless it is empty or described."""
+    """Appends the default of an option to its help text, unless the default is empty or described."""
 
     def _get_help_string(self, action: argparse.Action) -> str:
         text = action.help or ""
@@ -141,7 +141,7 @@ def weights_override(args: argparse.Namespace, key: str) -> list[str]:
 
     Raises:
         CheckpointError: If ``--which best`` is given and there are no such weights.
-        ConfigError: If ``--which`` comes without ``--weights``.
+        ConfigError: If ``--which`` is given without ``--weights``.
     """
     if not args.weights:
         if args.which != "last":
@@ -155,17 +155,17 @@ def weights_override(args: argparse.Namespace, key: str) -> list[str]:
 
 
 def read_recipe(args: argparse.Namespace, *overrides: str) -> CfgNode:
-    """Return the config that the arguments name.
+    """Return the config of the arguments.
 
     Args:
-        args: With ``cfg``, ``set`` and ``opts``.
-        overrides: ``KEY, VALUE, ...`` of other flags; ``set`` and ``opts`` win over them.
+        args: Arguments with ``cfg``, ``set`` and ``opts``.
+        overrides: ``KEY, VALUE, ...`` of other flags, which ``set`` and ``opts`` override.
     """
     return load_cfg(args.cfg, [*overrides, *set_overrides(args), *args.opts])
 
 
 def give_up_stdout() -> None:
-    """Redirect standard output to the null device after its reader has closed it, as ``head`` does.
+    """Redirect standard output to the null device after its reader, such as ``head``, has closed the pipe.
 
     Otherwise Python would flush its buffer at exit and report a second error.
     """
@@ -177,10 +177,10 @@ def run_command(work: Callable[[], int | None]) -> int:
 
     Returns:
         The result of the work, by default 0; 2 after a user error, reported in one line on stderr; 128 plus
-        the signal's number after Ctrl-C or after the reader of the output has closed it, as `head` does.
+        the signal's number after Ctrl-C, or if the reader of the output, such as ``head``, has closed it.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # Paths may hold bytes that are not UTF-8.
+        sys.stdout.reconfigure(errors="backslashreplace")  # Paths may contain bytes that are not UTF-8.
     try:
         code = work()
         sys.stdout.flush()

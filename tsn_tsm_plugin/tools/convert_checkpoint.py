@@ -77,8 +77,8 @@ def convert(
 
     Args:
         source: Checkpoint in any format that ``load_weights`` reads.
-        destination: Its suffix chooses the format; a file of that name is replaced.
-        fold: Re-parameterise before writing.
+        destination: File to write or replace; the suffix selects the format.
+        fold: Whether to re-parameterise before writing.
         overrides: Attributes known to the user; ``None`` values are skipped.
 
     Raises:

@@ -17,7 +17,7 @@ from tsn_tsm_plugin.tools.command import ToolParser, run_command
 
 
 def what_reaches(kind: str) -> str:
-    """Return the keys of a recipe that take names of a kind of component."""
+    """Return the recipe keys that take names of a kind of component."""
     return ", ".join(key.name for key in KEYS.values() if key.component == kind)
 
 

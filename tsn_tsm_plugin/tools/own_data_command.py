@@ -44,7 +44,7 @@ def recipe_of_data(args: argparse.Namespace) -> str:
     """Return the recipe of the flags: ``--cfg``, or a new recipe for ``--data``.
 
     Raises:
-        ConfigError: If both or neither are given.
+        ConfigError: If both flags or neither flag is given.
         AnnotationError: If the folder holds no usable videos.
     """
     if bool(args.cfg) == bool(args.data):
@@ -53,7 +53,7 @@ def recipe_of_data(args: argparse.Namespace) -> str:
         return str(args.cfg)
     from tsn_tsm_plugin.data.preparation.own_data import prepare_own_data
 
-    # Weights to start from replace the backbone's; the launcher has no such flag.
+    # Initial weights replace the backbone's weights; the launcher has no such flag.
     has_weights = bool(getattr(args, "weights", ""))
     weights = "" if args.backbone_weights is None and has_weights else args.backbone_weights
     recipe = prepare_own_data(
@@ -77,7 +77,7 @@ def _nearest_flag(words: Sequence[str]) -> str:
 
 
 def _weights_at_hand(backbone: str) -> str:
-    """Return the name of ImageNet weights available for a backbone; empty, with a warning, if none are."""
+    """Return the name of available ImageNet weights of a backbone; empty, with a warning, without any."""
     from tsn_tsm_plugin.models.backbones.create import create_backbone
 
     reasons = []

@@ -82,7 +82,7 @@ def _predict(args: argparse.Namespace) -> int:
     try:
         for path in with_bar(videos, "predict", total=len(videos), shown=True):
             predictions.append(trained.predictor(path))
-    finally:  # Also after Ctrl-C, so that finished predictions are not lost.
+    finally:  # Also write after Ctrl-C, so that finished predictions are not lost.
         if predictions:
             print(format_predictions(predictions, trained, count=args.top, form=args.format))
     readable = [prediction.path for prediction in predictions if not prediction.error]
@@ -127,9 +127,9 @@ def _check_inputs_stay(args: argparse.Namespace, videos: Sequence[str]) -> None:
 
 
 def _prefixes(paths: Sequence[str]) -> list[str]:
-    """Return the prefix of each video's output files: its name, or empty for a single video.
+    """Return the prefix of each video's output files: the video's name, or empty for a single video.
 
-    Videos of the same name are numbered.
+    Videos with equal names are numbered.
     """
     if len(paths) == 1:
         return [""]

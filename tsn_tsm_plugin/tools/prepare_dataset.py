@@ -272,7 +272,7 @@ def _prepare(title: str, annotations: "Annotations", storage: "Storage", args: a
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; return its exit code: 130 after Ctrl-C, 2 after a mistake."""
+    """Run the command line; return its exit code: 130 after Ctrl-C, 2 after a user error."""
     parser = ToolParser("prepare_dataset", __doc__)
     datasets = parser.add_subparsers(metavar="DATASET", required=True, parser_class=argparse.ArgumentParser)
     _add_motion(datasets)

@@ -40,14 +40,14 @@ def show_batch(cfg: CfgNode, split: str, out: str | Path, *, num_clips: int = 8,
         cfg: The recipe.
         split: ``"train"``, ``"val"`` or ``"test"``.
         out: PNG file to write; its folder is created.
-        num_clips: Clips on the sheet. Clips are mixed among these.
+        num_clips: Clips on the sheet, which are also the clips to mix.
         epoch: Epoch of training, from 0, whose order and augmentation are shown.
 
     Returns:
         The file.
 
     Raises:
-        ConfigError: If the data folder does not exist, or ``out`` is no name of a picture.
+        ConfigError: If the data folder does not exist, or ``out`` is not the name of a picture.
         AnnotationError: If the list file is missing or malformed.
     """
     from PIL import Image
@@ -146,7 +146,7 @@ def _mix(
     video, shares_BK = mixed(
         cfg, multi_hot(labels, num_classes=cfg.MODEL.NUM_CLASSES) if is_several else torch.tensor(labels)
     )
-    # The same draw once more, with the files in place of the classes.
+    # Repeat the same draw with the files in place of the classes.
     of_files = cfg.changed({"MODEL.NUM_CLASSES": len(clips), "MIXUP.LABEL_SMOOTH_VALUE": 0.0})
     _, files_BB = mixed(of_files, torch.eye(len(clips)) if is_several else torch.arange(len(clips)))
     pixels = (video * std + mean).round().clamp(0, 255).to(torch.uint8)
@@ -165,7 +165,7 @@ def _proportions(shares: "Tensor", name_of: Callable[[int], str], *, least: floa
 
 
 def _view_names(cfg: CfgNode, split: str, num_views: int) -> list[str]:
-    """Name the views, crop-major as they are stored."""
+    """Name the views in their stored order: all views of the first crop, then of the next."""
     crops = _CROP_NAMES[cfg.TEST.NUM_SPATIAL_CROPS if split == "test" else 1]
     num_times = num_views // len(crops)
     if num_times == 1:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tsn_tsm_plugin.inference.stream_classifier import LiveClassifier, LiveScores
     from tsn_tsm_plugin.inference.trained_model import TrainedModel
 
-    # Takes a picture, uint8 RGB (H, W, 3), and the scores of its frame.
+    # A function of a picture, uint8 RGB (H, W, 3), and the scores of its frame.
     Sink = Callable[[np.ndarray, dict[str, Any]], None]
 
 
@@ -155,7 +155,7 @@ def _check_output(args: argparse.Namespace) -> None:
 def _open_sinks(
     args: argparse.Namespace, source: "FrameStream", report: "_Reporter", stack: contextlib.ExitStack
 ) -> "Iterator[Sink]":
-    """Open what takes the pictures, and yield its functions."""
+    """Open the outputs for pictures, and yield their functions."""
     from tsn_tsm_plugin.inference.live_views import LivePage, LiveWindow
     from tsn_tsm_plugin.visualization.video_writer import VideoWriter
 
@@ -206,8 +206,8 @@ class _Reporter:
 
     Args:
         trained: Network, for the class names.
-        is_json: Print scores and events as JSON lines.
-        count: Classes to show.
+        is_json: Whether to print scores and events as JSON lines.
+        count: Number of classes to show.
         print_interval: Seconds between two lines of text; a change of the class is printed at once.
     """
 
