@@ -1,4 +1,4 @@
-"""A zoo of files that are not what they should be: each with how to write it and what must come of it."""
+"""Malformed, damaged and unusual files: a function that writes each file, and the required result."""
 
 import io
 import os
@@ -45,7 +45,7 @@ def _cut(suffix: str, share: float) -> Callable[[Path], None]:
 
 
 def _flipped(first: float, last: float, seed: int) -> Callable[[Path], None]:
-    """Flip a bit in twenty bytes between two shares of the file."""
+    """Flip a bit in twenty bytes between two fractions of the file's length."""
 
     def write(path: Path) -> None:
         content = bytearray(_h264(path.parent))
@@ -58,7 +58,7 @@ def _flipped(first: float, last: float, seed: int) -> Callable[[Path], None]:
 
 
 def _nothing(path: Path) -> None:
-    """Leave the path without a file."""
+    """Write no file."""
 
 
 def _content(content: bytes) -> Callable[[Path], object]:
@@ -132,7 +132,7 @@ def _socket(path: Path) -> None:
 
 
 def _rotated(path: Path) -> None:
-    """Write a display matrix that turns by 90 degrees into the header."""
+    """Write a display matrix that rotates by 90 degrees into the header."""
     content = _h264(path.parent)
     upright = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
     turned = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)
@@ -153,7 +153,7 @@ _PLAYLIST = b"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nhttp://192.0.2.1/a
 _SESSION = b"v=0\no=- 0 0 IN IP4 192.0.2.1\ns=x\nc=IN IP4 192.0.2.1\nt=0 0\nm=video 5004 RTP/AVP 96\n"
 
 BAD_VIDEOS: dict[str, tuple[Callable[[Path], object], Verdict]] = {
-    # Nothing, or something else.
+    # Empty files, or files of another kind.
     "empty.mp4": (_content(b""), ERROR),
     "one_byte.mp4": (_content(b"\0"), ERROR),
     "zeros.mp4": (_content(bytes(5000)), ERROR),
@@ -171,7 +171,7 @@ BAD_VIDEOS: dict[str, tuple[Callable[[Path], object], Verdict]] = {
     "no_packets.mp4": (_without_packets, ERROR),
     # Cut short.
     **{f"cut_{percent}.mp4": (_cut(".mp4", percent / 100), ERROR) for percent in (1, 10, 25, 50, 75, 90)},
-    "cut_99.mp4": (_cut(".mp4", 0.99), EITHER),  # Its last bytes name the encoder only.
+    "cut_99.mp4": (_cut(".mp4", 0.99), EITHER),  # The last bytes only name the encoder.
     **{f"cut_{percent}.mkv": (_cut(".mkv", percent / 100), ERROR) for percent in (2, 40, 95)},
     **{f"cut_{percent}.avi": (_cut(".avi", percent / 100), ERROR) for percent in (2, 40)},
     "cut_60.ts": (_cut(".ts", 0.6), EITHER),
@@ -183,7 +183,7 @@ BAD_VIDEOS: dict[str, tuple[Callable[[Path], object], Verdict]] = {
     "claims.avi": (_claims(struct.pack("<ii", 64, 48), struct.pack("<ii", 1 << 20, 1 << 20)), NUM_FRAMES),
     "claims.y4m": (_content(b"YUV4MPEG2 W1000000 H1000000 F25:1 Ip C420\nFRAME\n" + bytes(100)), ERROR),
     "claims.gif": (_content(_gif_claim()), ERROR),
-    # Unusual, and read as it is.
+    # Unusual files that must be read.
     "matroska.mp4": (_renamed(".mkv"), NUM_FRAMES),
     "mp4.avi": (_renamed(".mp4"), NUM_FRAMES),
     "without_suffix": (_renamed(".mp4"), NUM_FRAMES),
@@ -224,7 +224,7 @@ TOO_NARROW = ("one_column.avi", "one_row.avi")
 
 
 def _frame(number: int, content: bytes | None) -> Callable[[Path], None]:
-    """Write a folder in which one frame is something else, or missing."""
+    """Write a folder in which one frame has other content or is missing."""
 
     def write(folder: Path) -> None:
         write_frame_folder(folder, NUM_FRAMES)

@@ -1,4 +1,4 @@
-"""Storage behind a prefix that only iopath knows."""
+"""Bucket, serve_bucket: storage behind a prefix that only iopath knows."""
 
 from pathlib import Path
 from typing import IO, Any
@@ -11,8 +11,8 @@ class Bucket(PathHandler):
     """Serves a folder as ``bucket://``, as cloud storage would.
 
     Attributes:
-        error: Raised instead of fetching, as a library of such storage would.
-        fetched: Paths of the files that were fetched as a whole.
+        error: Error to raise instead of fetching, as a storage library would.
+        fetched: Paths of the files that were fetched completely.
     """
 
     def __init__(self, folder: Path) -> None:

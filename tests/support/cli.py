@@ -1,4 +1,4 @@
-"""Runs the launcher's command line in this process."""
+"""submit: run the launcher's command line in this process."""
 
 from typing import Any, NamedTuple
 

@@ -1,4 +1,4 @@
-"""units_of, parameter_sets, mpeg4_group, x264_note: what a coded video carries beside pictures."""
+"""units_of, parameter_sets, mpeg4_group, x264_note: the units of a coded video besides pictures."""
 
 import random
 
@@ -47,13 +47,13 @@ def mpeg4_group(draw: random.Random) -> bytes:
 
 
 def x264_note(build: int) -> bytes:
-    """Return the message by which FFmpeg recognises a build of x264, to work around its faults."""
+    """Return the message by which FFmpeg recognises a build of x264, to work around the build's faults."""
     content = b"u" * 16 + b"x264 - core %d" % build
     return bytes([5, len(content)]) + content
 
 
 def _sequence_header(clip: Clip) -> bytes:
-    """Return the first unit of an AV1 file, which mp4 and Matroska begin with."""
+    """Return the first unit of an AV1 file, with which mp4 and Matroska files begin."""
     first = clip.packets[0].data
     return first[: 2 + first[1]]
 

@@ -28,7 +28,7 @@ class Clip:
     Attributes:
         codec: FFmpeg's name of the codec.
         path: A file of the same stream, whose headers are kept.
-        packets: In decoding order.
+        packets: Packets in decoding order.
     """
 
     codec: str

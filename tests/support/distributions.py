@@ -1,4 +1,4 @@
-"""Write small distributions (a module and its ``.dist-info``) as pip would leave them in a site directory."""
+"""write_distribution: write a module and its ``.dist-info`` into a site directory, as pip does."""
 
 from pathlib import Path
 

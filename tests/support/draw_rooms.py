@@ -1,8 +1,8 @@
-"""Draw the rooms of the library and of the launcher, and who imports whom, as Mermaid graphs.
+"""Draw the rooms of the library and of the launcher, and their imports, as Mermaid graphs.
 
     python tests/support/draw_rooms.py [--write]     # prints the graphs, or writes them into CONTRIBUTING.md
 
-An arrow that follows from others is not drawn: a room may import everything below it.
+An arrow that follows from other arrows is not drawn: a room may import everything below it.
 """
 
 import ast
@@ -32,7 +32,7 @@ def imported_rooms(package: str) -> dict[str, set[str]]:
 
 
 def without_shortcuts(rooms: dict[str, set[str]]) -> dict[str, set[str]]:
-    """Remove each arrow whose target is also reached over another room."""
+    """Remove each arrow whose target is also reached through another room."""
 
     def reached(room: str) -> set[str]:
         return {far for near in rooms[room] for far in {near} | reached(near)}
@@ -54,7 +54,7 @@ def mermaid(package: str) -> str:
 
 
 def drawing() -> str:
-    """Return what stands between the marks of CONTRIBUTING.md."""
+    """Return the text between the marks of CONTRIBUTING.md."""
     return f"{BEGIN}\n{mermaid('tsn_tsm_plugin')}\n\n{mermaid('launch')}\n{END}"
 
 

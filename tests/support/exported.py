@@ -1,4 +1,4 @@
-"""Run an exported file, and compare it with the network it was made of."""
+"""run_exported: run an exported file, to compare it with the original network."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Checkpoints as other libraries write them, with doubles of their classes that exist while writing only."""
+"""save_foreign: write checkpoints of other libraries, with doubles of their classes during the writing."""
 
 import contextlib
 import datetime
@@ -15,7 +15,7 @@ from torch import Tensor
 
 
 class HistoryBuffer:
-    """As mmengine's: two arrays, and functions of the class, which pickle by ``getattr``."""
+    """Double of mmengine's class: two arrays, and functions of the class, which pickle by ``getattr``."""
 
     def __init__(self) -> None:
         self.max_length = 1000000
@@ -28,14 +28,14 @@ class HistoryBuffer:
 
 
 class ConfigDict(dict):
-    """As mmengine's and Lightning's: a dictionary with attributes."""
+    """Double of mmengine's and Lightning's class: a dictionary with attributes."""
 
     def __setstate__(self, state: object) -> None:
         raise AssertionError("a class of the file was used")
 
 
 class Priority:
-    """As mmcv's: an object that calls itself by its value."""
+    """Double of mmcv's class: pickled as a call of the class with its value."""
 
     def __init__(self, value: int = 0) -> None:
         self.value = value
@@ -45,7 +45,7 @@ class Priority:
 
 
 class ZeroStageEnum:
-    """As DeepSpeed's."""
+    """Double of DeepSpeed's class."""
 
 
 _HOMES = {
@@ -58,7 +58,7 @@ _HOMES = {
 
 @contextlib.contextmanager
 def _installed() -> Iterator[None]:
-    """Let the doubles be importable by the names of the originals."""
+    """Make the doubles importable under the names of the original classes."""
     before = dict(sys.modules)
     for double, home in _HOMES.items():
         parts = home.split(".")
@@ -193,7 +193,7 @@ FOREIGN: dict[str, Callable[[dict[str, Tensor]], dict]] = {
 
 
 def save_foreign(kind: str, tensors: dict[str, Tensor], path: Path, *, is_zip: bool = True) -> Path:
-    """Write the tensors as that library would, in one of the two formats of ``torch.save``."""
+    """Write the tensors as the library would, in one of the two formats of ``torch.save``."""
     with _installed():
         torch.save(FOREIGN[kind](tensors), path, _use_new_zipfile_serialization=is_zip)
     return path

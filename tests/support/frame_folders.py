@@ -1,4 +1,4 @@
-"""Folders of JPEG frames that carry their own numbers."""
+"""write_frame_folder: write a folder of JPEG frames that show their numbers."""
 
 from pathlib import Path
 

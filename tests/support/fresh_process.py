@@ -1,4 +1,4 @@
-"""Run a script in a process that has imported torch and torchvision, and nothing of PyTorchVideo or of ours.
+"""run_fresh: run a script in a process that has imported torch and torchvision, but not PyTorchVideo or us.
 
 A fork server holds the two slow imports, so a test of import-time behaviour takes a fraction of a second.
 """
@@ -26,7 +26,7 @@ def _execute(script: str, environment: dict[str, str], answer: Connection) -> No
 
 
 def run_fresh(script: str, **environment: str) -> str:
-    """Return what ``script`` prints; fails the test with the script's traceback if it raises."""
+    """Return the output of ``script``; if the script raises, fail the test with its traceback."""
     receiver, sender = _CONTEXT.Pipe(duplex=False)
     process = _CONTEXT.Process(target=_execute, args=(script, environment, sender))
     process.start()

@@ -1,7 +1,7 @@
 """Checkpoints and inputs of the golden files: their weights are a formula of the name, not stored numbers.
 
-A golden file holds the names and shapes of a reference implementation's checkpoint and what it scored;
-see tests/golden/README.md.
+A golden file holds the names and shapes of a reference implementation's checkpoint, and its scores; see
+tests/golden/README.md.
 """
 
 import json
@@ -34,20 +34,20 @@ class GoldenModel:
         return cls(name, tuple(content["input_shape"]), content["state_dict"], scores)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Make the checkpoint that the reference was given."""
+        """Return the checkpoint that the reference implementation loaded."""
         return {name: formula_value(name, shape) for name, shape in self.shapes.items()}
 
     def shapes_only(self) -> dict[str, Tensor]:
-        """Make the checkpoint without values, to be loaded into a model on the meta device."""
+        """Return the checkpoint without values, for a model on the meta device."""
         return {name: torch.empty(shape, device="meta") for name, shape in self.shapes.items()}
 
     def video(self) -> Tensor:
-        """Make the input, (B, C, T, H, W)."""
+        """Return the input, (B, C, T, H, W)."""
         values = np.random.RandomState(1234).standard_normal(self.input_shape)
         return torch.from_numpy(values.astype(np.float32)).transpose(-3, -4)
 
     def deviation(self, model: nn.Module) -> float:
-        """Return the largest distance to the reference's scores, in their standard deviation."""
+        """Return the largest distance to the reference's scores, relative to their standard deviation."""
         assert self.scores is not None
         with torch.inference_mode():
             scores = model.eval()(self.video())
@@ -55,7 +55,7 @@ class GoldenModel:
 
 
 def formula_value(name: str, shape: list[int]) -> Tensor:
-    """Return the tensor that the golden files mean by a name and a shape."""
+    """Return the tensor that the golden files define by a name and a shape."""
     if name.endswith("num_batches_tracked"):
         return torch.tensor(0)
     name = name.removeprefix("module.")
@@ -70,7 +70,7 @@ def formula_value(name: str, shape: list[int]) -> Tensor:
         values = rng.standard_normal(shape) / math.sqrt(math.prod(shape[1:]))
         values = values * (0.3 if "non_local_block" in name else 1.0)
         if re.search(r"inception_|conv1_7x7|conv2_3x3", name):
-            values = values * 2.0  # Without residuals the input would fade on its way to the scores.
+            values = values * 2.0  # Without residuals the signal would vanish before the scores.
     elif name.endswith("weight"):
         values = rng.uniform(0.5, 1.0, shape)
     else:

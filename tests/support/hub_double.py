@@ -1,4 +1,4 @@
-"""A double of the Hugging Face hub's API on this machine: create, commit, list and download a repository."""
+"""hub_double: a local Hugging Face hub, whose API can create, commit, list and download repositories."""
 
 import base64
 import hashlib
@@ -16,7 +16,7 @@ class Hub:
     Attributes:
         repos: Files of each repository, by name.
         url: Address of the double.
-        created: What ``create_repo`` was asked for.
+        created: Requests of ``create_repo``.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Jobs for the tests of the launcher: a recipe for processes of their own, and how to read its weights."""
+"""write_job, job_environment, final_state, ...: a recipe for the launcher's jobs, and its final weights."""
 
 import os
 from pathlib import Path
@@ -15,7 +15,7 @@ def write_job(folder: Path, *, num_train: int = 16, num_val: int = 4) -> Path:
 
 
 def job_environment(folder: Path) -> dict[str, str]:
-    """Return variables with which another process finds the tiny recipe's backbone, by an entry point."""
+    """Return variables that let another process find the tiny recipe's backbone by an entry point."""
     metadata = folder / "tiny_backbone-1.0.dist-info"
     metadata.mkdir(parents=True, exist_ok=True)
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: tiny-backbone\nVersion: 1.0\n")

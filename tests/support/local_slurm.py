@@ -1,11 +1,11 @@
-"""A private SLURM of several nodes on one machine, for tests.
+"""LocalSlurm: a private SLURM of several nodes on one machine, for tests.
 
     with LocalSlurm(SlurmShape(nodes=4)) as cluster:      # sets SLURM_CONF
         subprocess.run(["sinfo"])
         cluster.kill_node("n3"); cluster.start_node("n3")
 
-Works as root and as an ordinary user, without systemd, cgroups or DNS. Everything lies in one folder below
-/tmp; the daemons are children of this process, end with it, and are ended by their own process ids.
+Works as root and as an ordinary user, without systemd, cgroups or DNS. All files are in one folder below
+/tmp. The daemons are children of this process, end with it, and are ended by their process ids.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ _INSTALL = (
 
 
 def why_unavailable() -> str:
-    """Return one sentence about what is missing here, empty where a cluster can be started."""
+    """Return a sentence about what is missing on this machine; empty if a cluster can be started."""
     missing = [name for name in _NEEDED if which(name) is None]
     if missing:
         return f"no local SLURM: {', '.join(missing)} not on PATH (Debian, Ubuntu: {_INSTALL})"
@@ -44,7 +44,7 @@ def can_account() -> bool:
 class LocalSlurm:
     def __init__(self, shape: SlurmShape | None = None) -> None:
         self.shape = shape or SlurmShape()
-        # A short path: slurmstepd binds a unix socket below it, and those have 108 characters at most.
+        # Use a short path: slurmstepd binds a unix socket below it, with at most 108 characters.
         self.root = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))
         self.conf = self.root / "slurm.conf"
         self.daemons: dict[str, subprocess.Popen[bytes]] = {}
@@ -82,8 +82,8 @@ class LocalSlurm:
         return self
 
     def _spawn(self, key: str, *command: str | None, env: dict[str, str] | None = None) -> None:
-        # Its own session, so that Ctrl-C in pytest does not reach it before the teardown does; pdeathsig ends
-        # it also when the tests are killed outright.
+        # In a new session, Ctrl-C in pytest does not reach the daemon before the teardown. pdeathsig ends the
+        # daemon also if the tests are killed.
         words = [word for word in command if word is not None]
         setpriv = which("setpriv")
         if setpriv:
@@ -148,7 +148,7 @@ class LocalSlurm:
         self._spawn(f"slurmd.{name}", which("slurmd"), "-D", "-f", str(self.conf), "-N", name)
 
     def kill_node(self, name: str) -> None:
-        """End a node's slurmd, its step daemons and their tasks, as if the machine went away."""
+        """End a node's slurmd, its step daemons and their tasks, as if the machine were lost."""
         daemon = self.daemons[f"slurmd.{name}"]
         daemon.kill()
         daemon.wait(15)
@@ -160,7 +160,7 @@ class LocalSlurm:
         return self.daemons[f"slurmd.{name}"].poll() is None
 
     def step_pids(self, name: str = "") -> list[int]:
-        """Return the processes of this cluster's jobs, or of those on one node: step daemons and tasks."""
+        """Return the processes of this cluster's jobs, or of one node's jobs: step daemons and tasks."""
         return _step_pids(self.conf, name, spare={daemon.pid for daemon in self.daemons.values()})
 
     def wait_for_nodes(self, state: str, timeout: float = 90) -> None:
@@ -175,7 +175,7 @@ class LocalSlurm:
         until(ready, timeout, f"nodes to be {state}")
 
     def cancel_everything(self) -> None:
-        """End every job, also one that ignores SIGTERM."""
+        """End every job, including jobs that ignore SIGTERM."""
         subprocess.run(["scancel", "--full", "--signal=KILL", "--me"], capture_output=True, timeout=30)
         subprocess.run(["scancel", "--me"], capture_output=True, timeout=30)
 
@@ -186,7 +186,7 @@ class LocalSlurm:
         )
 
     def stop(self) -> list[int]:
-        """End everything; return the processes that jobs left behind, which should be none."""
+        """End all daemons and jobs; return the processes that jobs left behind, which should be none."""
         with contextlib.suppress(Exception):
             if self.daemons["slurmctld"].poll() is None:
                 self.cancel_everything()
@@ -225,7 +225,7 @@ def queued() -> str:
 
 
 def reap_orphans() -> None:
-    """Clean up after test processes that were killed outright: their step daemons and folders."""
+    """Remove the step daemons and folders of killed test processes."""
     for root in Path("/tmp").glob("slurm-*"):
         try:
             owner = int((root / "owner").read_text())
@@ -245,7 +245,7 @@ def _is_listening(port: int) -> bool:
 
 
 def _step_pids(conf: Path, node: str, *, spare: set[int]) -> list[int]:
-    """Find jobs' processes by the SLURM_CONF in their environment, and the slurmstepds above them."""
+    """Find processes of jobs by SLURM_CONF in their environment, and their slurmstepd parents."""
     mark, variable = f"SLURM_CONF={conf}".encode(), f"SLURMD_NODENAME={node}".encode()
     spared = spare | {os.getpid()}
     found: set[int] = set()

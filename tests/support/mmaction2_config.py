@@ -1,4 +1,4 @@
-"""render_config: an MMAction2 config of 0.x or 1.x with given facts, written by us for tests."""
+"""render_config: write an MMAction2 config of 0.x or 1.x with given facts, for tests."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ def render_config(facts: Facts, *, is_new: bool) -> str:
     """Return the text of a config file, in the style of 1.x or 0.x.
 
     Args:
-        facts: By our keys; ``modality``, ``clip_len`` and ``pretrained`` in their words.
+        facts: Facts by our keys; ``modality``, ``clip_len`` and ``pretrained`` in MMAction2's words.
         is_new: Whether the style is 1.x.
     """
     train, test = _train_steps(facts), _test_steps(facts)

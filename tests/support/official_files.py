@@ -1,4 +1,4 @@
-"""Tiny copies of the annotation files of published datasets, in exactly their forms."""
+"""write_files, sthv2_item, write_clips: tiny annotation files in the exact formats of published datasets."""
 
 import json
 from pathlib import Path
@@ -31,7 +31,7 @@ No gesture
 
 
 def write_files(folder: Path, files: dict[str, object]) -> Path:
-    """Write texts, or JSON for what is no text, below a folder."""
+    """Write texts below a folder, and other values as JSON."""
     for name, content in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,7 +40,7 @@ def write_files(folder: Path, files: dict[str, object]) -> Path:
 
 
 def sthv2_item(number: int, template: str) -> dict:
-    """Return an element of the official JSON, placeholders and all."""
+    """Return an element of the official JSON, with placeholders."""
     return {
         "id": str(number),
         "label": template.replace("[something]", "a potato").lower(),
@@ -76,7 +76,7 @@ def write_jester(
 
 
 def write_clips(folder: Path, names: dict[str, int]) -> Path:
-    """Write small videos, or folders of frames for names without suffix, with so many frames each."""
+    """Write small videos, or folders of frames for names without suffix; ``names`` gives frame counts."""
     for name, num_frames in names.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

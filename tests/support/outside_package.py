@@ -1,6 +1,6 @@
 """A package from outside with one component of every kind, each with an option and a note of its use.
 
-Copied into a site directory as the module ``outside``; it knows nothing of this test suite.
+Tests copy this file into a site directory as the module ``outside``; it does not use the test suite.
 
 Axes: B clips, C channels, T frames, H rows, W columns, K classes.
 """
@@ -43,7 +43,7 @@ class Head(nn.Module):
 
 
 class FrameMean(nn.Module):
-    """Temporal module: adds a share of the mean over the frames, a learnt one."""
+    """Temporal module: adds the mean over the frames times a learnt factor."""
 
     def __init__(self, dim: int, *, num_segments: int, share: float) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ class Invert(nn.Module):
 
 
 class Smooth(nn.Module):
-    """Batch transform: clips stay, labels are smoothed."""
+    """Batch transform: keeps clips and smooths labels."""
 
     def __init__(self, *, num_classes: int, smoothing: float) -> None:
         super().__init__()
@@ -109,7 +109,7 @@ class Clip:
 
 
 def folders(request: SplitRequest, *, suffix: str) -> VideoListDataset:
-    """Dataset: no list, a folder for each class instead."""
+    """Dataset: a folder for each class instead of a list."""
     USED.append(("dataset", suffix))
     files = sorted(Path(request.prefix, request.split).glob(f"*/*{suffix}"))
     clips = [Clip(file.name, str(file), int(file.parent.name)) for file in files]
@@ -146,7 +146,7 @@ def focal(*, num_classes: int, gamma: float):  # noqa: ANN201
 
 
 class Lines:
-    """Logger: one line a record, in a file of the run folder."""
+    """Logger: one line per record, in a file of the run folder."""
 
     def __init__(self, *, folder: Path, run_name: str, recipe: dict, step: int, file: str) -> None:
         USED.append(("logger", file))

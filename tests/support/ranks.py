@@ -1,4 +1,4 @@
-"""Ranks of a gloo process group on this machine, forked from the test."""
+"""start, spawn, join_from_env, in_a_group_of_one: local ranks of a process group, forked from the test."""
 
 import os
 import socket
@@ -14,7 +14,7 @@ def start(world_size: int, folder: Path, work: Callable[[], None]) -> mp.Process
     """Start ranks that do ``work`` and return without waiting for them."""
     store = folder / f"store_{len(list(folder.iterdir()))}"
     arguments = (world_size, store, work)
-    # Forked: importing everything again would take longer than the work.
+    # Fork: importing everything again would take longer than the work.
     return mp.start_processes(_join, args=arguments, nprocs=world_size, start_method="fork", join=False)
 
 
@@ -26,12 +26,12 @@ def spawn(world_size: int, folder: Path, work: Callable[[], None]) -> None:
 
 
 def join_from_env(world_size: int, work: Callable[[], None], *, start_method: str = "fork") -> None:
-    """Let processes do ``work`` that find torchrun's variables and join a group themselves; wait for all.
+    """Let processes with torchrun's variables do ``work``, which joins a group; wait for all processes.
 
     Args:
-        world_size: How many.
-        work: What can be pickled, unless they are forked.
-        start_method: ``"spawn"`` where CUDA is in use, which a fork does not survive.
+        world_size: Number of processes.
+        work: A function, which must be picklable unless the processes are forked.
+        start_method: ``"spawn"`` if CUDA is in use, because CUDA does not work after a fork.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -52,7 +52,7 @@ def _do(rank: int, world_size: int, port: int, work: Callable[[], None]) -> None
 
 
 def in_a_group_of_one(work: Callable[[], None]) -> None:
-    """Do ``work`` as the only rank of a group, over NCCL where there is a GPU."""
+    """Do ``work`` as the only rank of a group, over NCCL if there is a GPU."""
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     work()
     dist.destroy_process_group()

@@ -1,10 +1,10 @@
-"""Counts what makes the CPU wait for a device: values that are read, and copies to the CPU."""
+"""ReadBacks: find operations that make the CPU wait for a device: reads of values and copies to the CPU."""
 
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-# A GPU would be waited for in each of them. On a CPU some never reach the dispatcher.
+# Operations that wait for a GPU. On a CPU some of these operations never reach the dispatcher.
 _OPERATIONS = {"_local_scalar_dense", "item", "nonzero", "is_nonzero", "equal", "_unique2", "masked_select"}
 _METHODS = {
     getattr(Tensor, name): name
@@ -15,10 +15,10 @@ _METHODS = {
 
 
 class ReadBacks:
-    """Notes reads while it is entered.
+    """Records reads within its ``with`` block.
 
     Attributes:
-        found: Names of what was read with.
+        found: Names of the reading operations.
     """
 
     def __init__(self) -> None:

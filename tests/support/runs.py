@@ -1,4 +1,4 @@
-"""A dataset, a backbone and a recipe so small that a whole training run takes a second on one core."""
+"""write_dataset, write_recipe, tiny_cfg, ...: a recipe whose training run takes a second on one core."""
 
 import contextlib
 import itertools
@@ -42,7 +42,7 @@ TENSORBOARD: {ENABLE: False}
 
 
 class TinyBackbone(nn.Module):
-    """A stem and one convolution that the shift can wrap: two thousand parameters, with batch norm."""
+    """A stem and one convolution that the shift can wrap, with batch norm: two thousand parameters."""
 
     num_features = 16
 
@@ -85,7 +85,7 @@ def write_dataset(folder: Path, *, num_train: int = 10, num_val: int = 5) -> Pat
 def write_recipe(folder: Path, *, data: Path) -> Path:
     """Write the YAML of the tiny recipe for a dataset of :func:`write_dataset`.
 
-    A folder without a dataset gets its lists: enough for what never reads a video.
+    A folder without a dataset gets lists, which suffice for tests that read no video.
     """
     if data.is_dir() and not (data / "train.txt").exists():
         (data / "labels.txt").write_text("".join(f"{name}\n" for name in CLASSES))
@@ -101,8 +101,8 @@ def tiny_cfg(folder: Path, *, data: Path, out: str = "run", **overrides: Any) ->
     """Return the tiny recipe's config with the run folder ``folder / out``.
 
     Args:
-        folder: Where recipe and run folder lie.
-        data: Of :func:`write_dataset`.
+        folder: Folder of the recipe and the run folder.
+        data: Result of :func:`write_dataset`.
         out: Name of the run folder.
         overrides: Values by key with ``__`` for the point, such as ``SOLVER__MAX_EPOCH=1``.
     """
@@ -113,17 +113,17 @@ def tiny_cfg(folder: Path, *, data: Path, out: str = "run", **overrides: Any) ->
 
 
 def train_exactly(cfg: CfgNode, *, steps: int = -1) -> None:
-    """Train in full float32, to the end or to a stop after so many steps; for processes of their own."""
+    """Train in full float32, to the end or for ``steps`` steps; for separate processes."""
     polls = itertools.count()
     with without_tf32(), contextlib.suppress(engine.TrainingStopped):
         engine.train(cfg, stop_requested=lambda: next(polls) == steps)
 
 
 class ForkedTraining:
-    """The command ``tools.train`` in a forked process: importing everything again would take longer.
+    """The command ``tools.train`` in a forked process, which avoids slow imports.
 
     Attributes:
-        pid: Of the process, which leads a process group of its own.
+        pid: Id of the process, which leads its own process group.
         run: The run folder.
     """
 
@@ -146,22 +146,22 @@ class ForkedTraining:
         os._exit(code)
 
     def wait_for_steps(self, steps: int) -> None:
-        """Return once the run has taken that many steps and written their metrics."""
+        """Return once the run has taken ``steps`` steps and written their metrics."""
         metrics = self.run / "metrics.jsonl"
         while not metrics.exists() or metrics.read_text().count("train/loss") < steps:
             assert self._process.is_alive(), self._said.read_text()
             time.sleep(0.01)
 
     def children(self) -> list[int]:
-        """Return the ids of the processes that the run has started itself (on Linux)."""
+        """Return the ids of the run's direct child processes (on Linux)."""
         return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
 
     def wait_at_most(self, seconds: float) -> None:
-        """Return after that time, or as soon as the run has ended."""
+        """Return after ``seconds``, or as soon as the run has ended."""
         self._process.join(timeout=seconds)
 
     def end(self) -> tuple[int, str]:
-        """Wait for the end; return the exit code, negative after a deadly signal, and what stderr got."""
+        """Wait for the end; return the exit code, negative after a fatal signal, and the text of stderr."""
         self._process.join(timeout=120)
         assert self._process.exitcode is not None, "the run does not end"
         return self._process.exitcode, self._said.read_text()

@@ -1,4 +1,4 @@
-"""A backbone whose training steps last long enough to be interrupted, and can go wrong on one rank.
+"""slow_backbone: a backbone whose training steps are slow enough to interrupt, and can fail on one rank.
 
 Tests set it by environment variables, since it runs in the processes of a job:
 

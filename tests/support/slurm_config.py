@@ -1,4 +1,4 @@
-"""The configuration files of a private SLURM: several nodes on one machine, nothing outside of its folder."""
+"""SlurmShape, write_slurm_conf, ...: configuration files of a private SLURM, with all files in its folder."""
 
 import getpass
 import os
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 _SBIN = "/usr/sbin:/sbin:/usr/local/sbin"
-# Character devices that pretend to be GPUs: SLURM refuses regular files, and nothing is bound to them.
+# Character devices that stand for GPUs: SLURM refuses regular files. SLURM binds nothing to these devices.
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "ptmx", "console", "fuse", "kmsg")
 
 
@@ -40,8 +40,8 @@ class SlurmShape:
 
     Attributes:
         nodes: Number of nodes, called n1, n2, ...
-        cpus: CPUs that each node claims to have.
-        gpus: Pretended GPUs of each node.
+        cpus: Simulated CPUs of each node.
+        gpus: Simulated GPUs of each node.
         accounting: Whether slurmdbd and a database run.
         kill_wait: Seconds from SIGTERM to SIGKILL.
         slurmd_timeout: Seconds after which a silent node is down.
@@ -70,7 +70,7 @@ class SlurmShape:
 
 
 def write_slurm_conf(root: Path, shape: SlurmShape, *, base_port: int, munge_socket: Path) -> Path:
-    """Write slurm.conf and what belongs beside it; ports follow ``base_port``, the controller's."""
+    """Write slurm.conf and its companion files; ports follow ``base_port``, the controller's port."""
     for name in shape.names:
         (root / f"spool.{name}").mkdir(exist_ok=True)
     (root / "state").mkdir(exist_ok=True)
@@ -84,7 +84,7 @@ def write_slurm_conf(root: Path, shape: SlurmShape, *, base_port: int, munge_soc
     holds = f"CPUs={shape.cpus} RealMemory=1000{gres}"
     ports = f"[{base_port + 1}-{base_port + shape.nodes}]"
     user, host = getpass.getuser(), socket.gethostname().split(".")[0]
-    # cred_expire is how long a requeued job waits; 1 was ignored by SLURM 22.05, which then waits 120 s.
+    # cred_expire is the time that a requeued job waits; SLURM 22.05 ignores 1 and then waits 120 s.
     lines = f"""\
 ClusterName=t{base_port}
 SlurmctldHost={host}(127.0.0.1)
@@ -127,7 +127,7 @@ NodeName={shape.node_range} NodeHostname={host} NodeAddr=127.0.0.1 Port={ports} 
 
 
 def write_slurmdbd_conf(root: Path, *, port: int, database_port: int, munge_socket: Path) -> None:
-    """Write slurmdbd.conf, which lies beside the slurm.conf that ``SLURM_CONF`` names."""
+    """Write slurmdbd.conf next to the slurm.conf of ``SLURM_CONF``."""
     conf = root / "slurmdbd.conf"
     conf.write_text(f"""\
 AuthType=auth/munge

@@ -1,4 +1,4 @@
-"""Submits through the launcher to a private SLURM and looks at what becomes of it."""
+"""SlurmJobs, wait_for_state, ...: submit jobs through the launcher to a private SLURM and observe them."""
 
 import json
 import re
@@ -13,12 +13,12 @@ from support.local_slurm import until
 
 from launch.track.records import Submission, submissions_of
 
-# The machine may be busy with other things: every wait is generous, and ends as soon as it can.
+# Limit of every wait in seconds; long, because the machine may be busy.
 PATIENCE = 180.0
 
 
 class SlurmJobs:
-    """Submits jobs of one recipe, each to a run folder of its own below a path with a space."""
+    """Submits jobs of one recipe, each with its own run folder below a path with a space."""
 
     def __init__(self, recipe: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         self.recipe = recipe
@@ -61,7 +61,7 @@ def wait_for_end(job: Submission, seconds: float = PATIENCE) -> dict[str, str]:
 
 
 def wait_for_step(job: Submission, step: int) -> None:
-    """Return once a training has taken so many steps."""
+    """Return once a training run has taken ``step`` steps."""
     until(
         lambda: max(losses(Path(job.run_dir)), default=0) >= step, PATIENCE, f"step {step} of {job.run_dir}"
     )

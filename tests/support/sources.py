@@ -1,4 +1,4 @@
-"""The modules of the package and of the launcher, for contracts about their source."""
+"""modules_where: modules of the package and of the launcher, for contracts about their source."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""TF32, float32 with 10 of its 23 bits of precision: GPUs since Ampere convolve in it by default."""
+"""without_tf32, EmulatedTF32: TF32, float32 with 10 of 23 bits; GPUs since Ampere use it in convolutions."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 @contextmanager
 def without_tf32() -> Iterator[None]:
-    """Compute float32 in full, as on a CPU; afterwards everything is as it was set before."""
+    """Compute in full float32, as on a CPU, and restore the settings afterwards."""
     settings = _settings()
     before = [getattr(owner, name) for owner, name, _ in settings]
     try:
@@ -30,19 +30,19 @@ def tf32_allowed() -> tuple[bool, bool]:
 
 
 def _settings() -> list[tuple[Any, str, Any]]:
-    """Return who holds each setting, its name, and its value for float32 in full."""
+    """Return the owner of each setting, its name, and its value for full float32."""
     backends = torch.backends
-    # Since PyTorch 2.9, which refuses to read the older names where the newer ones were set.
+    # PyTorch 2.9 and later refuse to read the older names if the newer names were set.
     if hasattr(backends.cudnn, "conv"):
         return [(owner, "fp32_precision", "ieee") for owner in (backends.cudnn.conv, backends.cuda.matmul)]
     return [(owner, "allow_tf32", False) for owner in (backends.cudnn, backends.cuda.matmul)]
 
 
 class EmulatedTF32(TorchFunctionMode):
-    """A stand-in for such a GPU: rounds what float32 convolutions read, where the settings allow it.
+    """Emulates a GPU with TF32: rounds inputs of float32 convolutions if the settings allow TF32.
 
     Attributes:
-        num_convolutions: How many were computed in TF32.
+        num_convolutions: Number of convolutions in TF32.
     """
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class EmulatedTF32(TorchFunctionMode):
         self.num_convolutions = 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Make a call."""
+        """Call a function, with rounded inputs if it is a TF32 convolution."""
         has_values = func is torch.conv2d and args[0].device.type == "cpu"
         if has_values and args[0].dtype == torch.float32 and tf32_allowed()[0]:
             self.num_convolutions += 1

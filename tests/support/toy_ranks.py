@@ -17,7 +17,7 @@ def rank_one_dies_while_the_others_work(how: str) -> None:
         if how == "raise":
             raise RuntimeError("boom on rank 1")
         os.kill(os.getpid(), signal.SIGKILL)
-    # As a rank does that has nothing to save when a peer has died.
+    # Behave like a rank that has nothing to save when a peer has died.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     time.sleep(120)

@@ -1,4 +1,4 @@
-"""A checkpoint of a small network with random weights, as training would leave it."""
+"""write_checkpoint: write a checkpoint of a small network with random weights, as training does."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ CLASS_NAMES = ["opening", "closing", "neither of the two"]
 def write_checkpoint(
     path: Path, *overrides: str, causal: bool = False, class_names: list[str] | None = None
 ) -> Path:
-    """Write a TSM ResNet-18 on 4 frames of 32 x 32 pixels, whose scores differ from frame to frame."""
+    """Write a TSM ResNet-18 for 4 frames of 32 x 32 pixels, whose scores vary from frame to frame."""
     recipe = path.with_suffix(".yaml")
     recipe.write_text(
         f"""

@@ -1,7 +1,7 @@
-"""operate: coded videos cut, joined, telecined and damaged between encoder and file, by a seed.
+"""operate: cut, join, telecine and damage coded videos between encoder and file, by a seed.
 
-Every operation keeps the packets that it does not mean to change. The result is a file that a muxer
-accepts; a plain decode shows whether and to which frames it can be decoded.
+Every operation keeps all packets except its targets. A muxer accepts the resulting file; a plain decode shows
+whether it can be decoded, and to which frames.
 """
 
 import random
@@ -21,7 +21,7 @@ def _with(clip: Clip, packets: list[Coded]) -> Clip:
 
 
 def drop(clip: Clip, others: list[Clip], draw: random.Random) -> Clip:
-    """Lose packets."""
+    """Remove packets."""
     packets = list(clip.packets)
     for _ in range(draw.choice([1, 1, 2, 5])):
         del packets[draw.randrange(len(packets))]
@@ -29,14 +29,14 @@ def drop(clip: Clip, others: list[Clip], draw: random.Random) -> Clip:
 
 
 def cut(clip: Clip, others: list[Clip], draw: random.Random) -> Clip:
-    """Lose a piece, or the beginning."""
+    """Remove a range of packets, or the beginning."""
     first = draw.choice([0, draw.randrange(len(clip.packets) - 2)])
     last = first + draw.randrange(1, 16)
     return _with(clip, [*clip.packets[:first], *clip.packets[last:]] or list(clip.packets))
 
 
 def repeat(clip: Clip, others: list[Clip], draw: random.Random) -> Clip:
-    """Send packets twice."""
+    """Repeat packets."""
     packets = list(clip.packets)
     for _ in range(draw.choice([1, 1, 3])):
         number = draw.randrange(len(packets))
@@ -45,7 +45,7 @@ def repeat(clip: Clip, others: list[Clip], draw: random.Random) -> Clip:
 
 
 def swap(clip: Clip, others: list[Clip], draw: random.Random) -> Clip:
-    """Exchange packets that are near to each other."""
+    """Exchange packets that are close to each other."""
     packets = list(clip.packets)
     for _ in range(draw.choice([1, 2])):
         first = draw.randrange(len(packets) - 3)
@@ -55,7 +55,7 @@ def swap(clip: Clip, others: list[Clip], draw: random.Random) -> Clip:
 
 
 def join(clip: Clip, others: list[Clip], draw: random.Random) -> Clip:
-    """Append a clip, of the same settings or of others, from its start or from a keyframe on."""
+    """Append a clip with the same or other settings, from its start or from a keyframe on."""
     other = draw.choice([clip, *others])
     keys = [number for number, packet in enumerate(other.packets) if packet.is_key]
     head = draw.randrange(6, len(clip.packets) + 1)
@@ -77,7 +77,7 @@ def flip(clip: Clip, others: list[Clip], draw: random.Random) -> Clip:
 
 
 def insert_units(clip: Clip, others: list[Clip], draw: random.Random) -> Clip:
-    """Put units of the codec's own kinds before pictures: headers of others, notes, display hints."""
+    """Insert units of the codec before pictures: headers of other clips, encoder notes, display hints."""
     packets = list(clip.packets)
     unit = draw.choice(units_of(clip, others, draw))
     chosen = draw.sample(range(len(packets)), draw.choice([1, 1, 2, len(packets)]))
@@ -91,7 +91,7 @@ def insert_units(clip: Clip, others: list[Clip], draw: random.Random) -> Clip:
 
 
 def join_with_sets(clip: Clip, others: list[Clip], draw: random.Random) -> Clip:
-    """Append a clip behind its parameter sets, which the first packet carries as well before its own."""
+    """Append a clip after its parameter sets, which the first packet also carries before its own sets."""
     other = draw.choice(others)
     own, foreign = (
         b"".join(len(unit).to_bytes(4, "big") + unit for unit in parameter_sets(each))
@@ -104,7 +104,7 @@ def join_with_sets(clip: Clip, others: list[Clip], draw: random.Random) -> Clip:
 
 
 def toggle_units(clip: Clip, others: list[Clip], draw: random.Random) -> Clip:
-    """Let headers or encoder notes of one number change back and forth, all of them known at the start."""
+    """Alternate headers or encoder notes of the same number; the start of the file has all of them."""
     other = draw.choice(others)
     if clip.codec == "mpeg4":
         pair = [START_CODE + b"\xb2XviD0001", START_CODE + b"\xb2XviD0050"]
@@ -127,7 +127,7 @@ def toggle_units(clip: Clip, others: list[Clip], draw: random.Random) -> Clip:
 
 
 def show_otherwise(clip: Clip, others: list[Clip], draw: random.Random) -> Clip:
-    """Set the picture structure of H.264 pictures, as pulldown does; a frame may inherit the last one."""
+    """Set the picture structure of H.264 pictures, as pulldown does; a frame may inherit the last value."""
     packets = list(clip.packets)
     structures = draw.choice([[3, 5, 4, 6], [0, 0, 0, 1, 3, 4], list(range(9))])
     for number, packet in enumerate(packets):
@@ -135,14 +135,14 @@ def show_otherwise(clip: Clip, others: list[Clip], draw: random.Random) -> Clip:
         offset = packet.data.find(b"\x06\x01\x01")
         if 0 <= offset < len(data) - 4:
             structure = draw.choice(structures)
-            # As many flags that no time follows as the structure has fields, and a bit that ends them.
+            # One flag without a time for each field of the structure, and a bit that ends the flags.
             data[offset + 3] = structure << 4 | 8 >> _NUM_CLOCK_FLAGS[structure]
         packets[number] = packet._replace(data=bytes(data))
     return _with(clip, packets)
 
 
 def lose_slice(clip: Clip, others: list[Clip], draw: random.Random) -> Clip:
-    """Lose one NAL unit of a packet."""
+    """Remove one NAL unit of a packet."""
     packets = list(clip.packets)
     number = draw.randrange(len(packets))
     data, units, position = packets[number].data, [], 0
@@ -157,7 +157,7 @@ def lose_slice(clip: Clip, others: list[Clip], draw: random.Random) -> Clip:
 
 
 def insert_uncoded(clip: Clip, others: list[Clip], draw: random.Random) -> Clip:
-    """Put uncoded MPEG-4 pictures between others, behind a note, a group header or nothing."""
+    """Insert uncoded MPEG-4 pictures, after a note, a group header or nothing."""
     packets = list(clip.packets)
     for _ in range(draw.choice([1, 4])):
         number = draw.randrange(1, len(packets))
@@ -191,7 +191,7 @@ OPERATIONS: Mapping[str, list[Operation]] = {
 
 
 def renumber(clip: Clip) -> Clip:
-    """Give packets times without gaps or repetitions, in the order of display that they had."""
+    """Give packets times without gaps or repetitions, in their former display order."""
     stamps = [packet.dts or 0 for packet in clip.packets]
     step = max(1, sorted(map(abs, map(int.__sub__, stamps[1:], stamps)))[len(stamps) // 2])
     shown = sorted(
@@ -209,17 +209,17 @@ def renumber(clip: Clip) -> Clip:
 
 
 def _period(clip: Clip, number: int) -> int:
-    """Count how often times jumped back by more than reordering does, up to a packet."""
+    """Count backward jumps of time that are larger than reordering, up to a packet."""
     stamps = [packet.dts or 0 for packet in clip.packets[: number + 1]]
     return sum(later < earlier for earlier, later in zip(stamps, stamps[1:], strict=False))
 
 
 def operate(clips: list[Clip], draw: random.Random) -> tuple[str, Clip]:
-    """Choose a clip and one or two operations; return what was done and the clip.
+    """Apply one or two random operations to a random clip; return their names and the clip.
 
     Args:
-        clips: Of one codec.
-        draw: The source of all choices.
+        clips: Clips of one codec.
+        draw: Random generator of all choices.
     """
     clip = draw.choice(clips)
     others = [other for other in clips if other is not clip]

@@ -1,4 +1,4 @@
-"""Small synthetic videos, encoded with PyAV, whose frames carry their own numbers.
+"""write_video, numbered_frames, frame_number, ...: small synthetic videos whose frames show their numbers.
 
 Axes: T frames, H rows, W columns, C channels.
 """
@@ -21,7 +21,7 @@ NUMBER_BITS = 10
 
 
 def numbered_frames(num_frames: int, *, height: int = 48, width: int = 64) -> np.ndarray:
-    """Draw frames that state their number: ten vertical bars, white for 1 and black for 0, highest bit left.
+    """Draw frames that show their number: ten vertical bars, white for 1 and black for 0, highest bit left.
 
     The lower half of each frame is a texture that moves by one pixel per frame. Encoders then have motion to
     predict, and neighbouring frames differ everywhere.
@@ -71,18 +71,18 @@ def write_video(
     """Encode ``frames`` into one video stream and return the path.
 
     Args:
-        path: Where to write; the suffix chooses the container unless ``container`` names one.
-        frames: uint8 RGB (H, W, 3) arrays, or how many ``numbered_frames`` to draw.
+        path: File to write; the suffix selects the container unless ``container`` is given.
+        frames: uint8 RGB (H, W, 3) arrays, or the number of ``numbered_frames`` to draw.
         codec: Name of an FFmpeg encoder.
         pix_fmt: Pixel format to encode.
         fps: Frames per second.
-        gop_size: Most frames from one keyframe to the next.
-        b_frames: Most consecutive B frames; ignored by codecs without them.
+        gop_size: Largest number of frames from one keyframe to the next.
+        b_frames: Largest number of consecutive B frames; ignored by codecs without B frames.
         options: Options of the encoder, for example ``{"x264-params": "open-gop=1"}``.
         container: FFmpeg's name of the container.
         container_options: Options of the muxer.
-        pts: From the frame's number to its time in units of 1 / fps; the number itself where None.
-        display_matrix: Nine numbers for the container's header, as ``rotation_matrix`` gives them.
+        pts: Maps a frame's number to its time in units of 1 / fps; ``None``: the number itself.
+        display_matrix: Nine numbers for the container's header, see ``rotation_matrix``.
     """
     rate = Fraction(fps).limit_denominator(1001)
     if isinstance(frames, int):
@@ -115,7 +115,7 @@ def write_video(
 
 @contextlib.contextmanager
 def _same_scheduling() -> Iterator[None]:
-    """Undo what SVT-AV1 does: its real-time priority for the calling thread starves other processes."""
+    """Undo SVT-AV1's real-time priority of the calling thread, which starves other processes."""
     if not hasattr(os, "sched_getscheduler"):
         yield
         return
@@ -146,7 +146,7 @@ def write_silence(path: str | Path, *, seconds: float = 1.0, codec: str = "aac")
 
 
 def sequential_frames(path: str | Path) -> Tensor:
-    """Decode the whole file from its start, plainly: the definition of the right answer.
+    """Decode the whole file from its start; the result defines the correct frames.
 
     Returns:
         uint8 RGB (T, 3, H, W) of the video stream that FFmpeg calls best.
@@ -159,10 +159,10 @@ def sequential_frames(path: str | Path) -> Tensor:
 
 
 def with_reference(data: bytes, name: str) -> bytes:
-    """Let the track of an MP4 file refer to ``name``, a file in the same folder, by QuickTime's alias.
+    """Let the track of an MP4 file refer to ``name``, a file in the same folder, by a QuickTime alias.
 
-    The layout follows FFmpeg's ``mov_read_dref``: the path is taken relative to the file if both levels
-    are 1. The boxes of FFmpeg's muxer keep their offsets, because the index comes last.
+    The layout follows FFmpeg's ``mov_read_dref``: the path is relative to the file if both levels are 1. The
+    boxes of FFmpeg's muxer keep their offsets, because the index comes last.
     """
     path = f"/videos/{name}".encode()
     alias = bytes(134) + struct.pack(">HH", 1, 1) + bytes(16)
