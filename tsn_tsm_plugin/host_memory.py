@@ -14,8 +14,7 @@ def keep_freed_memory() -> bool:
     """Let this process keep freed memory for its next allocation, instead of returning it to the system.
 
     On Linux, glibc returns freed tensors of some megabytes to the system, which zeroes the pages of the next
-    tensors. ``tests/benchmarks/bench_network.py`` measures the cost. The process keeps its peak memory until
-    it ends.
+    tensors (cost: ``tests/benchmarks/bench_network.py``). Afterwards the process keeps its peak memory.
 
     The tools call this function if they compute on a CPU. The function does nothing on other systems, or if
     the user has set ``GLIBC_TUNABLES`` or ``MALLOC_*``.

@@ -25,8 +25,7 @@ def check_torchvision() -> None:
 def check_torchvision_imports() -> None:
     """Import torchvision first, to explain a failure.
 
-    Otherwise mismatched versions fail later with an unrelated message (``operator torchvision::nms does not
-    exist``).
+    Otherwise mismatched versions fail later (``operator torchvision::nms does not exist``).
 
     Raises:
         ImportError: If torchvision cannot be imported with the installed torch.

@@ -6,8 +6,7 @@ a thread waits for the signals. Nothing is interrupted: the main thread sees a f
 If the main thread reaches no boundary in time, the waiting thread ends the process.
 
 * USR2: the time limit is near, or a preemption was announced. Stop and requeue the job.
-* SIGTERM: preemption, ``scontrol requeue``, ``scancel``, Ctrl-C, or a peer died. Stop; the sender decides
-  whether the job runs again.
+* SIGTERM: preemption, ``scontrol requeue``, ``scancel``, Ctrl-C or a lost peer. Stop; the sender may requeue.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ _TEXTS = (
 
 
 class ScriptExecutor(SlurmExecutor):
-    """submitit's SLURM executor for a controller that may not answer, and for ``--dry-run``.
+    """submitit's SLURM executor, also for ``--dry-run`` and for a controller that may not answer.
 
     Script, pickles and logs are in one folder, which is created before the job: a job may start before
     ``sbatch`` returns.

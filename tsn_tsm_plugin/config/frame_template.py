@@ -39,8 +39,7 @@ def flow_templates(template: str) -> tuple[str, str]:
         ('x/{:05}.png', 'y/{:05}.png')
 
     Args:
-        template: A name with a field for ``x`` or ``y`` and a field for the number, or with a literal ``x``
-            and one field.
+        template: A name with fields for ``x`` or ``y`` and the number, or with a literal ``x`` and one field.
 
     Raises:
         ValueError: If the template does not distinguish x and y.

@@ -47,8 +47,7 @@ def load_cfg(path: str | Path, opts: Sequence[str] = (), *, text: str | None = N
         recipe's run has this folder, a number follows: :func:`~tsn_tsm_plugin.config.run_dir.choose_run_dir`.
 
     Raises:
-        ConfigError: If the recipe has faults; the message lists every wrong key, type and rule, with file and
-            line, and the nearest key.
+        ConfigError: If there are faults; lists every wrong key, type and rule with its line and nearest key.
     """
     reader = SettingsReader(_OPTIONS)
     name = str(path)

@@ -63,7 +63,7 @@ class RecipeLoader(yaml.SafeLoader):
 
 
 class RecipeDumper(yaml.SafeDumper):
-    """Writes YAML that all YAML versions read alike, with each list on one line."""
+    """Writes YAML that every YAML reader parses alike, with each list on one line."""
 
     def represent_list(self, data: list[Any]) -> yaml.Node:
         """Write a list as ``[a, b]``."""

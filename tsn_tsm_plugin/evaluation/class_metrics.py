@@ -56,7 +56,7 @@ def balanced_accuracy(confusion_KK: Tensor) -> float:
 
 
 def binary_auc(score_B: Tensor, label_B: Tensor) -> float:
-    """Return the area under the ROC curve in percent: how often a positive video scores above a negative one.
+    """Return the area under the ROC curve in percent: how often positive videos score above negative videos.
 
     Args:
         score_B: Probabilities of class 1; a pair with equal scores counts half.

@@ -90,10 +90,10 @@ def check_results_are_of_run(results_file: Path, tested: str) -> None:
 
     Args:
         results_file: ``results.json`` of a run.
-        tested: Hash of the weights that it is of.
+        tested: Hash of the tested weights.
 
     Raises:
-        RunFolderError: If the ``weights.safetensors`` beside it has another hash.
+        RunFolderError: If the ``weights.safetensors`` next to the results has another hash.
     """
     file = results_file.with_name(RUN_WEIGHTS)
     carried = hash_in_file(file) or tested

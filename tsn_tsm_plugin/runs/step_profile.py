@@ -14,8 +14,7 @@ class StepProfile:
     """Records the operations of this process on CPU and GPU between two calls.
 
     Args:
-        folder: Folder for ``trace.json.gz``, to open in Perfetto or ``chrome://tracing``, and
-            ``operators.txt``.
+        folder: Folder for ``trace.json.gz`` (for Perfetto or ``chrome://tracing``) and ``operators.txt``.
     """
 
     def __init__(self, folder: Path) -> None:

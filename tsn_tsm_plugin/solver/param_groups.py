@@ -104,8 +104,7 @@ def with_layer_decay(
     """Split groups by the stages of the backbone, with learning rates that decrease towards the stem.
 
     The factor is 1 for the head and ``decay`` for the last stage. Each earlier stage has ``decay`` times the
-    factor of the next stage. Source: Bao et al., "BEiT", arXiv:2106.08254, appendix H, with stages instead of
-    blocks.
+    factor of the next stage. Source: BEiT (Bao et al., arXiv:2106.08254), appendix H; stages replace blocks.
 
     Args:
         param_groups: Result of :func:`tsn_param_groups` or :func:`tsm_param_groups`.
