@@ -33,16 +33,18 @@ from tsn_tsm_plugin.data.workers import map_in_workers
 from tsn_tsm_plugin.errors import AnnotationError
 from tsn_tsm_plugin.log import get_logger
 from tsn_tsm_plugin.paths import printable, read_text
+from tsn_tsm_plugin.safe_text import terminal_text
 
 logger = get_logger(__name__)
 
-# Number of unreadable videos per split that the log names; report.json names all.
+# Number of unreadable videos per split, and of classes, that the log names; report.json names all.
 _MAX_NAMED = 10
 
 
 @dataclass
 class _Split:
     lines: list[str] = field(default_factory=list)
+    labels: set[int] = field(default_factory=set)
     missing: list[str] = field(default_factory=list)
     unreadable: dict[str, str] = field(default_factory=dict)
     num_plain: int = 0
@@ -97,6 +99,7 @@ def prepare_dataset(
             else:
                 if conversion is None:
                     splits[split].num_plain += journal.findings[path].is_sparse is False
+                splits[split].labels.add(video.label)
                 splits[split].lines.append(_line(journal.findings[path], video.label, storage, conversion))
     if not any(content.lines for content in splits.values()):
         raise AnnotationError(_why_none(splits, videos_dir))
@@ -174,10 +177,12 @@ def _why_none(splits: dict[str, _Split], videos_dir: Path) -> str:
 
 
 def _report(name: str, annotations: Annotations, splits: dict[str, _Split]) -> dict[str, Any]:
+    trained = splits["train"].labels if "train" in splits else range(len(annotations.class_names))
     return {
         "dataset": name,
         "label_map_hash": label_map_hash(annotations.class_names),
         "num_classes": len(annotations.class_names),
+        "untrained_classes": [name for i, name in enumerate(annotations.class_names) if i not in trained],
         "flip_label_pairs": mirror_pairs(annotations.class_names),
         "splits": {
             split: {
@@ -202,6 +207,11 @@ def _log_report(report: dict[str, Any], out_dir: Path) -> None:
             logger.warning(f"{split}: unreadable: {error}")
         if num_plain := part["decoded_from_start"]:
             logger.info(f"{split}: {num_plain} are decoded from their start at each read; --transcode helps.")
+    if untrained := report["untrained_classes"]:
+        logger.warning(
+            f"{len(untrained)} classes have no readable training video: "
+            f"{', '.join(map(terminal_text, untrained[:_MAX_NAMED]))}."
+        )
     logger.info(
         f"{report['num_classes']} classes, label map {report['label_map_hash'][:12]}. Lists, labels and "
         f"report.json are in {out_dir}."
