@@ -1,7 +1,6 @@
 """Whole preparations of tiny datasets: lists, labels, recipe lines, report; stopped, resumed and repeated."""
 
 import json
-import logging
 import os
 import shutil
 from pathlib import Path
@@ -70,8 +69,7 @@ def snapshot(folder):
     }
 
 
-def test_lists_hold_the_readable_videos_and_the_report_the_others(sthv2, caplog, monkeypatch):
-    monkeypatch.setattr(logging.getLogger("tsn_tsm_plugin"), "propagate", True)
+def test_lists_hold_the_readable_videos_and_the_report_the_others(sthv2, capsys):
     out = prepare_sthv2(sthv2)
 
     assert (out / "train.txt").read_text() == "1.webm 1\n2.webm 2\n4.webm 0\n"
@@ -81,7 +79,7 @@ def test_lists_hold_the_readable_videos_and_the_report_the_others(sthv2, caplog,
     assert report["label_map_hash"] == label_map_hash(list(STHV2_LABELS))
     assert report["flip_label_pairs"] == [[1, 2], [4, 5]]
     assert report["untrained_classes"] == list(STHV2_LABELS)[3:]
-    assert f"3 classes have no readable training video: {list(STHV2_LABELS)[3]}" in caplog.text
+    assert f"3 classes have no readable training video: {list(STHV2_LABELS)[3]}" in capsys.readouterr().err
     train = {"annotated": 4, "readable": 3, "decoded_from_start": 3, "missing": ["3"], "unreadable": {}}
     assert report["splits"]["train"] == train
     (reason,) = report["splits"]["val"]["unreadable"].values()
