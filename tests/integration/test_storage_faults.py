@@ -183,6 +183,7 @@ LIMITS = [(small_files, kib) for kib in (1, 2, 4, 8, 16, 32, 48, 64)]
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize(
     ("small", "kib"), DISKS + LIMITS, ids=lambda value: getattr(value, "__name__", value)
 )

@@ -4,6 +4,10 @@ import csv
 import importlib.util
 import io
 import math
+import os
+import socket
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -42,6 +46,8 @@ def missing_package(name: str) -> str:
 class TensorBoardLogger:
     """Writes TensorBoard events into ``tensorboard/`` of the run folder.
 
+    TensorBoard's own writer works in a thread, which prints a traceback if the disk is full.
+
     Args:
         folder: The run folder.
         run_name: Not used.
@@ -51,18 +57,31 @@ class TensorBoardLogger:
 
     def __init__(self, *, folder: Path, run_name: str, recipe: dict[str, Any], step: int) -> None:
         # Import late: the import takes seconds, and not every run needs it.
-        from torch.utils.tensorboard import SummaryWriter
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+        from tensorboard.summary.writer.record_writer import RecordWriter
+        from torch.utils.tensorboard.summary import scalar
 
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None)
+        self._event, self._scalar, self._writer = Event, scalar, RecordWriter
+        name = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}"
+        self._path = folder / "tensorboard" / name
+        self._path.parent.mkdir(exist_ok=True)
+        first: list[dict[str, Any]] = [{"file_version": "brain.Event:2"}]
+        if step:
+            first.append({"step": step + 1, "session_log": SessionLog(status=SessionLog.START)})
+        self._append(first)
+
+    def _append(self, events: Sequence[dict[str, Any]]) -> None:
+        with self._path.open("ab") as file:
+            for event in events:
+                record = self._event(wall_time=time.time(), **event)
+                self._writer(file).write(record.SerializeToString())
 
     def write(self, step: int, epoch: int, values: dict[str, float]) -> None:
         """Write one scalar for each number."""
-        for name, value in values.items():
-            self._board.add_scalar(name, value, step)
+        self._append([{"step": step, "summary": self._scalar(*item)} for item in values.items()])
 
     def close(self) -> None:
-        """Write all events that TensorBoard has buffered."""
-        self._board.close()
+        """Do nothing: no number is buffered."""
 
 
 class CsvLogger:

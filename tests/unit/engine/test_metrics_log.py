@@ -56,6 +56,19 @@ def test_tensorboard_gets_the_same_names(tmp_path):
     assert [(e.step, e.value) for e in events.Scalars("val/top1")] == [(7, 50.0)]
 
 
+def test_tensorboard_hides_the_events_after_the_step_of_a_resume(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for start, steps in ((0, (1, 2, 3)), (1, (2,))):
+        board = open_logger("tensorboard", tmp_path, step=start)
+        for step in steps:
+            board.write(step, 1, {"train/loss": step + 10.0 * start})
+        board.close()
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+
+    assert [(e.step, e.value) for e in events.Scalars("train/loss")] == [(1, 1.0), (2, 12.0)]
+
+
 def test_csv_has_a_column_for_each_number_and_goes_on_after_a_resume(tmp_path):
     first = open_logger("csv", tmp_path)
     first.write(1, 1, {"train/loss": 2.0})
