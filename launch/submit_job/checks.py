@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from tsn_tsm_plugin.errors import CheckpointError, ConfigError
+from tsn_tsm_plugin.errors import CheckpointError, ConfigError, TsnTsmError
 
 from ..cluster import slurm_client as slurm
 from ..cluster.job_requests import refusal
@@ -40,6 +40,7 @@ def check(plan: Plan, *, is_dry_run: bool = False, is_request_known: bool = Fals
     """
     faults = [*_faults_of_shape(plan), *_faults_of_run_folder(plan)]
     faults = faults or list(_faults_of_recipe(plan, is_dry_run=is_dry_run))
+    faults = faults or list(_faults_of_resume(plan))
     if plan.backend == "slurm" and not is_dry_run:
         faults = faults or list(_faults_of_backbone_weights(plan))
     if plan.backend == "slurm" and not is_request_known:
@@ -110,6 +111,16 @@ def _faults_of_recipe(plan: Plan, *, is_dry_run: bool) -> Iterator[str]:
         )
     except ConfigError as error:
         yield str(error)
+
+
+def _faults_of_resume(plan: Plan) -> Iterator[str]:
+    from tsn_tsm_plugin.engine.resume import check_resume
+
+    if plan.kind == "train":
+        try:
+            check_resume(plan.cfg, plan.run_dir)
+        except TsnTsmError as error:
+            yield str(error)
 
 
 def _faults_of_backbone_weights(plan: Plan) -> Iterator[str]:

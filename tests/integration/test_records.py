@@ -5,6 +5,7 @@ import re
 
 import pytest
 from safetensors import safe_open
+from support.cli import submit
 from support.runs import tiny_cfg, write_dataset, write_recipe
 
 from tsn_tsm_plugin import engine
@@ -146,6 +147,27 @@ def test_other_settings_for_a_complete_run_are_refused_and_nothing_is_rewritten(
     with pytest.raises(RunFolderError, match="is complete .*other settings") as error:
         engine.train(tiny_cfg(run.parent, data=data, out="run", **settings))
     assert named in str(error.value)
+    assert contents(run) == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (("SOLVER.BASE_LR=0.9",), "is complete (2 epochs, 6 steps), and was made with other settings"),
+        (("SOLVER.MAX_EPOCH=3", "DATA.MEAN=[0.1,0.1,0.1]"), "cannot go on with another DATA.MEAN"),
+        (("TRAIN.AUTO_RESUME=False",), "TRAIN.AUTO_RESUME is off"),
+        (("SOLVER.MAX_EPOCH=3",), ""),
+        ((), ""),
+    ],
+)
+def test_a_job_that_could_not_resume_its_run_is_refused_before_it_is_submitted(
+    run, data, capsys, changes, message
+):
+    before = contents(run)
+    words = ("--cfg", write_recipe(run.parent, data=data), f"OUTPUT_DIR={run}", *changes)
+    ended = submit(capsys, *words, "--cluster", "slurm", "--dry-run")
+    assert ended.code == (2 if message else 0)
+    assert message in ended.err
     assert contents(run) == before
 
 

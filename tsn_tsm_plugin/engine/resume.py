@@ -1,6 +1,7 @@
-"""results_of_finished_run, note_changed_settings, with_fitting_batches: checks before a run resumes."""
+"""check_resume, results_of_finished_run, with_fitting_batches, ...: checks before a run resumes."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,10 +13,11 @@ from tsn_tsm_plugin.atomic_files import (
 )
 from tsn_tsm_plugin.config import CfgNode
 from tsn_tsm_plugin.config.defaults import KEYS, flatten
-from tsn_tsm_plugin.config.key import FREE
+from tsn_tsm_plugin.config.key import FIXED, FIXED_WITHIN_EPOCH, FREE
 from tsn_tsm_plugin.config.yaml_text import parse
+from tsn_tsm_plugin.engine.checkpoint import list_checkpoints, load_newest_checkpoint
 from tsn_tsm_plugin.engine.device import compute_device
-from tsn_tsm_plugin.errors import RunFolderError, first_line
+from tsn_tsm_plugin.errors import CheckpointError, RunFolderError, first_line
 from tsn_tsm_plugin.log import get_logger
 from tsn_tsm_plugin.models import build_model
 from tsn_tsm_plugin.models.memory_estimate import available_memory, estimate_memory
@@ -44,6 +46,61 @@ def changed_settings(saved: str, config: str) -> dict[str, str]:
         for key in KEYS.values()
         if key.name in before and before[key.name] != now[key.name] and key.on_resume != FREE
     }
+
+
+def check_resume(cfg: CfgNode, run_dir: Path) -> None:
+    """Raise the error with which a run would refuse to go on in a folder; a folder without a run passes.
+
+    Raises:
+        RunFolderError: If ``TRAIN.AUTO_RESUME`` is off, or the run is complete and the recipe has changed.
+        CheckpointError: If all checkpoints are damaged, or a fixed setting has changed.
+    """
+    if not list_checkpoints(run_dir / "checkpoints"):
+        return
+    folder = RunFolder(run_dir)
+    if (found := newest_checkpoint(cfg, folder)) and not results_of_finished_run(cfg, folder, found[1]):
+        compare_configs(found[1], cfg.dump())
+
+
+def newest_checkpoint(cfg: CfgNode, folder: RunFolder) -> tuple[Path, dict[str, Any]] | None:
+    """Return path and content of the checkpoint to resume, or ``None`` for a new run."""
+    if cfg.TRAIN.AUTO_RESUME:
+        return load_newest_checkpoint(folder.checkpoints)
+    if list_checkpoints(folder.checkpoints):
+        raise RunFolderError(
+            f"{folder.path} already holds the checkpoints of a run, and TRAIN.AUTO_RESUME is off. Set it to "
+            "go on with that run, set another OUTPUT_DIR, or remove the folder."
+        )
+    return None
+
+
+def is_within_epoch(content: dict[str, Any]) -> bool:
+    """Return whether a checkpoint lies in the middle of an epoch."""
+    return 0 < content["batch"] < content["steps_per_epoch"]
+
+
+def compare_configs(content: dict[str, Any], config: str) -> None:
+    """Log the changes since a checkpoint; refuse incompatible changes.
+
+    Args:
+        content: Content of the checkpoint.
+        config: The current config, YAML.
+
+    Raises:
+        CheckpointError: If a fixed setting has changed.
+    """
+    changed = changed_settings(content["config"], config)
+    within, fixed = "", {FIXED}
+    if is_within_epoch(content):
+        within, fixed = " in the middle of an epoch", {FIXED, FIXED_WITHIN_EPOCH}
+    refused = [text for name, text in changed.items() if KEYS[name].on_resume in fixed]
+    if refused:
+        raise CheckpointError(
+            f"The run cannot go on{within} with another {'; '.join(refused)}. Change it back, or start in a "
+            "new OUTPUT_DIR."
+        )
+    if changed:
+        logger.warning("The recipe has changed since the checkpoint: " + "; ".join(changed.values()))
 
 
 def results_of_finished_run(

@@ -17,9 +17,7 @@ from tsn_tsm_plugin.config.values import named_options
 from tsn_tsm_plugin.engine.checkpoint import (
     checkpoint_path,
     export_weights,
-    list_checkpoints,
     load_checkpoint,
-    load_newest_checkpoint,
     remove_unfinished,
 )
 from tsn_tsm_plugin.engine.device import describe_device
@@ -35,13 +33,13 @@ from tsn_tsm_plugin.engine.optimizer_step import StepResult
 from tsn_tsm_plugin.engine.preflight import check_before_run, used_splits
 from tsn_tsm_plugin.engine.random_state import make_deterministic, seed_all
 from tsn_tsm_plugin.engine.resume import (
+    newest_checkpoint,
     record_settings,
     results_of_finished_run,
     with_fitting_batches,
 )
 from tsn_tsm_plugin.engine.setup import TrainingSetup, build_training
 from tsn_tsm_plugin.engine.trainer import Hook, Trainer
-from tsn_tsm_plugin.errors import RunFolderError
 from tsn_tsm_plugin.log import get_logger, setup_logging
 from tsn_tsm_plugin.ranks import Ranks
 from tsn_tsm_plugin.registry import LOGGERS
@@ -172,7 +170,7 @@ def _train(
     hooks: Sequence[Hook],
 ) -> dict[str, Any]:
     watch = LapTimer()
-    checkpoint = ranks.on_main(lambda: _newest_checkpoint(cfg, folder))
+    checkpoint = ranks.on_main(lambda: _checkpoint_to_resume(cfg, folder))
     content = load_checkpoint(checkpoint) if checkpoint is not None else None
     if content is not None:
         results = ranks.on_main(lambda: results_of_finished_run(cfg, folder, content))
@@ -210,18 +208,10 @@ def _train(
     return _finish(cfg, trainer, folder, watch, stop_requested)
 
 
-def _newest_checkpoint(cfg: CfgNode, folder: RunFolder) -> Path | None:
-    """Return the checkpoint to resume, or ``None`` for a new run."""
+def _checkpoint_to_resume(cfg: CfgNode, folder: RunFolder) -> Path | None:
     remove_unfinished(folder.checkpoints)
-    if cfg.TRAIN.AUTO_RESUME:
-        found = load_newest_checkpoint(folder.checkpoints)
-        return found[0] if found else None
-    if list_checkpoints(folder.checkpoints):
-        raise RunFolderError(
-            f"{folder.path} already holds the checkpoints of a run, and TRAIN.AUTO_RESUME is off. Set it to "
-            "go on with that run, set another OUTPUT_DIR, or remove the folder."
-        )
-    return None
+    found = newest_checkpoint(cfg, folder)
+    return found[0] if found else None
 
 
 def _open_metrics(cfg: CfgNode, folder: RunFolder, *, step: int, num_records: int) -> MetricsLog:

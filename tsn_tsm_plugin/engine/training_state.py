@@ -9,12 +9,10 @@ import yaml
 from torch.optim import Optimizer
 
 from tsn_tsm_plugin.checkpoints.metadata import attributes_of_model
-from tsn_tsm_plugin.config.defaults import KEYS
-from tsn_tsm_plugin.config.key import FIXED, FIXED_WITHIN_EPOCH
 from tsn_tsm_plugin.data.annotations import label_map_hash
 from tsn_tsm_plugin.engine.ema import MovingAverage
 from tsn_tsm_plugin.engine.random_state import random_state
-from tsn_tsm_plugin.engine.resume import changed_settings
+from tsn_tsm_plugin.engine.resume import compare_configs, is_within_epoch
 from tsn_tsm_plugin.errors import CheckpointError
 from tsn_tsm_plugin.log import get_logger
 from tsn_tsm_plugin.models import TSM, TSN
@@ -179,15 +177,15 @@ class TrainingState:
     def _restore(
         self, state: dict[str, Any], *, config: str, steps_per_epoch: int, class_names: list[str]
     ) -> dict[str, Any] | None:
-        is_within_epoch = 0 < state["batch"] < state["steps_per_epoch"]
-        _compare_configs(state["config"], config, is_within_epoch=is_within_epoch)
+        within_epoch = is_within_epoch(state)
+        compare_configs(state, config)
         if state["label_map_hash"] != label_map_hash(class_names):
             raise CheckpointError(
                 "The label map differs from the one of the checkpoint: what it calls "
                 f"{state['class_names'][:3]}... is {class_names[:3]}... now. Give DATA.LABEL_MAP the old "
                 "file, or start in a new OUTPUT_DIR."
             )
-        if is_within_epoch and state["steps_per_epoch"] != steps_per_epoch:
+        if within_epoch and state["steps_per_epoch"] != steps_per_epoch:
             raise CheckpointError(
                 f"The checkpoint lies within an epoch of {state['steps_per_epoch']} steps, which now has "
                 f"{steps_per_epoch}: the list of videos has changed. Restore it, or start in a new "
@@ -200,7 +198,7 @@ class TrainingState:
         self._restore_optimizer(state["optimizer_state"])
         if self.scaler.is_enabled() and state["scaler_state"]:
             self.scaler.load_state_dict(state["scaler_state"])
-        batch = state["batch"] if is_within_epoch else steps_per_epoch * bool(state["batch"])
+        batch = state["batch"] if within_epoch else steps_per_epoch * bool(state["batch"])
         self.position = Position(
             state["epoch"],
             batch,
@@ -232,18 +230,3 @@ def _unfit(error: Exception) -> str:
         f"The checkpoint does not fit this run ({type(error).__name__}: {reason}): it is damaged, or of "
         "another version. Remove it to go on from the one before it, or start in a new OUTPUT_DIR."
     )
-
-
-def _compare_configs(saved: str, config: str, *, is_within_epoch: bool) -> None:
-    """Log the changes since the checkpoint; refuse incompatible changes."""
-    changed = changed_settings(saved, config)
-    fixed = (FIXED, FIXED_WITHIN_EPOCH) if is_within_epoch else (FIXED,)
-    refused = [text for name, text in changed.items() if KEYS[name].on_resume in fixed]
-    if refused:
-        within = " in the middle of an epoch" if is_within_epoch else ""
-        raise CheckpointError(
-            f"The run cannot go on{within} with another {'; '.join(refused)}. Change it back, or start in a "
-            "new OUTPUT_DIR."
-        )
-    if changed:
-        logger.warning("The recipe has changed since the checkpoint: " + "; ".join(changed.values()))
