@@ -147,6 +147,7 @@ WRITE_THEMSELVES = {
     "tsn_tsm_plugin/inference/export/model_card.py": "iopath's writer, for paths that are no local files",
     "tsn_tsm_plugin/inference/feature_writer.py": "the temporary name of UnfinishedFile",
     "tsn_tsm_plugin/inference/sliding_window_video.py": "the temporary name of replace_when_whole",
+    "tsn_tsm_plugin/runs/loggers.py": "appends TensorBoard events",
     "tsn_tsm_plugin/runs/metrics_log.py": "appends a line",
     "tsn_tsm_plugin/runs/run_folder.py": "the lock",
     "tsn_tsm_plugin/storage.py": "iopath handlers of remote storage",
