@@ -1,7 +1,8 @@
-"""get_logger, setup_logging: the library's loggers, to the terminal and the run folder's ``log.txt``."""
+"""get_logger, setup_logging, warn_once: loggers of the library, to terminal and the run's ``log.txt``."""
 
 import contextlib
 import errno
+import functools
 import logging
 import sys
 import threading
@@ -96,3 +97,14 @@ def setup_logging(path: Path | str | None = None, *, rank: int = 0, quiet: bool 
         prefix = "" if rank == 0 else f"[rank {rank}] "
         handler.setFormatter(_ShortName(prefix + _LINE, datefmt="%H:%M:%S"))
         root.addHandler(handler)
+
+
+def warn_once(path: str, remark: str) -> None:
+    """Log a remark about a file or folder, if any, once."""
+    if remark:  # So that only files with a remark are remembered.
+        _warn(path, remark)
+
+
+@functools.lru_cache(maxsize=1024)
+def _warn(path: str, remark: str) -> None:
+    get_logger(__name__).warning("%s: %s.", path, remark)

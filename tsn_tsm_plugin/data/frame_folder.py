@@ -14,10 +14,10 @@ from torch import Tensor
 
 from tsn_tsm_plugin.config.frame_template import frame_namer
 from tsn_tsm_plugin.data.decoders.container import check_read_size
-from tsn_tsm_plugin.data.decoders.rotation import warn_once
 from tsn_tsm_plugin.data.image import image_size, read_image
 from tsn_tsm_plugin.data.reader import frame_indices
 from tsn_tsm_plugin.errors import VideoError
+from tsn_tsm_plugin.log import warn_once
 from tsn_tsm_plugin.paths import is_url, join, read_bytes
 
 # Larger than the file of any image with the largest allowed number of pixels.

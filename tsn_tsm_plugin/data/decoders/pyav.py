@@ -29,10 +29,9 @@ from tsn_tsm_plugin.data.decoders.rotation import (
     matrix_of,
     orientation_of,
     shown_size,
-    warn_once,
 )
 from tsn_tsm_plugin.errors import VideoError
-from tsn_tsm_plugin.log import get_logger
+from tsn_tsm_plugin.log import get_logger, warn_once
 
 logger = get_logger(__name__)
 

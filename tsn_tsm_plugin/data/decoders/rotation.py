@@ -4,7 +4,6 @@ Phones store frames in sensor orientation, with a display matrix in the containe
 and decord apply the matrix; FFmpeg's decoders only attach it to every frame. Axes: H rows, W columns.
 """
 
-import functools
 import math
 import struct
 from collections.abc import Iterator
@@ -14,10 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from av import VideoFrame
 from av.sidedata.sidedata import SideDataContainer
-
-from tsn_tsm_plugin.log import get_logger
-
-logger = get_logger(__name__)
 
 _SLACK = math.sin(math.radians(2))
 
@@ -96,17 +91,6 @@ def orientation_of(frames: Iterator[VideoFrame]) -> tuple[Orientation, Iterator[
             head, frames
         )
     return _orientation(matrix), chain(head, frames)
-
-
-def warn_once(path: str, remark: str) -> None:
-    """Log a remark about a file or folder, if any, once."""
-    if remark:  # So that only files with a remark are remembered.
-        _warn(path, remark)
-
-
-@functools.lru_cache(maxsize=1024)
-def _warn(path: str, remark: str) -> None:
-    logger.warning("%s: %s.", path, remark)
 
 
 def shown_size(height: int, width: int, quarter_turns: int) -> tuple[int, int]:
