@@ -75,7 +75,7 @@ def networks(tmp_path_factory):
     pixels = ("DATA.MEAN", "[90.0, 120.0, 150.0]", "DATA.STD", "[30.0, 60.0, 90.0]")
     rgb = write_checkpoint(folder / "rgb.pt", *pixels, causal=True)
     bgr = write_checkpoint(folder / "bgr.pt", *pixels, "DATA.CHANNEL_ORDER", "bgr", causal=True)
-    content = torch.load(bgr)
+    content = torch.load(bgr, weights_only=True)
     content["model_state"]["backbone.conv1.weight"] = content["model_state"]["backbone.conv1.weight"].flip(1)
     torch.save(content, bgr)
     write_video(folder / "v.mp4", 5, fps=10)
@@ -97,7 +97,7 @@ def streamed(file, capsys):
 
 def evaluated(file, capsys):
     recipe, dump = file.with_suffix(".dumped.yaml"), file.with_suffix(".pkl")
-    recipe.write_text(torch.load(file)["config"])
+    recipe.write_text(torch.load(file, weights_only=True)["config"])
     lists = ["DATA.VAL_LIST", "list.txt", "DATA.TEST_LIST", "list.txt"]
     folders = ["DATA.PATH_TO_DATA_DIR", str(file.parent), "OUTPUT_DIR", str(file.with_suffix(""))]
     options = ["--weights", str(file), "--dump", str(dump), *lists, *folders, "DATA_LOADER.NUM_WORKERS", "0"]

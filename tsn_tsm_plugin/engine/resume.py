@@ -56,7 +56,7 @@ def check_resume(cfg: CfgNode, run_dir: Path) -> None:
         CheckpointError: If all checkpoints are damaged, or a fixed setting has changed.
     """
     if not list_checkpoints(run_dir / "checkpoints"):
-        return
+        return  # RunFolder would create the folder of a run that is only planned.
     folder = RunFolder(run_dir)
     if (found := newest_checkpoint(cfg, folder)) and not results_of_finished_run(cfg, folder, found[1]):
         compare_configs(found[1], cfg.dump())
