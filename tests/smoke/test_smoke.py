@@ -62,12 +62,14 @@ def test_a_decoder_reads_the_frames_of_a_video(tmp_path, decoder, module):
 
 @pytest.mark.parametrize("backbone", ["resnet18", "mobilenet_v2", "mobileone_s4"])
 def test_a_network_scores_a_clip_and_is_made_faster(backbone):
-    model = create_tsm(backbone=backbone, num_classes=NUM_CLASSES, num_segments=2).eval()
-    video = torch.randn(1, 3, 2, 64, 64)
+    # float64: a network without training amplifies the rounding of float32.
+    model = create_tsm(backbone=backbone, num_classes=NUM_CLASSES, num_segments=2).double().eval()
+    video = torch.randn(1, 3, 2, 64, 64).double()
     with torch.no_grad():
         scores = model(video)
-        torch.testing.assert_close(optimize_for_inference(model)(video), scores, atol=1e-3, rtol=1e-3)
+        optimized = optimize_for_inference(model)(video)
     assert scores.shape == (1, NUM_CLASSES)
+    assert (optimized - scores).abs().max() < 1e-6 * scores.std()
 
 
 def test_one_step_trains_and_evaluates(run):
