@@ -129,7 +129,7 @@ class StreamingTSM(nn.Module):
         >>> stream = StreamingTSM(model)
         >>> scores = torch.stack([stream(frame) for frame in frames])
         >>> with torch.no_grad():
-        ...     torch.allclose(scores.mean(0), model(frames.permute(1, 2, 0, 3, 4)), atol=1e-5)
+        ...     torch.allclose(scores.mean(0), model(frames.permute(1, 2, 0, 3, 4)), rtol=1e-3, atol=0)
         True
         >>> {name: tuple(kept.shape) for name, kept in list(stream.state.items())[:2]}
         {'features.3.conv.0': (1, 3, 16, 16), 'features.5.conv.0': (1, 4, 8, 8)}
