@@ -117,7 +117,9 @@ def _parse_line(line: str, form: _Form) -> VideoEntry:
     num_fields = 2 + form.has_frame_counts
     parts = line.split(separator) if form.multi_label else line.rsplit(separator, maxsplit=num_fields - 1)
     if len(parts) < num_fields - form.multi_label or not parts[0].strip():
-        raise ValueError(f"must be '{form}', got {line!r}")
+        is_other = any(mark in line for mark in ",;") and separator is None
+        hint = ". Separate them by white space or set DATA.PATH_LABEL_SEPARATOR" if is_other else ""
+        raise ValueError(f"must be '{form}', got {line!r}{hint}")
     name, *numbers = parts
     num_frames = numbers.pop(0) if form.has_frame_counts else None
     return _entry(name.strip(), num_frames, numbers, form)

@@ -158,7 +158,10 @@ def test_another_separator_splits_at_its_last_occurrence(written):
     [
         ("b.mp4", "must be 'path label', got 'b.mp4'"),
         ("7", "must be 'path label', got '7'"),
-        ("b.mp4,1", "must be 'path label', got 'b.mp4,1'"),
+        (
+            "b.mp4,1",
+            "must be 'path label', got 'b.mp4,1'. Separate them by white space or set DATA.PATH_LABEL_",
+        ),
         ("b.mp4 cat", "label must be an integer, got 'cat'"),
         ("b.mp4 1.0", "label must be an integer, got '1.0'"),
         ("b.mp4 -1", "label must not be negative, got -1"),

@@ -268,6 +268,11 @@ def test_a_folder_that_holds_no_classes_is_an_error(tmp_path):
     touch(tmp_path, "a.mp4")
     with pytest.raises(AnnotationError, match="must hold one folder of videos for each class"):
         read_class_folders(tmp_path)
+    touch(tmp_path, "run/clip/img_00001.jpg")
+    with pytest.raises(
+        AnnotationError, match="must hold videos, got folders of images.*DATA.FORMAT to frames"
+    ):
+        read_class_folders(tmp_path)
     touch(tmp_path, "train/run/a.mp4", "val/walk/b.mp4")
     with pytest.raises(
         AnnotationError, match=re.escape("of the classes of") + ".*" + re.escape("got ['walk']")

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
+from tsn_tsm_plugin.data.find_frames import frame_folders_below
 from tsn_tsm_plugin.data.preparation.annotations import AnnotatedVideo, Annotations, numbered
 from tsn_tsm_plugin.data.video_files import is_left_behind, videos_below
 from tsn_tsm_plugin.errors import AnnotationError
@@ -49,6 +50,11 @@ def read_class_folders(
         parts = {"train": folder}
     by_split = {split: _videos_by_class(path) for split, path in parts.items()}
     class_names = list(by_split["train"])
+    if not class_names and frame_folders_below(folder):
+        raise AnnotationError(
+            f"{folder}: must hold videos, got folders of images. Write lists of "
+            "'path number-of-frames label' and set DATA.FORMAT to frames in a recipe."
+        )
     if not class_names:
         raise AnnotationError(f"{parts['train']}: must hold one folder of videos for each class.")
     for split, classes in by_split.items():
