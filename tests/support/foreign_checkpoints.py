@@ -164,6 +164,11 @@ def _inside(name: str) -> Callable[[dict[str, Tensor]], dict]:
     return lambda tensors: {key.replace(".layer1.", f".layer1.{name}."): v for key, v in tensors.items()}
 
 
+def _parallel_parts(tensors: dict[str, Tensor]) -> dict:
+    parts = {name.replace("base_model.", "base_model.module._orig_mod."): v for name, v in tensors.items()}
+    return {"weights": _prefixed(parts, "module."), "epoch": 3}
+
+
 def _parameters(tensors: dict[str, Tensor]) -> dict:
     return {
         name: torch.nn.Parameter(value) if value.is_floating_point() else value
@@ -184,6 +189,7 @@ FOREIGN: dict[str, Callable[[dict[str, Tensor]], dict]] = {
     "compiled DDP": _with_prefix("_orig_mod.module."),
     "Lightning of compiled DDP": _with_prefix("model._orig_mod.module."),
     "compiled DDP twice": _with_prefix("module._orig_mod.module."),
+    "parallel parts under weights": _parallel_parts,
     "parameters": _parameters,
     "MMCV with EMA": _mmcv_averaged,
     "Lightning with EMA": _lightning_averaged,

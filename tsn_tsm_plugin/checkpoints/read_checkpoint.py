@@ -27,6 +27,7 @@ _STATE_DICT_KEYS = (
     "model",
     "module",
     "net",
+    "weights",
 )
 
 

@@ -34,6 +34,8 @@ _OUTER = re.compile(rf"^({_HOLDER}|(?!patch_embed)\w+\.(?=({_HOLDER})*{_NETWORK}
 # Beside the network: MMCV's copies of averaged weights, and parts of MMAction2's and PyTorch's wrappers.
 _BESIDE = re.compile(r"(^|\.)(ema_[^.]+$|n_averaged$|data_preprocessor\.|loss_cls\.)")
 _INNER = re.compile(r"(?<=\.)(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+# DataParallel around one part of the network. Deeper, `module` is a name of timm's: iFormer's.
+_INNER_MODULE = re.compile(r"^((?:backbone|base_model|cls_head|head)\.)module\.")
 _WRAPPER = re.compile(r"\.(net|block)(?=\.)")
 
 
@@ -47,7 +49,12 @@ def strip_holders(keys: Collection[str]) -> dict[str, str]:
     held = [key for key in keys if _OUTER.match(key)]
     averaged = [key for key in held if "ema_model." in key]
     kept = averaged or (held if 2 * len(held) > len(keys) else keys)
-    return {key: _INNER.sub("", _OUTER.sub("", key)) for key in kept}
+    return {key: strip_inner_holders(_OUTER.sub("", key)) for key in kept}
+
+
+def strip_inner_holders(name: str) -> str:
+    """Return a name without the modules that hold a part of the network, as in ``backbone.module.``."""
+    return _INNER_MODULE.sub(r"\1", _INNER.sub("", name))
 
 
 def detect_format(keys: Collection[str]) -> str:

@@ -14,6 +14,7 @@ from tsn_tsm_plugin.checkpoints.source_format import (
     detect_format,
     is_pytorchvideo,
     pytorchvideo_name,
+    strip_inner_holders,
     translate,
     without_wrappers,
 )
@@ -121,10 +122,10 @@ def fit_names(translation: Translation, target: Mapping[str, Tensor], *, tune: b
     is_tsn = not any(".net." in name for name in translation.tensors)
     if translation.format in (IMAGENET, MIT_ONLINE) or (tune and is_tsn):
         translation = _with_wrappers(translation, target)
-    return replace(
-        translation,
-        tensors={name: _as_3d(value, target.get(name)) for name, value in translation.tensors.items()},
-    )
+    # A part of the model may be compiled or parallel too.
+    held = {strip_inner_holders(name): name for name in target}
+    tensors = {held.get(name, name): value for name, value in translation.tensors.items()}
+    return replace(translation, tensors={n: _as_3d(value, target.get(n)) for n, value in tensors.items()})
 
 
 def _with_backbone_prefix(translation: Translation, target: Mapping[str, Tensor]) -> Translation:

@@ -57,6 +57,21 @@ def test_the_prefixes_of_parallel_and_compiled_training_are_dropped(prefix):
     assert same_weights(saved, loaded)
 
 
+@pytest.mark.parametrize("part", ["backbone", "head"])
+@pytest.mark.parametrize("holder", ["module", "_orig_mod", "_orig_mod.module", "module._orig_mod"])
+def test_a_part_of_the_network_may_be_parallel_or_compiled_in_the_file_and_in_the_model(part, holder):
+    saved, loaded, held = tsm(), tsm(), tsm()
+    names = {name: name.replace(f"{part}.", f"{part}.{holder}.", 1) for name in saved.state_dict()}
+    setattr(held, part, torch.nn.DataParallel(getattr(held, part)))
+
+    load_weights(loaded, {names[name]: value for name, value in saved.state_dict().items()})
+    load_weights(held, saved.state_dict())
+
+    assert same_weights(saved, loaded)
+    setattr(held, part, getattr(held, part).module)
+    assert same_weights(saved, held)
+
+
 def test_mit_resnet18_loads_whole():
     golden = GoldenModel.read("state_dicts/mit_tsm_r18_8f")
 
