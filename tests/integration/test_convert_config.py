@@ -7,7 +7,7 @@ import torch
 
 from tsn_tsm_plugin import load_cfg
 from tsn_tsm_plugin.errors import ConfigError
-from tsn_tsm_plugin.migrate.mmaction2.convert import convert_settings
+from tsn_tsm_plugin.migrate.mmaction2.convert import convert_file, convert_settings
 from tsn_tsm_plugin.migrate.mmaction2.python_literals import read_literals
 from tsn_tsm_plugin.solver.build import build_loss
 from tsn_tsm_plugin.tools import convert_config
@@ -149,7 +149,7 @@ def test_class_weights_become_options_of_the_loss(tmp_path, capsys):
 def test_norm_eval_freezes_the_statistics_of_batch_norm(tmp_path, capsys):
     cfg, _ = convert(tmp_path, {"leaf.py": LEAF_1X.replace("norm_eval=False", "norm_eval=True")})
     assert (cfg.BN.FREEZE_STATS, cfg.MODEL.PARTIAL_BN) == (True, False)
-    assert "norm_eval" not in capsys.readouterr().err
+    assert "norm_eval" not in capsys.readouterr().err.replace(str(tmp_path), "")
 
 
 def test_a_tsn_config_of_1x_becomes_the_same_recipe(tmp_path):
@@ -224,7 +224,7 @@ def test_pretrained_true_is_the_default_of_the_library_it_comes_from(tmp_path):
         more = f"model['backbone'] = dict(type='{backbone}', pretrained=True)\n"
         cfg, text = convert(tmp_path, {"leaf.py": LEAF_1X + more})
         assert (cfg.MODEL.BACKBONE, cfg.MODEL.BACKBONE_WEIGHTS) == (name, weights)
-        assert "pretrained" not in text
+        assert "carried over: model.backbone.pretrained" not in text
     more = "model['backbone'] = dict(type='ResNet', depth=50, pretrained=True)\n"
     _, text = convert(tmp_path, {"leaf.py": LEAF_1X + more})
     assert "# not carried over: model.backbone.pretrained = True" in text
@@ -479,7 +479,7 @@ def test_iterations_become_epochs_by_the_number_of_videos(tmp_path, capsys):
     )
     # 8 GPUs with 6 videos each: 12 iterations.
     assert (cfg.SOLVER.MAX_EPOCH, cfg.SOLVER.WARMUP_EPOCHS) == (100, 20.0)
-    assert "iterations" not in capsys.readouterr().err
+    assert "iterations" not in capsys.readouterr().err.replace(str(tmp_path), "")
 
 
 def _damaged(value, path=()):
@@ -543,6 +543,60 @@ def test_without_any_other_pipeline_the_recipe_tests_at_the_size_of_training(tmp
     )
     cfg, _ = convert(tmp_path, {"leaf.py": bare})
     assert (cfg.DATA.TEST_SHORT_SIDE, cfg.DATA.TEST_CROP_SIZE) == (128, 112)
+
+
+LOCATED = """_base_ = 'base.py'
+img = dict(mean=[1, 2, 3],
+    adjust_magnitude=True)
+model = dict(backbone=dict(type='ResNet', depth=50,
+    plugins=3), cls_head=dict(type='TSNHead',
+    topk=(1, 3)))
+train_pipeline = [
+    dict(type='Normalize', std=[1, 1, 1], **img),
+    dict(type='Flip',
+        flip_ratio=0.3),
+    dict(type='Strange')]
+model['cls_head'].update(
+    tied=1)
+model['neck'] = dict(type='TPN')
+model['cls_head'].setdefault('late', 5)
+copied = dict(model['neck'], depth=3)
+merged = {'a': 1} | {
+    'b': 2}
+"""
+LOCATED_BASE = """optimizer = dict(type='SGD', lr=0.1,
+    foreach=True)
+lr_config = dict(policy='step', step=[3])
+lr_config.update(dict(
+    warmup='exp'))
+evaluation = dict(save_best='mean_average')
+"""
+
+
+def test_every_setting_that_is_not_carried_over_is_named_with_its_file_and_line(tmp_path):
+    for name, text in {"leaf.py": LOCATED, "base.py": LOCATED_BASE}.items():
+        (tmp_path / name).write_text(text)
+    notes = [note.replace(f"{tmp_path}/", "") for note in convert_file(tmp_path / "leaf.py").notes]
+    for expected in (
+        "training step Normalize.adjust_magnitude = True (leaf.py:3)",
+        "model.backbone.plugins = 3 (leaf.py:5)",
+        "model.cls_head.topk = [1, 3] (leaf.py:6)",
+        "Flip.flip_ratio = 0.3; half of the clips are flipped (leaf.py:10)",
+        "training step {'type': 'Strange'} (leaf.py:11)",
+        "model.cls_head.tied = 1 (leaf.py:13)",
+        "model.neck.type = 'TPN' (leaf.py:14)",
+        "model.cls_head.late = 5 (leaf.py:15)",
+        "copied.type = 'TPN' (leaf.py:14)",
+        "copied.depth = 3 (leaf.py:16)",
+        "merged.a = 1 (leaf.py:17)",
+        "merged.b = 2 (leaf.py:18)",
+        "optimizer.foreach = True (base.py:2)",
+        "lr_config.warmup = 'exp' (base.py:5)",
+        "by mean_average there; here by top-1 accuracy (base.py:6)",
+    ):
+        assert any(note.endswith(expected) for note in notes), (expected, notes)
+    unlocated = [note for note in notes if note.startswith("not carried over") and not note.endswith(")")]
+    assert unlocated == []
 
 
 def test_further_lists_of_one_training_are_named(tmp_path, capsys):

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from tsn_tsm_plugin.errors import ConfigError
+from tsn_tsm_plugin.migrate.mmaction2.config_dict import ConfigDict
 from tsn_tsm_plugin.migrate.mmaction2.harmless_calls import NotHarmlessError, bounded, check_flat
 from tsn_tsm_plugin.migrate.mmaction2.values_of_expressions import Budget, Evaluator, Symbol, Unread
 
-ReadBase = Callable[[str, str], dict[str, Any]]
+ReadBase = Callable[[str, str], ConfigDict]
 
 
 class ConfigFile:
@@ -38,7 +39,7 @@ class ConfigFile:
         }
         self.names = self._evaluator.names
         self.notes: list[str] = []
-        self.base: dict[str, Any] = self._evaluator.base
+        self.base = self._evaluator.base
         self.helpers: set[str] = set()
 
     def run(self, tree: ast.Module, read_base: ReadBase) -> None:
@@ -80,7 +81,7 @@ class ConfigFile:
             self.notes.append(f"{lost.location}: {lost.source} would have to be run")
 
     def _location(self, statement: ast.stmt) -> str:
-        return f"{self._path}:{statement.lineno}"
+        return self._evaluator.location(statement)
 
     def _pass(self, statement: ast.Pass) -> None:
         pass
@@ -167,9 +168,10 @@ class ConfigFile:
                 name = module
             settings = self._read_base(name, location)
             if alias.name == "*":
-                self.names |= settings
+                self.names.update(settings)
             elif alias.name in settings:
-                self.names[alias.asname or alias.name] = settings[alias.name]
+                location = settings.lines.get(alias.name, location)
+                self.names.put(alias.asname or alias.name, settings[alias.name], location)
             else:
                 self.names[alias.asname or alias.name] = self._evaluator.unread(statement)
 
@@ -198,7 +200,7 @@ class ConfigFile:
 
     def _bind(self, target: ast.expr, value: Any) -> None:
         if isinstance(target, ast.Name):
-            self.names[target.id] = value
+            self._put(self.names, target.id, value, target)
         elif isinstance(target, ast.Tuple | ast.List):
             is_known = isinstance(value, list | tuple)
             if is_known and len(value) != len(target.elts):
@@ -208,11 +210,16 @@ class ConfigFile:
         elif isinstance(target, ast.Subscript):
             key = self._evaluator.known(target.slice)
             check_flat(key)
-            self._container(target.value)[key] = value
+            self._put(self._container(target.value), key, value, target)
         elif isinstance(target, ast.Attribute):
-            self._container(target.value)[target.attr] = value
+            self._put(self._container(target.value), target.attr, value, target)
         else:
             raise NotHarmlessError
+
+    def _put(self, container: Any, key: Any, value: Any, target: ast.expr) -> None:
+        container[key] = value
+        if isinstance(container, ConfigDict):
+            container.lines[key] = self._evaluator.location(target)
 
     def _container(self, node: ast.expr) -> Any:
         used = set(self._evaluator.used)
@@ -223,7 +230,7 @@ class ConfigFile:
         return container
 
 
-def merge_base(into: dict[str, Any], settings: dict[str, Any]) -> None:
+def merge_base(into: ConfigDict, settings: ConfigDict) -> None:
     """Merge the settings of one base into the settings of the bases before it."""
     for name, value in settings.items():
         below = into.get(name)
@@ -231,6 +238,7 @@ def merge_base(into: dict[str, Any], settings: dict[str, Any]) -> None:
             below.update(value)
         else:
             into[name] = value
+    into.located_as(settings)
 
 
 def _assigned_names(statement: ast.stmt) -> Iterator[str]:

@@ -14,7 +14,7 @@ from tsn_tsm_plugin.migrate.mmaction2.hooks import read_run
 from tsn_tsm_plugin.migrate.mmaction2.model import read_model
 from tsn_tsm_plugin.migrate.mmaction2.python_literals import read_literals
 from tsn_tsm_plugin.migrate.mmaction2.schedule import read_optimizer, read_schedule
-from tsn_tsm_plugin.migrate.mmaction2.settings import Settings, ignore, report_unconverted, section
+from tsn_tsm_plugin.migrate.mmaction2.settings import Settings, at, ignore, report_unconverted, section
 from tsn_tsm_plugin.migrate.recipe import Recipe
 
 # Settings of logging and of the environment: not part of a recipe here.
@@ -71,7 +71,7 @@ def convert_settings(
     ignore(test, type=("TestLoop",))
     ignore(section(settings, "val_cfg"), type=("ValLoop",))
     ignore(settings, omnisource=(False,))
-    of_the_run = [name for name in _OF_THE_RUN if settings.get(name)]
+    of_the_run = [f"{name}{at(settings, name)}" for name in _OF_THE_RUN if settings.get(name)]
     ignore(settings, *_OF_THE_RUN, *(name for name in helpers if name not in _SECTIONS))
     if "MODEL.NUM_CLASSES" not in recipe.values:
         recipe.notes.append("check MODEL.NUM_CLASSES: the config does not set it; 400 is the default")

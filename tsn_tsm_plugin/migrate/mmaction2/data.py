@@ -3,7 +3,7 @@
 from typing import Any
 
 from tsn_tsm_plugin.migrate.mmaction2.pipeline import read_pipelines
-from tsn_tsm_plugin.migrate.mmaction2.settings import Settings, ignore, pop_number, pop_typed, section
+from tsn_tsm_plugin.migrate.mmaction2.settings import Settings, at, ignore, pop_number, pop_typed, section
 from tsn_tsm_plugin.migrate.recipe import Recipe
 
 _TYPES = ("RawframeDataset", "VideoDataset")
@@ -55,6 +55,7 @@ def _read_further_lists(data: Settings, loader: Settings, recipe: Recipe) -> Non
                 recipe.notes.append(
                     f"not carried over: {name}[{number}], {inner.get('type')} of {inner.get('ann_file')!r}; "
                     "a recipe has one DATA.TRAIN_LIST: join lists that are stored alike"
+                    f"{at(inner, 'ann_file')}"
                 )
 
 
@@ -94,7 +95,9 @@ def _read_lists(settings: Settings, train: Settings, val: Settings, test: Settin
         named, own = pop_typed(settings, name, str), pop_typed(dataset, "ann_file", str)
         recipe.set(key, own or named)
         if named and own and named != own:
-            recipe.notes.append(f"not carried over: {name} = {named!r}; the dataset reads {own!r}")
+            recipe.notes.append(
+                f"not carried over: {name} = {named!r}; the dataset reads {own!r}{at(settings, name)}"
+            )
         known = tuple(
             known for path in (root, folder) if path for known in (path, {"video": path}, {"img": path})
         )
@@ -143,6 +146,7 @@ def _read_modality(train: Settings, val: Settings, test: Settings, recipe: Recip
     elif modality != "RGB":
         recipe.notes.append(
             f"not carried over: modality = {modality!r}; DATA.MODALITY is rgb, flow or rgb_diff"
+            f"{at(train or test, 'modality')}"
         )
     for dataset in (train, val, test):
         ignore(dataset, modality=(modality,))

@@ -8,6 +8,8 @@ import string
 from collections.abc import Callable
 from typing import Any
 
+from tsn_tsm_plugin.migrate.mmaction2.config_dict import ConfigDict
+
 MAX_ITEMS = 10_000
 MAX_CHARACTERS = 100_000
 _MAX_BITS = 256
@@ -16,19 +18,6 @@ _LONG_NUMBER = re.compile(r"\d{4}")
 
 class NotHarmlessError(Exception):
     """An expression that would have to be run, or whose value could be large."""
-
-
-class BaseDict(dict[Any, Any]):
-    """A dictionary of a base config, whose ``update`` merges dictionaries in it as mmengine does."""
-
-    def update(self, *others: Any, **named: Any) -> None:
-        """Set every item; merge a dictionary into an existing dictionary of that name."""
-        for name, value in dict(*others, **named).items():
-            below = self.get(name)
-            if isinstance(below, dict) and isinstance(value, dict):
-                below.update(value)
-            else:
-                self[name] = value
 
 
 def bounded(value: Any) -> Any:
@@ -134,7 +123,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "bool": bool,
     "copy.copy": copy.copy,
     "copy.deepcopy": copy.deepcopy,
-    "dict": dict,
+    "dict": ConfigDict,
     "float": float,
     "int": int,
     "len": len,
@@ -180,6 +169,10 @@ def call_function(name: str, positional: list[Any], named: dict[str, Any], *, un
     if name not in _OF_CONTAINERS:
         for each in (*positional, *named.values()):
             check_flat(each)
+    if name == "dict":
+        result = ConfigDict(*positional)
+        result.update(named)
+        return result
     result = function(*positional, **named)
     return list(result) if isinstance(result, type({}.items())) else result
 
@@ -195,6 +188,10 @@ def call_method(owner: Any, name: str, positional: list[Any], named: dict[str, A
             return _format(owner, positional, named)
         if name in ("join", "replace"):
             return _build_text(owner, name, positional)
+    if name == "update" and isinstance(owner, ConfigDict):
+        owner.update(*positional)
+        owner.update(named)
+        return None
     kind = next((kind for kind in _METHODS if isinstance(owner, kind)), None)
     if kind is None or name not in _METHODS[kind]:
         raise NotHarmlessError

@@ -1,7 +1,9 @@
 """read_run: the hooks, seeds and other switches of an MMAction2 config as keys of a recipe."""
 
+from tsn_tsm_plugin.migrate.mmaction2.config_dict import ConfigDict
 from tsn_tsm_plugin.migrate.mmaction2.settings import (
     Settings,
+    at,
     ignore,
     pop_list,
     pop_number,
@@ -35,7 +37,7 @@ def read_run(settings: Settings, recipe: Recipe) -> None:
         read(owner, recipe)
         # The rest of these sections is skipped.
         unread = ("interval", "max_keep_ckpts", "save_best")
-        left: Settings = {each: owner[each] for each in unread if each in owner}
+        left = ConfigDict((each, owner[each]) for each in unread if each in owner).located_as(owner)
         report_unconverted(left, recipe.notes, prefix=name)
     for hook in sections(settings, "custom_hooks"):
         _read_hook(hook, recipe)
@@ -67,6 +69,7 @@ def _read_best(owner: Settings, recipe: Recipe) -> None:
     if metric is not None and metric not in _TOP1:
         recipe.notes.append(
             f"changed: the best checkpoint is chosen by {metric} there; here by top-1 accuracy"
+            f"{at(owner, 'save_best')}"
         )
 
 
@@ -81,6 +84,7 @@ def _read_hook(hook: Settings, recipe: Recipe) -> None:
         if kind != "EMAHook" or "warm_up" in hook:
             recipe.notes.append(
                 "changed: the average of the weights starts with a warm-up there; here it does not"
+                f"{at(hook, 'type')}"
             )
     elif kind == "EarlyStoppingHook":
         patience = pop_typed(hook, "patience", int)
@@ -111,4 +115,5 @@ def _read_seed(settings: Settings, recipe: Recipe) -> None:
         if isinstance(options, dict) and options:
             recipe.notes.append(
                 f"not carried over: compile = {options!r}; TRAIN.COMPILE takes torch's defaults"
+                f"{at(settings, 'compile')}"
             )

@@ -6,6 +6,7 @@ from typing import Any
 from tsn_tsm_plugin.migrate.mmaction2.normalization import read_normalization
 from tsn_tsm_plugin.migrate.mmaction2.settings import (
     Settings,
+    at,
     ignore,
     pop_list,
     pop_number,
@@ -80,7 +81,7 @@ def _read_head(head: Settings, recipe: Recipe) -> None:
         recipe.set("MODEL.LOSS_OPTIONS", {"class_weights": [float(weight) for weight in weights]})
         recipe.notes.append(
             "changed: with class_weight, losses are divided by the sum of the weights of their labels "
-            "there, and by their number here"
+            f"there, and by their number here{at(loss, 'class_weight')}"
         )
     ignore(loss, type=("BCELossWithLogits", "CrossEntropyLoss"), loss_weight=(1.0,))
 
@@ -97,6 +98,7 @@ def _read_backbone(backbone: Settings, recipe: Recipe) -> None:
     else:
         recipe.notes.append(
             f"not carried over: model.backbone.type = {kind!r}; choose MODEL.BACKBONE by hand"
+            f"{at(backbone, 'type')}"
         )
         ignore(backbone, "type")
     _read_weights(backbone, library, inner, recipe)
@@ -171,7 +173,7 @@ def _read_weights(backbone: Settings, library: str, inner: str, recipe: Recipe) 
         tag = inner.partition(".")[2] or "default"
         recipe.set("MODEL.BACKBONE_WEIGHTS", "IMAGENET1K_V1" if library == "torchvision" else tag)
         ignore(backbone, "pretrained")
-    weights = pop_typed(backbone, "pretrained", str)
+    weights, place = pop_typed(backbone, "pretrained", str), at(backbone, "pretrained", "init_cfg")
     if isinstance(backbone.get("init_cfg"), dict):
         init = section(backbone, "init_cfg")
         weights = pop_typed(init, "checkpoint", str) or weights
@@ -189,10 +191,12 @@ def _read_weights(backbone: Settings, library: str, inner: str, recipe: Recipe) 
         recipe.notes.append(
             f"changed: weights {weights!r} are OpenMMLab's own; MODEL.BACKBONE_WEIGHTS is torchvision's "
             "IMAGENET1K_V1, another training of the same network; to use OpenMMLab's, download the file "
-            "and set its path"
+            f"and set its path{place}"
         )
     else:
-        recipe.notes.append(f"not carried over: weights {weights!r}; fetch them, set MODEL.BACKBONE_WEIGHTS")
+        recipe.notes.append(
+            f"not carried over: weights {weights!r}; fetch them, set MODEL.BACKBONE_WEIGHTS{place}"
+        )
 
 
 def _read_non_local(backbone: Settings, recipe: Recipe) -> None:

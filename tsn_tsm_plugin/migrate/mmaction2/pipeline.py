@@ -3,6 +3,7 @@
 from tsn_tsm_plugin.migrate.mmaction2.normalization import read_normalization
 from tsn_tsm_plugin.migrate.mmaction2.settings import (
     Settings,
+    at,
     ignore,
     pop_list,
     pop_number,
@@ -90,7 +91,7 @@ def _note_validation(steps: list[Settings], recipe: Recipe) -> None:
     if others:
         recipe.notes.append(
             f"changed: validation there has {', '.join(others)}; here it reads testing's frames at testing's "
-            "short side, in one crop of the training size"
+            f"short side, in one crop of the training size{at(steps[0], 'type')}"
         )
 
 
@@ -101,7 +102,9 @@ def _steps(settings: Settings, split: str, dataset: Settings, recipe: Recipe) ->
     settings.pop(name, None)
     dataset.pop("pipeline", None)
     if named and own and named != own:
-        recipe.notes.append(f"check the {split} pipeline: the dataset's own was read; {name} is another")
+        recipe.notes.append(
+            f"check the {split} pipeline: the dataset's own was read; {name} is another{at(settings, name)}"
+        )
     return own or named
 
 
@@ -128,7 +131,7 @@ def _read_step(step: Settings, split: str, recipe: Recipe) -> None:
             step, *_PLUMBING[kind], input_format=("NCHW", "NCHW_Flow"), collapse=(False,), mode=("accurate",)
         )
     elif not (_read_train_step if split == "TRAIN" else _read_test_step)(kind, step, recipe):
-        recipe.notes.append(f"not carried over: {where} { ({'type': kind} | step)!r}")
+        recipe.notes.append(f"not carried over: {where} { ({'type': kind} | step)!r}{at(step, 'type')}")
         return
     ignore(step, lazy=(False,))
     report_unconverted(step, recipe.notes, prefix=f"{where} {kind}")
@@ -200,6 +203,7 @@ def _read_flip(step: Settings, recipe: Recipe) -> None:
     if "flip_ratio" in step:
         recipe.notes.append(
             f"changed: training step Flip.flip_ratio = {share!r}; half of the clips are flipped"
+            f"{at(step, 'flip_ratio')}"
         )
         ignore(step, "flip_ratio")
     swaps = step.get("flip_label_map") or {}

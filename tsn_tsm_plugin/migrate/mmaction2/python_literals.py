@@ -10,8 +10,8 @@ from typing import Any
 
 from tsn_tsm_plugin.errors import ConfigError
 from tsn_tsm_plugin.migrate.mmaction2.config_bases import MAX_FILES, find_base, parse, read_source
+from tsn_tsm_plugin.migrate.mmaction2.config_dict import BaseDict, ConfigDict
 from tsn_tsm_plugin.migrate.mmaction2.config_statements import ConfigFile
-from tsn_tsm_plugin.migrate.mmaction2.harmless_calls import BaseDict
 from tsn_tsm_plugin.migrate.mmaction2.values_of_expressions import Budget, Symbol, Unread
 
 MAX_NODES = 20_000
@@ -26,12 +26,12 @@ class LiteralConfig:
     """The settings of a file and its bases.
 
     Attributes:
-        settings: Nested dictionaries, lists and plain values by name.
+        settings: Nested dictionaries, lists and plain values by name; dictionaries know the lines of items.
         skipped: Settings that could not be read, each with file, line and path.
         helpers: Names that other settings refer to, such as ``lr`` in ``dict(lr=lr)``.
     """
 
-    settings: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=ConfigDict)
     skipped: list[str] = field(default_factory=list)
     helpers: set[str] = field(default_factory=set)
 
@@ -63,9 +63,8 @@ def read_literals(path: str | Path, *, library: Path | None = None) -> LiteralCo
     read = _Reader(Path(path), library)
     settings = read.file(Path(path), above=())
     config = LiteralConfig(skipped=read.notes, helpers=read.helpers)
-    config.settings = {
-        name: value for name, value in _readable(settings, "", config.skipped).items() if name != "_base_"
-    }
+    config.settings = _readable(settings, "", config.skipped)
+    config.settings.pop("_base_", None)
     return config
 
 
@@ -79,7 +78,7 @@ class _Reader:
         self._budget = Budget(str(path))
         self._num_files = 0
 
-    def file(self, path: Path, *, above: tuple[Path, ...]) -> dict[str, Any]:
+    def file(self, path: Path, *, above: tuple[Path, ...]) -> ConfigDict:
         """Return the settings of a file and its bases; ``above`` are the files that led to it."""
         if path.resolve() in above:
             circle = " -> ".join(each.name for each in (*above[above.index(path.resolve()) :], path))
@@ -92,22 +91,22 @@ class _Reader:
         source = read_source(path, self.notes)
         config = ConfigFile(path, source, self._budget)
 
-        def read_base(name: str, location: str) -> dict[str, Any]:
+        def read_base(name: str, location: str) -> ConfigDict:
             found = find_base(name, path, self._library)
             if found is None:
                 self.notes.append(f"{location}: the base {name} is not there; give it, or check the result")
-                return {}
+                return ConfigDict()
             return _as_base(self.file(found, above=(*above, path.resolve())))
 
         config.run(parse(source, path), read_base)
         self.notes += config.notes
         self.helpers |= config.helpers
-        own = {
-            name: self._copy(value, 0, [MAX_NODES], f"{path}:1")
+        own = ConfigDict(
+            (name, self._copy(value, 0, [MAX_NODES], config.names.lines.get(name, f"{path}:1")))
             for name, value in config.names.items()
             if not isinstance(value, Symbol) and not name.startswith("__")
-        }
-        return _merge(config.base, own)
+        )
+        return _merge(config.base, own.located_as(config.names))
 
     def _copy(self, value: Any, depth: int, left: list[int], location: str) -> Any:
         """Return a copy of a value with lists for tuples; too large values stay unread."""
@@ -116,10 +115,9 @@ class _Reader:
         if depth > MAX_DEPTH or left[0] < 0:
             return Unread(location, "a value that is too large or too deep")
         if isinstance(value, dict):
-            return {
-                key: self._copy_item(key, each, depth + 1, left, location)
-                for key, each in list(value.items())
-            }
+            items = list(value.items())
+            copied = ((key, self._copy_item(key, each, depth + 1, left, location)) for key, each in items)
+            return ConfigDict(copied).located_as(value)
         if isinstance(value, list | tuple):
             return [self._copy(each, depth + 1, left, location) for each in value]
         if isinstance(value, Symbol):
@@ -134,14 +132,14 @@ class _Reader:
 
 def _as_base(value: Any) -> Any:
     if isinstance(value, dict):
-        return BaseDict({key: _as_base(each) for key, each in value.items()})
+        return BaseDict((key, _as_base(each)) for key, each in value.items()).located_as(value)
     return [_as_base(each) for each in value] if isinstance(value, list) else value
 
 
 def _readable(value: Any, path: str, lost: list[str]) -> Any:
     """Return a value without its unread parts, which are reported by path."""
     if isinstance(value, dict):
-        result = {}
+        result = ConfigDict().located_as(value)
         for name, each in value.items():
             inner = f"{path}.{name}" if path else str(name)
             hole = each if isinstance(each, Unread) else _hole_in(each)
@@ -169,14 +167,15 @@ def _hole_in(value: Any) -> Unread | None:
     return next((hole for hole in holes if hole is not None), None)
 
 
-def _merge(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    result = dict(base)
+def _merge(base: dict[Any, Any], own: dict[Any, Any]) -> ConfigDict:
+    result = ConfigDict(base).located_as(own)
     for name, value in own.items():
         below = result.get(name)
         if isinstance(value, dict) and isinstance(below, dict) and not value.get(_DELETE, False):
             result[name] = _merge(below, value)
         elif isinstance(value, dict):
-            result[name] = {key: each for key, each in value.items() if key != _DELETE}
+            items = ((key, each) for key, each in value.items() if key != _DELETE)
+            result[name] = ConfigDict(items).located_as(value)
         else:
             result[name] = value
     return result

@@ -4,6 +4,7 @@ from typing import Any
 
 from tsn_tsm_plugin.migrate.mmaction2.settings import (
     Settings,
+    at,
     ignore,
     pop_list,
     pop_number,
@@ -95,6 +96,7 @@ def _read_accumulation(wrapper: Settings, old: Settings, recipe: Recipe, num_gpu
     recipe.notes.append(
         f"changed: gradients of {count} forward passes add up there; here a step has {batch * count} clips, "
         f"{batch // num_gpus} of each GPU at once"
+        f"{at(wrapper, 'accumulative_counts') or at(old, 'cumulative_iters')}"
     )
 
 
@@ -143,7 +145,7 @@ def _read_iterations(train: Settings, runner: Settings, recipe: Recipe, per_iter
             elif count:
                 recipe.notes.append(
                     f"not carried over: {name} = {count} iterations; {key} is in epochs of TRAIN.BATCH_SIZE "
-                    "videos a step: give --num-videos"
+                    f"videos a step: give --num-videos{at(loop, name)}"
                 )
 
 
@@ -173,6 +175,7 @@ def _read_lr_config(old: Settings, recipe: Recipe, per_iteration: float | None) 
         recipe.notes.append(
             f"not carried over: warm-up of {old.get('warmup_iters', 0)} iterations from a factor of "
             f"{old.get('warmup_ratio', 0.1)}; here it is in epochs, SOLVER.WARMUP_EPOCHS: give --num-videos"
+            f"{at(old, 'warmup_iters', 'warmup')}"
         )
         ignore(old, "warmup", "warmup_by_epoch", "warmup_iters", "warmup_ratio")
 
@@ -186,7 +189,7 @@ def _read_scheduler(part: Settings, recipe: Recipe, per_iteration: float | None)
         text = ", ".join(f"{name}={value!r}" for name, value in part.items() if name != "type")
         recipe.notes.append(
             f"not carried over: param_scheduler {kind} ({text}): it counts iterations, here all is in epochs "
-            "(SOLVER.WARMUP_EPOCHS, SOLVER.STEPS)"
+            f"(SOLVER.WARMUP_EPOCHS, SOLVER.STEPS){at(part, 'type')}"
         )
         part.clear()
     elif (

@@ -1,4 +1,4 @@
-"""section, pop_typed, ignore, report_unconverted, ...: readers pop the settings that they convert.
+"""section, pop_typed, ignore, at, report_unconverted, ...: readers pop the settings that they convert.
 
 Unknown settings and unexpected values remain, and :func:`report_unconverted` reports them.
 """
@@ -83,18 +83,29 @@ def ignore(settings: Settings, *names: str, **usual: tuple[Any, ...]) -> None:
             del settings[name]
 
 
+def at(settings: Settings, *names: str) -> str:
+    """Return where the first of these settings stands, as `` (FILE:LINE)``; empty if unknown.
+
+    Popped settings keep their location.
+    """
+    lines = getattr(settings, "lines", {})
+    return next((f" ({lines[name]})" for name in names if name in lines), "")
+
+
 def report_unconverted(settings: Settings, notes: list[str], *, prefix: str = "") -> None:
-    """Report and remove every remaining setting."""
-    notes += [f"not carried over: {name} = {value!r}" for name, value in _leaves(settings, prefix)]
+    """Report and remove every remaining setting, with its location."""
+    notes += [
+        f"not carried over: {name} = {value!r}{place}" for name, value, place in _leaves(settings, prefix)
+    ]
     settings.clear()
 
 
-def _leaves(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+def _leaves(value: Any, prefix: str, place: str = "") -> Iterator[tuple[str, Any, str]]:
     if isinstance(value, dict) and value:
         for name, each in value.items():
-            yield from _leaves(each, f"{prefix}.{name}" if prefix else str(name))
+            yield from _leaves(each, f"{prefix}.{name}" if prefix else str(name), at(value, name) or place)
     elif isinstance(value, list) and any(isinstance(each, dict) for each in value):
         for index, each in enumerate(value):
-            yield from _leaves(each, f"{prefix}[{index}]")
+            yield from _leaves(each, f"{prefix}[{index}]", place)
     elif value not in ({}, [], None):
-        yield prefix, value
+        yield prefix, value, place

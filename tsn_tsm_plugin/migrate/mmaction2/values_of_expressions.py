@@ -13,6 +13,7 @@ from typing import Any
 
 from tsn_tsm_plugin.errors import ConfigError
 from tsn_tsm_plugin.migrate.mmaction2 import harmless_calls
+from tsn_tsm_plugin.migrate.mmaction2.config_dict import ConfigDict
 from tsn_tsm_plugin.migrate.mmaction2.harmless_calls import NotHarmlessError, bounded, format_value
 
 MAX_STEPS = 500_000
@@ -115,8 +116,7 @@ class Evaluator:
     """
 
     def __init__(self, path: str, text: str, budget: Budget) -> None:
-        self.names: dict[str, Any] = {}
-        self.base: dict[str, Any] = {}
+        self.names, self.base = ConfigDict(), ConfigDict()
         self.variables: Mapping[str, str] = {}
         self.has_star_import = False
         self.used: set[str] = set()
@@ -146,6 +146,10 @@ class Evaluator:
         source = "".join(c if c.isprintable() else "?" for c in encoded.decode(errors="replace").strip())
         is_short = line == end and len(source) <= _MAX_SOURCE
         return Unread(f"{self._path}:{line}", source if is_short else f"{source[:_MAX_SOURCE]}...")
+
+    def location(self, node: ast.expr | ast.stmt) -> str:
+        """Return ``file:line`` of a node."""
+        return f"{self._path}:{node.lineno}"
 
     def known(self, node: ast.expr) -> Any:
         """Return the value of an expression.
@@ -180,21 +184,18 @@ class Evaluator:
         if node.id in self.names:
             self.used.add(node.id)
             value = self.names[node.id]
-            return self._symbol(value.name, node) if isinstance(value, Symbol) else value
+            return Symbol(value.name, self.location(node)) if isinstance(value, Symbol) else value
         if node.id == "_base_":
             return self.base
         if node.id in harmless_calls.FUNCTIONS or self.has_star_import:
-            return self._symbol(node.id, node)
+            return Symbol(node.id, self.location(node))
         raise NotHarmlessError
-
-    def _symbol(self, name: str, node: ast.expr) -> Symbol:
-        return Symbol(name, f"{self._path}:{node.lineno}")
 
     def _attribute(self, node: ast.Attribute) -> Any:
         is_base = isinstance(node.value, ast.Name) and node.value.id == "_base_"
         owner = self.base if is_base else self.known(node.value)
         if isinstance(owner, Symbol):
-            return self._symbol(f"{owner.name}.{node.attr}", node)
+            return Symbol(f"{owner.name}.{node.attr}", self.location(node))
         if isinstance(owner, dict) and node.attr in owner:
             return owner[node.attr]
         raise NotHarmlessError
@@ -236,8 +237,8 @@ class Evaluator:
             return self._evaluate(name)
         return tuple(self._list(node))  # type: ignore[arg-type]
 
-    def _dict(self, node: ast.Dict) -> dict[Any, Any]:
-        result: dict[Any, Any] = {}
+    def _dict(self, node: ast.Dict) -> ConfigDict:
+        result = ConfigDict()
         for key, value in zip(node.keys, node.values, strict=True):
             if key is None:
                 self._spread(value, result)
@@ -245,10 +246,11 @@ class Evaluator:
                 name = self.value(key)
                 if not isinstance(name, Unread):
                     harmless_calls.check_flat(name)
-                result[f"{name.source}" if isinstance(name, Unread) else name] = self.value(value)
+                name = name.source if isinstance(name, Unread) else name
+                result.put(name, self.value(value), self.location(value))
         return result
 
-    def _spread(self, node: ast.expr, result: dict[Any, Any]) -> None:
+    def _spread(self, node: ast.expr, result: ConfigDict) -> None:
         other = self.value(node)
         if isinstance(other, Unread):
             result[f"**{other.source}"] = other
@@ -324,17 +326,22 @@ class Evaluator:
                 positional += self.known(each.value)
             else:
                 positional.append(self.value(each))
-        named: dict[str, Any] = {}
+        named = ConfigDict()
         for keyword in node.keywords:
             if keyword.arg is None:
                 self._spread(keyword.value, named)
             else:
-                named[keyword.arg] = self.value(keyword.value)
+                named.put(keyword.arg, self.value(keyword.value), self.location(keyword.value))
         self._budget.spend(sum(len(each) for each in positional if hasattr(each, "__len__")))
         if isinstance(node.func, ast.Attribute):
             owner = self.known(node.func.value)
             if not isinstance(owner, Symbol):
-                return harmless_calls.call_method(owner, node.func.attr, positional, named)
+                result = harmless_calls.call_method(owner, node.func.attr, positional, named)
+                if isinstance(owner, ConfigDict):
+                    self._budget.spend(len(owner))
+                    for key in owner:  # Some are new, as after `setdefault`.
+                        owner.lines.setdefault(key, self.location(node))
+                return result
         function = self.known(node.func)
         if not isinstance(function, Symbol):
             raise NotHarmlessError
