@@ -599,16 +599,37 @@ def test_every_setting_that_is_not_carried_over_is_named_with_its_file_and_line(
     assert unlocated == []
 
 
-def test_further_lists_of_one_training_are_named(tmp_path, capsys):
-    more = (
-        "train_dataloader['dataset'] = [dict(type='VideoDataset', ann_file='k400.txt'),\n"
-        "    dict(type='ImageDataset', ann_file='images.txt'),\n"
-        "    dict(type='RepeatDataset', times=2, dataset=dict(type='RawVideoDataset', ann_file='raw.txt'))]\n"
-    )
-    cfg, _ = convert(tmp_path, {"leaf.py": LEAF_1X + more})
+OMNISOURCE = """
+omnisource = True
+data = dict(videos_per_gpu=12, omni_videos_per_gpu=[12, 64, 12, 12], train_ratio=[2, 1, 1, 1], train=[
+    dict(type='VideoDataset', ann_file='k400.txt', data_prefix='k400', pipeline=train_pipeline),
+    dict(type='ImageDataset', ann_file='images.txt'),
+    dict(type='VideoDataset', ann_file='web.txt', data_prefix='web', pipeline=list(train_pipeline),
+        num_classes=400,
+        power=0.5),
+    dict(type='RawVideoDataset', ann_file='raw.json'),
+    dict(type='RepeatDataset', times=2, dataset=dict(type='VideoDataset', ann_file='more.txt',
+        data_prefix=dict(video='more'), pipeline=[dict(type='CenterCrop')]))])
+"""
+
+
+def test_several_training_lists_that_are_stored_alike_become_one_training(tmp_path, capsys):
+    text = LEAF_1X[: LEAF_1X.index("train_dataloader")] + OMNISOURCE
+    cfg, _ = convert(tmp_path, {"leaf.py": text})
     assert cfg.DATA.TRAIN_LIST == "k400.txt"
+    assert cfg.DATA.FURTHER_TRAIN_LISTS == (("web.txt", "web"), ("more.txt", "more"))
     said = capsys.readouterr().err
-    assert "ImageDataset of 'images.txt'" in said and "RawVideoDataset of 'raw.txt'" in said
+    for expected in (
+        "training dataset 1, ImageDataset of 'images.txt': make videos of one frame of its images",
+        "training dataset 2.power = 0.5",
+        "training dataset 3, RawVideoDataset of 'raw.json': write a line `FOLDER/CLIP label` for each",
+        "training dataset 4.times = 2",
+        "the pipeline of training dataset 4; here all lists have the first list's",
+        "data.train_ratio = [2, 1, 1, 1]",
+        "changed: each training list has its own batches and steps there",
+    ):
+        assert expected in said
+    assert "num_classes" not in said and "omnisource = True" not in said
 
 
 def test_drawing_by_class_is_carried_over(tmp_path, capsys):

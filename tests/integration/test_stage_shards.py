@@ -41,16 +41,17 @@ def copied(shards, folder):
     return sum(path.stat().st_mtime_ns != before.get(path) for path in folder.glob("*.tar"))
 
 
-def test_two_ranks_train_from_the_copies_and_to_the_same_weights(tmp_path, data, monkeypatch):
+def test_two_ranks_train_from_the_copies_of_all_lists_and_to_the_same_weights(tmp_path, data, monkeypatch):
     monkeypatch.setenv("NODE_DISK", str(tmp_path / "disk"))
     options = {"data": data, "DATA__FORMAT": "shards", "SOLVER__MAX_EPOCH": 1, "DATA__VAL_LIST": ""}
+    options["DATA__FURTHER_TRAIN_LISTS"] = [["val.txt", ""]]
     plain = tiny_cfg(tmp_path, out="plain", **options)
     staged = tiny_cfg(tmp_path, out="staged", DATA__STAGE_TO="$NODE_DISK/shards", **options)
     join_from_env(2, lambda: engine.train(plain))
     join_from_env(2, lambda: engine.train(staged))
 
     copies = list((tmp_path / "disk" / "shards").glob("*.tar"))
-    assert len(copies) == len(list(data.glob("train-*.tar")))
+    assert len(copies) == len(list(data.glob("*.tar")))
     one, other = (hash_in_file(Path(cfg.OUTPUT_DIR) / "weights.safetensors") for cfg in (plain, staged))
     assert one == other != ""
 

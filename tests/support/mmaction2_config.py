@@ -16,11 +16,17 @@ def render_config(facts: Facts, *, is_new: bool) -> str:
     assignments: dict[str, Any] = {"model": _model(facts, is_new=is_new)}
     if "DATA.PATH_TO_DATA_DIR" in facts:
         assignments["data_root"] = facts["DATA.PATH_TO_DATA_DIR"]
-    datasets = {
+    datasets: Facts = {
         split: _dataset(facts, split, steps)
         for split, steps in (("train", train), ("val", []), ("test", test))
         if f"DATA.{split.upper()}_LIST" in facts or (split == "train" and train) or (split == "test" and test)
     }
+    if "DATA.FURTHER_TRAIN_LISTS" in facts:
+        further = [
+            datasets["train"] | {"ann_file": file, "data_prefix": folder}
+            for file, folder in facts["DATA.FURTHER_TRAIN_LISTS"]
+        ]
+        datasets["train"] = [datasets["train"], *further]
     if "no_train" in facts:
         datasets.pop("train", None)
     assignments |= (_loaders_1x if is_new else _loaders_0x)(facts, datasets)

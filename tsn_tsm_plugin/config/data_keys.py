@@ -1,5 +1,8 @@
 """DATA_KEYS: keys that select videos and frames, and configure transforms and loaders."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from tsn_tsm_plugin.config.key import (
     FIXED,
     FIXED_WITHIN_EPOCH,
@@ -12,6 +15,17 @@ from tsn_tsm_plugin.config.key import (
     at_least,
     one_of,
 )
+from tsn_tsm_plugin.paths import NO_PATH
+
+
+def _are_pairs_of_text(items: Sequence[Any]) -> bool:
+    return all(
+        isinstance(item, list | tuple)
+        and len(item) == 2
+        and all(isinstance(text, str) and not NO_PATH.search(text) for text in item)
+        for item in items
+    )
+
 
 DATA_KEYS = (
     Key(
@@ -64,6 +78,14 @@ DATA_KEYS = (
         "train.txt",
         "Training videos, relative to PATH_TO_DATA_DIR, one line each: `path label`, for frames "
         "`path number-of-frames label`; for shards one line for each tar file, its path.",
+        on_resume=FIXED_WITHIN_EPOCH,
+    ),
+    Key(
+        "DATA.FURTHER_TRAIN_LISTS",
+        [],
+        "More lists of training videos in the same FORMAT, each with its own PATH_PREFIX: [[LIST, PREFIX], "
+        "...]. An epoch reads the videos of every list, mixed.",
+        Rule("hold pairs of a list and a prefix, as [[web.txt, web_videos]]", _are_pairs_of_text),
         on_resume=FIXED_WITHIN_EPOCH,
     ),
     Key("DATA.VAL_LIST", "val.txt", 'List of the validation videos, as TRAIN_LIST; "": no validation.'),

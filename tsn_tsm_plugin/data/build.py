@@ -3,6 +3,7 @@
 import functools
 import multiprocessing
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,20 @@ def _list_file(cfg: CfgNode, split: str) -> str:
 
 def list_path(cfg: CfgNode, split: str) -> str:
     """Return the list file of a split, in the dataset's folder; see :func:`ensure_data_dir`."""
-    return join(ensure_data_dir(cfg), _list_file(cfg, split))
+    return split_lists(cfg, split)[0][0]
+
+
+def split_lists(cfg: CfgNode, split: str) -> list[tuple[str, str]]:
+    """Return the list files of a split, each with the folder or URL put before its paths.
+
+    Raises:
+        ConfigError: If the data folder does not exist.
+    """
+    lists = [(_list_file(cfg, split), cfg.DATA.PATH_PREFIX)]
+    if split == "train":
+        lists += cfg.DATA.FURTHER_TRAIN_LISTS
+    data_dir = ensure_data_dir(cfg)
+    return [(join(data_dir, file), join(data_dir, prefix)) for file, prefix in lists]
 
 
 def is_data_at_hand(cfg: CfgNode) -> bool:
@@ -103,16 +117,15 @@ def build_dataset(cfg: CfgNode, split: str) -> VideoListDataset:
         ConfigError: If the data folder does not exist, or a component does not take its options.
         AnnotationError: If the list file is missing or malformed.
     """
-    list_file = _list_file(cfg, split)
-    data_dir = ensure_data_dir(cfg)
+    (list_file, prefix), *further = split_lists(cfg, split)
     modality = MODALITIES[cfg.DATA.MODALITY]
     lines = {"separator": cfg.DATA.PATH_LABEL_SEPARATOR}
     files = {"template": cfg.DATA.FRAME_TEMPLATE, "start_index": cfg.DATA.FRAME_START_INDEX}
     preset = {"videos": lines, "frames": {**lines, **files}}.get(cfg.DATA.FORMAT, {})
     request = SplitRequest(
         split,
-        list_file=join(data_dir, list_file),
-        prefix=join(data_dir, cfg.DATA.PATH_PREFIX),
+        list_file=list_file,
+        prefix=prefix,
         num_classes=cfg.MODEL.NUM_CLASSES,
         multi_label=cfg.DATA.MULTI_LABEL,
         index_sampler=build_index_sampler(cfg, split),
@@ -123,7 +136,11 @@ def build_dataset(cfg: CfgNode, split: str) -> VideoListDataset:
         is_flow=modality.is_flow,
     )
     options = {**preset, **plain(cfg.DATA.FORMAT_OPTIONS)}
-    return DATASETS.create(cfg.DATA.FORMAT, request, options=options, key="DATA.FORMAT_OPTIONS")
+    create = functools.partial(DATASETS.create, cfg.DATA.FORMAT, options=options, key="DATA.FORMAT_OPTIONS")
+    dataset: VideoListDataset = create(request)
+    for file, folder in further:
+        dataset.entries += create(replace(request, list_file=file, prefix=folder)).entries
+    return dataset
 
 
 def reader_options(cfg: CfgNode, split: str) -> dict[str, Any]:

@@ -9,11 +9,11 @@ from tqdm import tqdm
 
 from tsn_tsm_plugin import distributed
 from tsn_tsm_plugin.config import CfgNode
-from tsn_tsm_plugin.data.build import list_path
+from tsn_tsm_plugin.data.build import split_lists
 from tsn_tsm_plugin.data.shards import shards_of_list
 from tsn_tsm_plugin.data.stage_shards import copy_shards, staging_folder
 from tsn_tsm_plugin.errors import ConfigError
-from tsn_tsm_plugin.paths import is_url, join
+from tsn_tsm_plugin.paths import is_url
 from tsn_tsm_plugin.ranks import Ranks
 
 _POLL_SECONDS = 0.5
@@ -49,9 +49,8 @@ def _copy(cfg: CfgNode, splits: Sequence[str], ranks: Ranks, faults: list[str]) 
     if distributed.local_rank():
         return
     try:
-        prefix = join(cfg.DATA.PATH_TO_DATA_DIR, cfg.DATA.PATH_PREFIX)
-        lists = dict.fromkeys(list_path(cfg, split) for split in splits)
-        shards = dict.fromkeys(shard for path in lists for shard in shards_of_list(path, prefix=prefix))
+        lists = dict.fromkeys(pair for split in splits for pair in split_lists(cfg, split))
+        shards = dict.fromkeys(s for path, prefix in lists for s in shards_of_list(path, prefix=prefix))
         local = [shard for shard in shards if not is_url(shard)]  # iopath caches URLs.
         total = sum(Path(shard).stat().st_size for shard in local)
         bar = tqdm(

@@ -136,6 +136,8 @@ def test_a_fault_in_a_base_is_named_by_the_bases_own_line(tmp_path):
         ("DATA: {MEAN: [1.0]}", "must hold one number for each of R, G, B"),
         ("DATA: {TEST_CROP_SIZE: 300}", "must be at most DATA.TEST_SHORT_SIDE (256), got 300"),
         ("DATA: {FLIP_LABEL_PAIRS: [[1, 2], [2, 3]]}", "must name a label once only"),
+        ("DATA: {FURTHER_TRAIN_LISTS: [web.txt]}", "must hold pairs of a list and a prefix"),
+        ('DATA: {FURTHER_TRAIN_LISTS: [["a\\0", ""]]}', "must hold pairs of a list and a prefix"),
         ("DATA: {FLIP_LABEL_PAIRS: [[1, 400]]}", "must hold pairs of labels below MODEL.NUM_CLASSES (400)"),
         ("DDP: {GRADIENT_COMPRESSION: fp8}", "must be one of 'off', 'bf16', got 'fp8'"),
         ("DDP: {BUCKET_CAP_MB: 0}", "must be at least 1, got 0"),

@@ -67,6 +67,32 @@ def clips_by_index(batches):
     }
 
 
+def test_further_training_lists_are_read_after_the_first_from_their_own_folder(cfg, motion, tmp_path):
+    other = shutil.copytree(motion, tmp_path / "other")
+    (other / "few.txt").write_text("train/000001.mp4 3\ntrain/000000.mp4 2\n")
+    cfg.DATA.FURTHER_TRAIN_LISTS = [[f"{other}/few.txt", f"{other}/videos"], ["val.txt", ""]]
+
+    dataset = build_dataset(cfg, "train")
+
+    first, third = (read_video_list(motion / f"{split}.txt", prefix=motion) for split in ("train", "val"))
+    assert dataset.entries[:NUM_TRAIN] == first and dataset.entries[NUM_TRAIN + 2 :] == third
+    assert [(entry.path, entry.label) for entry in dataset.entries[NUM_TRAIN : NUM_TRAIN + 2]] == [
+        (f"{other}/videos/train/000001.mp4", 3),
+        (f"{other}/videos/train/000000.mp4", 2),
+    ]
+    assert dataset[NUM_TRAIN]["video"].shape == (3, 4, 32, 32)
+    cfg.TRAIN.BATCH_SIZE = 7
+    read = [name for batch in build_loader(cfg, "train") for name in batch["video_name"]]
+    assert sorted(read) == sorted(entry.name for entry in dataset.entries)
+    assert len(build_dataset(cfg, "val").entries) == NUM_VAL
+
+
+def test_a_fault_of_a_further_training_list_is_named(cfg, motion):
+    cfg.DATA.FURTHER_TRAIN_LISTS = [["nowhere.txt", ""]]
+    with pytest.raises(AnnotationError, match=r"nowhere\.txt: cannot be read"):
+        build_dataset(cfg, "train")
+
+
 def test_a_batch_of_training_is_uint8_video_with_labels_and_names(cfg, motion):
     loader = build_loader(cfg, "train")
     batch = next(iter(loader))

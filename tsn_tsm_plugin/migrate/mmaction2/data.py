@@ -3,10 +3,29 @@
 from typing import Any
 
 from tsn_tsm_plugin.migrate.mmaction2.pipeline import read_pipelines
-from tsn_tsm_plugin.migrate.mmaction2.settings import Settings, at, ignore, pop_number, pop_typed, section
+from tsn_tsm_plugin.migrate.mmaction2.settings import (
+    Settings,
+    at,
+    ignore,
+    pop_number,
+    pop_typed,
+    report_unconverted,
+    section,
+)
 from tsn_tsm_plugin.migrate.recipe import Recipe
 
 _TYPES = ("RawframeDataset", "VideoDataset")
+# Settings that two lists of one DATA.FORMAT share.
+_STORAGE = ("type", "filename_tmpl", "start_index")
+# Remedies for a training list that is stored in another way than the first list.
+_REMEDIES = {
+    "ImageDataset": "make videos of one frame of its images, and add their list to DATA.FURTHER_TRAIN_LISTS",
+    "RawVideoDataset": (
+        "write a line `FOLDER/CLIP label` for each positive clip, and add the list to "
+        "DATA.FURTHER_TRAIN_LISTS"
+    ),
+}
+_REMEDY = "store its videos as the first list's videos are, and add the list to DATA.FURTHER_TRAIN_LISTS"
 # Settings of loaders without effect on a recipe.
 _OF_A_LOADER = ("persistent_workers", "pin_memory", "prefetch_factor")
 _OF_A_TEST_LOADER = ("batch_size", "num_workers", "videos_per_gpu", "workers_per_gpu", *_OF_A_LOADER)
@@ -24,7 +43,7 @@ def read_data(settings: Settings, recipe: Recipe, *, num_gpus: int) -> None:
     _read_loader(data, loader, recipe, num_gpus)
     # A published config has the pipeline beside the dataset instead of in it.
     ignore(section(settings, "test_dataloader"), pipeline=(settings.get("test_pipeline"),), test_mode=(True,))
-    _read_further_lists(data, loader, recipe)
+    others = _first_of_several(data, loader)
     train = _dataset(data, "train", loader)
     val = _dataset(data, "val", section(settings, "val_dataloader"))
     test = _dataset(data, "test", section(settings, "test_dataloader"))
@@ -32,6 +51,7 @@ def read_data(settings: Settings, recipe: Recipe, *, num_gpus: int) -> None:
         recipe.set("TRAIN.NUM_REPEATS", pop_typed(train, "times", int))
         ignore(train, "type")
         train = section(train, "dataset")
+    _read_further_lists(settings, others, train, recipe)
     _read_modality(train, val, test, recipe)
     read_pipelines(settings, train, val, test, recipe)
     if recipe.values.get("DATA.MODALITY") == "flow":
@@ -42,21 +62,56 @@ def read_data(settings: Settings, recipe: Recipe, *, num_gpus: int) -> None:
     _read_storage(train, val, test, recipe)
 
 
-def _read_further_lists(data: Settings, loader: Settings, recipe: Recipe) -> None:
-    """Keep the first of several datasets that are trained on together, as OmniSource's; note the others."""
+def _first_of_several(data: Settings, loader: Settings) -> list[Settings]:
+    """Keep the first of several training datasets in place, and return the others."""
     for owner, name in ((data, "train"), (loader, "dataset")):
         datasets = owner.get(name)
         if isinstance(datasets, dict) and datasets.get("type") == "ConcatDataset":
             datasets = datasets.get("datasets")
         if isinstance(datasets, list) and datasets and all(isinstance(each, dict) for each in datasets):
             owner[name] = datasets[0]
-            for number, other in enumerate(datasets[1:], 1):
-                inner = other.get("dataset", other)
-                recipe.notes.append(
-                    f"not carried over: {name}[{number}], {inner.get('type')} of {inner.get('ann_file')!r}; "
-                    "a recipe has one DATA.TRAIN_LIST: join lists that are stored alike"
-                    f"{at(inner, 'ann_file')}"
-                )
+            return datasets[1:]
+    return []
+
+
+def _read_further_lists(settings: Settings, others: list[Settings], train: Settings, recipe: Recipe) -> None:
+    """Read the training datasets after the first, as OmniSource has them."""
+    lists: list[list[str]] = []
+    for number, outer in enumerate(others, 1):
+        name, other = f"training dataset {number}", section(outer, "dataset") or outer
+        file, place = other.get("ann_file"), at(other, "ann_file", "type")
+        if not isinstance(file, str) or any(train.get(key) != other.get(key) for key in _STORAGE):
+            kind = str(other.get("type"))
+            recipe.notes.append(
+                f"not carried over: {name}, {kind} of {file!r}: {_REMEDIES.get(kind, _REMEDY)}{place}"
+            )
+            continue
+        folder = other.get("data_prefix")
+        owner, key = (folder, next(iter(folder), "")) if isinstance(folder, dict) else (other, "data_prefix")
+        lists.append([file, pop_typed(owner, key, str) or ""])
+        if "pipeline" in other and other.pop("pipeline") != train.get("pipeline"):
+            recipe.notes.append(
+                f"not carried over: the pipeline of {name}; here all lists have the first list's"
+                f"{at(other, 'pipeline')}"
+            )
+        ignore(other, *_STORAGE, "ann_file", test_mode=(False,))
+        ignore(other, num_classes=(recipe.values.get("MODEL.NUM_CLASSES"),))
+        ignore(
+            other, modality=(train.get("modality", "RGB"),), multi_class=(train.get("multi_class", False),)
+        )
+        ignore(outer, type=("RepeatDataset",))
+        report_unconverted(outer, recipe.notes, prefix=name)
+    recipe.set("DATA.FURTHER_TRAIN_LISTS", lists or None)
+    if lists and "TRAIN.NUM_REPEATS" in recipe.values:
+        recipe.notes.append(
+            "changed: the first dataset is repeated there; TRAIN.NUM_REPEATS repeats all lists"
+        )
+    if lists and settings.get("omnisource") is True:
+        ignore(settings, "omnisource")
+        recipe.notes.append(
+            "changed: each training list has its own batches and steps there; here one epoch mixes the "
+            f"videos of all lists{at(settings, 'omnisource')}"
+        )
 
 
 def _dataset(data: Settings, split: str, loader: Settings) -> Settings:
