@@ -1,12 +1,15 @@
 """Shards are copied to the node's own disk before the first step, checked, and read from there."""
 
+import io
 import shutil
+import sys
 from collections import namedtuple
 from pathlib import Path
 
 import pytest
 from support.ranks import join_from_env
 from support.runs import tiny_cfg, write_dataset
+from tqdm import tqdm
 
 from tsn_tsm_plugin import engine
 from tsn_tsm_plugin.checkpoints.weights_hash import hash_in_file
@@ -54,6 +57,26 @@ def test_two_ranks_train_from_the_copies_of_all_lists_and_to_the_same_weights(tm
     assert len(copies) == len(list(data.glob("*.tar")))
     one, other = (hash_in_file(Path(cfg.OUTPUT_DIR) / "weights.safetensors") for cfg in (plain, staged))
     assert one == other != ""
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_the_copy_is_shown_as_lines_in_a_log_and_as_a_bar_in_a_terminal(
+    tmp_path, data, monkeypatch, is_terminal
+):
+    monkeypatch.setattr("sys.stderr", io.StringIO())
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal, raising=False)
+    options = {"data": data, "DATA__FORMAT": "shards", "SOLVER__MAX_EPOCH": 1, "DATA__VAL_LIST": ""}
+    cfg = tiny_cfg(tmp_path, DATA__STAGE_TO=str(tmp_path / "disk"), **options)
+    engine.train(cfg)
+
+    shown, log = sys.stderr.getvalue(), (Path(cfg.OUTPUT_DIR) / "log.txt").read_text()
+    total = tqdm.format_sizeof(sum(path.stat().st_size for path in data.glob("train-*.tar")), "B")
+    assert f" I runs.stage_data: stage shards: {total} of {total} (100 %)\n" in log
+    assert 1 < log.count("stage shards: ") <= 20
+    assert "\r" not in log
+    assert ("\rstage shards:   0%|" in shown) == is_terminal
+    assert ("(100 %)" in shown) != is_terminal
+    assert ("\r" in shown) == is_terminal
 
 
 def test_videos_are_read_from_the_copies(tmp_path, data, shards):

@@ -13,10 +13,15 @@ from tsn_tsm_plugin.data.build import split_lists
 from tsn_tsm_plugin.data.shards import shards_of_list
 from tsn_tsm_plugin.data.stage_shards import copy_shards, staging_folder
 from tsn_tsm_plugin.errors import ConfigError
+from tsn_tsm_plugin.log import get_logger
 from tsn_tsm_plugin.paths import is_url
 from tsn_tsm_plugin.ranks import Ranks
 
+logger = get_logger(__name__)
+
 _POLL_SECONDS = 0.5
+# Lines in a log without a bar.
+_NUM_LINES = 20
 
 
 def stage_data(cfg: CfgNode, splits: Sequence[str], ranks: Ranks) -> None:
@@ -53,11 +58,22 @@ def _copy(cfg: CfgNode, splits: Sequence[str], ranks: Ranks, faults: list[str]) 
         shards = dict.fromkeys(s for path, prefix in lists for s in shards_of_list(path, prefix=prefix))
         local = [shard for shard in shards if not is_url(shard)]  # iopath caches URLs.
         total = sum(Path(shard).stat().st_size for shard in local)
+        done = 0
+
+        def advance(count: int) -> None:
+            nonlocal done
+            before, done = done, done + count
+            bar.update(count)
+            if before * _NUM_LINES // total < done * _NUM_LINES // total:
+                of, all_of = (tqdm.format_sizeof(number, "B") for number in (done, total))
+                line = f"stage shards: {of} of {all_of} ({100 * done // total} %)"
+                logger.info(line, extra={"is_progress": True})
+
         bar = tqdm(
             total=total, desc="stage shards", unit="B", unit_scale=True, leave=False,
             disable=None if ranks.is_main else True,
         )  # fmt: skip
         with bar:
-            copy_shards(local, staging_folder(cfg.DATA.STAGE_TO), advance=bar.update)
+            copy_shards(local, staging_folder(cfg.DATA.STAGE_TO), advance=advance)
     except Exception as error:  # The other ranks wait for a message.
         faults.append(str(error))
