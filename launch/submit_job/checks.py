@@ -4,6 +4,7 @@ SLURM accepts some impossible requests and lets them wait forever; this module f
 """
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -159,6 +160,10 @@ def _faults_of_request(plan: Plan) -> Iterator[str]:
         )
     if options.container_image and options.container_prefix:
         yield "--container-image and --container-prefix are two ways into a container: give one of them."
+    mounted = {"OUTPUT_DIR": str(plan.run_dir), "DATA.PATH_TO_DATA_DIR": plan.cfg.DATA.PATH_TO_DATA_DIR}
+    for key, path in mounted.items():
+        if options.container_image and "://" not in path and re.search("[,:]", path):
+            yield f"{key} must have no comma and no colon with --container-image, got {path!r}."
     limit = limit_minutes(plan)
     if partition.limit_minutes and limit > partition.limit_minutes:
         yield (

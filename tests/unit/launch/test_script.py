@@ -98,21 +98,28 @@ def test_every_option_reaches_the_script(dry_run, words, line):
     assert line in dry_run(*words).splitlines()
 
 
-def test_processes_run_in_a_container_with_their_folders_or_behind_a_prefix(dry_run):
-    image = dry_run(
-        "--container-image", "tsm.sqsh", "--container-mounts", "/scratch:/s", "--python", "python3"
-    )
-    [line] = [line for line in image.splitlines() if line.startswith("srun ")]
-    words = shlex.split(line)
-    assert "--container-image=tsm.sqsh" in words
-    [mounts] = [word for word in words if word.startswith("--container-mounts=")]
-    assert "/runs/my run:/runs/my run" in mounts
-    assert mounts.endswith(",/scratch:/s")
-    assert "python3" in words
+def words_of_srun(script):
+    [line] = [line for line in script.splitlines() if line.startswith("srun ")]
+    return shlex.split(line)
 
+
+def test_processes_run_in_a_container_that_sees_their_folders(dry_run, tmp_path):
+    """pyxis: ``--container-image=IMAGE`` and ``--container-mounts=SRC:DST[:FLAGS][,SRC:DST...]`` of srun."""
+    script = dry_run(
+        "--container-image", "nvcr.io#nvidia/pytorch:26.01-py3", "--container-mounts", "/scratch:/s:ro",
+        "--python", "python3",
+    )  # fmt: skip
+    words = words_of_srun(script)
+    folders = ["/runs/my run", "/runs/my run/launch/TIME", "/runs/my run/launch/TIME/code", str(tmp_path)]
+    mounts = ",".join([*(f"{folder}:{folder}" for folder in folders), "/scratch:/s:ro"])
+    at = words.index("--container-image=nvcr.io#nvidia/pytorch:26.01-py3")
+    assert words[at + 1 : at + 4] == [f"--container-mounts={mounts}", "python3", "-u"]
+    assert "#SBATCH --container" not in script  # sbatch would run the batch script itself in the image.
+
+
+def test_processes_run_behind_a_prefix(dry_run):
     prefix = dry_run("--container-prefix", "apptainer exec --nv 'my image.sif'")
-    [line] = [line for line in prefix.splitlines() if line.startswith("srun ")]
-    words = shlex.split(line)
+    words = words_of_srun(prefix)
     assert words[words.index("apptainer") :][:5] == [
         "apptainer",
         "exec",

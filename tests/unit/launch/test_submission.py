@@ -284,6 +284,19 @@ def test_two_ways_into_a_container_are_refused(capsys, played, words):
     assert "--container-image and --container-prefix are two ways into a container: give one" in ended.err
 
 
+def test_a_folder_that_pyxis_cannot_mount_is_refused(capsys, played, words, tmp_path):
+    played("echo Submitted batch job 42")
+    played.also("srun", "echo --container-image=PATH")
+
+    ended = submit(capsys, *words, "--container-image", "tsm.sqsh", f"OUTPUT_DIR={tmp_path}/a,b:c")
+
+    assert ended.code == 2
+    assert (
+        f"OUTPUT_DIR must have no comma and no colon with --container-image, got '{tmp_path}/a,b:c'"
+        in ended.err
+    )
+
+
 def test_an_older_job_that_lives_holds_its_run_folder_and_is_shown_and_cancelled(
     capsys, played, words, tmp_path
 ):
