@@ -93,7 +93,7 @@ class Options:
     retries: int = _option(0, "life", "times a failed job is started again")
     collective_timeout: int = _option(600, "life", "seconds a rank waits for a lost peer")
     health_check: int = _option(
-        30, "life", "seconds that the ranks may take to hear from each other at the start; 0: check no node"
+        30, "life", "seconds that nodes and ranks may take to reach each other at the start; 0: check no node"
     )
     snapshot: str = _option("git", "life", "git: run a copy of this checkout; none: run the checkout itself")
 

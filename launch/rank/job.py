@@ -16,10 +16,12 @@ from typing import Any, NoReturn
 
 from submitit import JobEnvironment
 
+from tsn_tsm_plugin.errors import first_line
+
 from ..cluster import slurm_client as slurm
 from ..cluster.job_requests import requeue
 from ..errors import FAILED, USER_ERROR, LaunchError
-from .node_check import UnhealthyNodeError, fault_of_node, silent_ranks
+from .node_check import WAYS_ON, UnhealthyNodeError, check_ring, fault_of_node
 from .outcome import (
     FAILURES,
     FINISHED,
@@ -54,13 +56,13 @@ def _mistakes() -> tuple[type[Exception], ...]:
 
 
 def _record_failure(folder: Path, rank: int, error: BaseException) -> None:
-    ending, nodes = RAISED, []
+    ending, node = RAISED, None
     if isinstance(error, UnhealthyNodeError):
-        ending, nodes = UNHEALTHY, error.nodes
+        ending, node = UNHEALTHY, ",".join(error.nodes)
     elif isinstance(error, LaunchError):
         ending = MISTAKEN
     text = traceback.format_exc() if ending == RAISED else str(error)
-    write_outcome(folder, rank, ending, error=text, node=",".join(nodes))
+    write_outcome(folder, rank, ending, error=text, node=node)
     print(text, file=sys.stderr, flush=True)
 
 
@@ -101,7 +103,7 @@ class Job:
         signal_delay: Seconds between the stop signal and the time limit.
         max_requeues: Largest number of restarts.
         num_gpus: GPUs that the job requested on each node.
-        health_check: Time limit in seconds of the exchange between ranks before the work; 0: no check.
+        health_check: Time limit in seconds of each exchange between ranks before the work; 0: no check.
     """
 
     kind: str
@@ -176,10 +178,16 @@ class Job:
             )
         is_checked = job_env.cluster == "slurm" and self.health_check > 0
         if is_checked:
-            self._check_node()
-        self._join(job_env, watch)
-        if is_checked and job_env.num_tasks > 1:
-            self._check_ring(job_env)
+            self._check_node(job_env)
+        try:
+            self._join(job_env, watch)
+            if is_checked and job_env.num_tasks > 1:
+                check_ring(self.health_check)
+        except RuntimeError as error:
+            if not is_checked:
+                raise
+            said = f"the ranks form no process group: {first_line(error)}. {WAYS_ON}"
+            raise UnhealthyNodeError(said, []) from error
         try:
             cfg = load_cfg(self.config_file)
             if self.kind != "train":
@@ -197,22 +205,26 @@ class Job:
         distributed.destroy()
         return result
 
-    def _check_node(self) -> None:
+    def _check_node(self, job_env: JobEnvironment) -> None:
+        nodes = job_env.hostnames
         fault = fault_of_node(Path(self.run_dir), num_gpus=self.num_gpus)
         if fault:
-            node = os.environ["SLURMD_NODENAME"]
+            node = nodes[job_env.node]
             raise UnhealthyNodeError(f"node {node} is not healthy: {fault}", [node])
+        if job_env.num_nodes == 1 or job_env.local_rank:
+            return
+        from .node_links import check_links, gloo_addresses
+        from .rendezvous import master_address
 
-    def _check_ring(self, job_env: JobEnvironment) -> None:
-        silent = silent_ranks(self.health_check)
-        if silent:
-            per_node = job_env.num_tasks // job_env.num_nodes
-            nodes = sorted({job_env.hostnames[rank // per_node] for rank in silent})
-            raise UnhealthyNodeError(
-                f"node {', '.join(nodes)} is not healthy: rank {silent} did not answer rank 0 within "
-                f"{self.health_check:.0f} s (--health-check)",
-                nodes,
-            )
+        rendezvous = [] if job_env.node else [master_address(nodes[0])[0]]
+        check_links(
+            self._folder(job_env) / f"links_{restart_count()}",
+            nodes,
+            job_env.node,
+            addresses=[*rendezvous, *gloo_addresses()],
+            start_seconds=self.collective_timeout,
+            seconds=self.health_check,
+        )
 
     def _join(self, job_env: JobEnvironment, watch: StopSignalListener) -> None:
         if job_env.num_tasks == 1:

@@ -1,7 +1,7 @@
-"""fault_of_node, silent_ranks: check a node and the connections of the ranks before the work begins."""
+"""fault_of_node, check_ring: check a node and the process group before the work begins."""
 
 import datetime
-import re
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,18 @@ from ..errors import LaunchError
 
 # Less space than one checkpoint of a large network needs.
 _LEAST_FREE_BYTES = 1 << 30
+# Remedies if the nodes are not connected and none of them can be blamed.
+WAYS_ON = (
+    "Submit the run again into its OUTPUT_DIR with `--exclude NODE`, with `--env GLOO_SOCKET_IFNAME=NAME` or "
+    "with `--health-check 0`."
+)
 
 
 class UnhealthyNodeError(Exception):
-    """A node on which the job cannot run.
+    """Nodes on which the job cannot run.
 
     Attributes:
-        nodes: Names of the nodes.
+        nodes: Names of the nodes; empty if the bad node is unknown.
     """
 
     def __init__(self, message: str, nodes: list[str]) -> None:
@@ -37,6 +42,7 @@ def fault_of_node(run_dir: Path, *, num_gpus: int) -> str:
         LaunchError: If the node is not to blame: PyTorch lacks CUDA, or the run folder has no free space.
     """
     import torch
+    from torch.distributed import ProcessGroupGloo
 
     if num_gpus and not torch.backends.cuda.is_built():
         raise LaunchError(
@@ -50,6 +56,12 @@ def fault_of_node(run_dir: Path, *, num_gpus: int) -> str:
             torch.ones(1, device=f"cuda:{index}").sum().item()
     except RuntimeError as error:
         return f"GPU {index} does not compute ({first_line(error)})"
+    names = os.environ.get("GLOO_SOCKET_IFNAME", "")
+    try:
+        for name in filter(None, names.split(",")):
+            ProcessGroupGloo.create_device(interface=name)
+    except RuntimeError:
+        return f"the network interface {name} of GLOO_SOCKET_IFNAME has no address"
     try:
         free = shutil.disk_usage(run_dir).free
     except OSError as error:
@@ -61,28 +73,21 @@ def fault_of_node(run_dir: Path, *, num_gpus: int) -> str:
     return ""
 
 
-def silent_ranks(seconds: float) -> list[int]:
-    """Let all ranks exchange a message; return, on rank 0, the ranks that did not answer.
+def check_ring(seconds: float) -> None:
+    """Let all ranks exchange a number over gloo, and over NCCL if that is their backend.
 
     Args:
-        seconds: Time limit of the exchange.
+        seconds: Time limit of each exchange.
 
     Raises:
-        RuntimeError: If the exchange fails, on the other ranks and over the GPUs' own connections.
+        RuntimeError: If an exchange fails.
     """
     import torch
     import torch.distributed as dist
 
     limit = datetime.timedelta(seconds=seconds)
     group: Any = dist.new_group(backend="gloo", timeout=limit)
-    try:
-        dist.monitored_barrier(group, timeout=limit, wait_all_ranks=True)
-    except RuntimeError as error:
-        named = re.search(r"[Rr]anks? ([\d, ]+) failed to pass monitoredBarrier", str(error))
-        if dist.get_rank() or named is None:
-            raise
-        return [int(rank) for rank in named[1].replace(",", " ").split()]
+    dist.all_reduce(torch.ones(1), group=group)
     if dist.get_backend() == "nccl":
         number = torch.ones(1, device="cuda")
         dist.all_reduce(number, async_op=True).wait(limit)
-    return []

@@ -26,7 +26,7 @@ def main(folder: Path, retries: int, max_requeues: int, run_dir: str, status: in
     from ..cluster.job_requests import requeue, requeue_without
     from ..code_root import COMMAND
     from ..errors import LaunchError
-    from .outcome import MISTAKEN, describe, first_failure, unhealthy_nodes, was_stopped
+    from .outcome import MISTAKEN, UNHEALTHY, describe, first_failure, unhealthy_nodes, was_stopped
 
     job_id = slurm.own_job_id()
     job_dir = folder / job_id
@@ -59,6 +59,9 @@ def main(folder: Path, retries: int, max_requeues: int, run_dir: str, status: in
         said = "the work is saved, but the job was not requeued"
     else:
         said = describe(failure) if failure else "no rank left an error"
+        if failure is not None and failure.ending == UNHEALTHY:
+            # The bad node is unknown: SLURM may choose other nodes.
+            retries = max(retries, 1)
         is_wanted = used < retries and not is_mistake
         going_on = f"started again ({used + 1} of {retries} retries)"
         write_text_atomically(attempts, str(used + is_wanted))

@@ -29,7 +29,7 @@ class Outcome:
 
     Attributes:
         rank: Global rank.
-        node: Name of the machine.
+        node: Name of the machine; if ``UNHEALTHY``, the bad nodes, separated by commas, or empty if unknown.
         ending: ``FINISHED``; ``STOPPED`` on request, with a checkpoint; ``RAISED``; ``UNHEALTHY``: the node
             cannot run the job; or ``MISTAKEN``: starting again would fail again.
         error: The rank's exception, with the traceback unless it is a user error.
@@ -48,7 +48,7 @@ def outcome_file(folder: Path, rank: int) -> Path:
     return folder / f"rank_{rank}.json"
 
 
-def write_outcome(folder: Path, rank: int, ending: str, *, error: str = "", node: str = "") -> None:
+def write_outcome(folder: Path, rank: int, ending: str, *, error: str = "", node: str | None = None) -> None:
     """Record how this rank ended.
 
     Args:
@@ -56,9 +56,10 @@ def write_outcome(folder: Path, rank: int, ending: str, *, error: str = "", node
         rank: Global rank.
         ending: See :class:`Outcome`.
         error: See :class:`Outcome`.
-        node: Nodes that are to blame, separated by commas; empty: this node.
+        node: See :class:`Outcome`; by default this node.
     """
-    node = node or os.environ.get("SLURMD_NODENAME") or socket.gethostname()
+    if node is None:
+        node = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
     outcome = Outcome(rank, node, ending, error, time.time())
     write_text_atomically(outcome_file(folder, rank), json.dumps(asdict(outcome)))
 
@@ -81,7 +82,7 @@ def was_stopped(folder: Path) -> bool:
 def unhealthy_nodes(folder: Path) -> list[str]:
     """Return the nodes on which the job cannot run, as the ranks found before the work began."""
     found = (outcome.node.split(",") for outcome in read_outcomes(folder) if outcome.ending == UNHEALTHY)
-    return sorted({node for nodes in found for node in nodes})
+    return sorted({node for nodes in found for node in nodes if node})
 
 
 def lost_ranks(folder: Path, log: str, num_ranks: int) -> list[int]:
@@ -139,9 +140,8 @@ def first_failure(folder: Path, log: str = "") -> Outcome | None:
 def describe(outcome: Outcome, *, num_lines: int = 20) -> str:
     """Return the last lines of a failure under a headline with rank and node."""
     lines = outcome.error.rstrip().splitlines()[-num_lines:]
-    return "\n".join(
-        [f"first error: rank {outcome.rank} on {outcome.node}", *(f"  {line}" for line in lines)]
-    )
+    place = f" on {outcome.node}" if outcome.node else ""
+    return "\n".join([f"first error: rank {outcome.rank}{place}", *(f"  {line}" for line in lines)])
 
 
 def _meaning(how: str) -> str:

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -276,3 +277,69 @@ def test_a_job_with_too_few_healthy_nodes_ends_and_runs_on_fewer(slurm, jobs, mo
     assert jobs.run("resubmit", job.run_dir, "--nodes", 2).code == 0
     smaller = submissions_of(Path(job.run_dir))[-1]
     assert wait_for_end(smaller)["JobState"] == "COMPLETED", log_of(smaller)
+
+
+_SET_LOOPBACK_UP = """
+import fcntl, os, socket, struct, sys
+fcntl.ioctl(socket.socket(), 0x8914, struct.pack("16sh", b"lo", 0x41))  # SIOCSIFFLAGS: up, running
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+
+
+@pytest.fixture
+def cut_off(jobs, tmp_path, monkeypatch):
+    """Train with a node whose processes see no network, or only its loopback interface."""
+    monkeypatch.setenv("TOY_STEP_SECONDS", "0")
+    (tmp_path / "up.py").write_text(_SET_LOOPBACK_UP)
+
+    def train(node, *words, loopback=True):
+        up = f"'{sys.executable}' '{tmp_path / 'up.py'}'" if loopback else ""
+        wrapper = tmp_path / "wrapper"
+        wrapper.write_text(f"""#!/bin/bash
+[ "$SLURMD_NODENAME" != {node} ] || set -- unshare -rn {up} "$@"
+exec "$@"
+""")
+        wrapper.chmod(0o755)
+        return jobs.train("run", "--container-prefix", wrapper, "SOLVER.MAX_EPOCH=1", *words)
+
+    return train
+
+
+@pytest.mark.parametrize("node", ["n1", "n2"])
+def test_a_node_that_the_other_nodes_do_not_reach_is_excluded(cut_off, node):
+    job = cut_off(node, "--nodes", 3, "TRAIN.BATCH_SIZE=3")
+
+    ended = wait_for_end(job)
+
+    assert (ended["JobState"], ended["Restarts"]) == ("COMPLETED", "1"), log_of(job)
+    log = log_of(job)
+    pairs = "n1 and n2, n1 and n3" if node == "n1" else "n1 and n2, n2 and n3"
+    assert f"node {node} is not healthy: no connection between {pairs} within 30 s (--health-check)\n" in log
+    assert f"put back into the queue, without node {node}\n" in log
+
+
+def test_one_of_two_nodes_is_excluded_if_it_has_no_network_at_all(cut_off):
+    job = cut_off("n2", "--nodes", 2, loopback=False)
+
+    ended = wait_for_end(job)
+
+    assert (ended["JobState"], ended["Restarts"]) == ("COMPLETED", "1"), log_of(job)
+    assert "put back into the queue, without node n2\n" in log_of(job)
+
+
+def test_two_nodes_that_do_not_reach_each_other_get_one_more_start_and_the_ways_on(jobs, cut_off):
+    job = cut_off("n2", "--nodes", 2, "--nodelist", "n[1-2]")
+
+    ended = wait_for_end(job)
+
+    assert (ended["JobState"], ended["Restarts"]) == ("FAILED", "1"), log_of(job)
+    log = log_of(job)
+    assert log.count("launch: started again (1 of 1 retries)") == 1
+    assert log.rstrip().endswith(
+        "no connection between n1 and n2 within 30 s (--health-check). The bad node is unknown. Submit the "
+        "run again into its OUTPUT_DIR with `--exclude NODE`, with `--env GLOO_SOCKET_IFNAME=NAME` or with "
+        "`--health-check 0`."
+    )
+    assert "Traceback" not in log
+    elsewhere = cut_off("n2", "--nodes", 2, "--exclude", "n2")
+    assert wait_for_end(elsewhere)["JobState"] == "COMPLETED", log_of(elsewhere)

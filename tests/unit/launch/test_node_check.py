@@ -7,7 +7,7 @@ import torch.distributed as dist
 from support.ranks import spawn
 
 from launch.errors import LaunchError
-from launch.rank.node_check import fault_of_node, silent_ranks
+from launch.rank.node_check import check_ring, fault_of_node
 from launch.rank.outcome import FINISHED, UNHEALTHY, unhealthy_nodes, write_outcome
 
 
@@ -49,19 +49,26 @@ def test_a_full_run_folder_is_no_fault_of_the_node_and_ends_the_job(tmp_path, mo
         fault_of_node(tmp_path, num_gpus=0)
 
 
-def hear():
-    assert silent_ranks(20.0) == []
+def test_a_network_interface_without_an_address_is_a_fault(tmp_path, monkeypatch):
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo,nosuch0")
+    fault = fault_of_node(tmp_path, num_gpus=0)
+    assert fault == "the network interface nosuch0 of GLOO_SOCKET_IFNAME has no address"
+
+
+def answer():
+    check_ring(20.0)
 
 
 def stay_silent_on_rank_1():
     if dist.get_rank() == 1:
         dist.new_group(backend="gloo")
         return
-    assert silent_ranks(0.2) == [1]
+    with pytest.raises(RuntimeError):
+        check_ring(0.2)
 
 
-@pytest.mark.parametrize("work", [hear, stay_silent_on_rank_1])
-def test_rank_0_knows_who_did_not_answer(tmp_path, work):
+@pytest.mark.parametrize("work", [answer, stay_silent_on_rank_1])
+def test_a_rank_that_does_not_answer_fails_the_ring(tmp_path, work):
     spawn(2, tmp_path, work)
 
 

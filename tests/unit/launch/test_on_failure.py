@@ -17,13 +17,13 @@ def failed(tmp_path, monkeypatch):
     monkeypatch.setattr(on_failure, "_REQUEUE_WAIT_SECONDS", 0.0)
     monkeypatch.setattr(on_failure.signal, "signal", lambda number, handler: None)
 
-    def run(*, excluded="(null)", sbatch="true", requeue="true"):
+    def run(*, excluded="(null)", sbatch="true", requeue="true", retries=0):
         shown = f"JobId=3 JobState=RUNNING ExcNodeList={excluded} NodeList=n[1-2]"
         scontrol = f'case $1 in show) echo "{shown}";; requeue) {requeue};; esac'
         for name, script in {"scontrol": scontrol, "sbatch": sbatch}.items():
             (tmp_path / name).write_text(f'#!/bin/sh\necho {name} "$@" >> "{asked}"\n{script}\n')
             (tmp_path / name).chmod(0o755)
-        on_failure.main(tmp_path, 0, 20, "/runs/my run", "1")
+        on_failure.main(tmp_path, retries, 20, "/runs/my run", "1")
         return [line for line in asked.read_text().splitlines() if "show" not in line]
 
     return run
@@ -78,6 +78,21 @@ def test_a_job_whose_nodes_fail_their_check_again_and_again_is_given_up(unhealth
     assert (
         "launch: nodes failed their check in 5 starts, so the job may be at fault" in capsys.readouterr().out
     )
+
+
+@pytest.mark.parametrize(("retries", "starts"), [(0, 1), (2, 2)])
+def test_a_job_whose_bad_node_is_unknown_is_started_again_once_or_as_often_as_wanted(
+    failed, tmp_path, capsys, retries, starts
+):
+    write_outcome(tmp_path / "3", 0, UNHEALTHY, error="no connection between n1 and n2. Use X.", node="")
+
+    for _ in range(starts + 1):
+        asked = failed(retries=retries)
+
+    assert asked == ["scontrol requeue 3"] * starts
+    out = capsys.readouterr().out
+    assert f"launch: started again (1 of {starts} retries)\n" in out
+    assert out.endswith("first error: rank 0\n  no connection between n1 and n2. Use X.\n")
 
 
 def test_a_saved_job_names_the_command_that_resumes_it_if_the_controller_stays_silent(

@@ -1,10 +1,12 @@
 from launch.rank.outcome import (
     FINISHED,
     RAISED,
+    UNHEALTHY,
     Outcome,
     describe,
     first_failure,
     killed_ranks,
+    unhealthy_nodes,
     write_outcome,
 )
 
@@ -49,3 +51,10 @@ def test_a_failure_is_shown_with_rank_node_and_its_last_lines():
     failure = Outcome(2, "n3", RAISED, "\n".join(f"line {number}" for number in range(50)))
 
     assert describe(failure, num_lines=2) == "first error: rank 2 on n3\n  line 48\n  line 49"
+
+
+def test_a_failure_without_a_node_to_blame_names_no_node(tmp_path):
+    write_outcome(tmp_path, 0, UNHEALTHY, error="no connection", node="")
+
+    assert unhealthy_nodes(tmp_path) == []
+    assert describe(first_failure(tmp_path)) == "first error: rank 0\n  no connection"
