@@ -108,7 +108,12 @@ def _faults_of_recipe(plan: Plan, *, is_dry_run: bool) -> Iterator[str]:
     run_dir = plan.cfg.TEST.OUTPUT_DIR if task == "evaluate" else ""
     try:
         check_before_run(
-            plan.cfg, task, world_size=plan.num_ranks, run_dir=run_dir, needs_data=not is_dry_run
+            plan.cfg,
+            task,
+            world_size=plan.num_ranks,
+            run_dir=run_dir,
+            needs_data=not is_dry_run,
+            opens_tested_weights=True,
         )
     except ConfigError as error:
         yield str(error)

@@ -25,17 +25,18 @@ def quick_steps(jobs, monkeypatch):
 
 
 @pytest.fixture
-def weights(jobs, tmp_path) -> list[Path]:
-    """Eight checkpoints, of which the sixth is cut off."""
+def weights(jobs, tmp_path, monkeypatch) -> list[Path]:
+    """Eight checkpoints, of which the sixth fails in its job."""
+    monkeypatch.setenv("TOY_BAD_WEIGHT", "5.0")
     folder = tmp_path / "weights"
     folder.mkdir()
     model = build_model(load_cfg(jobs.recipe, ["MODEL.BACKBONE=tiny"]))
     files = []
     for number in range(8):
+        next(model.backbone.parameters()).data.view(-1)[0] = number
         file = checkpoint_path(folder, step=number)
         save_checkpoint({"model_state": model.state_dict()}, file)
         files.append(file)
-    files[5].write_bytes(files[5].read_bytes()[:1000])
     return files
 
 

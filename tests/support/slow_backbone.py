@@ -5,6 +5,7 @@ Tests set it by environment variables, since it runs in the processes of a job:
     TOY_STEP_SECONDS   least duration of a training step
     TOY_TEST_SECONDS   least duration of a batch in a test
     TOY_FAULT          RANK:STEP:HOW, HOW being raise, kill, segv, exit or hang; in the first start only
+    TOY_BAD_WEIGHT     first weight of a network whose test fails
     TOY_IMPORT_SECONDS how long the import of this module takes
 """
 
@@ -32,6 +33,9 @@ class SlowBackbone(TinyBackbone):
             self._go_wrong(*os.environ.get("TOY_FAULT", "-1:0:").split(":"))
         else:
             time.sleep(float(os.environ.get("TOY_TEST_SECONDS", "0")))
+            first = next(self.parameters()).flatten()[0]
+            if not first.is_meta and float(first) == float(os.environ.get("TOY_BAD_WEIGHT", "nan")):
+                raise RuntimeError("boom in the test")
         return super().forward(x_NCHW)
 
     def _go_wrong(self, rank: str, step: str, how: str) -> None:

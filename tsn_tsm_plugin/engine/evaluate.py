@@ -10,8 +10,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from tsn_tsm_plugin import distributed
 from tsn_tsm_plugin.checkpoints.weights_hash import weights_hash
 from tsn_tsm_plugin.config import CfgNode
@@ -19,18 +17,15 @@ from tsn_tsm_plugin.config.defaults import KEYS, flatten
 from tsn_tsm_plugin.config.key import FREE
 from tsn_tsm_plugin.config.node import plain
 from tsn_tsm_plugin.data.build import list_path, read_class_names
-from tsn_tsm_plugin.engine.checkpoint import list_checkpoints
 from tsn_tsm_plugin.engine.device import compute_device
-from tsn_tsm_plugin.engine.find_weights import read_weights
+from tsn_tsm_plugin.engine.find_weights import load_tested_weights
 from tsn_tsm_plugin.engine.interruption import StopRequested, never
 from tsn_tsm_plugin.engine.preflight import check_before_run
 from tsn_tsm_plugin.engine.score_split import build_scorer
-from tsn_tsm_plugin.errors import CheckpointError
 from tsn_tsm_plugin.evaluation import confusion_matrix, write_dump
 from tsn_tsm_plugin.layers.memory_format import to_channels_last
 from tsn_tsm_plugin.log import get_logger, setup_logging
-from tsn_tsm_plugin.models import TSM, TSN, build_model, load_weights
-from tsn_tsm_plugin.models.checkpoint_attributes import RECIPE
+from tsn_tsm_plugin.models import TSM, TSN, build_model
 from tsn_tsm_plugin.paths import read_bytes
 from tsn_tsm_plugin.ranks import Ranks
 from tsn_tsm_plugin.runs.extras import warn_on_failure
@@ -73,7 +68,7 @@ def evaluate(cfg: CfgNode) -> dict[str, Any]:
     ranks.on_main(lambda: check_before_run(cfg, "evaluate", run_dir=cfg.TEST.OUTPUT_DIR))
     stage_data(cfg, ["test"], ranks)
     model = build_model(cfg, with_backbone_weights=False)
-    weights = _load_tested_weights(cfg, model)
+    weights = load_tested_weights(cfg, model, read_class_names(cfg))
     to_channels_last(model).to(compute_device())
     path = ranks.on_main(lambda: _evaluation_folder(cfg))
     with _removed_on_failure(path, ranks):
@@ -124,25 +119,6 @@ def _removed_on_failure(path: Path, ranks: Ranks) -> Iterator[None]:
                 with contextlib.suppress(OSError):
                     parent.rmdir()
         raise
-
-
-def _load_tested_weights(cfg: CfgNode, model: nn.Module) -> str:
-    """Load the weights to test and return their path."""
-    folder = Path(cfg.OUTPUT_DIR) / "checkpoints"
-    if not cfg.TEST.CHECKPOINT_FILE_PATH and not list_checkpoints(folder):
-        raise CheckpointError(
-            f"There are no weights to test: {folder} holds no checkpoint. Train first, or set "
-            "TEST.CHECKPOINT_FILE_PATH (--weights)."
-        )
-    checkpoint = read_weights(cfg.TEST.CHECKPOINT_FILE_PATH or cfg.OUTPUT_DIR)
-    load_weights(
-        model,
-        checkpoint,
-        allow_mismatch=cfg.TRAIN.CHECKPOINT_ALLOW_MISMATCH,
-        class_names=read_class_names(cfg),
-        words=RECIPE,
-    )
-    return checkpoint.path
 
 
 def _list_hash(cfg: CfgNode) -> str:

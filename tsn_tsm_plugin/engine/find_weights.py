@@ -1,4 +1,4 @@
-"""list_weights, find_weights, read_weights, load_initial_weights: the weights of a file or a run folder."""
+"""The weights of a file or a run folder: list, find, read them, and load those that a recipe names."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -76,6 +76,29 @@ def load_initial_weights(cfg: CfgNode, model: nn.Module, class_names: Sequence[s
         class_names=class_names,
         words=RECIPE,
     )
+
+
+def load_tested_weights(cfg: CfgNode, model: nn.Module, class_names: Sequence[str]) -> str:
+    """Load the weights that a recipe tests and return their path; ``class_names`` as for ``load_weights``.
+
+    Raises:
+        CheckpointError: If the weights are missing, damaged or do not fit.
+    """
+    folder = Path(cfg.OUTPUT_DIR) / "checkpoints"
+    if not cfg.TEST.CHECKPOINT_FILE_PATH and not list_checkpoints(folder):
+        raise CheckpointError(
+            f"There are no weights to test: {folder} holds no checkpoint. Train first, or set "
+            "TEST.CHECKPOINT_FILE_PATH (--weights)."
+        )
+    checkpoint = read_weights(cfg.TEST.CHECKPOINT_FILE_PATH or cfg.OUTPUT_DIR)
+    load_weights(
+        model,
+        checkpoint,
+        allow_mismatch=cfg.TRAIN.CHECKPOINT_ALLOW_MISMATCH,
+        class_names=class_names,
+        words=RECIPE,
+    )
+    return checkpoint.path
 
 
 def _read_numbers(path: Path) -> Checkpoint:

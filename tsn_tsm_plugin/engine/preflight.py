@@ -3,17 +3,18 @@
 import functools
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from tsn_tsm_plugin.config import CfgNode
 from tsn_tsm_plugin.config.values import named_options
 from tsn_tsm_plugin.data.build import build_dataset, ensure_data_dir, is_data_at_hand, read_class_names
 from tsn_tsm_plugin.engine.checkpoint import list_checkpoints
-from tsn_tsm_plugin.engine.find_weights import list_weights, load_initial_weights
+from tsn_tsm_plugin.engine.find_weights import list_weights, load_initial_weights, load_tested_weights
 from tsn_tsm_plugin.engine.freezing import FrozenModules
 from tsn_tsm_plugin.errors import ConfigError, TsnTsmError, first_line
 from tsn_tsm_plugin.models import build_model
@@ -30,11 +31,12 @@ def check_before_run(
     world_size: int = 1,
     run_dir: str | Path = "",
     needs_data: bool = True,
+    opens_tested_weights: bool = False,
 ) -> None:
     """Raise one error with all faults found; open no video and write nothing.
 
-    Check lists, label map, starting weights, network, frozen parts, transforms, decoder, output folder and
-    packages. Skip a dataset that the run itself creates.
+    Check lists, label map, weights, network, frozen parts, transforms, decoder, output folder and packages.
+    Skip a dataset that the run itself creates.
 
     Args:
         cfg: The recipe.
@@ -42,6 +44,7 @@ def check_before_run(
         world_size: Number of processes.
         run_dir: Folder that the task writes into; empty: ``OUTPUT_DIR``.
         needs_data: Whether a missing data folder is a fault.
+        opens_tested_weights: Whether the weights to test are opened too; a job would open them late.
 
     Raises:
         ConfigError: If there are faults; one fault per line.
@@ -50,8 +53,9 @@ def check_before_run(
     data = list(_faults_of_data(cfg, task, needs_data=needs_data))
     network = list(_faults_of_network(cfg, task))
     class_names = read_class_names(cfg) if is_data_at_hand(cfg) and not data else []
+    weights: Iterable[str]
     if task == "evaluate":
-        weights = iter(_faults_of_file(_local(cfg.TEST.CHECKPOINT_FILE_PATH), "TEST.CHECKPOINT_FILE_PATH"))
+        weights = _faults_of_tested_weights(cfg, class_names, is_opened=opens_tested_weights and not network)
     else:
         weights = _faults_of_initial_weights(cfg, folder, class_names, is_network_sound=not network)
     faults = [
@@ -168,17 +172,27 @@ def _faults_of_initial_weights(
     elif is_file and is_network_sound:
         yield from _attempt(lambda: build_model(cfg), "MODEL.BACKBONE_WEIGHTS: ")
     if is_network_sound and path and Path(path).exists():
-        yield from _attempt(lambda: _load_without_memory(cfg, class_names), "TRAIN.CHECKPOINT_FILE_PATH: ")
+        load = functools.partial(_load_without_memory, load_initial_weights, cfg, class_names)
+        yield from _attempt(load, "TRAIN.CHECKPOINT_FILE_PATH: ")
     else:
         yield from _faults_of_file(path, "TRAIN.CHECKPOINT_FILE_PATH")
 
 
-def _load_without_memory(cfg: CfgNode, class_names: Sequence[str]) -> None:
+def _faults_of_tested_weights(cfg: CfgNode, class_names: Sequence[str], *, is_opened: bool) -> list[str]:
+    path, key = _local(cfg.TEST.CHECKPOINT_FILE_PATH), "TEST.CHECKPOINT_FILE_PATH"
+    if is_opened and path and Path(path).exists():
+        return _attempt(lambda: _load_without_memory(load_tested_weights, cfg, class_names), f"{key}: ")
+    return _faults_of_file(path, key)
+
+
+def _load_without_memory(
+    load: Callable[[CfgNode, nn.Module, Sequence[str]], Any], cfg: CfgNode, class_names: Sequence[str]
+) -> None:
     with torch.device("meta"):
         model = build_model(cfg, with_backbone_weights=False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch warns of each tensor: the meta device holds no values.
-        load_initial_weights(cfg, model, class_names)
+        load(cfg, model, class_names)
 
 
 def _local(path: str) -> str:

@@ -3,6 +3,7 @@ import json
 import re
 
 import pytest
+import torch
 from support.cli import submit
 from support.runs import write_recipe
 
@@ -138,3 +139,24 @@ def test_a_dry_run_of_evaluations_finds_the_faults_of_each_recipe(capsys, tmp_pa
 
     assert shown.code == 2
     assert "1 of 1 jobs cannot run" in shown.err and "got 128" in shown.err
+
+
+@pytest.mark.parametrize(
+    ("names", "fault"),
+    [(["conv1.weight"], "does not fit the model"), ([], "w.pt is cut off, damaged or not")],
+)
+def test_a_dry_run_of_evaluations_opens_the_weights(capsys, tmp_path, monkeypatch, names, fault):
+    monkeypatch.setattr("launch.cluster.slurm_client.why_unavailable", lambda: "no sbatch on PATH")
+    recipe = write_recipe(tmp_path, data=tmp_path)
+    weights = tmp_path / "w.pt"
+    torch.save({name: torch.zeros(2) for name in names}, weights)
+    if not names:
+        weights.write_bytes(weights.read_bytes()[:-50])
+
+    shown = submit(
+        capsys, "evaluate", "--cfg", recipe, "--weights", weights, "--dry-run", "--cluster", "local",
+        "--out", tmp_path / "out",
+    )  # fmt: skip
+
+    assert shown.code == 2
+    assert "TEST.CHECKPOINT_FILE_PATH" in shown.err and fault in shown.err
