@@ -545,7 +545,7 @@ def test_without_any_other_pipeline_the_recipe_tests_at_the_size_of_training(tmp
     assert (cfg.DATA.TEST_SHORT_SIDE, cfg.DATA.TEST_CROP_SIZE) == (128, 112)
 
 
-LOCATED = """_base_ = 'base.py'
+LOCATED = """_base_ = ['base.py', 'other.py']
 img = dict(mean=[1, 2, 3],
     adjust_magnitude=True)
 model = dict(backbone=dict(type='ResNet', depth=50,
@@ -563,6 +563,8 @@ model['cls_head'].setdefault('late', 5)
 copied = dict(model['neck'], depth=3)
 merged = {'a': 1} | {
     'b': 2}
+optimizer = dict(
+    capturable=True)
 """
 LOCATED_BASE = """optimizer = dict(type='SGD', lr=0.1,
     foreach=True)
@@ -570,11 +572,14 @@ lr_config = dict(policy='step', step=[3])
 lr_config.update(dict(
     warmup='exp'))
 evaluation = dict(save_best='mean_average')
+unknown = 7
 """
+LOCATED_OTHER = "optimizer = dict(\n    fused=True)\nanother = 8\n"
 
 
 def test_every_setting_that_is_not_carried_over_is_named_with_its_file_and_line(tmp_path):
-    for name, text in {"leaf.py": LOCATED, "base.py": LOCATED_BASE}.items():
+    files = {"leaf.py": LOCATED, "base.py": LOCATED_BASE, "other.py": LOCATED_OTHER}
+    for name, text in files.items():
         (tmp_path / name).write_text(text)
     notes = [note.replace(f"{tmp_path}/", "") for note in convert_file(tmp_path / "leaf.py").notes]
     for expected in (
@@ -591,6 +596,10 @@ def test_every_setting_that_is_not_carried_over_is_named_with_its_file_and_line(
         "merged.a = 1 (leaf.py:17)",
         "merged.b = 2 (leaf.py:18)",
         "optimizer.foreach = True (base.py:2)",
+        "optimizer.fused = True (other.py:2)",
+        "optimizer.capturable = True (leaf.py:20)",
+        "unknown = 7 (base.py:7)",
+        "another = 8 (other.py:3)",
         "lr_config.warmup = 'exp' (base.py:5)",
         "by mean_average there; here by top-1 accuracy (base.py:6)",
     ):
