@@ -185,7 +185,7 @@ class ConfigFile:
             )
         for name in names:
             settings = self._read_base(name, self._location(statement))
-            merge_base(self.base, settings)
+            self.base.update(settings)
 
     def _if(self, statement: ast.If) -> None:
         self._follow(statement.body if self._evaluator.known(statement.test) else statement.orelse)
@@ -228,17 +228,6 @@ class ConfigFile:
         if not isinstance(container, dict | list):
             raise NotHarmlessError
         return container
-
-
-def merge_base(into: ConfigDict, settings: ConfigDict) -> None:
-    """Merge the settings of one base into the settings of the bases before it."""
-    for name, value in settings.items():
-        below = into.get(name)
-        if isinstance(below, dict) and isinstance(value, dict):
-            below.update(value)
-        else:
-            into[name] = value
-    into.located_as(settings)
 
 
 def _assigned_names(statement: ast.stmt) -> Iterator[str]:

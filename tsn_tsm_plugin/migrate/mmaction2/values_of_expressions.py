@@ -13,7 +13,7 @@ from typing import Any
 
 from tsn_tsm_plugin.errors import ConfigError
 from tsn_tsm_plugin.migrate.mmaction2 import harmless_calls
-from tsn_tsm_plugin.migrate.mmaction2.config_dict import ConfigDict
+from tsn_tsm_plugin.migrate.mmaction2.config_dict import BaseDict, ConfigDict
 from tsn_tsm_plugin.migrate.mmaction2.harmless_calls import NotHarmlessError, bounded, format_value
 
 MAX_STEPS = 500_000
@@ -116,7 +116,7 @@ class Evaluator:
     """
 
     def __init__(self, path: str, text: str, budget: Budget) -> None:
-        self.names, self.base = ConfigDict(), ConfigDict()
+        self.names, self.base = ConfigDict(), BaseDict()
         self.variables: Mapping[str, str] = {}
         self.has_star_import = False
         self.used: set[str] = set()
