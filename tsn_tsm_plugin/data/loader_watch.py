@@ -101,9 +101,11 @@ def _notice_from_a_thread() -> Iterator[None]:
 def _dead_workers(loader: DataLoader, *, wait_seconds: float) -> list[int]:
     """Return the exit codes of the workers that ended with an error."""
     workers = {worker.sentinel: worker for worker in getattr(loader, "workers", [])}
-    for sentinel in multiprocessing.connection.wait(list(workers), timeout=wait_seconds):
-        # The wait ends when the worker's files are closed, before its exit code is known.
-        workers[sentinel].join(wait_seconds)
+    # A plain DataLoader of this process leaves a handler, which raises as soon as a worker dies.
+    with contextlib.suppress(RuntimeError):
+        for sentinel in multiprocessing.connection.wait(list(workers), timeout=wait_seconds):
+            # The wait ends when the worker's files are closed, before its exit code is known.
+            workers[sentinel].join(wait_seconds)
     return [worker.exitcode for worker in workers.values() if worker.exitcode]
 
 

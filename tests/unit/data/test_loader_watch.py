@@ -106,7 +106,23 @@ def test_a_worker_that_dies_is_named_with_the_likely_reason(watch, number, reaso
         next(batches)
 
 
-def test_a_worker_whose_connection_ends_before_its_process_is_named_too():
+@pytest.fixture
+def handler_of_another_loader():
+    """Report a dead worker as the handler does that PyTorch's DataLoader leaves in the process."""
+
+    def report(number, frame):
+        raise RuntimeError("DataLoader worker is killed by signal: Killed.")
+
+    before = signal.signal(signal.SIGCHLD, report)
+    yield
+    signal.signal(signal.SIGCHLD, before)
+
+
+@pytest.mark.parametrize("fixture", [None, "handler_of_another_loader"])
+def test_a_worker_whose_connection_ends_before_its_process_is_named_too(request, fixture):
+    if fixture:
+        request.getfixturevalue(fixture)
+
     class Items(Dataset):
         def __len__(self):
             return 1
