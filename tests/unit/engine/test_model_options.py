@@ -100,9 +100,9 @@ def test_activation_checkpointing_changes_neither_gradients_nor_statistics(which
         network(clips()).square().sum().backward()
 
     for mine, theirs in zip(saving.parameters(), plain.parameters(), strict=True):
-        torch.testing.assert_close(mine.grad, theirs.grad)
+        assert torch.equal(mine.grad, theirs.grad)
     for name, tensor in plain.state_dict().items():
-        torch.testing.assert_close(saving.state_dict()[name], tensor, msg=name)
+        assert torch.equal(saving.state_dict()[name], tensor), name
 
 
 def test_only_blocks_before_a_non_local_block_forget_their_activations():
@@ -195,7 +195,7 @@ def test_synchronized_networks_keep_what_lies_behind_a_norm(backbone, device):
     assert norms and all(isinstance(norm, expected) for norm in norms)
     assert synchronized.state_dict().keys() == model.state_dict().keys()
     with torch.no_grad():
-        torch.testing.assert_close(synchronized(video), model(video))
+        torch.testing.assert_close(synchronized(video), model(video), rtol=1e-4, atol=0.0)
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
