@@ -81,3 +81,9 @@ def _log_is_silent_again():
 def _few_threads():
     """Two cores and many small tensors: more threads only wait for each other."""
     torch.set_num_threads(min(2, torch.get_num_threads()))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _processes_can_fork():
+    """Start autograd before torch.compile: after it, autograd starts threads and does not run in forks."""
+    torch.ones((), requires_grad=True).backward()
