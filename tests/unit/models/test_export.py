@@ -78,7 +78,7 @@ def test_the_step_of_a_stream_goes_in_the_file_as_the_stream_goes(tmp_path):
     for seed in range(3):
         frame = torch.randn(3, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(seed))
         scores, *state = program(frame, *state)
-        torch.testing.assert_close(scores, stream(frame), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(scores, stream(frame), atol=1e-4 * float(scores.abs().max()), rtol=1e-4)
 
 
 def test_the_state_has_a_name_for_each_site_going_in_and_coming_out():
