@@ -11,6 +11,7 @@ from launch.rank.node_check import UnhealthyNodeError
 from launch.rank.node_links import check_links, gloo_addresses, nodes_to_blame
 
 NODES = ["a", "b", "c", "d"]
+NOWHERE = "255.255.255.255"  # A connection to it is refused at once.
 
 
 def check(folder, *, nodes=NODES, absent=0, addresses=None):
@@ -38,7 +39,7 @@ def test_nodes_that_reach_each_other_pass(tmp_path):
     ("node", "pairs"), [("a", "a and b, a and c, a and d"), ("c", "a and c, b and c, c and d")]
 )
 def test_a_node_that_publishes_an_address_without_a_route_is_blamed(tmp_path, node, pairs):
-    error = check(tmp_path, addresses={node: ["127.0.0.1", "no.such.host.invalid"]})
+    error = check(tmp_path, addresses={node: ["127.0.0.1", NOWHERE]})
 
     assert error.nodes == [node]
     message = f"node {node} is not healthy: no connection between {pairs} within 2 s (--health-check)"
@@ -66,7 +67,7 @@ def test_a_port_at_which_something_else_answers_or_nothing_does_is_no_connection
 
 
 def test_one_of_two_nodes_is_blamed_if_it_does_not_reach_itself(tmp_path):
-    error = check(tmp_path, nodes=["a", "b"], addresses={"b": ["no.such.host.invalid"]})
+    error = check(tmp_path, nodes=["a", "b"], addresses={"b": [NOWHERE]})
 
     assert error.nodes == ["b"]
 
@@ -77,7 +78,7 @@ def test_a_node_that_does_not_start_is_blamed(tmp_path):
 
 def test_two_nodes_that_do_not_reach_each_other_are_not_blamed_and_the_ways_on_are_named(tmp_path):
     (tmp_path / "b.missed").write_text('["a"]')
-    (tmp_path / "b.address").write_text('[["no.such.host.invalid"], 1]')
+    (tmp_path / "b.address").write_text(json.dumps([[NOWHERE], 1]))
     error = check(tmp_path, nodes=["a", "b"], absent=1)
 
     assert error.nodes == []
