@@ -108,12 +108,8 @@ def test_a_worker_that_dies_is_named_with_the_likely_reason(watch, number, reaso
 
 @pytest.fixture
 def handler_of_another_loader():
-    """Report a dead worker as the handler does that PyTorch's DataLoader leaves in the process."""
-
-    def report(number, frame):
-        raise RuntimeError("DataLoader worker is killed by signal: Killed.")
-
-    before = signal.signal(signal.SIGCHLD, report)
+    """Let SIGCHLD raise for a dead worker, as PyTorch's DataLoader does for the rest of the process."""
+    before = signal.signal(signal.SIGCHLD, lambda number, frame: torch._C._error_if_any_worker_fails())
     yield
     signal.signal(signal.SIGCHLD, before)
 
