@@ -3,7 +3,7 @@
 import functools
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from tsn_tsm_plugin.config import CfgNode
+from tsn_tsm_plugin.config.defaults import value_of
 from tsn_tsm_plugin.config.values import named_options
 from tsn_tsm_plugin.data.build import build_dataset, ensure_data_dir, is_data_at_hand, read_class_names
 from tsn_tsm_plugin.engine.checkpoint import list_checkpoints
@@ -22,6 +23,8 @@ from tsn_tsm_plugin.paths import is_url
 from tsn_tsm_plugin.runs.loggers import missing_package
 from tsn_tsm_plugin.solver import build_optimizer
 from tsn_tsm_plugin.transforms.build import build_batch_transform
+
+_Load = Callable[[CfgNode, nn.Module, Sequence[str]], Any]
 
 
 def check_before_run(
@@ -53,9 +56,14 @@ def check_before_run(
     data = list(_faults_of_data(cfg, task, needs_data=needs_data))
     network = list(_faults_of_network(cfg, task))
     class_names = read_class_names(cfg) if is_data_at_hand(cfg) and not data else []
-    weights: Iterable[str]
     if task == "evaluate":
-        weights = _faults_of_tested_weights(cfg, class_names, is_opened=opens_tested_weights and not network)
+        weights = _faults_of_weights(
+            cfg,
+            "TEST.CHECKPOINT_FILE_PATH",
+            load_tested_weights,
+            class_names,
+            is_opened=opens_tested_weights and not network,
+        )
     else:
         weights = _faults_of_initial_weights(cfg, folder, class_names, is_network_sound=not network)
     faults = [
@@ -163,7 +171,7 @@ def _faults_of_initial_weights(
     """Open the weights to start from; a resumed run needs none."""
     if list_checkpoints(run_dir / "checkpoints"):
         return
-    imagenet, path = _local(cfg.MODEL.BACKBONE_WEIGHTS), _local(cfg.TRAIN.CHECKPOINT_FILE_PATH)
+    imagenet = _local(cfg.MODEL.BACKBONE_WEIGHTS)
     is_file = any(mark in imagenet for mark in ("/", "\\")) or imagenet.endswith(
         (".pt", ".pth", ".safetensors", ".ckpt")
     )
@@ -171,23 +179,22 @@ def _faults_of_initial_weights(
         yield f"MODEL.BACKBONE_WEIGHTS {imagenet} is not a file. Give the path of ImageNet weights."
     elif is_file and is_network_sound:
         yield from _attempt(lambda: build_model(cfg), "MODEL.BACKBONE_WEIGHTS: ")
-    if is_network_sound and path and Path(path).exists():
-        load = functools.partial(_load_without_memory, load_initial_weights, cfg, class_names)
-        yield from _attempt(load, "TRAIN.CHECKPOINT_FILE_PATH: ")
-    else:
-        yield from _faults_of_file(path, "TRAIN.CHECKPOINT_FILE_PATH")
+    yield from _faults_of_weights(
+        cfg, "TRAIN.CHECKPOINT_FILE_PATH", load_initial_weights, class_names, is_opened=is_network_sound
+    )
 
 
-def _faults_of_tested_weights(cfg: CfgNode, class_names: Sequence[str], *, is_opened: bool) -> list[str]:
-    path, key = _local(cfg.TEST.CHECKPOINT_FILE_PATH), "TEST.CHECKPOINT_FILE_PATH"
+def _faults_of_weights(
+    cfg: CfgNode, key: str, load: _Load, class_names: Sequence[str], *, is_opened: bool
+) -> Iterator[str]:
+    path = _local(value_of(cfg, key))
     if is_opened and path and Path(path).exists():
-        return _attempt(lambda: _load_without_memory(load_tested_weights, cfg, class_names), f"{key}: ")
-    return _faults_of_file(path, key)
+        yield from _attempt(lambda: _load_without_memory(load, cfg, class_names), f"{key}: ")
+    else:
+        yield from _faults_of_file(path, key)
 
 
-def _load_without_memory(
-    load: Callable[[CfgNode, nn.Module, Sequence[str]], Any], cfg: CfgNode, class_names: Sequence[str]
-) -> None:
+def _load_without_memory(load: _Load, cfg: CfgNode, class_names: Sequence[str]) -> None:
     with torch.device("meta"):
         model = build_model(cfg, with_backbone_weights=False)
     with warnings.catch_warnings():
