@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from tsn_tsm_plugin.config.key import (
-    FIXED,
-    FIXED_WITHIN_EPOCH,
-    FREE,
     PRESET,
     PROBABILITY,
     SHARE,
     Key,
     Rule,
     at_least,
+    fixed,
+    fixed_within_epoch,
+    free,
     one_of,
 )
 from tsn_tsm_plugin.paths import NO_PATH
@@ -33,11 +33,7 @@ DATA_KEYS = (
         "",
         "Folder of the dataset; lists, label map and videos are looked up below it.",
     ),
-    Key(
-        "DATA.DATASET",
-        "",
-        'Name of the dataset, e.g. "sthv2"; checkpoints of another dataset are refused.',
-    ),
+    Key("DATA.DATASET", "", 'Name of the dataset, e.g. "sthv2"; checkpoints of another dataset are refused.'),
     Key(
         "DATA.FORMAT",
         "videos",
@@ -45,25 +41,19 @@ DATA_KEYS = (
         "(many in one tar file) or another registered dataset.",
         component="dataset",
     ),
-    Key(
-        "DATA.FORMAT_OPTIONS",
-        {},
-        "Additional keyword arguments of the dataset.",
-    ),
-    Key(
+    Key("DATA.FORMAT_OPTIONS", {}, "Additional keyword arguments of the dataset."),
+    free(
         "DATA.STAGE_TO",
         "",
         "Folder on each node's own disk, as $TMPDIR/shards, that the shards are copied to before the first "
         'step; "": none.',
-        on_resume=FREE,
     ),
-    Key(
+    fixed(
         "DATA.MODALITY",
         "rgb",
         'Modality of a segment: "rgb" (a frame), "flow" (5 flow fields, from folders of images) or '
         '"rgb_diff" (5 differences of neighbouring frames).',
         one_of("rgb", "flow", "rgb_diff"),
-        on_resume=FIXED,
     ),
     Key(
         "DATA.FRAME_TEMPLATE",
@@ -73,28 +63,25 @@ DATA_KEYS = (
     ),
     Key("DATA.FRAME_START_INDEX", 1, "Number of the first frame of a folder.", at_least(0)),
     Key("DATA.PATH_PREFIX", "", "Put before every path of a list; relative to PATH_TO_DATA_DIR."),
-    Key(
+    fixed_within_epoch(
         "DATA.TRAIN_LIST",
         "train.txt",
         "Training videos, relative to PATH_TO_DATA_DIR, one line each: `path label`, for frames "
         "`path number-of-frames label`; for shards one line for each tar file, its path.",
-        on_resume=FIXED_WITHIN_EPOCH,
     ),
-    Key(
+    fixed_within_epoch(
         "DATA.FURTHER_TRAIN_LISTS",
         [],
         "More lists of training videos in the same FORMAT, each with its own PATH_PREFIX: [[LIST, PREFIX], "
         "...]. An epoch reads the videos of every list, mixed.",
         Rule("hold pairs of a list and a prefix, as [[web.txt, web_videos]]", _are_pairs_of_text),
-        on_resume=FIXED_WITHIN_EPOCH,
     ),
     Key("DATA.VAL_LIST", "val.txt", 'List of the validation videos, as TRAIN_LIST; "": no validation.'),
     Key("DATA.TEST_LIST", "", 'List of the test videos, as TRAIN_LIST; "": VAL_LIST.'),
-    Key(
+    fixed(
         "DATA.MULTI_LABEL",
         False,
         "Whether lines may end with several labels, all of which the video has.",
-        on_resume=FIXED,
     ),
     Key("DATA.PATH_LABEL_SEPARATOR", " ", "Separator between path and label in list files."),
     Key(
@@ -109,21 +96,19 @@ DATA_KEYS = (
         one_of("", "motion"),
         formerly="DATA.PREPARE",
     ),
-    Key(
+    fixed(
         "DATA.NUM_FRAMES",
         8,
         "Frames of one view in training and validation; for TSM also in testing.",
         at_least(1),
-        on_resume=FIXED,
     ),
-    Key(
+    fixed(
         "DATA.SAMPLER",
         "uniform",
         'How frames are chosen: "uniform" (one per segment), "dense" (a window of DENSE_WINDOW frames), or '
         "another registered sampler.",
         component="sampler",
         formerly="TSN.SAMPLING",
-        on_resume=FIXED,
     ),
     Key("DATA.SAMPLER_OPTIONS", {}, "Keyword arguments of SAMPLER."),
     Key(
@@ -134,13 +119,12 @@ DATA_KEYS = (
         formerly="TSN.TEST_SAMPLING",
     ),
     Key("DATA.TEST_SAMPLER_OPTIONS", {}, "Keyword arguments of TEST_SAMPLER."),
-    Key(
+    fixed(
         "DATA.DENSE_WINDOW",
         64,
         "Width of the window of dense sampling, in frames.",
         at_least(1),
         formerly="TSN.SAMPLE_RANGE",
-        on_resume=FIXED,
     ),
     Key(
         "DATA.KEEP_TAIL_FRAMES",
@@ -184,41 +168,31 @@ DATA_KEYS = (
         "Unreadable videos that an epoch may skip before the run stops.",
         at_least(0),
     ),
-    Key(
+    fixed(
         "DATA.MEAN",
         [123.675, 116.28, 103.53],
         "Mean of R, G and B, for flow of x and y (by default 128), in 0-255; rgb_diff has none.",
-        on_resume=FIXED,
     ),
-    Key(
+    fixed(
         "DATA.STD",
         [58.395, 57.12, 57.375],
         "Deviation of the same channels (for flow by default 128), in 0-255.",
-        on_resume=FIXED,
     ),
-    Key(
+    fixed(
         "DATA.CHANNEL_ORDER",
         "rgb",
         'Order in which the network takes the channels of a normalised frame: "rgb", or "bgr" as networks of '
         "Caffe and OpenCV. MEAN and STD stay in the order R, G, B.",
         one_of("rgb", "bgr"),
-        on_resume=FIXED,
     ),
-    Key(
+    fixed(
         "DATA.TRAIN_SHORT_SIDE",
         256,
         "Short side of a training frame before the crop, in pixels; 0 keeps the decoded size.",
         at_least(0),
-        on_resume=FIXED,
     ),
     Key("DATA.TEST_SHORT_SIDE", 256, "The same in validation and testing.", at_least(0)),
-    Key(
-        "DATA.TRAIN_CROP_SIZE",
-        224,
-        "Side of the square crop in training, in pixels.",
-        at_least(1),
-        on_resume=FIXED,
-    ),
+    fixed("DATA.TRAIN_CROP_SIZE", 224, "Side of the square crop in training, in pixels.", at_least(1)),
     Key("DATA.TEST_CROP_SIZE", 224, "Side of the square crops in testing, in pixels.", at_least(1)),
     Key("DATA.RANDOM_FLIP", True, "Mirror half of the training clips."),
     Key(
@@ -226,12 +200,11 @@ DATA_KEYS = (
         [],
         "Pairs of labels that a mirror turns into each other, e.g. [[86, 87], [93, 94]].",
     ),
-    Key(
+    fixed(
         "AUG.CROP",
         "multi_scale",
         'Training crop: "multi_scale" (TSN), "random_resized" (Inception) or "center".',
         one_of("multi_scale", "random_resized", "center"),
-        on_resume=FIXED,
     ),
     Key(
         "AUG.CROP_SCALES",
@@ -269,11 +242,7 @@ DATA_KEYS = (
         "batch transform.",
         component="batch_transform",
     ),
-    Key(
-        "MIXUP.OPTIONS",
-        {},
-        "Additional keyword arguments of METHOD.",
-    ),
+    Key("MIXUP.OPTIONS", {}, "Additional keyword arguments of METHOD."),
     Key(
         "MIXUP.ALPHA",
         0.8,
@@ -295,31 +264,18 @@ DATA_KEYS = (
         SHARE,
     ),
     Key("MIXUP.PER_SAMPLE", False, "Draw for each clip instead of once for the batch."),
-    Key(
+    free(
         "DATA_LOADER.NUM_WORKERS",
         8,
         "Worker processes of each rank; 0 reads in the training process.",
         at_least(0),
-        on_resume=FREE,
     ),
-    Key(
+    free(
         "DATA_LOADER.MAX_WAIT_SECONDS",
         300.0,
         "Seconds without a batch after which a run saves and ends; each minute of waiting is logged.",
         at_least(1),
-        on_resume=FREE,
     ),
-    Key(
-        "DATA_LOADER.PIN_MEMORY",
-        True,
-        "Keep batches in page-locked memory for faster copies to the GPU.",
-        on_resume=FREE,
-    ),
-    Key(
-        "DATA_LOADER.START_METHOD",
-        "fork",
-        "How workers start.",
-        one_of("fork", "spawn", "forkserver"),
-        on_resume=FREE,
-    ),
+    free("DATA_LOADER.PIN_MEMORY", True, "Keep batches in page-locked memory for faster copies to the GPU."),
+    free("DATA_LOADER.START_METHOD", "fork", "How workers start.", one_of("fork", "spawn", "forkserver")),
 )

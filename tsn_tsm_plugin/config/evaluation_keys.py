@@ -1,6 +1,6 @@
 """EVALUATION_KEYS: keys of testing."""
 
-from tsn_tsm_plugin.config.key import FREE, ON_THIS_MACHINE, Key, Rule, at_least, one_of
+from tsn_tsm_plugin.config.key import ON_THIS_MACHINE, Key, Rule, at_least, free, one_of
 from tsn_tsm_plugin.paths import is_url
 
 EVALUATION_KEYS = (
@@ -10,19 +10,17 @@ EVALUATION_KEYS = (
         "",
         'Weights to test, at any path that iopath can fetch; "": the newest checkpoint of the run folder.',
     ),
-    Key(
+    free(
         "TEST.OUTPUT_DIR",
         "",
         'Folder of an evaluation; "": OUTPUT_DIR/evaluate/<time>. Training tests into OUTPUT_DIR itself.',
         ON_THIS_MACHINE,
-        on_resume=FREE,
     ),
-    Key(
+    free(
         "TEST.CHECKPOINT_MINUTES",
         1.0,
         "Minutes between writes of the scores so far; an interrupted test goes on from them. 0: none.",
         at_least(0),
-        on_resume=FREE,
     ),
     Key(
         "TEST.NUM_FRAMES",

@@ -1,5 +1,6 @@
 """Key, Rule: the declaration of a config key, and the rules for its values."""
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -66,6 +67,12 @@ class Key:
     def is_options(self) -> bool:
         """Whether the key is a node of keyword arguments."""
         return isinstance(self.default, dict)
+
+
+# A declaration begins with the effect of another value on a resumed run; Key alone: RECORDED.
+fixed = functools.partial(Key, on_resume=FIXED)
+fixed_within_epoch = functools.partial(Key, on_resume=FIXED_WITHIN_EPOCH)
+free = functools.partial(Key, on_resume=FREE)
 
 
 def one_of(*choices: object) -> Rule:

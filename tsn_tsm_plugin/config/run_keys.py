@@ -1,81 +1,59 @@
 """RUN_KEYS: keys of training, the solver and logging."""
 
 from tsn_tsm_plugin.config.key import (
-    FIXED,
-    FIXED_WITHIN_EPOCH,
-    FREE,
     NAMES,
     ON_THIS_MACHINE,
     SHARE,
     Key,
     Rule,
     at_least,
+    fixed,
+    fixed_within_epoch,
+    free,
     numbers_for,
     one_of,
 )
 
 RUN_KEYS = (
-    Key(
+    free(
         "OUTPUT_DIR",
         "",
         'Run folder; "": runs/<method>/<name of the recipe file>, below the current directory.',
         ON_THIS_MACHINE,
-        on_resume=FREE,
     ),
-    Key(
-        "RNG_SEED",
-        0,
-        "Seed of weights, order of the videos, augmentation and dropout.",
-        on_resume=FIXED_WITHIN_EPOCH,
-    ),
+    fixed_within_epoch("RNG_SEED", 0, "Seed of weights, order of the videos, augmentation and dropout."),
     Key(
         "DETERMINISTIC",
         False,
         "Use only algorithms that give the same bits for the same input; slower on GPUs. CPUs always do.",
     ),
-    Key(
+    free(
         "LOGGERS",
         [],
         "Registered loggers that get the numbers of a run besides metrics.jsonl, as csv, wandb or mlflow: "
         'by name or as {name: wandb, options: {project: "mine"}}.',
-        on_resume=FREE,
         component="logger",
     ),
-    Key("LOG_PERIOD", 10, "Steps between two lines of metrics.", at_least(1), on_resume=FREE),
-    Key(
-        "TRAIN.BATCH_SIZE",
-        64,
-        "Clips in a step, over all processes.",
-        at_least(1),
-        on_resume=FIXED_WITHIN_EPOCH,
-    ),
-    Key(
-        "TRAIN.NUM_REPEATS",
-        1,
-        "How often an epoch reads the list of videos.",
-        at_least(1),
-        on_resume=FIXED_WITHIN_EPOCH,
-    ),
-    Key(
+    free("LOG_PERIOD", 10, "Steps between two lines of metrics.", at_least(1)),
+    fixed_within_epoch("TRAIN.BATCH_SIZE", 64, "Clips in a step, over all processes.", at_least(1)),
+    fixed_within_epoch("TRAIN.NUM_REPEATS", 1, "How often an epoch reads the list of videos.", at_least(1)),
+    fixed_within_epoch(
         "TRAIN.CLASS_BALANCED",
         False,
         "Draw every class equally often instead of every video once; an epoch has the same length.",
-        on_resume=FIXED_WITHIN_EPOCH,
     ),
-    Key(
+    fixed_within_epoch(
         "TRAIN.CLASS_POWER",
         0.0,
         "With CLASS_BALANCED: draw a class in proportion to this power of its number of videos. 0: classes "
         "equally often; 1: videos equally often.",
         at_least(0),
-        on_resume=FIXED_WITHIN_EPOCH,
     ),
-    Key(
+    fixed_within_epoch(
         "TRAIN.DROP_LAST",
         False,
         "Drop the videos that do not fill an epoch's last step, instead of filling it with videos from its "
         "start.",
-        on_resume=FIXED_WITHIN_EPOCH,
     ),
     Key("TRAIN.EVAL_PERIOD", 5, "Epochs between validations; 0 never validates.", at_least(0)),
     Key(
@@ -115,37 +93,28 @@ RUN_KEYS = (
         at_least(0),
         formerly="TRAIN.MAX_BAD_STEPS",
     ),
-    Key("TRAIN.CHECKPOINT_PERIOD", 1, "Epochs between checkpoints.", at_least(1), on_resume=FREE),
-    Key(
+    free("TRAIN.CHECKPOINT_PERIOD", 1, "Epochs between checkpoints.", at_least(1)),
+    free(
         "TRAIN.CHECKPOINT_MINUTES",
         30.0,
         "Minutes between checkpoints within an epoch; 0: none.",
         at_least(0),
-        on_resume=FREE,
     ),
-    Key(
-        "TRAIN.CHECKPOINT_STEPS",
-        0,
-        "Steps between checkpoints within an epoch; 0: none.",
-        at_least(0),
-        on_resume=FREE,
-    ),
-    Key(
+    free("TRAIN.CHECKPOINT_STEPS", 0, "Steps between checkpoints within an epoch; 0: none.", at_least(0)),
+    free(
         "TRAIN.STOP_GRACE_SECONDS",
         120.0,
         "Seconds after a stop signal that the run may go on to the end of its step and save; then it is "
         "ended. Jobs of the launcher follow its own options.",
         at_least(0),
-        on_resume=FREE,
     ),
-    Key(
+    free(
         "TRAIN.KEEP_CHECKPOINTS",
         2,
         "Newest checkpoints to keep in addition to the best; the second replaces a damaged newest.",
         at_least(1),
-        on_resume=FREE,
     ),
-    Key("TRAIN.AUTO_RESUME", True, "Go on from the newest checkpoint of the run folder.", on_resume=FREE),
+    free("TRAIN.AUTO_RESUME", True, "Go on from the newest checkpoint of the run folder."),
     Key(
         "TRAIN.CHECKPOINT_FILE_PATH",
         "",
@@ -187,18 +156,13 @@ RUN_KEYS = (
         True,
         "Let gradients lie in the buckets that travel: one copy of them less in memory.",
     ),
-    Key(
+    fixed(
         "SOLVER.OPTIMIZING_METHOD",
         "sgd",
         'A registered optimiser: "sgd" (the papers\'), "adamw", "lars" or another; or `timm/NAME`.',
-        on_resume=FIXED,
         component="optimizer",
     ),
-    Key(
-        "SOLVER.OPTIMIZER_OPTIONS",
-        {},
-        "Additional keyword arguments of the optimiser.",
-    ),
+    Key("SOLVER.OPTIMIZER_OPTIONS", {}, "Additional keyword arguments of the optimiser."),
     Key(
         "SOLVER.BASE_LR",
         0.01,
@@ -217,12 +181,11 @@ RUN_KEYS = (
         numbers_for("gradient", "square"),
     ),
     Key("SOLVER.WEIGHT_DECAY", 1e-4, "Weight decay.", at_least(0)),
-    Key(
+    fixed(
         "SOLVER.PARAM_GROUPS",
         "tsm",
         'Parameter groups: "tsn" (one group) or "tsm" (seven: biases, norms and classifier apart).',
         one_of("tsn", "tsm"),
-        on_resume=FIXED,
     ),
     Key(
         "SOLVER.CLASSIFIER_LR_MULT",
@@ -232,12 +195,11 @@ RUN_KEYS = (
         at_least(0),
         formerly="SOLVER.FC_LR5",
     ),
-    Key(
+    fixed(
         "SOLVER.LAYER_DECAY",
         1.0,
         "Factor on the learning rate for each stage of the backbone, from the last one to the stem; 1: none.",
         Rule("be in (0, 1]", lambda value: 0.0 < value <= 1.0),
-        on_resume=FIXED,
     ),
     Key(
         "SOLVER.LR_POLICY",
@@ -246,11 +208,7 @@ RUN_KEYS = (
         "policy.",
         component="lr_policy",
     ),
-    Key(
-        "SOLVER.LR_POLICY_OPTIONS",
-        {},
-        "Additional keyword arguments of the policy.",
-    ),
+    Key("SOLVER.LR_POLICY_OPTIONS", {}, "Additional keyword arguments of the policy."),
     Key(
         "SOLVER.STEPS",
         [0, 20, 40],
@@ -290,5 +248,5 @@ RUN_KEYS = (
         "each class). MODEL.LOSS_OPTIONS may hold `class_weights`, one number for each class.",
         one_of("", "balanced"),
     ),
-    Key("TENSORBOARD.ENABLE", True, "Write TensorBoard events: the logger tensorboard.", on_resume=FREE),
+    free("TENSORBOARD.ENABLE", True, "Write TensorBoard events: the logger tensorboard."),
 )
