@@ -19,8 +19,10 @@ _AA_TYPE = re.compile(
 
 def validate(cfg: CfgNode) -> list[Fault]:
     """Return every broken rule as ``(key, rule and given value)``."""
-    rules = (_keys, _model, _storage, _sampling, _pixels, _augmentation, _loss, _training)
-    return [fault for rule in rules for fault in rule(cfg)]
+    faults = [*_keys(cfg), *_frame_template(cfg)]
+    for rules in (_model, _storage, _sampling, _pixels, _augmentation, _loss, _training):
+        faults += [(key, f"must {rule}, got {plain(value_of(cfg, key))!r}") for key, rule in rules(cfg)]
+    return faults
 
 
 def _keys(cfg: CfgNode) -> Iterator[Fault]:
@@ -49,16 +51,20 @@ def _component(key: Key, item: object) -> Iterator[Fault]:
         yield key.name, f"must be one of {known}, got {name!r}"
 
 
+def _frame_template(cfg: CfgNode) -> Iterator[Fault]:
+    try:
+        (flow_templates if cfg.DATA.MODALITY == "flow" else frame_namer)(cfg.DATA.FRAME_TEMPLATE)
+    except ValueError as error:
+        yield "DATA.FRAME_TEMPLATE", str(error)
+
+
 def _model(cfg: CfgNode) -> Iterator[Fault]:
     for node, name in (("MODEL", "HEAD"), ("DATA", "TEST_SAMPLER")):
         if cfg[node][f"{name}_OPTIONS"] and not cfg[node][name]:
-            yield (
-                f"{node}.{name}_OPTIONS",
-                f"must be empty without {node}.{name}, the component that takes them",
-            )
-    for name, value in (("MODEL.TEMPORAL_MODULES", cfg.MODEL.TEMPORAL_MODULES), ("TSM.SITES", cfg.TSM.SITES)):
-        if cfg.MODEL.ARCH == "tsn" and value:
-            yield name, f"must be empty for tsn, which scores each frame independently, got {plain(value)!r}"
+            yield f"{node}.{name}_OPTIONS", f"be empty without {node}.{name}, the component that takes them"
+    for name in ("MODEL.TEMPORAL_MODULES", "TSM.SITES"):
+        if cfg.MODEL.ARCH == "tsn" and value_of(cfg, name):
+            yield name, "be empty for tsn, which scores each frame independently"
     is_named = any(
         "non_local" in (item.values() if isinstance(item, dict) else (item,))
         for item in cfg.MODEL.TEMPORAL_MODULES
@@ -67,176 +73,130 @@ def _model(cfg: CfgNode) -> Iterator[Fault]:
     if cfg.NONLOCAL.ACT_CHECKPOINT and not has_non_local:
         yield (
             "NONLOCAL.ACT_CHECKPOINT",
-            "must be off for a network without non-local blocks; a tsm has them with NONLOCAL.INSTANTIATION",
+            "be off for a network without non-local blocks (a tsm has them with NONLOCAL.INSTANTIATION)",
         )
     if cfg.BN.FREEZE_STATS and cfg.BN.USE_PRECISE_STATS:
-        yield (
-            "BN.USE_PRECISE_STATS",
-            "must be off with BN.FREEZE_STATS, which keeps running statistics, got True",
-        )
+        yield "BN.USE_PRECISE_STATS", "be off with BN.FREEZE_STATS, which keeps running statistics"
 
 
 def _storage(cfg: CfgNode) -> Iterator[Fault]:
-    is_flow = cfg.DATA.MODALITY == "flow"
-    if is_flow and cfg.DATA.FORMAT in ("videos", "shards"):
-        yield "DATA.FORMAT", f"must be frames with DATA.MODALITY flow, got {cfg.DATA.FORMAT!r}"
-    try:
-        (flow_templates if is_flow else frame_namer)(cfg.DATA.FRAME_TEMPLATE)
-    except ValueError as error:
-        yield "DATA.FRAME_TEMPLATE", str(error)
-    if cfg.DATA.SCALE_IN_DECODER and cfg.DATA.FORMAT == "frames":
-        yield "DATA.SCALE_IN_DECODER", "must be off with DATA.FORMAT frames: images are not read by FFmpeg"
-    if cfg.DATA.SCALE_IN_DECODER and cfg.DATA.DECODING_BACKEND not in ("auto", "pyav"):
-        yield (
-            "DATA.SCALE_IN_DECODER",
-            f"must be off with DATA.DECODING_BACKEND {cfg.DATA.DECODING_BACKEND!r}: only 'pyav' can",
-        )
-    if cfg.DATA.MULTI_LABEL and cfg.SOLVER.LABEL_SMOOTHING:
-        yield (
-            "SOLVER.LABEL_SMOOTHING",
-            "must be 0 with DATA.MULTI_LABEL, which scores each class independently, got "
-            f"{cfg.SOLVER.LABEL_SMOOTHING!r}",
-        )
-    if cfg.DATA.MULTI_LABEL and cfg.TRAIN.CLASS_BALANCED:
-        yield "TRAIN.CLASS_BALANCED", "must be off with DATA.MULTI_LABEL: a video there has no one class"
+    data = cfg.DATA
+    if data.MODALITY == "flow" and data.FORMAT in ("videos", "shards"):
+        yield "DATA.FORMAT", "be frames with DATA.MODALITY flow"
+    if data.SCALE_IN_DECODER and data.FORMAT == "frames":
+        yield "DATA.SCALE_IN_DECODER", "be off with DATA.FORMAT frames: images are not read by FFmpeg"
+    if data.SCALE_IN_DECODER and data.DECODING_BACKEND not in ("auto", "pyav"):
+        backend = f"DATA.DECODING_BACKEND {data.DECODING_BACKEND!r}"
+        yield "DATA.SCALE_IN_DECODER", f"be off with {backend}: only 'pyav' can"
+    if data.MULTI_LABEL and cfg.SOLVER.LABEL_SMOOTHING:
+        yield "SOLVER.LABEL_SMOOTHING", "be 0 with DATA.MULTI_LABEL, which scores each class independently"
+    if data.MULTI_LABEL and cfg.TRAIN.CLASS_BALANCED:
+        yield "TRAIN.CLASS_BALANCED", "be off with DATA.MULTI_LABEL: a video there has no one class"
 
 
 def _sampling(cfg: CfgNode) -> Iterator[Fault]:
-    test_sampling = cfg.DATA.TEST_SAMPLER or cfg.DATA.SAMPLER
+    num_frames, test_sampling = cfg.DATA.NUM_FRAMES, cfg.DATA.TEST_SAMPLER or cfg.DATA.SAMPLER
     if test_sampling == "uniform" and cfg.TEST.NUM_ENSEMBLE_VIEWS not in (1, 2):
         yield (
             "TEST.NUM_ENSEMBLE_VIEWS",
-            f"must be 1 or 2 (twice sample) with uniform sampling, got {cfg.TEST.NUM_ENSEMBLE_VIEWS}; "
-            "more views in time need DATA.TEST_SAMPLER dense",
+            "be 1 or 2 (twice sample) with uniform sampling (DATA.TEST_SAMPLER dense takes more)",
         )
-    if cfg.MODEL.ARCH == "tsm" and cfg.TEST.NUM_FRAMES not in (0, cfg.DATA.NUM_FRAMES):
+    if cfg.MODEL.ARCH == "tsm" and cfg.TEST.NUM_FRAMES not in (0, num_frames):
         yield (
             "TEST.NUM_FRAMES",
-            f"must be 0 or DATA.NUM_FRAMES ({cfg.DATA.NUM_FRAMES}) for tsm (its shift is trained for "
-            f"that many frames), got {cfg.TEST.NUM_FRAMES}",
+            f"be 0 or DATA.NUM_FRAMES ({num_frames}) for tsm (its shift is trained for that many frames)",
         )
     is_dense = "dense" in (cfg.DATA.SAMPLER, test_sampling)
-    if is_dense and max(cfg.DATA.NUM_FRAMES, cfg.TEST.NUM_FRAMES) > cfg.DATA.DENSE_WINDOW:
-        yield (
-            "DATA.DENSE_WINDOW",
-            f"must be at least DATA.NUM_FRAMES ({cfg.DATA.NUM_FRAMES}), got {cfg.DATA.DENSE_WINDOW}",
-        )
+    if is_dense and max(num_frames, cfg.TEST.NUM_FRAMES) > cfg.DATA.DENSE_WINDOW:
+        yield "DATA.DENSE_WINDOW", f"be at least DATA.NUM_FRAMES ({num_frames})"
 
 
 def _pixels(cfg: CfgNode) -> Iterator[Fault]:
-    channels = ("x", "y") if cfg.DATA.MODALITY == "flow" else ("R", "G", "B")
+    data = cfg.DATA
+    rule = numbers_for(*(("x", "y") if data.MODALITY == "flow" else ("R", "G", "B")))
     for name in ("MEAN", "STD"):
-        rule = numbers_for(*channels)
-        if not rule.holds(cfg.DATA[name]):
-            yield f"DATA.{name}", f"must {rule.text}, got {list(cfg.DATA[name])!r}"
+        if not rule.holds(data[name]):
+            yield f"DATA.{name}", rule.text
             return
-    if any(not std > 0 for std in cfg.DATA.STD):
-        yield "DATA.STD", f"must be positive, got {list(cfg.DATA.STD)!r}"
-    if cfg.DATA.CHANNEL_ORDER != "rgb" and cfg.DATA.MODALITY == "flow":
-        yield "DATA.CHANNEL_ORDER", "must be rgb with DATA.MODALITY flow, which has no colours, got bgr"
-    if cfg.DATA.CHANNEL_ORDER != "rgb" and cfg.MODEL.BACKBONE == "bn_inception":
-        yield (
-            "DATA.CHANNEL_ORDER",
-            "must be rgb with bn_inception, which takes RGB and reverses it, got bgr",
-        )
+    if any(not std > 0 for std in data.STD):
+        yield "DATA.STD", "be positive"
+    if data.CHANNEL_ORDER != "rgb" and data.MODALITY == "flow":
+        yield "DATA.CHANNEL_ORDER", "be rgb with DATA.MODALITY flow, which has no colours"
+    if data.CHANNEL_ORDER != "rgb" and cfg.MODEL.BACKBONE == "bn_inception":
+        yield "DATA.CHANNEL_ORDER", "be rgb with bn_inception, which takes RGB and reverses it"
     # Caffe's networks have a standard deviation of exactly 1 and means in 0-255.
-    is_caffe = set(cfg.DATA.STD) == {1.0} and max(cfg.DATA.MEAN, default=0.0) > 1.0
-    if cfg.DATA.STD and max(cfg.DATA.STD) <= 1.0 and not is_caffe:
-        yield "DATA.STD", f"is in 0-255 here, got {list(cfg.DATA.STD)!r}; multiply MEAN and STD by 255"
+    is_caffe = set(data.STD) == {1.0} and max(data.MEAN, default=0.0) > 1.0
+    if data.STD and max(data.STD) <= 1.0 and not is_caffe:
+        yield "DATA.STD", "be in 0-255 (multiply MEAN and STD by 255)"
     for split in ("TRAIN", "TEST"):
-        short_side, crop = cfg.DATA[f"{split}_SHORT_SIDE"], cfg.DATA[f"{split}_CROP_SIZE"]
+        short_side = data[f"{split}_SHORT_SIDE"]
         resized_after = split == "TRAIN" and cfg.AUG.CROP != "center"
-        if 0 < short_side < crop and not resized_after:
-            yield (
-                f"DATA.{split}_CROP_SIZE",
-                f"must be at most DATA.{split}_SHORT_SIDE ({short_side}), got {crop}",
-            )
+        if 0 < short_side < data[f"{split}_CROP_SIZE"] and not resized_after:
+            yield f"DATA.{split}_CROP_SIZE", f"be at most DATA.{split}_SHORT_SIDE ({short_side})"
     labels: list[object] = []
-    for pair in cfg.DATA.FLIP_LABEL_PAIRS:
+    for pair in data.FLIP_LABEL_PAIRS:
         is_pair = isinstance(pair, list | tuple) and len(pair) == 2
-        if not is_pair or any(
-            type(label) is not int or not 0 <= label < cfg.MODEL.NUM_CLASSES for label in pair
-        ):
-            yield (
-                "DATA.FLIP_LABEL_PAIRS",
-                f"must hold pairs of labels below MODEL.NUM_CLASSES ({cfg.MODEL.NUM_CLASSES}), got {pair!r}",
-            )
-        else:
+        if is_pair and all(type(label) is int and 0 <= label < cfg.MODEL.NUM_CLASSES for label in pair):
             labels += pair
+        else:
+            num_classes = f"MODEL.NUM_CLASSES ({cfg.MODEL.NUM_CLASSES})"
+            yield "DATA.FLIP_LABEL_PAIRS", f"hold pairs of labels below {num_classes}, unlike {pair!r}"
     if len(set(labels)) < len(labels):
-        yield "DATA.FLIP_LABEL_PAIRS", "must name a label once only"
+        yield "DATA.FLIP_LABEL_PAIRS", "name a label once only"
 
 
 def _augmentation(cfg: CfgNode) -> Iterator[Fault]:
     if cfg.DATA.MODALITY != "rgb":
         colour = {"AA_TYPE": "", "COLOR_JITTER": [0.0, 0.0, 0.0, 0.0], "RE_PROB": 0.0}
         for name, off in colour.items():
-            value = cfg.AUG[name]
-            if (list(value) if isinstance(value, list | tuple) else value) != off:
-                yield f"AUG.{name}", f"must be {off!r} with DATA.MODALITY {cfg.DATA.MODALITY}, got {value!r}"
+            if plain(cfg.AUG[name]) != off:
+                yield f"AUG.{name}", f"be {off!r} with DATA.MODALITY {cfg.DATA.MODALITY}"
     if not _AA_TYPE.fullmatch(cfg.AUG.AA_TYPE):
-        yield (
-            "AUG.AA_TYPE",
-            "must be '', 'imgaug_default' or a RandAugment string of timm such as 'rand-m9-mstd0.5-inc1', "
-            f"got {cfg.AUG.AA_TYPE!r}",
-        )
-    jitter = list(cfg.AUG.COLOR_JITTER)
+        forms = "'', 'imgaug_default' or a RandAugment string of timm such as 'rand-m9-mstd0.5-inc1'"
+        yield "AUG.AA_TYPE", f"be {forms}"
+    jitter = cfg.AUG.COLOR_JITTER
     if len(jitter) != 4 or any(not strength >= 0.0 for strength in jitter) or jitter[3] > 0.5:
         yield (
             "AUG.COLOR_JITTER",
-            "must hold brightness, contrast, saturation and hue, none negative and the last at most 0.5, "
-            f"got {jitter!r}",
+            "hold brightness, contrast, saturation and hue, none negative and the last at most 0.5",
         )
-    if cfg.MIXUP.ENABLE and cfg.MIXUP.METHOD == "random_mix":
-        if not (cfg.MIXUP.ALPHA or cfg.MIXUP.CUTMIX_ALPHA):
-            yield "MIXUP.ALPHA", "or MIXUP.CUTMIX_ALPHA must be positive with MIXUP.ENABLE, got 0 for both"
-    elif cfg.MIXUP.ENABLE and cfg.MIXUP.PROB < 1.0:
-        yield (
-            "MIXUP.PROB",
-            f"must be 1 with MIXUP.METHOD {cfg.MIXUP.METHOD}, got {cfg.MIXUP.PROB}; only random_mix chooses",
-        )
-    if cfg.MIXUP.ENABLE and cfg.MIXUP.LABEL_SMOOTH_VALUE and cfg.SOLVER.LABEL_SMOOTHING:
+    mixup = cfg.MIXUP
+    if mixup.ENABLE and mixup.METHOD == "random_mix":
+        if not (mixup.ALPHA or mixup.CUTMIX_ALPHA):
+            yield "MIXUP.ALPHA", "be positive with MIXUP.ENABLE, or MIXUP.CUTMIX_ALPHA must"
+    elif mixup.ENABLE and mixup.PROB < 1.0:
+        yield "MIXUP.PROB", f"be 1 with MIXUP.METHOD {mixup.METHOD} (only random_mix chooses)"
+    if mixup.ENABLE and mixup.LABEL_SMOOTH_VALUE and cfg.SOLVER.LABEL_SMOOTHING:
         yield (
             "SOLVER.LABEL_SMOOTHING",
-            "must be 0 with MIXUP.ENABLE and its LABEL_SMOOTH_VALUE, which smooths already, got "
-            f"{cfg.SOLVER.LABEL_SMOOTHING!r}",
+            "be 0 with MIXUP.ENABLE and its LABEL_SMOOTH_VALUE, which smooths already",
         )
 
 
 def _loss(cfg: CfgNode) -> Iterator[Fault]:
-    if cfg.SOLVER.LABEL_SMOOTHING and cfg.MODEL.LOSS_FUNC not in ("", "cross_entropy"):
+    name, is_multi_label = cfg.MODEL.LOSS_FUNC, cfg.DATA.MULTI_LABEL
+    if cfg.SOLVER.LABEL_SMOOTHING and name not in ("", "cross_entropy"):
         yield (
             "SOLVER.LABEL_SMOOTHING",
-            f"must be 0 with MODEL.LOSS_FUNC {cfg.MODEL.LOSS_FUNC}, which has its own "
-            f"MODEL.LOSS_OPTIONS, got {cfg.SOLVER.LABEL_SMOOTHING!r}",
+            f"be 0 with MODEL.LOSS_FUNC {name}, which has its own MODEL.LOSS_OPTIONS",
         )
-    name = cfg.MODEL.LOSS_FUNC
-    if cfg.DATA.MULTI_LABEL and name in ("cross_entropy", "focal"):
-        yield (
-            "MODEL.LOSS_FUNC",
-            f"must not be {name} with DATA.MULTI_LABEL (videos with several classes)",
-        )
-    if not cfg.DATA.MULTI_LABEL and not cfg.MIXUP.ENABLE and name in ("binary_cross_entropy", "binary_focal"):
-        yield "MODEL.LOSS_FUNC", f"must not be {name} without DATA.MULTI_LABEL, since videos have one class"
+    if is_multi_label and name in ("cross_entropy", "focal"):
+        yield "MODEL.LOSS_FUNC", "score each class independently with DATA.MULTI_LABEL"
+    if not is_multi_label and not cfg.MIXUP.ENABLE and name in ("binary_cross_entropy", "binary_focal"):
+        yield "MODEL.LOSS_FUNC", "compare the classes without DATA.MULTI_LABEL, since videos have one class"
     if cfg.SOLVER.CLASS_WEIGHTS and "class_weights" in cfg.MODEL.LOSS_OPTIONS:
-        yield "SOLVER.CLASS_WEIGHTS", "must be '' with class_weights in MODEL.LOSS_OPTIONS"
+        yield "SOLVER.CLASS_WEIGHTS", "be '' with class_weights in MODEL.LOSS_OPTIONS"
 
 
 def _training(cfg: CfgNode) -> Iterator[Fault]:
-    if cfg.DDP.STATIC_GRAPH and cfg.TRAIN.MAX_CLIPS_PER_FORWARD:
+    solver, max_clips = cfg.SOLVER, cfg.TRAIN.MAX_CLIPS_PER_FORWARD
+    if cfg.DDP.STATIC_GRAPH and max_clips:
         yield (
             "DDP.STATIC_GRAPH",
-            f"must be off with TRAIN.MAX_CLIPS_PER_FORWARD ({cfg.TRAIN.MAX_CLIPS_PER_FORWARD}), which "
-            f"runs forward passes with and without synchronisation in one step",
+            f"be off with TRAIN.MAX_CLIPS_PER_FORWARD ({max_clips}), which runs forward passes with and "
+            "without synchronisation in one step",
         )
-    num_steps = len(cfg.SOLVER.STEPS)
-    if len(cfg.SOLVER.LRS) != num_steps:
-        yield (
-            "SOLVER.LRS",
-            f"must hold one factor for each of SOLVER.STEPS ({num_steps}), got {list(cfg.SOLVER.LRS)!r}",
-        )
-    if cfg.SOLVER.WARMUP_EPOCHS % 1 and not cfg.SOLVER.LR_PER_STEP:
-        yield (
-            "SOLVER.WARMUP_EPOCHS",
-            f"must be whole epochs unless SOLVER.LR_PER_STEP is on, got {cfg.SOLVER.WARMUP_EPOCHS!r}",
-        )
+    if len(solver.LRS) != len(solver.STEPS):
+        yield "SOLVER.LRS", f"hold one factor for each of SOLVER.STEPS ({len(solver.STEPS)})"
+    if solver.WARMUP_EPOCHS % 1 and not solver.LR_PER_STEP:
+        yield "SOLVER.WARMUP_EPOCHS", "be whole epochs unless SOLVER.LR_PER_STEP is on"

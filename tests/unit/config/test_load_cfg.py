@@ -126,13 +126,13 @@ def test_a_fault_in_a_base_is_named_by_the_bases_own_line(tmp_path):
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("TEST: {NUM_ENSEMBLE_VIEWS: 10}", "must be 1 or 2 (twice sample) with uniform sampling, got 10"),
+        ("TEST: {NUM_ENSEMBLE_VIEWS: 10}", "(DATA.TEST_SAMPLER dense takes more), got 10"),
         ("TEST: {NUM_FRAMES: 25}", "must be 0 or DATA.NUM_FRAMES (8) for tsm"),
         ("TEST: {NUM_SPATIAL_CROPS: 5}", "must be one of 1, 3, 10, got 5"),
         ("SOLVER: {STEPS: [1, 2]}", "must start with 0 and rise, got [1, 2]"),
         ("SOLVER: {LRS: [1.0]}", "must hold one factor for each of SOLVER.STEPS (3)"),
         ("SOLVER: {BASE_LR: .nan}", "must be at least 0, got nan"),
-        ("DATA: {STD: [0.225, 0.225, 0.225]}", "is in 0-255 here"),
+        ("DATA: {STD: [0.225, 0.225, 0.225]}", "DATA.STD must be in 0-255"),
         ("DATA: {MEAN: [1.0]}", "must hold one number for each of R, G, B"),
         ("DATA: {TEST_CROP_SIZE: 300}", "must be at most DATA.TEST_SHORT_SIDE (256), got 300"),
         ("DATA: {FLIP_LABEL_PAIRS: [[1, 2], [2, 3]]}", "must name a label once only"),
