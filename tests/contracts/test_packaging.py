@@ -88,8 +88,19 @@ def test_importing_the_package_imports_nothing_heavy():
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["--no-such-flag"]], ids=" ".join)
 def test_help_version_and_mistakes_of_every_tool_import_nothing_heavy(words):
-    code = "\n".join(main_of(tool) for tool in TOOLS if tool != "convert_checkpoint")
+    code = "\n".join(main_of(tool) for tool in TOOLS)
     assert loaded_modules(code, *words) == set()
+
+
+@pytest.mark.parametrize(
+    "words", [["tsm/k400_r50_8fs"], ["tsm/k400_r50_8f", "--set", "SOLVER.BASE_LRR", "1"]], ids=" ".join
+)
+@pytest.mark.parametrize(
+    ("tool", "flag"),
+    [("train", "--cfg"), ("evaluate", "--cfg"), ("show_batch", "--cfg"), ("benchmark", "--loader")],
+)
+def test_a_mistyped_recipe_or_key_imports_nothing_heavy(tool, flag, words):
+    assert loaded_modules(main_of(tool), flag, *words) == set()
 
 
 @pytest.mark.parametrize(

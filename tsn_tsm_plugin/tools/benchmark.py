@@ -11,6 +11,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from tsn_tsm_plugin.config import load_cfg
 from tsn_tsm_plugin.errors import ConfigError
 from tsn_tsm_plugin.tools.arguments import count, seconds
 from tsn_tsm_plugin.tools.command import ToolParser, run_command, set_overrides
@@ -76,10 +77,10 @@ def _network(args: argparse.Namespace) -> None:
 
 
 def _loader(args: argparse.Namespace) -> None:
-    from tsn_tsm_plugin.config import load_cfg
+    cfg = load_cfg(args.loader, set_overrides(args))
+
     from tsn_tsm_plugin.inference.benchmark import benchmark_loader
 
-    cfg = load_cfg(args.loader, set_overrides(args))
     speed = benchmark_loader(cfg, num_workers=args.num_workers, seconds=args.seconds)
     print(f"loader, {speed.num_workers} worker(s): {speed.clips_per_second:.1f} clips/s")
     print(f"one worker: {speed.per_worker:.1f} clips/s")

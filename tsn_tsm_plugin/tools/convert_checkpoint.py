@@ -8,21 +8,17 @@ The weights are loaded into the network that they belong to, so the written file
 import argparse
 import io
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any
 
 from tsn_tsm_plugin.atomic_files import HINT_FILE, os_errors_as_run_folder_errors, write_atomically
-from tsn_tsm_plugin.checkpoints.metadata import ModelAttribute
-from tsn_tsm_plugin.checkpoints.read_checkpoint import FORMAT, read_checkpoint
-from tsn_tsm_plugin.checkpoints.safetensors_file import to_safetensors
 from tsn_tsm_plugin.errors import CheckpointError
-from tsn_tsm_plugin.models.deploy.reparameterize import reparameterize
-from tsn_tsm_plugin.models.identify_checkpoint import Identity, create_identified, identify
-from tsn_tsm_plugin.models.load_weights import load_weights
 from tsn_tsm_plugin.tools.arguments import path_here
 from tsn_tsm_plugin.tools.command import ToolParser, run_command
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from tsn_tsm_plugin.models.identify_checkpoint import Identity
 
 _SHOWN = (
     ("method", ("method",)),
@@ -84,6 +80,12 @@ def convert(
     Raises:
         CheckpointError: If the source is not a checkpoint of a TSN or TSM, or contradicts ``overrides``.
     """
+    # Import late, so that --help and usage errors do not wait for torch.
+    from tsn_tsm_plugin.checkpoints.metadata import ModelAttribute
+    from tsn_tsm_plugin.checkpoints.read_checkpoint import read_checkpoint
+    from tsn_tsm_plugin.models.identify_checkpoint import create_identified, identify
+    from tsn_tsm_plugin.models.load_weights import load_weights
+
     identity = identify(read_checkpoint(source))
     _apply_overrides(identity, overrides or {}, source)
     model: nn.Module = create_identified(identity).eval()
@@ -102,14 +104,18 @@ def convert(
     print(f"{'written':<12}{destination}, {len(state_dict)} tensors, {megabytes:.1f} MiB")
 
 
-def _fold(model: nn.Module, source: str | Path) -> nn.Module:
+def _fold(model: "nn.Module", source: str | Path) -> "nn.Module":
+    from tsn_tsm_plugin.models.deploy.reparameterize import reparameterize
+
     try:
         return reparameterize(model)
     except ValueError as error:
         raise CheckpointError(f"{source}: {error} Remove --reparameterize.") from error
 
 
-def _apply_overrides(identity: Identity, overrides: dict[str, Any], source: str | Path) -> None:
+def _apply_overrides(identity: "Identity", overrides: dict[str, Any], source: str | Path) -> None:
+    from tsn_tsm_plugin.checkpoints.metadata import ModelAttribute
+
     for name, value in overrides.items():
         if value is None:
             continue
@@ -124,7 +130,7 @@ def _apply_overrides(identity: Identity, overrides: dict[str, Any], source: str 
         identity.assumed.pop(name, None)
 
 
-def _print_identity(identity: Identity) -> None:
+def _print_identity(identity: "Identity") -> None:
     print(f"{'format':<12}{identity.format}")
     for title, names in _SHOWN:
         shown = {name: f"{identity.attributes[name]}" for name in names if name in identity.attributes}
@@ -133,7 +139,12 @@ def _print_identity(identity: Identity) -> None:
         print(f"{title:<12}{', '.join(parts) or ('unknown' if title == 'dataset' else 'none')}")
 
 
-def _write(state_dict: dict[str, Tensor], attributes: dict[str, Any], destination: Path) -> None:
+def _write(state_dict: "dict[str, Tensor]", attributes: dict[str, Any], destination: Path) -> None:
+    import torch
+
+    from tsn_tsm_plugin.checkpoints.read_checkpoint import FORMAT
+    from tsn_tsm_plugin.checkpoints.safetensors_file import to_safetensors
+
     if destination.suffix == ".safetensors":
         content = to_safetensors(state_dict, attributes=attributes)
     else:

@@ -4,6 +4,7 @@ Without ``--weights`` the newest checkpoint of the run folder is tested. On seve
 ``torchrun --nproc-per-node N -m tsn_tsm_plugin.tools.evaluate --cfg FILE``.
 """
 
+import argparse
 import sys
 from collections.abc import Sequence
 
@@ -36,19 +37,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="write the scores of every video and view: .pkl, .json or .csv",
     )
     args = parser.parse_intermixed_args(argv)
+    return run_command(lambda: _evaluate(args))
 
-    # Import late, so that --help and usage errors do not wait for torch.
+
+def _evaluate(args: argparse.Namespace) -> None:
+    overrides = weights_override(args, "TEST.CHECKPOINT_FILE_PATH")
+    if args.dump:
+        overrides += ["TEST.SAVE_RESULTS_PATH", str(args.dump.absolute())]
+    if args.out:
+        overrides += ["TEST.OUTPUT_DIR", str(args.out)]
+    cfg = read_recipe(args, *overrides)
+
+    # Import late, so that --help, usage errors and faults of the recipe do not wait for torch.
     from tsn_tsm_plugin.engine import evaluate
 
-    def work() -> None:
-        overrides = weights_override(args, "TEST.CHECKPOINT_FILE_PATH")
-        if args.dump:
-            overrides += ["TEST.SAVE_RESULTS_PATH", str(args.dump.absolute())]
-        if args.out:
-            overrides += ["TEST.OUTPUT_DIR", str(args.out)]
-        evaluate(read_recipe(args, *overrides))
-
-    return run_command(work)
+    evaluate(cfg)
 
 
 if __name__ == "__main__":

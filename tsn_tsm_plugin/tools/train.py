@@ -7,6 +7,7 @@ Ctrl-C, SIGTERM, SIGUSR1 and SIGUSR2 write a checkpoint and end the run; the sam
 On several devices: ``torchrun --nproc-per-node N -m tsn_tsm_plugin.tools.train --cfg FILE``.
 """
 
+import argparse
 import sys
 from collections.abc import Sequence
 
@@ -29,27 +30,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_data_arguments(parser)
     add_checkpoint_arguments(parser, "checkpoint or run folder to start from; TRAIN.CHECKPOINT_FILE_PATH")
     args = parser.parse_intermixed_args(argv)
+    return run_command(lambda: _train(args))
 
-    # Import late, so that --help and usage errors do not wait for torch.
+
+def _train(args: argparse.Namespace) -> int:
+    if args.data:
+        setup_logging()
+    args.cfg = recipe_of_data(args)
+    cfg = read_recipe(args, *weights_override(args, "TRAIN.CHECKPOINT_FILE_PATH"))
+
+    # Import late, so that --help, usage errors and faults of the recipe do not wait for torch.
     from tsn_tsm_plugin.engine import TrainingStopped, train
     from tsn_tsm_plugin.engine.interruption import catch_stop_signals
 
-    with catch_stop_signals() as signals:
-
-        def work() -> None:
-            if args.data:
-                setup_logging()
-            args.cfg = recipe_of_data(args)
-            cfg = read_recipe(args, *weights_override(args, "TRAIN.CHECKPOINT_FILE_PATH"))
-            signals.grace_seconds = cfg.TRAIN.STOP_GRACE_SECONDS
-            train(cfg, stop_requested=signals.requested)
-            if args.data:
-                print(f"Use the network: tsn-tsm-predict --weights {cfg.OUTPUT_DIR} VIDEO...")
-
+    with catch_stop_signals(grace_seconds=cfg.TRAIN.STOP_GRACE_SECONDS) as signals:
         try:
-            return run_command(work)
+            train(cfg, stop_requested=signals.requested)
         except TrainingStopped:
             return 128 + signals.received
+    if args.data:
+        print(f"Use the network: tsn-tsm-predict --weights {cfg.OUTPUT_DIR} VIDEO...")
+    return 0
 
 
 if __name__ == "__main__":
