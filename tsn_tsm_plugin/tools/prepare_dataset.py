@@ -17,7 +17,6 @@ from tsn_tsm_plugin.tools.command import ToolParser, run_command
 
 if TYPE_CHECKING:
     from tsn_tsm_plugin.data.preparation.annotations import Annotations
-    from tsn_tsm_plugin.data.preparation.catalog import Storage
     from tsn_tsm_plugin.data.preparation.convert import Conversion
 
 logger = get_logger(__name__)
@@ -70,7 +69,7 @@ def _add_official(datasets: "argparse._SubParsersAction[argparse.ArgumentParser]
     from tsn_tsm_plugin.data.preparation.catalog import OFFICIAL_DATASETS
 
     for name, dataset in OFFICIAL_DATASETS.items():
-        stored = "folders of JPEG frames" if dataset.storage.template else "video files"
+        stored = "folders of JPEG frames" if dataset.template else "video files"
         parser = datasets.add_parser(
             name,
             help=f"{dataset.title}, {dataset.num_classes} classes",
@@ -87,7 +86,7 @@ def _add_official(datasets: "argparse._SubParsersAction[argparse.ArgumentParser]
             parser.add_argument(
                 "--split", type=int, choices=(1, 2, 3), default=1, help="official split (default: 1)"
             )
-        _add_output(parser, can_convert=not dataset.storage.template)
+        _add_output(parser, can_convert=not dataset.template)
         parser.set_defaults(prepare=_prepare_official, dataset=name)
 
 
@@ -243,18 +242,17 @@ def _prepare_official(args: argparse.Namespace) -> None:
             f"{dataset.title} has {dataset.num_classes} classes, but {args.annotations} has "
             f"{len(annotations.class_names)}: published weights have other labels."
         )
-    _prepare(dataset.title, annotations, dataset.storage, args)
+    _prepare(dataset.title, annotations, dataset.template, args)
 
 
 def _prepare_folder(args: argparse.Namespace) -> None:
-    from tsn_tsm_plugin.data.preparation.catalog import Storage
     from tsn_tsm_plugin.data.preparation.class_folders import read_class_folders
 
     annotations = read_class_folders(args.videos, val_fraction=args.val_fraction)
-    _prepare(args.videos.name, annotations, Storage(), args)
+    _prepare(args.videos.name, annotations, "", args)
 
 
-def _prepare(title: str, annotations: "Annotations", storage: "Storage", args: argparse.Namespace) -> None:
+def _prepare(title: str, annotations: "Annotations", template: str, args: argparse.Namespace) -> None:
     from tsn_tsm_plugin.data.preparation.prepare import prepare_dataset
 
     prepare_dataset(
@@ -262,7 +260,7 @@ def _prepare(title: str, annotations: "Annotations", storage: "Storage", args: a
         annotations,
         videos_dir=args.videos,
         out_dir=args.out,
-        storage=storage,
+        template=template,
         conversion=_conversion(args),
         num_workers=args.num_workers,
     )

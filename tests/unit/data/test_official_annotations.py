@@ -13,15 +13,19 @@ from support.official_files import (
     write_sthv2,
 )
 
-from tsn_tsm_plugin.data.preparation.annotations import AnnotatedVideo
-from tsn_tsm_plugin.data.preparation.catalog import OFFICIAL_DATASETS
+from tsn_tsm_plugin.data.preparation.annotations import AnnotatedVideo, VideoFiles
+from tsn_tsm_plugin.data.preparation.catalog import (
+    OFFICIAL_DATASETS,
+    read_diving48,
+    read_hmdb51,
+    read_jester,
+    read_kinetics,
+    read_sthv1,
+    read_sthv2,
+    read_ucf101,
+)
 from tsn_tsm_plugin.data.preparation.class_folders import read_class_folders
-from tsn_tsm_plugin.data.preparation.diving48 import read_diving48
-from tsn_tsm_plugin.data.preparation.find_videos import VideoFiles
-from tsn_tsm_plugin.data.preparation.flip_label_pairs import mirror_pairs, turn_pairs
-from tsn_tsm_plugin.data.preparation.kinetics import read_kinetics
-from tsn_tsm_plugin.data.preparation.something import read_jester, read_sthv1, read_sthv2
-from tsn_tsm_plugin.data.preparation.splits import read_hmdb51, read_ucf101
+from tsn_tsm_plugin.data.preparation.recipe import mirror_pairs, turn_pairs
 from tsn_tsm_plugin.errors import AnnotationError
 
 

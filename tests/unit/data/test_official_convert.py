@@ -41,15 +41,15 @@ def test_extracted_frames_are_the_jpeg_images_of_the_decoded_ones(video, tmp_pat
     assert [frame_number(frame) for frame in reader.read(range(NUM_FRAMES))] == list(range(NUM_FRAMES))
 
 
-def test_template_start_index_and_height_are_those_asked_for(video, tmp_path):
-    extraction = FrameExtraction(resize=Resize(height=24), template="{:03}.jpg", start_index=0, quality=50)
+def test_template_and_height_are_those_asked_for(video, tmp_path):
+    extraction = FrameExtraction(resize=Resize(height=24), template="{:03}.jpg", quality=50)
 
     extraction.write(video, tmp_path / "a", NUM_FRAMES)
 
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [
-        f"{i:03}.jpg" for i in range(NUM_FRAMES)
+        f"{i:03}.jpg" for i in range(1, NUM_FRAMES + 1)
     ]
-    reader = FrameFolderReader(tmp_path / "a", template="{:03}.jpg", start_index=0)
+    reader = FrameFolderReader(tmp_path / "a", template="{:03}.jpg")
     assert (reader.height, reader.width) == (24, 32)
 
 

@@ -1,4 +1,4 @@
-"""Annotations, AnnotatedVideo: the classes and labelled videos of each split of a dataset."""
+"""Annotations, AnnotatedVideo, VideoFiles: the classes and labelled videos of each split, and their files."""
 
 import csv
 from collections.abc import Iterable, Sequence
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tsn_tsm_plugin.data.annotations import read_text_lines
-from tsn_tsm_plugin.data.video_files import files_below
+from tsn_tsm_plugin.data.video_files import files_below, videos_below
 from tsn_tsm_plugin.errors import AnnotationError
 
 
@@ -86,3 +86,25 @@ def label_of(name: str, labels: dict[str, int], location: str) -> int:
 def numbered(names: Iterable[str]) -> dict[str, int]:
     """Return the label of each name: its position."""
     return {name: label for label, name in enumerate(names)}
+
+
+class VideoFiles:
+    """Find video files by name without suffix, in any folder below a folder.
+
+    Args:
+        folder: Folder of the videos, searched once.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._by_path: dict[str, str] = {}
+        self._by_stem: dict[str, str | None] = {}
+        for video in videos_below(folder):
+            path = video.relative_to(folder)
+            self._by_path.setdefault(path.with_suffix("").as_posix(), path.as_posix())
+            # Ambiguous stems can be found by relative path only.
+            self._by_stem[path.stem] = None if path.stem in self._by_stem else path.as_posix()
+
+    def find(self, names: Iterable[str]) -> str | None:
+        """Return the path, relative to the folder, of the first name that exists."""
+        found = (self._by_path.get(name) or self._by_stem.get(name) for name in names)
+        return next(filter(None, found), None)

@@ -4,6 +4,7 @@ Both write upright frames, as `VideoReader` gives them, without a display matrix
 target, read the result back and then rename it, so targets are complete or absent.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -52,21 +53,59 @@ class Resize:
         return tuple(max(round(px * factor / multiple), 1) * multiple for px in (height, width))  # type: ignore[return-value]
 
 
+class Conversion(ABC):
+    """A way to write a video anew."""
+
+    suffix = ""
+
+    def target_name(self, name: str) -> str:
+        """Return the file or folder of a converted video."""
+        return name.removesuffix(Path(name).suffix) + self.suffix
+
+    def write(self, source: Path, target: Path, num_frames: int) -> None:
+        """Convert every frame.
+
+        Raises:
+            VideoError: If the video is damaged, or the written frames differ from it in number.
+        """
+        with replace_folder_when_whole(target) as partial:
+            orientation, frames = orientation_of(plain_frames(str(source)))
+            warn_once(str(source), orientation.remark)
+            self._write(source, partial, frames, orientation.quarter_turns)
+            self.check(partial, num_frames)
+
+    def check(self, target: Path, num_frames: int) -> None:
+        """Read back the number of frames, and the first and the last frame.
+
+        Raises:
+            VideoError: If the number differs from ``num_frames``, or a frame cannot be read.
+        """
+        with self._open(target) as reader:
+            if reader.num_frames != num_frames:
+                raise VideoError(f"{target}: must hold {num_frames} frames, holds {reader.num_frames}.")
+            reader.read([0, num_frames - 1])
+
+    @abstractmethod
+    def _write(self, source: Path, target: Path, frames: Iterator[av.VideoFrame], quarter_turns: int) -> None:
+        """Write all frames, which are as coded, upright: rotated by quarter turns."""
+
+    @abstractmethod
+    def _open(self, target: Path) -> FrameFolderReader | VideoReader: ...
+
+
 @dataclass(frozen=True)
-class FrameExtraction:
+class FrameExtraction(Conversion):
     """Extraction of frames as JPEG images, ``folder/name/img_00001.jpg``.
 
     Attributes:
         resize: Size of the frames.
         quality: JPEG quality, 1 to 100.
-        template: Name of a frame's file, with a field for the number.
-        start_index: Number of the first frame.
+        template: Name of a frame's file, with a field for the number, from 1.
     """
 
     resize: Resize = Resize()
     quality: int = 95
     template: str = "img_{:05}.jpg"
-    start_index: int = 1
 
     def __post_init__(self) -> None:
         try:
@@ -76,51 +115,27 @@ class FrameExtraction:
         if "/" in self.template:
             raise ValueError(f"template must name no folder, got {self.template!r}.")
 
-    def target_name(self, name: str) -> str:
-        """Return the folder of frames of a video."""
-        return name.removesuffix(Path(name).suffix)
-
-    def write(self, source: Path, target: Path, num_frames: int) -> None:
-        """Extract every frame.
-
-        Raises:
-            VideoError: If the video is damaged, or the written frames differ from it.
-        """
-        with replace_folder_when_whole(target) as partial:
-            self._write(source, partial, num_frames)
-
-    def _write(self, source: Path, partial: Path, num_frames: int) -> None:
-        partial.mkdir(parents=True)
-        quarter_turns, frames = _oriented(source)
-        name_of, scaler = frame_namer(self.template), VideoReformatter()
+    def _write(self, source: Path, target: Path, frames: Iterator[av.VideoFrame], quarter_turns: int) -> None:
+        target.mkdir(parents=True)
+        scaler = VideoReformatter()
         for number, frame in enumerate(frames):
             shown = self.resize.size(*shown_size(frame.height, frame.width, quarter_turns))
             height, width = shown_size(*shown, quarter_turns)
             is_resized = (height, width) != (frame.height, frame.width)
             # Without resizing, the pixels equal VideoReader's.
             how = "BICUBIC" if is_resized else None
-            frame_name = f"{source}: frame {number}"
-            rgb = converted(scaler, frame, width, height, "rgb24", interpolation=how, name=frame_name)
-            path = partial / name_of(self.start_index + number)
+            name = f"{source}: frame {number}"
+            rgb = converted(scaler, frame, width, height, "rgb24", interpolation=how, name=name)
             image = Image.fromarray(upright(rgb.to_ndarray(), quarter_turns))
+            path = target / self.template.format(number + 1)
             path.write_bytes(encode_image(image, ".jpg", quality=self.quality))
-        self.check(partial, num_frames)
 
-    def check(self, target: Path, num_frames: int) -> None:
-        """Read back the number of frames, and the first and the last frame.
-
-        Raises:
-            VideoError: If the number differs from ``num_frames``, or a frame cannot be read.
-        """
-        reader = FrameFolderReader(target, template=self.template, start_index=self.start_index)
-        num_files = sum(1 for _ in target.iterdir())
-        if not reader.num_frames == num_files == num_frames:
-            raise VideoError(f"{target}: must hold {num_frames} frames, holds {reader.num_frames}.")
-        reader.read([0, num_frames - 1])
+    def _open(self, target: Path) -> FrameFolderReader:
+        return FrameFolderReader(target, template=self.template)
 
 
 @dataclass(frozen=True)
-class Transcoding:
+class Transcoding(Conversion):
     """Re-encoding as H.264 in mp4, frame by frame, without sound, at the mean frame rate, for sparse reading.
 
     The same video gives the same bytes.
@@ -150,28 +165,16 @@ class Transcoding:
     keyframe_interval: int = 12
     crf: int = 20
 
-    def target_name(self, name: str) -> str:
-        """Return the file of a video."""
-        return name.removesuffix(Path(name).suffix) + ".mp4"
+    suffix = ".mp4"
 
-    def write(self, source: Path, target: Path, num_frames: int) -> None:
-        """Encode every frame.
-
-        Raises:
-            VideoError: If the video is damaged, or the written video differs from it.
-        """
-        with replace_folder_when_whole(target) as partial:
-            self._write(source, partial, num_frames)
-
-    def _write(self, source: Path, partial: Path, num_frames: int) -> None:
+    def _write(self, source: Path, target: Path, frames: Iterator[av.VideoFrame], quarter_turns: int) -> None:
         with VideoReader(source) as reader:
             rate = Fraction(reader.fps or DEFAULT_FPS).limit_denominator(1001)
         # x264's AVX-512 code gives other bytes from run to run; cpu-independent disables such code.
         params = f"keyint={self.keyframe_interval}:b-pyramid=none:threads=1:cpu-independent=1"
         options = {"crf": str(self.crf), "tune": "fastdecode", "x264-params": params}
-        quarter_turns, frames = _oriented(source)
         scaler = VideoReformatter()
-        with av.open(str(partial), "w", format="mp4") as output:
+        with av.open(str(target), "w", format="mp4") as output:
             stream = None
             for number, frame in enumerate(frames):
                 if stream is None:
@@ -191,28 +194,9 @@ class Transcoding:
                 output.mux(stream.encode(picture))
             if stream is not None:
                 output.mux(stream.encode(None))
-        self.check(partial, num_frames)
 
-    def check(self, target: Path, num_frames: int) -> None:
-        """Read back the number of frames, and the first and the last frame.
-
-        Raises:
-            VideoError: If the number differs from ``num_frames``, or a frame cannot be read.
-        """
-        with VideoReader(target) as reader:
-            if reader.num_frames != num_frames:
-                raise VideoError(f"{target}: must hold {num_frames} frames, holds {reader.num_frames}.")
-            reader.read([0, num_frames - 1])
-
-
-Conversion = FrameExtraction | Transcoding
-
-
-def _oriented(source: Path) -> tuple[int, Iterator[av.VideoFrame]]:
-    """Return the quarter turns that make frames upright, and all frames as coded."""
-    orientation, frames = orientation_of(plain_frames(str(source)))
-    warn_once(str(source), orientation.remark)
-    return orientation.quarter_turns, frames
+    def _open(self, target: Path) -> VideoReader:
+        return VideoReader(target)
 
 
 def _turned(picture: av.VideoFrame, quarter_turns: int) -> av.VideoFrame:

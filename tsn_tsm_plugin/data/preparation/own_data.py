@@ -11,7 +11,6 @@ from typing import Any
 import yaml
 
 from tsn_tsm_plugin.data.annotations import read_text_lines
-from tsn_tsm_plugin.data.preparation.catalog import Storage
 from tsn_tsm_plugin.data.preparation.class_folders import GroupOf, read_class_folders
 from tsn_tsm_plugin.data.preparation.prepare import prepare_dataset, write_if_changed
 from tsn_tsm_plugin.data.workers import usable_cpus
@@ -85,7 +84,6 @@ def prepare_own_data(
             annotations,
             videos_dir=folder.resolve(),
             out_dir=out.resolve(),
-            storage=Storage(),
             num_workers=usable_cpus(),
         )
         num_train = report["splits"]["train"]["readable"]

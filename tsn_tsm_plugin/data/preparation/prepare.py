@@ -12,8 +12,9 @@
 Running it again changes nothing unless videos or annotations have changed.
 """
 
+import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,10 @@ from tqdm import tqdm
 
 from tsn_tsm_plugin.atomic_files import write_text_atomically
 from tsn_tsm_plugin.data.annotations import fault_of_name, label_map_hash
-from tsn_tsm_plugin.data.preparation.annotations import Annotations
-from tsn_tsm_plugin.data.preparation.catalog import Storage
+from tsn_tsm_plugin.data.preparation.annotations import Annotations, VideoFiles
 from tsn_tsm_plugin.data.preparation.convert import Conversion, FrameExtraction
-from tsn_tsm_plugin.data.preparation.find_videos import FrameFolders, VideoFiles
-from tsn_tsm_plugin.data.preparation.flip_label_pairs import mirror_pairs
-from tsn_tsm_plugin.data.preparation.recipe import recipe_lines
-from tsn_tsm_plugin.data.preparation.verify_videos import Finding, Inspection, Journal
+from tsn_tsm_plugin.data.preparation.recipe import mirror_pairs, recipe_lines
+from tsn_tsm_plugin.data.preparation.verify_videos import Inspection, Journal
 from tsn_tsm_plugin.data.workers import map_in_workers
 from tsn_tsm_plugin.errors import AnnotationError
 from tsn_tsm_plugin.log import get_logger
@@ -56,7 +54,7 @@ def prepare_dataset(
     *,
     videos_dir: Path,
     out_dir: Path,
-    storage: Storage,
+    template: str = "",
     conversion: Conversion | None = None,
     num_workers: int = 0,
 ) -> dict[str, Any]:
@@ -67,7 +65,7 @@ def prepare_dataset(
         annotations: Classes and splits.
         videos_dir: Folder of the videos; names in lists are relative to it, or to the converted videos.
         out_dir: Folder of the written files; it may contain ``videos_dir``.
-        storage: Storage of the videos.
+        template: Name of a frame's file, counted from 1, if videos are folders of frames.
         conversion: Extraction to frames or re-encoding, into ``out_dir``.
         num_workers: Processes; 0 uses this process.
 
@@ -82,25 +80,29 @@ def prepare_dataset(
         if fault := fault_of_name(class_name):
             raise AnnotationError(f"class {printable(class_name)!r}: {fault}")
     out_dir.mkdir(parents=True, exist_ok=True)
-    target = _target_folder(videos_dir, out_dir, storage, conversion)
-    inspection = Inspection(videos_dir, storage.template, storage.start_index, conversion, target)
-    files = FrameFolders(videos_dir) if storage.template else VideoFiles(videos_dir)
-    paths = {v.names: files.find(v.names) for videos in annotations.splits.values() for v in videos}
+    target = _target_folder(videos_dir, out_dir, template, conversion)
+    inspection = Inspection(videos_dir, template, conversion, target)
+    find = functools.partial(_find_folder, videos_dir) if template else VideoFiles(videos_dir).find
+    paths = {v.names: find(v.names) for videos in annotations.splits.values() for v in videos}
     journal = Journal(out_dir / "checked.jsonl")
     _inspect([path for path in paths.values() if path], inspection, journal, num_workers=num_workers)
+    # The videos are listed as they are, or as converted.
+    listed_template = conversion.template if isinstance(conversion, FrameExtraction) else template
     splits = {split: _Split() for split in annotations.splits}
     for split, videos in annotations.splits.items():
         for video in videos:
             path = paths[video.names]
             if path is None:
                 splits[split].missing.append(video.names[0])
-            elif journal.findings[path].error:
-                splits[split].unreadable[path] = journal.findings[path].error
-            else:
-                if conversion is None:
-                    splits[split].num_plain += journal.findings[path].is_sparse is False
-                splits[split].labels.add(video.label)
-                splits[split].lines.append(_line(journal.findings[path], video.label, storage, conversion))
+                continue
+            finding = journal.findings[path]
+            if finding.error:
+                splits[split].unreadable[path] = finding.error
+                continue
+            splits[split].num_plain += conversion is None and finding.is_sparse is False
+            splits[split].labels.add(video.label)
+            count = f" {finding.num_frames}" if listed_template else ""
+            splits[split].lines.append(f"{inspection.listed_name(path)}{count} {video.label}")
     if not any(content.lines for content in splits.values()):
         raise AnnotationError(_why_none(splits, videos_dir))
     report = _report(name, annotations, splits)
@@ -113,8 +115,7 @@ def prepare_dataset(
         annotations,
         out_dir=out_dir,
         videos_dir=target or videos_dir,
-        storage=storage,
-        conversion=conversion,
+        template=listed_template,
     )
     write_if_changed(out_dir / "dataset.yaml", recipe)
     _log_report(report, out_dir)
@@ -132,13 +133,13 @@ def write_if_changed(path: Path, text: str) -> None:
 
 
 def _target_folder(
-    videos_dir: Path, out_dir: Path, storage: Storage, conversion: Conversion | None
+    videos_dir: Path, out_dir: Path, template: str, conversion: Conversion | None
 ) -> Path | None:
     if not videos_dir.is_dir():
         raise AnnotationError(f"{videos_dir}: no such folder. Check --videos.")
     if conversion is None:
         return None
-    if storage.template:
+    if template:
         raise ValueError("videos must be files to be converted, but this dataset comes as frames.")
     target = out_dir / ("frames" if isinstance(conversion, FrameExtraction) else "videos")
     if target.resolve().is_relative_to(videos_dir.resolve()):
@@ -146,6 +147,10 @@ def _target_folder(
             f"--out must not lie in --videos, got {target}: written and source videos would mix."
         )
     return target
+
+
+def _find_folder(videos_dir: Path, names: Iterable[str]) -> str | None:
+    return next((name for name in names if (videos_dir / name).is_dir()), None)
 
 
 def _inspect(paths: Sequence[str], inspection: Inspection, journal: Journal, *, num_workers: int) -> None:
@@ -159,12 +164,6 @@ def _inspect(paths: Sequence[str], inspection: Inspection, journal: Journal, *, 
         for finding in map_in_workers(inspection, due, num_workers=num_workers, chunksize=4):
             journal.add(finding)
             progress.update()
-
-
-def _line(finding: Finding, label: int, storage: Storage, conversion: Conversion | None) -> str:
-    name = finding.name if conversion is None else conversion.target_name(finding.name)
-    is_frames = storage.template or isinstance(conversion, FrameExtraction)
-    return f"{name} {finding.num_frames} {label}" if is_frames else f"{name} {label}"
 
 
 def _why_none(splits: dict[str, _Split], videos_dir: Path) -> str:

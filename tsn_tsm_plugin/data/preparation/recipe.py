@@ -1,25 +1,27 @@
-"""recipe_lines: write the keys of a recipe for a prepared dataset as YAML."""
+"""recipe_lines, mirror_pairs: write the keys of a recipe for a prepared dataset as YAML."""
 
 import os
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
 
 from tsn_tsm_plugin.data.annotations import label_map_hash
-from tsn_tsm_plugin.data.preparation.annotations import Annotations
-from tsn_tsm_plugin.data.preparation.catalog import OFFICIAL_DATASETS, Storage
-from tsn_tsm_plugin.data.preparation.convert import Conversion, FrameExtraction
-from tsn_tsm_plugin.data.preparation.flip_label_pairs import mirror_pairs, turn_pairs
+from tsn_tsm_plugin.data.preparation.annotations import Annotations, numbered
+from tsn_tsm_plugin.data.preparation.catalog import OFFICIAL_DATASETS
+
+_LEFT_RIGHT = {"left": "right", "right": "left", "Left": "Right", "Right": "Left"}
+_TURNS = {
+    "clockwise": "counterclockwise",
+    "counterclockwise": "clockwise",
+    "Clockwise": "Counterclockwise",
+    "Counterclockwise": "Clockwise",
+}
 
 
 def recipe_lines(
-    name: str,
-    annotations: Annotations,
-    *,
-    out_dir: Path,
-    videos_dir: Path,
-    storage: Storage,
-    conversion: Conversion | None,
+    name: str, annotations: Annotations, *, out_dir: Path, videos_dir: Path, template: str
 ) -> str:
     """Return YAML to merge into a recipe.
 
@@ -28,12 +30,10 @@ def recipe_lines(
         annotations: Classes and splits.
         out_dir: Folder of lists and label map.
         videos_dir: Folder of the listed videos; written relative to ``out_dir`` if inside ``out_dir``.
-        storage: Storage of the videos, unless converted.
-        conversion: Conversion of the videos, if any.
+        template: Name of a frame's file if the listed videos are folders of frames, otherwise empty.
     """
-    frames = conversion if isinstance(conversion, FrameExtraction) else storage
-    is_frames = isinstance(conversion, FrameExtraction) or (bool(storage.template) and conversion is None)
     names = annotations.class_names
+    mirrored = mirror_pairs(names)
     out, videos = out_dir.resolve(), videos_dir.resolve()
     data: dict[str, object] = {
         "DATASET": name if name in OFFICIAL_DATASETS else "",
@@ -42,18 +42,45 @@ def recipe_lines(
         "TRAIN_LIST": "train.txt",
         "VAL_LIST": "val.txt" if annotations.splits.get("val") else "",
         "LABEL_MAP": "labels.txt",
-        "FORMAT": "frames" if is_frames else "videos",
+        "FORMAT": "frames" if template else "videos",
     }
     if annotations.splits.get("test"):
         data["TEST_LIST"] = "test.txt"
-    if is_frames:
-        data |= {"FRAME_TEMPLATE": frames.template, "FRAME_START_INDEX": frames.start_index}
-    data["FLIP_LABEL_PAIRS"] = [list(pair) for pair in mirror_pairs(names)]
+    if template:
+        data |= {"FRAME_TEMPLATE": template, "FRAME_START_INDEX": 1}
+    data["FLIP_LABEL_PAIRS"] = [list(pair) for pair in mirrored]
     comments = [f"# {name}: {len(names)} classes, label map {label_map_hash(names)}."]
-    comments += [f"# A mirror exchanges: {names[a]} / {names[b]}." for a, b in mirror_pairs(names)]
+    comments += [f"# A mirror exchanges: {names[a]} / {names[b]}." for a, b in mirrored]
     comments += [
         f"# It also exchanges {names[a]} / {names[b]} ({[a, b]}), which MMAction2 does not swap."
         for a, b in turn_pairs(names)
     ]
     content = {"MODEL": {"NUM_CLASSES": len(names)}, "DATA": data}
     return "\n".join(comments) + "\n" + yaml.safe_dump(content, sort_keys=False, default_flow_style=None)
+
+
+def mirror_pairs(class_names: Sequence[str]) -> list[tuple[int, int]]:
+    """Return the pairs of labels with names that differ only in left and right, in ascending order.
+
+    MMAction2 swaps the same pairs for Something-Something V1 and V2 and Jester.
+    """
+    return _pairs(class_names, _LEFT_RIGHT)
+
+
+def turn_pairs(class_names: Sequence[str]) -> list[tuple[int, int]]:
+    """Return the pairs of labels with names that differ only in clockwise and counterclockwise.
+
+    A flip exchanges these classes too, but MMAction2 does not swap them.
+    """
+    return _pairs(class_names, _TURNS)
+
+
+def _pairs(class_names: Sequence[str], words: dict[str, str]) -> list[tuple[int, int]]:
+    pattern = re.compile(rf"\b({'|'.join(words)})\b")
+    labels = numbered(class_names)
+    pairs = []
+    for name, label in labels.items():
+        mirrored = labels.get(pattern.sub(lambda match: words[match.group()], name), label)
+        if label < mirrored:
+            pairs.append((label, mirrored))
+    return sorted(pairs)

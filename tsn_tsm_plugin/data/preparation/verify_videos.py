@@ -44,16 +44,18 @@ class Inspection:
     Attributes:
         folder: Folder of the videos.
         template: Name of a frame's file if videos are folders of frames; empty for video files.
-        start_index: Number of the first frame.
         conversion: Conversion of each video, if any.
         target_folder: Folder of the converted videos.
     """
 
     folder: Path
     template: str = ""
-    start_index: int = 1
     conversion: Conversion | None = None
     target_folder: Path | None = None
+
+    def listed_name(self, name: str) -> str:
+        """Return the name in lists of a video, or of the converted video."""
+        return name if self.conversion is None else self.conversion.target_name(name)
 
     def stamp(self, name: str) -> str:
         """Return a value that changes if the video, its check or its conversion changes."""
@@ -67,7 +69,7 @@ class Inspection:
     def __call__(self, name: str) -> Finding:
         """Check one video."""
         source = self.folder / name
-        if fault := fault_of_name(self.conversion.target_name(name) if self.conversion else name):
+        if fault := fault_of_name(self.listed_name(name)):
             return Finding(name, "", error=f"{printable(source)}: {fault}")
         try:
             stamp = self.stamp(name)
@@ -79,13 +81,13 @@ class Inspection:
                 (self._count_folder(source), True) if self.template else _look_at_file(source)
             )
             if self.conversion is not None:
-                self._convert(name, num_frames)
+                self.conversion.write(source, self._target(name), num_frames)
         except VideoError as error:
             return Finding(name, stamp, error=str(error))
         return Finding(name, stamp, num_frames, is_sparse=is_sparse)
 
     def _count_folder(self, source: Path) -> int:
-        reader = FrameFolderReader(source, template=self.template, start_index=self.start_index)
+        reader = FrameFolderReader(source, template=self.template)
         suffix = Path(self.template).suffix
         num_files = sum(path.suffix == suffix and not is_left_behind(path.name) for path in source.iterdir())
         if num_files != reader.num_frames:
@@ -94,10 +96,9 @@ class Inspection:
         reader.read([0, reader.num_frames - 1])
         return reader.num_frames
 
-    def _convert(self, name: str, num_frames: int) -> None:
-        assert self.conversion is not None and self.target_folder is not None
-        target = self.target_folder / self.conversion.target_name(name)
-        self.conversion.write(self.folder / name, target, num_frames)
+    def _target(self, name: str) -> Path:
+        assert self.target_folder is not None
+        return self.target_folder / self.listed_name(name)
 
     def is_current(self, finding: Finding | None) -> bool:
         """Return whether a finding is still valid and the converted video still exists."""
@@ -108,10 +109,7 @@ class Inspection:
                 return False
         except OSError:
             return False
-        if self.conversion is None or finding.error:
-            return True
-        assert self.target_folder is not None
-        return (self.target_folder / self.conversion.target_name(finding.name)).exists()
+        return self.conversion is None or bool(finding.error) or self._target(finding.name).exists()
 
 
 def _look_at_file(source: Path) -> tuple[int, bool]:
