@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torchvision.transforms import InterpolationMode
+from torch import Tensor
+from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as F
 
 from tsn_tsm_plugin.transforms.pixel_range import on_levels
@@ -21,7 +21,7 @@ FrameOperation = Callable[[Tensor, float], Tensor]
 _NUM_LEVELS = 256
 
 
-class RandomOperations(nn.Module):
+class RandomOperations(v2.Transform):
     """Base of random operations on pixels, with one draw for all frames of a clip."""
 
     def draw(self, generator: torch.Generator | None = None) -> Sequence[tuple[str, Any]]:

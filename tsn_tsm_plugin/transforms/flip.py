@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from typing import overload
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torchvision.transforms import v2
 
 Label = int | tuple[int, ...]
 
@@ -27,7 +28,7 @@ def mirror(video: Tensor, *, is_flow: bool = False) -> Tensor:
     return video
 
 
-class RandomHorizontalFlip(nn.Module):
+class RandomHorizontalFlip(v2.Transform):
     """Mirror a clip left to right, and swap labels that a mirror turns into each other.
 
     Without the swap, "pushing from left to right" is trained on clips that show the opposite.
@@ -84,7 +85,3 @@ class RandomHorizontalFlip(nn.Module):
         if isinstance(label, tuple):
             return tuple(sorted(self._mirrored.get(one, one) for one in label))
         return self._mirrored.get(label, label)
-
-    def extra_repr(self) -> str:
-        """Name the settings in the module's repr."""
-        return f"p={self.p}, label_pairs={self.label_pairs}"

@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
+from torchvision.transforms import v2
 
 Box = tuple[int, int, int, int]
 
@@ -31,7 +32,7 @@ class Blend(NamedTuple):
     box: Box | None = None
 
 
-class BatchMix(nn.Module):
+class BatchMix(v2.Transform):
     """Base of the batch transforms: partners, labels, and one blend per batch or per clip.
 
     Args:
@@ -83,13 +84,6 @@ class BatchMix(nn.Module):
         own = torch.tensor([blend.share for blend in blends]).view(-1, 1).to(video.device)
         return _mix_pixels(video, partner, blends), own * shares_BK + (1.0 - own) * shares_BK[partner]
 
-    def extra_repr(self) -> str:
-        """Name the settings in the module's repr."""
-        return (
-            f"num_classes={self.num_classes}, label_smoothing={self.label_smoothing}, "
-            f"per_sample={self.per_sample}"
-        )
-
     def _shares(self, labels: Tensor, batch_size: int) -> Tensor:
         """Return smoothed shares, float32 (B, K)."""
         num_classes = self.num_classes
@@ -124,10 +118,6 @@ class _BetaMix(BatchMix):
         if not 0.0 < alpha < math.inf:
             raise ValueError(f"alpha must be positive, got {alpha}.")
         self.alpha = alpha
-
-    def extra_repr(self) -> str:
-        """Name the settings in the module's repr."""
-        return f"{super().extra_repr()}, alpha={self.alpha}"
 
 
 class MixUp(_BetaMix):
@@ -240,10 +230,6 @@ class RandomMix(BatchMix):
         mix = self.cutmix if self.mixup is None or (self.cutmix is not None and is_cut) else self.mixup
         assert mix is not None, "one of the two was asked for"
         return mix.draw(height, width, generator)
-
-    def extra_repr(self) -> str:
-        """Name the settings in the module's repr."""
-        return f"{super().extra_repr()}, prob={self.prob}, switch_prob={self.switch_prob}"
 
 
 def _draw_beta(alpha: float, generator: torch.Generator | None) -> float:

@@ -217,10 +217,6 @@ class RandAugment(RandomOperations):
         """Apply one operation to frames."""
         return OPERATIONS[name].apply(frames, argument)
 
-    def extra_repr(self) -> str:
-        """Name the setting in the module's repr."""
-        return repr(self.config)
-
     def _draw_argument(self, operation: LeveledOperation, generator: torch.Generator | None) -> float:
         policy = self.policy
         level = policy.magnitude

@@ -10,7 +10,8 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torchvision.transforms import v2
 
 from tsn_tsm_plugin.transforms.resize import resize
 
@@ -25,7 +26,7 @@ _SNAP_PX = 3
 _RESIZED_CROP_TRIES = 10
 
 
-class _RandomCrop(nn.Module):
+class _RandomCrop(v2.Transform):
     """Base of a crop to a window, which is resized to a square."""
 
     def __init__(self, size: int, *, exact: bool) -> None:
@@ -90,10 +91,6 @@ class MultiScaleCrop(_RandomCrop):
         left = quarters_x * ((width - crop_width) // 4)
         return top, left, crop_height, crop_width
 
-    def extra_repr(self) -> str:
-        """Name the settings in the module's repr."""
-        return f"size={self.size}, scales={self.scales}, num_fixed_crops={self.num_fixed_crops}"
-
 
 class RandomResizedCrop(_RandomCrop):
     """Crop a window of random area and aspect ratio anywhere in the frame, and resize it to a square.
@@ -135,10 +132,6 @@ class RandomResizedCrop(_RandomCrop):
                 return top, left, crop_height, crop_width
         side = min(height, width)
         return (height - side) // 2, (width - side) // 2, side, side
-
-    def extra_repr(self) -> str:
-        """Name the settings in the module's repr."""
-        return f"size={self.size}, area={self.area}, aspect_ratio={self.aspect_ratio}"
 
 
 def _draw(count: int, generator: torch.Generator | None) -> int:

@@ -9,7 +9,8 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
 from tsn_tsm_plugin.transforms.pixel_range import white_level
@@ -20,7 +21,7 @@ _MODES = ("const", "rand", "pixel")
 _TRIES = 10
 
 
-class RandomErasing(nn.Module):
+class RandomErasing(v2.Transform):
     """Erase boxes of random area, shape and place with some probability.
 
     Args:
@@ -85,11 +86,6 @@ class RandomErasing(nn.Module):
         if not self.per_frame:
             return self._erase(video, white, generator)
         return torch.cat([self._erase(frame, white, generator) for frame in video.split(1, dim=1)], dim=1)
-
-    def extra_repr(self) -> str:
-        """Name the settings in the module's repr."""
-        low, high = self.area
-        return f"p={self.p}, area=({low:.3g}, {high:.3g}), mode={self.mode!r}, per_frame={self.per_frame}"
 
     def _erase(self, video: Tensor, white: float, generator: torch.Generator | None) -> Tensor:
         num_frames, frame_height, frame_width = video.shape[1:]

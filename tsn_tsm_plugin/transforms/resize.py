@@ -7,7 +7,8 @@ faster; its pixels differ by at most one level.
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
+from torchvision.transforms import v2
 
 _WEIGHT_BITS = 11
 _ONE = 1 << _WEIGHT_BITS
@@ -89,7 +90,7 @@ def short_side_size(height: int, width: int, *, short_side: int) -> tuple[int, i
     return int(height * factor + 0.5), int(width * factor + 0.5)
 
 
-class ShortSideScale(nn.Module):
+class ShortSideScale(v2.Transform):
     """Resize every frame to a short side of ``size`` pixels; keep its aspect ratio.
 
     The long side is rounded to the nearest pixel, halves up: 320 x 240 becomes 341 x 256.
@@ -114,7 +115,3 @@ class ShortSideScale(nn.Module):
         """Map uint8 (C, T, H, W) to uint8 (C, T, h, w) with ``min(h, w) == size``."""
         height, width = short_side_size(*video.shape[-2:], short_side=self.size)
         return resize(video, height=height, width=width, exact=self.exact)
-
-    def extra_repr(self) -> str:
-        """Name the settings in the module's repr."""
-        return f"size={self.size}, exact={self.exact}"

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torchvision.transforms import v2
 
 IndexSampler = Callable[[int, torch.Generator | None], Tensor]
 
@@ -204,7 +205,7 @@ class _Sampler:
         return self.indices_of(num_frames, generator=generator, **self.keywords)
 
 
-class SampleFrames(nn.Module):
+class SampleFrames(v2.Transform):
     """Take some frames out of a clip of all frames, for pipelines that decode a whole clip first.
 
     Readers by index read only the sampled frames.
@@ -238,10 +239,6 @@ class TwiceSample(SampleFrames):
         super().__init__(uniform_sampler(num_segments, mode="test", num_views=2))
         self.num_segments = num_segments
 
-    def extra_repr(self) -> str:
-        """Name the setting in the module's repr."""
-        return f"num_segments={self.num_segments}"
-
 
 class DenseViews(SampleFrames):
     """Turn a clip of all frames into the dense test views, window after window.
@@ -258,10 +255,6 @@ class DenseViews(SampleFrames):
         )
         self.num_segments = num_segments
         self.num_views = num_views
-
-    def extra_repr(self) -> str:
-        """Name the settings in the module's repr."""
-        return f"num_segments={self.num_segments}, num_views={self.num_views}"
 
 
 def _check(num_frames: int, num_segments: int, mode: str) -> None:

@@ -4,19 +4,16 @@
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torchvision.transforms import v2
 
 from tsn_tsm_plugin.transforms.flip import mirror
 
 
-class _SquareCrop(nn.Module):
+class _SquareCrop(v2.Transform):
     def __init__(self, size: int) -> None:
         super().__init__()
         self.size = size
-
-    def extra_repr(self) -> str:
-        """Name the setting in the module's repr."""
-        return f"size={self.size}"
 
 
 class CenterCrop(_SquareCrop):
