@@ -22,7 +22,7 @@ _SIZES = {
     "random_resized_crop": "crop_size",
     "short_side_scale": "min_size",
 }
-_ON_LEVELS = "tsn_tsm_plugin.transforms.on_levels:OnLevels"
+_ON_LEVELS = "tsn_tsm_plugin.transforms.pixel_range:OnLevels"
 
 
 def extend_create_video_transform(

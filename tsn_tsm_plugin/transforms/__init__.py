@@ -10,8 +10,7 @@ from tsn_tsm_plugin.transforms.color_jitter import ColorJitter
 from tsn_tsm_plugin.transforms.create import create_test_transform, create_tsn_train_transform
 from tsn_tsm_plugin.transforms.flip import RandomHorizontalFlip
 from tsn_tsm_plugin.transforms.imgaug_augment import ImgaugRandAugment
-from tsn_tsm_plugin.transforms.mix import CutMix, MixUp, RandomMix
-from tsn_tsm_plugin.transforms.mix_collate import MixCollate
+from tsn_tsm_plugin.transforms.mix import CutMix, MixCollate, MixUp, RandomMix
 from tsn_tsm_plugin.transforms.normalize import Normalize
 from tsn_tsm_plugin.transforms.rand_augment import RandAugment
 from tsn_tsm_plugin.transforms.random_crop import MultiScaleCrop, RandomResizedCrop

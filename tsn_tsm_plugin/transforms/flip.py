@@ -1,7 +1,6 @@
 """mirror, RandomHorizontalFlip: horizontal flips of clips, with the label of the mirrored class."""
 
 from collections.abc import Iterable
-from typing import overload
 
 import torch
 from torch import Tensor
@@ -50,14 +49,6 @@ class RandomHorizontalFlip(v2.Transform):
         self.label_pairs = tuple((int(a), int(b)) for a, b in label_pairs)
         self._mirrored = dict(self.label_pairs) | {b: a for a, b in self.label_pairs}
 
-    @overload
-    def forward(
-        self, video: Tensor, label: None = ..., *, generator: torch.Generator | None = ...
-    ) -> Tensor: ...
-    @overload
-    def forward(
-        self, video: Tensor, label: Label, *, generator: torch.Generator | None = ...
-    ) -> tuple[Tensor, Label]: ...
     def forward(
         self, video: Tensor, label: Label | None = None, *, generator: torch.Generator | None = None
     ) -> Tensor | tuple[Tensor, Label]:

@@ -1,15 +1,15 @@
-"""`white_level`, `to_255`, `to_levels` and `on_levels`: detection of the range of a clip's pixels.
+"""white_level, to_255, to_levels, on_levels, OnLevels: detection of the range of a clip's pixels.
 
 uint8 implies 0-255. Floats may be in 0-255, as from PyTorchVideo's datasets, or in 0-1, as after ``Div255``.
 An operation for one range destroys clips of the other. The range is detected from the values; ambiguous
-values are refused.
+values are refused. Axes: C channels, T frames, H rows, W columns.
 """
 
 import math
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 _WHITE = 255.0
 
@@ -71,6 +71,42 @@ def on_levels(operation: Callable[[Tensor], Tensor], video: Tensor) -> Tensor:
         return operation(video)
     white = white_level(video)
     return (operation(to_levels(video)).float() * (white / _WHITE)).to(video.dtype)
+
+
+class OnLevels(nn.Module):
+    """Apply a transform of levels 0-255 to a clip of any range; return the range that the next step expects.
+
+    Args:
+        transform: Function or module that maps uint8 (C, T, H, W) to uint8 (C, T', H', W').
+        are_scaled_after: Whether ``ConvertUint8ToFloat`` follows; if so, the result is uint8.
+        is_mean_in_levels: Whether the next normalisation has a mean in 0-255; if so, the result is a float in
+            0-255. Otherwise clip and result are floats in 0-1.
+    """
+
+    def __init__(
+        self, transform: nn.Module, *, are_scaled_after: bool = True, is_mean_in_levels: bool = False
+    ) -> None:
+        super().__init__()
+        self.transform = transform
+        self.are_scaled_after = are_scaled_after
+        self.is_mean_in_levels = is_mean_in_levels
+
+    def forward(self, video: Tensor) -> Tensor:
+        """Map a clip (C, T, H, W) to (C, T', H', W').
+
+        Raises:
+            TypeError: If the clip is in neither range, or has levels that no step will scale.
+        """
+        if self.are_scaled_after or self.is_mean_in_levels:
+            levels: Tensor = self.transform(to_levels(video))
+            return levels if self.are_scaled_after else levels.float()
+        if not video.is_floating_point() or float(video.max()) > 1.0:
+            raise TypeError(
+                f"The clip holds levels of 0-255 ({video.dtype}), but video_mean is of values in 0-1: pass "
+                "convert_to_float=True."
+            )
+        changed: Tensor = self.transform(to_levels(video * 255.0))
+        return changed.to(video.dtype) / 255.0
 
 
 def _checked_bounds(video: Tensor) -> tuple[float, float]:

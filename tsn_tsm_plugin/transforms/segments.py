@@ -70,26 +70,23 @@ def segment_indices(
         ValueError: If a number is below 1, ``mode`` is unknown, or ``twice_sample`` is asked for in training.
     """
     _check(num_frames, num_segments, mode)
+    # The reference computes in double and in this order. For 25 segments the result differs from exact
+    # arithmetic by one frame at some lengths.
+    length = num_frames / num_segments
+    starts = torch.arange(num_segments, dtype=torch.float64) * length
     if mode == "test":
-        # The reference computes in double and in this order. For 25 segments the result differs from exact
-        # arithmetic by one frame at some lengths.
-        length = num_frames / num_segments
-        starts = torch.arange(num_segments, dtype=torch.float64) * length
         middles = starts + length / 2.0
         chosen = torch.cat([middles, starts]) if twice_sample else middles
         return chosen.long() % num_frames
     if twice_sample:
         raise ValueError("twice_sample must be False in mode 'train': it makes a second view for testing.")
     if keep_tail_frames:
-        length = num_frames / num_segments
-        starts = torch.arange(num_segments, dtype=torch.float64) * length
         shares = torch.rand(num_segments, dtype=torch.float64, generator=generator)
         return (starts + shares * length).long().clamp(max=num_frames - 1)
-    length = num_frames // num_segments
-    if length > 0:
-        offsets = torch.randint(length, (num_segments,), generator=generator)
-        return torch.arange(num_segments) * length + offsets
-    starts = torch.arange(num_segments, dtype=torch.float64) * (num_frames / num_segments)
+    whole = num_frames // num_segments
+    if whole > 0:
+        offsets = torch.randint(whole, (num_segments,), generator=generator)
+        return torch.arange(num_segments) * whole + offsets
     return starts.round().long() % num_frames
 
 
