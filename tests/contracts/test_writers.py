@@ -15,7 +15,7 @@ from tsn_tsm_plugin.data.preparation.prepare import write_if_changed
 from tsn_tsm_plugin.engine.checkpoint import export_weights, save_checkpoint
 from tsn_tsm_plugin.errors import RunFolderError
 from tsn_tsm_plugin.evaluation import Predictions, write_dump
-from tsn_tsm_plugin.inference.feature_writer import FeatureFile
+from tsn_tsm_plugin.inference.sliding_windows import feature_file
 from tsn_tsm_plugin.runs.plots import plot_confusion_matrix
 from tsn_tsm_plugin.runs.run_folder import RunFolder
 from tsn_tsm_plugin.tools.summarize import write_markdown
@@ -34,9 +34,9 @@ def dump(path):
 
 
 def features(path):
-    with FeatureFile(path) as file:
+    with feature_file(path) as append:
         for _ in range(100):
-            file.append(np.ones(1000, np.float32))
+            append(np.ones(1000, np.float32))
 
 
 def markdown(path):
@@ -145,8 +145,6 @@ WRITE_THEMSELVES = {
     "tsn_tsm_plugin/engine/checkpoint.py": "a hard link, renamed",
     "tsn_tsm_plugin/evaluation/dump.py": "the temporary name of replace_when_whole",
     "tsn_tsm_plugin/inference/export/model_card.py": "iopath's writer, for paths that are no local files",
-    "tsn_tsm_plugin/inference/feature_writer.py": "the temporary name of UnfinishedFile",
-    "tsn_tsm_plugin/inference/sliding_window_video.py": "the temporary name of replace_when_whole",
     "tsn_tsm_plugin/runs/loggers.py": "appends TensorBoard events",
     "tsn_tsm_plugin/runs/metrics_log.py": "appends a line",
     "tsn_tsm_plugin/runs/run_folder.py": "the lock",

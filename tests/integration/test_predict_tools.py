@@ -173,7 +173,7 @@ def contents(folder) -> dict[str, bytes]:
     ("option", "function"),
     [
         ("--annotate", "tsn_tsm_plugin.visualization.score_overlay.ScoreOverlay.draw"),
-        ("--features", "tsn_tsm_plugin.inference.feature_writer.FeatureFile.append"),
+        ("--features", "tsn_tsm_plugin.inference.trained_model.TrainedModel.probabilities"),
     ],
 )
 def test_ctrl_c_leaves_the_old_files_and_no_half_ones(

@@ -12,9 +12,8 @@ from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
 from tsn_tsm_plugin.data.reader import DEFAULT_FPS
-from tsn_tsm_plugin.inference.frame_features import frame_features
 from tsn_tsm_plugin.inference.preprocessing import check_takes_frames
-from tsn_tsm_plugin.inference.trained_model import TrainedModel
+from tsn_tsm_plugin.inference.trained_model import TrainedModel, frame_features
 from tsn_tsm_plugin.visualization.drawing import FAINT, INK, PAPER, clock, fit, font, percent
 
 _CELL = 224

@@ -1,19 +1,29 @@
-"""sliding_windows, run_windows: scores and features of a long video per window, in constant memory.
+"""sliding_windows, run_windows, LongVideo: scores and features of a video per window, in constant memory.
 
 Axes: W windows, T frames of a window, C channels or features, H rows, W columns, K classes.
 """
 
-from collections.abc import Iterator
-from typing import NamedTuple
+import contextlib
+import json
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from tsn_tsm_plugin.atomic_files import HINT_FILE, write_atomically
 from tsn_tsm_plugin.data.frame_stream import iterate_frames, open_source
-from tsn_tsm_plugin.inference.frame_features import frame_features
-from tsn_tsm_plugin.inference.trained_model import TrainedModel
+from tsn_tsm_plugin.data.reader import DEFAULT_FPS
+from tsn_tsm_plugin.errors import VideoError
+from tsn_tsm_plugin.inference.export.sidecar_json import sidecar_json_path
+from tsn_tsm_plugin.inference.preprocessing import check_takes_frames
+from tsn_tsm_plugin.inference.trained_model import TrainedModel, frame_features
 from tsn_tsm_plugin.log import get_logger
+from tsn_tsm_plugin.runs.progress import with_bar
 from tsn_tsm_plugin.transforms import segment_indices
+from tsn_tsm_plugin.visualization.annotate_video import ScoreTimeline, annotate_video
 
 logger = get_logger(__name__)
 
@@ -109,3 +119,123 @@ def _run(
     features_BTC = features.mean((3, 4)).transpose(1, 2).float().cpu()
     for (start, stop), indices, scores, vectors in zip(windows, looks, logits, features_BTC, strict=True):
         yield Window(start, stop, indices, scores, vectors)
+
+
+@contextlib.contextmanager
+def feature_file(path: Path) -> Iterator[Callable[[np.ndarray], None]]:
+    """Yield a function that appends rows to a float32 ``.npy`` file; an hour of rows may not fit in memory.
+
+    All rows have one shape. The file appears at the end of the block; if the block raises, an older file is
+    kept.
+
+    Args:
+        path: Path of the ``.npy`` file.
+
+    Raises:
+        RunFolderError: If the disk is full or the folder cannot be written.
+    """
+    shape: tuple[int, ...] = ()
+    with write_atomically(path, binary=True, hint=HINT_FILE) as file:
+
+        def write_header() -> None:
+            file.seek(0)  # NumPy's header has space for any number of rows.
+            header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)
+
+        def append(row: np.ndarray) -> None:
+            nonlocal shape
+            if not shape:
+                shape = (0, *row.shape)
+                write_header()
+            assert row.shape == shape[1:]
+            shape = (shape[0] + 1, *row.shape)
+            file.write(np.ascontiguousarray(row, dtype="<f4").tobytes())
+
+        yield append
+        write_header()
+
+
+class LongVideo:
+    """A video in sliding windows; only the scores of each window are kept.
+
+    Args:
+        trained: The network.
+        path: The video, a file or a folder of frames.
+        window: Length of a window, in seconds; 0: the whole video.
+        stride: Distance between two windows, in seconds; at least one frame.
+
+    Raises:
+        VideoError: If the video cannot be read.
+    """
+
+    def __init__(self, trained: TrainedModel, path: str, *, window: float = 4.0, stride: float = 0.5) -> None:
+        check_takes_frames(trained.cfg, "Classifying windows")
+        with trained.preprocessing.open_frames(path) as reader:
+            self.num_frames = reader.num_frames
+            self.fps = reader.fps or DEFAULT_FPS
+        self.trained = trained
+        self.path = path
+        length = max(1, round(window * self.fps)) if window > 0 else self.num_frames
+        step = max(1, round(stride * self.fps))
+        self.bounds = sliding_windows(self.num_frames, length=length, stride=step)
+
+    def score(self, *, features: Path | None = None, of: str = "clip") -> ScoreTimeline:
+        """Run the network over the video, and write features.
+
+        Args:
+            features: ``OUT.npy`` for float32 features. The frames of each window are written to ``OUT.json``
+                or ``OUT.npy.json``, see
+                :func:`~tsn_tsm_plugin.inference.export.sidecar_json.sidecar_json_path`. Both files appear
+                when complete.
+            of: ``"clip"``: (W, C), the mean over the frames of each window; ``"frame"``: (W, T, C).
+
+        Returns:
+            The class probabilities over time.
+
+        Raises:
+            RunFolderError: If the features cannot be written.
+            VideoError: If no window of the video can be decoded.
+        """
+        windows = run_windows(self.trained, self.path, self.bounds)
+        windows = iter(with_bar(windows, "windows", total=len(self.bounds), shown=True))
+        if features is None:
+            return self._course(windows)
+        sidecar = write_atomically(sidecar_json_path(features), hint=HINT_FILE)
+        with sidecar as described, feature_file(features) as append:
+            noted: list[dict[str, Any]] = []
+
+            def note(windows: Iterable[Window]) -> Iterator[Window]:
+                for window in windows:
+                    append((window.features.mean(0) if of == "clip" else window.features).numpy())
+                    noted.append({"start": window.start, "stop": window.stop, "frames": window.indices})
+                    yield window
+
+            course = self._course(note(windows))
+            facts = {"file": features.name, "video": self.path, "fps": self.fps, "windows": noted}
+            described.write(json.dumps(facts, indent=1))
+        return course
+
+    def _course(self, windows: Iterable[Window]) -> ScoreTimeline:
+        moments = [
+            ((window.start + window.stop - 1) / 2, self.trained.probabilities(window.logits).numpy())
+            for window in windows
+        ]
+        if not moments:
+            raise VideoError(f"{self.path}: no window of it could be decoded whole.")
+        frame_times, probabilities = zip(*moments, strict=True)
+        return ScoreTimeline(np.array(frame_times), np.stack(probabilities))
+
+    def annotate(self, course: ScoreTimeline, out: Path) -> None:
+        """Write the video with its scores, see :mod:`~tsn_tsm_plugin.visualization.annotate_video`."""
+        frames = annotate_video(
+            self.path,
+            course,
+            out,
+            names=self.trained.class_names,
+            fps=self.fps,
+            num_frames=self.num_frames,
+            frame_names=self.trained.preprocessing.frame_names,
+        )
+        with contextlib.closing(frames):
+            for _ in with_bar(frames, "annotate", total=self.num_frames, shown=True):
+                pass

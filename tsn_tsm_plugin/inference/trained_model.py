@@ -1,4 +1,4 @@
-"""TrainedModel, load_trained: a trained network with its preprocessing and class names."""
+"""TrainedModel, load_trained, frame_features: a trained network with its preprocessing and class names."""
 
 import functools
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import overload
 
 import torch
 import yaml
-from torch import nn
+from torch import Tensor, nn
 
 from tsn_tsm_plugin.checkpoints.metadata import carried_class_names
 from tsn_tsm_plugin.checkpoints.read_checkpoint import Checkpoint
@@ -21,7 +21,6 @@ from tsn_tsm_plugin.data.annotations import read_label_map
 from tsn_tsm_plugin.engine.device import compute_device
 from tsn_tsm_plugin.engine.find_weights import read_weights
 from tsn_tsm_plugin.errors import CheckpointError, VideoError, first_line
-from tsn_tsm_plugin.inference.frame_features import frame_features
 from tsn_tsm_plugin.inference.preprocessing import Preprocessing
 from tsn_tsm_plugin.inference.video_predictor import (
     Predictions,
@@ -73,14 +72,14 @@ class TrainedModel:
     def __repr__(self) -> str:
         return f"TrainedModel({self.description}; weights={self.weights}, device={self.device})"
 
-    def __call__(self, video_BCTHW: torch.Tensor) -> torch.Tensor:
+    def __call__(self, video_BCTHW: Tensor) -> Tensor:
         """Return the logits (B, K) of clips.
 
         Args:
             video_BCTHW: Clips (B, 3, T, H, W): uint8 RGB, which this call normalises, or normalised floats.
         """
         with torch.inference_mode():
-            logits: torch.Tensor = self.model(self._normalized(video_BCTHW))
+            logits: Tensor = self.model(self._normalized(video_BCTHW))
         return logits
 
     @overload
@@ -117,7 +116,7 @@ class TrainedModel:
         found = self.predictor.predict(paths, batch_size=batch_size)
         return Predictions(with_bar(found, "predict", total=len(paths), shown=len(paths) > 1))
 
-    def features(self, video: str | Path | torch.Tensor, *, of: str = "clip") -> torch.Tensor:
+    def features(self, video: str | Path | Tensor, *, of: str = "clip") -> Tensor:
         """Return the features before the classifier, averaged over space, on the CPU.
 
         Args:
@@ -133,7 +132,7 @@ class TrainedModel:
         """
         if of not in ("clip", "frame"):
             raise ValueError(f"of must be 'clip' or 'frame', got {of!r}.")
-        if not isinstance(video, torch.Tensor):
+        if not isinstance(video, Tensor):
             view = self.preprocessing.read_view(str(video), split="test")
             return self.features(view.clip[None], of=of)[0]
         with torch.inference_mode():
@@ -141,7 +140,7 @@ class TrainedModel:
         features = maps_BCTHW.mean((3, 4)).transpose(1, 2).float().cpu()
         return features.mean(1) if of == "clip" else features
 
-    def _normalized(self, video_BCTHW: torch.Tensor) -> torch.Tensor:
+    def _normalized(self, video_BCTHW: Tensor) -> Tensor:
         on_device = video_BCTHW.to(self.device)
         return self.preprocessing.normalize(on_device) if on_device.dtype == torch.uint8 else on_device
 
@@ -151,13 +150,25 @@ class TrainedModel:
         describe = getattr(self.model, "describe", None)
         return describe() if callable(describe) else type(self.model).__name__
 
-    def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
+    def probabilities(self, logits: Tensor) -> Tensor:
         """Map logits (..., K) to probabilities; sigmoid for several labels, softmax otherwise."""
         return logits.sigmoid() if self.cfg.DATA.MULTI_LABEL else logits.softmax(-1)
 
-    def top(self, probabilities: torch.Tensor, count: int = 5) -> list[tuple[str, float]]:
+    def top(self, probabilities: Tensor, count: int = 5) -> list[tuple[str, float]]:
         """Return the ``count`` most likely classes of (K,) with their probabilities, in descending order."""
         return top_classes(probabilities, self.class_names, count)
+
+
+def frame_features(model: nn.Module, video_BCTHW: Tensor) -> Tensor:
+    """Return the last feature map of each frame, (B, C', T, h, w), of a normalised clip.
+
+    Args:
+        model: A TSN or TSM.
+        video_BCTHW: Normalised clips (B, 3, T, H, W).
+    """
+    frames = video_BCTHW.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)
+    features: Tensor = model.get_submodule("backbone")(frames)
+    return features.unflatten(0, (len(video_BCTHW), -1)).transpose(1, 2)
 
 
 def _videos_of(name: str) -> list[str]:

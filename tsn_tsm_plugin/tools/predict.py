@@ -151,7 +151,7 @@ def _write_files(args: argparse.Namespace, trained: "TrainedModel", video_path: 
     from tsn_tsm_plugin.atomic_files import HINT_FILE, write_atomically
     from tsn_tsm_plugin.data.image import encode_image
     from tsn_tsm_plugin.inference.grad_cam import explain_video
-    from tsn_tsm_plugin.inference.sliding_window_video import LongVideo
+    from tsn_tsm_plugin.inference.sliding_windows import LongVideo
     from tsn_tsm_plugin.paths import local_path
 
     if args.grad_cam:

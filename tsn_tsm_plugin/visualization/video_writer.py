@@ -36,8 +36,8 @@ class VideoWriter:
     """Encodes RGB frames as H.264, one at a time.
 
     The first frame gives the size; an odd last row or column is removed, because H.264 stores colour in
-    2 x 2 blocks. The file is replaced atomically on closing. Nothing is written without a frame, or if the
-    ``with`` block raises.
+    2 x 2 blocks. The file is replaced atomically at the end of the ``with`` block. Nothing is written without
+    a frame, or if the block raises.
 
     Args:
         path: The file; its suffix chooses the container.
@@ -45,8 +45,8 @@ class VideoWriter:
 
     Raises:
         ConfigError: If the suffix is not a container of H.264.
-        RunFolderError: If the disk is full or the folder cannot be written, also in ``write`` and ``close``.
-        VideoError: If frames cannot be encoded, also in ``write`` and ``close``.
+        RunFolderError: If the disk is full or the folder cannot be written, also in ``write``.
+        VideoError: If frames cannot be encoded, also in ``write``.
     """
 
     def __init__(self, path: str | Path, *, fps: float) -> None:
@@ -74,24 +74,6 @@ class VideoWriter:
             pixels = np.ascontiguousarray(rgb_HWC[:height, :width])
             self._container.mux(self._stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
 
-    def close(self) -> None:
-        """Finish the file and move it to its path."""
-        try:
-            if self._stream is not None:
-                with self._errors_told():
-                    self._container.mux(self._stream.encode(None))
-                    self._container.close()
-                self._unfinished.keep()
-        finally:
-            self.abandon()
-
-    def abandon(self) -> None:
-        """Discard the file and keep an existing one; no effect after ``close``."""
-        with contextlib.suppress(OSError, av.FFmpegError):
-            self._container.close()
-        self._stream = None
-        self._unfinished.remove()
-
     @contextlib.contextmanager
     def _errors_told(self) -> Iterator[None]:
         try:
@@ -105,7 +87,13 @@ class VideoWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self.abandon()
+        try:
+            if kind is None and self._stream is not None:
+                with self._errors_told():
+                    self._container.mux(self._stream.encode(None))
+                    self._container.close()
+                self._unfinished.keep()
+        finally:
+            with contextlib.suppress(OSError, av.FFmpegError):
+                self._container.close()
+            self._unfinished.remove()

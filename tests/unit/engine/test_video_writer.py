@@ -49,14 +49,13 @@ def test_a_folder_that_is_not_there_is_reported_before_the_first_frame(tmp_path)
         VideoWriter(tmp_path / "none" / "a.mp4", fps=5)
 
 
-def test_the_file_appears_when_it_is_closed(tmp_path):
+def test_the_file_appears_at_the_end_of_the_block(tmp_path):
     out = tmp_path / "a.mp4"
     with VideoWriter(out, fps=5) as writer:
         writer.write(noise())
         [unfinished] = tmp_path.iterdir()
         assert unfinished.name == f".a.{os.getpid()}.unfinished.mp4"
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
-    writer.close()
     assert len(sequential_frames(out)) == 1
 
 

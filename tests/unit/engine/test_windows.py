@@ -8,8 +8,7 @@ from support.videos import write_video
 
 from tsn_tsm_plugin.data.reader import VideoReader
 from tsn_tsm_plugin.inference import sliding_windows as module
-from tsn_tsm_plugin.inference.sliding_window_video import LongVideo
-from tsn_tsm_plugin.inference.sliding_windows import run_windows, sliding_windows
+from tsn_tsm_plugin.inference.sliding_windows import LongVideo, run_windows, sliding_windows
 from tsn_tsm_plugin.inference.trained_model import load_trained
 from tsn_tsm_plugin.transforms import segment_indices
 from tsn_tsm_plugin.visualization.annotate_video import ScoreTimeline
