@@ -10,23 +10,12 @@ from tsn_tsm_plugin.migrate.recipe import Recipe
 
 # Number of classes of each dataset.
 _CLASSES = {"something": 174, "somethingv2": 174, "jester": 27, "kinetics": 400, "ucf101": 101, "hmdb51": 51}
+_V1, _V2 = "something/v1/20bn-something-something-v1", "something/v2/20bn-something-something-v2"
 # Paths below the project's ROOT_DATASET: the two lists, the folder of the frames, the name of a frame.
 _FILES = {
-    ("something", "RGB"): (
-        "something/v1/{}_videofolder.txt",
-        "something/v1/20bn-something-something-v1",
-        "{:05}.jpg",
-    ),
-    ("something", "Flow"): (
-        "something/v1/{}_videofolder_flow.txt",
-        "something/v1/20bn-something-something-v1-flow",
-        "flow_{}_{:05}.jpg",
-    ),
-    ("somethingv2", "RGB"): (
-        "something/v2/{}_videofolder.txt",
-        "something/v2/20bn-something-something-v2-frames",
-        "{:06}.jpg",
-    ),
+    ("something", "RGB"): ("something/v1/{}_videofolder.txt", _V1, "{:05}.jpg"),
+    ("something", "Flow"): ("something/v1/{}_videofolder_flow.txt", f"{_V1}-flow", "flow_{}_{:05}.jpg"),
+    ("somethingv2", "RGB"): ("something/v2/{}_videofolder.txt", f"{_V2}-frames", "{:06}.jpg"),
     ("jester", "RGB"): ("jester/{}_videofolder.txt", "jester/20bn-jester-v1", "{:05}.jpg"),
     ("kinetics", "RGB"): ("kinetics/labels/{}_videofolder.txt", "kinetics/images", "img_{:05}.jpg"),
     ("ucf101", "RGB"): ("UCF101/file_list/ucf101_rgb_{}_split_1.txt", "UCF101/jpg", "img_{:05}.jpg"),
@@ -37,6 +26,36 @@ _FILES = {
 _BACKBONES = {"mobilenetv2": "mobilenet_v2", "BNInception": "bn_inception"}
 # Convolutions that read the input of a block of BN-Inception.
 _BN_INCEPTION_SITES = ["inception_*_1x1", "inception_*_reduce"]
+# Flags, type and default of main.py's options, and the key of those that mean the same here.
+_OPTIONS: tuple[tuple[str, Any, Any, str | None], ...] = (
+    ("--num_segments", int, 3, "DATA.NUM_FRAMES"),
+    ("--dropout --do", float, 0.5, "MODEL.DROPOUT_RATE"),
+    ("--lr --learning-rate", float, 0.001, "SOLVER.BASE_LR"),
+    ("--momentum", float, 0.9, "SOLVER.MOMENTUM"),
+    ("--weight-decay --wd", float, 5e-4, "SOLVER.WEIGHT_DECAY"),
+    ("--clip-gradient --gd", float, 0.0, "SOLVER.CLIP_GRAD_L2NORM"),
+    ("--epochs", int, None, "SOLVER.MAX_EPOCH"),
+    ("--batch-size -b", int, None, "TRAIN.BATCH_SIZE"),
+    ("--eval-freq -ef", int, 5, "TRAIN.EVAL_PERIOD"),
+    ("--workers -j", int, 8, "DATA_LOADER.NUM_WORKERS"),
+    ("--print-freq -p", int, 20, "LOG_PERIOD"),
+    ("--arch", str, None, None),
+    ("--consensus_type", str, "avg", None),
+    ("--pretrain", str, "imagenet", None),
+    ("--tune_from", str, "", None),
+    ("--lr_type", str, "step", None),
+    ("--resume", str, "", None),
+    ("--start-epoch", int, 0, None),
+    ("--suffix", str, None, None),
+    ("--flow_prefix", str, "", None),
+    ("--shift_div", int, 8, None),
+    ("--shift_place", str, "blockres", None),
+)
+_SWITCHES = (
+    "--no_partialbn --npb", "--evaluate -e", "--shift", "--temporal_pool", "--non_local", "--dense_sample",
+)  # fmt: skip
+# Options without effect on a recipe.
+_UNUSED = ("--k", "--loss_type", "--img_feature_dim", "--snapshot_pref", "--root_log", "--root_model")
 _MODALITIES = {"RGB": "rgb", "Flow": "flow", "RGBDiff": "rgb_diff"}
 
 
@@ -60,7 +79,8 @@ def convert_command(command: str) -> Recipe:
         ConfigError: If ``command`` does not run ``main.py``.
     """
     args, unknown = _parse(command)
-    recipe = Recipe()
+    # Options that mean a key are parsed under its name.
+    recipe = Recipe({key: value for key, value in vars(args).items() if key.isupper()})
     _read_network(args, recipe)
     _read_data(args, recipe)
     _read_schedule(args, recipe)
@@ -86,65 +106,24 @@ def _parse(command: str) -> tuple[argparse.Namespace, list[str]]:
     parser = _Parser(add_help=False, allow_abbrev=True)
     parser.add_argument("dataset")
     parser.add_argument("modality", choices=list(_MODALITIES))
+    for flags, kind, default, key in _OPTIONS:
+        parser.add_argument(*flags.split(), type=kind, default=default, dest=key)
+    for flags in _SWITCHES:
+        parser.add_argument(*flags.split(), action="store_true")
+    for flag in _UNUSED:
+        parser.add_argument(flag)
+    parser.add_argument("--lr_steps", type=float, nargs="+")
+    parser.add_argument("--gpus", type=int, nargs="+")
     # tsn-pytorch takes its lists after the modality.
     if len(words) > 3 and not words[2].startswith("-") and not words[3].startswith("-"):
         parser.add_argument("train_list")
         parser.add_argument("val_list")
-        usual = {"epochs": 45, "batch_size": 256, "lr_steps": [20.0, 40.0], "arch": "resnet101"}
+        parser.set_defaults(arch="resnet101", lr_steps=[20, 40])
+        parser.set_defaults(**{"SOLVER.MAX_EPOCH": 45, "TRAIN.BATCH_SIZE": 256})
     else:
-        parser.set_defaults(train_list="", val_list="")
-        usual = {"epochs": 120, "batch_size": 128, "lr_steps": [50.0, 100.0], "arch": "BNInception"}
-    _add_options(parser, usual)
+        parser.set_defaults(train_list="", val_list="", arch="BNInception", lr_steps=[50, 100])
+        parser.set_defaults(**{"SOLVER.MAX_EPOCH": 120, "TRAIN.BATCH_SIZE": 128})
     return parser.parse_known_args(words)
-
-
-def _add_options(parser: argparse.ArgumentParser, usual: dict[str, Any]) -> None:
-    for name, kind, default in (
-        ("--num_segments", int, 3),
-        ("--consensus_type", str, "avg"),
-        ("--k", int, 3),
-        ("--loss_type", str, "nll"),
-        ("--img_feature_dim", int, 256),
-        ("--suffix", str, None),
-        ("--pretrain", str, "imagenet"),
-        ("--tune_from", str, ""),
-        ("--lr_type", str, "step"),
-        ("--momentum", float, 0.9),
-        ("--resume", str, ""),
-        ("--start-epoch", int, 0),
-        ("--snapshot_pref", str, ""),
-        ("--flow_prefix", str, ""),
-        ("--root_log", str, ""),
-        ("--root_model", str, ""),
-        ("--shift_div", int, 8),
-        ("--shift_place", str, "blockres"),
-    ):
-        parser.add_argument(name, type=kind, default=default)
-    for names, kind, default in (
-        (("--dropout", "--do"), float, 0.5),
-        (("--lr", "--learning-rate"), float, 0.001),
-        (("--weight-decay", "--wd"), float, 5e-4),
-        (("--clip-gradient", "--gd"), float, None),
-        (("--print-freq", "-p"), int, 20),
-        (("--eval-freq", "-ef"), int, 5),
-        (("-j", "--workers"), int, 8),
-    ):
-        parser.add_argument(*names, type=kind, default=default)
-    parser.add_argument("--arch", type=str)
-    parser.add_argument("--epochs", type=int)
-    parser.add_argument("-b", "--batch-size", type=int)
-    parser.add_argument("--lr_steps", type=float, nargs="+")
-    parser.add_argument("--gpus", type=int, nargs="+")
-    for flags in (
-        ("--no_partialbn", "--npb"),
-        ("-e", "--evaluate"),
-        ("--shift",),
-        ("--temporal_pool",),
-        ("--non_local",),
-        ("--dense_sample",),
-    ):
-        parser.add_argument(*flags, action="store_true")
-    parser.set_defaults(**usual)
 
 
 def _read_network(args: argparse.Namespace, recipe: Recipe) -> None:
@@ -154,7 +133,6 @@ def _read_network(args: argparse.Namespace, recipe: Recipe) -> None:
         recipe.set("MODEL.BACKBONE_WEIGHTS", "IMAGENET1K_V1")
     elif args.pretrain == "imagenet":
         recipe.notes.append("fetch ImageNet weights of BN-Inception, set MODEL.BACKBONE_WEIGHTS to the file")
-    recipe.set("MODEL.DROPOUT_RATE", args.dropout)
     recipe.set("MODEL.FC_INIT_STD", 0.001)
     recipe.set("MODEL.PARTIAL_BN", not args.no_partialbn)
     if args.shift:
@@ -180,7 +158,6 @@ def _read_network(args: argparse.Namespace, recipe: Recipe) -> None:
 def _read_data(args: argparse.Namespace, recipe: Recipe) -> None:
     recipe.set("DATA.FORMAT", "frames")
     recipe.set("DATA.FRAME_START_INDEX", 1)
-    recipe.set("DATA.NUM_FRAMES", args.num_segments)
     recipe.set("DATA.SAMPLER", "dense" if args.dense_sample else "uniform")
     recipe.set("TEST.NUM_ENSEMBLE_VIEWS", 10 if args.dense_sample else 1)
     recipe.set("TEST.VIEW_AVERAGE", "logits")
@@ -227,22 +204,9 @@ def _read_pixels(args: argparse.Namespace, recipe: Recipe) -> None:
 
 
 def _read_schedule(args: argparse.Namespace, recipe: Recipe) -> None:
-    values: dict[str, Any] = {
-        "SOLVER.OPTIMIZING_METHOD": "sgd",
-        "SOLVER.BASE_LR": args.lr,
-        "SOLVER.MOMENTUM": args.momentum,
-        "SOLVER.WEIGHT_DECAY": args.weight_decay,
-        "SOLVER.PARAM_GROUPS": "tsm",
-        "SOLVER.CLIP_GRAD_L2NORM": args.clip_gradient or 0.0,
-        "SOLVER.MAX_EPOCH": args.epochs,
-        "TRAIN.BATCH_SIZE": args.batch_size,
-        "TRAIN.DROP_LAST": not args.train_list,
-        "TRAIN.EVAL_PERIOD": args.eval_freq,
-        "DATA_LOADER.NUM_WORKERS": args.workers,
-        "LOG_PERIOD": args.print_freq,
-    }
-    for key, value in values.items():
-        recipe.set(key, value)
+    recipe.set("SOLVER.OPTIMIZING_METHOD", "sgd")
+    recipe.set("SOLVER.PARAM_GROUPS", "tsm")
+    recipe.set("TRAIN.DROP_LAST", not args.train_list)
     is_same = bool(args.tune_from) and args.dataset in args.tune_from
     recipe.set("SOLVER.CLASSIFIER_LR_MULT", 1.0 if is_same or args.train_list else 5.0)
     if args.lr_type == "cos":

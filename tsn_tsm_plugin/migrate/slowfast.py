@@ -1,6 +1,5 @@
 """convert_slowfast: the recipe of a SlowFast config, for a TSN or TSM in place of its network."""
 
-from collections.abc import Callable
 from typing import Any
 
 from tsn_tsm_plugin.config.source import SettingsReader
@@ -81,8 +80,13 @@ def convert_slowfast(path: str) -> Recipe:
     recipe = Recipe(notes=[f"not read: {fault}" for fault in reader.faults])
     for key in _SAME:
         recipe.set(key, settings.pop(key, None))
-    for read in (_read_network, _read_frames, _read_pixels, _read_augmentation, _read_solver):
-        _guarded(read, settings, recipe)
+    try:
+        for read in (_read_network, _read_frames, _read_pixels, _read_augmentation, _read_solver):
+            read(settings, recipe)
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise ConfigError(
+            f"a value of the config has a type that SlowFast does not use ({error}). Correct the config."
+        ) from error
     left = [key for key in settings if key in given]
     theirs = [key for key in left if key.startswith(_OF_THEIR_NETWORK)]
     if theirs:
@@ -93,15 +97,6 @@ def convert_slowfast(path: str) -> Recipe:
         if key not in theirs and key not in _OF_THE_RUN
     ]
     return recipe
-
-
-def _guarded(read: Callable[[_Settings, Recipe], None], settings: _Settings, recipe: Recipe) -> None:
-    try:
-        read(settings, recipe)
-    except (TypeError, ValueError, ArithmeticError) as error:
-        raise ConfigError(
-            f"a value of the config has a type that SlowFast does not use ({error}). Correct the config."
-        ) from error
 
 
 def _read_network(settings: _Settings, recipe: Recipe) -> None:

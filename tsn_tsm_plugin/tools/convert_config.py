@@ -52,11 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _convert(args: argparse.Namespace) -> None:
-    from tsn_tsm_plugin.migrate.write_recipe import recipe_text
-
     recipe = _read(args)
     title = f"Converted from {PurePosixPath(args.config).name if args.config else 'a command of main.py'}."
-    text, faults = recipe_text(recipe.values, title=title, notes=recipe.notes)
+    text, faults = recipe.text(title)
     for line in [*recipe.notes, *faults]:
         print(line, file=sys.stderr)
     if args.out:
