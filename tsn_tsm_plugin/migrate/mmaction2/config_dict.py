@@ -17,11 +17,10 @@ class ConfigDict(dict[Any, Any]):
         lines: ``file:line`` by key, also of items that were popped.
     """
 
-    def __init__(self, *others: Any, **named: Any) -> None:
-        super().__init__(*others, **named)
+    def __init__(self, *others: Any) -> None:
+        super().__init__()
         self.lines: dict[Any, str] = {}
-        for other in others:
-            self.located_as(other)
+        self.update(*others)
 
     def put(self, key: Any, value: Any, location: str) -> None:
         """Set an item and its location."""
@@ -33,10 +32,10 @@ class ConfigDict(dict[Any, Any]):
         self.lines.update(getattr(other, "lines", {}))
         return self
 
-    def update(self, *others: Any, **named: Any) -> None:
+    def update(self, *others: Any) -> None:  # type: ignore[override]
         """Set every item and its location."""
-        super().update(*others, **named)
         for other in others:
+            super().update(other)
             self.located_as(other)
 
     def copy(self) -> "ConfigDict":
@@ -49,15 +48,15 @@ class ConfigDict(dict[Any, Any]):
         """Return a copy with the items of the other dictionary."""
         if not isinstance(other, dict):
             return NotImplemented
-        return ConfigDict({**self, **other}).located_as(self).located_as(other)
+        return ConfigDict(self, other)
 
 
 class BaseDict(ConfigDict):
     """A dictionary of a base config, whose ``update`` merges dictionaries in it as mmengine does."""
 
-    def update(self, *others: Any, **named: Any) -> None:
+    def update(self, *others: Any) -> None:  # type: ignore[override]
         """Set every item; merge a dictionary into an existing dictionary of that name."""
-        given = ConfigDict(*others, **named)
+        given = ConfigDict(*others)
         for name, value in given.items():
             below = self.get(name)
             if isinstance(below, dict) and isinstance(value, dict):

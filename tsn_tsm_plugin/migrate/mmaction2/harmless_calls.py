@@ -13,11 +13,18 @@ from tsn_tsm_plugin.migrate.mmaction2.config_dict import ConfigDict
 MAX_ITEMS = 10_000
 MAX_CHARACTERS = 100_000
 _MAX_BITS = 256
+_PLAIN = str | int | float | None
 _LONG_NUMBER = re.compile(r"\d{4}")
 
 
 class NotHarmlessError(Exception):
     """An expression that would have to be run, or whose value could be large."""
+
+
+def require(is_harmless: bool) -> None:
+    """Raise NotHarmlessError unless the condition holds."""
+    if not is_harmless:
+        raise NotHarmlessError
 
 
 def bounded(value: Any) -> Any:
@@ -26,12 +33,12 @@ def bounded(value: Any) -> Any:
     Raises:
         NotHarmlessError: If the value has more than ``MAX_ITEMS`` items or ``MAX_CHARACTERS`` characters.
     """
-    if isinstance(value, str) and len(value) > MAX_CHARACTERS:
-        raise NotHarmlessError
-    if isinstance(value, list | tuple | dict) and len(value) > MAX_ITEMS:
-        raise NotHarmlessError
-    if isinstance(value, int) and value.bit_length() > _MAX_BITS:
-        raise NotHarmlessError
+    if isinstance(value, str):
+        require(len(value) <= MAX_CHARACTERS)
+    elif isinstance(value, list | tuple | dict):
+        require(len(value) <= MAX_ITEMS)
+    elif isinstance(value, int):
+        require(value.bit_length() <= _MAX_BITS)
     return value
 
 
@@ -42,18 +49,16 @@ def check_operands(sign: type, left: Any, right: Any) -> None:
         NotHarmlessError: Otherwise.
     """
     numbers = isinstance(left, int | float) and isinstance(right, int | float)
-    if sign is ast.Pow and not (numbers and abs(left) <= 1e6 and abs(right) <= 64):
-        raise NotHarmlessError
+    if sign is ast.Pow:
+        require(numbers and abs(left) <= 1e6 and abs(right) <= 64)
     if sign is ast.Mod and isinstance(left, str):
         # A width or a star may give a text of any length.
-        if _LONG_NUMBER.search(left) or "*" in left:
-            raise NotHarmlessError
-        _check_scalars(right if isinstance(right, tuple) else (right,))
+        require(not _LONG_NUMBER.search(left) and "*" not in left)
+        _check_types(right if isinstance(right, tuple) else (right,), _PLAIN)
     if sign is ast.Mult and not numbers:
         sequence, count = (right, left) if isinstance(left, int) else (left, right)
-        is_repeated = isinstance(sequence, str | list | tuple) and isinstance(count, int)
-        if is_repeated and len(sequence) * count > MAX_ITEMS:
-            raise NotHarmlessError
+        if isinstance(sequence, str | list | tuple) and isinstance(count, int):
+            require(len(sequence) * count <= MAX_ITEMS)
 
 
 def format_value(value: Any, spec: str, *, is_repr: bool = False) -> str:
@@ -62,9 +67,8 @@ def format_value(value: Any, spec: str, *, is_repr: bool = False) -> str:
     Raises:
         NotHarmlessError: If the value is not plain, or the format asks for a long text.
     """
-    _check_scalars((value,))
-    if _LONG_NUMBER.search(spec):
-        raise NotHarmlessError
+    _check_types((value,), _PLAIN)
+    require(not _LONG_NUMBER.search(spec))
     return format(repr(value) if is_repr else value, spec)
 
 
@@ -76,12 +80,11 @@ def check_flat(value: Any) -> None:
     Raises:
         NotHarmlessError: Otherwise.
     """
-    _check_scalars(value if isinstance(value, list | tuple | dict) else (value,))
+    _check_types(value if isinstance(value, list | tuple | dict) else (value,), _PLAIN)
 
 
-def _check_scalars(values: Any) -> None:
-    if not all(value is None or isinstance(value, str | int | float) for value in values):
-        raise NotHarmlessError
+def _check_types(values: Any, kinds: Any) -> None:
+    require(all(isinstance(value, kinds) for value in values))
 
 
 def _format(template: str, positional: list[Any], named: dict[str, Any]) -> str:
@@ -95,26 +98,19 @@ def _format(template: str, positional: list[Any], named: dict[str, Any]) -> str:
             continue
         name = field or str(number)
         number += not field
-        if name not in values or "{" in (spec or ""):
-            raise NotHarmlessError
+        require(name in values and "{" not in (spec or ""))
         texts.append(format_value(values[name], spec or "", is_repr=conversion == "r"))
     return "".join(texts)
 
 
 def _join_paths(*parts: Any) -> str:
-    _check_texts(parts)
+    _check_types(parts, str)
     return posixpath.join(*parts)
-
-
-def _check_texts(values: Any) -> None:
-    if not all(isinstance(value, str) for value in values):
-        raise NotHarmlessError
 
 
 def _range(*limits: int) -> list[int]:
     numbers = range(*limits)
-    if len(numbers) > MAX_ITEMS:
-        raise NotHarmlessError
+    require(len(numbers) <= MAX_ITEMS)
     return list(numbers)
 
 
@@ -151,30 +147,22 @@ _METHODS: dict[type, tuple[str, ...]] = {
 }  # fmt: skip
 
 
-def call_function(name: str, positional: list[Any], named: dict[str, Any], *, unread: type) -> Any:
+def call_function(name: str, positional: list[Any], named: dict[str, Any]) -> Any:
     """Call a function of ``FUNCTIONS`` and return its result.
 
     Args:
         name: Dotted name.
         positional: Arguments of the call.
         named: Keyword arguments of the call.
-        unread: Class of unknown values; only ``dict`` accepts them.
 
     Raises:
-        NotHarmlessError: If the function is not in ``FUNCTIONS``, or an argument is not known.
+        NotHarmlessError: If the function is not in ``FUNCTIONS``.
     """
-    function = FUNCTIONS.get(name)
-    if function is None or any(isinstance(each, unread) for each in positional):
-        raise NotHarmlessError
+    require(name in FUNCTIONS)
     if name not in _OF_CONTAINERS:
         for each in (*positional, *named.values()):
             check_flat(each)
-    if name == "dict":
-        result = ConfigDict(*positional)
-        result.update(named)
-        return result
-    result = function(*positional, **named)
-    return list(result) if isinstance(result, type({}.items())) else result
+    return ConfigDict(*positional, named) if name == "dict" else FUNCTIONS[name](*positional, **named)
 
 
 def call_method(owner: Any, name: str, positional: list[Any], named: dict[str, Any]) -> Any:
@@ -188,13 +176,9 @@ def call_method(owner: Any, name: str, positional: list[Any], named: dict[str, A
             return _format(owner, positional, named)
         if name in ("join", "replace"):
             return _build_text(owner, name, positional)
-    if name == "update" and isinstance(owner, ConfigDict):
-        owner.update(*positional)
-        owner.update(named)
-        return None
-    kind = next((kind for kind in _METHODS if isinstance(owner, kind)), None)
-    if kind is None or name not in _METHODS[kind]:
-        raise NotHarmlessError
+    require(name in next((names for kind, names in _METHODS.items() if isinstance(owner, kind)), ()))
+    if name == "update":  # A dictionary keeps the locations of its items.
+        positional, named = [*positional, named], {}
     result = getattr(owner, name)(*positional, **named)
     return list(result) if name in ("items", "keys", "values") else result
 
@@ -202,12 +186,10 @@ def call_method(owner: Any, name: str, positional: list[Any], named: dict[str, A
 def _build_text(owner: str, name: str, positional: list[Any]) -> str:
     if name == "join":
         (parts,) = positional
-        _check_texts(parts)
-        if sum(map(len, parts)) + len(owner) * len(parts) > MAX_CHARACTERS:
-            raise NotHarmlessError
+        _check_types(parts, str)
+        require(sum(map(len, parts)) + len(owner) * len(parts) <= MAX_CHARACTERS)
         return owner.join(parts)
-    _check_texts(positional)
+    _check_types(positional, str)
     old, new = positional
-    if owner.count(old) * len(new) > MAX_CHARACTERS:
-        raise NotHarmlessError
+    require(owner.count(old) * len(new) <= MAX_CHARACTERS)
     return owner.replace(old, new)

@@ -88,8 +88,6 @@ class _Reader:
         self._num_files += 1
         if self._num_files > MAX_FILES:
             raise ConfigError(f"{path}: a config must not have more than {MAX_FILES} base files. Join some.")
-        source = read_source(path, self.notes)
-        config = ConfigFile(path, source, self._budget)
 
         def read_base(name: str, location: str) -> ConfigDict:
             found = find_base(name, path, self._library)
@@ -98,9 +96,11 @@ class _Reader:
                 return ConfigDict()
             return _as_base(self.file(found, above=(*above, path.resolve())))
 
-        config.run(parse(source, path), read_base)
+        source = read_source(path, self.notes)
+        config = ConfigFile(path, source, self._budget, read_base)
+        config.follow(parse(source, path).body)
         self.notes += config.notes
-        self.helpers |= config.helpers
+        self.helpers |= config.used
         own = ConfigDict(
             (name, self._copy(value, 0, [MAX_NODES], config.names.lines.get(name, f"{path}:1")))
             for name, value in config.names.items()
@@ -108,26 +108,21 @@ class _Reader:
         )
         return _merge(config.base, own.located_as(config.names))
 
-    def _copy(self, value: Any, depth: int, left: list[int], location: str) -> Any:
+    def _copy(self, value: Any, depth: int, left: list[int], location: str, key: Any = None) -> Any:
         """Return a copy of a value with lists for tuples; too large values stay unread."""
         self._budget.spend()
         left[0] -= 1
         if depth > MAX_DEPTH or left[0] < 0:
             return Unread(location, "a value that is too large or too deep")
         if isinstance(value, dict):
-            items = list(value.items())
-            copied = ((key, self._copy_item(key, each, depth + 1, left, location)) for key, each in items)
-            return ConfigDict(copied).located_as(value)
+            items = {name: self._copy(each, depth + 1, left, location, name) for name, each in value.items()}
+            return ConfigDict(items).located_as(value)
         if isinstance(value, list | tuple):
             return [self._copy(each, depth + 1, left, location) for each in value]
         if isinstance(value, Symbol):
-            return Unread(value.location, value.name)
+            is_class = key in _NAMES_A_CLASS
+            return value.name.rpartition(".")[2] if is_class else Unread(value.location, value.name)
         return value
-
-    def _copy_item(self, key: Any, value: Any, depth: int, left: list[int], location: str) -> Any:
-        if isinstance(value, Symbol) and key in _NAMES_A_CLASS:
-            return value.name.rpartition(".")[2]
-        return self._copy(value, depth, left, location)
 
 
 def _as_base(value: Any) -> Any:
@@ -138,44 +133,37 @@ def _as_base(value: Any) -> Any:
 
 def _readable(value: Any, path: str, lost: list[str]) -> Any:
     """Return a value without its unread parts, which are reported by path."""
-    if isinstance(value, dict):
-        result = ConfigDict().located_as(value)
-        for name, each in value.items():
-            inner = f"{path}.{name}" if path else str(name)
-            hole = each if isinstance(each, Unread) else _hole_in(each)
-            if hole is not None:
-                lost.append(f"{hole.location}: {inner}: {hole.source} would have to be run")
-            else:
-                result[name] = _readable(each, inner, lost)
-        return result
-    if not isinstance(value, list):
+    if not isinstance(value, dict | list):
         return value
-    items = []
-    for index, each in enumerate(value):
-        if isinstance(each, Unread):
-            lost.append(f"{each.location}: {path}[{index}]: {each.source} would have to be run")
+    is_dict = isinstance(value, dict)
+    pairs: Any = value.items() if is_dict else enumerate(value)
+    read: list[tuple[Any, Any]] = []
+    for name, each in pairs:
+        inner = f"{path}.{name}".removeprefix(".") if is_dict else f"{path}[{name}]"
+        hole = _hole_in(each)
+        if hole is None:
+            read.append((name, _readable(each, inner, lost)))
         else:
-            items.append(_readable(each, f"{path}[{index}]", lost))
-    return items
+            lost.append(f"{hole.location}: {inner}: {hole.source} would have to be run")
+    return ConfigDict(read).located_as(value) if is_dict else [each for _, each in read]
 
 
 def _hole_in(value: Any) -> Unread | None:
-    """Return the unread parts of a list of numbers or texts, which make the whole list unusable."""
+    """Return an unread value, also of a list of numbers or texts, which it makes unusable."""
+    if isinstance(value, Unread):
+        return value
     if not isinstance(value, list) or any(isinstance(each, dict) for each in value):
         return None
-    holes = (each if isinstance(each, Unread) else _hole_in(each) for each in value)
-    return next((hole for hole in holes if hole is not None), None)
+    return next((hole for hole in map(_hole_in, value) if hole is not None), None)
 
 
-def _merge(base: dict[Any, Any], own: dict[Any, Any]) -> ConfigDict:
+def _merge(base: Any, own: dict[Any, Any]) -> ConfigDict:
     result = ConfigDict(base).located_as(own)
     for name, value in own.items():
         below = result.get(name)
-        if isinstance(value, dict) and isinstance(below, dict) and not value.get(_DELETE, False):
-            result[name] = _merge(below, value)
-        elif isinstance(value, dict):
-            items = ((key, each) for key, each in value.items() if key != _DELETE)
-            result[name] = ConfigDict(items).located_as(value)
-        else:
+        if isinstance(value, dict):
+            is_replaced = not isinstance(below, dict) or value.get(_DELETE, False)
+            result[name] = _merge({} if is_replaced else below, value)
+        elif name != _DELETE:
             result[name] = value
     return result

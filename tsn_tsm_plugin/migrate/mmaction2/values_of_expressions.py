@@ -7,21 +7,22 @@ calls in ``harmless_calls``. Sizes and the number of steps are bounded.
 import ast
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tsn_tsm_plugin.errors import ConfigError
 from tsn_tsm_plugin.migrate.mmaction2 import harmless_calls
 from tsn_tsm_plugin.migrate.mmaction2.config_dict import BaseDict, ConfigDict
-from tsn_tsm_plugin.migrate.mmaction2.harmless_calls import NotHarmlessError, bounded, format_value
+from tsn_tsm_plugin.migrate.mmaction2.harmless_calls import NotHarmlessError, bounded, format_value, require
 
 MAX_STEPS = 500_000
 MAX_DEPTH = 60
 _MAX_SOURCE = 80
 _PLACEHOLDER = re.compile(r"\{\{\s*([\w.]+)\s*\}\}")
 
-_OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
+_OPERATORS: dict[type, Callable[..., Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
@@ -40,8 +41,6 @@ _OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
     ast.IsNot: operator.is_not,
     ast.In: lambda item, items: item in items,
     ast.NotIn: lambda item, items: item not in items,
-}
-_UNARY: dict[type, Callable[[Any], Any]] = {
     ast.USub: operator.neg,
     ast.UAdd: operator.pos,
     ast.Not: operator.not_,
@@ -103,21 +102,25 @@ class Evaluator:
     """Evaluates the expressions of one file.
 
     Args:
-        path: Path of the file, for messages.
+        path: Path of the file.
         text: Text of the file.
         budget: Budget shared with the file's bases.
 
     Attributes:
         names: Values assigned so far.
         base: Settings of its bases, read as ``_base_.x``.
-        variables: Values of ``{{ name }}``.
         has_star_import: Whether names may come from a module that is not read.
         used: Names that other values refer to.
     """
 
-    def __init__(self, path: str, text: str, budget: Budget) -> None:
+    def __init__(self, path: Path, text: str, budget: Budget) -> None:
         self.names, self.base = ConfigDict(), BaseDict()
-        self.variables: Mapping[str, str] = {}
+        self._variables = {
+            "fileDirname": str(path.parent.resolve()),
+            "fileBasename": path.name,
+            "fileBasenameNoExtension": path.stem,
+            "fileExtname": path.suffix,
+        }
         self.has_star_import = False
         self.used: set[str] = set()
         self._path, self._lines, self._budget = path, text.splitlines(), budget
@@ -135,17 +138,14 @@ class Evaluator:
         except (NotHarmlessError, RecursionError):
             return self.unread(node)
 
-    def unread(self, node: ast.AST) -> Unread:
+    def unread(self, node: ast.expr | ast.stmt) -> Unread:
         """Return the placeholder for the value of an unread node."""
-        line, end = getattr(node, "lineno", 1), getattr(node, "end_lineno", 1)
-        start = getattr(node, "col_offset", 0)
-        if line == end:
-            encoded = self._lines[line - 1].encode()[start : getattr(node, "end_col_offset", None)]
-        else:
-            encoded = self._lines[line - 1].encode()[start:]
+        is_line = node.lineno == node.end_lineno
+        end = node.end_col_offset if is_line else None
+        encoded = self._lines[node.lineno - 1].encode()[node.col_offset : end]
         source = "".join(c if c.isprintable() else "?" for c in encoded.decode(errors="replace").strip())
-        is_short = line == end and len(source) <= _MAX_SOURCE
-        return Unread(f"{self._path}:{line}", source if is_short else f"{source[:_MAX_SOURCE]}...")
+        is_short = is_line and len(source) <= _MAX_SOURCE
+        return Unread(self.location(node), source if is_short else f"{source[:_MAX_SOURCE]}...")
 
     def location(self, node: ast.expr | ast.stmt) -> str:
         """Return ``file:line`` of a node."""
@@ -158,15 +158,13 @@ class Evaluator:
             NotHarmlessError: If the expression is not harmless, or refers to unread values.
         """
         value = self._evaluate(node)
-        if isinstance(value, Unread):
-            raise NotHarmlessError
+        require(not isinstance(value, Unread))
         return value
 
     def _evaluate(self, node: ast.expr) -> Any:
         self._budget.spend()
-        reader = getattr(self, f"_{type(node).__name__.lower()}", None)
-        if reader is None or self._depth >= MAX_DEPTH:
-            raise NotHarmlessError
+        reader: Any = getattr(self, f"_{type(node).__name__.lower()}", None)
+        require(reader is not None and self._depth < MAX_DEPTH)
         self._depth += 1
         try:
             return bounded(reader(node))
@@ -176,9 +174,8 @@ class Evaluator:
     def _constant(self, node: ast.Constant) -> Any:
         if isinstance(node.value, str) and "{{" in node.value:
             return _PLACEHOLDER.sub(lambda match: str(self._variable(match[1])), node.value)
-        if node.value is None or isinstance(node.value, str | int | float):
-            return node.value
-        raise NotHarmlessError
+        harmless_calls.check_flat(node.value)
+        return node.value
 
     def _name(self, node: ast.Name) -> Any:
         if node.id in self.names:
@@ -187,55 +184,48 @@ class Evaluator:
             return Symbol(value.name, self.location(node)) if isinstance(value, Symbol) else value
         if node.id == "_base_":
             return self.base
-        if node.id in harmless_calls.FUNCTIONS or self.has_star_import:
-            return Symbol(node.id, self.location(node))
-        raise NotHarmlessError
+        require(node.id in harmless_calls.FUNCTIONS or self.has_star_import)
+        return Symbol(node.id, self.location(node))
 
     def _attribute(self, node: ast.Attribute) -> Any:
-        is_base = isinstance(node.value, ast.Name) and node.value.id == "_base_"
-        owner = self.base if is_base else self.known(node.value)
+        owner = self.known(node.value)
         if isinstance(owner, Symbol):
             return Symbol(f"{owner.name}.{node.attr}", self.location(node))
-        if isinstance(owner, dict) and node.attr in owner:
-            return owner[node.attr]
-        raise NotHarmlessError
+        require(isinstance(owner, dict) and node.attr in owner)
+        return owner[node.attr]
 
     def _variable(self, name: str) -> Any:
-        first, *rest = name.split(".")
-        if first != "_base_":
-            if rest or first not in self.variables:
-                raise NotHarmlessError
-            return self.variables[first]
-        value: Any = self.base
-        for part in rest:
-            if not isinstance(value, dict) or part not in value:
-                raise NotHarmlessError
+        value: Any = {**self._variables, "_base_": self.base}
+        for part in name.split("."):
+            require(isinstance(value, dict) and part in value)
             value = value[part]
-        if isinstance(value, Unread):
-            raise NotHarmlessError
+        require(not isinstance(value, Unread))
         return value
 
-    def _list(self, node: ast.List | ast.Tuple) -> list[Any]:
+    def _items(self, nodes: list[ast.expr]) -> list[Any]:
         items: list[Any] = []
-        for each in node.elts:
+        for each in nodes:
             if isinstance(each, ast.Starred):
                 items += self.known(each.value)
             else:
                 items.append(self.value(each))
         return items
 
-    def _tuple(self, node: ast.Tuple) -> tuple[Any, ...]:
-        return tuple(self._list(node))
+    def _list(self, node: ast.List) -> list[Any]:
+        return self._items(node.elts)
+
+    def _tuple(self, node: ast.Tuple | ast.Set) -> tuple[Any, ...]:
+        return tuple(self._items(node.elts))
 
     def _set(self, node: ast.Set) -> Any:
         """Read ``{{_base_.x}}``, which parses as a set in a set, or a set of plain values."""
         inner = node.elts[0]
         if len(node.elts) == 1 and isinstance(inner, ast.Set) and len(inner.elts) == 1:
             name = inner.elts[0]
-            if isinstance(name, ast.Name) and name.id in self.variables:
-                return self.variables[name.id]
+            if isinstance(name, ast.Name) and name.id in self._variables:
+                return self._variables[name.id]
             return self._evaluate(name)
-        return tuple(self._list(node))  # type: ignore[arg-type]
+        return self._tuple(node)
 
     def _dict(self, node: ast.Dict) -> ConfigDict:
         result = ConfigDict()
@@ -244,9 +234,9 @@ class Evaluator:
                 self._spread(value, result)
             else:
                 name = self.value(key)
-                if not isinstance(name, Unread):
-                    harmless_calls.check_flat(name)
-                name = name.source if isinstance(name, Unread) else name
+                if isinstance(name, Unread):
+                    name = name.source
+                harmless_calls.check_flat(name)
                 result.put(name, self.value(value), self.location(value))
         return result
 
@@ -260,11 +250,8 @@ class Evaluator:
     def _subscript(self, node: ast.Subscript) -> Any:
         owner = self.known(node.value)
         if isinstance(node.slice, ast.Slice):
-            parts = [
-                None if part is None else self.known(part)
-                for part in (node.slice.lower, node.slice.upper, node.slice.step)
-            ]
-            return owner[slice(*parts)]
+            limits = (node.slice.lower, node.slice.upper, node.slice.step)
+            return owner[slice(*(None if each is None else self.known(each) for each in limits))]
         try:
             return owner[self.known(node.slice)]
         except (KeyError, IndexError, TypeError):
@@ -293,9 +280,8 @@ class Evaluator:
         return True
 
     def _unaryop(self, node: ast.UnaryOp) -> Any:
-        if type(node.op) not in _UNARY:
-            raise NotHarmlessError
-        return _UNARY[type(node.op)](self.known(node.operand))
+        require(type(node.op) in _OPERATORS)
+        return _OPERATORS[type(node.op)](self.known(node.operand))
 
     def _binop(self, node: ast.BinOp) -> Any:
         return self.operate(node.op, self.known(node.left), self.known(node.right))
@@ -307,25 +293,18 @@ class Evaluator:
             NotHarmlessError: If the result could be large, or the operation is unknown.
         """
         harmless_calls.check_operands(type(sign), left, right)
-        if type(sign) not in _OPERATORS:
-            raise NotHarmlessError
+        require(type(sign) in _OPERATORS)
         return _OPERATORS[type(sign)](left, right)
 
     def _joinedstr(self, node: ast.JoinedStr) -> str:
-        texts = [self._evaluate(each) for each in node.values]
-        return "".join(texts)
+        return "".join([self._evaluate(each) for each in node.values])
 
     def _formattedvalue(self, node: ast.FormattedValue) -> str:
         spec = "" if node.format_spec is None else self._evaluate(node.format_spec)
         return format_value(self.known(node.value), spec, is_repr=node.conversion == ord("r"))
 
     def _call(self, node: ast.Call) -> Any:
-        positional: list[Any] = []
-        for each in node.args:
-            if isinstance(each, ast.Starred):
-                positional += self.known(each.value)
-            else:
-                positional.append(self.value(each))
+        positional = self._items(node.args)
         named = ConfigDict()
         for keyword in node.keywords:
             if keyword.arg is None:
@@ -343,6 +322,5 @@ class Evaluator:
                         owner.lines.setdefault(key, self.location(node))
                 return result
         function = self.known(node.func)
-        if not isinstance(function, Symbol):
-            raise NotHarmlessError
-        return harmless_calls.call_function(function.name, positional, named, unread=Unread)
+        require(isinstance(function, Symbol) and not any(isinstance(each, Unread) for each in positional))
+        return harmless_calls.call_function(function.name, positional, named)
