@@ -7,7 +7,7 @@ import pytest
 from support.videos import write_video
 
 from tsn_tsm_plugin.data.annotations import read_video_list
-from tsn_tsm_plugin.data.flow_folder import FlowFolderReader
+from tsn_tsm_plugin.data.frame_folder import FlowFolderReader
 from tsn_tsm_plugin.data.preparation import flow
 from tsn_tsm_plugin.data.preparation.flow import FlowExtraction
 from tsn_tsm_plugin.tools import prepare_dataset

@@ -6,16 +6,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from tsn_tsm_plugin.data.annotations import VideoEntry, read_video_list
-from tsn_tsm_plugin.data.flow_folder import FlowFolderReader
-from tsn_tsm_plugin.data.frame_folder import FrameFolderReader
+from tsn_tsm_plugin.data.frame_folder import FlowFolderReader, FrameFolderReader
 from tsn_tsm_plugin.data.shards import ShardedVideoReader, read_shard_list
-from tsn_tsm_plugin.data.stacked_reader import open_stacked
 from tsn_tsm_plugin.data.video_dataset import (
     ClipTransform,
     IndexSampler,
     ListedVideo,
     OpenVideo,
     VideoListDataset,
+    open_stacked,
     open_video_file,
 )
 

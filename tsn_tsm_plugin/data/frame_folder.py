@@ -1,18 +1,19 @@
-"""FrameFolderReader: read frames from a folder of images, with the interface of `VideoReader`.
+"""FrameFolderReader, FlowFolderReader: read folders of images, with the interface of `VideoReader`.
 
 Frame ``i``, from 0, is the file ``template.format(start_index + i)``. Both references extract frames with
 such names, from ``img_00001.jpg`` on. Axes: T frames, C channels, H rows, W columns.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tsn_tsm_plugin.config.frame_template import frame_namer
+from tsn_tsm_plugin.config.frame_template import flow_templates, frame_namer
 from tsn_tsm_plugin.data.decoders.container import check_read_size
 from tsn_tsm_plugin.data.image import image_size, read_image
 from tsn_tsm_plugin.data.reader import frame_indices
@@ -23,6 +24,7 @@ from tsn_tsm_plugin.paths import is_url, join, read_bytes
 # Larger than the file of any image with the largest allowed number of pixels.
 _MAX_FRAME_BYTES = 1 << 28
 _HINT = "Extract the frames again, or remove the folder from the list."
+_Decoded = TypeVar("_Decoded")
 
 
 class FrameFolderReader:
@@ -104,10 +106,7 @@ class FrameFolderReader:
 
     def _first_size(self) -> tuple[int, int]:
         if self._size is None:
-            try:
-                self._size = image_size(self._encoded(0))
-            except ValueError as error:
-                raise VideoError(f"{self.frame_path(0)}: {error}. {_HINT}") from error
+            self._size = self._decoded(0, image_size)
         return self._size
 
     def read(self, indices: Sequence[int] | Tensor | np.ndarray) -> Tensor:
@@ -126,34 +125,32 @@ class FrameFolderReader:
         wanted = frame_indices(indices, num_frames=self.num_frames, path=self.path)
         if not wanted:
             return torch.empty((0, 3, self.height, self.width), dtype=torch.uint8)
-        first: tuple[int, int] | None = None
-        frames_TCHW = torch.empty(0, dtype=torch.uint8)
+        frames_TCHW: Tensor | None = None
         positions: dict[int, list[int]] = {}
         for position, index in enumerate(wanted):
             positions.setdefault(index, []).append(position)
         for index, at in positions.items():
-            encoded = self._encoded(index)
-            try:
-                size = image_size(encoded)
-                if first is None:
-                    first = size
-                    check_read_size(self.path, len(wanted), *size)
-                    frames_TCHW = torch.empty((len(wanted), 3, *size), dtype=torch.uint8)
-                if size != first:
-                    raise VideoError(
-                        f"{self.frame_path(index)}: is {size[1]}x{size[0]}, frame "
-                        f"{self.frame_path(wanted[0])} is {first[1]}x{first[0]}. Frames of one read must "
-                        "have one size: extract them again."
-                    )
-                frames_TCHW[at] = read_image(encoded)
-            except ValueError as error:
-                raise VideoError(f"{self.frame_path(index)}: {error}. {_HINT}") from error
+            image_CHW = self._decoded(index, read_image)
+            height, width = image_CHW.shape[1:]
+            if frames_TCHW is None:
+                check_read_size(self.path, len(wanted), height, width)
+                frames_TCHW = torch.empty((len(wanted), 3, height, width), dtype=torch.uint8)
+            elif image_CHW.shape != frames_TCHW.shape[1:]:
+                others = frames_TCHW.shape
+                raise VideoError(
+                    f"{self.frame_path(index)}: is {width}x{height}, frame {self.frame_path(wanted[0])} is "
+                    f"{others[3]}x{others[2]}. Frames of one read must have one size: extract them again."
+                )
+            frames_TCHW[at] = image_CHW
+        assert frames_TCHW is not None
         return frames_TCHW
 
-    def _encoded(self, index: int) -> bytes:
+    def _decoded(self, index: int, decode: Callable[[bytes], _Decoded]) -> _Decoded:
         path = self.frame_path(index)
         try:
-            return read_bytes(path, max_bytes=_MAX_FRAME_BYTES)
+            return decode(read_bytes(path, max_bytes=_MAX_FRAME_BYTES))
+        except ValueError as error:
+            raise VideoError(f"{path}: {error}. {_HINT}") from error
         except FileNotFoundError as error:
             raise VideoError(
                 f"{path}: no such frame, number {index + 1} of {self.num_frames}. {_HINT} If all are there, "
@@ -176,3 +173,53 @@ class FrameFolderReader:
             f"FrameFolderReader({self.path!r}, num_frames={self.num_frames}, template={self.template!r}, "
             f"start_index={self.start_index})"
         )
+
+
+class FlowFolderReader:
+    """Read the flow fields of one folder, or of its folders ``x`` and ``y``.
+
+    Args:
+        path: The folder, local or a URL that iopath can open.
+        num_frames: Number of fields by the list; 0 counts the files.
+        template: See :func:`flow_templates`.
+        start_index: Number in the first field's names.
+
+    Attributes:
+        fps: Always 0.0, which means unknown.
+
+    Raises:
+        VideoError: If the folder is missing, or contains no fields to count.
+        ValueError: If ``num_frames`` is 0 for a URL.
+    """
+
+    fps = 0.0
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        num_frames: int = 0,
+        template: str = "flow_{}_{:05}.jpg",
+        start_index: int = 1,
+    ) -> None:
+        self._axes = [
+            FrameFolderReader(path, num_frames=num_frames, template=axis, start_index=start_index)
+            for axis in flow_templates(template)
+        ]
+        self.path = self._axes[0].path
+        self.num_frames = min(axis.num_frames for axis in self._axes)
+
+    def read(self, indices: Sequence[int] | Tensor | np.ndarray) -> Tensor:
+        """Decode the fields at ``indices``.
+
+        Returns:
+            uint8 (T, 2, H, W): x, then y, where 128 is no motion.
+
+        Raises:
+            IndexError: If an index is outside the video.
+            VideoError: If an image is missing or damaged, or sizes differ; the message names the image.
+        """
+        return torch.stack([axis.read(indices)[:, 0] for axis in self._axes], dim=1)
+
+    def close(self) -> None:
+        """Do nothing: no file remains open between reads."""

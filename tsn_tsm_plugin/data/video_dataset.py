@@ -1,4 +1,4 @@
-"""VideoListDataset: read the videos of a list as PyTorchVideo's clip dictionaries."""
+"""VideoListDataset, StackedReader: read the videos of a list as PyTorchVideo's clip dictionaries."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -74,6 +74,46 @@ def open_video_file(entry: VideoEntry, **options: Any) -> VideoReader:
             f"{entry.path}: cannot be fetched ({error}). Check the URL and its access."
         ) from error
     return VideoReader(path, **options)
+
+
+class StackedReader:
+    """Read stacks: index ``i`` has the frames ``i`` to ``i + length - 1``, concatenated along the channels.
+
+    A video that is shorter than a stack repeats its last frame, as in the references.
+
+    Args:
+        reader: Reader of single frames.
+        length: Number of frames of a stack.
+    """
+
+    def __init__(self, reader: FrameReader, length: int) -> None:
+        self.reader = reader
+        self.length = length
+
+    @property
+    def num_frames(self) -> int:
+        """Number of stacks."""
+        return max(1, self.reader.num_frames - self.length + 1)
+
+    @property
+    def fps(self) -> float:
+        """Stacks per second; 0.0 if unknown."""
+        return float(getattr(self.reader, "fps", 0.0))
+
+    def read(self, indices: Tensor) -> Tensor:
+        """Return the stacks at ``indices``, uint8 (T, length * C, H, W)."""
+        steps = torch.as_tensor(indices)[:, None] + torch.arange(self.length)
+        frames = self.reader.read(steps.clamp(max=self.reader.num_frames - 1).flatten())
+        return frames.unflatten(0, (-1, self.length)).flatten(1, 2)
+
+    def close(self) -> None:
+        """Close the video."""
+        self.reader.close()
+
+
+def open_stacked(entry: Any, *, open_video: OpenVideo, length: int) -> StackedReader:
+    """Open a video for reading in stacks."""
+    return StackedReader(open_video(entry), length)
 
 
 def sample_seed(seed: int, key: SampleKey) -> int:

@@ -13,7 +13,7 @@ from support.videos import frame_number, numbered_frames
 
 from tsn_tsm_plugin.data import frame_folder
 from tsn_tsm_plugin.data.frame_folder import FrameFolderReader
-from tsn_tsm_plugin.data.jpeg import jpeg_size, read_jpeg
+from tsn_tsm_plugin.data.image import image_size, read_image
 from tsn_tsm_plugin.errors import VideoError
 
 
@@ -58,7 +58,7 @@ def test_the_template_and_the_start_index_name_the_files(tmp_path, template, sta
 
 def test_a_repeated_frame_is_decoded_once(folder, monkeypatch):
     decoded = []
-    monkeypatch.setattr(frame_folder, "read_image", lambda data: decoded.append(1) or read_jpeg(data))
+    monkeypatch.setattr(frame_folder, "read_image", lambda data: decoded.append(1) or read_image(data))
 
     FrameFolderReader(folder).read([2, 2, 5, 2])
 
@@ -208,8 +208,8 @@ def test_the_size_of_an_image_is_read_past_fill_bytes_and_other_segments(own_fol
     whole = (own_folder / "img_00001.jpg").read_bytes()
     comment = b"\xff\xfe\x00\x06\xff\xc0\xff\xc0"
 
-    assert jpeg_size(whole) == (48, 64)
-    assert jpeg_size(whole[:2] + comment + b"\xff\xff" + whole[2:]) == (48, 64)
+    assert image_size(whole) == (48, 64)
+    assert image_size(whole[:2] + comment + b"\xff\xff" + whole[2:]) == (48, 64)
 
 
 def test_a_name_too_long_for_the_file_system_is_no_such_folder(tmp_path):

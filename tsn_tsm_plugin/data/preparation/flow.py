@@ -20,8 +20,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from tsn_tsm_plugin.atomic_files import replace_folder_when_whole, write_text_atomically
+from tsn_tsm_plugin.config.frame_template import flow_templates
 from tsn_tsm_plugin.data.annotations import VideoEntry, read_video_list
-from tsn_tsm_plugin.data.flow_folder import FlowFolderReader, flow_templates
+from tsn_tsm_plugin.data.frame_folder import FlowFolderReader
 from tsn_tsm_plugin.data.image import encode_image
 from tsn_tsm_plugin.data.video_dataset import open_video_file
 from tsn_tsm_plugin.data.workers import map_in_workers
