@@ -9,8 +9,8 @@ from tsn_tsm_plugin.data.bitstream.h264 import H264Pictures
 from tsn_tsm_plugin.data.bitstream.hevc import HevcPictures
 from tsn_tsm_plugin.data.bitstream.mpeg4 import Mpeg4Pictures
 from tsn_tsm_plugin.data.bitstream.nal_units import OrderCounter, split_nal_units
+from tsn_tsm_plugin.data.bitstream.packet_scan import scanner_for
 from tsn_tsm_plugin.data.bitstream.picture import CodedPicture, UnverifiedStreamError
-from tsn_tsm_plugin.data.bitstream.scanner import scanner_for
 from tsn_tsm_plugin.data.bitstream.vp9_av1 import Vp9Pictures
 
 START_CODE = b"\0\0\1"

@@ -1,17 +1,12 @@
-"""H264Pictures: read the properties of H.264 pictures from the slice headers.
+"""H264Pictures: read the properties of H.264 pictures from parameter sets and slice headers.
 
-Sources: ITU-T H.264 7.3, 7.4 and D.1; ISO/IEC 14496-15 5.3.3 (avcC).
+Sources: ITU-T H.264 7.3, 7.4, D.1 and E.1; ISO/IEC 14496-15 5.3.3 (avcC).
 """
 
 import functools
+from typing import NamedTuple
 
 from tsn_tsm_plugin.data.bitstream.bit_reader import BitReader, without_emulation_prevention
-from tsn_tsm_plugin.data.bitstream.h264_parameter_sets import (
-    PictureSet,
-    SequenceSet,
-    read_picture_set,
-    read_sequence_set,
-)
 from tsn_tsm_plugin.data.bitstream.nal_units import (
     NalPictures,
     OrderCounter,
@@ -33,6 +28,27 @@ _HARMLESS_MESSAGES = {
     137,  # Colour volume of the mastering display, which does not change pixels.
     144,  # Light level of the content, which does not change pixels.
 }
+_HIGH_PROFILES = {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135}
+
+
+class _SequenceSet(NamedTuple):
+    """A sequence parameter set of progressive video.
+
+    Attributes:
+        number: seq_parameter_set_id.
+        has_colour_plane: Whether slice headers contain a colour plane number.
+        frame_num_bits: Bits of frame_num.
+        order_count_bits: Bits of pic_order_cnt_lsb; 0 if frames are displayed in decoding order.
+        delay_bits: Bits of the two delays at the start of picture timing messages.
+        has_picture_structure: Whether picture timing messages set the display of a picture.
+    """
+
+    number: int
+    has_colour_plane: bool
+    frame_num_bits: int
+    order_count_bits: int
+    delay_bits: int
+    has_picture_structure: bool
 
 
 class H264Pictures(NalPictures):
@@ -45,8 +61,9 @@ class H264Pictures(NalPictures):
     _parameter_set_types = frozenset({_SEQUENCE_SET, _PICTURE_SET})
 
     def __init__(self, extradata: bytes) -> None:
-        self._sequence_set: SequenceSet | None = None
-        self._picture_sets: dict[int, PictureSet] = {}
+        self._sequence_set: _SequenceSet | None = None
+        # For each picture parameter set: whether slice headers contain delta_pic_order_cnt_bottom.
+        self._has_order_count_delta: dict[int, bool] = {}
         self._next_frame_num = 0
         self._counter = OrderCounter()
         self._addresses: list[int] | None = None
@@ -63,11 +80,11 @@ class H264Pictures(NalPictures):
 
     def _read_parameter_set(self, kind: int, nal_unit: bytes) -> int:
         if kind == _SEQUENCE_SET:
-            self._sequence_set = read_sequence_set(nal_unit)
+            self._sequence_set = _read_sequence_set(nal_unit)
             return self._sequence_set.number
-        picture_set = read_picture_set(nal_unit)
-        self._picture_sets[picture_set.number] = picture_set
-        return picture_set.number
+        number, has_delta = _read_picture_set(nal_unit)
+        self._has_order_count_delta[number] = has_delta
+        return number
 
     def scan(self, packet: bytes) -> CodedPicture:
         """Describe the next packet, which must be exactly one frame, not coded as fields."""
@@ -132,7 +149,7 @@ class H264Pictures(NalPictures):
         layout = self._sequence_set
         slice_header = without_emulation_prevention(slice_header)
         slice_type, number, num_bits = _slice_start(slice_header[:3])
-        if layout is None or number not in self._picture_sets or num_bits > 24:
+        if layout is None or number not in self._has_order_count_delta or num_bits > 24:
             raise UnverifiedStreamError("the H.264 stream lacks a parameter set")
         if slice_type > 9 or slice_type % 5 > 2:
             raise UnverifiedStreamError(f"the H.264 stream has slices of type {slice_type}")
@@ -148,7 +165,7 @@ class H264Pictures(NalPictures):
         low_bits = 0
         if layout.order_count_bits:
             low_bits = reader.bits(layout.order_count_bits)
-            if self._picture_sets[number].has_order_count_delta and reader.signed_golomb() < 0:
+            if self._has_order_count_delta[number] and reader.signed_golomb() < 0:
                 raise UnverifiedStreamError("an H.264 picture is displayed by its second field")
         if is_start and (slice_type % 5 != 2 or (reader.bits(1) and self._num_scanned)):
             raise UnverifiedStreamError("the H.264 stream drops pictures (no_output_of_prior_pics)")
@@ -165,3 +182,108 @@ def _slice_start(slice_header: bytes) -> tuple[int, int, int]:
     reader = BitReader(slice_header)
     reader.unsigned_golomb()  # first_mb_in_slice
     return reader.unsigned_golomb(), reader.unsigned_golomb(), reader.num_read
+
+
+def _read_sequence_set(nal_unit: bytes) -> _SequenceSet:
+    """Read a sequence parameter set.
+
+    Raises:
+        UnverifiedStreamError: If the set allows fields, or an order of display by a cycle.
+    """
+    reader = BitReader(without_emulation_prevention(nal_unit[1:]))
+    profile = reader.bits(24) >> 16
+    number = reader.unsigned_golomb()
+    has_colour_plane = False
+    if profile in _HIGH_PROFILES:
+        chroma_format = reader.unsigned_golomb()
+        has_colour_plane = chroma_format == 3 and bool(reader.bits(1))
+        reader.skip_golombs(2)  # bit depths of luma and chroma
+        reader.bits(1)
+        if reader.bits(1):
+            _skip_scaling_lists(reader, 12 if chroma_format == 3 else 8)
+    frame_num_bits = reader.unsigned_golomb() + 4
+    order_count_type = reader.unsigned_golomb()
+    if order_count_type not in (0, 2):
+        raise UnverifiedStreamError("the H.264 stream orders pictures by a cycle")
+    order_count_bits = reader.unsigned_golomb() + 4 if order_count_type == 0 else 0
+    reader.unsigned_golomb()  # max_num_ref_frames
+    reader.bits(1)
+    reader.skip_golombs(2)  # width and height in macroblocks
+    if not reader.bits(1):
+        raise UnverifiedStreamError("the H.264 stream may hold fields")
+    reader.bits(1)  # direct_8x8_inference_flag
+    if reader.bits(1):  # cropping
+        reader.skip_golombs(4)
+    delay_bits, has_picture_structure = _read_usability(reader) if reader.bits(1) else (0, False)
+    return _SequenceSet(
+        number, has_colour_plane, frame_num_bits, order_count_bits, delay_bits, has_picture_structure
+    )
+
+
+def _read_picture_set(nal_unit: bytes) -> tuple[int, bool]:
+    """Return the number of a picture parameter set, and whether it has delta_pic_order_cnt_bottom.
+
+    Raises:
+        UnverifiedStreamError: If the set allows slice groups or redundant pictures.
+    """
+    reader = BitReader(without_emulation_prevention(nal_unit[1:]))
+    number = reader.unsigned_golomb()
+    reader.unsigned_golomb()  # seq_parameter_set_id
+    reader.bits(1)  # entropy_coding_mode_flag
+    has_order_count_delta = bool(reader.bits(1))
+    if reader.unsigned_golomb():
+        raise UnverifiedStreamError("the H.264 stream has slice groups")
+    reader.skip_golombs(2)  # numbers of reference pictures
+    reader.bits(3)  # weighted prediction
+    reader.skip_golombs(3)  # quantiser and chroma offsets
+    if reader.bits(3) & 1:
+        raise UnverifiedStreamError("the H.264 stream has redundant pictures")
+    return number, has_order_count_delta
+
+
+def _read_usability(reader: BitReader) -> tuple[int, bool]:
+    """Read the usability information up to pic_struct_present_flag."""
+    if reader.bits(1) and reader.bits(8) == 255:  # aspect ratio
+        reader.bits(32)
+    if reader.bits(1):  # overscan
+        reader.bits(1)
+    if reader.bits(1):  # video signal type
+        reader.bits(4)
+        if reader.bits(1):
+            reader.bits(24)
+    if reader.bits(1):  # chroma location
+        reader.skip_golombs(2)
+    if reader.bits(1):  # timing
+        reader.bits(65)
+    delay_bits = 0
+    has_buffer_model = False
+    for _ in range(2):
+        if reader.bits(1):
+            has_buffer_model = True
+            delay_bits = _read_buffer_model(reader)
+    if has_buffer_model:
+        reader.bits(1)  # low_delay_hrd_flag
+    return delay_bits, bool(reader.bits(1))
+
+
+def _read_buffer_model(reader: BitReader) -> int:
+    """Return the number of bits of cpb_removal_delay and dpb_output_delay together."""
+    num_buffers = min(reader.unsigned_golomb(), 31) + 1
+    reader.bits(8)
+    for _ in range(num_buffers):
+        reader.skip_golombs(2)
+        reader.bits(1)
+    reader.bits(5)
+    delay_bits = reader.bits(5) + reader.bits(5) + 2
+    reader.bits(5)
+    return delay_bits
+
+
+def _skip_scaling_lists(reader: BitReader, num_lists: int) -> None:
+    for number in range(num_lists):
+        if reader.bits(1):
+            last = following = 8
+            for _ in range(16 if number < 6 else 64):
+                if following:
+                    following = (last + reader.signed_golomb()) % 256
+                last = following or last

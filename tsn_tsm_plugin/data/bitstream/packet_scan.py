@@ -1,7 +1,7 @@
 """scan_packets: read the packets of a stream once and find the packets that each frame needs."""
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -11,13 +11,24 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from tsn_tsm_plugin.data.bitstream.frame_index import FrameIndex, build_frame_index
+from tsn_tsm_plugin.data.bitstream.h264 import H264Pictures
+from tsn_tsm_plugin.data.bitstream.hevc import HevcPictures
+from tsn_tsm_plugin.data.bitstream.mpeg4 import Mpeg4Pictures
 from tsn_tsm_plugin.data.bitstream.picture import CodedPicture, PictureScanner, UnverifiedStreamError
-from tsn_tsm_plugin.data.bitstream.scanner import scanner_for
+from tsn_tsm_plugin.data.bitstream.vp9_av1 import Av1Pictures, Vp9Pictures
 from tsn_tsm_plugin.data.decoders.container import DEMUX_ERRORS, check_complete, cut_short, damaged
 
 MAX_HELD_BYTES = 32 << 20
 """Packets of smaller videos stay in memory; packets of larger videos are read from the file again."""
 
+# Codecs of datasets and phones. All other codecs are decoded plainly.
+_SCANNERS: dict[str, Callable[[bytes], PictureScanner]] = {
+    "h264": H264Pictures,
+    "hevc": HevcPictures,
+    "mpeg4": Mpeg4Pictures,
+    "vp9": Vp9Pictures,
+    "libdav1d": Av1Pictures,
+}
 # FFmpeg's filters that read headers completely; FFmpeg's HEVC decoder drops a picture for one bad bit.
 _HEADER_CHECKS = {"hevc": "hevc_metadata"}
 # Containers that store display times. For others FFmpeg guesses them, sometimes from the packet order.
@@ -44,6 +55,17 @@ class ScannedStream:
     packets: list[av.Packet] | None
     frame_seconds: list[float] | None
     is_seekable: bool
+
+
+def scanner_for(codec: str, extradata: bytes) -> PictureScanner:
+    """Return the scanner of a codec, by FFmpeg's decoder name.
+
+    Raises:
+        UnverifiedStreamError: If sparse decoding is not known to be exact for the codec.
+    """
+    if codec not in _SCANNERS:
+        raise UnverifiedStreamError(f"codec {codec} is not known to allow sparse decoding")
+    return _SCANNERS[codec](extradata)
 
 
 class _Scan:
