@@ -276,6 +276,21 @@ def _typed(path: Path, key: str, value: Any) -> Any:
     raise LaunchError(f"{path}: {key} must be {wanted}, got {value!r}.")
 
 
+def after(options: Options, job_id: str) -> Options:
+    """Return options of a job that starts if job ``job_id`` succeeds and is cancelled otherwise."""
+    # Without kill-on-invalid-dep the job would wait forever.
+    waits = [f"dependency=afterok:{job_id}", "kill-on-invalid-dep=yes"]
+    return replace(options, sbatch=[*options.sbatch, *waits])
+
+
+def without_earlier_jobs(options: Options) -> Options:
+    """Return the options without dependencies on other jobs; keep ``singleton`` and similar ones."""
+    if not any(word.startswith("dependency=after") for word in options.sbatch):
+        return options
+    ours = ("dependency", "kill-on-invalid-dep")
+    return replace(options, sbatch=[word for word in options.sbatch if word.partition("=")[0] not in ours])
+
+
 def minutes_of(time: str) -> int:
     """Return a SLURM time limit in whole minutes, rounded up.
 
@@ -288,15 +303,12 @@ def minutes_of(time: str) -> int:
     match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", time.strip())
     if match is None:
         raise LaunchError(f"--time must be minutes, H:MM:SS or D-HH:MM:SS, got {time!r}.")
-    days, *rest = (int(part) if part is not None else None for part in match.groups())
-    first, second, third = rest
-    assert first is not None
-    if days is not None:
-        seconds = days * 86400 + first * 3600 + (second or 0) * 60 + (third or 0)
-    elif third is not None:
-        seconds = first * 3600 + (second or 0) * 60 + third
-    else:
-        seconds = first * 60 + (second or 0)
+    days, *given = match.groups()
+    parts = [int(part) for part in given if part is not None]
+    if days is None and len(parts) < 3:
+        parts = [0, *parts]  # Without days and hours, the first number is minutes.
+    hours, minutes, seconds = [*parts, 0, 0][:3]
+    seconds += 60 * (minutes + 60 * (hours + 24 * int(days or 0)))
     if seconds == 0:
         raise LaunchError("--time must be longer than 0; without --time the partition's limit applies.")
     return -(-seconds // 60)

@@ -1,4 +1,4 @@
-"""Partition, NodeKind: the nodes of a cluster's partitions, and how many of them fit a job.
+"""Partition, NodeKind, counted: the nodes of a cluster's partitions, and how many of them fit a job.
 
 The nodes of one partition may differ. A job that needs GPUs runs on nodes with GPUs only, so only the CPUs of
 these nodes count.
@@ -80,13 +80,15 @@ class Partition:
         groups = []
         for gpus in self.gpu_counts:
             num_nodes = sum(kind.num_nodes for kind in self.kinds if kind.gpus == gpus)
-            has = f"with {_count(gpus, 'GPU')}" if gpus else "without GPUs"
-            groups.append(f"{_count(num_nodes, 'node')} {has}")
+            has = f"with {counted(gpus, 'GPU')}" if gpus else "without GPUs"
+            groups.append(f"{counted(num_nodes, 'node')} {has}")
         return " and ".join([", ".join(groups[:-1]), groups[-1]] if groups[1:] else groups)
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: ``1 node``, ``2 nodes``, ``2 processes``."""
+    plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
+    return f"{number} {noun if number == 1 else plural}"
 
 
 @functools.cache
@@ -103,24 +105,17 @@ def partitions() -> dict[str, Partition]:
         )
     found: dict[str, Partition] = {}
     for line in shown.stdout.splitlines():
-        name, limit, nodes, cpus, gres = line.split("|")
+        word, limit, nodes, cpus, gres = line.split("|")
+        name = word.rstrip("*")
         gpus = sum(int(count) for count in re.findall(r"gpu(?::[^:,()]+)?:(\d+)", gres))
         kind = NodeKind(int(nodes), cpus=int(cpus.rstrip("+")), gpus=gpus)
-        before = found.get(name.rstrip("*"))
-        found[name.rstrip("*")] = Partition(
-            name=name.rstrip("*"),
-            is_default=name.endswith("*"),
+        found[name] = Partition(
+            name=name,
+            is_default=word.endswith("*"),
             limit_minutes=0 if limit == "infinite" else minutes_of(limit),
-            kinds=_with(before.kinds if before else (), kind),
+            kinds=(*(found[name].kinds if name in found else ()), kind),
         )
     return found
-
-
-def _with(kinds: tuple[NodeKind, ...], new: NodeKind) -> tuple[NodeKind, ...]:
-    """Add nodes to kinds; sinfo separates nodes that are alike for a job, for example by sockets of GPUs."""
-    counts = {(kind.cpus, kind.gpus): kind.num_nodes for kind in kinds}
-    counts[new.cpus, new.gpus] = counts.get((new.cpus, new.gpus), 0) + new.num_nodes
-    return tuple(NodeKind(number, *size) for size, number in counts.items())
 
 
 def chosen_partition(name: str) -> Partition | None:

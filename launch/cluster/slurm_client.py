@@ -170,7 +170,9 @@ def _controlled(main_id: str) -> dict[str, JobState]:
             int(fields.get("Restarts", "0")),
             fields.get("PreemptTime", "None") != "None",
         )
-        found.update(dict.fromkeys(_task_ids(main_id, fields.get("ArrayTaskId", "")), state))
+        tasks = fields.get("ArrayTaskId", "")
+        ids = [f"{main_id}_{index}" for index in numbers_in(tasks)] if tasks else [main_id]
+        found.update(dict.fromkeys(ids, state))
     if not shown.returncode and not found:
         raise NoAnswerError(
             f"`scontrol show job {main_id}` printed no state: {shown.stdout.strip()[:200]!r}."
@@ -198,16 +200,14 @@ def _reason(word: str) -> str:
     return "" if word in ("None", "(null)") else word
 
 
-def _task_ids(main_id: str, tasks: str) -> list[str]:
-    """Expand ``3`` or ``3-5,7%2``, as SLURM writes the waiting tasks of an array, to job ids."""
-    if not tasks:
-        return [main_id]
-    ids: list[str] = []
-    for part in tasks.split("%")[0].split(","):
+def numbers_in(text: str) -> list[int]:
+    """Expand ``3`` or ``3-5,7%2``, as SLURM writes ranks and the waiting tasks of an array."""
+    found: list[int] = []
+    for part in text.partition("%")[0].split(","):
         first, _, last = part.partition("-")
         if first.isdigit():
-            ids += [f"{main_id}_{index}" for index in range(int(first), int(last or first) + 1)]
-    return ids
+            found += range(int(first), int(last or first) + 1)
+    return found
 
 
 def longest_array() -> int:

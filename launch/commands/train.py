@@ -8,8 +8,7 @@ from pathlib import Path
 
 from tsn_tsm_plugin.tools.own_data_command import recipe_of_data
 
-from ..cluster.dependency import after
-from ..cluster.options import Options, cluster_options, resolve_options
+from ..cluster.options import Options, after, cluster_options, resolve_options
 from ..code_root import CODE_ROOT, COMMAND
 from ..errors import OK, LaunchError
 from ..submit_job.checks import check

@@ -15,6 +15,8 @@ from pathlib import Path
 
 from tsn_tsm_plugin.atomic_files import write_text_atomically
 
+from ..cluster.slurm_client import numbers_in
+
 FINISHED, STOPPED, RAISED, MISTAKEN = "finished", "stopped", "raised", "mistaken"
 UNHEALTHY = "unhealthy"
 FAILURES = (RAISED, MISTAKEN, UNHEALTHY)
@@ -95,7 +97,7 @@ def lost_ranks(folder: Path, log: str, num_ranks: int) -> list[int]:
     """
     known = {outcome.rank for outcome in read_outcomes(folder)}
     for match in _SRUN_LINE.finditer(log):
-        known.update(_expand(match["ranks"]))
+        known.update(numbers_in(match["ranks"]))
     return [rank for rank in range(num_ranks) if rank not in known]
 
 
@@ -118,7 +120,7 @@ def killed_ranks(log: str) -> list[tuple[int, str, str]]:
         how = match["how"].strip()
         if how.endswith(f"exit code {_TERMINATED}") or how.startswith("Terminated"):
             continue
-        found += [(rank, match["node"], how) for rank in _expand(match["ranks"])]
+        found += [(rank, match["node"], how) for rank in numbers_in(match["ranks"])]
     return found
 
 
@@ -152,11 +154,3 @@ def _meaning(how: str) -> str:
     if how.endswith("exit code 0"):
         return " (it left without a result)"
     return ""
-
-
-def _expand(ranks: str) -> list[int]:
-    found: list[int] = []
-    for part in ranks.split(","):
-        first, _, last = part.partition("-")
-        found += range(int(first), int(last or first) + 1)
-    return found

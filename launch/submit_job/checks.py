@@ -3,13 +3,12 @@
 SLURM accepts some impossible requests and lets them wait forever; this module finds them.
 """
 
-import os
 import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from tsn_tsm_plugin.errors import CheckpointError, ConfigError, TsnTsmError
+from tsn_tsm_plugin.errors import CheckpointError, TsnTsmError
 
 from ..cluster import slurm_client as slurm
 from ..cluster.job_requests import refusal
@@ -40,10 +39,9 @@ def check(plan: Plan, *, is_dry_run: bool = False, is_request_known: bool = Fals
         LaunchError: If there is a fault.
     """
     faults = [*_faults_of_shape(plan), *_faults_of_run_folder(plan)]
-    faults = faults or list(_faults_of_recipe(plan, is_dry_run=is_dry_run))
-    faults = faults or list(_faults_of_resume(plan))
-    if plan.backend == "slurm" and not is_dry_run:
-        faults = faults or list(_faults_of_backbone_weights(plan))
+    if plan.num_ranks > 0:
+        is_fetching = plan.backend == "slurm" and not is_dry_run and not faults
+        faults += _faults_of_recipe(plan, is_dry_run=is_dry_run, is_fetching=is_fetching)
     if plan.backend == "slurm" and not is_request_known:
         missing = slurm.why_unavailable()
         if not missing:
@@ -55,13 +53,8 @@ def check(plan: Plan, *, is_dry_run: bool = False, is_request_known: bool = Fals
                 "`--cluster local` runs on this machine."
             )
     if faults:
-        raise LaunchError(
-            "\n  ".join([f"{_count(faults)} in this job:", *faults]) if faults[1:] else faults[0]
-        )
-
-
-def _count(faults: list[str]) -> str:
-    return "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+        several = [f"{len(faults)} faults in this job:"] if faults[1:] else []
+        raise LaunchError("\n  ".join([*several, *faults]))
 
 
 def _faults_of_shape(plan: Plan) -> Iterator[str]:
@@ -71,12 +64,6 @@ def _faults_of_shape(plan: Plan) -> Iterator[str]:
             yield f"--{name.replace('_', '-')} must be at least 1, got {getattr(options, name)}."
     if options.snapshot not in _SNAPSHOTS:
         yield f"--snapshot must be {' or '.join(_SNAPSHOTS)}, got {options.snapshot!r}."
-    batch = plan.cfg.TRAIN.BATCH_SIZE
-    if plan.kind != "evaluate" and plan.num_ranks > 0 and batch % plan.num_ranks:
-        yield (
-            f"TRAIN.BATCH_SIZE must be a multiple of the number of processes, got {batch} for "
-            f"{plan.num_ranks} ({options.nodes} nodes x {plan.tasks_per_node}). Change one of them."
-        )
 
 
 def _faults_of_run_folder(plan: Plan) -> Iterator[str]:
@@ -86,10 +73,6 @@ def _faults_of_run_folder(plan: Plan) -> Iterator[str]:
             "OUTPUT_DIR must not contain %, which SLURM replaces in names of logs, or control "
             f"characters, got {str(run_dir)!r}."
         )
-    there = next(folder for folder in (run_dir, *run_dir.parents) if folder.exists())
-    if not os.access(there, os.W_OK) or not there.is_dir():
-        yield f"OUTPUT_DIR {run_dir} cannot be written: {there} is not a folder that you may write to."
-        return
     earlier = submissions_of(run_dir)
     for submission, state in zip(earlier, states_of(earlier), strict=True):
         if state.may_be_alive:
@@ -99,10 +82,11 @@ def _faults_of_run_folder(plan: Plan) -> Iterator[str]:
             )
 
 
-def _faults_of_recipe(plan: Plan, *, is_dry_run: bool) -> Iterator[str]:
+def _faults_of_recipe(plan: Plan, *, is_dry_run: bool, is_fetching: bool) -> Iterator[str]:
     """Check everything that the run will need; a dry run may have no access to the data."""
     # Imported here: commands that submit nothing need not wait for torch.
     from tsn_tsm_plugin.engine.preflight import check_before_run
+    from tsn_tsm_plugin.engine.resume import check_resume
 
     task = "evaluate" if plan.kind == "evaluate" else "train"
     run_dir = plan.cfg.TEST.OUTPUT_DIR if task == "evaluate" else ""
@@ -115,34 +99,31 @@ def _faults_of_recipe(plan: Plan, *, is_dry_run: bool) -> Iterator[str]:
             needs_data=not is_dry_run,
             opens_tested_weights=True,
         )
-    except ConfigError as error:
+        if plan.kind == "train":
+            check_resume(plan.cfg, plan.run_dir)
+        if is_fetching:
+            _fetch_backbone_weights(plan)
+    except TsnTsmError as error:
         yield str(error)
 
 
-def _faults_of_resume(plan: Plan) -> Iterator[str]:
-    from tsn_tsm_plugin.engine.resume import check_resume
-
-    if plan.kind == "train":
-        try:
-            check_resume(plan.cfg, plan.run_dir)
-        except TsnTsmError as error:
-            yield str(error)
-
-
-def _faults_of_backbone_weights(plan: Plan) -> Iterator[str]:
+def _fetch_backbone_weights(plan: Plan) -> None:
     """Fetch the ImageNet weights now, because compute nodes seldom reach the network."""
     from tsn_tsm_plugin.models import build_model
 
     model = plan.cfg.MODEL
-    if plan.kind == "evaluate" or not model.BACKBONE_WEIGHTS or plan.cfg.TRAIN.CHECKPOINT_FILE_PATH:
-        return
     wanted = (model.BACKBONE, model.BACKBONE_WEIGHTS)
-    if wanted in _fetched:
+    if (
+        plan.kind == "evaluate"
+        or not model.BACKBONE_WEIGHTS
+        or plan.cfg.TRAIN.CHECKPOINT_FILE_PATH
+        or wanted in _fetched
+    ):
         return
     try:
         build_model(plan.cfg)
     except CheckpointError as error:
-        yield f"MODEL.BACKBONE_WEIGHTS: {error}"
+        raise LaunchError(f"MODEL.BACKBONE_WEIGHTS: {error}") from error
     _fetched.add(wanted)
 
 

@@ -9,8 +9,7 @@ from tsn_tsm_plugin.config import load_cfg
 from tsn_tsm_plugin.errors import TsnTsmError
 
 from ..cluster import slurm_client as slurm
-from ..cluster.dependency import after, without_earlier_jobs
-from ..cluster.options import Options
+from ..cluster.options import Options, after, without_earlier_jobs
 from ..code_root import COMMAND
 from ..errors import OK, LaunchError
 from ..track.records import Submission, new_submission_folder, submissions_of

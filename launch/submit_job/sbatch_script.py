@@ -27,9 +27,9 @@ _DEFAULT_MINUTES = 24 * 60
 # Time that the other ranks have to exit after the first rank; all of them leave through a barrier.
 _SRUN_WAIT_SECONDS = 60
 # Options that sbatch knows under the same name.
-_TEXTS = (
-    "partition", "account", "qos", "constraint", "nodelist", "exclude", "comment", "mem", "mail_type",
-    "mail_user",
+_SAME_NAMES = (
+    "partition", "account", "qos", "constraint", "nodelist", "exclude", "reservation", "exclusive", "comment",
+    "nice", "mem", "mail_type", "mail_user",
 )  # fmt: skip
 
 
@@ -50,18 +50,9 @@ class ScriptExecutor(SlurmExecutor):
         """Return the name by which submitit finds the job environment."""
         return "slurm"
 
-    def script(self, *, num_tasks_of_array: int = 0) -> str:
-        """Return the batch script.
-
-        Args:
-            num_tasks_of_array: Tasks of the array; 0 for a plain job.
-        """
-        if num_tasks_of_array > 1:
-            self.parameters["map_count"] = num_tasks_of_array
-        try:
-            return self._make_submission_file_text(self._submitit_command_str, "")
-        finally:
-            self.parameters.pop("map_count", None)
+    def script(self) -> str:
+        """Return the batch script of one job."""
+        return self._make_submission_file_text(self._submitit_command_str, "")
 
     def _submit_command(self, command: str) -> SlurmJob[Any]:
         script = self.folder / f".submission_file_{uuid.uuid4().hex}.sh"
@@ -80,10 +71,7 @@ class ScriptExecutor(SlurmExecutor):
             delayed.set_timeout(self.parameters["time"], self.max_num_timeout)
             delayed.dump(path)
         self.parameters["map_count"] = len(pickles)
-        try:
-            array = self._submit_command(self._submitit_command_str)
-        finally:
-            self.parameters.pop("map_count")
+        array = self._submit_command(self._submitit_command_str)
         tasks = list(range(self._num_tasks()))
         jobs: list[Job[Any]] = [
             SlurmJob(folder=self.folder, job_id=f"{array.job_id}_{index}", tasks=tasks)
@@ -162,22 +150,19 @@ def cpus_per_task(plan: Plan) -> int:
 def _parameters(plan: Plan, folder: Path, code: Path) -> dict[str, Any]:
     options = plan.options
     cpus = cpus_per_task(plan)
-    others: dict[str, Any] = {"requeue": True}
-    if options.nice:
-        others["nice"] = options.nice
-    if options.reservation:
-        others["reservation"] = options.reservation
-    others.update({key: value or True for key, value in options.pairs("sbatch").items()})
+    more: dict[str, Any] = {"requeue": True}
+    if options.mail:
+        more |= {"mail_user": options.mail, "mail_type": "END,FAIL"}
+    if plan.gpus_per_node:
+        more["gpus_per_node"] = f"{options.gpu_type}:{plan.gpus_per_node}".lstrip(":")
+    more |= {name: getattr(options, name) for name in _SAME_NAMES if getattr(options, name)}
+    more |= {key: value or True for key, value in options.pairs("sbatch").items()}
     return {
         "job_name": plan.name,
         "time": limit_minutes(plan),
         "nodes": options.nodes,
         "ntasks_per_node": plan.tasks_per_node,
         "cpus_per_task": cpus,
-        **({"gpus_per_node": _gpus(plan)} if plan.gpus_per_node else {}),
-        **({"exclusive": True} if options.exclusive else {}),
-        **({"mail_user": options.mail, "mail_type": "END,FAIL"} if options.mail else {}),
-        **{name: getattr(options, name) for name in _TEXTS if getattr(options, name)},
         "signal_delay_s": options.signal_delay,
         "stderr_to_stdout": True,
         "wckey": None,
@@ -190,7 +175,7 @@ def _parameters(plan: Plan, folder: Path, code: Path) -> dict[str, Any]:
             f"--cpus-per-task={cpus}",
             *_container(plan, folder, code),
         ],
-        "additional_parameters": others,
+        "additional_parameters": more,
     }
 
 
@@ -205,11 +190,6 @@ def _container(plan: Plan, folder: Path, code: Path) -> list[str]:
     mounts = [f"{location}:{location}" for location in seen]
     mounts += [plan.options.container_mounts] if plan.options.container_mounts else []
     return [f"--container-image={plan.options.container_image}", f"--container-mounts={','.join(mounts)}"]
-
-
-def _gpus(plan: Plan) -> str:
-    kind = plan.options.gpu_type
-    return f"{kind}:{plan.gpus_per_node}" if kind else str(plan.gpus_per_node)
 
 
 def _setup(plan: Plan, cpus: int) -> list[str]:

@@ -12,6 +12,7 @@ import yaml
 
 from tsn_tsm_plugin.atomic_files import write_text_atomically
 
+from ..cluster.partitions import counted
 from ..code_root import CODE_ROOT, COMMAND
 from ..track.records import Submission
 from .plan import Plan
@@ -71,7 +72,7 @@ def announce(submission: Submission) -> None:
     job_id, run_dir, me = submission.job_id, shlex.quote(submission.run_dir), COMMAND
     lines = [
         f"submitted {submission.kind} {submission.name} as job {job_id}: "
-        f"{submission.num_nodes} nodes, {submission.num_ranks} processes",
+        f"{counted(submission.num_nodes, 'node')}, {counted(submission.num_ranks, 'process')}",
         f"  run folder  {submission.run_dir}",
         f"  log         {submission.log_file()}",
         f"  follow      {me} tail {run_dir}",

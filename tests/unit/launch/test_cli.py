@@ -6,7 +6,7 @@ from support.runs import write_recipe
 @pytest.fixture
 def recipe(tmp_path_factory):
     folder = tmp_path_factory.mktemp("recipe")
-    return write_recipe(folder, data=folder / "data")
+    return write_recipe(folder, data=folder)
 
 
 @pytest.fixture(autouse=True)

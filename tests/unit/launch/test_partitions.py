@@ -25,7 +25,7 @@ def sinfo(tmp_path, monkeypatch):
     partitions.partitions.cache_clear()
 
 
-def test_nodes_of_a_partition_differ_by_their_cpus_and_gpus_alone(sinfo):
+def test_nodes_are_counted_by_their_gpus_in_each_line_of_sinfo(sinfo):
     sinfo(
         "gpu*|1-00:00:00|2|64|gpu:a100:8(S:0-1)",
         "gpu*|1-00:00:00|3|32+|gpu:4",
@@ -35,9 +35,11 @@ def test_nodes_of_a_partition_differ_by_their_cpus_and_gpus_alone(sinfo):
 
     found = partitions.partitions()
 
-    gpu = Partition("gpu", True, 1440, (NodeKind(3, cpus=64, gpus=8), NodeKind(3, cpus=32, gpus=4)))
+    kinds = (NodeKind(2, cpus=64, gpus=8), NodeKind(3, cpus=32, gpus=4), NodeKind(1, cpus=64, gpus=8))
+    gpu = Partition("gpu", True, 1440, kinds)
     assert found == {"gpu": gpu, "cpu": Partition("cpu", False, 0, (NodeKind(10, cpus=16, gpus=0),))}
     assert gpu.num_nodes == 6
+    assert gpu.nodes_in_words() == "3 nodes with 8 GPUs and 3 nodes with 4 GPUs"
 
 
 @pytest.mark.parametrize(
