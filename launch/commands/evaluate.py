@@ -19,7 +19,7 @@ def evaluate(args: argparse.Namespace) -> int:
     if args.dry_run:
         say_notes(plans)
         check_all(plans, is_dry_run=True)
-        print("\n\n".join(describe(plan) for plan in plans))
+        print(describe(plans))
         return OK
     missing = without_done(plans)
     say_notes(missing)

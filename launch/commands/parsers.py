@@ -52,7 +52,7 @@ _COMMANDS = {
     "train": ("train.train", _TRAIN_HELP),
     "evaluate": ("evaluate.evaluate", _EVALUATE_HELP),
     "profile": (
-        "profile.profile",
+        "train.profile",
         "Trace 20 training steps of rank 0 by PyTorch's profiler, into RUN_FOLDER/profile.",
     ),
     "summarize": (

@@ -1,27 +1,29 @@
-"""train, run: ``submit.py --cfg RECIPE``, a training, a training with an evaluation, or a sweep."""
+"""train, profile, run: ``submit.py --cfg RECIPE``, a training with or without evaluation, or a sweep."""
 
 import argparse
 import dataclasses
+import itertools
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from tsn_tsm_plugin.config.defaults import flatten
+from tsn_tsm_plugin.config.yaml_text import parse
 from tsn_tsm_plugin.tools.own_data_command import recipe_of_data
 
 from ..cluster.options import Options, after, cluster_options, resolve_options
+from ..cluster.partitions import counted
 from ..code_root import CODE_ROOT, COMMAND
 from ..errors import OK, LaunchError
 from ..submit_job.checks import check
-from ..submit_job.inside_srun import run_rank
 from ..submit_job.job_arrays import check_all, run_all
 from ..submit_job.plan import Plan, load_recipe, make_plan
 from ..submit_job.sbatch_script import build_executor
 from ..submit_job.to_slurm import announce, submit_slurm
-from ..submit_job.to_this_machine import run_debug, run_local
+from ..submit_job.to_this_machine import run_debug, run_local, run_rank
 from ..track.status import state_of
 from ..track.wait import say, wait_for
 from .summarize import print_table
-from .sweep import sweep_configs
 
 # SLURM checks dependencies periodically.
 _CANCELLED_SECONDS = 60.0
@@ -39,6 +41,14 @@ def train(args: argparse.Namespace) -> int:
     return run(plan, args, is_evaluated=args.then_evaluate)
 
 
+def profile(args: argparse.Namespace) -> int:
+    """Trace a training into the folder ``profile`` of its run folder; return the exit code of the command."""
+    args.cfg = recipe_of_data(args)
+    root = load_recipe(args.cfg, args.opts).OUTPUT_DIR
+    cfg = load_recipe(args.cfg, args.opts, output_dir=f"{root}/profile")
+    return run(make_plan("profile", args.cfg, cfg, options_of(args)), args)
+
+
 def run(plan: Plan, args: argparse.Namespace, *, is_evaluated: bool = False) -> int:
     """Check a plan and run it, or show it; return the exit code of the command.
 
@@ -50,9 +60,12 @@ def run(plan: Plan, args: argparse.Namespace, *, is_evaluated: bool = False) -> 
     if plan.backend == "srun":
         return run_rank(plan)
     say_notes([plan])
-    check(plan, is_dry_run=args.dry_run)
+    is_complete = check(plan, is_dry_run=args.dry_run)
     if args.dry_run:
-        print(describe(plan))
+        print(describe([plan]))
+        return OK
+    if is_complete and not is_evaluated:
+        say(f"nothing to do: the run in {plan.run_dir} is complete")
         return OK
     if plan.backend == "slurm":
         return _submit(plan, is_waited_for=args.wait, is_evaluated=is_evaluated)
@@ -83,18 +96,41 @@ def _submit(plan: Plan, *, is_waited_for: bool, is_evaluated: bool) -> int:
     return code
 
 
+def combinations(sweeps: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Return the overrides ``KEY=VALUE`` of every combination.
+
+    Args:
+        sweeps: For each key, the key and its values.
+
+    Raises:
+        LaunchError: If a key has no value, or is given twice.
+    """
+    for words in sweeps:
+        if len(words) < 2:
+            raise LaunchError(f"--sweep must be KEY VALUE [VALUE ...], got {' '.join(words)}.")
+    keys = [words[0] for words in sweeps]
+    if len(set(keys)) < len(keys):
+        raise LaunchError(f"--sweep must name each key once, got {', '.join(keys)}.")
+    values = [[f"{words[0]}={value}" for value in words[1:]] for words in sweeps]
+    return [list(chosen) for chosen in itertools.product(*values)]
+
+
 def _sweep(args: argparse.Namespace, options: Options) -> int:
-    plans = [
-        make_plan("train", args.cfg, cfg, options) for cfg in sweep_configs(args.cfg, args.opts, args.sweep)
-    ]
-    say_notes(plans)
-    check_all(plans, is_dry_run=args.dry_run)
-    if args.dry_run:
-        print("\n\n".join(describe(plan) for plan in plans))
-        return OK
+    """Train every combination of values, each in a run folder below the recipe's run folder."""
     root = Path(load_recipe(args.cfg, args.opts).OUTPUT_DIR) / "sweep"
+    plans = []
+    for chosen in combinations(args.sweep):
+        cfg = load_recipe(args.cfg, [*args.opts, *chosen], output_dir=f"{root}/{','.join(chosen)}")
+        plans.append(make_plan("train", args.cfg, cfg, options))
+    say_notes(plans)
+    left = check_all(plans, is_dry_run=args.dry_run)
+    if args.dry_run:
+        print(describe(plans))
+        return OK
     say(f"compare with: {COMMAND} summarize {root}")
-    code = run_all(plans, root, parallelism=args.array_parallelism, is_waited_for=args.wait)
+    if len(left) < len(plans):
+        say(f"{len(plans) - len(left)} of {len(plans)} runs are complete")
+    code = run_all(left, root, parallelism=args.array_parallelism, is_waited_for=args.wait)
     if args.wait or plans[0].backend != "slurm":
         print_table(root)
     return code
@@ -112,21 +148,30 @@ def options_of(args: argparse.Namespace) -> Options:
     return resolve_options({name: value for name, value in vars(args).items() if name in names})
 
 
-def describe(plan: Plan) -> str:
-    """Return what a plan would run, for ``--dry-run``."""
+def describe(plans: Sequence[Plan]) -> str:
+    """Return what plans would run, for ``--dry-run``."""
+    first: dict[str, Plan] = {}
+    return "\n\n".join(_describe(plan, first.setdefault(plan.recipe, plan)) for plan in plans)
+
+
+def _describe(plan: Plan, first: Plan) -> str:
     batch = plan.cfg.TRAIN.BATCH_SIZE if plan.kind != "evaluate" else plan.cfg.TEST.BATCH_SIZE
-    shape = f"{plan.num_ranks} = {plan.options.nodes} nodes x {plan.tasks_per_node} processes"
-    script = _script(plan) if plan.backend == "slurm" else []
+    nodes, processes = counted(plan.options.nodes, "node"), counted(plan.tasks_per_node, "process")
+    config = [plan.cfg.dump().rstrip()]
+    if plan is not first:
+        before, now = (flatten(parse(each.cfg.dump())) for each in (first, plan))
+        config = ["# the cfg of the first job of this recipe, except:"]
+        config += [f"{key}: {value}" for key, value in now.items() if value != before[key]]
     return "\n".join(
         [
             f"# {plan.kind} {plan.recipe}",
             f"# backend       {plan.backend} ({plan.reason})",
             f"# run folder    {plan.run_dir}",
-            f"# world size    {shape}",
+            f"# world size    {plan.num_ranks} = {nodes} x {processes}",
             f"# global batch  {batch} clips, {batch / plan.num_ranks:g} for each process",
             f"# each process  tsn_tsm_plugin.engine.{plan.kind}(cfg), with this cfg:",
-            plan.cfg.dump().rstrip(),
-            *script,
+            *config,
+            *(_script(plan) if plan.backend == "slurm" else []),
         ]
     )
 

@@ -20,8 +20,16 @@ from tsn_tsm_plugin.errors import first_line
 
 from ..cluster import slurm_client as slurm
 from ..cluster.job_requests import requeue
+from ..cluster.options import Options
 from ..errors import FAILED, USER_ERROR, LaunchError
-from .node_check import WAYS_ON, UnhealthyNodeError, check_ring, fault_of_node
+from .node_check import (
+    WAYS_ON,
+    UnhealthyNodeError,
+    check_links,
+    check_ring,
+    fault_of_node,
+    gloo_addresses,
+)
 from .outcome import (
     FAILURES,
     FINISHED,
@@ -33,6 +41,7 @@ from .outcome import (
     read_outcomes,
     write_outcome,
 )
+from .rendezvous import master_address, open_store
 from .restart_guard import RestartLog
 from .stop_signals import StopSignalListener, end_children, exit_at_once
 
@@ -99,21 +108,13 @@ class Job:
         kind: ``"train"``, ``"evaluate"`` or ``"profile"``.
         config_file: The resolved config, as it was when the job was submitted.
         run_dir: The run folder.
-        collective_timeout: Seconds that a rank waits for a lost peer.
-        signal_delay: Seconds between the stop signal and the time limit.
-        max_requeues: Largest number of restarts.
-        num_gpus: GPUs that the job requested on each node.
-        health_check: Time limit in seconds of each exchange between ranks before the work; 0: no check.
+        options: The job's options, with its resolved size.
     """
 
     kind: str
     config_file: str
     run_dir: str
-    collective_timeout: float
-    signal_delay: float
-    max_requeues: int
-    num_gpus: int = 0
-    health_check: float = 0.0
+    options: Options
 
     def __call__(self, job_env: JobEnvironment | None = None) -> dict[str, Any]:
         """Run this rank; end the process instead of returning if the work is not finished.
@@ -172,17 +173,17 @@ class Job:
 
         if job_env.global_rank == 0:
             # An evaluation has no training steps, so only max_requeues limits its restarts.
-            patience = _PATIENCE * self.signal_delay if self.kind == "train" else float("inf")
+            patience = _PATIENCE * self.options.signal_delay if self.kind == "train" else float("inf")
             self._restarts(job_env).begin(
-                restart_count(), max_requeues=self.max_requeues, patience_seconds=patience
+                restart_count(), max_requeues=self.options.max_requeues, patience_seconds=patience
             )
-        is_checked = job_env.cluster == "slurm" and self.health_check > 0
+        is_checked = job_env.cluster == "slurm" and self.options.health_check > 0
         if is_checked:
             self._check_node(job_env)
         try:
             self._join(job_env, watch)
             if is_checked and job_env.num_tasks > 1:
-                check_ring(self.health_check)
+                check_ring(self.options.health_check)
         except RuntimeError as error:
             if not is_checked:
                 raise
@@ -193,7 +194,8 @@ class Job:
             if self.kind != "train":
                 result = getattr(engine, self.kind)(cfg)
             else:
-                watch.grant(before_limit=max(self.signal_delay - 15.0, 5.0), after_term=_TERM_GRACE_SECONDS)
+                before_limit = max(self.options.signal_delay - 15.0, 5.0)
+                watch.grant(before_limit=before_limit, after_term=_TERM_GRACE_SECONDS)
                 result = engine.train(cfg, stop_requested=watch.requested)
         except engine.TrainingStopped as stopped:
             raise _StoppedAsAsked(str(stopped)) from None
@@ -207,31 +209,26 @@ class Job:
 
     def _check_node(self, job_env: JobEnvironment) -> None:
         nodes = job_env.hostnames
-        fault = fault_of_node(Path(self.run_dir), num_gpus=self.num_gpus)
+        fault = fault_of_node(Path(self.run_dir), num_gpus=self.options.gpus_per_node)
         if fault:
             node = nodes[job_env.node]
             raise UnhealthyNodeError(f"node {node} is not healthy: {fault}", [node])
         if job_env.num_nodes == 1 or job_env.local_rank:
             return
-        from .node_links import check_links, gloo_addresses
-        from .rendezvous import master_address
-
         rendezvous = [] if job_env.node else [master_address(nodes[0])[0]]
         check_links(
             self._folder(job_env) / f"links_{restart_count()}",
             nodes,
             job_env.node,
             addresses=[*rendezvous, *gloo_addresses()],
-            start_seconds=self.collective_timeout,
-            seconds=self.health_check,
+            start_seconds=self.options.collective_timeout,
+            seconds=self.options.health_check,
         )
 
     def _join(self, job_env: JobEnvironment, watch: StopSignalListener) -> None:
         if job_env.num_tasks == 1:
             return
         from tsn_tsm_plugin import distributed
-
-        from .rendezvous import open_store
 
         os.environ.update(
             RANK=str(job_env.global_rank),
@@ -244,11 +241,11 @@ class Job:
             rank=job_env.global_rank,
             world_size=job_env.num_tasks,
             hostname="localhost" if local else job_env.hostnames[0],
-            timeout_seconds=self.collective_timeout,
+            timeout_seconds=self.options.collective_timeout,
             is_hopeless=watch.is_hopeless,
         )
         print(f"launch: rank {job_env.global_rank} of {job_env.num_tasks}, {line}", flush=True)
-        distributed.init_process_group_from_env(timeout_seconds=self.collective_timeout, store=store)
+        distributed.init_process_group_from_env(timeout_seconds=self.options.collective_timeout, store=store)
 
     def _depart(self, watch: StopSignalListener, job_env: JobEnvironment, *, orderly: bool) -> NoReturn:
         """End this process after a signal; rank 0 requeues the job if SLURM does not.
@@ -265,14 +262,15 @@ class Job:
             self._requeue(job_id, self._folder(job_env), watch)
         if job_id and requested:
             # A rank that exits now would end the job before the requeue. Rank 0 may retry until the limit.
-            left = 0.0 if is_main else _seconds_left(self.signal_delay)
+            left = 0.0 if is_main else _seconds_left(self.options.signal_delay)
             watch.await_term(left + _REQUEUE_WAIT_SECONDS)
         exit_at_once(TERMINATED)
 
     def _requeue(self, job_id: str, folder: Path, watch: StopSignalListener) -> None:
         """Put the job back into the queue; end the process if the limit is reached or SLURM refuses."""
-        if restart_count() < self.max_requeues:
-            deadline = time.monotonic() + _seconds_left(self.signal_delay)
+        limit = self.options.max_requeues
+        if restart_count() < limit:
+            deadline = time.monotonic() + _seconds_left(self.options.signal_delay)
             complaint = requeue(
                 job_id, is_over=lambda: time.monotonic() > deadline or watch.received == signal.SIGTERM
             )
@@ -281,7 +279,7 @@ class Job:
                 return
             print(f"launch: job {job_id} is not requeued: {complaint}", flush=True)
             exit_at_once(TERMINATED)
-        reason = f"requeued {restart_count()} times already (--max-requeues {self.max_requeues}); given up"
+        reason = f"requeued {restart_count()} times already (--max-requeues {limit}); given up"
         write_outcome(folder, 0, MISTAKEN, error=reason)
         print(f"launch: {reason}", flush=True)
         exit_at_once(FAILED)

@@ -5,9 +5,9 @@ import itertools
 import json
 import re
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from tsn_tsm_plugin.atomic_files import write_text_atomically
 from tsn_tsm_plugin.errors import RunFolderError
@@ -79,7 +79,7 @@ class RestartLog:
         step = newest_step(self._run_dir)
         scored = len(list(self._run_dir.glob("partial_scores_*/rank_*/*")))
         starts = self.starts()
-        self._append({"restarts": restarts, "step": step, "scored": scored, "time": time.time()})
+        self._write([*starts, Start(step, scored, time.time())])
         idle = list(itertools.takewhile(lambda s: (s.step, s.scored) == (step, scored), reversed(starts)))
         seconds = sum(start.seconds for start in idle)
         if len(idle) > 1 and seconds >= patience_seconds:
@@ -98,24 +98,22 @@ class RestartLog:
         Args:
             error: The error that ended the start, if any.
         """
-        lines = error.strip().splitlines()
-        with contextlib.suppress(RunFolderError):  # The work itself reports a full disk.
-            self._append({"ended": time.time(), "left": newest_step(self._run_dir), "error": lines[-1:]})
+        starts = self.starts()
+        if starts:
+            starts[-1] = replace(
+                starts[-1],
+                seconds=time.time() - starts[-1].began,
+                left=newest_step(self._run_dir),
+                error="".join(error.strip().splitlines()[-1:]),
+            )
+            with contextlib.suppress(RunFolderError):  # The work itself reports a full disk.
+                self._write(starts)
 
     def starts(self) -> list[Start]:
         """Return the starts so far, oldest first."""
-        found: list[Start] = []
         text = self._file.read_text(encoding="utf-8") if self._file.exists() else ""
-        for entry in map(json.loads, text.splitlines()):
-            if "step" in entry:
-                found.append(Start(entry["step"], entry["scored"], entry["time"]))
-            elif found:
-                error = "".join(entry["error"])
-                found[-1] = replace(
-                    found[-1], seconds=entry["ended"] - found[-1].began, left=entry["left"], error=error
-                )
-        return found
+        return [Start(**json.loads(line)) for line in text.splitlines()]
 
-    def _append(self, entry: dict[str, Any]) -> None:
-        before = self._file.read_text(encoding="utf-8") if self._file.exists() else ""
-        write_text_atomically(self._file, f"{before}{json.dumps(entry)}\n")
+    def _write(self, starts: Iterable[Start]) -> None:
+        lines = (f"{json.dumps(asdict(start))}\n" for start in starts)
+        write_text_atomically(self._file, "".join(lines))

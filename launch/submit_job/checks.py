@@ -27,8 +27,8 @@ _SNAPSHOTS = ("git", "none")
 _fetched: set[tuple[str, str]] = set()
 
 
-def check(plan: Plan, *, is_dry_run: bool = False, is_request_known: bool = False) -> None:
-    """Raise one error with all faults of a plan.
+def check(plan: Plan, *, is_dry_run: bool = False, is_request_known: bool = False) -> bool:
+    """Return whether the run of a plan is complete; raise one error with all faults of the plan.
 
     Args:
         plan: The plan to submit.
@@ -39,9 +39,13 @@ def check(plan: Plan, *, is_dry_run: bool = False, is_request_known: bool = Fals
         LaunchError: If there is a fault.
     """
     faults = [*_faults_of_shape(plan), *_faults_of_run_folder(plan)]
+    is_complete = False
     if plan.num_ranks > 0:
         is_fetching = plan.backend == "slurm" and not is_dry_run and not faults
-        faults += _faults_of_recipe(plan, is_dry_run=is_dry_run, is_fetching=is_fetching)
+        try:
+            is_complete = _check_recipe(plan, is_dry_run=is_dry_run, is_fetching=is_fetching)
+        except TsnTsmError as error:
+            faults.append(str(error))
     if plan.backend == "slurm" and not is_request_known:
         missing = slurm.why_unavailable()
         if not missing:
@@ -55,6 +59,7 @@ def check(plan: Plan, *, is_dry_run: bool = False, is_request_known: bool = Fals
     if faults:
         several = [f"{len(faults)} faults in this job:"] if faults[1:] else []
         raise LaunchError("\n  ".join([*several, *faults]))
+    return is_complete
 
 
 def _faults_of_shape(plan: Plan) -> Iterator[str]:
@@ -82,29 +87,28 @@ def _faults_of_run_folder(plan: Plan) -> Iterator[str]:
             )
 
 
-def _faults_of_recipe(plan: Plan, *, is_dry_run: bool, is_fetching: bool) -> Iterator[str]:
-    """Check everything that the run will need; a dry run may have no access to the data."""
+def _check_recipe(plan: Plan, *, is_dry_run: bool, is_fetching: bool) -> bool:
+    """Check everything that the run will need; return whether the run is complete.
+
+    A dry run may have no access to the data.
+    """
     # Imported here: commands that submit nothing need not wait for torch.
     from tsn_tsm_plugin.engine.preflight import check_before_run
     from tsn_tsm_plugin.engine.resume import check_resume
 
     task = "evaluate" if plan.kind == "evaluate" else "train"
-    run_dir = plan.cfg.TEST.OUTPUT_DIR if task == "evaluate" else ""
-    try:
-        check_before_run(
-            plan.cfg,
-            task,
-            world_size=plan.num_ranks,
-            run_dir=run_dir,
-            needs_data=not is_dry_run,
-            opens_tested_weights=True,
-        )
-        if plan.kind == "train":
-            check_resume(plan.cfg, plan.run_dir)
-        if is_fetching:
-            _fetch_backbone_weights(plan)
-    except TsnTsmError as error:
-        yield str(error)
+    check_before_run(
+        plan.cfg,
+        task,
+        world_size=plan.num_ranks,
+        run_dir=plan.cfg.TEST.OUTPUT_DIR if task == "evaluate" else "",
+        needs_data=not is_dry_run,
+        opens_tested_weights=True,
+    )
+    is_complete = plan.kind == "train" and check_resume(plan.cfg, plan.run_dir)
+    if is_fetching and task == "train" and not is_complete:
+        _fetch_backbone_weights(plan)
+    return is_complete
 
 
 def _fetch_backbone_weights(plan: Plan) -> None:
@@ -113,12 +117,7 @@ def _fetch_backbone_weights(plan: Plan) -> None:
 
     model = plan.cfg.MODEL
     wanted = (model.BACKBONE, model.BACKBONE_WEIGHTS)
-    if (
-        plan.kind == "evaluate"
-        or not model.BACKBONE_WEIGHTS
-        or plan.cfg.TRAIN.CHECKPOINT_FILE_PATH
-        or wanted in _fetched
-    ):
+    if not model.BACKBONE_WEIGHTS or plan.cfg.TRAIN.CHECKPOINT_FILE_PATH or wanted in _fetched:
         return
     try:
         build_model(plan.cfg)

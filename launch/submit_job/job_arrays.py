@@ -1,6 +1,5 @@
 """run_all, submit_arrays, resubmit_all, ...: one SLURM array per job shape, or jobs one by one locally."""
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,30 +11,31 @@ from ..cluster import slurm_client as slurm
 from ..cluster.options import Options, after, without_earlier_jobs
 from ..code_root import COMMAND
 from ..errors import OK, LaunchError
-from ..track.records import Submission, new_submission_folder, submissions_of
+from ..track.records import Submission, submissions_of
 from ..track.status import states_of
 from ..track.wait import say, wait_for_all
 from .checks import check
 from .evaluation_folder import evaluation_config
 from .plan import Plan, with_resolved_size
-from .sbatch_script import build_executor, cpus_per_task, submitting_environment
-from .to_slurm import discarded_on_failure, prepare_code, submit_slurm
+from .sbatch_script import cpus_per_task
+from .to_slurm import submit_array, submit_slurm
 from .to_this_machine import run_local
-from .write_submission import job_of, write_submission
 
 
-def check_all(plans: Sequence[Plan], *, is_dry_run: bool = False) -> None:
-    """Check each plan; raise one error with the faults of all plans.
+def check_all(plans: Sequence[Plan], *, is_dry_run: bool = False) -> list[Plan]:
+    """Check each plan; return those whose runs are not complete.
 
     Raises:
-        LaunchError: If a plan has a fault, or two plans share a run folder.
+        LaunchError: With the faults of all plans, if a plan has one or two plans share a run folder.
     """
     faults: list[str] = []
+    left: list[Plan] = []
     asked: set[tuple[int, ...]] = set()
     for plan in plans:
         shape = _shape_of(plan)
         try:
-            check(plan, is_dry_run=is_dry_run, is_request_known=shape in asked)
+            if not check(plan, is_dry_run=is_dry_run, is_request_known=shape in asked):
+                left.append(plan)
         except TsnTsmError as error:
             faults.append(f"{plan.name}: {error}")
         asked.add(shape)
@@ -43,6 +43,7 @@ def check_all(plans: Sequence[Plan], *, is_dry_run: bool = False) -> None:
     faults += [f"two jobs would write into {folder}." for folder in set(folders) if folders.count(folder) > 1]
     if faults:
         raise LaunchError("\n  ".join([f"{len(faults)} of {len(plans)} jobs cannot run:", *faults]))
+    return left
 
 
 def run_all(plans: Sequence[Plan], root: Path, *, parallelism: int, is_waited_for: bool) -> int:
@@ -71,7 +72,7 @@ def submit_arrays(plans: Sequence[Plan], root: Path, *, parallelism: int) -> lis
     submitted: list[Submission] = []
     most = slurm.longest_array() if len(plans) > 1 else 1
     for alike in (group[i : i + most] for group in shapes.values() for i in range(0, len(group), most)):
-        array = _submit_array(alike, root, parallelism=parallelism)
+        array = submit_array(alike, root, parallelism=parallelism)
         array_id = array[0].job_id.split("_")[0]
         print(array_id, flush=True)
         logs = array[0].jobs_dir or array[0].folder
@@ -84,26 +85,6 @@ def submit_arrays(plans: Sequence[Plan], root: Path, *, parallelism: int) -> lis
 def _shape_of(plan: Plan) -> tuple[int, ...]:
     """Return the sizes that the tasks of one array must have in common."""
     return plan.options.nodes, plan.tasks_per_node, plan.gpus_per_node, cpus_per_task(plan)
-
-
-def _submit_array(plans: Sequence[Plan], root: Path, *, parallelism: int) -> list[Submission]:
-    if len(plans) == 1:
-        return [submit_slurm(plans[0])]
-    folder = new_submission_folder(root)
-    with contextlib.ExitStack() as discarded:
-        discarded.enter_context(discarded_on_failure(folder))
-        records = []
-        for plan in plans:
-            records.append(write_submission(plan, jobs_dir=folder))
-            discarded.enter_context(discarded_on_failure(Path(records[-1].folder)))
-        code = prepare_code(plans[0], folder)
-        common = replace(plans[0], options=replace(plans[0].options, name=root.name))
-        executor = build_executor(common, folder=folder, code=code, array_parallelism=parallelism)
-        with submitting_environment(), executor.batch():
-            jobs = [
-                executor.submit(job_of(plan, record)) for plan, record in zip(plans, records, strict=True)
-            ]
-        return [record.with_job(job.job_id) for record, job in zip(records, jobs, strict=True)]
 
 
 def resubmit_all(records: Sequence[Submission], *, num_nodes: int = 0) -> list[Submission]:

@@ -1,11 +1,11 @@
-"""submit_slurm, announce, ...: submit a plan to SLURM; print only the job id on stdout."""
+"""submit_array, submit_slurm, announce: submit plans to SLURM; print only the job id on stdout."""
 
 import contextlib
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import yaml
@@ -14,7 +14,7 @@ from tsn_tsm_plugin.atomic_files import write_text_atomically
 
 from ..cluster.partitions import counted
 from ..code_root import CODE_ROOT, COMMAND
-from ..track.records import Submission
+from ..track.records import Submission, new_submission_folder
 from .plan import Plan
 from .sbatch_script import build_executor, submitting_environment
 from .snapshot import take_snapshot
@@ -25,41 +25,49 @@ _NUM_EMPTY_PARENTS = 4
 
 
 def submit_slurm(plan: Plan) -> Submission:
-    """Submit a plan and return its record; a failed submission leaves no files.
+    """Submit one plan; see :func:`submit_array`."""
+    return submit_array([plan], plan.run_dir)[0]
+
+
+def submit_array(plans: Sequence[Plan], root: Path, *, parallelism: int = 1) -> list[Submission]:
+    """Submit plans of one shape as an array, and a single plan as a plain job; return their records.
+
+    A failed submission leaves no files.
 
     Args:
-        plan: The plan, already checked.
+        plans: The plans, already checked.
+        root: Folder of the array's logs; the array has its name.
+        parallelism: Largest number of tasks of the array that run at the same time.
 
     Raises:
         LaunchError: If SLURM refuses the job.
     """
-    submission = write_submission(plan)
-    folder = Path(submission.folder)
-    with discarded_on_failure(folder):
-        code = prepare_code(plan, folder)
-        executor = build_executor(plan, folder=folder, code=code)
+    common = plans[0]
+    jobs_dir = None
+    with contextlib.ExitStack() as undo:
+        if len(plans) > 1:
+            common = replace(common, options=replace(common.options, name=root.name))
+            jobs_dir = new_submission_folder(root)
+            undo.callback(_discard, jobs_dir)
+        records = []
+        for plan in plans:
+            records.append(write_submission(plan, jobs_dir=jobs_dir))
+            undo.callback(_discard, Path(records[-1].folder))
+        folder = jobs_dir or Path(records[0].folder)
+        options = yaml.safe_dump(asdict(plans[0].options), sort_keys=False)
+        write_text_atomically(folder / "cluster.yaml", options)
+        code = take_snapshot(CODE_ROOT, folder) if common.options.snapshot == "git" else CODE_ROOT
+        executor = build_executor(common, folder=folder, code=code, array_parallelism=parallelism)
+        works = [job_of(plan, Path(record.folder)) for plan, record in zip(plans, records, strict=True)]
         with submitting_environment():
-            job = executor.submit(job_of(plan, submission))
-        return submission.with_job(job.job_id)
-
-
-def prepare_code(plan: Plan, folder: Path) -> Path:
-    """Write the options beside the record and return the root of the code that the ranks will run."""
-    write_text_atomically(folder / "cluster.yaml", yaml.safe_dump(asdict(plan.options), sort_keys=False))
-    return take_snapshot(CODE_ROOT, folder) if plan.options.snapshot == "git" else CODE_ROOT
-
-
-@contextlib.contextmanager
-def discarded_on_failure(folder: Path) -> Iterator[None]:
-    """Remove a submission's folder and parents that are then empty if nothing was submitted."""
-    try:
-        yield
-    except BaseException:
-        _discard(folder)
-        raise
+            jobs = executor.submit_array(works)
+        submitted = [record.with_job(job.job_id) for record, job in zip(records, jobs, strict=True)]
+        undo.pop_all()
+    return submitted
 
 
 def _discard(folder: Path) -> None:
+    """Remove a submission's folder and parents that are then empty."""
     shutil.rmtree(folder, ignore_errors=True)
     with contextlib.suppress(OSError):
         for parent in folder.parents[:_NUM_EMPTY_PARENTS]:

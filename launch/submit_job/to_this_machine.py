@@ -1,4 +1,4 @@
-"""run_local, run_debug: run a plan on this machine and show its log; Ctrl-C asks the job to stop."""
+"""run_local, run_rank, run_debug: run a plan here; Ctrl-C asks a local job to stop."""
 
 import os
 import signal
@@ -6,6 +6,10 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+
+from submitit.slurm.slurm import SlurmJobEnvironment
+
+from tsn_tsm_plugin.atomic_files import write_text_atomically
 
 from ..cluster import slurm_client as slurm
 from ..code_root import CODE_ROOT
@@ -30,14 +34,28 @@ def run_debug(plan: Plan) -> int:
     return OK
 
 
+def run_rank(plan: Plan) -> int:
+    """Run this rank of ``srun ... python launch/submit.py --cfg RECIPE``, a step of an allocation.
+
+    Every rank has the same command line and calls this function.
+    """
+    step = f"{os.environ['SLURM_JOB_ID']}.{os.environ['SLURM_STEP_ID']}"
+    folder = plan.run_dir / "launch" / f"step-{step}"
+    # Every rank writes the same file.
+    write_text_atomically(folder / "config.yaml", plan.cfg.dump())
+    os.environ["SUBMITIT_FOLDER"] = str(folder)
+    job_of(plan, folder)(SlurmJobEnvironment())
+    return OK
+
+
 def run_local(plan: Plan) -> int:
     """Run a plan's ranks through submitit's local executor; return the exit code of the command."""
     submission = write_submission(plan)
-    executor = GroupExecutor(Path(submission.folder), python=start_command(CODE_ROOT))
+    folder = Path(submission.folder)
+    executor = GroupExecutor(folder, python=start_command(CODE_ROOT))
     executor.update_parameters(tasks_per_node=plan.num_ranks, environment=_environment(plan))
-    job = executor.submit(job_of(plan, submission))
-    submission = submission.with_job(job.job_id)
-    return _follow(job, submission)
+    job = executor.submit(job_of(plan, folder))
+    return _follow(job, submission.with_job(job.job_id))
 
 
 def _environment(plan: Plan) -> dict[str, str]:

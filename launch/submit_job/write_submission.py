@@ -1,4 +1,4 @@
-"""write_submission, record_of, job_of: a plan's record, its config and the object that the ranks run."""
+"""write_submission, job_of: a plan's record, its config and the object that the ranks run."""
 
 import shutil
 import sys
@@ -25,14 +25,7 @@ def write_submission(plan: Plan, *, jobs_dir: Path | None = None) -> Submission:
     recipe = Path(find_recipe(plan.recipe))
     if recipe.is_file():
         shutil.copyfile(recipe, folder / "recipe.yaml")
-    submission = record_of(plan, folder, jobs_dir=jobs_dir)
-    submission.write()
-    return submission
-
-
-def record_of(plan: Plan, folder: Path, *, jobs_dir: Path | None = None) -> Submission:
-    """Return the record, without a job id, of a plan that is submitted from ``folder``."""
-    return Submission(
+    submission = Submission(
         folder=str(folder),
         kind=plan.kind,
         name=plan.name,
@@ -44,17 +37,10 @@ def record_of(plan: Plan, folder: Path, *, jobs_dir: Path | None = None) -> Subm
         options=asdict(plan.options),
         jobs_dir=str(jobs_dir or ""),
     )
+    submission.write()
+    return submission
 
 
-def job_of(plan: Plan, submission: Submission) -> Job:
-    """Return the object that every rank of a plan runs."""
-    return Job(
-        kind=plan.kind,
-        config_file=str(submission.config_file),
-        run_dir=str(plan.run_dir),
-        collective_timeout=plan.options.collective_timeout,
-        signal_delay=plan.options.signal_delay,
-        max_requeues=plan.options.max_requeues,
-        num_gpus=plan.gpus_per_node,
-        health_check=plan.options.health_check,
-    )
+def job_of(plan: Plan, folder: Path) -> Job:
+    """Return the object that every rank of a plan runs; its config is in the submission's folder."""
+    return Job(plan.kind, str(folder / "config.yaml"), str(plan.run_dir), plan.options)

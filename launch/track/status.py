@@ -3,7 +3,7 @@
 import subprocess
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from tsn_tsm_plugin.safe_text import aligned_table
@@ -19,23 +19,17 @@ _NOT_ASKED = "from the run folder: no scontrol on PATH"
 
 
 @dataclass(frozen=True)
-class State:
+class State(slurm.JobState):
     """A submission at one moment.
 
+    ``state`` is SLURM's; ``RUNNING``, ``COMPLETED``, ``FAILED`` or ``UNKNOWN`` for local jobs and jobs that
+    SLURM has forgotten; ``UNSUBMITTED`` for a record without a job.
+
     Attributes:
-        state: SLURM's state; ``RUNNING``, ``COMPLETED``, ``FAILED`` or ``UNKNOWN`` for local jobs and jobs
-            that SLURM has forgotten; ``UNSUBMITTED`` for a record without a job.
-        reason: Why the job waits or ended, in SLURM's words.
-        restarts: Number of requeues.
-        exit_code: SLURM's ``status:signal``.
         source: Why the state is from the run folder instead of SLURM; empty for SLURM's states.
         is_unanswered: Whether SLURM did not answer, so that the job may be alive.
     """
 
-    state: str
-    reason: str = ""
-    restarts: int = 0
-    exit_code: str = ""
     source: str = ""
     is_unanswered: bool = False
 
@@ -84,10 +78,9 @@ def _state(submission: Submission, told: slurm.JobState | None, source: str, is_
     if not submission.job_id:
         return State("UNSUBMITTED")
     if told is not None and told.state:
-        ended_early = told.state == _ENDED_WELL and not all_finished(submission)
-        state = "FAILED" if ended_early else told.state
-        reason = "not every rank left a result" if ended_early else told.reason
-        return State(state, reason, told.restarts, told.exit_code)
+        if told.state == _ENDED_WELL and not all_finished(submission):
+            told = replace(told, state="FAILED", reason="not every rank left a result")
+        return State(**asdict(told))
     is_local = submission.backend == "local"
     if is_local and _is_running(submission):
         return State("RUNNING")

@@ -8,7 +8,6 @@ from support.sources import modules_where
 # Modules that may read a file by its name themselves, each with the reason.
 READ_THEMSELVES = {
     "launch/rank/on_failure.py": "files of the job itself",
-    "launch/rank/node_links.py": "files of the job itself",
     "launch/rank/outcome.py": "files of the job itself",
     "launch/rank/rendezvous.py": "a file of the job itself",
     "launch/rank/restart_guard.py": "a file of the job itself",

@@ -30,16 +30,20 @@ def run(repository: Path, *words: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command(repository, *words), capture_output=True, text=True, timeout=240)
 
 
-def test_two_processes_train_and_the_log_reaches_the_terminal(repository, recipe, tmp_path):
-    ended = run(
-        repository, "--cfg", recipe, "--cluster", "local", "--tasks-per-node", 2,
-        "SOLVER.MAX_EPOCH=1", f"OUTPUT_DIR={tmp_path / 'my run'}",
-    )  # fmt: skip
+def test_two_processes_train_once_and_the_log_reaches_the_terminal(repository, recipe, tmp_path):
+    words = ["--cfg", recipe, "--cluster", "local", "--tasks-per-node", 2]
+    words += ["SOLVER.MAX_EPOCH=1", f"OUTPUT_DIR={tmp_path / 'my run'}"]
+    ended = run(repository, *words)
 
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "epoch 1 step 2/2" in ended.stdout
     assert f"run folder {tmp_path / 'my run'}" in ended.stderr
     assert json.loads((tmp_path / "my run" / "results.json").read_text())["num_videos"] == 3
+
+    again = run(repository, *words)
+    assert again.returncode == 0, again.stderr
+    assert f"nothing to do: the run in {tmp_path / 'my run'} is complete" in again.stderr
+    assert len(list((tmp_path / "my run" / "launch").iterdir())) == 1
 
 
 def test_a_mistake_in_the_recipe_is_found_before_any_process_starts(repository, recipe, tmp_path):

@@ -48,18 +48,23 @@ def changed_settings(saved: str, config: str) -> dict[str, str]:
     }
 
 
-def check_resume(cfg: CfgNode, run_dir: Path) -> None:
-    """Raise the error with which a run would refuse to go on in a folder; a folder without a run passes.
+def check_resume(cfg: CfgNode, run_dir: Path) -> bool:
+    """Return whether the run in a folder is complete; raise the error with which it would refuse to go on.
 
     Raises:
         RunFolderError: If ``TRAIN.AUTO_RESUME`` is off, or the run is complete and the recipe has changed.
         CheckpointError: If all checkpoints are damaged, or a fixed setting has changed.
     """
     if not list_checkpoints(run_dir / "checkpoints"):
-        return  # RunFolder would create the folder of a run that is only planned.
+        return False  # RunFolder would create the folder of a run that is only planned.
     folder = RunFolder(run_dir)
-    if (found := newest_checkpoint(cfg, folder)) and not results_of_finished_run(cfg, folder, found[1]):
-        compare_configs(found[1], cfg.dump())
+    found = newest_checkpoint(cfg, folder)
+    if found is None:
+        return False
+    if results_of_finished_run(cfg, folder, found[1]) is not None:
+        return True
+    compare_configs(found[1], cfg.dump())
+    return False
 
 
 def newest_checkpoint(cfg: CfgNode, folder: RunFolder) -> tuple[Path, dict[str, Any]] | None:

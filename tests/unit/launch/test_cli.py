@@ -123,7 +123,7 @@ def test_a_dry_run_shows_the_command_and_touches_nothing(capsys, recipe, tmp_pat
 
     assert shown.code == 0
     assert "local (no sbatch on PATH)" in shown.out
-    assert "2 = 1 nodes x 2 processes" in shown.out
+    assert "2 = 1 node x 2 processes" in shown.out
     assert "4 clips, 2 for each process" in shown.out
     assert "BASE_LR: 0.5" in shown.out
     assert str(tmp_path / "run") in shown.out

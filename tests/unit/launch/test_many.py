@@ -8,7 +8,7 @@ from support.cli import submit
 from support.runs import write_recipe
 
 from launch.commands.evaluate import pairs_of
-from launch.commands.sweep import combinations
+from launch.commands.train import combinations
 from launch.errors import LaunchError
 
 
@@ -75,7 +75,7 @@ def test_pairs_that_do_not_fit_are_refused(words, message):
         pairs_of(asked(**words))
 
 
-def test_a_sweep_shows_each_run_folder_before_it_runs(capsys, tmp_path, monkeypatch):
+def test_a_sweep_shows_each_run_folder_and_what_differs_before_it_runs(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr("launch.cluster.slurm_client.why_unavailable", lambda: "no sbatch on PATH")
     recipe = write_recipe(tmp_path, data=tmp_path)
 
@@ -89,6 +89,8 @@ def test_a_sweep_shows_each_run_folder_before_it_runs(capsys, tmp_path, monkeypa
         "/runs/x/sweep/SOLVER.BASE_LR=0.1",
         "/runs/x/sweep/SOLVER.BASE_LR=0.2",
     ]
+    assert shown.out.count("NUM_CLASSES") == 1
+    assert shown.out.endswith("except:\nOUTPUT_DIR: /runs/x/sweep/SOLVER.BASE_LR=0.2\nSOLVER.BASE_LR: 0.2\n")
 
 
 def test_a_sweep_on_this_machine_ends_with_the_table_of_its_runs(capsys, tmp_path, monkeypatch):

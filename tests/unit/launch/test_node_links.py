@@ -7,8 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from launch.rank.node_check import UnhealthyNodeError
-from launch.rank.node_links import check_links, gloo_addresses, nodes_to_blame
+from launch.rank.node_check import UnhealthyNodeError, check_links, gloo_addresses, nodes_to_blame
 
 NODES = ["a", "b", "c", "d"]
 NOWHERE = "255.255.255.255"  # A connection to it is refused at once.
