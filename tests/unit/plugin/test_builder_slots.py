@@ -93,6 +93,20 @@ def test_deep_networks_shift_every_second_block():
     ]
 
 
+def test_an_interrupted_build_leaves_the_sites_of_the_next_as_they_are():
+    def interrupted_norm(num_features, **options):
+        if num_features == 1024:
+            raise KeyboardInterrupt
+        return nn.BatchNorm3d(num_features, **options)
+
+    with torch.device("meta"):
+        with pytest.raises(KeyboardInterrupt):
+            resnet.create_resnet(model_depth=101, bottleneck="tsm", norm=interrupted_norm)
+        network = resnet.create_resnet(model_depth=101, bottleneck="tsm")
+
+    assert [int(name.split(".")[3]) % 2 for name in shifted(network)] == [0] * 18
+
+
 def test_non_local_blocks_stand_where_the_references_have_them_and_start_as_the_identity():
     torch.manual_seed(0)
     network = resnet.create_resnet(bottleneck="tsm_nl", head="tsm", model_num_class=3).eval()
