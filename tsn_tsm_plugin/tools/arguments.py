@@ -11,7 +11,7 @@ from tsn_tsm_plugin.paths import is_url
 def count(least: int = 1) -> Callable[[str], int]:
     """Return an argparse type for whole numbers of at least ``least``."""
 
-    def parse(text: str) -> int:
+    def whole_number(text: str) -> int:
         try:
             value = int(text)
         except ValueError:
@@ -20,7 +20,7 @@ def count(least: int = 1) -> Callable[[str], int]:
             raise argparse.ArgumentTypeError(f"must be a whole number of at least {least}, got {text}")
         return value
 
-    return parse
+    return whole_number
 
 
 def seconds(*, zero: bool = False) -> Callable[[str], float]:
@@ -30,7 +30,7 @@ def seconds(*, zero: bool = False) -> Callable[[str], float]:
         zero: Whether 0 is allowed.
     """
 
-    def parse(text: str) -> float:
+    def duration(text: str) -> float:
         try:
             value = float(text)
         except ValueError:
@@ -40,7 +40,7 @@ def seconds(*, zero: bool = False) -> Callable[[str], float]:
             raise argparse.ArgumentTypeError(f"must be a number of seconds {rule}, got {text}")
         return value
 
-    return parse
+    return duration
 
 
 def path_here(text: str) -> Path:

@@ -24,17 +24,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code."""
     parser = ToolParser("benchmark", __doc__)
     add_weights_arguments(parser, required=False)
-    parser.add_argument(
-        "--loader", default="", metavar="RECIPE", help="measure the training data of a recipe"
-    )
+    parser.add_argument("--loader", default="", metavar="RECIPE", help="recipe whose data is measured")
     parser.add_argument(
         "--variants", nargs="+", choices=_VARIANTS, default=list(_VARIANTS), help="forms (default: all)"
     )
-    parser.add_argument("--batch-size", type=count(), default=8, metavar="N", help="clips at once")
-    parser.add_argument("--num-workers", type=count(0), default=1, metavar="N", help="loader workers")
-    parser.add_argument(
-        "--seconds", type=seconds(), default=3.0, metavar="S", help="time of each measurement"
-    )
+    parser.add_argument("--batch-size", type=count(), default=8, help="clips at once")
+    parser.add_argument("--num-workers", type=count(0), default=1, help="loader workers")
+    parser.add_argument("--seconds", type=seconds(), default=3.0, help="time of each measurement")
     args = parser.parse_args(argv)
     return run_command(lambda: _benchmark(args))
 

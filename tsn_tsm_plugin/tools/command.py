@@ -15,14 +15,24 @@ from tsn_tsm_plugin.config import CfgNode, load_cfg
 from tsn_tsm_plugin.errors import ConfigError, TsnTsmError
 from tsn_tsm_plugin.safe_text import printed_lines, terminal_text
 
+# Metavar of an option by its type, here and in `arguments`.
+_METAVARS = {"int": "N", "whole_number": "N", "float": "X", "duration": "SECONDS", "path_here": "FILE"}
 
-class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    """Appends the default of an option to its help text, unless the default is empty or described."""
+
+class HelpFormatter(argparse.HelpFormatter):
+    """Shows the default of an option, unless it is empty or described, and names its value by its type."""
+
+    def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
+        return _METAVARS.get(getattr(action.type, "__name__", ""), action.dest.upper())
 
     def _get_help_string(self, action: argparse.Action) -> str:
         text = action.help or ""
         is_shown = "default" not in text and action.default not in (None, "", [], 0, argparse.SUPPRESS)
         return f"{text} (default: %(default)s)" if is_shown else text
+
+
+class _ToolHelpFormatter(HelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Also keeps the lines of the description."""
 
 
 class ToolParser(argparse.ArgumentParser):
@@ -37,7 +47,7 @@ class ToolParser(argparse.ArgumentParser):
         super().__init__(
             prog=f"tsn-tsm-{name.replace('_', '-')}",
             description=(description or "").replace("``", "`"),
-            formatter_class=_HelpFormatter,
+            formatter_class=_ToolHelpFormatter,
             allow_abbrev=False,
         )
         self.add_argument("--version", action="version", version=f"tsn_tsm_plugin {__version__}")

@@ -5,7 +5,6 @@
 The weights are loaded into the network that they belong to, so the written file is known to fit.
 """
 
-import argparse
 import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,33 +32,21 @@ _SHOWN = (
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; return its exit code."""
-    arguments = _parser().parse_args(argv)
-    return run_command(
-        lambda: convert(
-            arguments.source,
-            arguments.destination,
-            fold=arguments.reparameterize,
-            overrides={"dataset": arguments.dataset, "num_segments": arguments.num_segments},
-        )
-    )
-
-
-def _parser() -> argparse.ArgumentParser:
     parser = ToolParser("convert_checkpoint", __doc__)
     parser.add_argument("source", metavar="SRC", help="checkpoint in any known format, a file or URL")
-    parser.add_argument(
-        "destination", type=path_here, metavar="DST", help="file to write; .safetensors or .pth"
-    )
+    parser.add_argument("destination", type=path_here, metavar="DST", help=".safetensors or .pth to write")
     parser.add_argument(
         "--reparameterize",
         action="store_true",
         help="fold the branches of a MobileOne into single convolutions, for evaluation only",
     )
     parser.add_argument("--dataset", help="training dataset, if the file does not contain it, such as sthv2")
-    parser.add_argument(
-        "--num-segments", type=int, metavar="N", help="frames of a view, if the file does not contain them"
+    parser.add_argument("--num-segments", type=int, help="frames of a view, if the file has no such number")
+    args = parser.parse_args(argv)
+    overrides = {"dataset": args.dataset, "num_segments": args.num_segments}
+    return run_command(
+        lambda: convert(args.source, args.destination, fold=args.reparameterize, overrides=overrides)
     )
-    return parser
 
 
 def convert(

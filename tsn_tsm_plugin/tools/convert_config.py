@@ -31,15 +31,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("config", nargs="?", help=".py, .yaml or a shell script, .sh; a URL if it is no .py")
     source.add_argument("--command", metavar="TEXT", help="training command of mit-han-lab's main.py")
-    parser.add_argument(
-        "--out", type=path_here, metavar="FILE", help="recipe to write (default: standard output)"
-    )
-    parser.add_argument("--num-gpus", type=int, default=8, metavar="N", help="GPUs of an MMAction2 config")
+    parser.add_argument("--out", type=path_here, help="recipe to write (default: standard output)")
+    parser.add_argument("--num-gpus", type=int, default=8, help="GPUs of an MMAction2 config")
     parser.add_argument(
         "--num-videos",
         type=int,
-        metavar="N",
-        help="videos of the training list, to convert an MMAction2 config in iterations to epochs",
+        help="videos of the training list, to turn MMAction2's iterations into epochs",
     )
     parser.add_argument(
         "--mmaction2-configs",

@@ -9,6 +9,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from tsn_tsm_plugin.errors import ConfigError
 from tsn_tsm_plugin.tools.arguments import path_here
 from tsn_tsm_plugin.tools.command import ToolParser, run_command
 
@@ -34,9 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="quantity averaged over views and dumps (default: probabilities; sigmoids for several labels; "
         f"logits with {_TWO_STREAM})",
     )
-    parser.add_argument(
-        "--dump", type=path_here, metavar="FILE", help="write the ensemble's scores: .pkl, .json, .csv"
-    )
+    parser.add_argument("--dump", type=path_here, help="write the ensemble's scores: .pkl, .json, .csv")
     args = parser.parse_intermixed_args(argv)
     return run_command(lambda: _combine(args))
 
@@ -50,7 +49,6 @@ def _coefficient(text: str) -> float | str:
 
 def _combine(args: argparse.Namespace) -> None:
     # Import late, so that --help and usage errors do not wait for torch.
-    from tsn_tsm_plugin.errors import ConfigError
     from tsn_tsm_plugin.evaluation import combine, read_dump, write_dump
     from tsn_tsm_plugin.runs.results import format_accuracies, summarize
 
@@ -83,8 +81,6 @@ def _combine(args: argparse.Namespace) -> None:
 
 
 def _check_same_classes(ours: list[str], theirs: list[str], *, first: str, other: str) -> None:
-    from tsn_tsm_plugin.errors import ConfigError
-
     if len(ours) != len(theirs):
         raise ConfigError(
             f"All dumps must have the same classes: {first} has {len(ours)}, {other} has {len(theirs)}. "

@@ -31,10 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="folder of the results (default: OUTPUT_DIR/evaluate/TIME); TEST.OUTPUT_DIR",
     )
     parser.add_argument(
-        "--dump",
-        type=path_here,
-        metavar="FILE",
-        help="write the scores of every video and view: .pkl, .json or .csv",
+        "--dump", type=path_here, help="write the scores of every video and view: .pkl, .json or .csv"
     )
     args = parser.parse_intermixed_args(argv)
     return run_command(lambda: _evaluate(args))

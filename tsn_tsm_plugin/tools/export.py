@@ -33,26 +33,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = ToolParser("export", __doc__)
     add_weights_arguments(parser)
-    parser.add_argument(
-        "--format", required=True, choices=("torch_export", "onnx"), help="format of the file"
-    )
-    parser.add_argument(
-        "--out", type=path_here, metavar="FILE", help="file to write (default: model.pt2 or model.onnx)"
-    )
+    parser.add_argument("--format", required=True, choices=("torch_export", "onnx"), help="kind of the file")
+    parser.add_argument("--out", type=path_here, help="file to write (default: model.pt2 or model.onnx)")
     parser.add_argument("--streaming", action="store_true", help="export one step of the online network")
-    parser.add_argument(
-        "--normalize", action="store_true", help="include the normalisation, for uint8 RGB input"
-    )
+    parser.add_argument("--normalize", action="store_true", help="include the normalisation: uint8 RGB input")
     parser.add_argument("--int8", action="store_true", help="also write FILE.int8.onnx, for CPUs")
     parser.add_argument(
-        "--calibrate",
-        nargs="+",
-        default=[],
-        metavar="VIDEO",
-        help="videos that give the ranges of the activations",
+        "--calibrate", nargs="+", default=[], metavar="VIDEO", help="videos for the ranges of the activations"
     )
     parser.add_argument(
-        "--num-calibration-videos", type=count(), default=32, metavar="N", help="videos of --calibrate to use"
+        "--num-calibration-videos", type=count(), default=32, help="videos of --calibrate to use"
     )
     return parser
 

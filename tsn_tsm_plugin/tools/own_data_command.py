@@ -31,7 +31,7 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="W",
         help="ImageNet weights: a file, a registered name, '' for none (default: fetched if possible)",
     )
-    group.add_argument("--val-fraction", type=float, default=0.2, metavar="F", help="validation part")
+    group.add_argument("--val-fraction", type=float, default=0.2, help="validation part")
     group.add_argument(
         "--groups",
         default="",

@@ -38,9 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_weights_arguments(parser)
     parser.add_argument("--top", type=count(), default=5, metavar="K", help="classes per video")
-    parser.add_argument(
-        "--format", default="table", choices=("table", "json", "csv"), help="format of the output"
-    )
+    parser.add_argument("--format", default="table", choices=("table", "json", "csv"), help="output format")
     parser.add_argument("--annotate", type=path_here, metavar="OUT.mp4", help="video to write, with scores")
     parser.add_argument(
         "--grad-cam", type=path_here, metavar="OUT.png", help="image of Grad-CAM heat maps to write"
@@ -53,15 +51,9 @@ def _parser() -> argparse.ArgumentParser:
         help="clip: one row per window (W, C); frame: one row per used frame (W, T, C)",
     )
     parser.add_argument(
-        "--window",
-        type=seconds(zero=True),
-        default=4.0,
-        metavar="SECONDS",
-        help="length of a window; 0: the whole video",
+        "--window", type=seconds(zero=True), default=4.0, help="length of a window; 0: the whole video"
     )
-    parser.add_argument(
-        "--stride", type=seconds(), default=0.5, metavar="SECONDS", help="time between two windows"
-    )
+    parser.add_argument("--stride", type=seconds(), default=0.5, help="time between two windows")
     return parser
 
 

@@ -6,14 +6,14 @@ tsn-tsm-prepare-dataset sthv2 --annotations DIR --videos DIR --out data/sthv2
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from tsn_tsm_plugin.log import get_logger, setup_logging
 from tsn_tsm_plugin.safe_text import printed_lines
 from tsn_tsm_plugin.tools.arguments import path_here
-from tsn_tsm_plugin.tools.command import ToolParser, run_command
+from tsn_tsm_plugin.tools.command import HelpFormatter, ToolParser, run_command
 
 if TYPE_CHECKING:
     from tsn_tsm_plugin.data.preparation.annotations import Annotations
@@ -22,34 +22,37 @@ if TYPE_CHECKING:
 logger = get_logger(__name__)
 
 
+def _add_dataset(
+    datasets: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    prepare: Callable[[argparse.Namespace], None],
+    title: str,
+    description: str,
+    *,
+    has_workers: bool = True,
+) -> argparse.ArgumentParser:
+    parser = datasets.add_parser(name, help=title, description=description, formatter_class=HelpFormatter)
+    parser.set_defaults(prepare=prepare)
+    parser.add_argument("--out", type=path_here, required=True, metavar="DIR", help="folder to write")
+    if has_workers:
+        parser.add_argument(
+            "--num-workers", type=int, help="worker processes; 0: this process only (default: one per core)"
+        )
+    return parser
+
+
 def _add_motion(datasets: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = datasets.add_parser(
+    parser = _add_dataset(
+        datasets,
         "motion",
-        help="create the embedded dataset of moving, turning and growing objects",
-        description="Make the embedded motion dataset: small H.264 files in 8 classes that are 4 pairs, each "
-        "the other played backwards.",
+        _prepare_motion,
+        "create the embedded dataset of moving, turning and growing objects",
+        "Make the embedded motion dataset: small H.264 files in 8 classes that are 4 pairs, each the other "
+        "played backwards.",
     )
-    parser.add_argument("--out", type=path_here, required=True, metavar="DIR", help="folder to create")
-    parser.add_argument(
-        "--num-train", type=int, default=1000, metavar="N", help="training clips (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--num-val", type=int, default=240, metavar="N", help="validation clips (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="the same seed gives the same files (default: 0)"
-    )
-    _add_num_workers(parser)
-    parser.set_defaults(prepare=_prepare_motion)
-
-
-def _add_num_workers(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--num-workers",
-        type=int,
-        metavar="N",
-        help="worker processes; 0: this process only (default: one per core)",
-    )
+    parser.add_argument("--num-train", type=int, default=1000, help="training clips")
+    parser.add_argument("--num-val", type=int, default=240, help="validation clips")
+    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same files (default: 0)")
 
 
 def _prepare_motion(args: argparse.Namespace) -> None:
@@ -57,11 +60,7 @@ def _prepare_motion(args: argparse.Namespace) -> None:
     from tsn_tsm_plugin.data.motion.dataset import prepare_motion
 
     prepare_motion(
-        args.out,
-        num_train=args.num_train,
-        num_val=args.num_val,
-        seed=args.seed,
-        num_workers=args.num_workers,
+        args.out, num_train=args.num_train, num_val=args.num_val, seed=args.seed, num_workers=args.num_workers
     )
 
 
@@ -70,12 +69,15 @@ def _add_official(datasets: "argparse._SubParsersAction[argparse.ArgumentParser]
 
     for name, dataset in OFFICIAL_DATASETS.items():
         stored = "folders of JPEG frames" if dataset.template else "video files"
-        parser = datasets.add_parser(
+        parser = _add_dataset(
+            datasets,
             name,
-            help=f"{dataset.title}, {dataset.num_classes} classes",
-            description=f"Check the {stored} of {dataset.title} against its official annotations. Write list "
-            "files, label map, dataset.yaml, and a report of missing and unreadable videos.",
+            _prepare_official,
+            f"{dataset.title}, {dataset.num_classes} classes",
+            f"Check the {stored} of {dataset.title} against its official annotations. Write list files, "
+            "label map, dataset.yaml, and a report of missing and unreadable videos.",
         )
+        parser.set_defaults(dataset=name, convert=None)
         parser.add_argument(
             "--annotations", type=path_here, required=True, metavar="DIR", help="folder of the official files"
         )
@@ -83,48 +85,41 @@ def _add_official(datasets: "argparse._SubParsersAction[argparse.ArgumentParser]
             "--videos", type=path_here, required=True, metavar="DIR", help=f"folder of the {stored}"
         )
         if dataset.has_numbered_splits:
-            parser.add_argument(
-                "--split", type=int, choices=(1, 2, 3), default=1, help="official split (default: 1)"
-            )
-        _add_output(parser, can_convert=not dataset.template)
-        parser.set_defaults(prepare=_prepare_official, dataset=name)
+            parser.add_argument("--split", type=int, choices=(1, 2, 3), default=1, help="official split")
+        if not dataset.template:
+            _add_conversion(parser)
 
 
 def _add_folder(datasets: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = datasets.add_parser(
+    parser = _add_dataset(
+        datasets,
         "folder",
-        help="prepare your own videos, with one folder per class",
-        description="Read DIR/class/video, or DIR/train/class/video with val and test beside it.",
+        _prepare_folder,
+        "prepare your own videos, with one folder per class",
+        "Read DIR/class/video, or DIR/train/class/video with val and test beside it.",
     )
     parser.add_argument(
         "--videos", type=path_here, required=True, metavar="DIR", help="folder of the classes"
     )
     parser.add_argument(
-        "--val-fraction",
-        type=float,
-        default=0.2,
-        metavar="F",
-        help="part of each class for validation if DIR is not divided (default: %(default)s)",
+        "--val-fraction", type=float, default=0.2, help="validation part of each class if DIR is not divided"
     )
-    _add_output(parser, can_convert=True)
-    parser.set_defaults(prepare=_prepare_folder)
+    _add_conversion(parser)
 
 
 def _add_shards(datasets: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = datasets.add_parser(
+    parser = _add_dataset(
+        datasets,
         "shards",
-        help="write the videos of a list into tar files, for file systems that are slow with small files",
-        description="Write the videos of a list into tar files of webdataset's layout, which "
-        "DATA.FORMAT shards reads.",
+        _prepare_shards,
+        "write the videos of a list into tar files, for file systems that are slow with small files",
+        "Write the videos of a list into tar files of webdataset's layout, which DATA.FORMAT shards reads.",
+        has_workers=False,
     )
     parser.add_argument("--list", required=True, metavar="FILE", help="lines `path label`; a file or URL")
     parser.add_argument("--videos", required=True, metavar="DIR", help="folder of the paths, or its URL")
-    parser.add_argument("--out", type=path_here, required=True, metavar="DIR", help="folder to write")
-    parser.add_argument(
-        "--shard-mib", type=int, default=1024, metavar="N", help="size of a tar file, in MiB (default: 1024)"
-    )
+    parser.add_argument("--shard-mib", type=int, default=1024, help="size of a tar file, in MiB")
     parser.add_argument("--multi-label", action="store_true", help="each line may have several labels")
-    parser.set_defaults(prepare=_prepare_shards)
 
 
 def _prepare_shards(args: argparse.Namespace) -> None:
@@ -139,38 +134,26 @@ def _prepare_shards(args: argparse.Namespace) -> None:
 
 
 def _add_flow(datasets: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = datasets.add_parser(
+    parser = _add_dataset(
+        datasets,
         "flow",
-        help="compute optical flow of the videos of a list, for DATA.MODALITY flow",
-        description="Compute optical flow with OpenCV (pip install tsn_tsm_plugin[flow]) and write it as "
-        "folders of images with lists of them. A run that was stopped goes on.",
+        _prepare_flow,
+        "compute optical flow of the videos of a list, for DATA.MODALITY flow",
+        "Compute optical flow with OpenCV (pip install tsn_tsm_plugin[flow]) and write it as folders of "
+        "images with lists of them. A run that was stopped goes on.",
     )
     parser.add_argument(
         "--list", nargs="+", required=True, metavar="FILE", help="lines `path label`; files or URLs"
     )
     parser.add_argument("--videos", required=True, metavar="DIR", help="folder of the paths, or its URL")
-    parser.add_argument("--out", type=path_here, required=True, metavar="DIR", help="folder to write")
     parser.add_argument(
-        "--method",
-        choices=("tvl1", "dis"),
-        default="tvl1",
-        help="algorithm: tvl1 (as in the papers) or a faster one (default: tvl1)",
+        "--method", choices=("tvl1", "dis"), default="tvl1", help="tvl1, as in the papers, or a faster one"
     )
+    parser.add_argument("--bound", type=float, default=20.0, help="largest displacement, in pixels")
     parser.add_argument(
-        "--bound", type=float, default=20.0, metavar="PX", help="largest displacement (default: %(default)g)"
+        "--short-side", type=int, default=256, help="short side of larger frames, in pixels; 0: unchanged"
     )
-    parser.add_argument(
-        "--short-side",
-        type=int,
-        default=256,
-        metavar="PX",
-        help="short side of larger frames, in pixels; 0: unchanged (default: 256)",
-    )
-    parser.add_argument(
-        "--template", default="flow_{}_{:05}.jpg", help="name of an image's file (default: %(default)s)"
-    )
-    _add_num_workers(parser)
-    parser.set_defaults(prepare=_prepare_flow)
+    parser.add_argument("--template", default="flow_{}_{:05}.jpg", help="name of an image's file")
 
 
 def _prepare_flow(args: argparse.Namespace) -> None:
@@ -187,12 +170,7 @@ def _prepare_flow(args: argparse.Namespace) -> None:
     )
 
 
-def _add_output(parser: argparse.ArgumentParser, *, can_convert: bool) -> None:
-    parser.add_argument("--out", type=path_here, required=True, metavar="DIR", help="folder to write")
-    _add_num_workers(parser)
-    parser.set_defaults(convert=None)
-    if not can_convert:
-        return
+def _add_conversion(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("conversion into --out, so that reading few frames is cheap")
     how = group.add_mutually_exclusive_group()
     how.add_argument(
@@ -201,23 +179,15 @@ def _add_output(parser: argparse.ArgumentParser, *, can_convert: bool) -> None:
         help="extract JPEG frames, or re-encode as H.264; a stopped conversion can be resumed",
     )
     how.add_argument(
-        "--transcode",
-        dest="convert",
-        action="store_const",
-        const="videos",
-        help="the same as --convert videos",
+        "--transcode", dest="convert", action="store_const", const="videos", help="short for --convert videos"
     )
     size = group.add_mutually_exclusive_group()
-    size.add_argument("--short-side", type=int, default=0, metavar="PX", help="of the frames (default: kept)")
-    size.add_argument("--height", type=int, default=0, metavar="PX", help="of the frames (default: kept)")
-    group.add_argument("--quality", type=int, default=95, metavar="Q", help="of JPEG, 1-100 (default: 95)")
-    group.add_argument(
-        "--template", default="img_{:05}.jpg", help="name of a frame's file (default: %(default)s)"
-    )
-    group.add_argument(
-        "--keyframe-interval", type=int, default=12, metavar="N", help="frames of H.264 (default: 12)"
-    )
-    group.add_argument("--crf", type=int, default=20, metavar="Q", help="quality of H.264 (default: 20)")
+    size.add_argument("--short-side", type=int, default=0, help="of the frames, in pixels (default: kept)")
+    size.add_argument("--height", type=int, default=0, help="of the frames, in pixels (default: kept)")
+    group.add_argument("--quality", type=int, default=95, help="of JPEG, 1-100")
+    group.add_argument("--template", default="img_{:05}.jpg", help="name of a frame's file")
+    group.add_argument("--keyframe-interval", type=int, default=12, help="frames of H.264")
+    group.add_argument("--crf", type=int, default=20, help="quality of H.264")
 
 
 def _conversion(args: argparse.Namespace) -> "Conversion | None":

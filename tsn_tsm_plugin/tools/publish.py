@@ -21,20 +21,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code."""
     parser = ToolParser("publish", __doc__)
     add_weights_arguments(parser)
-    parser.add_argument(
-        "--out", required=True, metavar="FOLDER", help="folder, or URL such as hf://USER/NAME"
-    )
-    parser.add_argument(
-        "--results",
-        metavar="FILE",
-        help="results.json of these weights, for the card (default: the run's)",
-    )
-    parser.add_argument(
-        "--license",
-        default="",
-        metavar="NAME",
-        help="licence of the weights, for the card, such as cc-by-4.0",
-    )
+    parser.add_argument("--out", required=True, metavar="FOLDER", help="folder, or URL: hf://USER/NAME")
+    parser.add_argument("--results", metavar="FILE", help="results.json for the card (default: the run's)")
+    parser.add_argument("--license", default="", metavar="NAME", help="of the weights, such as cc-by-4.0")
     args = parser.parse_args(argv)
     return run_command(lambda: _publish(args))
 

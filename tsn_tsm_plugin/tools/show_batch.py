@@ -182,11 +182,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = ToolParser("show_batch", __doc__)
     add_recipe_arguments(parser)
     parser.add_argument("--split", choices=("train", "val", "test"), default="train", help="list to show")
-    parser.add_argument(
-        "--out", type=path_here, default=Path("sheet.png"), metavar="FILE", help="PNG to write"
-    )
-    parser.add_argument("--num-clips", type=count(), default=8, metavar="N", help="clips to show")
-    parser.add_argument("--epoch", type=count(0), default=0, metavar="N", help="epoch of training, from 0")
+    parser.add_argument("--out", type=path_here, default=Path("sheet.png"), help="PNG to write")
+    parser.add_argument("--num-clips", type=count(), default=8, help="clips to show")
+    parser.add_argument("--epoch", type=count(0), default=0, help="epoch of training, from 0")
     args = parser.parse_intermixed_args(argv)
 
     def work() -> None:

@@ -52,26 +52,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     parser.add_argument("--annotate", type=path_here, metavar="OUT.mp4", help="video to write, with scores")
     parser.add_argument("--top", type=count(), default=3, metavar="K", help="classes to show")
-    parser.add_argument("--frame-interval", type=count(), default=1, metavar="N", help="use every N-th frame")
+    parser.add_argument("--frame-interval", type=count(), default=1, help="use every N-th frame")
     parser.add_argument(
-        "--average-frames",
-        type=count(),
-        metavar="N",
-        help="scores to average (default: 8, or 1 with windows)",
+        "--average-frames", type=count(), help="scores to average (default: 8, or 1 with windows)"
     )
     parser.add_argument(
-        "--min-consecutive",
-        type=count(),
-        default=2,
-        metavar="N",
-        help="switch the label after N frames in the lead",
+        "--min-consecutive", type=count(), default=2, help="switch the label after N frames in the lead"
     )
     parser.add_argument(
-        "--window",
-        type=seconds(),
-        default=4.0,
-        metavar="SECONDS",
-        help="length of the window of a network without the causal shift",
+        "--window", type=seconds(), default=4.0, help="window of a network without the causal shift"
     )
     parser.add_argument("--show", action="store_true", help="show the stream in a window")
     parser.add_argument(
@@ -81,18 +70,10 @@ def _parser() -> argparse.ArgumentParser:
         help="serve the stream as a web page; without HOST for this machine only",
     )
     parser.add_argument(
-        "--print-interval",
-        type=seconds(zero=True),
-        default=1.0,
-        metavar="SECONDS",
-        help="time between two lines of text",
+        "--print-interval", type=seconds(zero=True), default=1.0, help="time between two lines of text"
     )
     parser.add_argument(
-        "--timeout",
-        type=seconds(),
-        default=30.0,
-        metavar="SECONDS",
-        help="end with exit code 1 after this time without a frame",
+        "--timeout", type=seconds(), default=30.0, help="end with exit code 1 after this time without a frame"
     )
     return parser
 

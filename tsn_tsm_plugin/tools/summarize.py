@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool; return the exit status."""
     parser = ToolParser("summarize", __doc__)
     parser.add_argument("paths", nargs="+", type=path_here, help="recipes, or folders of recipes")
-    parser.add_argument("--markdown", type=path_here, metavar="FILE", help="file whose zoo table is replaced")
+    parser.add_argument("--markdown", type=path_here, help="file whose zoo table is replaced")
     options = parser.parse_args(argv)
 
     def work() -> None:
