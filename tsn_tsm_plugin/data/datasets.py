@@ -10,13 +10,13 @@ from tsn_tsm_plugin.data.frame_folder import FlowFolderReader, FrameFolderReader
 from tsn_tsm_plugin.data.shards import ShardedVideoReader, read_shard_list
 from tsn_tsm_plugin.data.video_dataset import (
     ClipTransform,
-    IndexSampler,
     ListedVideo,
     OpenVideo,
     VideoListDataset,
     open_stacked,
     open_video_file,
 )
+from tsn_tsm_plugin.transforms.segments import IndexSampler
 
 
 @dataclass(frozen=True)

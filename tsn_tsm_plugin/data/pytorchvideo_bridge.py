@@ -16,12 +16,10 @@ Axes: C channels, T frames, H rows, W columns.
 import math
 import os
 import tempfile
-from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import torch
 from pytorchvideo.data.clip_sampling import ClipInfo, ClipSampler
 from pytorchvideo.data.video import Video, VideoPathHandler
 from torch import Tensor
@@ -30,11 +28,9 @@ from tsn_tsm_plugin.data.reader import VideoReader
 from tsn_tsm_plugin.errors import VideoError
 from tsn_tsm_plugin.log import get_logger
 from tsn_tsm_plugin.storage import manager_of
+from tsn_tsm_plugin.transforms.segments import IndexSampler
 
 logger = get_logger(__name__)
-
-IndexSampler = Callable[[int, torch.Generator | None], Tensor]
-"""Function from a number of frames to the 0-based int64 indices of the frames to read."""
 
 
 class WholeVideoSampler(ClipSampler):

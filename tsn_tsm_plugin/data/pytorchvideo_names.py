@@ -4,9 +4,10 @@ from typing import Any
 
 from pytorchvideo.data.clip_sampling import ClipInfo
 
-from tsn_tsm_plugin.data.pytorchvideo_bridge import IndexSampler, SparsePathHandler, WholeVideoSampler
+from tsn_tsm_plugin.data.pytorchvideo_bridge import SparsePathHandler, WholeVideoSampler
 from tsn_tsm_plugin.pytorchvideo_patch.activate import activate, is_active
 from tsn_tsm_plugin.registry import DECODERS, SAMPLERS
+from tsn_tsm_plugin.transforms.segments import IndexSampler
 
 
 class SegmentClipSampler(WholeVideoSampler):

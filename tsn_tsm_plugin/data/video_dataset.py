@@ -15,11 +15,11 @@ from tsn_tsm_plugin.data.reader import VideoReader
 from tsn_tsm_plugin.data.samplers import SampleKey
 from tsn_tsm_plugin.errors import VideoError
 from tsn_tsm_plugin.paths import local_path
+from tsn_tsm_plugin.transforms.segments import IndexSampler
 
 MAX_SIDE_RATIO = 50
 """Largest ratio of a frame's long side to its short side; other frames are refused."""
 
-IndexSampler = Callable[[int, torch.Generator | None], Tensor]
 ClipTransform = Callable[[ClipDict, torch.Generator | None], ClipDict]
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 IndexSampler = Callable[[int, torch.Generator | None], Tensor]
+"""Function from a number of frames to the 0-based int64 indices of the frames to read."""
 
 _MODES = ("train", "test")
 
