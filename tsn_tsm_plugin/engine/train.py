@@ -3,6 +3,7 @@
 import contextlib
 import functools
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ from tsn_tsm_plugin.runs.epoch_table import format_epochs
 from tsn_tsm_plugin.runs.extras import warn_on_failure
 from tsn_tsm_plugin.runs.metrics_log import MetricsLog, read_metrics
 from tsn_tsm_plugin.runs.plots import plot_curves
-from tsn_tsm_plugin.runs.progress import LapTimer, clock
+from tsn_tsm_plugin.runs.progress import LapTimer
 from tsn_tsm_plugin.runs.report import write_report
 from tsn_tsm_plugin.runs.results import format_results
 from tsn_tsm_plugin.runs.run_folder import RunFolder
@@ -313,7 +314,6 @@ def _finish(
             logger.info(f"Results of the final weights:\n{format_results(results)}")
     else:
         logger.info("Nothing was tested: DATA.VAL_LIST and DATA.TEST_LIST are empty.")
-    logger.info(
-        f"Done in {clock(watch.lap())}. Checkpoints, plots, results and report.html are in {folder.path}"
-    )
+    duration = timedelta(seconds=round(watch.lap()))
+    logger.info(f"Done in {duration}. Checkpoints, plots, results and report.html are in {folder.path}")
     return results

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from tsn_tsm_plugin.config.yaml_text import parse
 from tsn_tsm_plugin.errors import RunFolderError
 from tsn_tsm_plugin.paths import read_text
 from tsn_tsm_plugin.runs.metrics_log import read_metrics
-from tsn_tsm_plugin.runs.progress import clock
 from tsn_tsm_plugin.runs.results import METRICS
 from tsn_tsm_plugin.runs.run_folder import RUN_WEIGHTS
 from tsn_tsm_plugin.safe_text import terminal_text
@@ -60,7 +60,7 @@ def _read_run(folder: Path) -> dict[str, Any]:
         row["steps"] = str(steps[-1])
     seconds = sum(record.get("epoch/seconds", 0.0) for record in records)
     if seconds:
-        row["training"] = clock(seconds)
+        row["training"] = str(timedelta(seconds=round(seconds)))
     return row
 
 

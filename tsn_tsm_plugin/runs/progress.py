@@ -4,6 +4,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -132,7 +133,8 @@ class Progress:
         )
         position = step - self._extra_steps
         epoch = (position - 1) // self._steps_per_epoch
-        eta = clock((self._num_epochs * self._steps_per_epoch - position) * self._seconds_per_step)
+        steps_left = self._num_epochs * self._steps_per_epoch - position
+        eta = timedelta(seconds=round(steps_left * self._seconds_per_step))
         share = values["data_time_percent"]
         self._bar.set_postfix_str(f"loss {values['loss']:.3f}, lr {lr:.4g}, data {share:.0f} %, eta {eta}")
         done = position - epoch * self._steps_per_epoch
@@ -144,7 +146,7 @@ class Progress:
                 record["train/gpu_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
             self._metrics.write(step, epoch + 1, record)
 
-    def _line(self, epoch: int, done: int, values: dict[str, float], *, lr: float, eta: str) -> str:
+    def _line(self, epoch: int, done: int, values: dict[str, float], *, lr: float, eta: timedelta) -> str:
         memory = (
             f", GPU {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB" if torch.cuda.is_available() else ""
         )
@@ -169,9 +171,10 @@ class Progress:
         totals, values = self.epoch_totals, self.epoch_totals.means()
         if not totals.steps:
             return
+        duration = timedelta(seconds=round(totals.seconds))
         logger.info(
             f"epoch {epoch + 1} done: loss {values['loss']:.4f}, top-1 {values['top1']:.1f} %, "
-            f"{totals.clips} clips in {clock(totals.seconds)}, {values['clips_per_second']:.1f} clips/s"
+            f"{totals.clips} clips in {duration}, {values['clips_per_second']:.1f} clips/s"
         )
         if self._metrics is not None:
             record = {f"epoch/{name}": values[name] for name in ("loss", "top1", "clips_per_second")}
@@ -202,12 +205,6 @@ def _bar(label: str, items: Iterable[Any] | None = None, *, shown: bool, **count
     # None: show a bar in terminals only.
     disable = None if shown else True
     return tqdm(items, desc=label, dynamic_ncols=True, leave=False, disable=disable, **counts)
-
-
-def clock(seconds: float) -> str:
-    """Write a duration as ``h:mm:ss``."""
-    whole = round(seconds)
-    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
 
 
 class LapTimer:

@@ -5,6 +5,7 @@ The page contains the files of the run folder and a few frames of the worst mist
 
 import base64
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,6 @@ from tsn_tsm_plugin.data.image import encode_image
 from tsn_tsm_plugin.data.samplers import SampleKey
 from tsn_tsm_plugin.paths import read_bytes, read_text
 from tsn_tsm_plugin.runs.metrics_log import read_metrics
-from tsn_tsm_plugin.runs.progress import clock
 from tsn_tsm_plugin.runs.results import shown_metrics
 from tsn_tsm_plugin.runs.run_folder import RunFolder
 from tsn_tsm_plugin.safe_text import html_text
@@ -104,7 +104,7 @@ def _cards(results: dict[str, Any], records: list[dict[str, Any]]) -> str:
         cards.append(("unreadable", str(results["num_bad_videos"])))
     seconds = sum(record.get("epoch/seconds", 0.0) for record in records)
     if seconds:
-        cards.append(("training", clock(seconds)))
+        cards.append(("training", str(timedelta(seconds=round(seconds)))))
     cells = "".join(
         f'<div class="card"><b>{value}</b><span class="soft">{name}</span></div>' for name, value in cards
     )
@@ -191,7 +191,7 @@ def _details(results: dict[str, Any], records: list[dict[str, Any]], folder: Run
     waited = sum(r.get("epoch/data_seconds", 0.0) for r in records)
     share = f" ({100 * waited / trained:.0f} % of it waiting for data)" if trained else ""
     time_spent = (
-        f"<p>Training {clock(trained)}{share}; final test {results['seconds']:.1f} s for "
+        f"<p>Training {timedelta(seconds=round(trained))}{share}; final test {results['seconds']:.1f} s for "
         f"{results['num_videos']} videos (views per video: {results['views_per_video']}, averaged as "
         f"{results['view_average']}), {results['clips_per_second']:.1f} clips/s.</p>"
         f"<p>Weights tested: {html_text(results['weights'])}<br>"
