@@ -136,7 +136,7 @@ def _readable(value: Any, path: str, lost: list[str]) -> Any:
     if not isinstance(value, dict | list):
         return value
     is_dict = isinstance(value, dict)
-    pairs: Any = value.items() if is_dict else enumerate(value)
+    pairs: Any = value.items() if isinstance(value, dict) else enumerate(value)
     read: list[tuple[Any, Any]] = []
     for name, each in pairs:
         inner = f"{path}.{name}".removeprefix(".") if is_dict else f"{path}[{name}]"
