@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..errors import LaunchError
-from .slurm_client import NoAnswerError, ask
+from .slurm_client import NoAnswerError, ask, clean_environment
 
 _LONGEST_PAUSE_SECONDS = 15.0
 _SBATCH_SECONDS, _FIND_SECONDS, _NUM_LOOKS = 180.0, 120.0, 3
@@ -21,7 +21,7 @@ def refusal(script: Path, *options: str) -> str:
         script: The batch script.
         options: More options of sbatch; these override the script's lines.
     """
-    asked = ask("sbatch", "--test-only", *options, str(script), timeout_seconds=90.0)
+    asked = ask("sbatch", "--test-only", *options, str(script), timeout_seconds=90.0, env=clean_environment())
     said = " ".join(line.removeprefix("sbatch: error: ") for line in asked.stderr.splitlines())
     return said.removeprefix("allocation failure: ") if asked.returncode else ""
 
@@ -38,15 +38,11 @@ def requeue(job_id: str, *, is_over: Callable[[], bool]) -> str:
         try:
             asked = ask("scontrol", "requeue", job_id)
             return (asked.stderr or asked.stdout).strip() if asked.returncode else ""
-        except NoAnswerError as error:
-            complaint = str(error)
         except LaunchError as error:
-            return str(error)
-        if is_over():
-            return complaint
-        print(
-            f"launch: job {job_id} is not requeued yet, asks again in {pause:.0f} s. {complaint}", flush=True
-        )
+            if is_over() or not isinstance(error, NoAnswerError):
+                return str(error)
+            said = f"job {job_id} is not requeued yet, asks again in {pause:.0f} s. {error}"
+        print(f"launch: {said}", flush=True)
         time.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
@@ -94,7 +90,7 @@ def submit(script: Path) -> str:
         LaunchError: If SLURM refuses the job, or has no job with this script.
     """
     try:
-        asked = ask("sbatch", str(script), timeout_seconds=_SBATCH_SECONDS)
+        asked = ask("sbatch", str(script), timeout_seconds=_SBATCH_SECONDS, env=clean_environment())
     except NoAnswerError as error:
         said = str(error)
     else:

@@ -27,6 +27,8 @@ _ENVIRONMENT = {
     "reservation": "SBATCH_RESERVATION",
     "time": "SBATCH_TIMELIMIT",
 }
+# Values in a cluster YAML, by type: a pattern, and the pattern in words.
+_SCALARS = {bool: ("true|false", "true or false"), int: (r"-?\d+", "a whole number"), str: (".*", "text")}
 
 
 def _option(default: Any, group: str, text: str, *, metavar: str = "") -> Any:
@@ -261,19 +263,14 @@ def _typed(path: Path, key: str, value: Any) -> Any:
         hint = f"; did you mean {near[0]}?" if near else f". Known: {', '.join(fields)}."
         raise LaunchError(f"{path}: {key} is not an option{hint}")
     field = fields[key]
-    if key == "gpus_per_node" and isinstance(value, str):
-        return value
     if field.default is dataclasses.MISSING:
         words = [f"{k}={v}" for k, v in value.items()] if isinstance(value, dict) else value
         return [str(word) for word in ([words] if isinstance(words, str) else words) if word]
-    if field.type is bool and value in ("true", "false"):
-        return value == "true"
-    if field.type is int and re.fullmatch(r"-?\d+", str(value)):
-        return int(value)
-    if field.type is str and isinstance(value, str):
-        return value
-    wanted = "true or false" if field.type is bool else "a whole number" if field.type is int else "text"
-    raise LaunchError(f"{path}: {key} must be {wanted}, got {value!r}.")
+    kind: Any = str if key == "gpus_per_node" else field.type
+    pattern, wanted = _SCALARS[kind]
+    if not isinstance(value, str) or not re.fullmatch(pattern, value, re.DOTALL):
+        raise LaunchError(f"{path}: {key} must be {wanted}, got {value!r}.")
+    return value == "true" if kind is bool else kind(value)
 
 
 def after(options: Options, job_id: str) -> Options:

@@ -123,5 +123,5 @@ def chosen_partition(name: str) -> Partition | None:
 
     ``None`` if there is no such partition, or no cluster.
     """
-    known = partitions() if slurm.is_available() else {}
+    known = {} if slurm.why_unavailable() else partitions()
     return known.get(name) if name else next((p for p in known.values() if p.is_default), None)

@@ -6,7 +6,7 @@ import re
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from submitit.slurm.slurm import SlurmInfoWatcher
@@ -18,7 +18,7 @@ ALIVE = {
     "PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "RESIZING",
     "SIGNALING", "SPECIAL_EXIT", "STAGE_OUT", "STOPPED", "SUSPENDED", "RESV_DEL_HOLD",
 }  # fmt: skip
-# Strip the variables of other jobs and process groups before submitting.
+# Variables of other jobs and process groups, which sbatch and local ranks must not see.
 _FOREIGN_PREFIXES = ("SLURM_", "SBATCH_", "SALLOC_", "SRUN_", "SUBMITIT_", "SLURMD_", "TORCHELASTIC_")
 _FOREIGN_NAMES = {
     "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "ROLE_RANK", "ROLE_NAME",
@@ -81,22 +81,20 @@ def _is_configured(path: str, slurm_conf: str) -> bool:
         return True
 
 
-def is_available() -> bool:
-    """Return whether this machine can submit jobs to a cluster."""
-    return not why_unavailable()
-
-
 def can_ask() -> bool:
     """Return whether this machine can ask for the state of jobs."""
     return shutil.which("scontrol") is not None
 
 
-def ask(*command: str, timeout_seconds: float = 0.0) -> subprocess.CompletedProcess[str]:
+def ask(
+    *command: str, timeout_seconds: float = 0.0, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run a SLURM command and return its result, with any exit status.
 
     Args:
         command: Program and arguments.
         timeout_seconds: Longest wait for the command; 0: the usual limit.
+        env: Environment of the command; by default this process's.
 
     Raises:
         LaunchError: If the command is not installed.
@@ -104,7 +102,7 @@ def ask(*command: str, timeout_seconds: float = 0.0) -> subprocess.CompletedProc
     """
     timeout_seconds = timeout_seconds or _ANSWER_SECONDS
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_seconds)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_seconds, env=env)
     except FileNotFoundError:
         raise LaunchError(
             f"{command[0]} is not on PATH. Is this a login node of the cluster? `--cluster local` runs here."

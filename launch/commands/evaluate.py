@@ -1,16 +1,20 @@
 """evaluate: ``submit.py evaluate``, many weights on many recipes as one array, with one table of results."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from tsn_tsm_plugin.engine.find_weights import find_weights
 from tsn_tsm_plugin.paths import read_text
 
 from ..errors import OK, LaunchError
+from ..submit_job.checks import check_all
 from ..submit_job.evaluation_folder import evaluation_config, is_fetched
-from ..submit_job.job_arrays import check_all, run_all, without_done
 from ..submit_job.plan import Plan, load_recipe, make_plan
-from .train import describe, options_of, say_notes
+from ..track.records import submissions_of
+from ..track.status import states_of
+from ..track.wait import say
+from .train import describe, options_of, run_all, say_notes
 
 
 def evaluate(args: argparse.Namespace) -> int:
@@ -21,7 +25,7 @@ def evaluate(args: argparse.Namespace) -> int:
         check_all(plans, is_dry_run=True)
         print(describe(plans))
         return OK
-    missing = without_done(plans)
+    missing = _without_done(plans)
     say_notes(missing)
     check_all(missing)
     return run_all(missing, args.out.absolute(), parallelism=args.array_parallelism, is_waited_for=args.wait)
@@ -73,3 +77,15 @@ def _plan(args: argparse.Namespace, recipe: str, weights: str) -> Plan:
         weights = str(Path(find_weights(weights or cfg.OUTPUT_DIR, which=args.which)).absolute())
     cfg = evaluation_config(cfg, weights, args.out / f"{cfg.MODEL.ARCH}_{Path(recipe).stem}")
     return make_plan("evaluate", recipe, cfg, options_of(args))
+
+
+def _without_done(plans: Sequence[Plan]) -> list[Plan]:
+    """Return the plans without results or a job that computes them; report the number of other plans."""
+    wanted: list[Plan] = []
+    for plan in plans:
+        is_on_its_way = any(state.may_be_alive for _, state in states_of(submissions_of(plan.run_dir)))
+        if not is_on_its_way and not (plan.run_dir / "results.json").exists():
+            wanted.append(plan)
+    if len(wanted) < len(plans):
+        say(f"{len(plans) - len(wanted)} of {len(plans)} are done or on their way")
+    return wanted

@@ -12,7 +12,7 @@ from pathlib import Path
 from ..cluster import slurm_client as slurm
 from ..errors import OK, LaunchError
 from ..rank.outcome import note_cancellation
-from ..submit_job.job_arrays import resubmit_all
+from ..submit_job.to_slurm import resubmit_all
 from ..track.records import Submission, find_submission, newest_of, submissions_below
 from ..track.status import states_of, table
 from ..track.wait import wait_for
@@ -29,8 +29,7 @@ def status(args: argparse.Namespace) -> int:
     """Print the state of submissions."""
     found = find_submission(args.target, args.runs, is_newest_only=False)
     newest = newest_of(found) if Path(args.target).is_dir() else found
-    states = states_of(found)
-    print(table([s for s, state in zip(found, states, strict=True) if s in newest or state.may_be_alive]))
+    print(table([s for s, state in states_of(found) if s in newest or state.may_be_alive]))
     return OK
 
 
@@ -42,8 +41,7 @@ def tail(args: argparse.Namespace) -> int:
 def cancel(args: argparse.Namespace) -> int:
     """Cancel submissions that have not ended."""
     found = find_submission(args.target, args.runs, is_newest_only=False)
-    states = states_of(found)
-    alive = [submission for submission, state in zip(found, states, strict=True) if state.may_be_alive]
+    alive = [submission for submission, state in states_of(found) if state.may_be_alive]
     for submission in alive:
         _cancel(submission)
         print(f"cancelled job {submission.job_id} ({submission.run_dir})", file=sys.stderr)
@@ -56,11 +54,11 @@ def resubmit(args: argparse.Namespace) -> int:
     """Submit failed jobs again, into the same run folders, as one array for each job shape."""
     found = find_submission(args.target, args.runs)
     states = states_of(found)
-    wanted = [s for s, state in zip(found, states, strict=True) if state.has_failed or not args.failed]
-    unanswered = next((state for state in states if state.is_unanswered), None)
+    wanted = [s for s, state in states if state.has_failed or not args.failed]
+    unanswered = next((state for _, state in states if state.is_unanswered), None)
     if unanswered is not None:
         raise LaunchError(f"nothing is submitted again, because the jobs may be alive ({unanswered.source})")
-    alive = [s.job_id for s, state in zip(found, states, strict=True) if state.is_alive and not args.failed]
+    alive = [s.job_id for s, state in states if state.is_alive and not args.failed]
     if alive:
         raise LaunchError(f"job {', '.join(alive)} has not ended. `--failed` takes those that have failed.")
     if not wanted:
@@ -87,12 +85,9 @@ def _single(args: argparse.Namespace) -> Submission:
     found = find_submission(args.target, args.runs)
     if len({submission.run_dir for submission in found}) > 1:
         raise LaunchError(f"{args.target} stands for {len(found)} jobs; name one: {found[0].run_dir}, ...")
-    alive = [s for s, state in zip(found, states_of(found), strict=True) if state.may_be_alive]
+    alive = [s for s, state in states_of(found) if state.may_be_alive]
     return (alive or found[::-1])[0]
 
 
 def _ended(found: list[Submission]) -> str:
-    return ", ".join(
-        f"job {submission.job_id} is {state.in_words()}"
-        for submission, state in zip(found, states_of(found), strict=True)
-    )
+    return ", ".join(f"job {s.job_id} is {state.in_words()}" for s, state in states_of(found))

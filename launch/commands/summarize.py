@@ -83,10 +83,9 @@ def find_runs(targets: Sequence[str], root: Path) -> list[Run]:
                 run_dir = file.parent.absolute()
                 alone[run_dir] = Run(run_dir, run_dir / "config.yaml", run_dir / "recipe.yaml", None)
         records |= {Path(record.run_dir).absolute(): record for record in found}
-    states = states_of(records.values())
     submitted = [
         Run(run_dir, record.config_file, Path(record.folder) / "recipe.yaml", state)
-        for (run_dir, record), state in zip(records.items(), states, strict=True)
+        for run_dir, (record, state) in zip(records, states_of(records.values()), strict=True)
     ]
     runs = submitted + [run for run_dir, run in alone.items() if run_dir not in records]
     if not runs:

@@ -15,14 +15,13 @@ from ..cluster.options import Options, after, cluster_options, resolve_options
 from ..cluster.partitions import counted
 from ..code_root import CODE_ROOT, COMMAND
 from ..errors import OK, LaunchError
-from ..submit_job.checks import check
-from ..submit_job.job_arrays import check_all, run_all
+from ..submit_job.checks import check, check_all
 from ..submit_job.plan import Plan, load_recipe, make_plan
 from ..submit_job.sbatch_script import build_executor
-from ..submit_job.to_slurm import announce, submit_slurm
+from ..submit_job.to_slurm import announce, submit_arrays, submit_slurm
 from ..submit_job.to_this_machine import run_debug, run_local, run_rank
 from ..track.status import state_of
-from ..track.wait import say, wait_for
+from ..track.wait import say, wait_for, wait_for_all
 from .summarize import print_table
 
 # SLURM checks dependencies periodically.
@@ -134,6 +133,24 @@ def _sweep(args: argparse.Namespace, options: Options) -> int:
     if args.wait or plans[0].backend != "slurm":
         print_table(root)
     return code
+
+
+def run_all(plans: Sequence[Plan], root: Path, *, parallelism: int, is_waited_for: bool) -> int:
+    """Run plans on their backend; return the exit code of the command.
+
+    Args:
+        plans: Checked plans, all for the same backend.
+        root: Folder of the array's logs.
+        parallelism: Largest number of array tasks that run at the same time.
+        is_waited_for: Whether to wait for SLURM jobs.
+    """
+    if not plans:
+        return OK
+    if plans[0].backend != "slurm":
+        say(f"runs {len(plans)} jobs here, one after another ({plans[0].reason})")
+        return max(run_local(plan) for plan in plans)
+    submitted = submit_arrays(plans, root, parallelism=parallelism)
+    return wait_for_all(submitted) if is_waited_for else OK
 
 
 def say_notes(plans: Sequence[Plan]) -> None:

@@ -16,7 +16,13 @@ from typing import Any, NoReturn
 
 from submitit import JobEnvironment
 
-from tsn_tsm_plugin.errors import first_line
+from tsn_tsm_plugin.errors import (
+    AnnotationError,
+    CheckpointError,
+    ConfigError,
+    UnknownComponentError,
+    first_line,
+)
 
 from ..cluster import slurm_client as slurm
 from ..cluster.job_requests import requeue
@@ -51,17 +57,8 @@ _TERM_GRACE_SECONDS = 20.0
 _REQUEUE_WAIT_SECONDS = 60.0
 # End a job whose starts together ran for this many times --signal-delay without a new step.
 _PATIENCE = 3.0
-
-
-class _StoppedAsAsked(Exception):  # noqa: N818 - it is no error
-    """Training has left a checkpoint because a signal asked it to stop."""
-
-
-def _mistakes() -> tuple[type[Exception], ...]:
-    """Return the errors that occur again after a restart."""
-    from tsn_tsm_plugin import errors
-
-    return (errors.ConfigError, errors.AnnotationError, errors.CheckpointError, errors.UnknownComponentError)
+# Errors that occur again after a restart.
+_MISTAKES = (AnnotationError, CheckpointError, ConfigError, UnknownComponentError)
 
 
 def _record_failure(folder: Path, rank: int, error: BaseException) -> None:
@@ -139,11 +136,6 @@ class Job:
         )
         try:
             result = self._work(job_env, watch)
-        except _StoppedAsAsked as stopped:
-            watch.leave()
-            write_outcome(folder, rank, STOPPED)
-            print(f"launch: {stopped}", flush=True)
-            self._depart(watch, job_env, orderly=True)
         except BaseException as error:
             self._note_end(job_env, str(error))
             _record_failure(folder, rank, error)
@@ -198,8 +190,11 @@ class Job:
                 watch.grant(before_limit=before_limit, after_term=_TERM_GRACE_SECONDS)
                 result = engine.train(cfg, stop_requested=watch.requested)
         except engine.TrainingStopped as stopped:
-            raise _StoppedAsAsked(str(stopped)) from None
-        except _mistakes() as error:
+            watch.leave()
+            write_outcome(self._folder(job_env), job_env.global_rank, STOPPED)
+            print(f"launch: {stopped}", flush=True)
+            self._depart(watch, job_env, orderly=True)
+        except _MISTAKES as error:
             raise LaunchError(str(error)) from error
         # Leave together: srun ends a job if one rank exits long before the other ranks.
         distributed.barrier()

@@ -1,11 +1,11 @@
-"""check: find the faults of a job before it is submitted, each in a sentence.
+"""check, check_all: find the faults of jobs before these are submitted, each in a sentence.
 
 SLURM accepts some impossible requests and lets them wait forever; this module finds them.
 """
 
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tsn_tsm_plugin.errors import CheckpointError, TsnTsmError
@@ -18,7 +18,7 @@ from ..errors import LaunchError
 from ..track.records import submissions_of
 from ..track.status import states_of
 from .plan import Plan
-from .sbatch_script import build_executor, cpus_per_task, limit_minutes, submitting_environment
+from .sbatch_script import build_executor, cpus_per_task, limit_minutes, shape_of
 
 # Folders that machines do not share.
 _PRIVATE_ROOTS = ("/tmp", "/var/tmp", "/dev/shm", "/run")
@@ -62,9 +62,33 @@ def check(plan: Plan, *, is_dry_run: bool = False, is_request_known: bool = Fals
     return is_complete
 
 
+def check_all(plans: Sequence[Plan], *, is_dry_run: bool = False) -> list[Plan]:
+    """Check each plan; return those whose runs are not complete.
+
+    Raises:
+        LaunchError: With the faults of all plans, if a plan has one or two plans share a run folder.
+    """
+    faults: list[str] = []
+    left: list[Plan] = []
+    asked: set[tuple[int, ...]] = set()
+    for plan in plans:
+        shape = shape_of(plan)
+        try:
+            if not check(plan, is_dry_run=is_dry_run, is_request_known=shape in asked):
+                left.append(plan)
+        except TsnTsmError as error:
+            faults.append(f"{plan.name}: {error}")
+        asked.add(shape)
+    folders = [plan.run_dir for plan in plans]
+    faults += [f"two jobs would write into {folder}." for folder in set(folders) if folders.count(folder) > 1]
+    if faults:
+        raise LaunchError("\n  ".join([f"{len(faults)} of {len(plans)} jobs cannot run:", *faults]))
+    return left
+
+
 def _faults_of_shape(plan: Plan) -> Iterator[str]:
     options = plan.options
-    for name in ("nodes", "signal_delay", "collective_timeout"):
+    for name in ("nodes", "tasks_per_node", "signal_delay", "collective_timeout"):
         if getattr(options, name) < 1:
             yield f"--{name.replace('_', '-')} must be at least 1, got {getattr(options, name)}."
     if options.snapshot not in _SNAPSHOTS:
@@ -78,8 +102,7 @@ def _faults_of_run_folder(plan: Plan) -> Iterator[str]:
             "OUTPUT_DIR must not contain %, which SLURM replaces in names of logs, or control "
             f"characters, got {str(run_dir)!r}."
         )
-    earlier = submissions_of(run_dir)
-    for submission, state in zip(earlier, states_of(earlier), strict=True):
+    for submission, state in states_of(submissions_of(run_dir)):
         if state.may_be_alive:
             yield (
                 f"OUTPUT_DIR {run_dir} is in use by job {submission.job_id} ({state.in_words()}). "
@@ -201,7 +224,6 @@ def _verdict_of_slurm(plan: Plan) -> Iterator[str]:
         script = Path(folder) / "script.sh"
         executor = build_executor(plan, folder=Path(folder), code=Path(folder))
         script.write_text(executor.script(), encoding="utf-8")
-        with submitting_environment():
-            refused = refusal(script)
+        refused = refusal(script)
     if refused:
         yield f"SLURM refuses this request: {refused}"

@@ -129,20 +129,14 @@ def with_resolved_size(options: Options, backend: str) -> Options:
         return replace(options, nodes=nodes, gpus_per_node=max(gpus, 0), tasks_per_node=tasks)
     if backend == "debug":
         return replace(options, gpus_per_node=max(gpus, 0), tasks_per_node=1)
-    if gpus < 0:
-        gpus = _gpus_here() if backend == "local" else _gpus_of_nodes(options)
+    if gpus < 0 and backend == "local":
+        import torch
+
+        gpus = torch.cuda.device_count()
+    elif gpus < 0:
+        partition = chosen_partition(options.partition)
+        gpus = partition.most_gpus(options.nodes) if partition else 0
     return replace(options, gpus_per_node=gpus, tasks_per_node=tasks or max(gpus, 1))
-
-
-def _gpus_here() -> int:
-    import torch
-
-    return torch.cuda.device_count()
-
-
-def _gpus_of_nodes(options: Options) -> int:
-    partition = chosen_partition(options.partition)
-    return partition.most_gpus(options.nodes) if partition else 0
 
 
 def _note_on_gpus(options: Options) -> str:

@@ -1,11 +1,8 @@
 """ScriptExecutor, build_executor, ...: write the sbatch script of a plan with submitit's SLURM executor."""
 
-import contextlib
-import os
 import shlex
 import sys
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +13,6 @@ from submitit.slurm.slurm import SlurmExecutor, SlurmJob
 from tsn_tsm_plugin.atomic_files import write_text_atomically
 
 from ..cluster import job_requests
-from ..cluster import slurm_client as slurm
 from ..cluster.options import minutes_of
 from ..cluster.partitions import chosen_partition
 from ..code_root import LAUNCHER
@@ -51,32 +47,24 @@ class ScriptExecutor(SlurmExecutor):
         return "slurm"
 
     def script(self) -> str:
-        """Return the batch script of one job."""
+        """Return the batch script."""
         return self._make_submission_file_text(self._submitit_command_str, "")
 
-    def _submit_command(self, command: str) -> SlurmJob[Any]:
-        script = self.folder / f".submission_file_{uuid.uuid4().hex}.sh"
-        write_text_atomically(script, self._make_submission_file_text(command, ""))
-        job_id = job_requests.submit(script)
-        job: SlurmJob[Any] = SlurmJob(folder=self.folder, job_id=job_id, tasks=list(range(self._num_tasks())))
-        job.paths.move_temporary_file(script, "submission_file", keep_as_symlink=True)
-        return job
-
     def _internal_process_submissions(self, delayed_submissions: list[DelayedSubmission]) -> list[Job[Any]]:
-        """Submit an array; submitit's own method would create its own executor."""
-        if len(delayed_submissions) == 1:
-            return super()._internal_process_submissions(delayed_submissions)
+        """Submit a job, or several as an array; ``job_requests`` finds a job whose id sbatch lost."""
         pickles = [self.folder / f"{uuid.uuid4().hex}.pkl" for _ in delayed_submissions]
         for delayed, path in zip(delayed_submissions, pickles, strict=True):
             delayed.set_timeout(self.parameters["time"], self.max_num_timeout)
             delayed.dump(path)
-        self.parameters["map_count"] = len(pickles)
-        array = self._submit_command(self._submitit_command_str)
+        if len(pickles) > 1:
+            self.parameters["map_count"] = len(pickles)
+        script = self.folder / f".submission_file_{uuid.uuid4().hex}.sh"
+        write_text_atomically(script, self.script())
+        job_id = job_requests.submit(script)
+        ids = [f"{job_id}_{index}" for index in range(len(pickles))] if len(pickles) > 1 else [job_id]
         tasks = list(range(self._num_tasks()))
-        jobs: list[Job[Any]] = [
-            SlurmJob(folder=self.folder, job_id=f"{array.job_id}_{index}", tasks=tasks)
-            for index in range(len(pickles))
-        ]
+        jobs: list[Job[Any]] = [SlurmJob(folder=self.folder, job_id=each, tasks=tasks) for each in ids]
+        jobs[0].paths.move_temporary_file(script, "submission_file", keep_as_symlink=True)
         for job, path in zip(jobs, pickles, strict=True):
             job.paths.move_temporary_file(path, "submitted_pickle")
         return jobs
@@ -110,20 +98,6 @@ def start_command(code: Path, *, python: str = "", prefix: str = "") -> str:
     return f"{prefix} {shlex.quote(python or sys.executable)} -u {entry}".lstrip()
 
 
-@contextlib.contextmanager
-def submitting_environment() -> Iterator[None]:
-    """Hide variables of the surrounding job or process group: sbatch would pass them on."""
-    before = dict(os.environ)
-    clean = slurm.clean_environment()
-    os.environ.clear()
-    os.environ.update(clean)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-
-
 def limit_minutes(plan: Plan) -> int:
     """Return the time limit in minutes: as requested, otherwise the partition's, otherwise a day."""
     if plan.options.time:
@@ -145,6 +119,11 @@ def cpus_per_task(plan: Plan) -> int:
         return wanted
     room = partition.fewest_cpus(gpus=plan.gpus_per_node, cpus=plan.tasks_per_node)
     return max(1, min(wanted, room // plan.tasks_per_node))
+
+
+def shape_of(plan: Plan) -> tuple[int, ...]:
+    """Return the sizes that the tasks of one array must have in common."""
+    return plan.options.nodes, plan.tasks_per_node, plan.gpus_per_node, cpus_per_task(plan)
 
 
 def _parameters(plan: Plan, folder: Path, code: Path) -> dict[str, Any]:

@@ -14,9 +14,11 @@ from tsn_tsm_plugin.atomic_files import write_text_atomically
 from ..cluster import slurm_client as slurm
 from ..code_root import CODE_ROOT
 from ..errors import CANCELLED, FAILED, OK
-from ..rank.outcome import FINISHED, describe, first_failure, lost_ranks, note_cancellation, read_outcomes
+from ..rank.outcome import describe, first_failure, lost_ranks, note_cancellation
 from ..track.log_follower import LogFollower, last_lines
 from ..track.records import Submission
+from ..track.status import all_finished
+from ..track.wait import say, signals_sent_to
 from .local_executor import GroupExecutor
 from .plan import Plan
 from .sbatch_script import start_command
@@ -67,22 +69,33 @@ def _environment(plan: Plan) -> dict[str, str]:
 
 
 def _follow(job: Any, submission: Submission) -> int:
+    """Show a job's log until it ends; the first Ctrl-C lets it save and stop, the second one kills it."""
     follower = LogFollower(submission.log_file())
-    stop = _Interrupts(job, submission.job_dir)
-    with stop:
+    presses = 0
+
+    def pass_on(number: int, frame: object) -> None:
+        nonlocal presses
+        presses += 1
+        if presses > 1:
+            os.killpg(job._process.pid, signal.SIGKILL)
+            return
+        print(file=sys.stderr)
+        say("stopping after this step; Ctrl-C again kills the job")
+        note_cancellation(submission.job_dir)
+        job._process.terminate()
+
+    with signals_sent_to(pass_on, signal.SIGINT, signal.SIGTERM):
         while not job.done():
             follower.show_new()
             time.sleep(_POLL_SECONDS)
     follower.show_new()
-    outcomes = read_outcomes(submission.job_dir)
-    if job._process.returncode == 0 and sum(o.ending == FINISHED for o in outcomes) == submission.num_ranks:
-        print(f"launch: done; run folder {submission.run_dir}", file=sys.stderr)
+    if job._process.returncode == 0 and all_finished(submission):
+        say(f"done; run folder {submission.run_dir}")
         return OK
-    if stop.count:
-        print(f"launch: stopped; the same command goes on from the newest checkpoint in {submission.run_dir}",
-              file=sys.stderr)  # fmt: skip
+    if presses:
+        say(f"stopped; the same command goes on from the newest checkpoint in {submission.run_dir}")
         return CANCELLED
-    print(f"launch: failed; run folder {submission.run_dir}\n{_explain(submission)}", file=sys.stderr)
+    say(f"failed; run folder {submission.run_dir}\n{_explain(submission)}")
     return FAILED
 
 
@@ -96,32 +109,3 @@ def _explain(submission: Submission) -> str:
     log = submission.log_file(lost[0] if lost else 0)
     lines = "\n".join(f"  {line}" for line in last_lines(log, 20))
     return f"rank {lost} was killed and left no error; its log ends with\n{lines}\n  log: {log}"
-
-
-class _Interrupts:
-    """Passes the first Ctrl-C on as SIGTERM, so that the job can save; the second Ctrl-C kills the job."""
-
-    def __init__(self, job: Any, job_dir: Path) -> None:
-        self.count = 0
-        self._process = job._process
-        self._job_dir = job_dir
-
-    def __enter__(self) -> None:
-        self._before = {
-            number: signal.signal(number, self._pass_on) for number in (signal.SIGINT, signal.SIGTERM)
-        }
-
-    def __exit__(self, *error: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _pass_on(self, number: int, frame: object) -> None:
-        self.count += 1
-        if self.count == 1:
-            print(
-                "\nlaunch: stopping after this step; Ctrl-C again kills the job", file=sys.stderr, flush=True
-            )
-            note_cancellation(self._job_dir)
-            self._process.terminate()
-        else:
-            os.killpg(self._process.pid, signal.SIGKILL)

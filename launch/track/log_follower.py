@@ -38,9 +38,5 @@ class LogFollower:
 
 def last_lines(path: Path, count: int) -> list[str]:
     """Return the last lines of a file; none if the file does not exist."""
-    if not path.exists():
-        return []
-    with path.open("rb") as file:
-        file.seek(0, 2)
-        file.seek(max(0, file.tell() - 65536))
-        return file.read().decode("utf-8", errors="replace").splitlines()[-count:]
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    return text.splitlines()[-count:]

@@ -56,11 +56,11 @@ class State(slurm.JobState):
 
 def state_of(submission: Submission) -> State:
     """Return the state of one submission."""
-    return states_of([submission])[0]
+    return states_of([submission])[0][1]
 
 
-def states_of(submissions: Iterable[Submission]) -> list[State]:
-    """Return the states of submissions, with one query to SLURM for each array."""
+def states_of(submissions: Iterable[Submission]) -> list[tuple[Submission, State]]:
+    """Return submissions with their states, with one query to SLURM for each array."""
     records = list(submissions)
     ids = [record.job_id for record in records if record.backend == "slurm" and record.job_id]
     told: dict[str, slurm.JobState] = {}
@@ -71,7 +71,9 @@ def states_of(submissions: Iterable[Submission]) -> list[State]:
             told = slurm.job_states(ids)
         except slurm.NoAnswerError as error:
             why_unknown, is_unanswered = f"from the run folder: {error}", True
-    return [_state(record, told.get(record.job_id), why_unknown, is_unanswered) for record in records]
+    return [
+        (record, _state(record, told.get(record.job_id), why_unknown, is_unanswered)) for record in records
+    ]
 
 
 def _state(submission: Submission, told: slurm.JobState | None, source: str, is_unanswered: bool) -> State:
@@ -116,7 +118,7 @@ def table(submissions: list[Submission]) -> str:
             age_of_output(record),
             record.run_dir,
         )
-        for record, state in zip(submissions, states_of(submissions), strict=True)
+        for record, state in states_of(submissions)
     ]
     return aligned_table(rows)
 

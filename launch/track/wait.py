@@ -53,7 +53,8 @@ def wait_for_all(submissions: Sequence[Submission]) -> int:
     """Wait for the tasks of arrays and report how many have ended; return the exit code of the command."""
     pause, told = _FIRST_STATE_SECONDS, ""
     while True:
-        states = states_of(submissions)
+        pairs = states_of(submissions)
+        states = [state for _, state in pairs]
         alive = sum(state.may_be_alive for state in states)
         failed = sum(state.has_failed for state in states)
         line = f"{len(states) - alive} of {len(states)} jobs have ended, {failed} failed"
@@ -67,7 +68,7 @@ def wait_for_all(submissions: Sequence[Submission]) -> int:
             break
         time.sleep(pause)
         pause = min(pause * 1.3, _LAST_STATE_SECONDS if unanswered is None else _LAST_UNANSWERED_SECONDS)
-    codes = [_verdict(s, state) for s, state in zip(submissions, states, strict=True) if state.has_failed]
+    codes = [_verdict(submission, state) for submission, state in pairs if state.has_failed]
     return max((code for code in codes if code != CANCELLED), default=max(codes, default=OK))
 
 
@@ -201,11 +202,19 @@ def _asking_on_ctrl_c(submission: Submission) -> Iterator[Callable[[], bool]]:
                 return False
         return presses > 0
 
-    before = signal.signal(signal.SIGINT, pressed)
-    try:
+    with signals_sent_to(pressed, signal.SIGINT):
         yield detached
+
+
+@contextlib.contextmanager
+def signals_sent_to(handler: Callable[[int, object], None], *numbers: int) -> Iterator[None]:
+    """Handle signals by ``handler``, and as before after the context."""
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, former in before.items():
+            signal.signal(number, former)
 
 
 def say(text: str) -> None:

@@ -102,7 +102,7 @@ def test_a_sweep_on_this_machine_ends_with_the_table_of_its_runs(capsys, tmp_pat
         return 0
 
     monkeypatch.setattr("launch.cluster.slurm_client.why_unavailable", lambda: "no sbatch on PATH")
-    monkeypatch.setattr("launch.submit_job.job_arrays.run_local", train)
+    monkeypatch.setattr("launch.commands.train.run_local", train)
     recipe = write_recipe(tmp_path, data=tmp_path)
 
     ended = submit(

@@ -12,7 +12,6 @@ from support.runs import write_recipe
 def dry_run(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr("launch.cluster.slurm_client.why_unavailable", lambda: "no sbatch on PATH")
     monkeypatch.setattr("launch.submit_job.sbatch_script.sys.executable", "/env/bin/python")
-    monkeypatch.setattr("launch.submit_job.sbatch_script.slurm.why_unavailable", lambda: "no sbatch on PATH")
     recipe = write_recipe(tmp_path, data=tmp_path)
 
     def run(*words):

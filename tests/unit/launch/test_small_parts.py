@@ -12,7 +12,7 @@ from launch.code_root import CODE_ROOT
 from launch.errors import LaunchError
 from launch.rank.restart_guard import NoProgressError, RestartLog, newest_step
 from launch.submit import obstacle
-from launch.submit_job.snapshot import take_snapshot
+from launch.submit_job.write_submission import take_snapshot
 from launch.track.log_follower import LogFollower, last_lines
 
 
