@@ -3,7 +3,7 @@
 import contextlib
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -43,21 +43,22 @@ class LivePage:
     """A web page with the live picture and scores.
 
     Args:
+        host: Address to listen on; 127.0.0.1 is reachable from this machine only.
         port: TCP port; 0 takes a free port.
-        host: Address to listen on; the default is reachable from this machine only.
 
     Attributes:
         url: Address of the page.
+        scores: Scores of the last written frame.
 
     Raises:
         ConfigError: If the address is not available.
     """
 
-    def __init__(self, port: int, *, host: str = "127.0.0.1") -> None:
+    def __init__(self, host: str, port: int) -> None:
         self._changed = threading.Condition()
         self._jpeg = b""
         self._number = 0
-        self._scores: dict[str, Any] = {}
+        self.scores: dict[str, Any] = {}
         self._is_closed = False
         try:
             self._server = ThreadingHTTPServer((host, port), _handler_of(self))
@@ -74,17 +75,12 @@ class LivePage:
         """Show a picture, uint8 RGB (H, W, 3), with the scores of its frame."""
         encoded = encode_image(Image.fromarray(picture), ".jpg", quality=80)
         with self._changed:
-            self._jpeg, self._scores = encoded, scores
+            self._jpeg, self.scores = encoded, scores
             self._number += 1
             self._changed.notify_all()
 
-    @property
-    def scores(self) -> dict[str, Any]:
-        """Scores of the last written frame."""
-        return self._scores
-
     def pictures(self) -> Iterator[bytes]:
-        """Yield pictures as JPEG, starting with the newest; skip pictures if the client is slow."""
+        """Yield parts of a multipart document, JPEG, from the newest; skip pictures if the client is slow."""
         seen = 0
         while True:
             with self._changed:
@@ -93,9 +89,13 @@ class LivePage:
                 if self._is_closed:
                     return
                 seen, jpeg = self._number, self._jpeg
-            yield jpeg
+            head = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
+            yield head.encode() + jpeg + b"\r\n"
 
-    def close(self) -> None:
+    def __enter__(self) -> "LivePage":
+        return self
+
+    def __exit__(self, *error: object) -> None:
         """Close the page and all connections."""
         with self._changed:
             self._is_closed = True
@@ -103,12 +103,6 @@ class LivePage:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
-
-    def __enter__(self) -> "LivePage":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
 
 
 def _handler_of(page: LivePage) -> type[BaseHTTPRequestHandler]:
@@ -119,31 +113,23 @@ def _handler_of(page: LivePage) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             path = self.path.partition("?")[0]
             if path == "/":
-                self._send(_PAGE.encode(), "text/html; charset=utf-8")
+                self._send("text/html; charset=utf-8", [_PAGE.encode()])
             elif path == "/scores.json":
-                self._send(json.dumps(page.scores).encode(), "application/json")
+                self._send("application/json", [json.dumps(page.scores).encode()])
             elif path == "/stream.mjpg":
-                with contextlib.suppress(ConnectionError):
-                    self._send_pictures()
+                self._send(f"multipart/x-mixed-replace; boundary={_BOUNDARY}", page.pictures())
             else:
                 self.send_error(HTTPStatus.NOT_FOUND)
 
-        def _send(self, content: bytes, kind: str) -> None:
+        def _send(self, kind: str, parts: Iterable[bytes]) -> None:
+            """Send the parts; the end of the connection is the end of the content."""
             self.send_response(HTTPStatus.OK)
             self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(content)))
             self.send_header("Cache-Control", "no-store")
             self.end_headers()
-            self.wfile.write(content)
-
-        def _send_pictures(self) -> None:
-            self.send_response(HTTPStatus.OK)
-            self.send_header("Content-Type", f"multipart/x-mixed-replace; boundary={_BOUNDARY}")
-            self.send_header("Cache-Control", "no-store")
-            self.end_headers()
-            for jpeg in page.pictures():
-                head = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
-                self.wfile.write(head.encode() + jpeg + b"\r\n")
+            with contextlib.suppress(ConnectionError):
+                for part in parts:
+                    self.wfile.write(part)
 
     return Handler
 

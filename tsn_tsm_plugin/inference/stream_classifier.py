@@ -1,6 +1,6 @@
-"""LiveClassifier, LiveOverlay: classify a live source of frames and draw the scores.
+"""LiveClassifier, WindowStream, LiveOverlay: classify a live source of frames and draw the scores.
 
-Axes: K classes, N points in time.
+Axes: C channels, T frames of a view, H rows, W columns, K classes.
 """
 
 import time
@@ -9,13 +9,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from tsn_tsm_plugin.data.frame_stream import StreamedFrame
 from tsn_tsm_plugin.data.reader import DEFAULT_FPS
-from tsn_tsm_plugin.inference.preprocessing import check_takes_frames
+from tsn_tsm_plugin.inference.preprocessing import Preprocessing, check_takes_frames
 from tsn_tsm_plugin.inference.trained_model import TrainedModel
-from tsn_tsm_plugin.inference.window_stream import WindowStream
 from tsn_tsm_plugin.models import StreamingTSM
+from tsn_tsm_plugin.models.streaming.smoothing import Hysteresis, MeanOfLastFrames
+from tsn_tsm_plugin.transforms import segment_indices
 from tsn_tsm_plugin.visualization.drawing import SERIES, Colour
 from tsn_tsm_plugin.visualization.score_overlay import ScoreOverlay
 
@@ -40,7 +42,7 @@ class LiveScores:
     index: int
     seconds: float
     label: int
-    probabilities: torch.Tensor
+    probabilities: Tensor
     latency_ms: float
     fps: float
 
@@ -132,17 +134,75 @@ class _FrameByFrame:
         self._stream = stream.to(trained.device)
         self._preprocessing = trained.preprocessing
 
-    def __call__(self, pixels_CHW: torch.Tensor) -> torch.Tensor | None:
+    def __call__(self, pixels_CHW: Tensor) -> Tensor | None:
         frames = pixels_CHW[None, :, None].to(self._preprocessing.device)
-        logits: torch.Tensor = self._stream(self._preprocessing.normalize(frames)[:, :, 0])[0]
+        logits: Tensor = self._stream(self._preprocessing.normalize(frames)[:, :, 0])[0]
         return logits
 
     @property
-    def label(self) -> torch.Tensor | None:
+    def label(self) -> Tensor | None:
         return self._stream.label
 
     def reset(self) -> None:
         self._stream.reset()
+
+
+class WindowStream:
+    """Score a sliding window of preprocessed frames each time the window has moved by one segment.
+
+    The network reads the middle frame of each of T segments of the window. The first windows contain only
+    the frames so far.
+
+    Args:
+        model: A TSN or a TSM of any shift, (1, 3, T, H, W) float -> (1, K) logits.
+        preprocessing: Preprocessing of the model's recipe.
+        window_frames: Length of the window in frames that are not skipped; at least T.
+        average_windows: Windows whose scores are averaged.
+        min_consecutive: Windows in a row that a new class must lead before ``label`` changes.
+
+    Attributes:
+        label: (1,) int64, the stable top-1 class; ``None`` before the first frame.
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        preprocessing: Preprocessing,
+        *,
+        window_frames: int,
+        average_windows: int,
+        min_consecutive: int,
+    ) -> None:
+        self._model = model
+        self._preprocessing = preprocessing
+        self._num_segments = preprocessing.num_segments
+        self._frames: deque[Tensor] = deque(maxlen=max(window_frames, self._num_segments))
+        self._stride = max(1, round(window_frames / self._num_segments))
+        self._average = MeanOfLastFrames(average_windows)
+        self._hysteresis = Hysteresis(min_consecutive)
+        self._num_seen = 0
+        self.label: Tensor | None = None
+
+    def __call__(self, pixels_CHW: Tensor) -> Tensor | None:
+        """Add a frame, uint8; return logits (K,), or ``None`` until the window has moved by a segment."""
+        self._frames.append(pixels_CHW)
+        self._num_seen += 1
+        if (self._num_seen - 1) % self._stride:
+            return None
+        indices = segment_indices(len(self._frames), self._num_segments, mode="test").tolist()
+        clip_CTHW = torch.stack([self._frames[index] for index in indices], 1)
+        video = self._preprocessing.normalize(clip_CTHW[None].to(self._preprocessing.device))
+        scores_BK = self._average(self._model(video).float())
+        self.label = self._hysteresis(scores_BK)
+        return scores_BK[0]
+
+    def reset(self) -> None:
+        """Discard all frames, because the source has changed."""
+        self._frames.clear()
+        self._num_seen = 0
+        self._average.reset()
+        self._hysteresis.reset()
+        self.label = None
 
 
 class LiveOverlay:

@@ -18,6 +18,7 @@ from tsn_tsm_plugin.data.find_frames import frame_folders_below
 from tsn_tsm_plugin.data.video_files import videos_below
 from tsn_tsm_plugin.engine.score_split import Predictor, resolve_view_average
 from tsn_tsm_plugin.errors import VideoError
+from tsn_tsm_plugin.evaluation import average_views
 from tsn_tsm_plugin.inference.preprocessing import Preprocessing
 from tsn_tsm_plugin.paths import is_url
 from tsn_tsm_plugin.safe_text import html_text
@@ -178,9 +179,7 @@ class VideoPredictor:
 
     def _probabilities(self, views: Tensor) -> Tensor:
         """Map uint8 (B, 3, V * T, H, W) to (B, K)."""
-        unknown = torch.zeros(len(views), dtype=torch.long)
-        batch = {"video": views, "video_index": unknown, "video_name": [""] * len(views), "label": unknown}
-        scores_BK = self._predictor(batch).scores
+        scores_BK = average_views(self._predictor.view_logits(views).cpu(), how=self._view_average)
         if self._view_average not in ("features", "logits"):
             return scores_BK
         return scores_BK.sigmoid() if self._is_multi_label else scores_BK.softmax(-1)

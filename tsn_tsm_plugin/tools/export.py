@@ -26,11 +26,6 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code."""
-    args = _parser().parse_args(argv)
-    return run_command(lambda: _export(args))
-
-
-def _parser() -> argparse.ArgumentParser:
     parser = ToolParser("export", __doc__)
     add_weights_arguments(parser)
     parser.add_argument("--format", required=True, choices=("torch_export", "onnx"), help="kind of the file")
@@ -44,7 +39,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--num-calibration-videos", type=count(), default=32, help="videos of --calibrate to use"
     )
-    return parser
+    args = parser.parse_args(argv)
+    return run_command(lambda: _export(args))
 
 
 def _export(args: argparse.Namespace) -> None:

@@ -27,11 +27,6 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code, 1 if a video could not be read."""
-    args = _parser().parse_intermixed_args(argv)
-    return run_command(lambda: _predict(args))
-
-
-def _parser() -> argparse.ArgumentParser:
     parser = ToolParser("predict", __doc__)
     parser.add_argument(
         "videos", nargs="+", metavar="VIDEO", help="file, folder of videos or of frames, pattern or URL"
@@ -54,12 +49,14 @@ def _parser() -> argparse.ArgumentParser:
         "--window", type=seconds(zero=True), default=4.0, help="length of a window; 0: the whole video"
     )
     parser.add_argument("--stride", type=seconds(), default=0.5, help="time between two windows")
-    return parser
+    args = parser.parse_intermixed_args(argv)
+    return run_command(lambda: _predict(args))
 
 
 def _predict(args: argparse.Namespace) -> int:
     """Run the command, and return 1 if a video could not be read."""
     # Import late, so that --help and usage errors do not wait for torch.
+    from tsn_tsm_plugin.atomic_files import check_are_no_inputs
     from tsn_tsm_plugin.inference.format_predictions import format_predictions
     from tsn_tsm_plugin.inference.video_predictor import VideoPrediction, find_videos
     from tsn_tsm_plugin.log import setup_logging
@@ -68,7 +65,9 @@ def _predict(args: argparse.Namespace) -> int:
     setup_logging(quiet=True)
     _check_outputs(args)
     videos = find_videos(args.videos)
-    _check_inputs_stay(args, videos)
+    prefixes = _prefixes(videos)
+    outputs = [_with_prefix(path, prefix) for path in _outputs(args) for prefix in prefixes]
+    check_are_no_inputs(outputs, videos)
     trained = load_from_arguments(args)
     predictions: list[VideoPrediction] = []
     try:
@@ -107,15 +106,6 @@ def _check_outputs(args: argparse.Namespace) -> None:
 
 def _outputs(args: argparse.Namespace) -> list[Path]:
     return [out for out in (args.annotate, args.grad_cam, args.features) if out]
-
-
-def _check_inputs_stay(args: argparse.Namespace, videos: Sequence[str]) -> None:
-    from tsn_tsm_plugin.atomic_files import check_are_no_inputs
-
-    prefixes = _prefixes(videos)
-    check_are_no_inputs(
-        [_with_prefix(path, prefix) for path in _outputs(args) for prefix in prefixes], videos
-    )
 
 
 def _prefixes(paths: Sequence[str]) -> list[str]:

@@ -36,11 +36,6 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code, 1 after a timeout of the source."""
-    args = _parser().parse_args(argv)
-    return run_command(lambda: _stream(args))
-
-
-def _parser() -> argparse.ArgumentParser:
     parser = ToolParser("stream", __doc__)
     add_weights_arguments(parser)
     parser.add_argument(
@@ -75,7 +70,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--timeout", type=seconds(), default=30.0, help="end with exit code 1 after this time without a frame"
     )
-    return parser
+    args = parser.parse_args(argv)
+    return run_command(lambda: _stream(args))
 
 
 def _stream(args: argparse.Namespace) -> int:
@@ -141,8 +137,7 @@ def _open_sinks(
     from tsn_tsm_plugin.visualization.video_writer import VideoWriter
 
     if args.serve is not None:
-        host, port = args.serve
-        page = stack.enter_context(LivePage(port, host=host))
+        page = stack.enter_context(LivePage(*args.serve))
         report.say(f"live at {page.url}")
         yield page.write
     if args.show:

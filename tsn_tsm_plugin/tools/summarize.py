@@ -89,7 +89,7 @@ def write_markdown(path: Path, rows: Sequence[tuple[str, ...]]) -> None:
     Raises:
         ConfigError: If the marks are missing.
     """
-    text = _read(path)
+    text = read_text(path)
     if _BEGIN not in text or _END not in text:
         raise ConfigError(f"{path}: needs the lines `{_BEGIN}` and `{_END}` to write the table between.")
     # Import late, so that --help and usage errors do not wait for torch.
@@ -104,13 +104,6 @@ def write_markdown(path: Path, rows: Sequence[tuple[str, ...]]) -> None:
     write_text_atomically(path, f"{before}{_BEGIN}\n" + "\n".join(lines) + f"\n{_END}{after}")
 
 
-def _read(path: Path) -> str:
-    try:
-        return read_text(path)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror or error}). Check the path.") from error
-
-
 def _row(recipe: Path, cfg: CfgNode, complexity: "Complexity", *, num_frames: int) -> tuple[str, ...]:
     sampling = cfg.DATA.TEST_SAMPLER or cfg.DATA.SAMPLER
     crops = f"{cfg.TEST.NUM_SPATIAL_CROPS} x {cfg.DATA.TEST_CROP_SIZE} px"
@@ -118,13 +111,11 @@ def _row(recipe: Path, cfg: CfgNode, complexity: "Complexity", *, num_frames: in
     return (
         f"{recipe.parent.name}/{recipe.stem}",
         cfg.MODEL.BACKBONE,
-        f"{cfg.DATA.NUM_FRAMES}"
-        if num_frames == cfg.DATA.NUM_FRAMES
-        else f"{cfg.DATA.NUM_FRAMES}, test {num_frames}",
+        f"{cfg.DATA.NUM_FRAMES}" + (f", test {num_frames}" if num_frames != cfg.DATA.NUM_FRAMES else ""),
         views,
         f"{complexity.num_parameters:,}",
         f"{complexity.num_operations / 1e9:.2f}",
-        *published_accuracies(_read(recipe)),
+        *published_accuracies(read_text(recipe)),
     )
 
 

@@ -46,6 +46,10 @@ class ScoreOverlay:
         self._frame_width = round(width * rows / height)
         self.unit = max(11, rows // 30)
         self.strip_height = 6 * self.unit // 2 * 2
+        # Left and right end of the strip's axis, base line and font of its labels.
+        self._x0, self._x1 = 2 * self.unit, self.width - self.unit
+        self._bottom = self.strip_height - round(0.35 * self.unit)
+        self._small = font(max(9, round(0.7 * self.unit)))
 
     def draw(
         self,
@@ -145,15 +149,12 @@ class ScoreOverlay:
                 draw.line(points, fill=colour, width=2 * scale, joint="curve")
         strip = strip.resize((self.width, self.strip_height), Image.Resampling.LANCZOS)
         draw = ImageDraw.Draw(strip)
-        typeface = font(max(9, round(0.7 * self.unit)))
         for level in (0.0, 1.0):
             where = (self._x0 - self.unit // 3, self._y(level))
-            draw.text(where, f"{level:.0f}", FAINT, typeface, anchor="rm")
-        bottom = self.strip_height - round(0.35 * self.unit)
-        draw.text(
-            (self._x0, bottom), clock(max(begin, 0.0), length=end - begin), FAINT, typeface, anchor="ls"
-        )
-        draw.text((self._x1, bottom), clock(end, length=end - begin), FAINT, typeface, anchor="rs")
+            draw.text(where, f"{level:.0f}", FAINT, self._small, anchor="rm")
+        for x, moment, anchor in ((self._x0, max(begin, 0.0), "ls"), (self._x1, end, "rs")):
+            text = clock(moment, length=end - begin)
+            draw.text((x, self._bottom), text, FAINT, self._small, anchor=anchor)
         return strip
 
     def with_playhead(self, strip: Image.Image, x: float, *, label: str) -> Image.Image:
@@ -163,22 +164,12 @@ class ScoreOverlay:
         shown.paste(strip.crop((0, 0, x, strip.height)), (0, 0))
         draw = ImageDraw.Draw(shown)
         draw.line((x, self._y(1.0), x, self._y(0.0)), fill=INK, width=1)
-        typeface = font(max(9, round(0.7 * self.unit)))
-        half = typeface.getlength(label) / 2
+        half = self._small.getlength(label) / 2
         where = min(max(x, self._x0 + half), self._x1 - half)
-        bottom = self.strip_height - round(0.35 * self.unit)
         edges = (self._x0 + 2.6 * self.unit, self._x1 - 2.6 * self.unit)
         if edges[0] < where - half and where + half < edges[1]:
-            draw.text((where, bottom), label, INK, typeface, anchor="ms")
+            draw.text((where, self._bottom), label, INK, self._small, anchor="ms")
         return shown
-
-    @property
-    def _x0(self) -> int:
-        return 2 * self.unit
-
-    @property
-    def _x1(self) -> int:
-        return self.width - self.unit
 
     def x_of(self, seconds: float, begin: float, end: float) -> float:
         """Return the column of a time in the strip."""
