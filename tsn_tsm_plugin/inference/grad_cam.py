@@ -1,4 +1,4 @@
-"""grad_cam, explain_video, contact_sheet: Grad-CAM heat maps of the frames that a network reads.
+"""grad_cam, explain_video: Grad-CAM heat maps of the frames that a network reads.
 
 Axes: T frames, C features, H rows, W columns, K classes; h, w: size of the last feature map.
 Source: Selvaraju et al., "Grad-CAM", ICCV 2017, arXiv:1610.02391, equations 1 and 2.
@@ -8,16 +8,16 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from matplotlib import colormaps
-from PIL import Image, ImageDraw
+from PIL import Image
 from torch import Tensor, nn
 
 from tsn_tsm_plugin.data.reader import DEFAULT_FPS
 from tsn_tsm_plugin.inference.preprocessing import check_takes_frames
 from tsn_tsm_plugin.inference.trained_model import TrainedModel, frame_features
-from tsn_tsm_plugin.visualization.drawing import FAINT, INK, PAPER, clock, fit, font, percent
+from tsn_tsm_plugin.visualization.contact_sheet import SheetClip, draw_contact_sheet
+from tsn_tsm_plugin.visualization.drawing import clock, percent
 
-_CELL = 224
-_GAP = 10
+_FRAME_PX = 224
 _COLUMNS = 4
 
 
@@ -59,7 +59,7 @@ def _enlarged(maps_Thw: Tensor, video_BCTHW: Tensor) -> Tensor:
 
 
 def explain_video(trained: TrainedModel, path: str, label: int | None = None) -> Image.Image:
-    """Return a sheet with the sampled frames of a video and a heat map below each frame.
+    """Return a sheet with the sampled frames of a video, in rows of four, and a heat map below each frame.
 
     Args:
         trained: The network. It reads the frames of the middle validation view of its recipe.
@@ -78,58 +78,24 @@ def explain_video(trained: TrainedModel, path: str, label: int | None = None) ->
         probabilities = trained.probabilities(trained.model(video)[0]).cpu()
     label = int(probabilities.argmax()) if label is None else label
     cells = _cells(trained.model, video, label)
-    maps = _enlarged(cells, video).cpu().numpy()
-    step = -(-len(view.indices) // len(maps))
-    images = view.clip.permute(1, 2, 3, 0).numpy()[::step]
-    title = f"{trained.class_names[label]}  {percent(float(probabilities[label]))}"
+    maps_THW = _enlarged(cells, video).cpu().numpy()
+    step = -(-len(view.indices) // len(maps_THW))
+    images_THWC = view.clip.permute(1, 2, 3, 0).numpy()[::step]
+    heated_THWC = [heated(image, heat) for image, heat in zip(images_THWC, maps_THW, strict=True)]
+    views = torch.from_numpy(np.stack([images_THWC, np.stack(heated_THWC)])).permute(0, 4, 1, 2, 3)
     times = [f"{clock(index / fps, length=length)}  frame {index}" for index in view.indices[::step]]
-    note = f"Grad-CAM of the last features, {cells.shape[2]} x {cells.shape[1]} cells to a frame"
-    return contact_sheet(images, maps, title=title, subtitle=path, captions=times, note=note)
+    rows = [slice(first, first + _COLUMNS) for first in range(0, len(times), _COLUMNS)]
+    return draw_contact_sheet(
+        [SheetClip("   ".join(times[row]), "", views[:, :, row], ("frames", "heat maps")) for row in rows],
+        heading=f"{trained.class_names[label]}  {percent(float(probabilities[label]))}",
+        details=f"{path}: Grad-CAM of the last features, {cells.shape[2]} x {cells.shape[1]} cells a frame",
+        frame_px=_FRAME_PX,
+    )
 
 
-def contact_sheet(
-    images_THWC: np.ndarray,
-    maps_THW: np.ndarray,
-    *,
-    title: str,
-    subtitle: str,
-    captions: list[str],
-    note: str = "Grad-CAM of the last features",
-) -> Image.Image:
-    """Lay out frames in rows of four, each above a copy with its heat map.
-
-    Args:
-        images_THWC: Frames, uint8 RGB.
-        maps_THW: Heat maps in [0, 1].
-        title: First line.
-        subtitle: Second line.
-        captions: One caption for each frame.
-        note: Text in the lower right corner.
-    """
-    columns = min(_COLUMNS, len(images_THWC))
-    rows = -(-len(images_THWC) // columns)
-    head, foot, margin = 84, 34, 24
-    width = max(2 * margin + columns * (_CELL + _GAP) - _GAP, 480)
-    block = 2 * _CELL + 2 + foot
-    sheet = Image.new("RGB", (width, head + rows * block + 26), PAPER)
-    draw = ImageDraw.Draw(sheet)
-    draw.text((margin, 18), fit(title, width - 2 * margin, font(22, bold=True)), INK, font(22, bold=True))
-    draw.text((margin, 52), fit(subtitle, width - 2 * margin, font(13)), FAINT, font(13))
-    for index, (image, heat, caption) in enumerate(zip(images_THWC, maps_THW, captions, strict=True)):
-        left = margin + index % columns * (_CELL + _GAP)
-        top = head + index // columns * block
-        plain = Image.fromarray(image).resize((_CELL, _CELL), Image.Resampling.BICUBIC)
-        sheet.paste(plain, (left, top))
-        sheet.paste(heated(plain, heat), (left, top + _CELL + 2))
-        draw.text((left, top + 2 * _CELL + 8), caption, FAINT, font(12))
-    draw.text((width - margin, sheet.height - 14), note, FAINT, font(11), anchor="rm")
-    return sheet
-
-
-def heated(image: Image.Image, heat_HW: np.ndarray) -> Image.Image:
-    """Return the image in grey, overlaid with the heat map in colour."""
-    heat = np.asarray(Image.fromarray((heat_HW * 255).astype(np.uint8)).resize(image.size)) / 255.0
-    grey = np.asarray(image.convert("L").convert("RGB"), np.float32) * 0.7
-    colour = np.asarray(colormaps["inferno"](heat)[..., :3], np.float32) * 255
-    alpha = heat[..., None] * 0.6
-    return Image.fromarray((grey * (1 - alpha) + colour * alpha).clip(0, 255).astype(np.uint8))
+def heated(image_HWC: np.ndarray, heat_HW: np.ndarray) -> np.ndarray:
+    """Return an image, uint8 RGB, in grey, overlaid with the heat map in [0, 1] in colour."""
+    grey = np.asarray(Image.fromarray(image_HWC).convert("L"), np.float32)[..., None] * 0.7
+    colour = np.asarray(colormaps["inferno"](heat_HW)[..., :3], np.float32) * 255
+    alpha = heat_HW[..., None] * 0.6
+    return (grey * (1 - alpha) + colour * alpha).clip(0, 255).astype(np.uint8)

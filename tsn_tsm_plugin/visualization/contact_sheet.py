@@ -4,10 +4,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from tsn_tsm_plugin.safe_text import terminal_text
+from tsn_tsm_plugin.visualization.drawing import font
 
 _TEXT_PX = 14
 _LINE_PX = 20
@@ -20,8 +21,6 @@ _PAPER = (255, 255, 255)
 _INK = (30, 30, 30)
 _FAINT = (120, 120, 120)
 _ALARM = (180, 30, 30)
-
-_Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 @dataclass(frozen=True)
@@ -52,25 +51,25 @@ def draw_contact_sheet(
         details: Grey text below the heading, wrapped to the width of the sheet.
         frame_px: Height of a frame on the sheet, in pixels.
     """
-    font = ImageFont.load_default(size=_TEXT_PX)
     heading, details = _line(heading), terminal_text(details)
     clips = [replace(clip, caption=_line(clip.caption), note=_line(clip.note)) for clip in clips]
     names = [name for clip in clips if _num_views(clip) > 1 for name in clip.view_names]
-    left = _MARGIN_PX + max((int(font.getlength(name)) + _MARGIN_PX for name in names), default=0)
-    captions = [font.getlength(f"{clip.caption}   {clip.note}") for clip in clips if clip.views is not None]
+    left = _MARGIN_PX + max((int(_text_width(name)) + _MARGIN_PX for name in names), default=0)
+    captions = [_text_width(f"{clip.caption}   {clip.note}") for clip in clips if clip.views is not None]
     width = max(
         _LEAST_WIDTH_PX, *(left + _row_width(clip, frame_px) for clip in clips), *map(math.ceil, captions)
     )
-    lines = _wrap(details, font, width - _MARGIN_PX)
+    lines = _wrap(details, width - _MARGIN_PX)
     top = _MARGIN_PX + (1 + len(lines)) * _LINE_PX
     height = top + sum(_block_height(clip, frame_px) for clip in clips) + _MARGIN_PX
     sheet = Image.new("RGB", (width + _MARGIN_PX, height), _PAPER)
     draw = ImageDraw.Draw(sheet)
-    draw.text((_MARGIN_PX, _MARGIN_PX), heading, fill=_INK, font=font)
+    draw.font = font(_TEXT_PX)
+    draw.text((_MARGIN_PX, _MARGIN_PX), heading, fill=_INK)
     for number, line in enumerate(lines, start=1):
-        draw.text((_MARGIN_PX, _MARGIN_PX + number * _LINE_PX), line, fill=_FAINT, font=font)
+        draw.text((_MARGIN_PX, _MARGIN_PX + number * _LINE_PX), line, fill=_FAINT)
     for clip in clips:
-        _draw_clip(sheet, draw, clip, left=left, top=top + _BLOCK_GAP_PX, frame_px=frame_px, font=font)
+        _draw_clip(sheet, draw, clip, left=left, top=top + _BLOCK_GAP_PX, frame_px=frame_px)
         top += _block_height(clip, frame_px)
     return sheet
 
@@ -79,11 +78,15 @@ def _line(text: str) -> str:
     return terminal_text(text, max_chars=_MOST_CHARS)
 
 
-def _wrap(text: str, font: _Font, width: int) -> list[str]:
+def _text_width(text: str) -> float:
+    return font(_TEXT_PX).getlength(text)
+
+
+def _wrap(text: str, width: int) -> list[str]:
     """Wrap a text at spaces into lines of at most ``width`` pixels; longer words stay whole."""
     lines: list[str] = []
     for word in text.split():
-        if lines and font.getlength(f"{lines[-1]} {word}") <= width:
+        if lines and _text_width(f"{lines[-1]} {word}") <= width:
             lines[-1] += f" {word}"
         else:
             lines.append(word)
@@ -111,18 +114,11 @@ def _block_height(clip: SheetClip, frame_px: int) -> int:
 
 
 def _draw_clip(
-    sheet: Image.Image,
-    draw: ImageDraw.ImageDraw,
-    clip: SheetClip,
-    *,
-    left: int,
-    top: int,
-    frame_px: int,
-    font: _Font,
+    sheet: Image.Image, draw: ImageDraw.ImageDraw, clip: SheetClip, *, left: int, top: int, frame_px: int
 ) -> None:
-    draw.text((_MARGIN_PX, top), clip.caption, fill=_INK if clip.views is not None else _ALARM, font=font)
-    note_left = _MARGIN_PX + font.getlength(f"{clip.caption}   ")
-    draw.text((note_left, top), clip.note, fill=_FAINT, font=font)
+    draw.text((_MARGIN_PX, top), clip.caption, fill=_INK if clip.views is not None else _ALARM)
+    note_left = _MARGIN_PX + _text_width(f"{clip.caption}   ")
+    draw.text((note_left, top), clip.note, fill=_FAINT)
     if clip.views is None:
         return
     top += _LINE_PX
@@ -130,7 +126,7 @@ def _draw_clip(
     for number, view_CTHW in enumerate(clip.views):
         if len(clip.views) > 1:
             text_top = top + (frame_px - _LINE_PX) // 2
-            draw.text((_MARGIN_PX, text_top), clip.view_names[number], fill=_FAINT, font=font)
+            draw.text((_MARGIN_PX, text_top), clip.view_names[number], fill=_FAINT)
         for position, frame_CHW in enumerate(view_CTHW.unbind(1)):
             picture = Image.fromarray(frame_CHW.permute(1, 2, 0).contiguous().numpy())
             picture = picture.resize((frame_width, frame_px), Image.Resampling.LANCZOS)

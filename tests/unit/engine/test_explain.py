@@ -1,12 +1,11 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from support.trained import write_checkpoint
 from support.videos import write_video
 from torch import nn
 
-from tsn_tsm_plugin.inference.grad_cam import contact_sheet, explain_video, grad_cam, heated
+from tsn_tsm_plugin.inference.grad_cam import explain_video, grad_cam, heated
 from tsn_tsm_plugin.inference.trained_model import load_trained
 from tsn_tsm_plugin.models import TSN, TSNHead
 
@@ -50,22 +49,19 @@ def test_no_parameter_gets_a_gradient():
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-@pytest.mark.parametrize("num_frames", [1, 4, 8, 9])
-def test_a_sheet_has_room_for_every_frame(num_frames):
-    images = np.full((num_frames, 32, 32, 3), 128, np.uint8)
-    sheet = contact_sheet(
-        images, np.zeros((num_frames, 32, 32)), title="t" * 200, subtitle="s", captions=["c"] * num_frames
-    )
-    rows = -(-num_frames // 4)
-    assert sheet.height > rows * 2 * 224 and sheet.width >= 480
-    assert (np.asarray(sheet) == 128).all(-1).sum() == num_frames * 224 * 224
+@pytest.mark.parametrize("num_frames", [1, 4, 5])
+def test_a_sheet_has_room_for_every_frame(tmp_path, num_frames):
+    trained = load_trained(write_checkpoint(tmp_path / "w.pt", "DATA.NUM_FRAMES", str(num_frames)))
+    sheet = explain_video(trained, str(write_video(tmp_path / "v.mp4", 20)))
+    rows, columns = -(-num_frames // 4), min(num_frames, 4)
+    assert sheet.height > rows * 2 * 224 and sheet.width > columns * 224
 
 
 def test_heat_brings_colour_and_no_heat_leaves_grey():
-    image = Image.new("RGB", (16, 16), (120, 60, 30))
+    image = np.full((16, 16, 3), (120, 60, 30), np.uint8)
     heat = np.zeros((16, 16))
     heat[:, 8:] = 1.0
-    pixels = np.asarray(heated(image, heat)).astype(int)
+    pixels = heated(image, heat).astype(int)
     assert np.ptp(pixels[:, 0], axis=-1).max() <= 3
     assert np.ptp(pixels[:, -1], axis=-1).min() > 40
 
