@@ -10,8 +10,6 @@ from tsn_tsm_plugin.inference.trained_model import TrainedModel
 from tsn_tsm_plugin.inference.video_predictor import VideoPrediction
 from tsn_tsm_plugin.safe_text import csv_cell, json_text, terminal_text
 
-FORMATS = ("table", "json", "csv")
-
 
 def format_predictions(
     predictions: Sequence[VideoPrediction], trained: TrainedModel, *, count: int, form: str
@@ -24,12 +22,7 @@ def format_predictions(
         count: Classes per video.
         form: ``"table"``, plain text; ``"json"``, one object per video with probabilities between 0 and 1;
             ``"csv"``, one row per video and class with the header ``video,rank,class,probability,error``.
-
-    Raises:
-        ValueError: If ``form`` is unknown.
     """
-    if form not in FORMATS:
-        raise ValueError(f"form must be one of {', '.join(FORMATS)}, got {form!r}.")
     tops = [[] if p.error else trained.top(p.probabilities, count) for p in predictions]
     if form == "json":
         return json_text(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tsn_tsm_plugin.data.frame_stream import StreamedFrame
 from tsn_tsm_plugin.data.reader import DEFAULT_FPS
-from tsn_tsm_plugin.inference.preprocessing import Preprocessing, check_takes_frames
+from tsn_tsm_plugin.inference.preprocessing import Preprocessing
 from tsn_tsm_plugin.inference.trained_model import TrainedModel
 from tsn_tsm_plugin.models import StreamingTSM
 from tsn_tsm_plugin.models.streaming.smoothing import Hysteresis, MeanOfLastFrames
@@ -24,6 +24,7 @@ from tsn_tsm_plugin.visualization.score_overlay import ScoreOverlay
 # Weight of the last frame in the running frame rate.
 _RATE_WEIGHT = 0.1
 _AVERAGE_FRAMES = 8
+_TIMELINE_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,6 @@ class LiveClassifier:
         frame_interval: int = 1,
         window_frames: int = 100,
     ) -> None:
-        check_takes_frames(trained.cfg, "Classifying a stream")
         self._trained = trained
         self._stream: WindowStream | _FrameByFrame
         try:
@@ -211,15 +211,13 @@ class LiveOverlay:
     Args:
         class_names: Names of the K classes.
         fps: Frames per second of the source.
-        seconds: Length of the timeline, in seconds.
     """
 
-    def __init__(self, class_names: list[str], *, fps: float, seconds: float = 10.0) -> None:
+    def __init__(self, class_names: list[str], *, fps: float) -> None:
         self._class_names = class_names
         self._fps = fps or DEFAULT_FPS
-        self._seconds = seconds
         self._overlay: ScoreOverlay | None = None
-        self._past: deque[tuple[float, np.ndarray]] = deque(maxlen=round(seconds * self._fps) + 2)
+        self._past: deque[tuple[float, np.ndarray]] = deque(maxlen=round(_TIMELINE_SECONDS * self._fps) + 2)
         self._colours: dict[int, Colour] = {}
 
     def draw(self, frame: StreamedFrame, scores: LiveScores) -> np.ndarray:
@@ -231,13 +229,13 @@ class LiveOverlay:
         probabilities = scores.probabilities.numpy()
         self._past.append((now, probabilities))
         self._recolour()
-        begin = max(0.0, now - self._seconds)
+        begin = max(0.0, now - _TIMELINE_SECONDS)
         strip = self._overlay.timeline(
             np.array([moment for moment, _ in self._past]),
             np.stack([past for _, past in self._past]),
             self._colours,
             begin=begin,
-            end=max(now, begin + self._seconds),
+            end=max(now, begin + _TIMELINE_SECONDS),
         )
         note = f"{scores.latency_ms:.1f} ms   {scores.fps:.0f} fps"
         return self._overlay.draw(frame.rgb, probabilities, self._colours, strip, note=note)

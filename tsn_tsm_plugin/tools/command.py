@@ -6,7 +6,7 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -60,17 +60,15 @@ class ToolParser(argparse.ArgumentParser):
         return found, rest
 
     def error(self, message: str) -> NoReturn:
-        """Exit with code 2; suggest the nearest known flags for unknown flags."""
-        super().error(message + nearest_flags(message, _flags_of(self)))
-
-
-def _flags_of(parser: argparse.ArgumentParser) -> list[str]:
-    """Return the flags of a parser and of its subcommands."""
-    parsers = [parser]
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            parsers += action.choices.values()
-    return [flag for each in parsers for flag in each._option_string_actions]
+        """Exit with code 2; suggest the nearest flags, also of subcommands, for unknown flags."""
+        near: list[str] = []
+        if message.startswith("unrecognized arguments"):
+            subparsers = [each for each in self._actions if isinstance(each, argparse._SubParsersAction)]
+            parsers = [self, *(parser for each in subparsers for parser in each.choices.values())]
+            known = [flag for parser in parsers for flag in parser._option_string_actions]
+            words = [word.partition("=")[0] for word in message.split() if word.startswith("--")]
+            near = [flag for word in words for flag in difflib.get_close_matches(word, known, n=1)]
+        super().error(message + (f"; did you mean {', '.join(near)}?" if near else ""))
 
 
 def _expanded(value: Any) -> Any:
@@ -79,20 +77,6 @@ def _expanded(value: Any) -> Any:
     if isinstance(value, Path):
         return value.expanduser()
     return os.path.expanduser(value) if isinstance(value, str) and value.startswith("~/") else value  # noqa: PTH111
-
-
-def nearest_flags(message: str, known: Iterable[str]) -> str:
-    """Return a hint for argparse's message about unknown flags, or an empty string.
-
-    Args:
-        message: Message of argparse with the unknown flags.
-        known: All flags.
-    """
-    if not message.startswith("unrecognized arguments"):
-        return ""
-    words = [word.partition("=")[0] for word in message.split() if word.startswith("--")]
-    near = [flag for word in words for flag in difflib.get_close_matches(word, list(known), n=1)]
-    return f"; did you mean {', '.join(near)}?" if near else ""
 
 
 def add_recipe_arguments(parser: argparse.ArgumentParser, *, required: bool = True) -> None:

@@ -50,11 +50,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def convert(
-    source: str | Path,
-    destination: Path,
-    *,
-    fold: bool = False,
-    overrides: dict[str, Any] | None = None,
+    source: str | Path, destination: Path, *, fold: bool = False, overrides: dict[str, Any] | None = None
 ) -> None:
     """Convert a checkpoint and print its description.
 
@@ -70,6 +66,7 @@ def convert(
     # Import late, so that --help and usage errors do not wait for torch.
     from tsn_tsm_plugin.checkpoints.metadata import ModelAttribute
     from tsn_tsm_plugin.checkpoints.read_checkpoint import read_checkpoint
+    from tsn_tsm_plugin.models.deploy.reparameterize import reparameterize
     from tsn_tsm_plugin.models.identify_checkpoint import create_identified, identify
     from tsn_tsm_plugin.models.load_weights import load_weights
 
@@ -78,7 +75,10 @@ def convert(
     model: nn.Module = create_identified(identity).eval()
     report = load_weights(model, source)
     if fold:
-        model = _fold(model, source)
+        try:
+            model = reparameterize(model)
+        except ValueError as error:
+            raise CheckpointError(f"{source}: {error} Remove --reparameterize.") from error
         identity.attributes["reparameterized"] = ModelAttribute(True, "command line")
     _print_identity(identity)
     if report.missing or report.derived:
@@ -89,15 +89,6 @@ def convert(
     )
     megabytes = destination.stat().st_size / 2**20
     print(f"{'written':<12}{destination}, {len(state_dict)} tensors, {megabytes:.1f} MiB")
-
-
-def _fold(model: "nn.Module", source: str | Path) -> "nn.Module":
-    from tsn_tsm_plugin.models.deploy.reparameterize import reparameterize
-
-    try:
-        return reparameterize(model)
-    except ValueError as error:
-        raise CheckpointError(f"{source}: {error} Remove --reparameterize.") from error
 
 
 def _apply_overrides(identity: "Identity", overrides: dict[str, Any], source: str | Path) -> None:

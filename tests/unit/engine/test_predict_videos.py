@@ -105,8 +105,3 @@ def test_json_and_csv_hold_the_same(predictions, trained):
         ("bad.mp4", "", ""),
     ]
     assert table[2]["error"] == "bad.mp4: is damaged"
-
-
-def test_another_form_is_refused(predictions, trained):
-    with pytest.raises(ValueError, match="form must be one of table, json, csv, got 'xml'"):
-        format_predictions(predictions, trained, count=1, form="xml")

@@ -59,8 +59,15 @@ def publish(
     """
     if licence and not re.fullmatch(r"[A-Za-z0-9.+-]+", licence, re.ASCII):
         raise ConfigError(f"--license must be one name such as apache-2.0 or cc-by-nc-4.0, got {licence!r}.")
+    public = _public(trained)
+    weights = to_safetensors(
+        public.model.state_dict(),
+        attributes=attributes_of_model(public.model),
+        config=public.cfg.dump(),
+        class_names=public.class_names,
+    )
     files = {
-        PUBLISHED_WEIGHTS: as_safetensors(trained),
+        PUBLISHED_WEIGHTS: weights,
         CARD_FILE: model_card(trained, results=results or {}, licence=licence).encode(),
     }
     try:
@@ -130,17 +137,6 @@ def read_matching_results(trained: TrainedModel, path: str | Path, *, is_named: 
         raise ConfigError(f"{mismatch}: test these with tsn-tsm-evaluate --weights {trained.weights}.")
     logger.warning(f"{mismatch}: the card gives no accuracy.")
     return {}
-
-
-def as_safetensors(trained: TrainedModel) -> bytes:
-    """Return the content of a safetensors file with the recipe and the class names in its metadata."""
-    public = _public(trained)
-    return to_safetensors(
-        public.model.state_dict(),
-        attributes=attributes_of_model(public.model),
-        config=public.cfg.dump(),
-        class_names=public.class_names,
-    )
 
 
 def _public(trained: TrainedModel) -> TrainedModel:

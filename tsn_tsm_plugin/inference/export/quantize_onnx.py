@@ -1,6 +1,5 @@
 """calibration_clips, quantize_onnx: write int8 ONNX files for CPUs, calibrated on clips."""
 
-import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,11 +34,10 @@ def quantize_onnx(source: Path, out: Path, clips: Iterator[np.ndarray]) -> None:
     Args:
         source: The float32 file, with the input ``video``.
         out: The file to write.
-        clips: Clips for the ranges of the activations; 30 or more are enough.
+        clips: At least one clip for the ranges of the activations; 30 or more are enough.
 
     Raises:
         ImportError: If ONNX Runtime is not installed.
-        ValueError: If there is no clip.
     """
     try:
         from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
@@ -47,10 +45,7 @@ def quantize_onnx(source: Path, out: Path, clips: Iterator[np.ndarray]) -> None:
     except ImportError as error:
         raise ImportError("int8 needs more packages: pip install 'tsn_tsm_plugin[export]'.") from error
 
-    first = next(clips, None)
-    if first is None:
-        raise ValueError("int8 needs at least one clip to measure the ranges of the activations, got none.")
-    inputs = ({"video": clip} for clip in itertools.chain([first], clips))
+    inputs = ({"video": clip} for clip in clips)
 
     class Reader(CalibrationDataReader):
         """Pass the clips to ONNX Runtime, which reads until ``None``."""
