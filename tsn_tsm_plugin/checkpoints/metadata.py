@@ -7,7 +7,7 @@ names of datasets are hints only.
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,8 @@ _DATASET_OF_CLASSES = {
     101: "ucf101",
     51: "hmdb51",
 }
-_NON_LOCAL_WORDS = (
+# Kinds of non-local blocks; the first match counts.
+_NON_LOCAL = (
     ("embedded_gaussian", r"embedded[-_]gaussian"),
     ("dot_product", r"dot[-_]product"),
     ("gaussian", r"gaussian"),
@@ -52,8 +53,9 @@ _IN_FILE_NAME = (
     ("shift_div", r"shift(\d+)"),
 )
 # Attributes and their patterns in MMAction2's configurations.
-_IN_CONFIG = (("num_segments", r"\bnum_segments=(\d+)"), ("shift_div", r"\bshift_div=(\d+)"))
-_SWITCHES_IN_CONFIG = (
+_IN_CONFIG = (
+    ("num_segments", r"\bnum_segments=(\d+)"),
+    ("shift_div", r"\bshift_div=(\d+)"),
     ("non_local_sub_sample", r"\bsub_sample=(True|False)"),
     ("non_local_use_scale", r"\buse_scale=(True|False)"),
 )
@@ -98,7 +100,7 @@ def find_attributes(
     own_tensors: Mapping[str, Tensor],
     source_format: str,
     *,
-    of_recipe: Mapping[str, ModelAttribute],
+    of_recipe: Mapping[str, Any],
 ) -> dict[str, ModelAttribute]:
     """Return the known attributes of a checkpoint's network.
 
@@ -119,18 +121,16 @@ def find_attributes(
     attributes: dict[str, ModelAttribute] = {}
     file_name = Path(checkpoint.path).name.lower()
     config = "" if source_format == OWN else _config_text(checkpoint.metadata)
-    for found, attribute in (
-        *_attributes_of_metadata(checkpoint),
-        *_attributes_of_names(own_tensors, source_format),
-        *_attributes_of_source(checkpoint.state_dict, source_format),
-        *of_recipe.items(),
-        *_values_of(config, _IN_CONFIG, "configuration"),
-        *_values_of(config, _SWITCHES_IN_CONFIG, "configuration", read=lambda word: word == "True"),
-        *_words_of(config, "configuration"),
-        *_values_of(file_name, _IN_FILE_NAME, "file name"),
-        *_words_of(file_name, "file name"),
+    for origin, values in (
+        ("description", _attributes_of_metadata(checkpoint)),
+        ("names", _attributes_of_names(own_tensors, source_format)),
+        ("names", _attributes_of_source(checkpoint.state_dict, source_format)),
+        ("recipe", of_recipe.items()),
+        ("configuration", _attributes_of_text(config, _IN_CONFIG)),
+        ("file name", _attributes_of_text(file_name, _IN_FILE_NAME)),
     ):
-        attributes.setdefault(found, attribute)
+        for found, value in values:
+            attributes.setdefault(found, ModelAttribute(value, origin))
     if "num_classes" in attributes and attributes["num_classes"].value in _DATASET_OF_CLASSES:
         attributes.setdefault(
             "dataset", ModelAttribute(_DATASET_OF_CLASSES[attributes["num_classes"].value], "class count")
@@ -153,13 +153,18 @@ def _config_text(metadata: Mapping[str, Any]) -> str:
     )
 
 
-def _attributes_of_metadata(checkpoint: Checkpoint) -> Iterator[tuple[str, ModelAttribute]]:
-    """Read the attributes that :func:`attributes_of_model` gave when the file was written."""
-    stored = checkpoint.metadata.get("facts", {})
+def _stored(checkpoint: Checkpoint, name: str, default: Any) -> Any:
+    """Return what a file of this library stores under a name; ``None`` if it is damaged."""
+    stored = checkpoint.metadata.get(name, default)
     try:  # The metadata of .safetensors files are strings.
-        stored = json.loads(stored) if isinstance(stored, str) else stored
+        return json.loads(stored) if isinstance(stored, str) else stored
     except (ValueError, RecursionError):
-        stored = None
+        return None
+
+
+def _attributes_of_metadata(checkpoint: Checkpoint) -> Iterator[tuple[str, Any]]:
+    """Read the attributes that :func:`attributes_of_model` gave when the file was written."""
+    stored = _stored(checkpoint, "facts", {})
     if not isinstance(stored, Mapping):
         raise CheckpointError(f"{checkpoint.path} has a damaged description of its network: fetch it again.")
     for name, value in stored.items():
@@ -168,7 +173,7 @@ def _attributes_of_metadata(checkpoint: Checkpoint) -> Iterator[tuple[str, Model
                 f"{checkpoint.path} has a damaged description of its network ({ascii(name)[:40]}): fetch it "
                 "again, or update tsn_tsm_plugin."
             )
-        yield name, ModelAttribute(value, "description")
+        yield name, value
 
 
 def attributes_of_model(model: nn.Module) -> dict[str, Any]:
@@ -190,56 +195,58 @@ def attributes_of_model(model: nn.Module) -> dict[str, Any]:
     return attributes
 
 
-def _attributes_of_names(
-    tensors: Mapping[str, Tensor], source_format: str
-) -> Iterator[tuple[str, ModelAttribute]]:
+def _attributes_of_names(tensors: Mapping[str, Tensor], source_format: str) -> Iterator[tuple[str, Any]]:
     is_online = source_format == MIT_ONLINE
     is_shifted = is_online or any(".net." in name for name in tensors)
-    yield "method", ModelAttribute("tsm" if is_shifted else "tsn", "names")
+    yield "method", "tsm" if is_shifted else "tsn"
     if is_shifted:
         is_block = any(re.match(r"backbone\.layer1\.\d+\.net\.", name) for name in tensors)
-        yield "shift_place", ModelAttribute("block" if is_block else "blockres", "names")
-        yield (
-            "temporal_pool",
-            ModelAttribute(any(name.startswith("backbone.layer2.net.") for name in tensors), "names"),
-        )
+        yield "shift_place", "block" if is_block else "blockres"
+        yield "temporal_pool", any(name.startswith("backbone.layer2.net.") for name in tensors)
         if is_online:
-            yield "causal", ModelAttribute(True, "names")
+            yield "causal", True
     if "head.fc.weight" in tensors:
-        yield "num_classes", ModelAttribute(tensors["head.fc.weight"].shape[0], "names")
+        yield "num_classes", tensors["head.fc.weight"].shape[0]
     sites = [
         name.removeprefix("backbone.").removesuffix(".non_local.g.weight")
         for name in tensors
         if name.endswith(".non_local.g.weight")
     ]
     if sites:
-        yield "non_local_places", ModelAttribute(sites, "names")
+        yield "non_local_places", sites
         if f"backbone.{sites[0]}.non_local.theta.weight" not in tensors:
-            yield "non_local", ModelAttribute("gaussian", "names")
+            yield "non_local", "gaussian"
     if any(".reparam_conv." in name for name in tensors):
-        yield "reparameterized", ModelAttribute(True, "names")
+        yield "reparameterized", True
 
 
-def _attributes_of_source(keys: Iterable[str], source_format: str) -> Iterator[tuple[str, ModelAttribute]]:
+def _attributes_of_source(keys: Iterable[str], source_format: str) -> Iterator[tuple[str, Any]]:
     """Read the attributes that only the references' parameter names show."""
     if source_format not in (MMACTION2, MIT):
         return
     # The references do not train the causal shift under these names.
-    yield "causal", ModelAttribute(False, "names")
+    yield "causal", False
     values = [key for key in keys if re.search(r"\.(non_local_block|nl)\.g\.", key)]
     if values and source_format == MIT:
-        yield "non_local", ModelAttribute("embedded_gaussian", "names")
+        yield "non_local", "embedded_gaussian"
     if values:
-        yield "non_local_sub_sample", ModelAttribute(".g.0." in values[0], "names")
+        yield "non_local_sub_sample", ".g.0." in values[0]
 
 
-def _values_of(
-    text: str, patterns: Iterable[tuple[str, str]], origin: str, *, read: Callable[[str], Any] = int
-) -> Iterator[tuple[str, ModelAttribute]]:
+def _attributes_of_text(text: str, patterns: Iterable[tuple[str, str]]) -> Iterator[tuple[str, Any]]:
     for name, pattern in patterns:
         match = re.search(pattern, text)
         if match is not None:
-            yield name, ModelAttribute(read(next(group for group in match.groups() if group)), origin)
+            word = next(group for group in match.groups() if group)
+            yield name, int(word) if word.isdecimal() else word == "True"
+    for name, table in (("dataset", _DATASETS), ("non_local", _NON_LOCAL)):
+        found = _first_of(table, text)
+        if found:
+            yield name, found
+
+
+def _first_of(table: Iterable[tuple[str, str]], text: str) -> str:
+    return next((name for name, words in table if re.search(words, text, re.IGNORECASE)), "")
 
 
 def carried_class_names(checkpoint: Checkpoint) -> list[str]:
@@ -248,30 +255,10 @@ def carried_class_names(checkpoint: Checkpoint) -> list[str]:
     Raises:
         CheckpointError: If the names are damaged.
     """
-    stored = checkpoint.metadata.get("class_names", [])
-    try:  # The metadata of .safetensors files are strings.
-        names = json.loads(stored) if isinstance(stored, str) else stored
-        reason = "it is no list of words"
-    except (ValueError, RecursionError) as error:
-        names, reason = None, str(error).partition("\n")[0]
+    names = _stored(checkpoint, "class_names", [])
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
         raise CheckpointError(
-            f"The list of class names that {checkpoint.path} carries cannot be read ({reason}): give another "
-            "with --labels, or take the file from its source again."
+            f"The list of class names that {checkpoint.path} carries cannot be read (it is no list of "
+            "words): give another with --labels, or take the file from its source again."
         )
     return list(names)
-
-
-def _words_of(text: str, origin: str) -> Iterator[tuple[str, ModelAttribute]]:
-    dataset = dataset_of(text)
-    if dataset:
-        yield "dataset", ModelAttribute(dataset, origin)
-    for kind, words in _NON_LOCAL_WORDS:
-        if re.search(words, text):
-            yield "non_local", ModelAttribute(kind, origin)
-            break
-
-
-def dataset_of(text: str) -> str:
-    """Return the dataset that a file name or a configuration names, e.g. ``"sthv2"``, or ""."""
-    return next((name for name, words in _DATASETS if re.search(words, text, re.IGNORECASE)), "")

@@ -9,7 +9,7 @@ name becomes a :class:`~tsn_tsm_plugin.checkpoints.stub.Stub`.
 import io
 import pickle
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -45,10 +45,10 @@ class PickleMachine(_PythonMachine):
 
     Args:
         data: Bytes, or a mapped file that is read from its present position to the end of the pickle.
-        load_storage: Maps a persistent identifier to its value; ``None`` makes stubs of them.
+        load_storage: Maps a persistent identifier to its value, or to ``None`` for a stub.
     """
 
-    def __init__(self, data: Any, *, load_storage: Callable[[Any], Any] | None = None) -> None:
+    def __init__(self, data: Any, *, load_storage: Callable[[Any], Any] = lambda _: None) -> None:
         # Texts of Python 2 are bytes: Latin-1 keeps each of them.
         super().__init__(io.BytesIO(data) if isinstance(data, bytes) else data, encoding="latin1")
         self._load_storage = load_storage
@@ -81,9 +81,8 @@ class PickleMachine(_PythonMachine):
 
     def persistent_load(self, identifier: Any) -> Any:
         """Return the value of a persistent identifier."""
-        if self._load_storage is None:
-            return Stub("persistent object", (identifier,))
-        return self._load_storage(identifier)
+        value = self._load_storage(identifier)
+        return Stub("persistent object", (identifier,)) if value is None else value
 
     def _instantiate(self, called: Any, arguments: list[Any]) -> None:
         self.append(_made(called, tuple(arguments)))
@@ -116,26 +115,15 @@ class PickleMachine(_PythonMachine):
     def _bytearray(self) -> None:
         self.append(bytearray(self.read(struct.unpack("<Q", self.read(8))[0])))
 
-    def _extend(self, items: list[Any]) -> None:
-        target = self.stack[-1]
-        if not isinstance(target, list | Stub):
-            raise pickle.UnpicklingError(f"a {type(target).__name__} takes no items")
-        (target.items if isinstance(target, Stub) else target).extend(items)
-
-    def _add(self, items: list[Any]) -> None:
-        target = self.stack[-1]
-        if not isinstance(target, set | Stub):
-            raise pickle.UnpicklingError(f"a {type(target).__name__} takes no members")
-        (target.items.extend if isinstance(target, Stub) else target.update)([as_key(i) for i in items])
-
-    def _update(self, items: list[Any]) -> None:
+    def _put(self, kind: type, method: str, items: Iterable[Any]) -> None:
+        """Put items into the last value by a method of its kind of container."""
         target = self.stack[-1]
         if isinstance(target, Stub):
-            target.items.extend(zip(items[::2], items[1::2], strict=True))
-        elif isinstance(target, dict):
-            target.update(_pairs(items))
+            target.items.extend(items)
+        elif isinstance(target, kind):
+            getattr(target, method)(items)
         else:
-            raise pickle.UnpicklingError(f"a {type(target).__name__} takes no keys")
+            raise pickle.UnpicklingError(f"a {type(target).__name__} takes no items of a {kind.__name__}")
 
     def _dictionary(self) -> None:
         items = self.pop_mark()  # From here on, append is another list's.
@@ -147,7 +135,7 @@ class PickleMachine(_PythonMachine):
 
     def _set_item(self) -> None:
         value, key = self.stack.pop(), self.stack.pop()
-        self._update([key, value])
+        self._put(dict, "update", _pairs([key, value]).items())
 
     dispatch = {
         **{code: _PythonMachine.dispatch[code] for code in _INHERITED},
@@ -157,11 +145,11 @@ class PickleMachine(_PythonMachine):
         pickle.BUILD[0]: _build,
         pickle.BYTEARRAY8[0]: _bytearray,
         pickle.READONLY_BUFFER[0]: lambda self: None,
-        pickle.APPEND[0]: lambda self: self._extend([self.stack.pop()]),
-        pickle.APPENDS[0]: lambda self: self._extend(self.pop_mark()),
-        pickle.ADDITEMS[0]: lambda self: self._add(self.pop_mark()),
+        pickle.APPEND[0]: lambda self: self._put(list, "extend", [self.stack.pop()]),
+        pickle.APPENDS[0]: lambda self: self._put(list, "extend", self.pop_mark()),
+        pickle.ADDITEMS[0]: lambda self: self._put(set, "update", map(as_key, self.pop_mark())),
         pickle.SETITEM[0]: _set_item,
-        pickle.SETITEMS[0]: lambda self: self._update(self.pop_mark()),
+        pickle.SETITEMS[0]: lambda self: self._put(dict, "update", _pairs(self.pop_mark()).items()),
         pickle.DICT[0]: _dictionary,
         pickle.FROZENSET[0]: _frozenset,
     }

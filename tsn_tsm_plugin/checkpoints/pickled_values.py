@@ -15,17 +15,11 @@ from torch import Tensor
 
 from tsn_tsm_plugin.checkpoints.stub import Stub, as_key
 
-_STORAGE_TYPES = {
-    "Float": torch.float32,
-    "Double": torch.float64,
-    "Half": torch.float16,
-    "BFloat16": torch.bfloat16,
-    "Long": torch.int64,
-    "Int": torch.int32,
-    "Short": torch.int16,
+_NAMED_ALIKE = ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Bool")
+_STORAGE_TYPES = {name: getattr(torch, name.lower()) for name in _NAMED_ALIKE} | {
     "Char": torch.int8,
     "Byte": torch.uint8,
-    "Bool": torch.bool,
+    "Untyped": torch.uint8,
     "ComplexFloat": torch.complex64,
     "ComplexDouble": torch.complex128,
     "QInt8": torch.int8,
@@ -215,6 +209,6 @@ CONSTANTS: dict[str, Any] = {
     **{
         f"{module}.{name}Storage": StorageType(dtype)
         for module in ("torch", "torch.cuda", "torch.storage")
-        for name, dtype in {**_STORAGE_TYPES, "Untyped": torch.uint8}.items()
+        for name, dtype in _STORAGE_TYPES.items()
     },
 }

@@ -16,13 +16,11 @@ import torch
 
 from tsn_tsm_plugin.checkpoints.pickle_machine import PickleMachine
 from tsn_tsm_plugin.checkpoints.pickled_values import Storage, StorageType
-from tsn_tsm_plugin.checkpoints.stub import Stub
 from tsn_tsm_plugin.errors import CheckpointError
 from tsn_tsm_plugin.paths import open_regular
 
 _MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 _PROTOCOL_VERSION = 1001
-_CHUNK = 2**20
 
 
 def read_torch_file(path: Path) -> Any:
@@ -44,17 +42,13 @@ def read_torch_file(path: Path) -> Any:
                 with zipfile.ZipFile(file) as archive:
                     return _read_archive(archive, size=path.stat().st_size)
             return _read_legacy(file, size=path.stat().st_size)
-    except (pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        raise CheckpointError(_damaged(path, str(error))) from error
     except CheckpointError as error:
         raise CheckpointError(f"{path} {error}") from error
     except Exception as error:  # A damaged file fails in many ways, and each of them means the same.
-        raise CheckpointError(_damaged(path, f"{type(error).__name__}: {error}")) from error
-
-
-def _damaged(path: Path, reason: str) -> str:
-    reason = ascii(reason.partition("\n")[0])[1:-1][:200]
-    return f"{path} is cut off, damaged or not a PyTorch checkpoint ({reason}): fetch it again."
+        reason = ascii(f"{type(error).__name__}: {error}".partition("\n")[0])[1:-1][:200]
+        raise CheckpointError(
+            f"{path} is cut off, damaged or not a PyTorch checkpoint ({reason}): fetch it again."
+        ) from error
 
 
 def _read_archive(archive: zipfile.ZipFile, *, size: int) -> Any:
@@ -78,29 +72,23 @@ def _read_archive(archive: zipfile.ZipFile, *, size: int) -> Any:
     is_swapped = _is_swapped(archive, entries.get(f"{prefix}byteorder"))
     storages: dict[str, Storage] = {}
 
-    def load_storage(identifier: Any) -> Storage | Stub:
+    def load_storage(identifier: Any) -> Storage | None:
         parts = _storage_of(identifier)
         if parts is None:
-            return Stub("persistent object", (identifier,))
+            return None
         storage_type, key, num_elements = parts[:3]
         name = f"{prefix}data/{key}"
         if name not in storages:
             entry = entries.pop(name)
             if entry.file_size != num_elements * storage_type.dtype.itemsize:
                 raise pickle.UnpicklingError(f"{name} has another length than its tensor")
-            content = torch.UntypedStorage(entry.file_size)
-            with archive.open(entry) as stream:
-                _fill(content, stream)
-            if is_swapped:
-                content.byteswap(storage_type.dtype)
-            storages[name] = Storage(content, storage_type.dtype)
+            storages[name] = Storage(torch.UntypedStorage(entry.file_size), storage_type.dtype)
+            _fill(storages[name], archive.read(entry), is_swapped=is_swapped)
         return Storage(storages[name].content, storage_type.dtype)
 
     result = PickleMachine(archive.read(entries.pop(pickles[0])), load_storage=load_storage).run()
-    for entry in entries.values():  # Reading to the end compares the checksum.
-        with archive.open(entry) as stream:
-            while stream.read(_CHUNK):
-                pass
+    for entry in entries.values():  # Reading compares the checksum.
+        archive.read(entry)
     return result
 
 
@@ -119,22 +107,13 @@ def _storage_of(identifier: Any) -> tuple[StorageType, str, int, Any] | None:
     return storage_type, str(key), num_elements, view[0] if view else None
 
 
-def _bytes_of(content: torch.UntypedStorage) -> memoryview:
-    flat: Any = torch.empty(0, dtype=torch.uint8).set_(content).numpy()
-    return memoryview(flat)
-
-
-def _fill(content: torch.UntypedStorage, stream: IO[bytes]) -> None:
-    if not content.nbytes():
-        stream.read()
-        return
-    target = _bytes_of(content)
-    filled = 0
-    while chunk := stream.read(_CHUNK):
-        target[filled : filled + len(chunk)] = chunk
-        filled += len(chunk)
-    if filled != len(target):
-        raise pickle.UnpicklingError("a tensor is cut off")
+def _fill(storage: Storage, data: bytes, *, is_swapped: bool) -> None:
+    """Copy all bytes of a storage, and put them in the order of this machine."""
+    if data:
+        flat: Any = torch.empty(0, dtype=torch.uint8).set_(storage.content).numpy()
+        memoryview(flat)[:] = data
+    if is_swapped:
+        storage.content.byteswap(storage.dtype)
 
 
 def _read_legacy(file: IO[bytes], *, size: int) -> Any:
@@ -164,10 +143,7 @@ def _read_legacy(file: IO[bytes], *, size: int) -> Any:
             start, length = position + 8, root.content.nbytes()
             if num_elements * root.dtype.itemsize != length or start + length > len(data):
                 raise pickle.UnpicklingError("a tensor is cut off or has another length")
-            if length:
-                _bytes_of(root.content)[:] = data[start : start + length]
-            if is_little != (sys.byteorder == "little"):
-                root.content.byteswap(root.dtype)
+            _fill(root, data[start : start + length], is_swapped=is_little != (sys.byteorder == "little"))
             position = start + length
         return result
 
@@ -183,13 +159,13 @@ class _LegacyStorages:
         self.roots: dict[str, Storage] = {}
         self._left = size
 
-    def load(self, identifier: Any) -> Storage | Stub | Any:
+    def load(self, identifier: Any) -> Any:
         """Return the storage, or the part of a storage, that a persistent identifier names."""
         if isinstance(identifier, tuple) and len(identifier) == 4 and identifier[0] == "module":
             return identifier[1]
         parts = _storage_of(identifier)
         if parts is None:
-            return Stub("persistent object", (identifier,))
+            return None
         storage_type, key, num_elements, view = parts
         if key not in self.roots:
             num_bytes = num_elements * storage_type.dtype.itemsize

@@ -13,68 +13,55 @@ from tsn_tsm_plugin.errors import CheckpointError
 
 PREFIX = "zoo:"
 _SITE = "https://download.openmmlab.com/mmaction"
-_ROOTS = {"tsn": f"{_SITE}/v1.0/recognition/tsn", "tsm": f"{_SITE}/recognition/tsm"}
-
-# File of each recipe.
+# Folder of each method, and how the names of its files begin.
+_ROOTS = {
+    "tsn": (f"{_SITE}/v1.0/recognition/tsn", "tsn_imagenet-pretrained-"),
+    "tsm": (f"{_SITE}/recognition/tsm", "tsm_"),
+}
+# File of each recipe: the rest of its name, without .pth.
 _FILES = {
-    "tsm/diving48_r50_16f": "tsm_r50_video_1x1x16_50e_diving48_rgb_20210426-aa9631c0.pth",
-    "tsm/diving48_r50_8f": "tsm_r50_video_1x1x8_50e_diving48_rgb_20210426-aba5aa3d.pth",
-    "tsm/jester_r50_8f": "tsm_r50_1x1x8_50e_jester_rgb-c799267e.pth",
-    "tsm/k400_mobilenetv2_8f_dense": (
-        "tsm_mobilenetv2_dense_320p_1x1x8_100e_kinetics400_rgb_20210202-61135809.pth"
-    ),
-    "tsm/k400_r50_16f": "tsm_r50_256p_1x1x16_50e_kinetics400_rgb_20201010-85645c2a.pth",
-    "tsm/k400_r50_16f_340x256": "tsm_r50_340x256_1x1x16_50e_kinetics400_rgb_20201011-2f27f229.pth",
-    "tsm/k400_r50_8f": "tsm_r50_video_1x1x8_100e_kinetics400_rgb_20200702-a77f4328.pth",
-    "tsm/k400_r50_8f_256p": "tsm_r50_256p_1x1x8_50e_kinetics400_rgb_20200726-020785e2.pth",
-    "tsm/k400_r50_8f_340x256": "tsm_r50_1x1x8_50e_kinetics400_rgb_20200607-af7fb746.pth",
-    "tsm/k400_r50_8f_dense": "tsm_r50_dense_256p_1x1x8_100e_kinetics400_rgb_20200727-e1e0c785.pth",
-    "tsm/k400_r50_8f_dense_340x256": "tsm_r50_dense_1x1x8_100e_kinetics400_rgb_20200626-91a54551.pth",
-    "tsm/k400_r50_8f_gpu_normalize": "tsm_r50_gpu_normalize_1x1x8_50e_kinetics400_rgb_20210219-bf96e6cc.pth",
-    "tsm/k400_r50_8f_nl_dot_product": (
-        "tsm_nl_dot_product_r50_1x1x8_50e_kinetics400_rgb_20200724-d8ad84d2.pth"
-    ),
+    "tsm/diving48_r50_16f": "r50_video_1x1x16_50e_diving48_rgb_20210426-aa9631c0",
+    "tsm/diving48_r50_8f": "r50_video_1x1x8_50e_diving48_rgb_20210426-aba5aa3d",
+    "tsm/jester_r50_8f": "r50_1x1x8_50e_jester_rgb-c799267e",
+    "tsm/k400_mobilenetv2_8f_dense": "mobilenetv2_dense_320p_1x1x8_100e_kinetics400_rgb_20210202-61135809",
+    "tsm/k400_r50_16f": "r50_256p_1x1x16_50e_kinetics400_rgb_20201010-85645c2a",
+    "tsm/k400_r50_16f_340x256": "r50_340x256_1x1x16_50e_kinetics400_rgb_20201011-2f27f229",
+    "tsm/k400_r50_8f": "r50_video_1x1x8_100e_kinetics400_rgb_20200702-a77f4328",
+    "tsm/k400_r50_8f_256p": "r50_256p_1x1x8_50e_kinetics400_rgb_20200726-020785e2",
+    "tsm/k400_r50_8f_340x256": "r50_1x1x8_50e_kinetics400_rgb_20200607-af7fb746",
+    "tsm/k400_r50_8f_dense": "r50_dense_256p_1x1x8_100e_kinetics400_rgb_20200727-e1e0c785",
+    "tsm/k400_r50_8f_dense_340x256": "r50_dense_1x1x8_100e_kinetics400_rgb_20200626-91a54551",
+    "tsm/k400_r50_8f_gpu_normalize": "r50_gpu_normalize_1x1x8_50e_kinetics400_rgb_20210219-bf96e6cc",
+    "tsm/k400_r50_8f_nl_dot_product": "nl_dot_product_r50_1x1x8_50e_kinetics400_rgb_20200724-d8ad84d2",
     "tsm/k400_r50_8f_nl_embedded_gaussian": (
-        "tsm_nl_embedded_gaussian_r50_1x1x8_50e_kinetics400_rgb_20200724-f00f1336.pth"
+        "nl_embedded_gaussian_r50_1x1x8_50e_kinetics400_rgb_20200724-f00f1336"
     ),
-    "tsm/k400_r50_8f_nl_gaussian": "tsm_nl_gaussian_r50_1x1x8_50e_kinetics400_rgb_20200816-b93fd297.pth",
-    "tsm/sthv1_r101_8f": "tsm_r101_1x1x8_50e_sthv1_rgb_20201010-43fedf2e.pth",
-    "tsm/sthv1_r50_16f": "tsm_r50_1x1x16_50e_sthv1_rgb_20201010-17fa49f6.pth",
-    "tsm/sthv1_r50_8f": "tsm_r50_1x1x8_50e_sthv1_rgb_20210203-01dce462.pth",
-    "tsm/sthv1_r50_8f_cutmix": "tsm_r50_cutmix_1x1x8_50e_sthv1_rgb-34934615.pth",
-    "tsm/sthv1_r50_8f_flip": "tsm_r50_flip_1x1x8_50e_sthv1_rgb_20210203-12596f16.pth",
-    "tsm/sthv1_r50_8f_flip_randaug": "tsm_r50_flip_randaugment_1x1x8_50e_sthv1_rgb_20210324-76937692.pth",
-    "tsm/sthv1_r50_8f_mixup": "tsm_r50_mixup_1x1x8_50e_sthv1_rgb-9eca48e5.pth",
-    "tsm/sthv1_r50_8f_randaug": "tsm_r50_randaugment_1x1x8_50e_sthv1_rgb_20210324-481268d9.pth",
-    "tsm/sthv2_r101_8f": "tsm_r50_256h_1x1x8_50e_sthv2_rgb_20210401-df97f3e1.pth",
-    "tsm/sthv2_r101_8f_240h": "tsm_r101_1x1x8_50e_sthv2_rgb_20201010-98cdedb8.pth",
-    "tsm/sthv2_r50_16f": "tsm_r50_256h_1x1x16_50e_sthv2_rgb_20210331-0a45549c.pth",
-    "tsm/sthv2_r50_16f_240h": "tsm_r50_1x1x16_50e_sthv2_rgb_20201010-16469c6f.pth",
-    "tsm/sthv2_r50_8f_240h": "tsm_r50_1x1x8_50e_sthv2_rgb_20200912-033c4ac6.pth",
-    "tsn/k400_densenet161_3f": (
-        "tsn_imagenet-pretrained-dense161_8xb32-1x1x3-100e_kinetics400-rgb_20220906-5f4c0daf.pth"
-    ),
-    "tsn/k400_mobileone_s4_8f": (
-        "tsn_imagenet-pretrained-mobileone-s4_8xb32-1x1x8-100e_kinetics400-rgb_20230825-2da3c1f7.pth"
-    ),
-    "tsn/k400_r101_8f": "tsn_imagenet-pretrained-r101_8xb32-1x1x8-100e_kinetics400-rgb_20220906-23cff032.pth",
-    "tsn/k400_r50_3f": "tsn_imagenet-pretrained-r50_8xb32-1x1x3-100e_kinetics400-rgb_20220906-cd10898e.pth",
-    "tsn/k400_r50_5f": "tsn_imagenet-pretrained-r50_8xb32-1x1x5-100e_kinetics400-rgb_20220906-65d68713.pth",
-    "tsn/k400_r50_5f_dense": (
-        "tsn_imagenet-pretrained-r50_8xb32-dense-1x1x5-100e_kinetics400-rgb_20220906-dcbc6e01.pth"
-    ),
-    "tsn/k400_r50_8f": "tsn_imagenet-pretrained-r50_8xb32-1x1x8-100e_kinetics400-rgb_20220906-2692d16c.pth",
-    "tsn/k400_resnext101_3f": (
-        "tsn_imagenet-pretrained-rn101-32x4d_8xb32-1x1x3-100e_kinetics400-rgb_20221209-de2d5615.pth"
-    ),
-    "tsn/k400_swin_base_3f": (
-        "tsn_imagenet-pretrained-swin-transformer_8xb32-1x1x3-100e_kinetics400-rgb_20220906-65ed814e.pth"
-    ),
-    "tsn/k400_swin_base_8f": (
-        "tsn_imagenet-pretrained-swin-transformer_32xb8-1x1x8-50e_kinetics400-rgb_20230530-428f0064.pth"
-    ),
-    "tsn/sthv2_r50_16f": "tsn_imagenet-pretrained-r50_8xb32-1x1x16-50e_sthv2-rgb_20230221-85bcc1c3.pth",
-    "tsn/sthv2_r50_8f": "tsn_imagenet-pretrained-r50_8xb32-1x1x8-50e_sthv2-rgb_20230313-06ad7d03.pth",
+    "tsm/k400_r50_8f_nl_gaussian": "nl_gaussian_r50_1x1x8_50e_kinetics400_rgb_20200816-b93fd297",
+    "tsm/sthv1_r101_8f": "r101_1x1x8_50e_sthv1_rgb_20201010-43fedf2e",
+    "tsm/sthv1_r50_16f": "r50_1x1x16_50e_sthv1_rgb_20201010-17fa49f6",
+    "tsm/sthv1_r50_8f": "r50_1x1x8_50e_sthv1_rgb_20210203-01dce462",
+    "tsm/sthv1_r50_8f_cutmix": "r50_cutmix_1x1x8_50e_sthv1_rgb-34934615",
+    "tsm/sthv1_r50_8f_flip": "r50_flip_1x1x8_50e_sthv1_rgb_20210203-12596f16",
+    "tsm/sthv1_r50_8f_flip_randaug": "r50_flip_randaugment_1x1x8_50e_sthv1_rgb_20210324-76937692",
+    "tsm/sthv1_r50_8f_mixup": "r50_mixup_1x1x8_50e_sthv1_rgb-9eca48e5",
+    "tsm/sthv1_r50_8f_randaug": "r50_randaugment_1x1x8_50e_sthv1_rgb_20210324-481268d9",
+    "tsm/sthv2_r101_8f": "r50_256h_1x1x8_50e_sthv2_rgb_20210401-df97f3e1",
+    "tsm/sthv2_r101_8f_240h": "r101_1x1x8_50e_sthv2_rgb_20201010-98cdedb8",
+    "tsm/sthv2_r50_16f": "r50_256h_1x1x16_50e_sthv2_rgb_20210331-0a45549c",
+    "tsm/sthv2_r50_16f_240h": "r50_1x1x16_50e_sthv2_rgb_20201010-16469c6f",
+    "tsm/sthv2_r50_8f_240h": "r50_1x1x8_50e_sthv2_rgb_20200912-033c4ac6",
+    "tsn/k400_densenet161_3f": "dense161_8xb32-1x1x3-100e_kinetics400-rgb_20220906-5f4c0daf",
+    "tsn/k400_mobileone_s4_8f": "mobileone-s4_8xb32-1x1x8-100e_kinetics400-rgb_20230825-2da3c1f7",
+    "tsn/k400_r101_8f": "r101_8xb32-1x1x8-100e_kinetics400-rgb_20220906-23cff032",
+    "tsn/k400_r50_3f": "r50_8xb32-1x1x3-100e_kinetics400-rgb_20220906-cd10898e",
+    "tsn/k400_r50_5f": "r50_8xb32-1x1x5-100e_kinetics400-rgb_20220906-65d68713",
+    "tsn/k400_r50_5f_dense": "r50_8xb32-dense-1x1x5-100e_kinetics400-rgb_20220906-dcbc6e01",
+    "tsn/k400_r50_8f": "r50_8xb32-1x1x8-100e_kinetics400-rgb_20220906-2692d16c",
+    "tsn/k400_resnext101_3f": "rn101-32x4d_8xb32-1x1x3-100e_kinetics400-rgb_20221209-de2d5615",
+    "tsn/k400_swin_base_3f": "swin-transformer_8xb32-1x1x3-100e_kinetics400-rgb_20220906-65ed814e",
+    "tsn/k400_swin_base_8f": "swin-transformer_32xb8-1x1x8-50e_kinetics400-rgb_20230530-428f0064",
+    "tsn/sthv2_r50_16f": "r50_8xb32-1x1x16-50e_sthv2-rgb_20230221-85bcc1c3",
+    "tsn/sthv2_r50_8f": "r50_8xb32-1x1x8-50e_sthv2-rgb_20230313-06ad7d03",
 }
 # Folders of files whose name does not begin with the folder.
 _FOLDERS = {
@@ -85,13 +72,14 @@ _FOLDERS = {
 }
 
 
-def _url(recipe: str, file: str) -> str:
-    digits = file[-12:-4]
-    folder = _FOLDERS.get(digits) or re.sub(r"(_\d{8})?-[0-9a-f]{8}\.pth$", "", file)
-    return f"{_ROOTS[recipe[:3]]}/{folder}/{file}"
+def _url(recipe: str, name: str) -> str:
+    root, prefix = _ROOTS[recipe[:3]]
+    stem = prefix + name
+    folder = _FOLDERS.get(stem[-8:]) or re.sub(r"(_\d{8})?-[0-9a-f]{8}$", "", stem)
+    return f"{root}/{folder}/{stem}.pth"
 
 
-ZOO: dict[str, str] = {recipe: _url(recipe, file) for recipe, file in _FILES.items()}
+ZOO: dict[str, str] = {recipe: _url(recipe, name) for recipe, name in _FILES.items()}
 """Address of the published checkpoint of each recipe, e.g. of ``"tsm/k400_r50_8f"``."""
 
 

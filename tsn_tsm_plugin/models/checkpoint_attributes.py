@@ -52,7 +52,7 @@ def attributes_of_checkpoint(checkpoint: Checkpoint, translation: Translation) -
     )
 
 
-def _attributes_of_recipe(text: Any) -> dict[str, ModelAttribute]:
+def _attributes_of_recipe(text: Any) -> dict[str, Any]:
     """Read the recipe of older files, which do not store attributes; return {} for other text."""
     try:
         tree = parse(text) if isinstance(text, str) else None
@@ -64,5 +64,5 @@ def _attributes_of_recipe(text: Any) -> dict[str, ModelAttribute]:
         values = tree.get(node_name) if isinstance(tree, Mapping) else None
         value = values.get(leaf) if isinstance(values, Mapping) else None
         if type(value) is _TYPES.get(name, bool) and value != "":
-            attributes[name] = ModelAttribute(value, "recipe")
+            attributes[name] = value
     return attributes

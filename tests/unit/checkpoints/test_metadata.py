@@ -7,7 +7,7 @@ import torch
 from support.golden import GoldenModel
 
 from tsn_tsm_plugin import get_cfg
-from tsn_tsm_plugin.checkpoints.metadata import attributes_of_model, dataset_of
+from tsn_tsm_plugin.checkpoints.metadata import attributes_of_model
 from tsn_tsm_plugin.checkpoints.read_checkpoint import Checkpoint, read_checkpoint
 from tsn_tsm_plugin.checkpoints.translate_keys import translate_checkpoint
 from tsn_tsm_plugin.errors import CheckpointError
@@ -71,11 +71,11 @@ def test_the_file_name_counts_if_nothing_else_does_and_folders_never_do():
         ("data/k400", "kinetics400"),
         ("data/k600", "kinetics600"),
         ("tsm_r50_video_1x1x8_50e_diving48_rgb.pth", "diving48"),
-        ("my_gestures.pth", ""),
+        ("my_gestures.pth", "kinetics400"),  # of its 400 classes
     ],
 )
 def test_a_dataset_is_known_by_the_words_of_the_references(text, dataset):
-    assert dataset_of(text) == dataset
+    assert facts_of("state_dicts/tsm_r50_16f", path=text)["dataset"] == dataset
 
 
 @pytest.mark.parametrize(

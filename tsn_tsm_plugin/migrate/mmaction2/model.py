@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from tsn_tsm_plugin.migrate.mmaction2.normalization import read_normalization
+from tsn_tsm_plugin.migrate.mmaction2.pipeline import read_normalization
 from tsn_tsm_plugin.migrate.mmaction2.settings import (
     Settings,
     at,

@@ -60,10 +60,9 @@ def read_literals(path: str | Path, *, library: Path | None = None) -> LiteralCo
         ConfigError: If the file or a base of MMAction2 is missing; another missing base is only noted.
             If the file is not Python, bases form a cycle, or reading exceeds its bounds.
     """
-    read = _Reader(Path(path), library)
-    settings = read.file(Path(path), above=())
-    config = LiteralConfig(skipped=read.notes, helpers=read.helpers)
-    config.settings = _readable(settings, "", config.skipped)
+    reader = _Reader(Path(path), library)
+    config = reader.config
+    config.settings = _readable(reader.file(Path(path), above=()), "", config.skipped)
     config.settings.pop("_base_", None)
     return config
 
@@ -72,8 +71,7 @@ class _Reader:
     """Reads one config with its bases."""
 
     def __init__(self, path: Path, library: Path | None) -> None:
-        self.notes: list[str] = []
-        self.helpers: set[str] = set()
+        self.config = LiteralConfig()
         self._library = library
         self._budget = Budget(str(path))
         self._num_files = 0
@@ -92,15 +90,17 @@ class _Reader:
         def read_base(name: str, location: str) -> ConfigDict:
             found = find_base(name, path, self._library)
             if found is None:
-                self.notes.append(f"{location}: the base {name} is not there; give it, or check the result")
+                self.config.skipped.append(
+                    f"{location}: the base {name} is not there; give it, or check the result"
+                )
                 return ConfigDict()
             return _as_base(self.file(found, above=(*above, path.resolve())))
 
-        source = read_source(path, self.notes)
+        source = read_source(path, self.config.skipped)
         config = ConfigFile(path, source, self._budget, read_base)
         config.follow(parse(source, path).body)
-        self.notes += config.notes
-        self.helpers |= config.used
+        self.config.skipped += config.notes
+        self.config.helpers |= config.used
         own = ConfigDict(
             (name, self._copy(value, 0, [MAX_NODES], config.names.lines.get(name, f"{path}:1")))
             for name, value in config.names.items()

@@ -16,6 +16,14 @@ from tsn_tsm_plugin.migrate.recipe import Recipe
 
 _PRECISIONS = {None: "fp16", "float16": "fp16", "bfloat16": "bf16"}
 _METRICS = ("top_k_accuracy", "mean_class_accuracy", "mean_average_precision")
+# Policies that decay to an end: ours, and the settings of the end, as a share of the rate or as a rate.
+_DECAYS = {
+    "poly": ("poly", "", "min_lr"),
+    "PolyLR": ("poly", "", "eta_min"),
+    "cosine": ("cosine", "min_lr_ratio", "min_lr"),
+    "CosineAnnealing": ("cosine", "min_lr_ratio", "min_lr"),
+    "CosineAnnealingLR": ("cosine", "eta_min_ratio", "eta_min"),
+}
 # PyTorch's defaults, for configs without these settings.
 _WEIGHT_DECAY = {"AdamW": 0.01}
 
@@ -158,12 +166,8 @@ def _read_lr_config(old: Settings, recipe: Recipe, per_iteration: float | None) 
     if policy.lower() == "step" and by_epoch:
         _read_steps(old, "step", recipe)
         ignore(old, "policy", "by_epoch")
-    elif policy == "poly":
-        _read_poly(old, "min_lr", recipe)
-        recipe.set("SOLVER.LR_PER_STEP", not by_epoch)
-        ignore(old, "policy", "by_epoch")
-    elif policy in ("CosineAnnealing", "cosine"):
-        _read_cosine_end(old, ("min_lr_ratio", "min_lr"), recipe)
+    elif policy in _DECAYS:
+        _read_decay(old, policy, recipe)
         recipe.set("SOLVER.LR_PER_STEP", not by_epoch)
         ignore(old, "policy", "by_epoch")
     length = 1.0 if old.get("warmup_by_epoch", False) else per_iteration
@@ -207,10 +211,7 @@ def _read_scheduler(part: Settings, recipe: Recipe, per_iteration: float | None)
         _read_steps(part, "milestones", recipe, begin=begin)
         ignore(part, "type", "convert_to_iter_based", by_epoch=(True,), end=(epochs,))
     elif kind in ("CosineAnnealingLR", "PolyLR"):
-        if kind == "PolyLR":
-            _read_poly(part, "eta_min", recipe)
-        else:
-            _read_cosine_end(part, ("eta_min_ratio", "eta_min"), recipe)
+        _read_decay(part, kind, recipe)
         recipe.set("SOLVER.LR_PER_STEP", pop_typed(part, "convert_to_iter_based", bool))
         if isinstance(begin, int) and begin and begin == recipe.values.get("SOLVER.WARMUP_EPOCHS"):
             recipe.set("SOLVER.COSINE_AFTER_WARMUP", True)
@@ -237,15 +238,11 @@ def _read_steps(owner: Settings, name: str, recipe: Recipe, *, begin: int = 0) -
     recipe.set("SOLVER.LRS", [round(gamma**power, 12) for power in range(len(steps) + 1)])
 
 
-def _read_poly(owner: Settings, end: str, recipe: Recipe) -> None:
-    recipe.set("SOLVER.POLY_POWER", float(pop_number(owner, "power", 1.0)))
-    _read_cosine_end(owner, ("", end), recipe)
-    recipe.set("SOLVER.LR_POLICY", "poly")
-
-
-def _read_cosine_end(owner: Settings, names: tuple[str, str], recipe: Recipe) -> None:
-    recipe.set("SOLVER.LR_POLICY", "cosine")
-    ratio, rate = names
+def _read_decay(owner: Settings, kind: str, recipe: Recipe) -> None:
+    policy, ratio, rate = _DECAYS[kind]
+    recipe.set("SOLVER.LR_POLICY", policy)
+    if policy == "poly":
+        recipe.set("SOLVER.POLY_POWER", float(pop_number(owner, "power", 1.0)))
     end: Any = pop_number(owner, ratio)
     base = recipe.values.get("SOLVER.BASE_LR")
     if end is None and base:
