@@ -143,8 +143,8 @@ class ConfigFile(Evaluator):
             if alias.name == "*":
                 self.names.update(settings)
             elif alias.name in settings:
-                location = settings.lines.get(alias.name, location)
-                self.names.put(alias.asname or alias.name, settings[alias.name], location)
+                place = settings.lines.get(alias.name, location)
+                self.names.put(alias.asname or alias.name, settings[alias.name], place)
             else:
                 self.names[alias.asname or alias.name] = self.unread(statement)
 

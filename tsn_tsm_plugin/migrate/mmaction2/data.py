@@ -1,7 +1,5 @@
 """read_data: the datasets and loaders of an MMAction2 config as keys of a recipe."""
 
-from typing import Any
-
 from tsn_tsm_plugin.migrate.mmaction2.pipeline import read_pipelines
 from tsn_tsm_plugin.migrate.mmaction2.settings import (
     Settings,
@@ -167,27 +165,18 @@ def _read_lists(settings: Settings, train: Settings, val: Settings, test: Settin
 def _read_storage(train: Settings, val: Settings, test: Settings, recipe: Recipe) -> None:
     # A config for testing only has no training dataset.
     train = train or test
-    shared: dict[str, Any] = {name: train.get(name) for name in ("type", "filename_tmpl", "start_index")}
+    shared = {name: (train.get(name),) for name in _STORAGE}
     if "Rawframe" in str(train.get("type", "")):
         recipe.set("DATA.FORMAT", "frames")
         recipe.set("DATA.FRAME_TEMPLATE", pop_typed(train, "filename_tmpl", str) or "img_{:05}.jpg")
-        start = pop_number(train, "start_index")
-        recipe.set("DATA.FRAME_START_INDEX", 1 if start is None else start)
+        recipe.set("DATA.FRAME_START_INDEX", pop_number(train, "start_index", 1))
     recipe.set("DATA.MULTI_LABEL", pop_typed(train, "multi_class", bool))
-    _read_balance(train, recipe)
+    ignore(train, type=_TYPES, test_mode=(False,))
     for dataset in (val, test):
-        ignore(dataset, test_mode=(True,), multi_class=(recipe.values.get("DATA.MULTI_LABEL", False),))
-        for name, value in shared.items():
-            ignore(dataset, **{name: (value,)})
+        ignore(dataset, **shared, test_mode=(True,))
+        ignore(dataset, multi_class=(recipe.values.get("DATA.MULTI_LABEL", False),))
     for dataset in (train, val, test):
-        ignore(dataset, type=_TYPES if dataset is train else (), start_index=(0,))
-        ignore(
-            dataset, num_classes=(recipe.values.get("MODEL.NUM_CLASSES"),), test_mode=(dataset is not train,)
-        )
-
-
-def _read_balance(train: Settings, recipe: Recipe) -> None:
-    """Read class-balanced sampling."""
+        ignore(dataset, start_index=(0,), num_classes=(recipe.values.get("MODEL.NUM_CLASSES"),))
     if pop_typed(train, "sample_by_class", bool):
         recipe.set("TRAIN.CLASS_BALANCED", True)
         recipe.set("TRAIN.CLASS_POWER", pop_number(train, "power"))

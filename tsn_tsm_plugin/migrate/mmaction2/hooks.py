@@ -76,9 +76,8 @@ def _read_best(owner: Settings, recipe: Recipe) -> None:
 def _read_hook(hook: Settings, recipe: Recipe) -> None:
     kind = hook.get("type")
     if kind in _EMA_HOOKS:
-        momentum = pop_number(hook, "momentum")
         recipe.set("EMA.ENABLE", True)
-        recipe.set("EMA.DECAY", 1.0 - (0.0002 if momentum is None else momentum))
+        recipe.set("EMA.DECAY", 1.0 - pop_number(hook, "momentum", 0.0002))
         ignore(hook, ema_type=("ExponentialMovingAverage",), begin_epoch=(0,), begin_iter=(0,))
         ignore(hook, "type", "priority", interval=(1,), strict_load=(False, True), update_buffers=(False,))
         if kind != "EMAHook" or "warm_up" in hook:

@@ -1,7 +1,6 @@
 """read_model: the network of an MMAction2 config as keys of a recipe."""
 
 import re
-from typing import Any
 
 from tsn_tsm_plugin.migrate.mmaction2.pipeline import read_normalization
 from tsn_tsm_plugin.migrate.mmaction2.settings import (
@@ -130,13 +129,10 @@ def _read_backbone(backbone: Settings, recipe: Recipe) -> None:
 
 def _read_frozen_stages(backbone: Settings, name: str, recipe: Recipe) -> None:
     """Read the frozen stages; MMAction2 counts a ResNet's stem as stage 0."""
-    if (
-        name.startswith("resn")
-        and type(backbone.get("frozen_stages")) is int
-        and backbone["frozen_stages"] >= 0
-    ):
-        stages = range(1, pop_typed(backbone, "frozen_stages", int) + 1)
-        frozen = ["conv1", "bn1", *(f"layer{stage}" for stage in stages)]
+    last = backbone.get("frozen_stages")
+    if name.startswith("resn") and type(last) is int and last >= 0:
+        del backbone["frozen_stages"]
+        frozen = ["conv1", "bn1", *(f"layer{stage}" for stage in range(1, last + 1))]
         recipe.set("MODEL.FROZEN_MODULES", [f"backbone.{module}" for module in frozen])
 
 
@@ -219,15 +215,12 @@ def _read_non_local(backbone: Settings, recipe: Recipe) -> None:
 
 
 def _read_blending(blending: Settings, recipe: Recipe) -> None:
-    alphas: dict[Any, tuple[str, str]] = {
-        "MixupBlending": ("MIXUP.ALPHA", "MIXUP.CUTMIX_ALPHA"),
-        "CutmixBlending": ("MIXUP.CUTMIX_ALPHA", "MIXUP.ALPHA"),
-    }
-    if blending.get("type") not in tuple(alphas):
+    kind = blending.get("type")
+    if kind not in ("MixupBlending", "CutmixBlending"):
         return
-    used, unused = alphas[pop_typed(blending, "type", str)]
-    alpha = pop_number(blending, "alpha")
+    alpha = float(pop_number(blending, "alpha", 0.2))
     recipe.set("MIXUP.ENABLE", True)
-    recipe.set(used, 0.2 if alpha is None else float(alpha))
-    recipe.set(unused, 0.0)
+    recipe.set("MIXUP.ALPHA", alpha if kind == "MixupBlending" else 0.0)
+    recipe.set("MIXUP.CUTMIX_ALPHA", alpha if kind == "CutmixBlending" else 0.0)
+    ignore(blending, "type")
     pop_typed(blending, "num_classes", int)

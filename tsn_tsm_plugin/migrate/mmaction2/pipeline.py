@@ -111,20 +111,14 @@ def _read_step(step: Settings, split: str, recipe: Recipe) -> None:
     kind = pop_typed(step, "type", str)
     where = f"{'training' if split == 'TRAIN' else 'test'} step"
     if kind in ("SampleFrames", "DenseSampleFrames"):
-        (_read_train_sampling if split == "TRAIN" else _read_test_sampling)(kind, step, recipe)
-        is_flow = recipe.values.get("DATA.MODALITY") == "flow"
-        ignore(
-            step,
-            clip_len=(5 if is_flow else 1,),
-            frame_interval=(1,),
-            temporal_jitter=(False,),
-            out_of_bound_opt=("loop",),
-        )
-        ignore(step, test_mode=(split == "TEST",))
+        _read_sampling(kind, step, split, recipe)
     elif kind == "Resize":
         _read_resize(step, split, recipe)
     elif kind == "Normalize":
-        _read_normalize(step, recipe)
+        ignore(step, to_rgb=(True,), adjust_magnitude=(False,))
+        if recipe.values.get("DATA.MODALITY") == "flow":  # Flow has no colours: without effect there.
+            ignore(step, "to_bgr")
+        read_normalization(step, recipe, swap="to_bgr")
     elif kind in _PLUMBING:
         ignore(
             step, *_PLUMBING[kind], input_format=("NCHW", "NCHW_Flow"), collapse=(False,), mode=("accurate",)
@@ -136,31 +130,31 @@ def _read_step(step: Settings, split: str, recipe: Recipe) -> None:
     report_unconverted(step, recipe.notes, prefix=f"{where} {kind}")
 
 
-def _read_train_sampling(kind: str, step: Settings, recipe: Recipe) -> None:
-    is_dense = kind == "DenseSampleFrames"
-    recipe.set("DATA.NUM_FRAMES", pop_typed(step, "num_clips", int) or 1)
-    recipe.set("DATA.SAMPLER", "dense" if is_dense else "uniform")
-    recipe.set("DATA.DENSE_WINDOW", pop_typed(step, "sample_range", int))
-    recipe.set("DATA.KEEP_TAIL_FRAMES", pop_typed(step, "keep_tail_frames", bool))
-    ignore(step, twice_sample=(False,))
-    if is_dense:  # Effective in testing only.
-        ignore(step, "num_sample_positions")
-
-
-def _read_test_sampling(kind: str, step: Settings, recipe: Recipe) -> None:
-    is_dense = kind == "DenseSampleFrames"
-    recipe.set("TEST.NUM_FRAMES", pop_typed(step, "num_clips", int) or 1)
-    recipe.set("DATA.TEST_SAMPLER", "dense" if is_dense else "uniform")
-    if is_dense:
-        recipe.set("TEST.NUM_ENSEMBLE_VIEWS", pop_typed(step, "num_sample_positions", int) or 10)
-        trained = recipe.values.get("DATA.DENSE_WINDOW", 64)
-        if recipe.values.get("DATA.SAMPLER") == "dense":
-            ignore(step, sample_range=(trained,))
-        else:
-            recipe.set("DATA.DENSE_WINDOW", pop_typed(step, "sample_range", int))
+def _read_sampling(kind: str, step: Settings, split: str, recipe: Recipe) -> None:
+    is_dense, is_flow = kind == "DenseSampleFrames", recipe.values.get("DATA.MODALITY") == "flow"
+    sampler, num_frames = "dense" if is_dense else "uniform", pop_typed(step, "num_clips", int) or 1
+    if split == "TRAIN":
+        recipe.set("DATA.NUM_FRAMES", num_frames)
+        recipe.set("DATA.SAMPLER", sampler)
+        recipe.set("DATA.DENSE_WINDOW", pop_typed(step, "sample_range", int))
+        recipe.set("DATA.KEEP_TAIL_FRAMES", pop_typed(step, "keep_tail_frames", bool))
+        ignore(step, twice_sample=(False,))
+        if is_dense:  # Effective in testing only.
+            ignore(step, "num_sample_positions")
     else:
-        recipe.set("TEST.NUM_ENSEMBLE_VIEWS", 2 if pop_typed(step, "twice_sample", bool) else 1)
-    ignore(step, keep_tail_frames=(False,))
+        recipe.set("TEST.NUM_FRAMES", num_frames)
+        recipe.set("DATA.TEST_SAMPLER", sampler)
+        if not is_dense:
+            recipe.set("TEST.NUM_ENSEMBLE_VIEWS", 2 if pop_typed(step, "twice_sample", bool) else 1)
+        else:
+            recipe.set("TEST.NUM_ENSEMBLE_VIEWS", pop_typed(step, "num_sample_positions", int) or 10)
+            if recipe.values.get("DATA.SAMPLER") == "dense":
+                ignore(step, sample_range=(recipe.values.get("DATA.DENSE_WINDOW", 64),))
+            else:
+                recipe.set("DATA.DENSE_WINDOW", pop_typed(step, "sample_range", int))
+        ignore(step, keep_tail_frames=(False,))
+    ignore(step, clip_len=(5 if is_flow else 1,), frame_interval=(1,), temporal_jitter=(False,))
+    ignore(step, out_of_bound_opt=("loop",), test_mode=(split == "TEST",))
 
 
 def _read_train_step(kind: str, step: Settings, recipe: Recipe) -> bool:
@@ -179,19 +173,15 @@ def _read_train_step(kind: str, step: Settings, recipe: Recipe) -> bool:
     elif kind == "Flip":
         _read_flip(step, recipe)
     elif kind == "ColorJitter" and "color_space_aug" not in step:
-        _read_color_jitter(step, recipe)
+        usual = {"brightness": 0.5, "contrast": 0.5, "saturation": 0.5, "hue": 0.1}
+        strengths = [float(pop_number(step, name, strength)) for name, strength in usual.items()]
+        recipe.set("AUG.COLOR_JITTER", strengths)
     elif kind == "Imgaug" and step.get("transforms") == "default":
         recipe.set("AUG.AA_TYPE", "imgaug_default")
         ignore(step, "transforms")
     else:
         return False
     return True
-
-
-def _read_color_jitter(step: Settings, recipe: Recipe) -> None:
-    usual = {"brightness": 0.5, "contrast": 0.5, "saturation": 0.5, "hue": 0.1}
-    strengths = [float(pop_number(step, name, strength)) for name, strength in usual.items()]
-    recipe.set("AUG.COLOR_JITTER", strengths)
 
 
 def _read_flip(step: Settings, recipe: Recipe) -> None:
@@ -247,13 +237,6 @@ def _read_resize(step: Settings, split: str, recipe: Recipe) -> None:
         # A resize after the crop gives the size of the input.
         recipe.set("DATA.TRAIN_CROP_SIZE", scale[0])
         ignore(step, "scale", "keep_ratio")
-
-
-def _read_normalize(step: Settings, recipe: Recipe) -> None:
-    ignore(step, to_rgb=(True,), adjust_magnitude=(False,))
-    if recipe.values.get("DATA.MODALITY") == "flow":  # Flow has no colours: the setting has no effect there.
-        ignore(step, "to_bgr")
-    read_normalization(step, recipe, swap="to_bgr")
 
 
 def read_normalization(settings: Settings, recipe: Recipe, *, swap: str) -> None:
