@@ -11,7 +11,7 @@ from support.trained import CLASS_NAMES, write_checkpoint
 from support.videos import write_video
 
 from tsn_tsm_plugin.checkpoints.read_checkpoint import read_checkpoint
-from tsn_tsm_plugin.checkpoints.weights_hash import weights_hash
+from tsn_tsm_plugin.checkpoints.safetensors_file import weights_hash
 from tsn_tsm_plugin.config.defaults import flatten
 from tsn_tsm_plugin.inference.export.model_card import publish as publish_trained
 from tsn_tsm_plugin.inference.trained_model import load_trained

@@ -10,7 +10,7 @@ from support.runs import tiny_cfg, write_dataset, write_recipe
 
 from tsn_tsm_plugin import engine
 from tsn_tsm_plugin.checkpoints.read_checkpoint import read_checkpoint
-from tsn_tsm_plugin.checkpoints.weights_hash import weights_hash
+from tsn_tsm_plugin.checkpoints.safetensors_file import weights_hash
 from tsn_tsm_plugin.config.defaults import KEYS, node_of
 from tsn_tsm_plugin.config.key import FIXED, FIXED_WITHIN_EPOCH, FREE, ON_RESUME
 from tsn_tsm_plugin.config.run_dir import is_same_run

@@ -12,7 +12,7 @@ from support.runs import tiny_cfg, write_dataset
 from tqdm import tqdm
 
 from tsn_tsm_plugin import engine
-from tsn_tsm_plugin.checkpoints.weights_hash import hash_in_file
+from tsn_tsm_plugin.checkpoints.safetensors_file import hash_in_file
 from tsn_tsm_plugin.data import stage_shards
 from tsn_tsm_plugin.data.annotations import read_video_list
 from tsn_tsm_plugin.data.preparation.shard_writer import write_shards

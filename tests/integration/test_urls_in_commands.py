@@ -12,7 +12,7 @@ from support.videos import write_video
 
 from launch.commands import parsers
 from tsn_tsm_plugin import engine
-from tsn_tsm_plugin.checkpoints.weights_hash import weights_hash
+from tsn_tsm_plugin.checkpoints.safetensors_file import weights_hash
 from tsn_tsm_plugin.data.preparation.own_data import group_function
 from tsn_tsm_plugin.engine.find_weights import find_weights
 from tsn_tsm_plugin.inference.trained_model import load_trained

@@ -250,12 +250,9 @@ def explain_conflict(
 def doubt_about_dataset(attributes: Mapping[str, ModelAttribute], model: nn.Module) -> str:
     """Return a warning if another library's file names another dataset than the model's, or ""."""
     in_model, attribute = getattr(model, "dataset", ""), attributes.get("dataset")
-    if (
-        not in_model
-        or attribute is None
-        or attribute.origin in (*_DATA, "class count")
-        or attribute.value == in_model
-    ):
+    if not in_model or attribute is None or attribute.value == in_model:
+        return ""
+    if attribute.origin in (*_DATA, "class count"):
         return ""
     return f"its {attribute.origin} names {attribute.value}, the recipe {in_model}: the classes may differ."
 
@@ -263,11 +260,11 @@ def doubt_about_dataset(attributes: Mapping[str, ModelAttribute], model: nn.Modu
 def explain_class_names(in_file: Sequence[str], in_model: Sequence[str], *, words: Words = PYTHON) -> str:
     """Compare the class names of a checkpoint with those in use; return "" if they agree or are unknown."""
     numbers = [str(label) for label in range(len(in_file))]
-    if not in_file or not in_model or list(in_file) == list(in_model) or numbers in (in_file, in_model):
+    if numbers in (in_file, in_model) or len(in_file) != len(in_model):
         return ""
-    if len(in_file) != len(in_model):
+    first = next((k for k, (a, b) in enumerate(zip(in_file, in_model, strict=True)) if a != b), None)
+    if first is None:
         return ""
-    first = next(k for k, (a, b) in enumerate(zip(in_file, in_model, strict=True)) if a != b)
     return (
         f"class {first} is {ascii(in_file[first])[:60]} in the file and {ascii(in_model[first])[:60]} in the "
         f"label map. Give the file's label map, or let it differ: {words.allow.format('dataset')}."

@@ -1,4 +1,4 @@
-"""to_safetensors and read_safetensors: weights with fingerprints, compared at every load."""
+"""to_safetensors, read_safetensors, weights_hash: weights with fingerprints, compared at every load."""
 
 import hashlib
 import json
@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from tsn_tsm_plugin.checkpoints.weights_hash import weights_hash
 from tsn_tsm_plugin.errors import CheckpointError
 
 _OF_TENSORS = "weights_hash"
@@ -65,3 +65,38 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 def _hash_of_texts(texts: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(sorted(texts.items())).encode()).hexdigest()
+
+
+def weights_hash(state_dict: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of names, types, shapes and values, in the order of the names.
+
+    A checkpoint, its ``best.pt`` and the ``weights.safetensors`` of one step have the same hash.
+
+    Example:
+        >>> weights_hash({"w": torch.zeros(2)})[:12]
+        'c54171aeb4bd'
+
+    Args:
+        state_dict: Tensors by name, on any device.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(state_dict):
+        tensor = state_dict[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        if tensor.numel():
+            digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def hash_in_file(path: Path) -> str:
+    """Return the hash that a ``.safetensors`` file carries, without reading its tensors; empty if none."""
+    if not path.is_file():
+        return ""
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            return str((file.metadata() or {}).get(_OF_TENSORS, ""))
+    except (OSError, SafetensorError):
+        return ""

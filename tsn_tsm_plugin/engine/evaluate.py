@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tsn_tsm_plugin import distributed
-from tsn_tsm_plugin.checkpoints.weights_hash import weights_hash
+from tsn_tsm_plugin.checkpoints.safetensors_file import weights_hash
 from tsn_tsm_plugin.config import CfgNode
 from tsn_tsm_plugin.config.defaults import KEYS, flatten
 from tsn_tsm_plugin.config.key import FREE

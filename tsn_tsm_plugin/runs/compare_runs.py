@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from tabulate import tabulate
 
-from tsn_tsm_plugin.checkpoints.weights_hash import hash_in_file
+from tsn_tsm_plugin.checkpoints.safetensors_file import hash_in_file
 from tsn_tsm_plugin.config.defaults import flatten
 from tsn_tsm_plugin.config.yaml_text import parse
 from tsn_tsm_plugin.errors import RunFolderError

@@ -15,8 +15,7 @@ from huggingface_hub import ModelCard, ModelCardData
 from tsn_tsm_plugin import __version__
 from tsn_tsm_plugin.atomic_files import write_atomically
 from tsn_tsm_plugin.checkpoints.metadata import attributes_of_model
-from tsn_tsm_plugin.checkpoints.safetensors_file import to_safetensors
-from tsn_tsm_plugin.checkpoints.weights_hash import weights_hash
+from tsn_tsm_plugin.checkpoints.safetensors_file import to_safetensors, weights_hash
 from tsn_tsm_plugin.data.annotations import label_map_hash
 from tsn_tsm_plugin.engine.find_weights import PUBLISHED_WEIGHTS
 from tsn_tsm_plugin.errors import ConfigError, RunFolderError

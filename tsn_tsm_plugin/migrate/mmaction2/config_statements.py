@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from tsn_tsm_plugin.errors import ConfigError
-from tsn_tsm_plugin.migrate.mmaction2.config_dict import ConfigDict
 from tsn_tsm_plugin.migrate.mmaction2.harmless_calls import NotHarmlessError, bounded, check_flat, require
+from tsn_tsm_plugin.migrate.mmaction2.settings import ConfigDict
 from tsn_tsm_plugin.migrate.mmaction2.values_of_expressions import Budget, Evaluator, Symbol, Unread
 
 

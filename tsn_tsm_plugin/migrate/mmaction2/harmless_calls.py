@@ -8,7 +8,7 @@ import string
 from collections.abc import Callable
 from typing import Any
 
-from tsn_tsm_plugin.migrate.mmaction2.config_dict import ConfigDict
+from tsn_tsm_plugin.migrate.mmaction2.settings import ConfigDict
 
 MAX_ITEMS = 10_000
 MAX_CHARACTERS = 100_000

@@ -1,7 +1,7 @@
 """read_run: the hooks, seeds and other switches of an MMAction2 config as keys of a recipe."""
 
-from tsn_tsm_plugin.migrate.mmaction2.config_dict import ConfigDict
 from tsn_tsm_plugin.migrate.mmaction2.settings import (
+    ConfigDict,
     Settings,
     at,
     ignore,

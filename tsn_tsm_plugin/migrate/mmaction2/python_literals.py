@@ -10,8 +10,8 @@ from typing import Any
 
 from tsn_tsm_plugin.errors import ConfigError
 from tsn_tsm_plugin.migrate.mmaction2.config_bases import MAX_FILES, find_base, parse, read_source
-from tsn_tsm_plugin.migrate.mmaction2.config_dict import BaseDict, ConfigDict
 from tsn_tsm_plugin.migrate.mmaction2.config_statements import ConfigFile
+from tsn_tsm_plugin.migrate.mmaction2.settings import BaseDict, ConfigDict
 from tsn_tsm_plugin.migrate.mmaction2.values_of_expressions import Budget, Symbol, Unread
 
 MAX_NODES = 20_000
@@ -73,7 +73,7 @@ class _Reader:
     def __init__(self, path: Path, library: Path | None) -> None:
         self.config = LiteralConfig()
         self._library = library
-        self._budget = Budget(str(path))
+        self._budget = Budget(path)
         self._num_files = 0
 
     def file(self, path: Path, *, above: tuple[Path, ...]) -> ConfigDict:

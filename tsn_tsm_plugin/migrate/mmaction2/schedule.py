@@ -172,8 +172,8 @@ def _read_lr_config(old: Settings, recipe: Recipe, per_iteration: float | None) 
         ignore(old, "policy", "by_epoch")
     length = 1.0 if old.get("warmup_by_epoch", False) else per_iteration
     if old.get("warmup") == "linear" and length:
-        count = length * pop_number(old, "warmup_iters", 0)
-        _read_warmup(count, pop_number(old, "warmup_ratio", 0.1), recipe)
+        recipe.set("SOLVER.WARMUP_EPOCHS", length * pop_number(old, "warmup_iters", 0))
+        recipe.set("SOLVER.WARMUP_START_FACTOR", pop_number(old, "warmup_ratio", 0.1))
         ignore(old, "warmup", "warmup_by_epoch")
     elif old.get("warmup") == "linear":
         recipe.notes.append(
@@ -202,7 +202,8 @@ def _read_scheduler(part: Settings, recipe: Recipe, per_iteration: float | None)
         and isinstance(end, int | float)
         and part.get("end_factor", 1.0) == 1.0
     ):
-        _read_warmup(float(end), pop_number(part, "start_factor", 1 / 3), recipe)
+        recipe.set("SOLVER.WARMUP_EPOCHS", float(end))
+        recipe.set("SOLVER.WARMUP_START_FACTOR", pop_number(part, "start_factor", 1 / 3))
         recipe.set("SOLVER.LR_PER_STEP", pop_typed(part, "convert_to_iter_based", bool))
         ignore(part, "type", "begin", "end", "end_factor", by_epoch=(True,))
     elif kind == "MultiStepLR":
@@ -222,11 +223,6 @@ def _read_scheduler(part: Settings, recipe: Recipe, per_iteration: float | None)
         length = None if epochs is None else epochs - begin
         usual = {"end": (epochs,), "T_max": (length,), "total_iters": (length,)}
         ignore(part, "type", by_epoch=(True,), begin=(0,), **usual)
-
-
-def _read_warmup(epochs: float, factor: float, recipe: Recipe) -> None:
-    recipe.set("SOLVER.WARMUP_EPOCHS", epochs)
-    recipe.set("SOLVER.WARMUP_START_FACTOR", factor)
 
 
 def _read_steps(owner: Settings, name: str, recipe: Recipe, *, begin: int = 0) -> None:

@@ -14,8 +14,8 @@ from typing import Any
 
 from tsn_tsm_plugin.errors import ConfigError
 from tsn_tsm_plugin.migrate.mmaction2 import harmless_calls
-from tsn_tsm_plugin.migrate.mmaction2.config_dict import BaseDict, ConfigDict
 from tsn_tsm_plugin.migrate.mmaction2.harmless_calls import NotHarmlessError, bounded, format_value, require
+from tsn_tsm_plugin.migrate.mmaction2.settings import BaseDict, ConfigDict
 
 MAX_STEPS = 500_000
 MAX_DEPTH = 60
@@ -73,16 +73,12 @@ class Symbol:
     location: str
 
 
+@dataclass
 class Budget:
-    """Counts the steps that reading a file and its bases takes.
+    """Counts the steps that reading a file and its bases takes."""
 
-    Args:
-        path: Path of the file, for the message.
-    """
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._left = MAX_STEPS
+    path: Path
+    left: int = MAX_STEPS
 
     def spend(self, steps: int = 1) -> None:
         """Count steps.
@@ -90,10 +86,10 @@ class Budget:
         Raises:
             ConfigError: If there are more than ``MAX_STEPS``.
         """
-        self._left -= steps
-        if self._left < 0:
+        self.left -= steps
+        if self.left < 0:
             raise ConfigError(
-                f"{self._path}: a config must not take more than {MAX_STEPS} steps to read. "
+                f"{self.path}: a config must not take more than {MAX_STEPS} steps to read. "
                 "Write its values as they are."
             )
 
