@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tsn_tsm_plugin.checkpoints.metadata import ModelAttribute, attributes_of_model
-from tsn_tsm_plugin.checkpoints.source_format import without_wrappers
+from tsn_tsm_plugin.checkpoints.translate_keys import without_wrappers
 
 # Input of the first convolution of a network, by its number of channels.
 MODALITIES = {3: "RGB", 10: "optical flow (5 pairs)", 2: "optical flow (1 pair)", 15: "5 RGB differences"}

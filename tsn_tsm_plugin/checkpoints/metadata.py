@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from tsn_tsm_plugin.checkpoints.read_checkpoint import Checkpoint
-from tsn_tsm_plugin.checkpoints.source_format import MIT, MIT_ONLINE, MMACTION2, OWN
+from tsn_tsm_plugin.checkpoints.translate_keys import MIT, MIT_ONLINE, MMACTION2, OWN
 from tsn_tsm_plugin.errors import CheckpointError
 
 # Words for a dataset in paths of the references' configurations and checkpoints; the first match counts.
@@ -107,7 +107,7 @@ def find_attributes(
     Args:
         checkpoint: The checkpoint, as read.
         own_tensors: Tensors of the checkpoint under the names of this library.
-        source_format: Result of :func:`~tsn_tsm_plugin.checkpoints.source_format.detect_format`.
+        source_format: Result of :func:`~tsn_tsm_plugin.checkpoints.translate_keys.detect_format`.
         of_recipe: Attributes from the recipe that the checkpoint carries.
 
     Returns:

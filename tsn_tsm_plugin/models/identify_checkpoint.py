@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from tsn_tsm_plugin.checkpoints.explain_mismatch import MODALITIES
 from tsn_tsm_plugin.checkpoints.metadata import ModelAttribute
 from tsn_tsm_plugin.checkpoints.read_checkpoint import Checkpoint
-from tsn_tsm_plugin.checkpoints.source_format import IMAGENET, without_wrappers
-from tsn_tsm_plugin.checkpoints.translate_keys import translate_checkpoint
+from tsn_tsm_plugin.checkpoints.translate_keys import IMAGENET, translate_checkpoint, without_wrappers
 from tsn_tsm_plugin.errors import CheckpointError
 from tsn_tsm_plugin.models.backbones.create import create_backbone
 from tsn_tsm_plugin.models.backbones.input_channels import RGB_CHANNELS, set_input_channels

@@ -23,8 +23,13 @@ from tsn_tsm_plugin.checkpoints.read_checkpoint import (
     read_checkpoint,
     split_checkpoint,
 )
-from tsn_tsm_plugin.checkpoints.source_format import IMAGENET
-from tsn_tsm_plugin.checkpoints.translate_keys import Translation, fit_names, is_head, translate_checkpoint
+from tsn_tsm_plugin.checkpoints.translate_keys import (
+    IMAGENET,
+    Translation,
+    fit_names,
+    is_head,
+    translate_checkpoint,
+)
 from tsn_tsm_plugin.errors import CheckpointError
 from tsn_tsm_plugin.log import get_logger
 from tsn_tsm_plugin.models.checkpoint_attributes import attributes_of_checkpoint

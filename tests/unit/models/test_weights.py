@@ -4,7 +4,7 @@ import torchvision
 from safetensors.torch import save_file
 from support.golden import GoldenModel
 
-from tsn_tsm_plugin.checkpoints.source_format import detect_format, translate
+from tsn_tsm_plugin.checkpoints.translate_keys import detect_format, translate
 from tsn_tsm_plugin.errors import CheckpointError
 from tsn_tsm_plugin.models import create_tsm, create_tsn, load_weights
 

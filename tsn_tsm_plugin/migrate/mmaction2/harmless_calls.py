@@ -114,27 +114,15 @@ def _range(*limits: int) -> list[int]:
     return list(numbers)
 
 
-FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "abs": abs,
-    "bool": bool,
+_BUILTINS = (abs, bool, float, int, len, list, max, min, round, sorted, str, sum, tuple)
+FUNCTIONS: dict[str, Callable[..., Any]] = {function.__name__: function for function in _BUILTINS} | {
     "copy.copy": copy.copy,
     "copy.deepcopy": copy.deepcopy,
     "dict": ConfigDict,
-    "float": float,
-    "int": int,
-    "len": len,
-    "list": list,
-    "max": max,
-    "min": min,
     "os.path.basename": posixpath.basename,
     "os.path.dirname": posixpath.dirname,
     "os.path.join": _join_paths,
     "range": _range,
-    "round": round,
-    "sorted": sorted,
-    "str": str,
-    "sum": sum,
-    "tuple": tuple,
 }
 _OF_CONTAINERS = ("copy.copy", "copy.deepcopy", "dict", "len", "list", "tuple")
 _METHODS: dict[type, tuple[str, ...]] = {

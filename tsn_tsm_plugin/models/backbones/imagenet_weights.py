@@ -17,7 +17,7 @@ from tsn_tsm_plugin.checkpoints.key_renames import (
     mmaction2_rename,
 )
 from tsn_tsm_plugin.checkpoints.read_checkpoint import read_checkpoint
-from tsn_tsm_plugin.checkpoints.source_format import strip_holders
+from tsn_tsm_plugin.checkpoints.translate_keys import strip_holders
 from tsn_tsm_plugin.checkpoints.zoo import zoo_hint
 from tsn_tsm_plugin.errors import CheckpointError
 from tsn_tsm_plugin.log import get_logger
