@@ -20,6 +20,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import torch
 from pytorchvideo.data.clip_sampling import ClipInfo, ClipSampler
 from pytorchvideo.data.video import Video, VideoPathHandler
 from torch import Tensor
@@ -69,14 +70,21 @@ class WholeVideoSampler(ClipSampler):
         self._current_aug_index = 0
 
 
-class _IndexedVideo(Video):
-    """A PyTorchVideo video that translates seconds to frame indices of a `VideoReader`."""
+class SparseVideo(Video):
+    """A video with uint8 clips of only the frames that an index sampler picks.
 
-    def __init__(self, path: str, name: str, **options: Any) -> None:
+    Args:
+        path: The video file.
+        index_sampler: Function of the number of frames in a clip's window and None, the global generator.
+        options: Keyword arguments of `VideoReader`.
+    """
+
+    def __init__(self, path: str, *, index_sampler: IndexSampler, **options: Any) -> None:
         self._path = path
+        self._index_sampler = index_sampler
         self._options = options
         self._reader: VideoReader | None = None
-        self.name = name
+        self.name = Path(path).name
 
     def open(self) -> VideoReader:
         """Return the reader, opened on first use.
@@ -94,17 +102,19 @@ class _IndexedVideo(Video):
         return self.open().num_frames / self._rate()
 
     def get_clip(self, start_sec: float | Fraction, end_sec: float | Fraction) -> dict[str, Tensor | None]:
-        """Read frames within [start_sec, end_sec).
+        """Read frames within [start_sec, end_sec): frames in [ceil(start * fps), ceil(end * fps)).
 
         Returns:
             ``video``: RGB 0-255 (C, T, H, W), None if the window has no frame; ``audio``: None.
         """
-        window = self._window(start_sec, end_sec)
-        video = self._read(window).permute(1, 0, 2, 3) if window else None
+        first, end = (
+            math.ceil(Fraction(second) * self._rate())
+            for second in (max(0, start_sec), min(end_sec, self.duration))
+        )
+        video = None
+        if first < end:
+            video = self.open().read(first + self._index_sampler(end - first, None)).permute(1, 0, 2, 3)
         return {"video": video, "audio": None}
-
-    def _read(self, window: range) -> Tensor:
-        raise NotImplementedError
 
     def close(self) -> None:
         """Release the decoder."""
@@ -115,30 +125,8 @@ class _IndexedVideo(Video):
     def _rate(self) -> Fraction:
         return Fraction(self.open().fps or 1)
 
-    def _window(self, start_sec: float | Fraction, end_sec: float | Fraction) -> range:
-        """Return the existing frames in [ceil(start * fps), ceil(end * fps)), in exact arithmetic."""
-        first = math.ceil(Fraction(max(0, start_sec)) * self._rate())
-        return range(first, math.ceil(Fraction(min(end_sec, self.duration)) * self._rate()))
 
-
-class SparseVideo(_IndexedVideo):
-    """A video with uint8 clips of only the frames that an index sampler picks.
-
-    Args:
-        path: The video file.
-        index_sampler: Function of the number of frames in a clip's window and None, the global generator.
-        options: Keyword arguments of `VideoReader`.
-    """
-
-    def __init__(self, path: str, *, index_sampler: IndexSampler, **options: Any) -> None:
-        super().__init__(path, Path(path).name, **options)
-        self._index_sampler = index_sampler
-
-    def _read(self, window: range) -> Tensor:
-        return self.open().read(window.start + self._index_sampler(len(window), None))
-
-
-class ExactVideo(_IndexedVideo):
+class ExactVideo(SparseVideo):
     """A decoder for PyTorchVideo's ``decoder=`` argument, which gives every frame of a clip as float32.
 
     PyTorchVideo passes the file's bytes, which are written to a temporary file for the decoders that read
@@ -169,15 +157,20 @@ class ExactVideo(_IndexedVideo):
         self._copy = tempfile.NamedTemporaryFile(suffix=Path(video_name).suffix)  # noqa: SIM115
         self._copy.write(file.read())
         self._copy.flush()
-        super().__init__(self._copy.name, video_name, decoder=decoder)
+        super().__init__(
+            self._copy.name, index_sampler=lambda length, _: torch.arange(length), decoder=decoder
+        )
+        self.name = video_name
         try:
             self.open()
         except VideoError as error:
             self.close()
             raise VideoError(f"{video_name}: {error}") from error
 
-    def _read(self, window: range) -> Tensor:
-        return self.open().read(window).float()
+    def get_clip(self, start_sec: float | Fraction, end_sec: float | Fraction) -> dict[str, Tensor | None]:
+        """Read every frame within [start_sec, end_sec) as float32; see :meth:`SparseVideo.get_clip`."""
+        clip = super().get_clip(start_sec, end_sec)
+        return clip if clip["video"] is None else {**clip, "video": clip["video"].float()}
 
     def close(self) -> None:
         """Release the decoder and delete the temporary file."""
