@@ -54,7 +54,6 @@ class PyAVDecoder:
         path: A file that FFmpeg can read.
         num_threads: Threads of the decoder for sparse reading.
         short_side: Short side in pixels after the conversion to RGB; 0 keeps the size.
-
         is_plain: Always decode from the start of the file.
 
     Attributes:
@@ -187,13 +186,7 @@ class PyAVDecoder:
         return orientation
 
     def _collector(self, indices: Sequence[int]) -> RgbCollector:
-        return RgbCollector(
-            self.path,
-            indices,
-            self._reformatter,
-            short_side=self.short_side,
-            quarter_turns=self._quarter_turns,
-        )
+        return RgbCollector(self.path, indices, self._reformatter, short_side=self.short_side)
 
     def _give_up_sparse_reading(self, doubt: Exception) -> None:
         logger.debug("%s: decoding from the start: %s", self.path, doubt)
@@ -223,7 +216,7 @@ class PyAVDecoder:
             for run in index.runs(collector.missing):
                 for packet, frame in self._decode_run(self._context, run, packet_at):
                     if packet in number_of:
-                        collector.offer(number_of[packet], frame)
+                        collector.add(number_of[packet], frame, self._quarter_turns(frame))
         if self.num_threads > 1:
             self._context = None  # Threads do not survive a fork.
         return collector.tensor()
@@ -256,7 +249,8 @@ class PyAVDecoder:
     def _read_plainly(self, indices: Sequence[int]) -> Tensor:
         collector = self._collector(indices)
         for number, frame in enumerate(plain_frames(self.path)):
-            collector.offer(number, frame)
+            if number in collector.missing:
+                collector.add(number, frame, self._quarter_turns(frame))
             if not collector.missing:
                 return collector.tensor()
         raise VideoError(

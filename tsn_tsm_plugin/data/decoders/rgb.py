@@ -4,7 +4,7 @@ Axes: T frames, C channels, H rows, W columns.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -70,24 +70,15 @@ class RgbCollector:
         indices: Frames to collect, in any order, repeats allowed.
         reformatter: PyAV's scaler, which keeps its tables between reads.
         short_side: Short side of the frames, in pixels, scaled in the conversion; 0 keeps the size.
-        quarter_turns: Function from the first collected frame to the quarter turns of all frames.
 
     Attributes:
         missing: Requested frames that have not been collected yet.
     """
 
     def __init__(
-        self,
-        path: str,
-        indices: Sequence[int],
-        reformatter: VideoReformatter,
-        *,
-        short_side: int = 0,
-        quarter_turns: Callable[[VideoFrame], int],
+        self, path: str, indices: Sequence[int], reformatter: VideoReformatter, *, short_side: int
     ) -> None:
         self._path = path
-        self._learn_quarter_turns = quarter_turns
-        self._quarter_turns = 0
         self._reformatter = reformatter
         self._short_side = short_side
         self._positions: defaultdict[int, list[int]] = defaultdict(list)
@@ -97,18 +88,14 @@ class RgbCollector:
         self.missing = set(self._positions)
         self._frames_THWC: np.ndarray | None = None
 
-    def offer(self, index: int, frame: VideoFrame) -> None:
-        """Collect the frame if it was requested.
+    def add(self, index: int, frame: VideoFrame, quarter_turns: int) -> None:
+        """Collect a frame of ``missing``, and rotate it.
 
         Raises:
             VideoError: If the frame's size differs from the earlier frames.
         """
-        if index not in self.missing:
-            return
         height, width = scaled_size(frame.height, frame.width, self._short_side)
-        if self._frames_THWC is None:
-            self._quarter_turns = self._learn_quarter_turns(frame)
-        shape = (*shown_size(height, width, self._quarter_turns), 3)
+        shape = (*shown_size(height, width, quarter_turns), 3)
         if self._frames_THWC is None:
             if max(frame.height * frame.width, height * width) > MAX_FRAME_PIXELS:
                 raise VideoError(f"{self._name(index)} has {frame.width}x{frame.height} pixels: damaged.")
@@ -123,7 +110,7 @@ class RgbCollector:
         rgb = converted(
             self._reformatter, frame, width, height, "rgb24", interpolation="BILINEAR", name=self._name(index)
         )
-        rgb_HWC = upright(rgb.to_ndarray(), self._quarter_turns)
+        rgb_HWC = upright(rgb.to_ndarray(), quarter_turns)
         for position in self._positions[index]:
             self._frames_THWC[position] = rgb_HWC
         self.missing.remove(index)
