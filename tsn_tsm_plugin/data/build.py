@@ -32,18 +32,6 @@ from tsn_tsm_plugin.transforms.modality import MODALITIES
 logger = get_logger(__name__)
 
 
-def _list_file(cfg: CfgNode, split: str) -> str:
-    """Return the list of a split, relative to the data folder; the test split may use validation's list."""
-    lists = {
-        "train": cfg.DATA.TRAIN_LIST,
-        "val": cfg.DATA.VAL_LIST,
-        "test": cfg.DATA.TEST_LIST or cfg.DATA.VAL_LIST,
-    }
-    if split not in lists:
-        raise ValueError(f"split must be one of {list(lists)}, got {split!r}.")
-    return lists[split]
-
-
 def list_path(cfg: CfgNode, split: str) -> str:
     """Return the list file of a split, in the dataset's folder; see :func:`ensure_data_dir`."""
     return split_lists(cfg, split)[0][0]
@@ -52,10 +40,19 @@ def list_path(cfg: CfgNode, split: str) -> str:
 def split_lists(cfg: CfgNode, split: str) -> list[tuple[str, str]]:
     """Return the list files of a split, each with the folder or URL put before its paths.
 
+    Without a test list, the test split has the list of validation.
+
     Raises:
         ConfigError: If the data folder does not exist.
     """
-    lists = [(_list_file(cfg, split), cfg.DATA.PATH_PREFIX)]
+    files = {
+        "train": cfg.DATA.TRAIN_LIST,
+        "val": cfg.DATA.VAL_LIST,
+        "test": cfg.DATA.TEST_LIST or cfg.DATA.VAL_LIST,
+    }
+    if split not in files:
+        raise ValueError(f"split must be one of {list(files)}, got {split!r}.")
+    lists = [(files[split], cfg.DATA.PATH_PREFIX)]
     if split == "train":
         lists += cfg.DATA.FURTHER_TRAIN_LISTS
     data_dir = ensure_data_dir(cfg)
