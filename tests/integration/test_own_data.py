@@ -121,16 +121,6 @@ def test_groups_come_from_a_file_too(tmp_path):
         group_function("(")
 
 
-def test_another_seed_divides_otherwise_and_the_same_seed_alike(tmp_path):
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        for index in range(20):
-            (tmp_path / name / f"{index}.mp4").touch()
-    first, again, other = (read_class_folders(tmp_path, seed=seed).splits["val"] for seed in (1, 1, 2))
-    assert first == again != other
-    assert len(first) == 8
-
-
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
-from tsn_tsm_plugin.data.find_frames import frame_folders_below
+from tsn_tsm_plugin.data.frame_folder import frame_folders_below
 from tsn_tsm_plugin.data.preparation.annotations import AnnotatedVideo, Annotations, numbered
 from tsn_tsm_plugin.data.video_files import is_left_behind, videos_below
 from tsn_tsm_plugin.errors import AnnotationError
@@ -22,7 +22,7 @@ GroupOf = Callable[[Path], str]
 
 
 def read_class_folders(
-    folder: Path, *, val_fraction: float = 0.2, seed: int = 0, group_of: GroupOf | None = None
+    folder: Path, *, val_fraction: float = 0.2, group_of: GroupOf | None = None
 ) -> Annotations:
     """Read ``folder/class/video``, or ``folder/train/class/video`` with ``val`` and ``test`` beside it.
 
@@ -33,7 +33,6 @@ def read_class_folders(
     Args:
         folder: Folder of the dataset.
         val_fraction: Fraction of the validation videos, in [0, 1); 0 gives no validation.
-        seed: Seed of the choice of validation videos.
         group_of: Function that names the group of a video; groups stay together. Without it, each video is
             chosen separately.
 
@@ -65,9 +64,10 @@ def read_class_folders(
                 f"{unknown or 'none'}."
             )
     if "val" not in by_split:
-        chosen = _chosen_for_validation(by_split["train"], val_fraction, seed, group_of)
-        by_split["val"] = _kept(by_split["train"], lambda video: video in chosen)
-        by_split["train"] = _kept(by_split["train"], lambda video: video not in chosen)
+        classes = by_split["train"]
+        chosen = _chosen_for_validation(classes, val_fraction, group_of)
+        by_split["val"] = {name: [v for v in videos if v in chosen] for name, videos in classes.items()}
+        by_split["train"] = {name: [v for v in videos if v not in chosen] for name, videos in classes.items()}
     labels = numbered(class_names)
     splits = {
         split: [
@@ -86,12 +86,8 @@ def read_class_folders(
     return Annotations(class_names, splits)
 
 
-def _kept(classes: dict[str, list[Path]], is_kept: Callable[[Path], bool]) -> dict[str, list[Path]]:
-    return {name: [video for video in videos if is_kept(video)] for name, videos in classes.items()}
-
-
 def _chosen_for_validation(
-    classes: dict[str, list[Path]], fraction: float, seed: int, group_of: GroupOf | None
+    classes: dict[str, list[Path]], fraction: float, group_of: GroupOf | None
 ) -> set[Path]:
     """Return the videos of whole groups, in the order of the groups' hashes, until each class has enough."""
     groups: dict[str, list[tuple[str, Path]]] = defaultdict(list)
@@ -104,7 +100,7 @@ def _chosen_for_validation(
     }
     taken: Counter[str] = Counter()
     chosen: set[Path] = set()
-    for key in sorted(groups, key=lambda key: _hash(key, seed)):
+    for key in sorted(groups, key=_hash):
         members = Counter(name for name, _ in groups[key])
         is_wanted = any(taken[name] < wanted[name] for name in members)
         leaves_some = all(taken[name] + count < len(classes[name]) for name, count in members.items())
@@ -117,8 +113,8 @@ def _chosen_for_validation(
     return chosen
 
 
-def _hash(key: str, seed: int) -> bytes:
-    return hashlib.sha256(os.fsencode(f"{seed} {key}" if seed else key.rpartition("/")[2])).digest()
+def _hash(key: str) -> bytes:
+    return hashlib.sha256(os.fsencode(key.rpartition("/")[2])).digest()
 
 
 def _first_folder(folder: Path, names: tuple[str, ...]) -> Path | None:

@@ -35,6 +35,7 @@ logger = get_logger(__name__)
 
 METHODS = ("tvl1", "dis")
 _FRAMES_AT_ONCE = 32
+_JPEG_QUALITY = 95
 _INSTALL = "pip install tsn_tsm_plugin[flow]"
 
 
@@ -47,14 +48,12 @@ class FlowExtraction:
         bound: Displacement at the levels 0 and 255, in pixels.
         short_side: Short side to which larger frames are scaled, in pixels; 0 keeps the size.
         template: Name of an image's file, see `flow_templates`.
-        quality: JPEG quality, 1 to 100.
     """
 
     method: str = "tvl1"
     bound: float = 20.0
     short_side: int = 256
     template: str = "flow_{}_{:05}.jpg"
-    quality: int = 95
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -103,7 +102,7 @@ class FlowExtraction:
                     path = partial / name.format(count)
                     path.parent.mkdir(exist_ok=True)
                     image = Image.fromarray(channel)
-                    path.write_bytes(encode_image(image, path.suffix, quality=self.quality))
+                    path.write_bytes(encode_image(image, path.suffix, quality=_JPEG_QUALITY))
             (partial / "flow.json").write_text(json.dumps(self._stamp(count)), encoding="utf-8")
         FlowFolderReader(target, num_frames=count, template=self.template).read([0, count - 1])
         return count

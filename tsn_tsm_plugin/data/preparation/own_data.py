@@ -29,7 +29,6 @@ def prepare_own_data(
     weights: str | Callable[[], str] = "",
     val_fraction: float = 0.2,
     groups: str = "",
-    seed: int = 0,
     datasets_dir: Path = Path("datasets"),
 ) -> Path:
     """Inspect a folder of videos, write its lists and a recipe, and return the path of the recipe.
@@ -46,7 +45,6 @@ def prepare_own_data(
             initialisation. A function that returns the weights is called after the checks of the arguments.
         val_fraction: Fraction of each class for validation if the folder has no splits.
         groups: Regular expression or file that keeps videos together, see :func:`group_function`.
-        seed: Seed of the split.
         datasets_dir: Folder of the output.
 
     Raises:
@@ -62,7 +60,7 @@ def prepare_own_data(
     has_lists = (folder / "train.txt").is_file()
     if not has_lists:
         annotations = read_class_folders(
-            folder, val_fraction=val_fraction, seed=seed, group_of=group_function(groups) if groups else None
+            folder, val_fraction=val_fraction, group_of=group_function(groups) if groups else None
         )
         if len(annotations.class_names) < 2:
             name = annotations.class_names[0]
