@@ -1,13 +1,14 @@
-"""FrameFolderReader, FlowFolderReader: read folders of images, with the interface of `VideoReader`.
+"""FrameFolderReader, FlowFolderReader, open_frame_folder: read folders of images like `VideoReader`.
 
 Frame ``i``, from 0, is the file ``template.format(start_index + i)``. Both references extract frames with
 such names, from ``img_00001.jpg`` on. Axes: T frames, C channels, H rows, W columns.
 """
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from tsn_tsm_plugin.config.frame_template import flow_templates, frame_namer
 from tsn_tsm_plugin.data.decoders.container import check_read_size
 from tsn_tsm_plugin.data.image import image_size, read_image
 from tsn_tsm_plugin.data.reader import frame_indices
+from tsn_tsm_plugin.data.video_files import files_below, is_left_behind
 from tsn_tsm_plugin.errors import VideoError
 from tsn_tsm_plugin.log import warn_once
 from tsn_tsm_plugin.paths import is_url, join, read_bytes
@@ -24,6 +26,12 @@ from tsn_tsm_plugin.paths import is_url, join, read_bytes
 # Larger than the file of any image with the largest allowed number of pixels.
 _MAX_FRAME_BYTES = 1 << 28
 _HINT = "Extract the frames again, or remove the folder from the list."
+_IMAGE_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".webp"))
+# Matches a name with its last number as the second group.
+_NUMBERED = re.compile(r"((?:.*\D)?)(\d{1,9})(\D*)", re.DOTALL)
+_NAMES_HINT = (
+    "DATA.FRAME_TEMPLATE and DATA.FRAME_START_INDEX choose the frames (on the command line --set KEY VALUE)."
+)
 _Decoded = TypeVar("_Decoded")
 
 
@@ -168,12 +176,6 @@ class FrameFolderReader:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def __repr__(self) -> str:
-        return (
-            f"FrameFolderReader({self.path!r}, num_frames={self.num_frames}, template={self.template!r}, "
-            f"start_index={self.start_index})"
-        )
-
 
 class FlowFolderReader:
     """Read the flow fields of one folder, or of its folders ``x`` and ``y``.
@@ -223,3 +225,69 @@ class FlowFolderReader:
 
     def close(self) -> None:
         """Do nothing: no file remains open between reads."""
+
+
+class FrameNames(NamedTuple):
+    """Names of the frames of a folder.
+
+    Attributes:
+        template: Name of a file, with one field for the frame's number.
+        start_index: Number in the first frame's name.
+    """
+
+    template: str
+    start_index: int
+
+
+USUAL_NAMES = FrameNames("img_{:05}.jpg", 1)
+
+
+def open_frame_folder(path: str, usual: FrameNames) -> FrameFolderReader:
+    """Open a folder of frames with the usual names, otherwise its images in the order of their numbers.
+
+    Args:
+        path: The folder.
+        usual: Names of the frames, used if the first of them exists.
+
+    Raises:
+        VideoError: If the folder holds no images, or other images than the numbered frames of one video.
+    """
+    first = Path(path, frame_namer(usual.template)(usual.start_index))
+    names = usual if first.exists() else _only_names(Path(path))
+    return FrameFolderReader(path, template=names.template, start_index=names.start_index)
+
+
+def _only_names(folder: Path) -> FrameNames:
+    images = sorted(file.name for file in folder.iterdir() if _is_image(file))
+    if not images:
+        raise VideoError(f"{folder}: holds no images. Give a folder of frames, such as img_00001.jpg.")
+    numbered = [match for match in map(_NUMBERED.fullmatch, images) if match]
+    kinds = {(match[1], match[3]) for match in numbered}
+    if len(numbered) < len(images) or len(kinds) > 1:
+        raise VideoError(
+            f"{folder}: holds images of several kinds ({images[0]}, ..., {images[-1]}), so its frames are "
+            f"unclear. {_NAMES_HINT}"
+        )
+    head, tail = (part.replace("{", "{{").replace("}", "}}") for part in kinds.pop())
+    texts = sorted((match[2] for match in numbered), key=int)
+    names = FrameNames(f"{head}{{:0{min(map(len, texts))}}}{tail}", int(texts[0]))
+    for number, text in enumerate(texts, start=names.start_index):
+        if f"{number:0{min(map(len, texts))}}" != text:
+            name = names.template.format(number)
+            raise VideoError(f"{folder}: {name} is missing, but later frames are there. {_NAMES_HINT}")
+    return names
+
+
+def frame_folders_below(folder: Path) -> list[str]:
+    """Return the sorted folders with images; for flow folders ``x`` and ``y``, return their parent."""
+    found: set[Path] = set()
+    for file in files_below(folder):
+        if _is_image(file):
+            parent = file.parent
+            is_axis = parent.name in ("x", "y") and all((parent.parent / axis).is_dir() for axis in "xy")
+            found.add(parent.parent if is_axis else parent)
+    return sorted(map(str, found))
+
+
+def _is_image(file: Path) -> bool:
+    return file.suffix.lower() in _IMAGE_SUFFIXES and not is_left_behind(file.name)

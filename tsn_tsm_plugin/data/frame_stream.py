@@ -18,8 +18,7 @@ import numpy as np
 
 from tsn_tsm_plugin.data.decoders.container import FILE_OPTIONS, frame_rate, open_container
 from tsn_tsm_plugin.data.decoders.rotation import orientation_of, upright
-from tsn_tsm_plugin.data.find_frames import USUAL_NAMES, FrameNames, open_frame_folder
-from tsn_tsm_plugin.data.frame_folder import FrameFolderReader
+from tsn_tsm_plugin.data.frame_folder import USUAL_NAMES, FrameFolderReader, FrameNames, open_frame_folder
 from tsn_tsm_plugin.errors import VideoError
 from tsn_tsm_plugin.paths import is_url, local_path
 
@@ -125,11 +124,12 @@ def iterate_frames(
         frames = _of_folder(opened, report)
     else:
         frames = _of_container(opened, report)
-    size = None
+    size: tuple[int, ...] = ()
     for index, (seconds, rgb) in enumerate(frames):
-        if size not in (None, rgb.shape[:2]):
-            report(f"frame {index}: the size changed from {_by(size)} to {_by(rgb.shape[:2])} pixels")
-        size = rgb.shape[:2]
+        height, width = rgb.shape[:2]
+        if size not in ((), (height, width)):
+            report(f"frame {index}: the size changed from {size[1]} x {size[0]} to {width} x {height} pixels")
+        size = height, width
         yield StreamedFrame(index, seconds, rgb)
 
 
@@ -165,11 +165,6 @@ def _rate(opened: av.container.InputContainer | FrameFolderReader) -> float:
     stream = opened.streams.best("video")
     assert stream is not None
     return frame_rate(stream)
-
-
-def _by(size: tuple[int, ...] | None) -> str:
-    assert size is not None
-    return f"{size[1]} x {size[0]}"
 
 
 def _decode(container: Any, stream: Any, report: Say) -> Iterator[av.VideoFrame]:

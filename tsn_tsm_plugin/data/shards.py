@@ -84,7 +84,12 @@ def read_shard_list(
     for shard in shards_of_list(path, prefix=prefix):
         for name, offset, size, labels in read_index(shard):
             path = f"{shard}/{name}"
-            _check_labels(path, labels, num_classes=num_classes, multi_label=multi_label)
+            if len(labels) != 1 and not multi_label:
+                raise AnnotationError(f"{path}: must have one label, got {labels}.")
+            if num_classes and max(labels, default=0) >= num_classes:
+                raise AnnotationError(
+                    f"{path}: label must be below the number of classes, {num_classes}, got {max(labels)}."
+                )
             label = labels if multi_label else labels[0]
             videos.append(ShardedVideo(name, path, label, shard, offset, size))
     return videos
@@ -103,16 +108,6 @@ def shards_of_list(path: str, *, prefix: str) -> list[str]:
         repeated = next(shard for shard in shards if shards.count(shard) > 1)
         raise AnnotationError(f"{path}: must list each shard once, got {repeated} twice.")
     return shards
-
-
-def _check_labels(path: str, labels: tuple[int, ...], *, num_classes: int, multi_label: bool) -> None:
-    if len(labels) != 1 and not multi_label:
-        raise AnnotationError(f"{path}: must have one label, got {labels}.")
-    for label in labels:
-        if label < 0 or (num_classes and label >= num_classes):
-            raise AnnotationError(
-                f"{path}: label must be below the number of classes, {num_classes}, got {label}."
-            )
 
 
 def read_index(shard: str) -> list[IndexedVideo]:
@@ -204,10 +199,9 @@ def scan_shard(shard: str) -> list[IndexedVideo]:
 
 def _parse_labels(location: str, content: bytes) -> tuple[int, ...]:
     words = content.split()
-    labels = tuple(sorted({int(word) for word in words if word.isdigit() and len(word) < 19}))
     if not all(word.isdigit() and len(word) < 19 for word in words):
         raise AnnotationError(f"{location}: must hold a label, a number from 0, got {content[:40]!r}.")
-    return labels
+    return tuple(sorted({int(word) for word in words}))
 
 
 class ShardedVideoReader:

@@ -12,8 +12,12 @@ from torch import Tensor
 
 from tsn_tsm_plugin.config import CfgNode
 from tsn_tsm_plugin.data.build import reader_options
-from tsn_tsm_plugin.data.find_frames import FrameNames, open_frame_folder
-from tsn_tsm_plugin.data.frame_folder import FlowFolderReader, FrameFolderReader
+from tsn_tsm_plugin.data.frame_folder import (
+    FlowFolderReader,
+    FrameFolderReader,
+    FrameNames,
+    open_frame_folder,
+)
 from tsn_tsm_plugin.data.reader import VideoReader
 from tsn_tsm_plugin.data.video_dataset import StackedReader
 from tsn_tsm_plugin.errors import ConfigError, VideoError

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from tsn_tsm_plugin.config import CfgNode
-from tsn_tsm_plugin.data.find_frames import frame_folders_below
+from tsn_tsm_plugin.data.frame_folder import frame_folders_below
 from tsn_tsm_plugin.data.video_files import videos_below
 from tsn_tsm_plugin.engine.score_split import Predictor, resolve_view_average
 from tsn_tsm_plugin.errors import VideoError

@@ -20,7 +20,6 @@ SAMPLER_ALIASES: dict[str, tuple[str, dict[str, Any]]] = {
 """
 
 _HOST_SAMPLERS = ("uniform", "random", "constant_clips_per_video", "random_multi")
-_OBJECTS = "tsn_tsm_plugin.data.pytorchvideo_names"
 _BRIDGE = "tsn_tsm_plugin.data.pytorchvideo_bridge"
 
 
@@ -46,7 +45,7 @@ def extend_make_clip_sampler(is_active: Callable[[], bool], host: Callable[..., 
         if sampling_type == WHOLE_VIDEO:
             return load_target(f"{_BRIDGE}:WholeVideoSampler")(*args, **keywords)
         name, options = SAMPLER_ALIASES.get(sampling_type, (sampling_type, {}))
-        return load_target(f"{_OBJECTS}:SegmentClipSampler").named(name, *args, **{**options, **keywords})
+        return load_target(f"{_BRIDGE}:SegmentClipSampler").named(name, *args, **{**options, **keywords})
 
     return make_clip_sampler
 
@@ -80,6 +79,6 @@ def extend_dataset(is_active: Callable[[], bool], host: Callable[..., Any]) -> C
     def initialize(dataset: Any, *args: Any, **keywords: Any) -> None:
         host(dataset, *args, **keywords)
         if is_active():
-            load_target(f"{_OBJECTS}:prepare_dataset")(dataset)
+            load_target(f"{_BRIDGE}:prepare_dataset")(dataset)
 
     return initialize

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tsn_tsm_plugin.atomic_files import check_are_no_inputs
-from tsn_tsm_plugin.data.find_frames import USUAL_NAMES, FrameNames
+from tsn_tsm_plugin.data.frame_folder import USUAL_NAMES, FrameNames
 from tsn_tsm_plugin.data.frame_stream import iterate_frames, open_source
 from tsn_tsm_plugin.log import get_logger
 from tsn_tsm_plugin.visualization.drawing import clock

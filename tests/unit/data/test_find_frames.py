@@ -4,7 +4,7 @@ import pytest
 from support.frame_folders import write_frame_folder
 from support.videos import frame_number
 
-from tsn_tsm_plugin.data.find_frames import USUAL_NAMES, FrameNames, frame_folders_below, open_frame_folder
+from tsn_tsm_plugin.data.frame_folder import USUAL_NAMES, FrameNames, frame_folders_below, open_frame_folder
 from tsn_tsm_plugin.errors import VideoError
 
 

@@ -6,7 +6,7 @@ from pytorchvideo.data import LabeledVideoDataset, clip_sampling, labeled_video_
 from support.videos import frame_number, write_video
 from torch.utils.data import DataLoader, SequentialSampler
 
-from tsn_tsm_plugin.data.pytorchvideo_names import SegmentClipSampler
+from tsn_tsm_plugin.data.pytorchvideo_bridge import SegmentClipSampler
 from tsn_tsm_plugin.data.reader import VideoReader
 from tsn_tsm_plugin.pytorchvideo_patch.activate import activate
 from tsn_tsm_plugin.transforms import dense_indices, segment_indices, uniform_sampler

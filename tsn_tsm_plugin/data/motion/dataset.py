@@ -139,11 +139,8 @@ def _one_at_a_time(out_dir: Path) -> Iterator[None]:
     out_dir.parent.mkdir(parents=True, exist_ok=True)
     lock = out_dir.with_name(f".{out_dir.name}.lock")
     with lock.open("a+") as file:  # Opening a pipe for writing only would wait for a reader.
-        try:
-            lock_file(file, wait=True)
-        except OSError as error:
-            # Without the lock two processes may both build the folder; the rename stays atomic.
-            logger.warning(f"{lock} cannot be locked ({error.strerror}); going on without.")
+        # Without locks two processes may both build the folder; the rename stays atomic.
+        lock_file(file, wait=True)
         try:
             yield
         finally:
