@@ -6,8 +6,7 @@ from support.runs import TinyBackbone, tiny_backbone  # noqa: F401  # Registers 
 from support.videos import numbered_frames, write_video
 
 from tsn_tsm_plugin.config import load_cfg
-from tsn_tsm_plugin.data.preparation.class_folders import read_class_folders
-from tsn_tsm_plugin.data.preparation.own_data import group_function, prepare_own_data
+from tsn_tsm_plugin.data.preparation.own_data import group_function, prepare_own_data, read_class_folders
 from tsn_tsm_plugin.errors import AnnotationError, ConfigError
 from tsn_tsm_plugin.tools import predict, train
 

@@ -17,7 +17,7 @@ import av
 import numpy as np
 
 from tsn_tsm_plugin.data.decoders.container import FILE_OPTIONS, frame_rate, open_container
-from tsn_tsm_plugin.data.decoders.rotation import orientation_of, upright
+from tsn_tsm_plugin.data.decoders.rgb import orientation_of, upright
 from tsn_tsm_plugin.data.frame_folder import USUAL_NAMES, FrameFolderReader, FrameNames, open_frame_folder
 from tsn_tsm_plugin.errors import VideoError
 from tsn_tsm_plugin.paths import is_url, local_path

@@ -133,10 +133,7 @@ class TrainBatchSampler(ShardedBatchSampler):
     For any number of ranks with the same global batch size, step ``k`` has the same videos.
 
     Args:
-        num_videos: Length of the list.
-        batch_size: Videos in a batch of this rank.
-        world_size: Number of ranks.
-        rank: Number of this rank.
+        num_videos, batch_size, world_size, rank: See `ShardedBatchSampler`.
         seed: Seed of the order; the same on all ranks.
         num_repeats: Number of passes of an epoch over the list, each in another order.
         balanced_labels: Class of each video, to draw every class equally often instead of every video once;

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+import numpy as np
 from torch import Tensor
 
 from tsn_tsm_plugin.data.annotations import Label, read_text_lines
@@ -204,7 +205,7 @@ def _parse_labels(location: str, content: bytes) -> tuple[int, ...]:
     return tuple(sorted({int(word) for word in words}))
 
 
-class ShardedVideoReader:
+class ShardedVideoReader(VideoReader):
     """Read exact frames of a video in a shard, through a temporary copy of this video.
 
     Args:
@@ -223,7 +224,7 @@ class ShardedVideoReader:
         try:
             _copy_slice(video, self._copy)
             self._copy.flush()
-            self._reader = VideoReader(self._copy.name, **options)
+            super().__init__(self._copy.name, **options)
         except VideoError as error:
             self._copy.close()
             raise self._named(error) from error
@@ -231,21 +232,16 @@ class ShardedVideoReader:
     def _named(self, error: VideoError) -> VideoError:
         return VideoError(str(error).replace(self._copy.name, self._video.path))
 
-    @property
-    def num_frames(self) -> int:
-        """Number of frames of a decode of the whole video."""
-        return self._reader.num_frames
-
-    def read(self, indices: Sequence[int] | Tensor) -> Tensor:
+    def read(self, indices: Sequence[int] | Tensor | np.ndarray) -> Tensor:
         """Decode the frames at ``indices``, uint8 RGB 0-255 (T, 3, H, W), as `VideoReader.read` does."""
         try:
-            return self._reader.read(indices)
+            return super().read(indices)
         except VideoError as error:
             raise self._named(error) from error
 
     def close(self) -> None:
         """Release the decoder and delete the copy."""
-        self._reader.close()
+        super().close()
         self._copy.close()
 
 

@@ -216,7 +216,7 @@ def _prepare_official(args: argparse.Namespace) -> None:
 
 
 def _prepare_folder(args: argparse.Namespace) -> None:
-    from tsn_tsm_plugin.data.preparation.class_folders import read_class_folders
+    from tsn_tsm_plugin.data.preparation.own_data import read_class_folders
 
     annotations = read_class_folders(args.videos, val_fraction=args.val_fraction)
     _prepare(args.videos.name, annotations, "", args)

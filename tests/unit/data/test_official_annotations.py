@@ -13,7 +13,7 @@ from support.official_files import (
     write_sthv2,
 )
 
-from tsn_tsm_plugin.data.preparation.annotations import AnnotatedVideo, VideoFiles
+from tsn_tsm_plugin.data.preparation.annotations import AnnotatedVideo, VideoFiles, mirror_pairs, turn_pairs
 from tsn_tsm_plugin.data.preparation.catalog import (
     OFFICIAL_DATASETS,
     read_diving48,
@@ -24,8 +24,7 @@ from tsn_tsm_plugin.data.preparation.catalog import (
     read_sthv2,
     read_ucf101,
 )
-from tsn_tsm_plugin.data.preparation.class_folders import read_class_folders
-from tsn_tsm_plugin.data.preparation.recipe import mirror_pairs, turn_pairs
+from tsn_tsm_plugin.data.preparation.own_data import read_class_folders
 from tsn_tsm_plugin.errors import AnnotationError
 
 

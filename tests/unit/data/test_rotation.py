@@ -14,7 +14,7 @@ from support.videos import numbered_frames, rotation_matrix, sequential_frames, 
 
 from tsn_tsm_plugin.data.bitstream import packet_scan
 from tsn_tsm_plugin.data.decoders import pyav
-from tsn_tsm_plugin.data.decoders.rotation import matrix_of, orientation_of, shown_size, upright
+from tsn_tsm_plugin.data.decoders.rgb import matrix_of, orientation_of, shown_size, upright
 from tsn_tsm_plugin.data.reader import VideoReader
 
 NUM_FRAMES = 24

@@ -57,6 +57,7 @@ class H264Pictures(NalPictures):
     A gap in frame_num reveals a missing reference picture. The slice addresses reveal a missing slice.
     """
 
+    _type_shift, _type_mask = 0, 31
     _sequence_set_type = _SEQUENCE_SET
     _parameter_set_types = frozenset({_SEQUENCE_SET, _PICTURE_SET})
 
@@ -69,9 +70,6 @@ class H264Pictures(NalPictures):
         self._addresses: list[int] | None = None
         self._encoder_note: bytes | None = None
         super().__init__(extradata)
-
-    def _type(self, header: int) -> int:
-        return header & 31
 
     def _parse_configuration(self, extradata: bytes) -> tuple[int, list[bytes]]:
         sequence_sets, position = length_prefixed(extradata, 6, extradata[5] & 31)

@@ -68,6 +68,7 @@ class HevcPictures(NalPictures):
     No picture refers to a sub-layer non-reference picture of the highest temporal sub-layer.
     """
 
+    _type_shift, _type_mask = 1, 63
     _sequence_set_type = _SEQUENCE_SET
     _parameter_set_types = frozenset({_VIDEO_SET, _SEQUENCE_SET, _PICTURE_SET})
 
@@ -79,9 +80,6 @@ class HevcPictures(NalPictures):
         self._kept: set[int] = set()
         self._random_access = 0
         super().__init__(extradata)
-
-    def _type(self, header: int) -> int:
-        return header >> 1 & 63
 
     def _parse_configuration(self, extradata: bytes) -> tuple[int, list[bytes]]:
         nal_units, position = [], 23

@@ -6,7 +6,6 @@ Source: ISO/IEC 14496-2 6.2 and 6.3.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from tsn_tsm_plugin.data.bitstream.bit_reader import BitReader
 from tsn_tsm_plugin.data.bitstream.picture import CodedPicture, UnverifiedStreamError
@@ -16,18 +15,6 @@ _SEQUENCE, _USER_DATA, _GROUP, _OBJECT, _PICTURE = 0xB0, 0xB2, 0xB3, 0xB5, 0xB6
 # Longest time between consecutive frames, in units of the shortest time; rounding makes the times differ.
 _MAX_STEP = 1.5
 _INTRA, _PREDICTED, _BIDIRECTIONAL = 0, 1, 2
-
-
-class _Layer(NamedTuple):
-    """A rectangular, progressive video object layer with times of pictures.
-
-    Attributes:
-        is_reordered: Whether the layer may have B pictures.
-        time_resolution: Ticks per second.
-    """
-
-    is_reordered: bool
-    time_resolution: int
 
 
 class Mpeg4Pictures:
@@ -41,7 +28,8 @@ class Mpeg4Pictures:
     def __init__(self, extradata: bytes) -> None:
         self._num_scanned = self._num_references = 0
         self._headers: dict[int, bytes] = {}
-        self._layer: _Layer | None = None
+        # Whether the video object layer may have B pictures, and its ticks per second.
+        self._layer: tuple[bool, int] | None = None
         self._second = self._previous_second = 0
         self._anchor_times = (-1, -1)
         self._last_b_time = self._shown_time = -1
@@ -63,7 +51,7 @@ class Mpeg4Pictures:
                 self._meet_header(code, content)
         if picture is None or self._layer is None:
             raise UnverifiedStreamError("an MPEG-4 packet holds no picture, or its headers are missing")
-        kind = self._read_picture(picture, self._layer)
+        kind = self._read_picture(picture, *self._layer)
         self._num_scanned += 1
         is_bidirectional = kind == _BIDIRECTIONAL
         self._num_references += not is_bidirectional
@@ -94,7 +82,7 @@ class Mpeg4Pictures:
         reader.bits(1)
         self._second = 3600 * hours + 60 * minutes + reader.bits(6)
 
-    def _read_picture(self, content: bytes, layer: _Layer) -> int:
+    def _read_picture(self, content: bytes, is_reordered: bool, resolution: int) -> int:
         """Check the time of a picture against the references around it, and return its type."""
         reader = BitReader(content[:40])
         kind = reader.bits(2)
@@ -102,14 +90,14 @@ class Mpeg4Pictures:
         while reader.bits(1):
             num_seconds += 1
         reader.bits(1)
-        tick = reader.bits(max((layer.time_resolution - 1).bit_length(), 1))
+        tick = reader.bits(max((resolution - 1).bit_length(), 1))
         reader.bits(1)
         if not reader.bits(1):  # vop_coded
             raise UnverifiedStreamError("the MPEG-4 stream has uncoded pictures")
         before, after = self._anchor_times
         if kind == _BIDIRECTIONAL:
-            time = (self._previous_second + num_seconds) * layer.time_resolution + tick
-            if self._num_references < 2 or not layer.is_reordered:
+            time = (self._previous_second + num_seconds) * resolution + tick
+            if self._num_references < 2 or not is_reordered:
                 raise UnverifiedStreamError("the MPEG-4 stream has B pictures that its header denies")
             if not max(before, self._last_b_time) < time < after:
                 raise UnverifiedStreamError("an MPEG-4 picture is missing, repeated or misplaced")
@@ -120,7 +108,7 @@ class Mpeg4Pictures:
             raise UnverifiedStreamError(f"an MPEG-4 picture of type {kind} is not expected")
         self._previous_second = self._second
         self._second += num_seconds
-        time = self._second * layer.time_resolution + tick
+        time = self._second * resolution + tick
         if time <= after:
             raise UnverifiedStreamError("an MPEG-4 picture is missing, repeated or misplaced")
         if after >= 0:
@@ -148,8 +136,8 @@ def _units(data: bytes) -> Iterator[tuple[int, bytes]]:
         position = following
 
 
-def _read_layer(content: bytes) -> _Layer:
-    """Read a video object layer up to its interlaced flag (ISO/IEC 14496-2 6.2.3)."""
+def _read_layer(content: bytes) -> tuple[bool, int]:
+    """Return whether a layer may have B pictures, and its ticks per second (ISO/IEC 14496-2 6.2.3)."""
     reader = BitReader(content[:64])
     reader.bits(9)  # random_accessible_vol, video_object_type_indication
     if reader.bits(1):
@@ -170,4 +158,4 @@ def _read_layer(content: bytes) -> _Layer:
     reader.bits(1 + 13 + 1 + 13 + 1)  # width and height between markers
     if shape or not time_resolution or reader.bits(1):
         raise UnverifiedStreamError("the MPEG-4 stream is interlaced, or its pictures are no rectangles")
-    return _Layer(is_reordered, time_resolution)
+    return is_reordered, time_resolution

@@ -74,6 +74,9 @@ class NalPictures:
     """
 
     order = "pts"
+    # The type of a NAL unit is ``first byte >> shift & mask``.
+    _type_shift: int
+    _type_mask: int
     _sequence_set_type: int
     _parameter_set_types: frozenset[int]
 
@@ -86,14 +89,14 @@ class NalPictures:
             self._length_size = 0
             nal_units = [extradata[start:end] for start, end in split_nal_units(extradata, 0)]
         for nal_unit in nal_units:
-            if nal_unit and self._type(nal_unit[0]) in self._parameter_set_types:
+            if nal_unit and self._type(nal_unit) in self._parameter_set_types:
                 self._meet_parameter_set(nal_unit)
 
     def _parse_configuration(self, extradata: bytes) -> tuple[int, list[bytes]]:
         raise NotImplementedError
 
-    def _type(self, header: int) -> int:
-        raise NotImplementedError
+    def _type(self, nal_unit: bytes) -> int:
+        return nal_unit[0] >> self._type_shift & self._type_mask
 
     def _read_parameter_set(self, kind: int, nal_unit: bytes) -> int:
         """Read a new parameter set and return its number."""
@@ -105,7 +108,7 @@ class NalPictures:
             return
         if self._num_scanned > 0:
             raise UnverifiedStreamError("the parameter sets change after the first packet")
-        kind = self._type(nal_unit[0])
+        kind = self._type(nal_unit)
         key = kind, self._read_parameter_set(kind, nal_unit)
         if key in self._parameter_sets or (
             kind == self._sequence_set_type and any(other == kind for other, _ in self._parameter_sets)

@@ -22,12 +22,13 @@ from tsn_tsm_plugin.data.bitstream.frame_index import FrameIndex, Run
 from tsn_tsm_plugin.data.bitstream.packet_scan import scan_packets
 from tsn_tsm_plugin.data.bitstream.picture import UnverifiedStreamError
 from tsn_tsm_plugin.data.decoders.container import frame_rate, open_container, plain_frames
-from tsn_tsm_plugin.data.decoders.rgb import RgbCollector, scaled_size
-from tsn_tsm_plugin.data.decoders.rotation import (
+from tsn_tsm_plugin.data.decoders.rgb import (
     AS_CODED,
     Orientation,
+    RgbCollector,
     matrix_of,
     orientation_of,
+    scaled_size,
     shown_size,
 )
 from tsn_tsm_plugin.errors import VideoError

@@ -1,6 +1,7 @@
-"""Annotations, AnnotatedVideo, VideoFiles: the classes and labelled videos of each split, and their files."""
+"""Annotations, AnnotatedVideo, VideoFiles, mirror_pairs: classes, labelled videos and their files."""
 
 import csv
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -8,6 +9,14 @@ from typing import NamedTuple
 from tsn_tsm_plugin.data.annotations import read_text_lines
 from tsn_tsm_plugin.data.video_files import files_below, videos_below
 from tsn_tsm_plugin.errors import AnnotationError
+
+_LEFT_RIGHT = {"left": "right", "right": "left", "Left": "Right", "Right": "Left"}
+_TURNS = {
+    "clockwise": "counterclockwise",
+    "counterclockwise": "clockwise",
+    "Clockwise": "Counterclockwise",
+    "Counterclockwise": "Clockwise",
+}
 
 
 class AnnotatedVideo(NamedTuple):
@@ -108,3 +117,30 @@ class VideoFiles:
         """Return the path, relative to the folder, of the first name that exists."""
         found = (self._by_path.get(name) or self._by_stem.get(name) for name in names)
         return next(filter(None, found), None)
+
+
+def mirror_pairs(class_names: Sequence[str]) -> list[tuple[int, int]]:
+    """Return the pairs of labels with names that differ only in left and right, in ascending order.
+
+    MMAction2 swaps the same pairs for Something-Something V1 and V2 and Jester.
+    """
+    return _pairs(class_names, _LEFT_RIGHT)
+
+
+def turn_pairs(class_names: Sequence[str]) -> list[tuple[int, int]]:
+    """Return the pairs of labels with names that differ only in clockwise and counterclockwise.
+
+    A flip exchanges these classes too, but MMAction2 does not swap them.
+    """
+    return _pairs(class_names, _TURNS)
+
+
+def _pairs(class_names: Sequence[str], words: dict[str, str]) -> list[tuple[int, int]]:
+    pattern = re.compile(rf"\b({'|'.join(words)})\b")
+    labels = numbered(class_names)
+    pairs = []
+    for name, label in labels.items():
+        mirrored = labels.get(pattern.sub(lambda match: words[match.group()], name), label)
+        if label < mirrored:
+            pairs.append((label, mirrored))
+    return sorted(pairs)

@@ -18,8 +18,7 @@ from PIL import Image
 from tsn_tsm_plugin.atomic_files import replace_folder_when_whole
 from tsn_tsm_plugin.config.frame_template import frame_namer
 from tsn_tsm_plugin.data.decoders.container import plain_frames
-from tsn_tsm_plugin.data.decoders.rgb import converted
-from tsn_tsm_plugin.data.decoders.rotation import orientation_of, shown_size, upright
+from tsn_tsm_plugin.data.decoders.rgb import converted, orientation_of, shown_size, upright
 from tsn_tsm_plugin.data.frame_folder import FrameFolderReader
 from tsn_tsm_plugin.data.image import encode_image
 from tsn_tsm_plugin.data.reader import DEFAULT_FPS, VideoReader

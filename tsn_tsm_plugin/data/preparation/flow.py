@@ -160,7 +160,7 @@ def _scaled(frames_TCHW: Tensor, short_side: int) -> Tensor:
 
 def prepare_flow(
     lists: Sequence[str], *, videos_dir: str, out_dir: Path, extraction: FlowExtraction, num_workers: int
-) -> dict[str, str]:
+) -> None:
     """Compute the flow of all videos of some lists, and write lists of the folders.
 
     A stopped run continues with the remaining videos.
@@ -172,9 +172,6 @@ def prepare_flow(
             ``VIDEO fields label``.
         extraction: Settings of the flow.
         num_workers: Processes; 0 uses this process.
-
-    Returns:
-        Reasons for skipped videos, by name.
 
     Raises:
         AnnotationError: If a list cannot be read, or no video can be read.
@@ -189,24 +186,21 @@ def prepare_flow(
     entries = {entry.name: entry for found in read.values() for entry in found}
     compute = functools.partial(_compute, extraction=extraction, folder=out_dir / "flow")
     counts: dict[str, int] = {}
-    faults: dict[str, str] = {}
-    with tqdm(total=len(entries), desc="flow", unit="video", disable=None) as progress:
-        done = map_in_workers(compute, entries.values(), num_workers=num_workers)
-        for name, (count, fault) in zip(entries, done, strict=True):
-            if fault:
-                faults[name] = fault
-                logger.warning(f"skipped: {fault}")
-            else:
-                counts[name] = count
-            progress.update()
+    faults: list[str] = []
+    done = map_in_workers(compute, entries.values(), num_workers=num_workers)
+    progress = tqdm(done, total=len(entries), desc="flow", unit="video", disable=None)
+    for name, (count, fault) in zip(entries, progress, strict=True):
+        if fault:
+            faults.append(fault)
+            logger.warning(f"skipped: {fault}")
+        else:
+            counts[name] = count
     if not counts:
-        first = next(iter(faults.values()), "")
-        raise AnnotationError(f"{videos_dir}: no video of the lists can be read. {first}")
+        raise AnnotationError(f"{videos_dir}: no video of the lists can be read. {faults[0]}")
     for path, found in read.items():
         lines = [f"{_folder_name(e.name)} {counts[e.name]} {e.label}\n" for e in found if e.name in counts]
         write_text_atomically(out_dir / PurePosixPath(path).name, "".join(lines))
     logger.info(f"{len(counts)} videos have flow in {out_dir / 'flow'}; {len(faults)} were skipped.")
-    return faults
 
 
 def _compute(entry: VideoEntry, *, extraction: FlowExtraction, folder: Path) -> tuple[int, str]:

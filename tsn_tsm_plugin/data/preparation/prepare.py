@@ -12,20 +12,23 @@
 Running it again changes nothing unless videos or annotations have changed.
 """
 
+import contextlib
 import functools
 import json
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
 from tqdm import tqdm
 
 from tsn_tsm_plugin.atomic_files import write_text_atomically
 from tsn_tsm_plugin.data.annotations import fault_of_name, label_map_hash
-from tsn_tsm_plugin.data.preparation.annotations import Annotations, VideoFiles
+from tsn_tsm_plugin.data.preparation.annotations import Annotations, VideoFiles, mirror_pairs, turn_pairs
+from tsn_tsm_plugin.data.preparation.catalog import OFFICIAL_DATASETS
 from tsn_tsm_plugin.data.preparation.convert import Conversion, FrameExtraction
-from tsn_tsm_plugin.data.preparation.recipe import mirror_pairs, recipe_lines
 from tsn_tsm_plugin.data.preparation.verify_videos import Inspection, Journal
 from tsn_tsm_plugin.data.workers import map_in_workers
 from tsn_tsm_plugin.errors import AnnotationError
@@ -88,21 +91,22 @@ def prepare_dataset(
     _inspect([path for path in paths.values() if path], inspection, journal, num_workers=num_workers)
     # The videos are listed as they are, or as converted.
     listed_template = conversion.template if isinstance(conversion, FrameExtraction) else template
-    splits = {split: _Split() for split in annotations.splits}
+    splits: dict[str, _Split] = {}
     for split, videos in annotations.splits.items():
+        content = splits[split] = _Split()
         for video in videos:
             path = paths[video.names]
             if path is None:
-                splits[split].missing.append(video.names[0])
+                content.missing.append(video.names[0])
                 continue
             finding = journal.findings[path]
             if finding.error:
-                splits[split].unreadable[path] = finding.error
+                content.unreadable[path] = finding.error
                 continue
-            splits[split].num_plain += conversion is None and finding.is_sparse is False
-            splits[split].labels.add(video.label)
+            content.num_plain += conversion is None and finding.is_sparse is False
+            content.labels.add(video.label)
             count = f" {finding.num_frames}" if listed_template else ""
-            splits[split].lines.append(f"{inspection.listed_name(path)}{count} {video.label}")
+            content.lines.append(f"{inspection.listed_name(path)}{count} {video.label}")
     if not any(content.lines for content in splits.values()):
         raise AnnotationError(_why_none(splits, videos_dir))
     report = _report(name, annotations, splits)
@@ -110,13 +114,7 @@ def prepare_dataset(
         write_if_changed(out_dir / f"{split}.txt", "".join(line + "\n" for line in content.lines))
     write_if_changed(out_dir / "labels.txt", "\n".join(annotations.class_names) + "\n")
     write_if_changed(out_dir / "report.json", json.dumps(report, indent=2) + "\n")
-    recipe = recipe_lines(
-        name,
-        annotations,
-        out_dir=out_dir,
-        videos_dir=target or videos_dir,
-        template=listed_template,
-    )
+    recipe = _recipe(report, annotations, out_dir, target or videos_dir, listed_template)
     write_if_changed(out_dir / "dataset.yaml", recipe)
     _log_report(report, out_dir)
     return report
@@ -124,11 +122,9 @@ def prepare_dataset(
 
 def write_if_changed(path: Path, text: str) -> None:
     """Write a file atomically; do not touch a file that already contains the text."""
-    try:
+    with contextlib.suppress(OSError):  # Write the file if it is missing or not text.
         if read_text(path) == text:
             return
-    except OSError:
-        pass  # Write the file if it is missing or not text.
     write_text_atomically(path, text)
 
 
@@ -157,13 +153,12 @@ def _inspect(paths: Sequence[str], inspection: Inspection, journal: Journal, *, 
     """Check each video unless the journal has a current finding."""
     wanted = list(dict.fromkeys(paths))
     due = [path for path in wanted if not inspection.is_current(journal.findings.get(path))]
-    if not due:
-        return
+    found = map_in_workers(inspection, due, num_workers=num_workers, chunksize=4)
     num_done = len(wanted) - len(due)
-    with tqdm(total=len(wanted), initial=num_done, desc="videos", unit="video", disable=None) as progress:
-        for finding in map_in_workers(inspection, due, num_workers=num_workers, chunksize=4):
-            journal.add(finding)
-            progress.update()
+    for finding in tqdm(
+        found, total=len(wanted), initial=num_done, desc="videos", unit="video", disable=None
+    ):
+        journal.add(finding)
 
 
 def _why_none(splits: dict[str, _Split], videos_dir: Path) -> str:
@@ -194,6 +189,36 @@ def _report(name: str, annotations: Annotations, splits: dict[str, _Split]) -> d
             for split, content in splits.items()
         },
     }
+
+
+def _recipe(
+    report: dict[str, Any], annotations: Annotations, out_dir: Path, videos_dir: Path, template: str
+) -> str:
+    """Return YAML to merge into a recipe, for listed videos or, with a template, folders of frames."""
+    name, names = report["dataset"], annotations.class_names
+    out, videos = out_dir.resolve(), videos_dir.resolve()
+    data: dict[str, object] = {
+        "DATASET": name if name in OFFICIAL_DATASETS else "",
+        "PATH_TO_DATA_DIR": str(out),
+        "PATH_PREFIX": os.path.relpath(videos, out) if videos.is_relative_to(out) else str(videos),
+        "TRAIN_LIST": "train.txt",
+        "VAL_LIST": "val.txt" if annotations.splits.get("val") else "",
+        "LABEL_MAP": "labels.txt",
+        "FORMAT": "frames" if template else "videos",
+    }
+    if annotations.splits.get("test"):
+        data["TEST_LIST"] = "test.txt"
+    if template:
+        data |= {"FRAME_TEMPLATE": template, "FRAME_START_INDEX": 1}
+    data["FLIP_LABEL_PAIRS"] = [list(pair) for pair in report["flip_label_pairs"]]
+    comments = [f"# {name}: {len(names)} classes, label map {report['label_map_hash']}."]
+    comments += [f"# A mirror exchanges: {names[a]} / {names[b]}." for a, b in report["flip_label_pairs"]]
+    comments += [
+        f"# It also exchanges {names[a]} / {names[b]} ({[a, b]}), which MMAction2 does not swap."
+        for a, b in turn_pairs(names)
+    ]
+    content = {"MODEL": {"NUM_CLASSES": len(names)}, "DATA": data}
+    return "\n".join(comments) + "\n" + yaml.safe_dump(content, sort_keys=False, default_flow_style=None)
 
 
 def _log_report(report: dict[str, Any], out_dir: Path) -> None:
