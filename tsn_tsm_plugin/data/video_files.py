@@ -6,8 +6,8 @@ from pathlib import Path
 
 # fmt: off
 VIDEO_SUFFIXES = frozenset((
-    ".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob",
-    ".webm", ".wmv", ".y4m",
+    ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts",
+    ".vob", ".webm", ".wmv", ".y4m",
 ))
 # Names of folders and files that archivers, file managers, disks and network storage create.
 _LEFT_BEHIND = frozenset((

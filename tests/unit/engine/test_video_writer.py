@@ -1,10 +1,12 @@
 import os
+import re
 
 import numpy as np
 import pytest
 from support.small_files import files_no_larger_than
 from support.videos import numbered_frames, sequential_frames, write_video
 
+from tsn_tsm_plugin.data.video_files import is_video
 from tsn_tsm_plugin.errors import ConfigError, RunFolderError
 from tsn_tsm_plugin.visualization.annotate_video import ScoreTimeline, annotate_video
 from tsn_tsm_plugin.visualization.video_writer import VideoWriter, check_video_name
@@ -42,6 +44,14 @@ def test_a_name_of_no_container_of_h264_is_refused_with_those_that_are(tmp_path,
         with pytest.raises(ConfigError, match=rf"{name}: the video is written as H.264.*\.mkv.*OUT.mp4"):
             refuse(tmp_path / name)
     assert not list(tmp_path.iterdir())
+
+
+def test_every_suffix_that_is_written_is_read_as_a_video():
+    with pytest.raises(ConfigError) as error:
+        check_video_name("a.txt")
+    written = set(re.findall(r"\.\w+", str(error.value))) - {".txt", ".264"}
+    assert len(written) > 10
+    assert [suffix for suffix in sorted(written) if not is_video(f"a{suffix}")] == []
 
 
 def test_a_folder_that_is_not_there_is_reported_before_the_first_frame(tmp_path):
