@@ -163,7 +163,7 @@ def _augmentation(cfg: CfgNode) -> Iterator[Fault]:
     mixup = cfg.MIXUP
     if mixup.ENABLE and mixup.METHOD == "random_mix":
         if not (mixup.ALPHA or mixup.CUTMIX_ALPHA):
-            yield "MIXUP.ALPHA", "be positive with MIXUP.ENABLE, or MIXUP.CUTMIX_ALPHA must"
+            yield "MIXUP.ALPHA", "be positive with MIXUP.ENABLE if MIXUP.CUTMIX_ALPHA is 0"
     elif mixup.ENABLE and mixup.PROB < 1.0:
         yield "MIXUP.PROB", f"be 1 with MIXUP.METHOD {mixup.METHOD} (only random_mix chooses)"
     if mixup.ENABLE and mixup.LABEL_SMOOTH_VALUE and cfg.SOLVER.LABEL_SMOOTHING:

@@ -209,6 +209,7 @@ class LongVideo:
             course = self._course(note(windows))
             facts = {"file": features.name, "video": self.path, "fps": self.fps, "windows": noted}
             described.write(json.dumps(facts, indent=1))
+            described.flush()  # A full disk is found before either file is replaced.
         return course
 
     def _course(self, windows: Iterable[Window]) -> ScoreTimeline:

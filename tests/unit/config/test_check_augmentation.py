@@ -31,7 +31,7 @@ def test_known_kinds_of_rand_augment_pass(recipe, aa_type):
         (["MIXUP.LABEL_SMOOTH_VALUE", "1"], "MIXUP.LABEL_SMOOTH_VALUE must be in [0, 1), got 1.0"),
         (
             ["MIXUP.ENABLE=true", "MIXUP.ALPHA=0", "MIXUP.CUTMIX_ALPHA=0"],
-            "MIXUP.ALPHA must be positive with MIXUP.ENABLE, or MIXUP.CUTMIX_ALPHA must, got 0.0",
+            "MIXUP.ALPHA must be positive with MIXUP.ENABLE if MIXUP.CUTMIX_ALPHA is 0, got 0.0",
         ),
         (
             ["MIXUP.ENABLE=true", "MIXUP.LABEL_SMOOTH_VALUE=0.1", "SOLVER.LABEL_SMOOTHING=0.1"],
