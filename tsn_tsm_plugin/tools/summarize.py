@@ -87,9 +87,12 @@ def write_markdown(path: Path, rows: Sequence[tuple[str, ...]]) -> None:
     """Replace the table between the two marks of a Markdown file; published weights get a link.
 
     Raises:
-        ConfigError: If the marks are missing.
+        ConfigError: If the file cannot be read, or the marks are missing.
     """
-    text = read_text(path)
+    try:
+        text = read_text(path)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror or error}). Check the path.") from error
     if _BEGIN not in text or _END not in text:
         raise ConfigError(f"{path}: needs the lines `{_BEGIN}` and `{_END}` to write the table between.")
     # Import late, so that --help and usage errors do not wait for torch.
