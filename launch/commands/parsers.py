@@ -26,17 +26,7 @@ Train a recipe and evaluate it, here or on SLURM.
 
 KEY VALUE and KEY=VALUE override the recipe and are checked before anything is submitted."""
 
-_EPILOG = f"""\
-other commands (each with --help):
-  {_PROGRAM} evaluate    many weights on many recipes, as one array
-  {_PROGRAM} profile     trace of some steps, by PyTorch's profiler
-  {_PROGRAM} summarize   one table of the results of runs
-  {_PROGRAM} list        everything that was submitted
-  {_PROGRAM} status      state of a job or run folder
-  {_PROGRAM} tail        log of a job, until it has ended
-  {_PROGRAM} cancel      end jobs; a training saves first
-  {_PROGRAM} resubmit    start failed jobs again
-
+_EXIT_CODES = """\
 exit code: 0 done, 1 the job failed, 2 a mistake in the command, 3 cancelled, 4 left while the job goes on"""
 
 _EVALUATE_HELP = f"""\
@@ -51,22 +41,16 @@ A result belongs to the content of weights, settings and list, not to their name
 _COMMANDS = {
     "train": ("train.train", _TRAIN_HELP),
     "evaluate": ("evaluate.evaluate", _EVALUATE_HELP),
-    "profile": (
-        "train.profile",
-        "Trace 20 training steps of rank 0 by PyTorch's profiler, into RUN_FOLDER/profile.",
-    ),
+    "profile": ("train.profile", "Trace 20 steps of rank 0 by PyTorch's profiler, into RUN_FOLDER/profile."),
     "summarize": (
         "summarize.summarize",
-        "Print one table of runs: measured beside published, size and cost.",
+        "Print one table of runs: scores beside published ones, size, cost.",
     ),
     "list": ("manage.list_all", "List everything that was submitted."),
     "status": ("manage.status", "Show the state of jobs, also of jobs that SLURM has forgotten."),
     "tail": ("manage.tail", "Show the log of a job until it has ended; the exit code is the job's."),
     "cancel": ("manage.cancel", "Cancel jobs; a training writes a checkpoint first."),
-    "resubmit": (
-        "manage.resubmit",
-        "Submit jobs again into the same run folders; they go on from there.",
-    ),
+    "resubmit": ("manage.resubmit", "Submit jobs again into the same run folders; they go on from there."),
 }
 
 
@@ -107,7 +91,12 @@ def _parser_of(name: str) -> argparse.ArgumentParser:
     else:
         _add_targets(parser, name)
     if name == "train":
-        parser.epilog = _EPILOG
+        others = [
+            f"  {_PROGRAM} {other:<11} {text.splitlines()[0].partition(';')[0].rstrip('.')}"
+            for other, (_, text) in _COMMANDS.items()
+            if other != name
+        ]
+        parser.epilog = "\n".join(["other commands (each with --help):", *others, "", _EXIT_CODES])
         parser.add_argument(
             "--then-evaluate",
             action="store_true",

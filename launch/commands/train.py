@@ -173,12 +173,18 @@ def describe(plans: Sequence[Plan]) -> str:
 
 def _describe(plan: Plan, first: Plan) -> str:
     batch = plan.cfg.TRAIN.BATCH_SIZE if plan.kind != "evaluate" else plan.cfg.TEST.BATCH_SIZE
-    nodes, processes = counted(plan.options.nodes, "node"), counted(plan.tasks_per_node, "process")
+    nodes, processes = counted(plan.options.nodes, "node"), counted(plan.options.tasks_per_node, "process")
     config = [plan.cfg.dump().rstrip()]
     if plan is not first:
         before, now = (flatten(parse(each.cfg.dump())) for each in (first, plan))
         config = ["# the cfg of the first job of this recipe, except:"]
         config += [f"{key}: {value}" for key, value in now.items() if value != before[key]]
+    script = []
+    if plan.backend == "slurm":
+        folder = plan.run_dir / "launch" / "TIME"
+        code = folder / "code" if plan.options.snapshot == "git" else CODE_ROOT
+        text = build_executor(plan, folder=folder, code=code).script()
+        script = ["", "# the script for sbatch; TIME stands for when it is submitted", text.rstrip()]
     return "\n".join(
         [
             f"# {plan.kind} {plan.recipe}",
@@ -188,13 +194,6 @@ def _describe(plan: Plan, first: Plan) -> str:
             f"# global batch  {batch} clips, {batch / plan.num_ranks:g} for each process",
             f"# each process  tsn_tsm_plugin.engine.{plan.kind}(cfg), with this cfg:",
             *config,
-            *(_script(plan) if plan.backend == "slurm" else []),
+            *script,
         ]
     )
-
-
-def _script(plan: Plan) -> list[str]:
-    folder = plan.run_dir / "launch" / "TIME"
-    code = folder / "code" if plan.options.snapshot == "git" else CODE_ROOT
-    text = build_executor(plan, folder=folder, code=code).script()
-    return ["", "# the script for sbatch; TIME stands for when it is submitted", text.rstrip()]

@@ -181,12 +181,17 @@ def _faults_of_request(plan: Plan) -> Iterator[str]:
     if limit * 60 <= options.signal_delay:
         yield f"--signal-delay must be shorter than --time ({limit * 60} s), got {options.signal_delay} s."
     yield from _faults_of_size(plan, partition)
-    yield from _faults_of_visibility(plan.run_dir)
+    private = next((root for root in _PRIVATE_ROOTS if plan.run_dir.is_relative_to(root)), "")
+    if private and not slurm.all_nodes_are_here():
+        yield (
+            f"OUTPUT_DIR {plan.run_dir} lies in {private}, which every node has for itself. "
+            f"Set OUTPUT_DIR to a folder that all nodes see."
+        )
 
 
 def _faults_of_size(plan: Plan, partition: Partition) -> Iterator[str]:
     """Compare a request with the partition's nodes; sbatch decides which of them the user may use."""
-    nodes, gpus, tasks = plan.options.nodes, plan.gpus_per_node, plan.tasks_per_node
+    nodes, gpus, tasks = plan.options.nodes, plan.options.gpus_per_node, plan.options.tasks_per_node
     cpus = cpus_per_task(plan) * tasks
     name, has = partition.name, f"it has {partition.nodes_in_words()}."
     if nodes > partition.num_nodes:
@@ -206,15 +211,6 @@ def _faults_of_size(plan: Plan, partition: Partition) -> Iterator[str]:
         yield (
             f"--nodes must be at most {num_fitting} in partition {name} with --gpus-per-node {gpus} and "
             f"{cpus} CPUs of each node, got {nodes}; {has}"
-        )
-
-
-def _faults_of_visibility(run_dir: Path) -> Iterator[str]:
-    private = next((root for root in _PRIVATE_ROOTS if run_dir.is_relative_to(root)), "")
-    if private and not slurm.all_nodes_are_here():
-        yield (
-            f"OUTPUT_DIR {run_dir} lies in {private}, which every node has for itself. "
-            f"Set OUTPUT_DIR to a folder that all nodes see."
         )
 
 

@@ -37,19 +37,9 @@ class Plan:
     note: str = ""
 
     @property
-    def gpus_per_node(self) -> int:
-        """GPUs of each node; 0 on CPU nodes."""
-        return self.options.gpus_per_node
-
-    @property
-    def tasks_per_node(self) -> int:
-        """Processes on each node."""
-        return self.options.tasks_per_node
-
-    @property
     def num_ranks(self) -> int:
         """Processes on all nodes."""
-        return self.options.nodes * self.tasks_per_node
+        return self.options.nodes * self.options.tasks_per_node
 
     @property
     def run_dir(self) -> Path:

@@ -117,13 +117,13 @@ def cpus_per_task(plan: Plan) -> int:
     partition = chosen_partition(plan.options.partition)
     if partition is None:
         return wanted
-    room = partition.fewest_cpus(gpus=plan.gpus_per_node, cpus=plan.tasks_per_node)
-    return max(1, min(wanted, room // plan.tasks_per_node))
+    room = partition.fewest_cpus(gpus=plan.options.gpus_per_node, cpus=plan.options.tasks_per_node)
+    return max(1, min(wanted, room // plan.options.tasks_per_node))
 
 
 def shape_of(plan: Plan) -> tuple[int, ...]:
     """Return the sizes that the tasks of one array must have in common."""
-    return plan.options.nodes, plan.tasks_per_node, plan.gpus_per_node, cpus_per_task(plan)
+    return plan.options.nodes, plan.options.tasks_per_node, plan.options.gpus_per_node, cpus_per_task(plan)
 
 
 def _parameters(plan: Plan, folder: Path, code: Path) -> dict[str, Any]:
@@ -132,15 +132,15 @@ def _parameters(plan: Plan, folder: Path, code: Path) -> dict[str, Any]:
     more: dict[str, Any] = {"requeue": True}
     if options.mail:
         more |= {"mail_user": options.mail, "mail_type": "END,FAIL"}
-    if plan.gpus_per_node:
-        more["gpus_per_node"] = f"{options.gpu_type}:{plan.gpus_per_node}".lstrip(":")
+    if plan.options.gpus_per_node:
+        more["gpus_per_node"] = f"{options.gpu_type}:{plan.options.gpus_per_node}".lstrip(":")
     more |= {name: getattr(options, name) for name in _SAME_NAMES if getattr(options, name)}
     more |= {key: value or True for key, value in options.pairs("sbatch").items()}
     return {
         "job_name": plan.name,
         "time": limit_minutes(plan),
         "nodes": options.nodes,
-        "ntasks_per_node": plan.tasks_per_node,
+        "ntasks_per_node": plan.options.tasks_per_node,
         "cpus_per_task": cpus,
         "signal_delay_s": options.signal_delay,
         "stderr_to_stdout": True,
