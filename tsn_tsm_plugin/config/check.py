@@ -1,5 +1,6 @@
 """validate: find every broken rule of a config, for single keys and for keys that must agree."""
 
+import difflib
 import re
 from collections.abc import Iterator
 
@@ -15,6 +16,8 @@ Fault = tuple[str, str]
 _AA_TYPE = re.compile(
     r"|imgaug_default|rand(-(m(max)?\d+|n[1-9]\d*|(p|mstd)(\d+\.?\d*|inf)|inc[01]|t(weights|3aw?)))*"
 )
+# An error lists more names than this only if none of them is near to the given name.
+_MOST_NAMES = 8
 
 
 def validate(cfg: CfgNode) -> list[Fault]:
@@ -47,8 +50,10 @@ def _component(key: Key, item: object) -> Iterator[Fault]:
         return
     names = REGISTRIES[key.component].names()
     if name not in names:
-        known = ", ".join(map(repr, dict.fromkeys((default, *names))))
-        yield key.name, f"must be one of {known}, got {name!r}"
+        known = list(dict.fromkeys((default, *names)))
+        near = difflib.get_close_matches(name, known) if len(known) > _MOST_NAMES else []
+        kind = f"one of {len(known)} names, nearest" if near else "one of"
+        yield key.name, f"must be {kind} {', '.join(map(repr, near or known))}, got {name!r}"
 
 
 def _frame_template(cfg: CfgNode) -> Iterator[Fault]:

@@ -77,7 +77,7 @@ def test_an_item_that_is_no_step_and_a_name_that_is_none_are_refused_together():
     assert "must hold names, or mappings such as {name: NAME, options: {size: 8}}, got {'names': 'x'}" in str(
         error.value
     )
-    assert "DATA.TEST_TRANSFORMS must be one of 'preset', 'center_crop'" in str(error.value)
+    assert "names, nearest 'center_crop', 'ten_crop', got 'center_crob'" in str(error.value)
 
 
 def test_a_replaced_list_takes_plain_names_from_the_command_line():
