@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tsn_tsm_plugin.errors import CheckpointError, TsnTsmError
+from tsn_tsm_plugin.errors import TsnTsmError
 
 from ..cluster import slurm_client as slurm
 from ..cluster.job_requests import refusal
@@ -23,8 +23,6 @@ from .sbatch_script import build_executor, cpus_per_task, limit_minutes, shape_o
 # Folders that machines do not share.
 _PRIVATE_ROOTS = ("/tmp", "/var/tmp", "/dev/shm", "/run")
 _SNAPSHOTS = ("git", "none")
-# Pairs of backbone and weights that this process has fetched.
-_fetched: set[tuple[str, str]] = set()
 
 
 def check(plan: Plan, *, is_dry_run: bool = False, is_request_known: bool = False) -> bool:
@@ -41,9 +39,8 @@ def check(plan: Plan, *, is_dry_run: bool = False, is_request_known: bool = Fals
     faults = [*_faults_of_shape(plan), *_faults_of_run_folder(plan)]
     is_complete = False
     if plan.num_ranks > 0:
-        is_fetching = plan.backend == "slurm" and not is_dry_run and not faults
         try:
-            is_complete = _check_recipe(plan, is_dry_run=is_dry_run, is_fetching=is_fetching)
+            is_complete = _check_recipe(plan, is_dry_run=is_dry_run)
         except TsnTsmError as error:
             faults.append(str(error))
     if plan.backend == "slurm" and not is_request_known:
@@ -110,10 +107,11 @@ def _faults_of_run_folder(plan: Plan) -> Iterator[str]:
             )
 
 
-def _check_recipe(plan: Plan, *, is_dry_run: bool, is_fetching: bool) -> bool:
+def _check_recipe(plan: Plan, *, is_dry_run: bool) -> bool:
     """Check everything that the run will need; return whether the run is complete.
 
-    A dry run may have no access to the data.
+    Weights are fetched, because compute nodes seldom reach the network. A dry run fetches nothing, and may
+    have no access to the data.
     """
     # Imported here: commands that submit nothing need not wait for torch.
     from tsn_tsm_plugin.engine.preflight import check_before_run
@@ -125,28 +123,9 @@ def _check_recipe(plan: Plan, *, is_dry_run: bool, is_fetching: bool) -> bool:
         task,
         world_size=plan.num_ranks,
         run_dir=plan.cfg.TEST.OUTPUT_DIR if task == "evaluate" else "",
-        needs_data=not is_dry_run,
-        opens_tested_weights=True,
+        before="dry run" if is_dry_run else "job",
     )
-    is_complete = plan.kind == "train" and check_resume(plan.cfg, plan.run_dir)
-    if is_fetching and task == "train" and not is_complete:
-        _fetch_backbone_weights(plan)
-    return is_complete
-
-
-def _fetch_backbone_weights(plan: Plan) -> None:
-    """Fetch the ImageNet weights now, because compute nodes seldom reach the network."""
-    from tsn_tsm_plugin.models import build_model
-
-    model = plan.cfg.MODEL
-    wanted = (model.BACKBONE, model.BACKBONE_WEIGHTS)
-    if not model.BACKBONE_WEIGHTS or plan.cfg.TRAIN.CHECKPOINT_FILE_PATH or wanted in _fetched:
-        return
-    try:
-        build_model(plan.cfg)
-    except CheckpointError as error:
-        raise LaunchError(f"MODEL.BACKBONE_WEIGHTS: {error}") from error
-    _fetched.add(wanted)
+    return plan.kind == "train" and check_resume(plan.cfg, plan.run_dir)
 
 
 def _faults_of_request(plan: Plan) -> Iterator[str]:

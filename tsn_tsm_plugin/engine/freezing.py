@@ -1,10 +1,11 @@
-"""FrozenModules: frozen parts of a network, and the partial batch norm of the TSN paper."""
+"""FrozenModules, freeze_modules: frozen parts of a network, and the partial batch norm of the TSN paper."""
 
 import difflib
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from tsn_tsm_plugin.config import CfgNode
 from tsn_tsm_plugin.errors import ConfigError
 from tsn_tsm_plugin.layers.network_stages import network_stages
 
@@ -68,6 +69,17 @@ class FrozenModules:
             for module in self._model.get_submodule("backbone").modules():
                 if isinstance(module, _BatchNorm):
                     module.eval()
+
+
+def freeze_modules(cfg: CfgNode, model: nn.Module) -> FrozenModules:
+    """Freeze the parts of a network that a recipe names."""
+    return FrozenModules(
+        model,
+        frozen_modules=tuple(cfg.MODEL.FROZEN_MODULES),
+        frozen_stages=cfg.MODEL.FROZEN_STAGES,
+        partial_bn=cfg.MODEL.PARTIAL_BN,
+        freeze_stats=cfg.BN.FREEZE_STATS,
+    )
 
 
 def _frozen_stages(backbone: nn.Module, number: int) -> list[nn.Module]:

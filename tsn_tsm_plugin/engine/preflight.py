@@ -16,7 +16,7 @@ from tsn_tsm_plugin.config.values import named_options
 from tsn_tsm_plugin.data.build import build_dataset, ensure_data_dir, is_data_at_hand, read_class_names
 from tsn_tsm_plugin.engine.checkpoint import list_checkpoints
 from tsn_tsm_plugin.engine.find_weights import list_weights, load_initial_weights, load_tested_weights
-from tsn_tsm_plugin.engine.freezing import FrozenModules
+from tsn_tsm_plugin.engine.freezing import freeze_modules
 from tsn_tsm_plugin.errors import ConfigError, TsnTsmError, first_line
 from tsn_tsm_plugin.models import build_model
 from tsn_tsm_plugin.paths import is_url
@@ -24,17 +24,12 @@ from tsn_tsm_plugin.runs.loggers import missing_package
 from tsn_tsm_plugin.solver import build_optimizer
 from tsn_tsm_plugin.transforms.build import build_batch_transform
 
-_Load = Callable[[CfgNode, nn.Module, Sequence[str]], Any]
+# Pairs of backbone and weights that this process has read.
+_read: set[tuple[str, str]] = set()
 
 
 def check_before_run(
-    cfg: CfgNode,
-    task: str,
-    *,
-    world_size: int = 1,
-    run_dir: str | Path = "",
-    needs_data: bool = True,
-    opens_tested_weights: bool = False,
+    cfg: CfgNode, task: str, *, world_size: int = 1, run_dir: str | Path = "", before: str = "run"
 ) -> None:
     """Raise one error with all faults found; open no video and write nothing.
 
@@ -46,31 +41,21 @@ def check_before_run(
         task: ``"train"`` or ``"evaluate"``.
         world_size: Number of processes.
         run_dir: Folder that the task writes into; empty: ``OUTPUT_DIR``.
-        needs_data: Whether a missing data folder is a fault.
-        opens_tested_weights: Whether the weights to test are opened too; a job would open them late.
+        before: ``"run"``, ``"job"``: fetch the backbone's weights and open the weights to test, which a job
+            does late, or ``"dry run"``: the data may be missing.
 
     Raises:
         ConfigError: If there are faults; one fault per line.
     """
     folder = Path(run_dir or cfg.OUTPUT_DIR).expanduser()
-    data = list(_faults_of_data(cfg, task, needs_data=needs_data))
-    network = list(_faults_of_network(cfg, task))
+    data = list(_faults_of_data(cfg, task, needs_data=before != "dry run"))
+    model, fault = _network(cfg, task)
     class_names = read_class_names(cfg) if is_data_at_hand(cfg) and not data else []
-    if task == "evaluate":
-        weights = _faults_of_weights(
-            cfg,
-            "TEST.CHECKPOINT_FILE_PATH",
-            load_tested_weights,
-            class_names,
-            is_opened=opens_tested_weights and not network,
-        )
-    else:
-        weights = _faults_of_initial_weights(cfg, folder, class_names, is_network_sound=not network)
     faults = [
         *_faults_of_size(cfg, task, world_size),
         *data,
-        *network,
-        *weights,
+        *fault,
+        *_faults_of_weights(cfg, task, folder, model, class_names, before),
         *_faults_of_folder(folder),
         *_faults_of_packages(cfg),
     ]
@@ -137,8 +122,12 @@ def _faults_of_data(cfg: CfgNode, task: str, *, needs_data: bool) -> Iterator[st
         yield from _attempt(functools.partial(build_dataset, cfg, split), f"DATA.{name}: ")
 
 
-def _faults_of_network(cfg: CfgNode, task: str) -> Iterator[str]:
-    """Build the network on the meta device, run a clip, and check that parameters can be trained."""
+def _network(cfg: CfgNode, task: str) -> tuple[nn.Module | None, list[str]]:
+    """Build the network on the meta device, run a clip, and check that parameters can be trained.
+
+    Returns:
+        The network, or the fault.
+    """
     try:
         with torch.device("meta"):
             model = build_model(cfg, with_backbone_weights=False)
@@ -147,68 +136,60 @@ def _faults_of_network(cfg: CfgNode, task: str) -> Iterator[str]:
             shape = (1, model.in_channels, cfg.DATA.NUM_FRAMES, size, size)
             model.eval()(torch.empty(shape, device="meta"))
         if task == "train":
-            FrozenModules(
-                model,
-                frozen_modules=tuple(cfg.MODEL.FROZEN_MODULES),
-                frozen_stages=cfg.MODEL.FROZEN_STAGES,
-                partial_bn=cfg.MODEL.PARTIAL_BN,
-            )
+            freeze_modules(cfg, model)
             if not any(parameter.requires_grad for parameter in model.parameters()):
-                yield (
-                    "MODEL.FROZEN_MODULES must leave something to train, got "
-                    f"{list(cfg.MODEL.FROZEN_MODULES)!r}, which freezes every parameter."
-                )
-                return
+                frozen = list(cfg.MODEL.FROZEN_MODULES)
+                return None, [
+                    f"MODEL.FROZEN_MODULES must leave something to train, got {frozen!r}, which freezes "
+                    "every parameter."
+                ]
             build_optimizer(cfg, model)
     except (TsnTsmError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         # Backbones of other libraries raise various errors for sizes and options.
-        yield f"MODEL.BACKBONE {cfg.MODEL.BACKBONE}: {first_line(error)}"
-
-
-def _faults_of_initial_weights(
-    cfg: CfgNode, run_dir: Path, class_names: Sequence[str], *, is_network_sound: bool
-) -> Iterator[str]:
-    """Open the weights to start from; a resumed run needs none."""
-    if list_checkpoints(run_dir / "checkpoints"):
-        return
-    imagenet = _local(cfg.MODEL.BACKBONE_WEIGHTS)
-    is_file = any(mark in imagenet for mark in ("/", "\\")) or imagenet.endswith(
-        (".pt", ".pth", ".safetensors", ".ckpt")
-    )
-    if is_file and not Path(imagenet).expanduser().is_file():
-        yield f"MODEL.BACKBONE_WEIGHTS {imagenet} is not a file. Give the path of ImageNet weights."
-    elif is_file and is_network_sound:
-        yield from _attempt(lambda: build_model(cfg), "MODEL.BACKBONE_WEIGHTS: ")
-    yield from _faults_of_weights(
-        cfg, "TRAIN.CHECKPOINT_FILE_PATH", load_initial_weights, class_names, is_opened=is_network_sound
-    )
+        return None, [f"MODEL.BACKBONE {cfg.MODEL.BACKBONE}: {first_line(error)}"]
+    return model, []
 
 
 def _faults_of_weights(
-    cfg: CfgNode, key: str, load: _Load, class_names: Sequence[str], *, is_opened: bool
+    cfg: CfgNode, task: str, run_dir: Path, model: nn.Module | None, class_names: Sequence[str], before: str
 ) -> Iterator[str]:
+    """Open the weights to test or to start from; a resumed run needs none."""
+    load: Callable[..., Any] = load_tested_weights
+    key, is_opened = "TEST.CHECKPOINT_FILE_PATH", before != "run"
+    if task == "train":
+        if list_checkpoints(run_dir / "checkpoints"):
+            return
+        key, load, is_opened = "TRAIN.CHECKPOINT_FILE_PATH", load_initial_weights, True
+        yield from _faults_of_backbone_weights(cfg, is_sound=model is not None, is_fetched=before == "job")
     path = _local(value_of(cfg, key))
-    if is_opened and path and Path(path).exists():
-        yield from _attempt(lambda: _load_without_memory(load, cfg, class_names), f"{key}: ")
-    else:
-        yield from _faults_of_file(path, key)
+    if model is not None and is_opened and path and Path(path).exists():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of each tensor: the meta device holds no values.
+            yield from _attempt(lambda: load(cfg, model, class_names), f"{key}: ")
+    elif path:
+        yield from _attempt(lambda: _check_file(path), f"{key}: ")
 
 
-def _load_without_memory(load: _Load, cfg: CfgNode, class_names: Sequence[str]) -> None:
-    with torch.device("meta"):
-        model = build_model(cfg, with_backbone_weights=False)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch warns of each tensor: the meta device holds no values.
-        load(cfg, model, class_names)
+def _faults_of_backbone_weights(cfg: CfgNode, *, is_sound: bool, is_fetched: bool) -> Iterator[str]:
+    weights = cfg.MODEL.BACKBONE_WEIGHTS
+    path, pair = _local(weights), (cfg.MODEL.BACKBONE, weights)
+    is_file = any(mark in path for mark in ("/", "\\")) or path.endswith(
+        (".pt", ".pth", ".safetensors", ".ckpt")
+    )
+    if is_file and not Path(path).expanduser().is_file():
+        yield f"MODEL.BACKBONE_WEIGHTS {path} is not a file. Give the path of ImageNet weights."
+        return
+    is_wanted = is_file or (weights and is_fetched and not cfg.TRAIN.CHECKPOINT_FILE_PATH)
+    if is_sound and is_wanted and pair not in _read:
+        faults = _attempt(lambda: build_model(cfg), "MODEL.BACKBONE_WEIGHTS: ")
+        yield from faults
+        if not faults:
+            _read.add(pair)
 
 
 def _local(path: str) -> str:
     """Return a path of this machine as it is, and an empty text for weights that are fetched."""
     return "" if is_url(path) or path.startswith("zoo:") else path
-
-
-def _faults_of_file(path: str, key: str) -> list[str]:
-    return _attempt(lambda: _check_file(path), f"{key}: ") if path else []
 
 
 def _check_file(path: str) -> None:

@@ -15,7 +15,7 @@ from tsn_tsm_plugin.engine.ddp import data_parallel
 from tsn_tsm_plugin.engine.device import compute_device
 from tsn_tsm_plugin.engine.ema import MovingAverage
 from tsn_tsm_plugin.engine.find_weights import load_initial_weights
-from tsn_tsm_plugin.engine.freezing import FrozenModules
+from tsn_tsm_plugin.engine.freezing import FrozenModules, freeze_modules
 from tsn_tsm_plugin.engine.optimizer_step import OptimizerStep
 from tsn_tsm_plugin.engine.preflight import used_splits
 from tsn_tsm_plugin.engine.score_split import SplitScorer, build_scorer
@@ -152,13 +152,7 @@ def _initial_model(cfg: CfgNode, *, with_weights: bool) -> TSN | TSM:
 
 def _prepare_training(cfg: CfgNode, model: TSN | TSM, device: torch.device) -> FrozenModules:
     """Apply freezing, batch norm and recomputation of the recipe, and move the network to its device."""
-    frozen = FrozenModules(
-        model,
-        frozen_modules=tuple(cfg.MODEL.FROZEN_MODULES),
-        frozen_stages=cfg.MODEL.FROZEN_STAGES,
-        partial_bn=cfg.MODEL.PARTIAL_BN,
-        freeze_stats=cfg.BN.FREEZE_STATS,
-    )
+    frozen = freeze_modules(cfg, model)
     if cfg.BN.NORM_TYPE == "sync_batchnorm":
         synchronize_batch_norm(model, device=device, frozen=frozen.frozen)
     if cfg.MODEL.ACT_CHECKPOINT:

@@ -143,9 +143,9 @@ def weights_override(args: argparse.Namespace, key: str) -> list[str]:
         return []
     if args.which == "last":
         return [key, args.weights]
-    from tsn_tsm_plugin.engine.find_weights import find_weights
+    from tsn_tsm_plugin.engine.find_weights import list_weights
 
-    return [key, find_weights(args.weights, which=args.which)]
+    return [key, str(list_weights(args.weights, which=args.which)[0])]
 
 
 def read_recipe(args: argparse.Namespace, *overrides: str) -> CfgNode:

@@ -5,7 +5,7 @@ from support.cli import submit
 from support.runs import TinyBackbone, write_recipe
 
 from launch.cluster import partitions
-from launch.submit_job import checks
+from tsn_tsm_plugin.engine import preflight
 from tsn_tsm_plugin.errors import CheckpointError
 from tsn_tsm_plugin.registry import BACKBONES
 
@@ -50,7 +50,7 @@ def fetched(monkeypatch):
         return TinyBackbone()
 
     BACKBONES.register("fetching")(fetching)
-    monkeypatch.setattr(checks, "_fetched", set())
+    monkeypatch.setattr(preflight, "_read", set())
     yield found
     BACKBONES.unregister("fetching")
 
