@@ -27,15 +27,7 @@ HANDLERS_GROUP = "tsn_tsm_plugin.path_handlers"
 HUB_PREFIX = "hf://"
 
 _FSSPEC_PREFIXES = [
-    "s3://",
-    "s3a://",
-    "gs://",
-    "gcs://",
-    "az://",
-    "abfs://",
-    "hdfs://",
-    "sftp://",
-    "memory://",
+    f"{name}://" for name in ("s3", "s3a", "gs", "gcs", "az", "abfs", "hdfs", "sftp", "memory")
 ]
 # user/name, an optional @revision, an optional file.
 _HUB_PATH = re.compile(r"(?P<repo>[^/@]+/[^/@]+)(?:@(?P<revision>[^/]+))?(?:/(?P<file>.+))?")
@@ -109,12 +101,6 @@ class _HttpHandler(HTTPURLHandler):
         except Exception as error:
             raise OSError(f"{path} cannot be downloaded ({first_line(error)})") from error
 
-    def _isfile(self, path: str, **_: Any) -> bool:
-        return True
-
-    def _isdir(self, path: str, **_: Any) -> bool:
-        return False
-
 
 class _FsspecHandler(PathHandler):
     """Serves the URLs of fsspec's file systems."""
@@ -139,22 +125,6 @@ class _FsspecHandler(PathHandler):
         system, name = self._system(path)
         opened: IO[Any] = system.open(name, mode)
         return opened
-
-    def _exists(self, path: str, **_: Any) -> bool:
-        system, name = self._system(path)
-        return bool(system.exists(name))
-
-    def _isfile(self, path: str, **_: Any) -> bool:
-        system, name = self._system(path)
-        return bool(system.isfile(name))
-
-    def _isdir(self, path: str, **_: Any) -> bool:
-        system, name = self._system(path)
-        return bool(system.isdir(name))
-
-    def _ls(self, path: str, **_: Any) -> list[str]:
-        system, name = self._system(path)
-        return [entry.rstrip("/").rpartition("/")[2] for entry in system.ls(name, detail=False)]
 
     def _mkdirs(self, path: str, **_: Any) -> None:
         system, name = self._system(path)
@@ -201,12 +171,6 @@ class _HubHandler(PathHandler):
                 f"{path}: a repository takes whole folders, by tsn-tsm-publish --out hf://USER/NAME."
             )
         return Path(self._get_local_path(path)).open(mode)
-
-    def _isfile(self, path: str, **_: Any) -> bool:
-        return bool(_hub_parts(path)[2])
-
-    def _isdir(self, path: str, **_: Any) -> bool:
-        return not _hub_parts(path)[2]
 
 
 def _hub_parts(path: str) -> tuple[str, str | None, str]:

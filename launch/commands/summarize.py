@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tsn_tsm_plugin.atomic_files import write_text_atomically
-from tsn_tsm_plugin.config.published import published_accuracies
+from tsn_tsm_plugin.config.recipes import published_accuracies
 from tsn_tsm_plugin.errors import RunFolderError
 from tsn_tsm_plugin.paths import read_text
 from tsn_tsm_plugin.safe_text import aligned_table, csv_cell, markdown_text

@@ -4,6 +4,7 @@ import difflib
 import os
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -50,12 +51,8 @@ def load_cfg(path: str | Path, opts: Sequence[str] = (), *, text: str | None = N
         ConfigError: If there are faults; lists every wrong key, type and rule with its line and nearest key.
     """
     reader = SettingsReader(_OPTIONS)
-    name = str(path)
-    if text is None:
-        name = find_recipe(name)
-        reader.read_file(name)
-    else:
-        reader.read_text(text, name)
+    name = find_recipe(str(path)) if text is None else str(path)
+    reader.read(name, text=text)
     return _resolve(name, reader, opts)
 
 
@@ -151,30 +148,26 @@ def _what_is_wrong(key: str) -> str:
 def _apply(cfg: CfgNode, setting: Setting) -> str | None:
     """Write the value of a key into the config; return the fault if the value does not fit."""
     option_of = next((name for name in _OPTIONS if setting.key.startswith(f"{name}.")), "")
-    if option_of:
-        node, name = node_of(cfg, option_of)
-        return _set_option(node[name], setting, setting.key.removeprefix(f"{option_of}."))
-    if setting.key not in KEYS:
+    if not option_of and setting.key not in KEYS:
         return None
-    node, name = node_of(cfg, setting.key)
+    node, name = node_of(cfg, option_of or setting.key)
     try:
-        node[name] = coerce(setting.value, setting.text, node[name])
+        if option_of:
+            _set_option(node[name], setting.key.removeprefix(f"{option_of}."), setting.value)
+        else:
+            node[name] = coerce(setting.value, setting.text, node[name])
     except WrongTypeError as error:
         return f"{setting.location}: {setting.key} {error}"
     return None
 
 
-def _set_option(options: CfgNode, setting: Setting, name: str) -> str | None:
+def _set_option(options: CfgNode, name: str, value: Any) -> None:
     *parents, leaf = name.split(".")
     for parent in parents:
         if not isinstance(options.setdefault(parent, OptionsNode()), CfgNode):
-            return f"{setting.location}: {setting.key} lies below a value, not below options"
+            raise WrongTypeError("lies below a value, not below options")
         options = options[parent]
-    try:
-        options[leaf] = coerce({leaf: setting.value}, None, options)[leaf]
-    except WrongTypeError as error:
-        return f"{setting.location}: {setting.key} {error}"
-    return None
+    options[leaf] = coerce({leaf: value}, None, options)[leaf]
 
 
 def _apply_protocol(cfg: CfgNode) -> None:

@@ -1,10 +1,12 @@
-"""RECIPES, find_recipe, near_recipes: the recipes that come with this package, by name."""
+"""RECIPES, find_recipe, near_recipes, published_accuracies: the recipes that come with this package."""
 
 import difflib
+import re
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _INSTALLED = _PACKAGE / "recipes"
+_PUBLISHED = re.compile(r"^# published: top-1 ([\d./ ]+?), top-5 ([\d./ ]+|not printed)", re.MULTILINE)
 
 RECIPES = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent / "projects"
 """Folder of the recipes: inside the installed package, or ``projects/`` of a checkout."""
@@ -37,3 +39,21 @@ def recipe_names() -> list[str]:
     """Return the names of all recipes, such as ``tsm/k400_r50_8f``, without the bases."""
     files = sorted(RECIPES.glob("ts[mn]/*.yaml"))
     return [str(file.relative_to(RECIPES).with_suffix("")) for file in files]
+
+
+def published_accuracies(recipe: str) -> tuple[str, str]:
+    """Return the published top-1 and top-5 in percent, as printed.
+
+    Example:
+        >>> published_accuracies("# published: top-1 45.58 / 47.70, top-5 75.02 / 76.12 (two protocols)")
+        ('45.58 / 47.70', '75.02 / 76.12')
+
+    Args:
+        recipe: Text of the recipe's YAML.
+
+    Returns:
+        One number for each, or numbers joined by `` / `` for several protocols. ``not printed`` if the
+        published table has no top-5; ``-`` twice if the recipe states no accuracy.
+    """
+    match = _PUBLISHED.search(recipe)
+    return (match[1].strip(), match[2].strip()) if match else ("-", "-")

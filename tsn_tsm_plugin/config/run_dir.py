@@ -1,19 +1,19 @@
-"""choose_run_dir, is_same_run: the run folder of a recipe without OUTPUT_DIR."""
+"""choose_run_dir, is_same_run, changed_settings: the run that a recipe belongs to, by its settings."""
 
 import itertools
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import yaml
 
 from tsn_tsm_plugin.config.defaults import KEYS, flatten
-from tsn_tsm_plugin.config.key import FREE, Key
+from tsn_tsm_plugin.config.key import FREE
 from tsn_tsm_plugin.config.node import CfgNode
-from tsn_tsm_plugin.config.yaml_text import compose, construct
+from tsn_tsm_plugin.config.yaml_text import parse
 from tsn_tsm_plugin.paths import read_text
 
 CONFIG_FILE = "config.yaml"
-_CLIPS = "TRAIN.MAX_CLIPS_PER_FORWARD"
+AUTO_CLIPS = -1
+MAX_CLIPS = "TRAIN.MAX_CLIPS_PER_FORWARD"
 
 
 def choose_run_dir(cfg: CfgNode, recipe: str) -> str:
@@ -38,34 +38,33 @@ def choose_run_dir(cfg: CfgNode, recipe: str) -> str:
 
 def is_same_run(cfg: CfgNode, file: Path) -> bool:
     """Return whether the run with this config file has the same settings of training."""
-    saved, asked = _read(file), _values(cfg.dump())
-    if asked.get(_CLIPS, 1) <= 0:  # A run records the number of clips that fit.
-        asked[_CLIPS] = saved.get(_CLIPS)
-    return bool(saved) and all(
-        saved[key.name] == asked[key.name]
+    try:
+        changed = changed_settings(read_text(file), cfg.dump())
+    except (OSError, yaml.YAMLError, AttributeError):  # The file is damaged.
+        return False
+    # With 0, a run that resumes on fewer processes records its clips.
+    other = ("TEST.",) if cfg.TRAIN.MAX_CLIPS_PER_FORWARD else ("TEST.", MAX_CLIPS)
+    return all(key.startswith(other) for key in changed)
+
+
+def changed_settings(saved: str, config: str) -> dict[str, str]:
+    """Return the relevant differences between two configs by key, as ``KEY: old -> new``.
+
+    Args:
+        saved: The config of a run or a checkpoint, YAML.
+        config: The current config, YAML.
+    """
+    before, now = flatten(parse(saved)), flatten(parse(config))
+    if now.get(MAX_CLIPS) == AUTO_CLIPS:  # A run records the number of clips that fit.
+        now[MAX_CLIPS] = before.get(MAX_CLIPS)
+    return {
+        key.name: f"{key.name}: {before[key.name]!r} -> {now[key.name]!r}"
         for key in KEYS.values()
-        if key.name in saved and _steers_training(key)
-    )
-
-
-def _steers_training(key: Key) -> bool:
-    return key.on_resume != FREE and not key.name.startswith("TEST.")
+        if key.name in before and before[key.name] != now[key.name] and key.on_resume != FREE
+    }
 
 
 def _config_file(folder: Path) -> Path | None:
     """Return the settings of the run in a folder, or of its last submission."""
     submitted = sorted((folder / "launch").glob(f"*/{CONFIG_FILE}"))
     return next((file for file in (folder / CONFIG_FILE, *submitted[::-1]) if file.is_file()), None)
-
-
-def _read(file: Path) -> dict[str, Any]:
-    """Return the values of a config file by key; empty if the file is damaged."""
-    try:
-        return _values(read_text(file))
-    except (OSError, yaml.YAMLError):
-        return {}
-
-
-def _values(text: str) -> dict[str, Any]:
-    node = compose(text)
-    return flatten(construct(node)) if isinstance(node, yaml.MappingNode) else {}

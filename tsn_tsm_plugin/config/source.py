@@ -55,23 +55,15 @@ class SettingsReader:
         self._options = options
         self._num_files = 0
 
-    def read_file(self, path: str) -> None:
-        """Read a file and its bases.
+    def read(self, path: str, *, text: str | None = None) -> None:
+        """Read a recipe and its bases.
+
+        Args:
+            path: The file.
+            text: Text of the recipe, if already read; ``path`` serves messages and relative paths.
 
         Raises:
             ConfigError: If the file is missing, is not YAML, or holds no keys; faults of bases are collected.
-        """
-        self._read(path, chain=())
-
-    def read_text(self, text: str, path: str) -> None:
-        """Read a recipe from text, and its bases from files.
-
-        Args:
-            text: YAML.
-            path: Nominal path of the recipe, for messages and relative paths.
-
-        Raises:
-            ConfigError: See :meth:`read_file`.
         """
         self._read(path, chain=(), text=text)
 

@@ -7,7 +7,7 @@ from tsn_tsm_plugin.atomic_files import HINT_RUN, os_errors_as_run_folder_errors
 from tsn_tsm_plugin.data.collate import BadVideo
 from tsn_tsm_plugin.errors import VideoError
 from tsn_tsm_plugin.log import get_logger
-from tsn_tsm_plugin.paths import read_bytes
+from tsn_tsm_plugin.runs.run_folder import kept_lines
 from tsn_tsm_plugin.safe_text import terminal_text
 
 logger = get_logger(__name__)
@@ -26,10 +26,8 @@ class BadVideos:
         self._bound = bound
         self._in_epoch: set[str] = set()
         self._named: set[str] = set()
-        if path is not None and path.exists():
-            with os_errors_as_run_folder_errors(path, hint=HINT_RUN):
-                lines = read_bytes(path).decode("utf-8", "replace").splitlines()
-            self._named = {line.split("\t")[0] for line in lines}
+        if path is not None:
+            self._named = {line.split("\t")[0] for line in kept_lines(path)}
 
     def start_epoch(self, counted: Iterable[str] = ()) -> None:
         """Start an epoch, or resume an epoch that has skipped the videos ``counted``."""

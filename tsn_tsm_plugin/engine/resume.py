@@ -6,14 +6,10 @@ from typing import Any
 
 import torch
 
-from tsn_tsm_plugin.atomic_files import (
-    HINT_RUN,
-    os_errors_as_run_folder_errors,
-    write_text_atomically,
-)
 from tsn_tsm_plugin.config import CfgNode
 from tsn_tsm_plugin.config.defaults import KEYS, flatten
-from tsn_tsm_plugin.config.key import FIXED, FIXED_WITHIN_EPOCH, FREE
+from tsn_tsm_plugin.config.key import FIXED, FIXED_WITHIN_EPOCH
+from tsn_tsm_plugin.config.run_dir import AUTO_CLIPS, MAX_CLIPS, changed_settings
 from tsn_tsm_plugin.config.yaml_text import parse
 from tsn_tsm_plugin.engine.checkpoint import list_checkpoints, load_newest_checkpoint
 from tsn_tsm_plugin.engine.device import compute_device
@@ -21,31 +17,10 @@ from tsn_tsm_plugin.errors import CheckpointError, RunFolderError, first_line
 from tsn_tsm_plugin.log import get_logger
 from tsn_tsm_plugin.models import build_model
 from tsn_tsm_plugin.models.memory_estimate import available_memory, estimate_memory
-from tsn_tsm_plugin.paths import read_bytes, read_text
-from tsn_tsm_plugin.runs.run_folder import RunFolder, describe_environment
+from tsn_tsm_plugin.paths import read_text
+from tsn_tsm_plugin.runs.run_folder import RunFolder, describe_environment, kept_lines
 
 logger = get_logger(__name__)
-
-_CLIPS = "TRAIN.MAX_CLIPS_PER_FORWARD"
-# Value of this key: as many clips as fit into memory.
-_AUTO = -1
-
-
-def changed_settings(saved: str, config: str) -> dict[str, str]:
-    """Return the relevant differences between two configs by key, as ``KEY: old -> new``.
-
-    Args:
-        saved: The config of a checkpoint, YAML.
-        config: The current config, YAML.
-    """
-    before, now = flatten(parse(saved)), flatten(parse(config))
-    if now.get(_CLIPS) == _AUTO:  # The run continues with the number that it recorded.
-        now[_CLIPS] = before.get(_CLIPS)
-    return {
-        key.name: f"{key.name}: {before[key.name]!r} -> {now[key.name]!r}"
-        for key in KEYS.values()
-        if key.name in before and before[key.name] != now[key.name] and key.on_resume != FREE
-    }
 
 
 def check_resume(cfg: CfgNode, run_dir: Path) -> bool:
@@ -166,16 +141,12 @@ def note_changed_settings(cfg: CfgNode, folder: RunFolder, content: dict[str, An
     Changes from the checkpoint's step on are removed: no weights were trained with them.
     """
     changed = list(changed_settings(content["config"], cfg.dump()).values())
-    known: list[str] = []
-    if folder.config_changes.exists():
-        with os_errors_as_run_folder_errors(folder.config_changes, hint=HINT_RUN):
-            text = read_bytes(folder.config_changes).decode("utf-8", "backslashreplace")
-        known = text.splitlines()
+    known = kept_lines(folder.config_changes)
     lines = [line for line in known if _first_step(line) < content["step"]]
     if changed:
         lines.append(json.dumps({"from_step": content["step"], "changed": changed}))
     if lines != known:
-        write_text_atomically(folder.config_changes, "".join(f"{line}\n" for line in lines), hint=HINT_RUN)
+        folder.write_text(folder.config_changes, "".join(f"{line}\n" for line in lines))
 
 
 def _first_step(line: str) -> int:
@@ -199,16 +170,16 @@ def with_fitting_batches(cfg: CfgNode, content: dict[str, Any] | None, *, world_
     """
     clips = max(1, cfg.TRAIN.BATCH_SIZE // world_size)
     asked = cfg.TRAIN.MAX_CLIPS_PER_FORWARD
-    if asked == _AUTO and content is not None:
-        saved = flatten(parse(content["config"])).get(_CLIPS, 0)
-        return cfg.changed({_CLIPS: saved})
+    if asked == AUTO_CLIPS and content is not None:
+        saved = flatten(parse(content["config"])).get(MAX_CLIPS, 0)
+        return cfg.changed({MAX_CLIPS: saved})
     if asked == 0 and content is not None and len(content.get("random_state", [])) > world_size:
         before = max(1, cfg.TRAIN.BATCH_SIZE // len(content["random_state"]))
         logger.info(
             f"Resumed on {world_size} instead of {len(content['random_state'])} processes: each adds up the "
             f"gradients of forward passes of {before} clips. The global batch stays the same."
         )
-        return cfg.changed({_CLIPS: before})
+        return cfg.changed({MAX_CLIPS: before})
     device = compute_device()
     try:
         with torch.device("meta"):
@@ -222,19 +193,19 @@ def with_fitting_batches(cfg: CfgNode, content: dict[str, Any] | None, *, world_
         )
     except (RuntimeError, NotImplementedError, ValueError, TypeError) as error:
         logger.info(f"The memory of a step cannot be estimated: {first_line(error)}.")
-        return cfg.changed({_CLIPS: 0}) if asked == _AUTO else cfg
+        return cfg.changed({MAX_CLIPS: 0}) if asked == AUTO_CLIPS else cfg
     available = available_memory(device)
     if device.type == "cpu":
         available //= world_size
     largest = estimate.largest(available)
-    in_one_pass = clips if asked in (0, _AUTO) else min(asked, clips)
-    if asked == _AUTO:
+    in_one_pass = clips if asked in (0, AUTO_CLIPS) else min(asked, clips)
+    if asked == AUTO_CLIPS:
         fitting = min(clips, largest)
         logger.info(
             f"A forward pass takes {fitting} of {clips} clips: about {_gib(estimate.of(fitting))} of "
             f"{_gib(available)}."
         )
-        return cfg.changed({_CLIPS: fitting})
+        return cfg.changed({MAX_CLIPS: fitting})
     if in_one_pass > largest:
         logger.warning(
             f"A step needs about {_gib(estimate.of(in_one_pass))}, and {_gib(available)} are free: "

@@ -74,7 +74,7 @@ def convert_slowfast(path: str) -> Recipe:
         ConfigError: If the config cannot be read or is not YAML.
     """
     reader = SettingsReader()
-    reader.read_file(path)
+    reader.read(path)
     given = {setting.key: setting.value for setting in reader.settings}
     settings = _DEFAULTS | given
     recipe = Recipe(notes=[f"not read: {fault}" for fault in reader.faults])

@@ -10,8 +10,8 @@ from typing import Any
 from tsn_tsm_plugin.atomic_files import format_os_error, write_atomically
 from tsn_tsm_plugin.errors import ConfigError, RunFolderError
 from tsn_tsm_plugin.log import get_logger
-from tsn_tsm_plugin.paths import read_bytes
 from tsn_tsm_plugin.runs.loggers import MetricsLogger
+from tsn_tsm_plugin.runs.run_folder import kept_lines
 
 logger = get_logger(__name__)
 
@@ -22,17 +22,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     Raises:
         RunFolderError: If the file cannot be read.
     """
-    return [record for record in map(_record, _lines(path)) if record is not None]
-
-
-def _lines(path: Path) -> list[str]:
-    if not path.exists():
-        return []
-    try:
-        return read_bytes(path).decode("utf-8", "replace").splitlines()
-    except OSError as error:
-        reason = error.strerror or error
-        raise RunFolderError(f"{path} cannot be read ({reason}): move it away, or repair it.") from error
+    return [record for record in map(_record, kept_lines(path)) if record is not None]
 
 
 def _record(line: str) -> dict[str, Any] | None:
@@ -73,7 +63,7 @@ class MetricsLog:
         num_records: int | None = None,
     ) -> None:
         self._path = path
-        lines, records = _lines(path), read_metrics(path)
+        lines, records = kept_lines(path), read_metrics(path)
         if len(records) < len(lines):
             logger.warning(f"{path}: {len(lines) - len(records)} lines are cut off or damaged; removed.")
         kept = [record for record in records if record["step"] <= step][:num_records]

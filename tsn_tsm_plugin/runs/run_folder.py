@@ -30,6 +30,7 @@ import torch
 from tsn_tsm_plugin.atomic_files import format_os_error, write_atomically
 from tsn_tsm_plugin.errors import RunFolderError
 from tsn_tsm_plugin.file_lock import lock_file
+from tsn_tsm_plugin.paths import read_bytes
 
 RUN_WEIGHTS = "weights.safetensors"
 _PACKAGES = ("tsn_tsm_plugin", "torch", "torchvision", "pytorchvideo", "fvcore", "timm", "av", "numpy")
@@ -128,6 +129,21 @@ class RunFolder:
         """Write text atomically."""
         with write_atomically(path) as file:
             file.write(content)
+
+
+def kept_lines(path: Path) -> list[str]:
+    """Return the lines that an earlier start wrote into a file; none if the file is missing.
+
+    Raises:
+        RunFolderError: If the file cannot be read.
+    """
+    if not path.exists():
+        return []
+    try:
+        return read_bytes(path).decode("utf-8", "backslashreplace").splitlines()
+    except OSError as error:
+        reason = error.strerror or error
+        raise RunFolderError(f"{path} cannot be read ({reason}): move it away, or repair it.") from error
 
 
 def finite(content: Any) -> Any:

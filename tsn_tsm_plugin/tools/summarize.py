@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from tsn_tsm_plugin.atomic_files import write_text_atomically
 from tsn_tsm_plugin.config import CfgNode, load_cfg
-from tsn_tsm_plugin.config.published import published_accuracies
+from tsn_tsm_plugin.config.recipes import published_accuracies
 from tsn_tsm_plugin.errors import ConfigError
 from tsn_tsm_plugin.paths import read_text
 from tsn_tsm_plugin.safe_text import aligned_table, markdown_text

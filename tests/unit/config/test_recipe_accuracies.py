@@ -1,6 +1,6 @@
 import pytest
 
-from tsn_tsm_plugin.config.published import published_accuracies
+from tsn_tsm_plugin.config.recipes import published_accuracies
 
 
 @pytest.mark.parametrize(
