@@ -1,4 +1,4 @@
-"""get_logger, setup_logging, warn_once: loggers of the library, to terminal and the run's ``log.txt``."""
+"""get_logger, setup_logging, warn_on_failure, ...: log records, to the terminal and the run's ``log.txt``."""
 
 import contextlib
 import errno
@@ -6,6 +6,7 @@ import functools
 import logging
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 from tqdm import tqdm
@@ -108,3 +109,19 @@ def warn_once(path: str, remark: str) -> None:
 @functools.lru_cache(maxsize=1024)
 def _warn(path: str, remark: str) -> None:
     get_logger(__name__).warning("%s: %s.", path, remark)
+
+
+@contextlib.contextmanager
+def warn_on_failure(what: object) -> Iterator[None]:
+    """Turn any error of the block into one warning: a plot or page can be drawn again later.
+
+    Args:
+        what: Output of the block, the subject of the warning.
+    """
+    try:
+        yield
+    except Exception as error:  # Matplotlib, Pillow and TensorBoard raise many kinds of errors.
+        reason = " ".join(str(error).split())[:300]
+        get_logger(__name__).warning(
+            f"{what} could not be made ({type(error).__name__}: {reason}); the run goes on."
+        )

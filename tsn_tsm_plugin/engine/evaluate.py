@@ -24,11 +24,10 @@ from tsn_tsm_plugin.engine.preflight import check_before_run
 from tsn_tsm_plugin.engine.score_split import build_scorer
 from tsn_tsm_plugin.evaluation import confusion_matrix, write_dump
 from tsn_tsm_plugin.layers.memory_format import to_channels_last
-from tsn_tsm_plugin.log import get_logger, setup_logging
+from tsn_tsm_plugin.log import get_logger, setup_logging, warn_on_failure
 from tsn_tsm_plugin.models import TSM, TSN, build_model
 from tsn_tsm_plugin.paths import read_bytes
 from tsn_tsm_plugin.ranks import Ranks
-from tsn_tsm_plugin.runs.extras import warn_on_failure
 from tsn_tsm_plugin.runs.partial_scores import PartialScores
 from tsn_tsm_plugin.runs.plots import plot_calibration, plot_confusion_matrix
 from tsn_tsm_plugin.runs.report import write_report

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -81,8 +81,6 @@ class TrainingSetup:
         schedule: Learning rates.
         options: Options of the loop.
         validation: Predicts the validation split; ``None``: no validation.
-        class_names: Names in the label map.
-        config: The recipe as YAML, for checkpoints.
     """
 
     optimizer_step: OptimizerStep
@@ -92,8 +90,6 @@ class TrainingSetup:
     schedule: LrSchedule
     options: LoopOptions
     validation: SplitScorer | None = None
-    class_names: list[str] = field(default_factory=list)
-    config: str = "{}"
 
 
 def build_training(
@@ -120,7 +116,6 @@ def build_training(
     device = compute_device()
     stage_data(cfg, used_splits(cfg, "train"), ranks)
     loader = build_loader(cfg, "train", world_size=ranks.world_size, rank=ranks.rank)
-    class_names = read_class_names(cfg)
     model = _initial_model(cfg, with_weights=with_initial_weights)
     frozen = _prepare_training(cfg, model, device)
     averaged = MovingAverage(model, decay=cfg.EMA.DECAY) if cfg.EMA.ENABLE else None
@@ -129,16 +124,24 @@ def build_training(
         counts = class_counts(entries, num_classes=cfg.MODEL.NUM_CLASSES)
         loss = build_loss(cfg, class_counts=counts)
     step = _build_step(cfg, model, device, ranks, loss=loss)
+    state = TrainingState(
+        model,
+        step.optimizer,
+        scaler=step.scaler,
+        ranks=ranks,
+        steps_per_epoch=len(loader),
+        averaged=averaged,
+        class_names=read_class_names(cfg),
+        config=cfg.dump(),
+    )
     return TrainingSetup(
         optimizer_step=step,
-        state=TrainingState(model, step.optimizer, scaler=step.scaler, ranks=ranks, averaged=averaged),
+        state=state,
         frozen=frozen,
         loader=loader,
         schedule=build_lr_schedule(cfg, steps_per_epoch=len(loader)),
         options=_loop_options(cfg),
         validation=build_scorer(cfg, model, "val", ranks) if "val" in used_splits(cfg, "train") else None,
-        class_names=class_names,
-        config=cfg.dump(),
     )
 
 

@@ -41,11 +41,11 @@ from tsn_tsm_plugin.engine.resume import (
 )
 from tsn_tsm_plugin.engine.setup import TrainingSetup, build_training
 from tsn_tsm_plugin.engine.trainer import Hook, Trainer
-from tsn_tsm_plugin.log import get_logger, setup_logging
+from tsn_tsm_plugin.engine.training_state import TrainingState
+from tsn_tsm_plugin.log import get_logger, setup_logging, warn_on_failure
 from tsn_tsm_plugin.ranks import Ranks
 from tsn_tsm_plugin.registry import LOGGERS
 from tsn_tsm_plugin.runs.epoch_table import format_epochs
-from tsn_tsm_plugin.runs.extras import warn_on_failure
 from tsn_tsm_plugin.runs.metrics_log import MetricsLog, read_metrics
 from tsn_tsm_plugin.runs.plots import plot_curves
 from tsn_tsm_plugin.runs.progress import LapTimer
@@ -183,26 +183,17 @@ def _train(
     seed_all(cfg.RNG_SEED)
     setup = build_training(cfg, ranks=ranks, loss=loss, with_initial_weights=checkpoint is None)
     state = setup.state
-    random_state, step = None, 0
-    if content is not None:
-        step = content["step"]
-        random_state = state.restore(
-            content,
-            config=setup.config,
-            steps_per_epoch=len(setup.loader),
-            class_names=setup.class_names,
-        )
+    random_state = state.restore(content) if content is not None else None
     # After the restart has been accepted: a refused recipe must not replace the recipe of the weights.
     ranks.on_main(lambda: record_settings(cfg, folder, content, world_size=ranks.world_size))
     _log_run(cfg, setup)
     if checkpoint is not None:
-        logger.info(f"Going on from {checkpoint}: epoch {state.position.epoch + 1}, step {step}.")
-    num_records = state.position.num_records
+        logger.info(f"Going on from {checkpoint}: epoch {state.position.epoch + 1}, step {state.step}.")
     trainer = Trainer(
         setup,
         folder=folder,
         hooks=hooks,
-        metrics=_open_metrics(cfg, folder, step=step, num_records=num_records) if ranks.is_main else None,
+        metrics=_open_metrics(cfg, folder, state) if ranks.is_main else None,
         stop_requested=stop_requested,
     )
     trainer.run(random_state=random_state, validate_last=not _test_is_validation(cfg))
@@ -215,17 +206,19 @@ def _checkpoint_to_resume(cfg: CfgNode, folder: RunFolder) -> Path | None:
     return found[0] if found else None
 
 
-def _open_metrics(cfg: CfgNode, folder: RunFolder, *, step: int, num_records: int) -> MetricsLog:
+def _open_metrics(cfg: CfgNode, folder: RunFolder, state: TrainingState) -> MetricsLog:
     asked = [named_options(item) for item in cfg.LOGGERS]
     if cfg.TENSORBOARD.ENABLE and "tensorboard" not in dict(asked):
         asked.append(("tensorboard", {}))
     recipe = flatten(plain(cfg))
-    common = {"folder": folder.path, "run_name": folder.path.name, "recipe": recipe, "step": step}
+    common = {"folder": folder.path, "run_name": folder.path.name, "recipe": recipe, "step": state.step}
     loggers = [
         functools.partial(LOGGERS.create, name, options=options, key="LOGGERS", **common)
         for name, options in asked
     ]
-    return MetricsLog(folder.metrics, loggers=loggers, step=step, num_records=num_records)
+    return MetricsLog(
+        folder.metrics, loggers=loggers, step=state.step, num_records=state.position.num_records
+    )
 
 
 def _log_run(cfg: CfgNode, setup: TrainingSetup) -> None:
@@ -286,7 +279,7 @@ def _finish(
             state.tested_model.state_dict(),
             folder.weights,
             config=cfg.dump(),
-            class_names=trainer.setup.class_names,
+            class_names=state.class_names,
             attributes=attributes_of_model(state.tested_model),
         )
     )

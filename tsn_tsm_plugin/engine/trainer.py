@@ -78,7 +78,7 @@ class Trainer:
         self._hooks = hooks
         self._metrics = metrics
         self._stop_requested = stop_requested
-        self._steps_per_epoch = len(setup.loader)
+        self._steps_per_epoch = setup.state.steps_per_epoch
         self._saved_step = self.step
         self._feed = StepFeed(
             self._ranks,
@@ -112,12 +112,7 @@ class Trainer:
     @property
     def step(self) -> int:
         """Steps done in the whole run; checkpoints and metrics are ordered by it."""
-        return self._state.position.extra_steps + self._scheduled_step
-
-    @property
-    def _scheduled_step(self) -> int:
-        """Steps taken if all epochs had the current length, for the schedule."""
-        return self._state.position.epoch * self._steps_per_epoch + self._state.position.batch
+        return self._state.step
 
     def run(self, *, random_state: dict[str, Any] | None = None, validate_last: bool = True) -> None:
         """Train to the end of the last epoch.
@@ -180,7 +175,7 @@ class Trainer:
             if position.batch + 1 < self._steps_per_epoch:
                 ahead = self._feed.fetch(batches, step=self.step + 2)
                 data_seconds += ahead.data_seconds
-            lr = self.setup.schedule.set_lr_(self._state.optimizer, self._scheduled_step)
+            lr = self.setup.schedule.set_lr_(self._state.optimizer, self._state.scheduled_step)
             self._train_on(batch, agreed)
             position.batch += 1
             totals, data_seconds = Totals(steps=1, seconds=watch.lap(), data_seconds=data_seconds), 0.0
@@ -281,17 +276,11 @@ class Trainer:
         step = self.step
         if step == self._saved_step:
             return
-        lr = self.setup.schedule.lr_at(max(self._scheduled_step - 1, 0))
+        lr = self.setup.schedule.lr_at(max(self._state.scheduled_step - 1, 0))
         self._progress.flush(step, lr=lr)
         if self._metrics is not None:
             self._state.position.num_records = self._metrics.num_records
-        content = self._state.snapshot(
-            config=self.setup.config,
-            step=step,
-            lr=lr,
-            steps_per_epoch=self._steps_per_epoch,
-            class_names=self.setup.class_names,
-        )
+        content = self._state.snapshot()
         self._ranks.on_main(lambda: self._write(content, step))
         self._saved_step = step
         self._feed.note_saved()

@@ -1,5 +1,6 @@
 """TrainingState and Position: state of a run at a step boundary, saved to and restored from checkpoints."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -69,7 +70,10 @@ class TrainingState:
         optimizer: Optimiser of its parameters.
         scaler: Loss scaler for fp16; disabled otherwise.
         ranks: Ranks; all of them call the methods together.
+        steps_per_epoch: Current steps of an epoch.
         averaged: The moving average of the network, if the run keeps one.
+        class_names: Names in the label map.
+        config: The recipe, YAML.
     """
 
     def __init__(
@@ -79,14 +83,30 @@ class TrainingState:
         *,
         scaler: torch.amp.GradScaler,
         ranks: Ranks,
+        steps_per_epoch: int,
         averaged: MovingAverage | None = None,
+        class_names: Sequence[str] = (),
+        config: str = "{}",
     ) -> None:
         self.model = model
         self.optimizer = optimizer
         self.scaler = scaler
         self.ranks = ranks
+        self.steps_per_epoch = steps_per_epoch
         self.averaged = averaged
+        self.class_names = list(class_names)
+        self.config = config
         self.position = Position()
+
+    @property
+    def step(self) -> int:
+        """Steps done in the whole run; checkpoints and metrics are ordered by it."""
+        return self.position.extra_steps + self.scheduled_step
+
+    @property
+    def scheduled_step(self) -> int:
+        """Steps taken if all epochs had the current length, for the schedule."""
+        return self.position.epoch * self.steps_per_epoch + self.position.batch
 
     @property
     def tested_model(self) -> TSN | TSM:
@@ -105,18 +125,8 @@ class TrainingState:
             for buffer in self.tested_model.buffers():
                 dist.broadcast(buffer, 0)
 
-    def snapshot(
-        self, *, config: str, step: int, lr: float, steps_per_epoch: int, class_names: list[str]
-    ) -> dict[str, Any]:
-        """Return the content of a checkpoint, tensors and plain values; every rank calls this method.
-
-        Args:
-            config: The recipe, YAML.
-            step: Steps done in the whole run.
-            lr: Learning rate of the last step.
-            steps_per_epoch: Steps of an epoch.
-            class_names: Names in the label map.
-        """
+    def snapshot(self) -> dict[str, Any]:
+        """Return the content of a checkpoint, tensors and plain values; every rank calls this method."""
         randomness = self.ranks.gather(random_state())
         position = self.position
         averaging: dict[str, Any] = {}
@@ -129,9 +139,8 @@ class TrainingState:
             "scaler_state": self.scaler.state_dict(),
             "epoch": position.epoch,
             "batch": position.batch,
-            "step": step,
-            "steps_per_epoch": steps_per_epoch,
-            "scheduler": {"lr": lr},
+            "step": self.step,
+            "steps_per_epoch": self.steps_per_epoch,
             "epoch_totals": dict(vars(position.totals)),
             "best": position.best,
             "counters": {
@@ -142,21 +151,13 @@ class TrainingState:
             },
             "random_state": randomness,
             "facts": attributes_of_model(self.model),
-            "config": config,
-            "class_names": class_names,
-            "label_map_hash": label_map_hash(class_names),
+            "config": self.config,
+            "class_names": self.class_names,
+            "label_map_hash": label_map_hash(self.class_names),
         }
 
-    def restore(
-        self, state: dict[str, Any], *, config: str, steps_per_epoch: int, class_names: list[str]
-    ) -> dict[str, Any] | None:
-        """Restore a checkpoint.
-
-        Args:
-            state: Result of :meth:`snapshot`.
-            config: The current recipe, YAML; compatible changes are allowed.
-            steps_per_epoch: Current steps of an epoch.
-            class_names: Names in the current label map.
+    def restore(self, state: dict[str, Any]) -> dict[str, Any] | None:
+        """Restore the result of :meth:`snapshot`; the recipe may differ in compatible settings.
 
         Returns:
             The random state to restore once the epoch's loader has started. ``None`` if the number of ranks
@@ -166,24 +167,25 @@ class TrainingState:
             CheckpointError: If recipe or label map do not fit the checkpoint; nothing is loaded.
         """
         try:
-            return self._restore(
-                state, config=config, steps_per_epoch=steps_per_epoch, class_names=class_names
-            )
+            return self._restore(state)
         except CheckpointError:
             raise
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, yaml.YAMLError) as error:
-            raise CheckpointError(_unfit(error)) from error
+            reason = ascii(str(error).partition("\n")[0])[1:-1][:200]
+            raise CheckpointError(
+                f"The checkpoint does not fit this run ({type(error).__name__}: {reason}): it is damaged, or "
+                "of another version. Remove it to go on from the one before it, or start in a new OUTPUT_DIR."
+            ) from error
 
-    def _restore(
-        self, state: dict[str, Any], *, config: str, steps_per_epoch: int, class_names: list[str]
-    ) -> dict[str, Any] | None:
+    def _restore(self, state: dict[str, Any]) -> dict[str, Any] | None:
+        steps_per_epoch = self.steps_per_epoch
         within_epoch = is_within_epoch(state)
-        compare_configs(state, config)
-        if state["label_map_hash"] != label_map_hash(class_names):
+        compare_configs(state, self.config)
+        if state["label_map_hash"] != label_map_hash(self.class_names):
             raise CheckpointError(
                 "The label map differs from the one of the checkpoint: what it calls "
-                f"{state['class_names'][:3]}... is {class_names[:3]}... now. Give DATA.LABEL_MAP the old "
-                "file, or start in a new OUTPUT_DIR."
+                f"{state['class_names'][:3]}... is {self.class_names[:3]}... now. Give DATA.LABEL_MAP the "
+                "old file, or start in a new OUTPUT_DIR."
             )
         if within_epoch and state["steps_per_epoch"] != steps_per_epoch:
             raise CheckpointError(
@@ -222,11 +224,3 @@ class TrainingState:
         groups = zip(saved["param_groups"], self.optimizer.param_groups, strict=True)
         merged = [group | {name: own[name] for name in settings if name in own} for group, own in groups]
         self.optimizer.load_state_dict(saved | {"param_groups": merged})
-
-
-def _unfit(error: Exception) -> str:
-    reason = ascii(str(error).partition("\n")[0])[1:-1][:200]
-    return (
-        f"The checkpoint does not fit this run ({type(error).__name__}: {reason}): it is damaged, or of "
-        "another version. Remove it to go on from the one before it, or start in a new OUTPUT_DIR."
-    )

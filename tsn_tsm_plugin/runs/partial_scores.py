@@ -16,8 +16,7 @@ from tsn_tsm_plugin.checkpoints.torch_file import read_torch_file
 from tsn_tsm_plugin.data.collate import BadVideo
 from tsn_tsm_plugin.errors import CheckpointError
 from tsn_tsm_plugin.evaluation import Predictions
-from tsn_tsm_plugin.log import get_logger
-from tsn_tsm_plugin.runs.extras import warn_on_failure
+from tsn_tsm_plugin.log import get_logger, warn_on_failure
 
 logger = get_logger(__name__)
 
