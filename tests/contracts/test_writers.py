@@ -49,7 +49,9 @@ WRITERS = {
     "checkpoint": ("a.pt", lambda path: save_checkpoint({"model": torch.rand(100, 100)}, path)),
     "weights": (
         "a.safetensors",
-        lambda path: export_weights({"w": torch.rand(100, 100)}, path, config="", class_names=[]),
+        lambda path: export_weights(
+            {"w": torch.rand(100, 100)}, path, config="", class_names=[], attributes={}
+        ),
     ),
     "pickled dump": ("a.pkl", dump),
     "JSON dump": ("a.json", dump),

@@ -9,7 +9,6 @@ import io
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, TypeVar
 
 import torch
@@ -72,7 +71,7 @@ def export_weights(
     *,
     config: str,
     class_names: list[str],
-    attributes: Mapping[str, Any] = MappingProxyType({}),
+    attributes: Mapping[str, Any],
 ) -> None:
     """Write weights as a safetensors file that carries network, recipe and class names, atomically.
 

@@ -21,7 +21,7 @@ from tsn_tsm_plugin.engine.device import compute_device
 from tsn_tsm_plugin.engine.find_weights import load_tested_weights
 from tsn_tsm_plugin.engine.interruption import StopRequested, never
 from tsn_tsm_plugin.engine.preflight import check_before_run
-from tsn_tsm_plugin.engine.score_split import build_scorer
+from tsn_tsm_plugin.engine.score_split import SplitScorer
 from tsn_tsm_plugin.evaluation import confusion_matrix, write_dump
 from tsn_tsm_plugin.layers.memory_format import to_channels_last
 from tsn_tsm_plugin.log import get_logger, setup_logging, warn_on_failure
@@ -163,7 +163,7 @@ def evaluate_model(
         VideoError: If too many videos are unreadable.
     """
     begun = time.perf_counter()
-    scorer = build_scorer(cfg, model, "test", ranks)
+    scorer = SplitScorer(cfg, model, "test", ranks)
     hash_of_weights, hash_of_list = weights_hash(model.state_dict()), _list_hash(cfg)
     identity = _identity(cfg, hash_of_weights, hash_of_list, world_size=ranks.world_size)
     partial = PartialScores(
@@ -172,7 +172,7 @@ def evaluate_model(
         minutes=cfg.TEST.CHECKPOINT_MINUTES,
     )
     predictions, num_bad = scorer(
-        model, ranks, bad_videos_file=folder.bad_videos, stop_requested=stop_requested, partial=partial
+        model, bad_videos_file=folder.bad_videos, stop_requested=stop_requested, partial=partial
     )
     seconds = time.perf_counter() - begun
     num_scored_now = len(predictions) - ranks.sum([partial.num_read])[0]

@@ -4,14 +4,12 @@ Axes: B videos, V views, K classes, C channels, T frames of a view, H rows, W co
 """
 
 import functools
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from tsn_tsm_plugin.config import CfgNode
 from tsn_tsm_plugin.data.build import build_loader
@@ -97,30 +95,39 @@ def resolve_view_average(cfg: CfgNode, model: nn.Module) -> str:
     return str(model.view_average) if cfg.TEST.VIEW_AVERAGE == "auto" else cfg.TEST.VIEW_AVERAGE
 
 
-@dataclass(frozen=True)
 class SplitScorer:
     """Predicts every video of a split.
 
-    Attributes:
+    Args:
+        cfg: The recipe.
+        model: Network of the recipe, for its average over views.
         split: ``"val"`` or ``"test"``.
-        create_loader: Returns a new loader of this rank for the split.
-        create_predictor: Maps a network on its device to its predictor.
+        ranks: Ranks that divide the videos; all of them call this object.
+
+    Attributes:
         view_average: See :class:`Predictor`.
-        max_bad_videos: Unreadable videos that may be skipped.
-        max_wait_seconds: See :func:`~tsn_tsm_plugin.data.loader_watch.watched_batches`.
     """
 
-    split: str
-    create_loader: Callable[[], DataLoader]
-    create_predictor: Callable[[nn.Module], Predictor]
-    view_average: str
-    max_bad_videos: int
-    max_wait_seconds: float
+    def __init__(self, cfg: CfgNode, model: nn.Module, split: str, ranks: Ranks) -> None:
+        self.view_average = resolve_view_average(cfg, model)
+        self._split = split
+        self._ranks = ranks
+        self._max_bad_videos = cfg.DATA.MAX_BAD_VIDEOS
+        self._max_wait_seconds = cfg.DATA_LOADER.MAX_WAIT_SECONDS
+        self._create_loader = functools.partial(
+            build_loader, cfg, split, world_size=ranks.world_size, rank=ranks.rank
+        )
+        self._create_predictor = functools.partial(
+            Predictor,
+            normalize=build_normalize(cfg),
+            num_frames=frames_of_view(cfg, split),
+            view_average=self.view_average,
+            max_frames_per_forward=cfg.TEST.MAX_FRAMES_PER_FORWARD,
+        )
 
     def __call__(
         self,
         model: nn.Module,
-        ranks: Ranks,
         *,
         bad_videos_file: Path,
         stop_requested: StopRequested = never,
@@ -130,7 +137,6 @@ class SplitScorer:
 
         Args:
             model: Network on its device, without a wrapper; left in eval mode.
-            ranks: Ranks; all of them call this method.
             bad_videos_file: File that lists unreadable videos.
             stop_requested: Polled between batches.
             partial: Files of this rank's scores, to continue from and to write; ``None``: no files.
@@ -144,42 +150,42 @@ class SplitScorer:
             LoaderError: If no batch comes on a rank.
         """
         scored = partial.read() if partial is not None else Scored()
-        collected = _Collected(self.create_predictor(model), scored)
+        collected = _Collected(self._create_predictor(model), scored)
         is_stopped, failure = False, ""
         try:
-            for batch in self._batches(collected.predictor.device, ranks, start_batch=scored.num_batches):
+            for batch in self._batches(collected.predictor.device, start_batch=scored.num_batches):
                 collected.add(batch)
                 is_stopped = stop_requested()
                 if partial is not None and (is_stopped or partial.is_due()):
                     partial.write(collected.read())
-                if is_stopped or len(scored.bad_videos) > self.max_bad_videos:
+                if is_stopped or len(scored.bad_videos) > self._max_bad_videos:
                     break  # The other ranks learn this at the next exchange.
         except LoaderError as error:
             failure = str(error)
-        outcomes = ranks.gather((is_stopped, failure))
+        outcomes = self._ranks.gather((is_stopped, failure))
         if any(failure for _, failure in outcomes):
             raise LoaderError(next(failure for _, failure in outcomes if failure))
         if any(is_stopped for is_stopped, _ in outcomes):
             raise EvaluationStopped(
-                f"The evaluation of {self.split!r} was stopped on request; no results were written."
+                f"The evaluation of {self._split!r} was stopped on request; no results were written."
             )
-        bad_videos = BadVideos(bad_videos_file if ranks.is_main else None, bound=self.max_bad_videos)
-        bad_videos.add(video for part in ranks.gather(scored.bad_videos) for video in part)
+        bad_videos = BadVideos(bad_videos_file if self._ranks.is_main else None, bound=self._max_bad_videos)
+        bad_videos.add(video for part in self._ranks.gather(scored.bad_videos) for video in part)
         predictions = gather_predictions(collected.read().predictions)
         if predictions is None:
             raise VideoError(
-                f"None of the videos of split {self.split!r} could be read; see {bad_videos_file}."
+                f"None of the videos of split {self._split!r} could be read; see {bad_videos_file}."
             )
-        _warn_of_nan(predictions, self.split)
+        _warn_of_nan(predictions, self._split)
         return predictions, bad_videos.count
 
-    def _batches(self, device: torch.device, ranks: Ranks, *, start_batch: int) -> Iterator[dict[str, Any]]:
-        loader = self.create_loader()
+    def _batches(self, device: torch.device, *, start_batch: int) -> Iterator[dict[str, Any]]:
+        loader = self._create_loader()
         if start_batch:
             loader.batch_sampler.set_epoch(0, start_batch=start_batch)  # type: ignore[union-attr]
-        watched = watched_batches(loader, max_wait_seconds=self.max_wait_seconds)
+        watched = watched_batches(loader, max_wait_seconds=self._max_wait_seconds)
         on_device = batches_on(device, watched, names=("video",))
-        return with_bar(on_device, self.split, total=len(loader) - start_batch, shown=ranks.is_main)
+        return with_bar(on_device, self._split, total=len(loader) - start_batch, shown=self._ranks.is_main)
 
 
 def _warn_of_nan(predictions: Predictions, split: str) -> None:
@@ -221,31 +227,3 @@ class _Collected:
             for (batch, _), part in zip(self._waiting, parts, strict=True):
                 self._scored.predictions.append(self.predictor.predictions(batch, part))
             self._waiting = []
-
-
-def build_scorer(cfg: CfgNode, model: nn.Module, split: str, ranks: Ranks) -> SplitScorer:
-    """Return the scorer of a split of a recipe.
-
-    Args:
-        cfg: The recipe.
-        model: Network of the recipe, for its average over views.
-        split: ``"val"`` or ``"test"``.
-        ranks: Ranks that divide the videos.
-    """
-    view_average = resolve_view_average(cfg, model)
-    return SplitScorer(
-        split=split,
-        create_loader=functools.partial(
-            build_loader, cfg, split, world_size=ranks.world_size, rank=ranks.rank
-        ),
-        create_predictor=functools.partial(
-            Predictor,
-            normalize=build_normalize(cfg),
-            num_frames=frames_of_view(cfg, split),
-            view_average=view_average,
-            max_frames_per_forward=cfg.TEST.MAX_FRAMES_PER_FORWARD,
-        ),
-        view_average=view_average,
-        max_bad_videos=cfg.DATA.MAX_BAD_VIDEOS,
-        max_wait_seconds=cfg.DATA_LOADER.MAX_WAIT_SECONDS,
-    )

@@ -18,7 +18,7 @@ from tsn_tsm_plugin.engine.find_weights import load_initial_weights
 from tsn_tsm_plugin.engine.freezing import FrozenModules, freeze_modules
 from tsn_tsm_plugin.engine.optimizer_step import OptimizerStep
 from tsn_tsm_plugin.engine.preflight import used_splits
-from tsn_tsm_plugin.engine.score_split import SplitScorer, build_scorer
+from tsn_tsm_plugin.engine.score_split import SplitScorer
 from tsn_tsm_plugin.engine.sync_batch_norm import synchronize_batch_norm
 from tsn_tsm_plugin.engine.training_state import TrainingState
 from tsn_tsm_plugin.layers.activation_checkpoint import checkpoint_activations
@@ -141,7 +141,7 @@ def build_training(
         loader=loader,
         schedule=build_lr_schedule(cfg, steps_per_epoch=len(loader)),
         options=_loop_options(cfg),
-        validation=build_scorer(cfg, model, "val", ranks) if "val" in used_splits(cfg, "train") else None,
+        validation=SplitScorer(cfg, model, "val", ranks) if "val" in used_splits(cfg, "train") else None,
     )
 
 

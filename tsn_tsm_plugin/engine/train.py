@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.profiler
 
 from tsn_tsm_plugin import distributed
+from tsn_tsm_plugin.atomic_files import replace_when_whole, write_text_atomically
 from tsn_tsm_plugin.checkpoints.metadata import attributes_of_model
 from tsn_tsm_plugin.config import CfgNode
 from tsn_tsm_plugin.config.defaults import flatten
@@ -52,7 +54,6 @@ from tsn_tsm_plugin.runs.progress import LapTimer
 from tsn_tsm_plugin.runs.report import write_report
 from tsn_tsm_plugin.runs.results import format_results
 from tsn_tsm_plugin.runs.run_folder import RunFolder
-from tsn_tsm_plugin.runs.step_profile import StepProfile
 from tsn_tsm_plugin.solver import format_param_groups, scaled_base_lr
 from tsn_tsm_plugin.solver.losses import Loss
 from tsn_tsm_plugin.transforms.build import (
@@ -63,6 +64,8 @@ from tsn_tsm_plugin.transforms.build import (
 logger = get_logger(__name__)
 
 _NUM_WARMUP_STEPS, _NUM_PROFILED_STEPS = 5, 20
+# Rows of the table of operators.
+_NUM_OPERATORS = 30
 
 
 def train(
@@ -118,23 +121,36 @@ def train(
     return results
 
 
-class _ProfileHook(Hook):
-    """Records steps of rank 0 after a warm-up, and then ends the training of all ranks."""
+class _StepProfile(Hook):
+    """Traces steps of rank 0 after a warm-up, and then ends the training of all ranks.
 
-    def __init__(self, record: StepProfile) -> None:
-        self._record = record
+    Args:
+        folder: Folder for ``trace.json.gz`` (for Perfetto or ``chrome://tracing``) and ``operators.txt``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.trace, self.table = folder / "trace.json.gz", folder / "operators.txt"
+        self._profile = torch.profiler.profile(record_shapes=True)
         self._num_steps = 0
 
     def before_step(self, trainer: Trainer, batch: dict[str, Any]) -> None:
         if self._num_steps == _NUM_WARMUP_STEPS and trainer.setup.state.ranks.is_main:
-            self._record.start()
+            self._profile.start()
 
     def after_step(self, trainer: Trainer, batch: dict[str, Any], result: StepResult) -> None:
         self._num_steps += 1
         if self._num_steps == _NUM_WARMUP_STEPS + _NUM_PROFILED_STEPS:
             if trainer.setup.state.ranks.is_main:
-                self._record.stop()
+                self._write()
             raise TrainingStopped(trainer.step)
+
+    def _write(self) -> None:
+        self._profile.stop()
+        with replace_when_whole(self.trace) as unfinished:
+            self._profile.export_chrome_trace(str(unfinished))
+        order = "self_cuda_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
+        table = self._profile.key_averages().table(sort_by=order, row_limit=_NUM_OPERATORS)
+        write_text_atomically(self.table, table + "\n")
 
 
 def profile(cfg: CfgNode) -> dict[str, Any]:
@@ -150,13 +166,13 @@ def profile(cfg: CfgNode) -> dict[str, Any]:
         ConfigError: If the recipe cannot work.
         RunFolderError: If the folder cannot be written.
     """
-    record = StepProfile(Path(cfg.OUTPUT_DIR))
+    record = _StepProfile(Path(cfg.OUTPUT_DIR))
     settings = {"TRAIN.EVAL_PERIOD": 0, "TRAIN.CHECKPOINT_MINUTES": 0.0, "TRAIN.CHECKPOINT_STEPS": 0}
     # An epoch has at least one step, so the trace ends before the last epoch and before any checkpoint.
     epochs = ("SOLVER.MAX_EPOCH", "TRAIN.CHECKPOINT_PERIOD")
     settings |= dict.fromkeys(epochs, _NUM_WARMUP_STEPS + _NUM_PROFILED_STEPS + 1)
     with contextlib.suppress(TrainingStopped):
-        train(cfg.changed(settings), hooks=[_ProfileHook(record)], stop_requested=never)
+        train(cfg.changed(settings), hooks=[record], stop_requested=never)
     logger.info(f"Open {record.trace} in https://ui.perfetto.dev; the costliest operators: {record.table}")
     return {"trace": str(record.trace), "operators": str(record.table)}
 

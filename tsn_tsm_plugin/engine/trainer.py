@@ -296,7 +296,6 @@ class Trainer:
         try:
             predictions, _ = self.setup.validation(
                 self._state.tested_model,
-                self._ranks,
                 bad_videos_file=self._folder.bad_videos,
                 stop_requested=self._stop_requested,
             )

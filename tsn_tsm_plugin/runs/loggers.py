@@ -24,13 +24,21 @@ _MLFLOW_PARAMETERS, _MLFLOW_LETTERS = 100, 500
 
 
 class MetricsLogger(Protocol):
-    """Interface of a registered logger."""
+    """Interface of a registered logger.
+
+    A logger is created with its options and these arguments:
+
+    - ``folder``: The run folder.
+    - ``run_name``: Name of the run.
+    - ``recipe``: Settings by dotted key.
+    - ``step``: Steps that the run has already taken; numbers of later steps are out of date.
+    """
 
     def write(self, step: int, epoch: int, values: dict[str, float]) -> None:
         """Write the numbers of a step; a number may be infinite or NaN."""
 
     def close(self) -> None:
-        """Write all buffered numbers."""
+        """Write all buffered numbers; by default none is buffered."""
 
 
 def missing_package(name: str) -> str:
@@ -43,16 +51,11 @@ def missing_package(name: str) -> str:
     return f"needs the package {name}: {_EXTRAS[name]}" if is_missing else ""
 
 
-class TensorBoardLogger:
+class TensorBoardLogger(MetricsLogger):
     """Writes TensorBoard events into ``tensorboard/`` of the run folder.
 
-    TensorBoard's own writer works in a thread, which prints a traceback if the disk is full.
-
-    Args:
-        folder: The run folder.
-        run_name: Not used.
-        recipe: Not used.
-        step: Steps that the run has already taken; later events are hidden.
+    TensorBoard's own writer works in a thread, which prints a traceback if the disk is full. A resumed run
+    hides the events of later steps.
     """
 
     def __init__(self, *, folder: Path, run_name: str, recipe: dict[str, Any], step: int) -> None:
@@ -80,18 +83,11 @@ class TensorBoardLogger:
         """Write one scalar for each number."""
         self._append([{"step": step, "summary": self._scalar(*item)} for item in values.items()])
 
-    def close(self) -> None:
-        """Do nothing: no number is buffered."""
 
-
-class CsvLogger:
+class CsvLogger(MetricsLogger):
     """Writes ``metrics.csv`` into the run folder: one row per record, one column per number.
 
-    Args:
-        folder: The run folder.
-        run_name: Not used.
-        recipe: Not used.
-        step: Steps that the run has already taken; later rows are removed.
+    A resumed run removes the rows of later steps.
     """
 
     def __init__(self, *, folder: Path, run_name: str, recipe: dict[str, Any], step: int) -> None:
@@ -112,9 +108,6 @@ class CsvLogger:
         self._rows.append({"step": step, "epoch": epoch, **finite})
         self._write_all()
 
-    def close(self) -> None:
-        """Do nothing: every row is written."""
-
     def _write_all(self) -> None:
         # Write the whole file: rows are few, and a new column changes every row.
         with write_atomically(self._path) as file:
@@ -123,14 +116,10 @@ class CsvLogger:
             writer.writerows(self._rows)
 
 
-class WandbLogger:
-    """Sends the numbers to Weights & Biases; a resumed run continues on its page.
+class WandbLogger(MetricsLogger):
+    """Sends the numbers to Weights & Biases; a resumed run continues on its page, see ``wandb_id.txt``.
 
     Args:
-        folder: The run folder; its ``wandb_id.txt`` holds the id of the page.
-        run_name: Name of the run.
-        recipe: Settings by dotted key, shown with the run.
-        step: Not used: each number is sent with its step.
         **options: Keywords of ``wandb.init``, such as ``project`` or ``mode``.
     """
 
@@ -155,14 +144,10 @@ class WandbLogger:
         self._run.finish()
 
 
-class MlflowLogger:
-    """Sends the numbers to MLflow; a resumed run continues its MLflow run.
+class MlflowLogger(MetricsLogger):
+    """Sends the numbers to MLflow; a resumed run continues its MLflow run, see ``mlflow_id.txt``.
 
     Args:
-        folder: The run folder; its ``mlflow_id.txt`` holds the id of the MLflow run.
-        run_name: Name of the run.
-        recipe: Settings by dotted key, logged as parameters.
-        step: Not used: each number is sent with its step.
         tracking_uri: Server or folder; empty: MLflow's default, such as ``MLFLOW_TRACKING_URI``.
         experiment: Name of the experiment; a missing experiment is created.
     """
