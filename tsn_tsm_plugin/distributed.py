@@ -95,12 +95,12 @@ def barrier() -> None:
         dist.barrier()
 
 
-def all_gather_object(value: Any) -> list[Any]:
-    """Return the picklable ``value`` of every rank, in rank order, on every rank."""
+def all_gather_object(value: Any, *, group: Any = None) -> list[Any]:
+    """Return the picklable ``value`` of every rank, in rank order, on every rank of a group; default: all."""
     if not is_initialized():
         return [value]
     values: list[Any] = [None] * get_world_size()
-    dist.all_gather_object(values, value)
+    dist.all_gather_object(values, value, group=group)
     return values
 
 

@@ -138,11 +138,7 @@ class Ranks:
 
     def gather(self, value: _Result) -> list[_Result]:
         """Return the picklable ``value`` of every rank, in rank order."""
-        if self._group is None:
-            return [value]
-        values: list[_Result] = [value] * self.world_size
-        dist.all_gather_object(values, value, group=self._group)
-        return values
+        return distributed.all_gather_object(value, group=self._group)
 
     def on_main(self, work: Callable[[], _Result]) -> _Result:
         """Let rank 0 do ``work`` and return the result on every rank.

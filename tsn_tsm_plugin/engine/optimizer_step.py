@@ -18,7 +18,7 @@ from tsn_tsm_plugin.errors import ConfigError
 from tsn_tsm_plugin.models.deploy.compile import Compiled
 from tsn_tsm_plugin.solver.losses import Loss, cross_entropy
 
-_PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_PRECISIONS = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -243,7 +243,7 @@ class ForwardAndLoss(nn.Module):
         super().__init__()
         self.model = model
         self.normalize = normalize
-        self._precision = precision
+        self._dtype = _PRECISIONS[precision]
         self._device = device
         self.set_loss(loss)
 
@@ -256,7 +256,7 @@ class ForwardAndLoss(nn.Module):
         """Map a video (B, C, T, H, W) and labels to the loss sum and the number of correct clips."""
         if not video.is_floating_point():
             video = self.normalize(video)
-        with self._autocast():
+        with torch.autocast(self._device.type, dtype=self._dtype, enabled=self._dtype is not None):
             logits_BK = self.model(video)
         logits_BK = logits_BK.to(torch.promote_types(logits_BK.dtype, torch.float32))
         losses_B = self._loss[0](logits_BK, target)
@@ -266,11 +266,6 @@ class ForwardAndLoss(nn.Module):
                 f"{tuple(losses_B.shape)}. Remove its mean or sum."
             )
         return losses_B.sum(), count_right(logits_BK, target)
-
-    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        if self._precision == "off":
-            return contextlib.nullcontext()
-        return torch.autocast(self._device.type, dtype=_PRECISIONS[self._precision])
 
 
 def count_right(logits_BK: Tensor, target: Tensor) -> Tensor:

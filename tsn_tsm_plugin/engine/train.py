@@ -47,12 +47,11 @@ from tsn_tsm_plugin.engine.training_state import TrainingState
 from tsn_tsm_plugin.log import get_logger, setup_logging, warn_on_failure
 from tsn_tsm_plugin.ranks import Ranks
 from tsn_tsm_plugin.registry import LOGGERS
-from tsn_tsm_plugin.runs.epoch_table import format_epochs
 from tsn_tsm_plugin.runs.metrics_log import MetricsLog, read_metrics
 from tsn_tsm_plugin.runs.plots import plot_curves
 from tsn_tsm_plugin.runs.progress import LapTimer
 from tsn_tsm_plugin.runs.report import write_report
-from tsn_tsm_plugin.runs.results import format_results
+from tsn_tsm_plugin.runs.results import format_epochs, format_results
 from tsn_tsm_plugin.runs.run_folder import RunFolder
 from tsn_tsm_plugin.solver import format_param_groups, scaled_base_lr
 from tsn_tsm_plugin.solver.losses import Loss

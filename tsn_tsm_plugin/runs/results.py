@@ -1,9 +1,11 @@
-"""accuracies, summarize, format_results: content of ``results.json``, and its table."""
+"""accuracies, summarize, format_results, format_epochs: content of ``results.json``, and tables of a run."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from tabulate import tabulate
 from torch import Tensor
 
 from tsn_tsm_plugin.data.annotations import label_map_hash
@@ -24,6 +26,15 @@ from tsn_tsm_plugin.safe_text import terminal_text
 
 # Titles of the metrics; the first metric of a result selects the best checkpoint.
 METRICS = {"map": "mAP", "top1": "top-1", "top5": "top-5", "mean_class": "mean class", "loss": "loss"}
+# Columns of the table of epochs, by key of ``metrics.jsonl``.
+_COLUMNS = {
+    "loss": "epoch/loss",
+    "top-1 %": "epoch/top1",
+    "val loss": "val/loss",
+    "val top-1 %": "val/top1",
+    "seconds": "epoch/seconds",
+    "clips/s": "epoch/clips_per_second",
+}
 # Titles of further metrics of a test. The macro recall equals the mean class accuracy, as does the balanced
 # accuracy if every predicted class has videos.
 FINAL_METRICS = {
@@ -233,3 +244,37 @@ def _class_numbers(numbers: dict[str, Any], *, has_f1: bool) -> str:
         precision = "-" if numbers["precision"] is None else f"{numbers['precision']:.1f} %"
         text += f"{precision:>11}{numbers['f1']:>6.1f} %"
     return f"{text}{numbers['num_videos']:>8}"
+
+
+def format_epochs(records: Sequence[dict[str, Any]]) -> str:
+    """Return the table of a run; numbers missing in an epoch give empty cells.
+
+    Args:
+        records: Records of ``metrics.jsonl``, oldest first.
+    """
+    epochs: dict[int, dict[str, Any]] = {}
+    for record in records:
+        wanted = {key: value for key, value in record.items() if key in _COLUMNS.values()}
+        if wanted:
+            epochs.setdefault(record["epoch"], {}).update(wanted)
+    columns = [
+        (name, key) for name, key in _COLUMNS.items() if any(key in values for values in epochs.values())
+    ]
+    rows = [[epoch, *(values.get(key) for _, key in columns)] for epoch, values in sorted(epochs.items())]
+    headers = ["epoch", *(name for name, _ in columns)]
+    table = tabulate(rows, headers=headers, floatfmt=".4g", missingval="", tablefmt="simple")
+    best = _best_epoch(records)
+    return f"{table}\nBest validation: epoch {best} (checkpoints/best.pt; --which best)" if best else table
+
+
+def _best_epoch(records: Sequence[dict[str, Any]]) -> int | None:
+    """Return the epoch with the best validation, the first of equal epochs; ``None`` without a validation.
+
+    Args:
+        records: Records of ``metrics.jsonl``, oldest first.
+    """
+    for metric in METRICS:
+        found = [r for r in records if r.get(f"val/{metric}") is not None]
+        if found:
+            return int(max(found, key=lambda record: record[f"val/{metric}"])["epoch"])
+    return None

@@ -1,4 +1,4 @@
-from tsn_tsm_plugin.runs.epoch_table import format_epochs
+from tsn_tsm_plugin.runs.results import format_epochs
 
 
 def test_an_epochs_training_and_validation_share_a_line():
