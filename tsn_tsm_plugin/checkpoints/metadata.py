@@ -131,10 +131,10 @@ def find_attributes(
     ):
         for found, value in values:
             attributes.setdefault(found, ModelAttribute(value, origin))
-    if "num_classes" in attributes and attributes["num_classes"].value in _DATASET_OF_CLASSES:
-        attributes.setdefault(
-            "dataset", ModelAttribute(_DATASET_OF_CLASSES[attributes["num_classes"].value], "class count")
-        )
+    num_classes = attributes.get("num_classes")
+    if num_classes and num_classes.value in _DATASET_OF_CLASSES:
+        dataset = _DATASET_OF_CLASSES[num_classes.value]
+        attributes.setdefault("dataset", ModelAttribute(dataset, "class count"))
     if "non_local_places" not in attributes:
         for found in ("non_local", "non_local_sub_sample", "non_local_use_scale"):
             attributes.pop(found, None)

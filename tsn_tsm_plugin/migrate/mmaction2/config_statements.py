@@ -60,11 +60,10 @@ class ConfigFile(Evaluator):
         if not names:
             self.notes.append(f"{lost.location}: {lost.source} would have to be run")
 
-    def _pass(self, statement: ast.Pass) -> None:
+    def _pass(self, statement: ast.Pass | ast.Assert) -> None:
         pass
 
-    def _assert(self, statement: ast.Assert) -> None:
-        pass
+    _assert = _pass
 
     def _expr(self, statement: ast.Expr) -> None:
         call = statement.value
@@ -118,9 +117,8 @@ class ConfigFile(Evaluator):
             if alias.name == "*":
                 self.has_star_import = True
             else:
-                self.names[alias.asname or alias.name] = Symbol(
-                    f"{statement.module}.{alias.name}", self.location(statement)
-                )
+                name = f"{statement.module}.{alias.name}"
+                self.names[alias.asname or alias.name] = Symbol(name, self.location(statement))
 
     def _with(self, statement: ast.With) -> None:
         call = statement.items[0].context_expr
@@ -178,12 +176,10 @@ class ConfigFile(Evaluator):
                 raise ValueError(f"{len(value)} values for {len(target.elts)} names")
             for number, each in enumerate(target.elts):
                 self._bind(each, value[number] if is_known else self.unread(target))
-        elif isinstance(target, ast.Subscript):
-            key = self.known(target.slice)
+        elif isinstance(target, ast.Subscript | ast.Attribute):
+            key = target.attr if isinstance(target, ast.Attribute) else self.known(target.slice)
             check_flat(key)
             self._put(self._container(target.value), key, value, target)
-        elif isinstance(target, ast.Attribute):
-            self._put(self._container(target.value), target.attr, value, target)
         else:
             raise NotHarmlessError
 

@@ -147,11 +147,8 @@ def _backbone_name(library: str, inner: str, backbone: Settings) -> str:
     name, depth = inner or library, backbone.get("depth")
     if name in ("ResNet", "ResNetTSM"):
         return f"resnet{depth}"
-    if name == "ResNeXt" and (depth, backbone.get("groups"), backbone.get("width_per_group", 4)) == (
-        101,
-        32,
-        4,
-    ):
+    groups = (backbone.get("groups"), backbone.get("width_per_group", 4))
+    if name == "ResNeXt" and depth == 101 and groups == (32, 4):
         ignore(backbone, "groups", "width_per_group")
         return "resnext101_32x4d"
     if name in ("MobileNetV2", "MobileNetV2TSM"):
