@@ -2,6 +2,7 @@
 
 import codecs
 import sys
+from collections import deque
 from pathlib import Path
 from typing import TextIO
 
@@ -38,5 +39,7 @@ class LogFollower:
 
 def last_lines(path: Path, count: int) -> list[str]:
     """Return the last lines of a file; none if the file does not exist."""
-    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
-    return text.splitlines()[-count:]
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return [line.rstrip("\n") for line in deque(file, maxlen=count)]  # A log may not fit into memory.
