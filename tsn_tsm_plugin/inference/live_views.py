@@ -123,11 +123,11 @@ def _handler_of(page: LivePage) -> type[BaseHTTPRequestHandler]:
 
         def _send(self, kind: str, parts: Iterable[bytes]) -> None:
             """Send the parts; the end of the connection is the end of the content."""
-            self.send_response(HTTPStatus.OK)
-            self.send_header("Content-Type", kind)
-            self.send_header("Cache-Control", "no-store")
-            self.end_headers()
             with contextlib.suppress(ConnectionError):
+                self.send_response(HTTPStatus.OK)
+                self.send_header("Content-Type", kind)
+                self.send_header("Cache-Control", "no-store")
+                self.end_headers()
                 for part in parts:
                     self.wfile.write(part)
 

@@ -23,7 +23,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_weights_arguments(parser)
     parser.add_argument("--out", required=True, metavar="FOLDER", help="folder, or URL: hf://USER/NAME")
     parser.add_argument("--results", metavar="FILE", help="results.json for the card (default: the run's)")
-    parser.add_argument("--license", default="", metavar="NAME", help="of the weights, such as cc-by-4.0")
+    parser.add_argument(
+        "--license", default="", metavar="NAME", help="licence of the weights, such as cc-by-4.0"
+    )
     args = parser.parse_args(argv)
     return run_command(lambda: _publish(args))
 
