@@ -212,17 +212,19 @@ def _prepare_official(args: argparse.Namespace) -> None:
             f"{dataset.title} has {dataset.num_classes} classes, but {args.annotations} has "
             f"{len(annotations.class_names)}: published weights have other labels."
         )
-    _prepare(dataset.title, annotations, dataset.template, args)
+    _prepare(dataset.title, annotations, args, dataset=args.dataset, template=dataset.template)
 
 
 def _prepare_folder(args: argparse.Namespace) -> None:
     from tsn_tsm_plugin.data.preparation.own_data import read_class_folders
 
     annotations = read_class_folders(args.videos, val_fraction=args.val_fraction)
-    _prepare(args.videos.name, annotations, "", args)
+    _prepare(args.videos.name, annotations, args)
 
 
-def _prepare(title: str, annotations: "Annotations", template: str, args: argparse.Namespace) -> None:
+def _prepare(
+    title: str, annotations: "Annotations", args: argparse.Namespace, *, dataset: str = "", template: str = ""
+) -> None:
     from tsn_tsm_plugin.data.preparation.prepare import prepare_dataset
 
     prepare_dataset(
@@ -230,6 +232,7 @@ def _prepare(title: str, annotations: "Annotations", template: str, args: argpar
         annotations,
         videos_dir=args.videos,
         out_dir=args.out,
+        dataset=dataset,
         template=template,
         conversion=_conversion(args),
         num_workers=args.num_workers,

@@ -94,6 +94,7 @@ def test_what_a_recipe_sets_reads_the_dataset(sthv2, tmp_path):
     cfg = load_cfg(recipe, ["DATA.TEST_SHORT_SIDE=0", "DATA.TRAIN_CROP_SIZE=32"])
 
     assert cfg.MODEL.NUM_CLASSES == 6
+    assert cfg.DATA.DATASET == "sthv2"
     assert cfg.DATA.FLIP_LABEL_PAIRS == ((1, 2), (4, 5))
     assert read_class_names(cfg) == list(STHV2_LABELS)
     clip = build_dataset(cfg, "val")[0]
@@ -277,9 +278,13 @@ def test_diving48_is_prepared(tmp_path):
 
 
 def test_a_plain_folder_of_classes_needs_no_annotations(tmp_path):
-    write_clips(tmp_path / "mine", {"train/run/a b.mp4": 4, "train/sit/c.mp4": 4, "val/run/d.mp4": 4})
+    videos = tmp_path / "jester"
+    write_clips(videos, {"train/run/a b.mp4": 4, "train/sit/c.mp4": 4, "val/run/d.mp4": 4})
 
-    assert run("folder", "--videos", tmp_path / "mine", "--out", tmp_path / "out") == 0
+    assert run("folder", "--videos", videos, "--out", tmp_path / "out") == 0
+
+    # A folder of any name may hold other classes.
+    assert yaml.safe_load((tmp_path / "out/dataset.yaml").read_text())["DATA"]["DATASET"] == ""
 
     assert (tmp_path / "out/train.txt").read_text() == "train/run/a b.mp4 0\ntrain/sit/c.mp4 1\n"
     assert (tmp_path / "out/val.txt").read_text() == "val/run/d.mp4 0\n"

@@ -27,7 +27,6 @@ from tqdm import tqdm
 from tsn_tsm_plugin.atomic_files import write_text_atomically
 from tsn_tsm_plugin.data.annotations import fault_of_name, label_map_hash
 from tsn_tsm_plugin.data.preparation.annotations import Annotations, VideoFiles, mirror_pairs, turn_pairs
-from tsn_tsm_plugin.data.preparation.catalog import OFFICIAL_DATASETS
 from tsn_tsm_plugin.data.preparation.convert import Conversion, FrameExtraction
 from tsn_tsm_plugin.data.preparation.verify_videos import Inspection, Journal
 from tsn_tsm_plugin.data.workers import map_in_workers
@@ -57,6 +56,7 @@ def prepare_dataset(
     *,
     videos_dir: Path,
     out_dir: Path,
+    dataset: str = "",
     template: str = "",
     conversion: Conversion | None = None,
     num_workers: int = 0,
@@ -64,10 +64,11 @@ def prepare_dataset(
     """Check the annotated videos, convert them if requested, and write the files for training.
 
     Args:
-        name: Name of the dataset, for the report.
+        name: Name of the dataset in papers, for the report.
         annotations: Classes and splits.
         videos_dir: Folder of the videos; names in lists are relative to it, or to the converted videos.
         out_dir: Folder of the written files; it may contain ``videos_dir``.
+        dataset: ``DATA.DATASET`` of the recipe; empty for a dataset of one's own.
         template: Name of a frame's file, counted from 1, if videos are folders of frames.
         conversion: Extraction to frames or re-encoding, into ``out_dir``.
         num_workers: Processes; 0 uses this process.
@@ -114,7 +115,7 @@ def prepare_dataset(
         write_if_changed(out_dir / f"{split}.txt", "".join(line + "\n" for line in content.lines))
     write_if_changed(out_dir / "labels.txt", "\n".join(annotations.class_names) + "\n")
     write_if_changed(out_dir / "report.json", json.dumps(report, indent=2) + "\n")
-    recipe = _recipe(report, annotations, out_dir, target or videos_dir, listed_template)
+    recipe = _recipe(report, annotations, out_dir, target or videos_dir, dataset, listed_template)
     write_if_changed(out_dir / "dataset.yaml", recipe)
     _log_report(report, out_dir)
     return report
@@ -192,13 +193,18 @@ def _report(name: str, annotations: Annotations, splits: dict[str, _Split]) -> d
 
 
 def _recipe(
-    report: dict[str, Any], annotations: Annotations, out_dir: Path, videos_dir: Path, template: str
+    report: dict[str, Any],
+    annotations: Annotations,
+    out_dir: Path,
+    videos_dir: Path,
+    dataset: str,
+    template: str,
 ) -> str:
     """Return YAML to merge into a recipe, for listed videos or, with a template, folders of frames."""
     name, names = report["dataset"], annotations.class_names
     out, videos = out_dir.resolve(), videos_dir.resolve()
     data: dict[str, object] = {
-        "DATASET": name if name in OFFICIAL_DATASETS else "",
+        "DATASET": dataset,
         "PATH_TO_DATA_DIR": str(out),
         "PATH_PREFIX": os.path.relpath(videos, out) if videos.is_relative_to(out) else str(videos),
         "TRAIN_LIST": "train.txt",
