@@ -122,6 +122,8 @@ def _check_recipe(plan: Plan, *, is_dry_run: bool) -> bool:
         plan.cfg,
         task,
         world_size=plan.num_ranks,
+        # The GPUs of a job that srun starts are unknown here: the run checks them.
+        has_gpus=plan.options.gpus_per_node > 0 or plan.backend == "srun",
         run_dir=plan.cfg.TEST.OUTPUT_DIR if task == "evaluate" else "",
         before="dry run" if is_dry_run else "job",
     )

@@ -85,6 +85,15 @@ def test_a_resumed_run_needs_no_weights_to_start_from(tmp_path, data):
     check_before_run(cfg, "train")
 
 
+def test_synchronised_batch_norm_needs_gpus_or_one_process(tmp_path, data):
+    cfg = tiny_cfg(tmp_path, data=data, BN__NORM_TYPE="sync_batchnorm")
+    check_before_run(cfg, "train", world_size=2, has_gpus=True)
+    check_before_run(cfg, "train", world_size=1, has_gpus=False)
+    check_before_run(cfg, "evaluate", world_size=2, has_gpus=False)
+    with pytest.raises(ConfigError, match=r"BN\.NORM_TYPE must be 'batchnorm' for 2 processes on CPUs"):
+        check_before_run(cfg, "train", world_size=2, has_gpus=False)
+
+
 def test_a_folder_that_cannot_be_made_is_named(tmp_path, data):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match=r"OUTPUT_DIR .*file/run cannot be written"):

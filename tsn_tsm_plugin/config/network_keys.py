@@ -77,7 +77,8 @@ NETWORK_KEYS = (
     Key(
         "BN.NORM_TYPE",
         "batchnorm",
-        '"batchnorm" (statistics of the clips of one process) or "sync_batchnorm" (of all processes).',
+        '"batchnorm" (statistics of the clips of one process) or "sync_batchnorm" (of all processes, on '
+        "GPUs).",
         one_of("batchnorm", "sync_batchnorm"),
     ),
     fixed(

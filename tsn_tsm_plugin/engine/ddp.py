@@ -1,16 +1,19 @@
-"""data_parallel: a network on several ranks, with gradients averaged in buckets during the backward pass.
+"""data_parallel, synchronize_batch_norm: a network on several ranks, with gradients averaged in buckets.
 
 Source: Li et al., "PyTorch Distributed: Experiences on Accelerating Data Parallel Training", VLDB 2020,
 arXiv:2006.15704.
 """
 
 import inspect
+from collections.abc import Collection
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from tsn_tsm_plugin.errors import ConfigError
@@ -64,6 +67,20 @@ def data_parallel(
     # PyTorch rebuilds buckets after the second backward pass with a static graph, otherwise after the first.
     _lay_out_buckets(wrapped, device, num_steps=3 if static_graph else 2)
     return wrapped
+
+
+def synchronize_batch_norm(model: nn.Module, *, frozen: Collection[nn.Module] = ()) -> None:
+    """Replace every batch norm by PyTorch's, with statistics over all ranks; weights and names stay.
+
+    Args:
+        model: The network. In a single process it is equal to the original, on any device.
+        frozen: Modules to skip, with all their submodules, because their statistics are fixed.
+    """
+    for name, child in model.named_children():
+        if isinstance(child, _BatchNorm) and child not in frozen:
+            setattr(model, name, convert_sync_batchnorm(child))
+        elif child not in frozen:
+            synchronize_batch_norm(child, frozen=frozen)
 
 
 class _TouchesParameters(nn.Module):

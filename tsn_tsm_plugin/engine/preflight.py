@@ -29,7 +29,13 @@ _read: set[tuple[str, str]] = set()
 
 
 def check_before_run(
-    cfg: CfgNode, task: str, *, world_size: int = 1, run_dir: str | Path = "", before: str = "run"
+    cfg: CfgNode,
+    task: str,
+    *,
+    world_size: int = 1,
+    has_gpus: bool = True,
+    run_dir: str | Path = "",
+    before: str = "run",
 ) -> None:
     """Raise one error with all faults found; open no video and write nothing.
 
@@ -40,6 +46,7 @@ def check_before_run(
         cfg: The recipe.
         task: ``"train"`` or ``"evaluate"``.
         world_size: Number of processes.
+        has_gpus: Whether the processes have GPUs.
         run_dir: Folder that the task writes into; empty: ``OUTPUT_DIR``.
         before: ``"run"``, ``"job"``: fetch the backbone's weights and open the weights to test, which a job
             does late, or ``"dry run"``: the data may be missing.
@@ -52,7 +59,7 @@ def check_before_run(
     model, fault = _network(cfg, task)
     class_names = read_class_names(cfg) if is_data_at_hand(cfg) and not data else []
     faults = [
-        *_faults_of_size(cfg, task, world_size),
+        *_faults_of_size(cfg, task, world_size, has_gpus=has_gpus),
         *data,
         *fault,
         *_faults_of_weights(cfg, task, folder, model, class_names, before),
@@ -83,12 +90,17 @@ def _attempt(work: Callable[[], Any], prefix: str = "") -> list[str]:
     return []
 
 
-def _faults_of_size(cfg: CfgNode, task: str, world_size: int) -> Iterator[str]:
+def _faults_of_size(cfg: CfgNode, task: str, world_size: int, *, has_gpus: bool) -> Iterator[str]:
     batch = cfg.TRAIN.BATCH_SIZE
     if task == "train" and batch % world_size:
         yield (
             f"TRAIN.BATCH_SIZE must be a multiple of the number of processes, got {batch} for {world_size}. "
             "Change one of them."
+        )
+    if task == "train" and cfg.BN.NORM_TYPE == "sync_batchnorm" and world_size > 1 and not has_gpus:
+        yield (
+            f"BN.NORM_TYPE must be 'batchnorm' for {world_size} processes on CPUs, got 'sync_batchnorm': "
+            "PyTorch synchronises batch norm between GPUs only. Use one process, GPUs or 'batchnorm'."
         )
     if cfg.MODEL.NUM_CLASSES < 2 and not cfg.DATA.MULTI_LABEL:
         yield (

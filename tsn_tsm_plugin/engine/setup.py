@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from tsn_tsm_plugin.config import CfgNode
 from tsn_tsm_plugin.data.build import build_loader, class_counts, read_class_names
-from tsn_tsm_plugin.engine.ddp import data_parallel
+from tsn_tsm_plugin.engine.ddp import data_parallel, synchronize_batch_norm
 from tsn_tsm_plugin.engine.device import compute_device
 from tsn_tsm_plugin.engine.ema import MovingAverage
 from tsn_tsm_plugin.engine.find_weights import load_initial_weights
@@ -19,7 +19,6 @@ from tsn_tsm_plugin.engine.freezing import FrozenModules, freeze_modules
 from tsn_tsm_plugin.engine.optimizer_step import OptimizerStep
 from tsn_tsm_plugin.engine.preflight import used_splits
 from tsn_tsm_plugin.engine.score_split import SplitScorer
-from tsn_tsm_plugin.engine.sync_batch_norm import synchronize_batch_norm
 from tsn_tsm_plugin.engine.training_state import TrainingState
 from tsn_tsm_plugin.layers.activation_checkpoint import checkpoint_activations
 from tsn_tsm_plugin.layers.memory_format import to_channels_last
@@ -157,7 +156,7 @@ def _prepare_training(cfg: CfgNode, model: TSN | TSM, device: torch.device) -> F
     """Apply freezing, batch norm and recomputation of the recipe, and move the network to its device."""
     frozen = freeze_modules(cfg, model)
     if cfg.BN.NORM_TYPE == "sync_batchnorm":
-        synchronize_batch_norm(model, device=device, frozen=frozen.frozen)
+        synchronize_batch_norm(model, frozen=frozen.frozen)
     if cfg.MODEL.ACT_CHECKPOINT:
         if not checkpoint_activations(model.backbone):
             reason = f"{cfg.MODEL.BACKBONE} has no blocks to checkpoint"

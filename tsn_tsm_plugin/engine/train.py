@@ -105,7 +105,8 @@ def train(
             signals = catch_stop_signals(grace_seconds=cfg.TRAIN.STOP_GRACE_SECONDS)
             stop_requested = stack.enter_context(signals).requested
         ranks = Ranks()
-        ranks.on_main(lambda: check_before_run(cfg, "train", world_size=ranks.world_size))
+        has_gpus = torch.cuda.is_available()
+        ranks.on_main(lambda: check_before_run(cfg, "train", world_size=ranks.world_size, has_gpus=has_gpus))
         folder = ranks.on_main(lambda: RunFolder(cfg.OUTPUT_DIR))
         ranks.on_main(lambda: stack.enter_context(folder.locked()))
         setup_logging(folder.log, rank=ranks.rank)
