@@ -50,13 +50,13 @@ REGISTRIES: dict[str, Registry] = {}
 """Every registry by its kind, in the order of the tables."""
 
 
-def _declare(kind: str, group: str, *, contract: str) -> Registry:
+def _declare(kind: str, *, plural: str = "", contract: str) -> Registry:
+    group = f"tsn_tsm_plugin.{plural or f'{kind}s'}"
     return REGISTRIES.setdefault(kind, Registry(kind, group, contract=contract))
 
 
 BACKBONES = _declare(
     "backbone",
-    "tsn_tsm_plugin.backbones",
     contract="""Callable ``(*, weights: str = "", **options) -> nn.Module``.
 
     The module maps (N, 3, H, W) float images to a feature map (N, num_features, h, w) and has the attribute
@@ -68,7 +68,6 @@ BACKBONES = _declare(
 )
 HEADS = _declare(
     "head",
-    "tsn_tsm_plugin.heads",
     contract="""Builder with the eight keywords of ``create_resnet(head=)``: ``in_features``,
     ``out_features``, ``pool``, ``output_size``, ``pool_kernel_size``, ``dropout_rate``, ``activation``,
     ``output_with_global_average``, and options; returns a module mapping (B, C, T, H, W) features to (B, K)
@@ -76,7 +75,6 @@ HEADS = _declare(
 )
 BOTTLENECKS = _declare(
     "bottleneck",
-    "tsn_tsm_plugin.bottlenecks",
     contract="""Callable ``(block: nn.Module, *, index: int, stage: int | None, depths: Sequence[int])`` that
     edits one residual block of a PyTorchVideo network, ``ResBlock``, and returns its replacement.
     ``index`` is its position in its stage, ``stage`` the stage's in the network, or None if only the stage
@@ -84,7 +82,6 @@ BOTTLENECKS = _declare(
 )
 TEMPORAL_MODULES = _declare(
     "temporal_module",
-    "tsn_tsm_plugin.temporal_modules",
     contract="""Callable ``(dim: int, *, num_segments: int, **options) -> nn.Module``.
 
     The module maps clips (B, dim, T, H, W) with T = num_segments to the same shape; tokens come as H = L and
@@ -94,7 +91,6 @@ TEMPORAL_MODULES = _declare(
 )
 SAMPLERS = _declare(
     "sampler",
-    "tsn_tsm_plugin.samplers",
     contract="""Callable ``(num_segments: int, *, mode: str, num_views: int = 1, **options)``.
 
     ``mode`` is "train" or "test". It returns a callable ``(num_frames: int, generator: torch.Generator |
@@ -103,7 +99,6 @@ SAMPLERS = _declare(
 )
 TRANSFORMS = _declare(
     "transform",
-    "tsn_tsm_plugin.transforms",
     contract="""Callable ``(**options)`` that builds a step: an object mapping a (C, T, H, W) uint8 video to a
     (C, T', H', W') one.
 
@@ -112,7 +107,6 @@ TRANSFORMS = _declare(
 )
 BATCH_TRANSFORMS = _declare(
     "batch_transform",
-    "tsn_tsm_plugin.batch_transforms",
     contract="""Callable ``(*, num_classes: int, **options)`` that builds a batch transform.
 
     A batch transform maps a pair of a normalised video (B, C, T, H, W) and labels (B,) to such a video and
@@ -120,14 +114,12 @@ BATCH_TRANSFORMS = _declare(
 )
 DECODERS = _declare(
     "decoder",
-    "tsn_tsm_plugin.decoders",
     contract="""Class ``(path, *, num_threads=1, **options)`` with ``num_frames: int``, ``fps: float``,
     ``width: int``, ``height: int``, ``close()`` and ``read(indices) -> uint8 (T, C, H, W) RGB``; frame i is
     the i-th of decoding the file from its start.""",
 )
 DATASETS = _declare(
     "dataset",
-    "tsn_tsm_plugin.datasets",
     contract="""Callable ``(request: SplitRequest, **options)`` that builds the dataset of a split.
 
     It returns a `torch.utils.data.Dataset` with ``entries``, whose elements have ``label``. Its items are
@@ -137,19 +129,18 @@ DATASETS = _declare(
 )
 OPTIMIZERS = _declare(
     "optimizer",
-    "tsn_tsm_plugin.optimizers",
     contract="""Callable ``(param_groups, **options) -> torch.optim.Optimizer``; every group has its own
     ``lr`` and ``weight_decay``.""",
 )
 LR_POLICIES = _declare(
     "lr_policy",
-    "tsn_tsm_plugin.lr_policies",
+    plural="lr_policies",
     contract="""Callable ``(*, num_epochs: int, **options)`` that returns a function from the completed
     fraction of the run, in [0, 1), to a factor on the learning rate.""",
 )
 LOSSES = _declare(
     "loss",
-    "tsn_tsm_plugin.losses",
+    plural="losses",
     contract="""Callable ``(*, num_classes: int, **options)`` that returns a function
     ``(logits (B, num_classes), target) -> loss of each clip (B,)``.
 
@@ -158,7 +149,6 @@ LOSSES = _declare(
 )
 LOGGERS = _declare(
     "logger",
-    "tsn_tsm_plugin.loggers",
     contract="""Callable ``(*, folder: Path, run_name: str, recipe: dict, step: int, **options)`` that returns
     an object with ``write(step: int, epoch: int, values: dict[str, float])`` and ``close()``.
 
@@ -168,7 +158,5 @@ LOGGERS = _declare(
 
 
 def rescan() -> None:
-    """Clear the scan and the loaded components, to find components of a changed sys.path or new install."""
+    """Clear the scan, to find components of a changed sys.path or new install."""
     installed_entry_points.cache_clear()
-    for registry in REGISTRIES.values():
-        registry.forget_loaded()

@@ -65,14 +65,14 @@ def bind_arguments(component: _C, label: str, *args: Any, **options: Any) -> Cal
         **options: Options from a recipe or a call.
 
     Raises:
-        ConfigError: If the component takes no such argument.
+        ConfigError: If the component takes no such argument, or needs a further one.
     """
     try:
         signature = inspect.signature(component)
     except ValueError:  # Functions written in C may have no signature.
         return functools.partial(component, *args, **options)
     try:
-        signature.bind_partial(*args, **options)
+        signature.bind(*args, **options)
     except TypeError as error:
         raise ConfigError(f"{label} takes {signature}, got options that do not fit: {error}.") from error
     return functools.partial(component, *args, **options)
@@ -82,15 +82,6 @@ def nearest_or_known(name: object, names: Collection[str]) -> str:
     """Return the end of a message about an unknown name: the nearest names, or all names."""
     nearest = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
     return f"nearest: {', '.join(nearest)}" if nearest else f"known: {', '.join(names) or 'none'}"
-
-
-def _missing_arguments(component: Callable[..., Any]) -> list[str]:
-    try:
-        parameters = inspect.signature(component).parameters.values()
-    except ValueError:  # Functions written in C may have no signature.
-        return []
-    has_none = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return [p.name for p in parameters if p.default is p.empty and p.kind not in has_none]
 
 
 def _target_of(component: Callable[..., Any]) -> str:
@@ -115,8 +106,7 @@ class Registry:
         self.group = group
         self.__doc__ = contract
         self._registered: dict[str, Callable[..., Any]] = {}
-        self._loaded: dict[str, Callable[..., Any]] = {}
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
 
     def __repr__(self) -> str:
         return f"Registry(kind={self.kind!r}, group={self.group!r})"
@@ -131,15 +121,8 @@ class Registry:
         Raises:
             PluginError: If this package runs from a bare checkout, without metadata of entry points.
         """
-        with self._lock:
-            entries = [
-                ComponentEntry(self.kind, name, _target_of(component), RUN_TIME, "")
-                for name, component in self._registered.items()
-            ]
-        hidden = {entry.name for entry in entries}
         _require_installed()
-        entries += [self._entry(point) for point in self._points() if point.name not in hidden]
-        return sorted(entries, key=lambda entry: (entry.name, entry.distribution))
+        return sorted(self._entries(), key=lambda entry: (entry.name, entry.distribution))
 
     def get(self, name: str) -> Callable[..., Any]:
         """Return the component of that name, importing it on first use.
@@ -148,14 +131,7 @@ class Registry:
             UnknownComponentError: If no distribution and no registration offers the name.
             PluginError: If its distribution fails to import, or two distributions claim the name.
         """
-        with self._lock:
-            component = self._registered.get(name) or self._loaded.get(name)
-        if component is not None:
-            return component
-        # Load outside the lock: the imported module may register components from another thread.
-        component = self._load(self._claimant(name))
-        with self._lock:
-            return self._registered.get(name) or self._loaded.setdefault(name, component)
+        return self._registered.get(name) or self._load(self._claimant(name))
 
     def create(
         self,
@@ -185,9 +161,6 @@ class Registry:
         if taken:
             raise ConfigError(f"{key} must leave {', '.join(taken)} to the run, which sets it for {label}.")
         component = bind_arguments(self.get(name), f"{key} of {label}", *args, **arguments, **options)
-        missing = _missing_arguments(component)
-        if missing:
-            raise ConfigError(f"{key} of {label} must hold {', '.join(missing)}, which have no default.")
         try:
             return component()
         except TsnTsmError:
@@ -211,7 +184,7 @@ class Registry:
 
         def decorate(component: _C) -> _C:
             with self._lock:
-                holder = self._holder(name)
+                holder = next((entry for entry in self._entries() if entry.name == name), None)
                 if holder is not None and holder.target != _target_of(component) and not override:
                     raise PluginError(
                         f"{self.kind} {name!r} must have one definition: {_target_of(component)} claims the "
@@ -228,18 +201,11 @@ class Registry:
         Raises:
             UnknownComponentError: If the name was not registered with :meth:`register`.
         """
-        with self._lock:
-            if name not in self._registered:
-                raise UnknownComponentError(
-                    f"{self.kind} {name!r} was not registered in this process; registered here: "
-                    f"{sorted(self._registered)}. An entry point leaves with its distribution: pip uninstall."
-                )
-            del self._registered[name]
-
-    def forget_loaded(self) -> None:
-        """Clear the components loaded through entry points."""
-        with self._lock:
-            self._loaded.clear()
+        if self._registered.pop(name, None) is None:
+            raise UnknownComponentError(
+                f"{self.kind} {name!r} was not registered in this process; registered here: "
+                f"{sorted(self._registered)}. An entry point leaves with its distribution: pip uninstall."
+            )
 
     def _points(self) -> list[importlib.metadata.EntryPoint]:
         return [point for point in installed_entry_points() if point.group == self.group]
@@ -248,10 +214,12 @@ class Registry:
         distribution, version = (point.dist.name, point.dist.version) if point.dist else ("unknown", "")
         return ComponentEntry(self.kind, point.name, point.value, distribution, version)
 
-    def _holder(self, name: str) -> ComponentEntry | None:
-        if name in self._registered:
-            return ComponentEntry(self.kind, name, _target_of(self._registered[name]), RUN_TIME, "")
-        return next((self._entry(point) for point in self._points() if point.name == name), None)
+    def _entries(self) -> list[ComponentEntry]:
+        registered = self._registered.copy()
+        return [
+            *(ComponentEntry(self.kind, n, _target_of(c), RUN_TIME, "") for n, c in registered.items()),
+            *(self._entry(point) for point in self._points() if point.name not in registered),
+        ]
 
     def _claimant(self, name: str) -> importlib.metadata.EntryPoint:
         points = [point for point in self._points() if point.name == name]
