@@ -11,7 +11,7 @@
 ``LabeledVideoDataset(clip_sampler=...)``           reads the frames of these samplers, and no others
 ``create_video_transform(aug_type=NAME)``           every registered transform
 ``decoder=NAME`` of datasets, ``EncodedVideo``      ``"exact"`` and every registered decoder, as "torchcodec"
-``import pytorchvideo.transforms``                  works on torchvision >= 0.17
+``import pytorchvideo.transforms``                  works, although torchvision has removed a module
 the same import, and ``pytorchvideo.models``        without warnings that torch.jit is deprecated
 ==================================================  ======================================================
 
@@ -34,7 +34,6 @@ path handler for PyTorchVideo's own slots.
 
 import functools
 import importlib
-import importlib.util
 import sys
 import types
 import warnings
@@ -70,8 +69,8 @@ def is_active() -> bool:
 
 @contextmanager
 def _functional_tensor_shim() -> Iterator[None]:
-    """Provide the module removed in torchvision 0.17, with the function that PyTorchVideo uses."""
-    if _FUNCTIONAL_TENSOR in sys.modules or importlib.util.find_spec(_FUNCTIONAL_TENSOR) is not None:
+    """Provide the module that torchvision has removed, with the function that PyTorchVideo uses."""
+    if _FUNCTIONAL_TENSOR in sys.modules:
         yield
         return
     shim = types.ModuleType(_FUNCTIONAL_TENSOR)
@@ -103,20 +102,17 @@ def _patches() -> list[Patch]:
         for module in builder.modules
     ]
     functions: list[tuple[str, str, Callable[..., Any]]] = [
-        ("pytorchvideo.data.clip_sampling", "make_clip_sampler", extend_make_clip_sampler),
-        ("pytorchvideo.data", "make_clip_sampler", extend_make_clip_sampler),
-        ("pytorchvideo.data.encoded_video", "select_video_class", extend_select_video_class),
-        ("pytorchvideo.data.labeled_video_dataset", "LabeledVideoDataset.__init__", extend_dataset),
-        (
-            "pytorchvideo.transforms.transforms_factory",
-            "create_video_transform",
-            extend_create_video_transform,
-        ),
-        ("pytorchvideo.transforms.transforms_factory", "_get_augmentation", extend_get_augmentation),
-        ("pytorchvideo.transforms", "create_video_transform", extend_create_video_transform),
+        ("data.clip_sampling", "make_clip_sampler", extend_make_clip_sampler),
+        ("data", "make_clip_sampler", extend_make_clip_sampler),
+        ("data.encoded_video", "select_video_class", extend_select_video_class),
+        ("data.labeled_video_dataset", "LabeledVideoDataset.__init__", extend_dataset),
+        ("transforms.transforms_factory", "create_video_transform", extend_create_video_transform),
+        ("transforms.transforms_factory", "_get_augmentation", extend_get_augmentation),
+        ("transforms", "create_video_transform", extend_create_video_transform),
     ]
     data = [
-        Patch(module, name, functools.partial(extend, is_active), True) for module, name, extend in functions
+        Patch(f"pytorchvideo.{module}", name, functools.partial(extend, is_active), True)
+        for module, name, extend in functions
     ]
     return [*hub, *builders, *data]
 

@@ -7,7 +7,7 @@ their positions are known. Arguments that are not names pass through unchanged.
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,12 +46,7 @@ BUILDERS: dict[str, Builder] = {
     ),
     "create_acoustic_resnet": Builder((f"{_MODELS}.resnet",), head="replace"),
     "create_slowfast": Builder(
-        (
-            f"{_MODELS}.slowfast",
-            _MODELS,
-            f"{_MODELS}.audio_visual_slowfast",
-            f"{_MODELS}.hub.slowfast",
-        ),
+        (f"{_MODELS}.slowfast", _MODELS, f"{_MODELS}.audio_visual_slowfast", f"{_MODELS}.hub.slowfast"),
         head="slot",
     ),
     "create_slowfast_with_roi_head": Builder(
@@ -207,7 +202,15 @@ def _block_of(default: Any) -> _Build:
 
 
 def _edit_blocks(network: Any) -> Any:
-    for stages in _stages_of_pathways(network).values():
+    from pytorchvideo.models.resnet import ResStage
+
+    # Each pathway of SlowFast is a separate network.
+    pathways: dict[str, list[Any]] = {}
+    for path, module in network.named_modules():
+        if isinstance(module, ResStage):
+            pathway = path.partition("multipathway_blocks.")[2]
+            pathways.setdefault(pathway, []).append(module.res_blocks)
+    for stages in pathways.values():
         depths = tuple(len(blocks) for blocks in stages)
         for stage, blocks in enumerate(stages):
             for index, block in enumerate(blocks):
@@ -215,21 +218,6 @@ def _edit_blocks(network: Any) -> Any:
                 blocks[index] = _edited(block, index=index, stage=number, depths=depths)
     # A block built alone is the only block of its stage.
     return _edited(network, index=0, stage=None, depths=(1,))
-
-
-def _stages_of_pathways(network: Any) -> dict[str, list[Any]]:
-    """Return the lists of blocks of each stage; each pathway of SlowFast is a separate network."""
-    pathways: dict[str, list[Any]] = {}
-    for path, module in _named_stages(network):
-        pathway = path.partition("multipathway_blocks.")[2]
-        pathways.setdefault(pathway, []).append(module.res_blocks)
-    return pathways
-
-
-def _named_stages(network: Any) -> Iterator[tuple[str, Any]]:
-    from pytorchvideo.models.resnet import ResStage
-
-    return ((path, module) for path, module in network.named_modules() if isinstance(module, ResStage))
 
 
 def _edited(block: Any, *, index: int, stage: int | None, depths: tuple[int, ...]) -> Any:

@@ -58,18 +58,13 @@ def extend_select_video_class(is_active: Callable[[], bool], host: Callable[...,
         try:
             return host(decoder)
         except (ValueError, NotImplementedError):
-            if not is_active() or not _is_our_decoder(decoder):
+            if not is_active() or decoder not in (EXACT_DECODER, *DECODERS.names()):
                 raise
         return functools.partial(
             load_target(f"{_BRIDGE}:ExactVideo"), decoder="auto" if decoder == EXACT_DECODER else str(decoder)
         )
 
     return select_video_class
-
-
-def _is_our_decoder(decoder: Any) -> bool:
-    """Return whether ``decoder=`` names ``"exact"`` or a registered decoder."""
-    return isinstance(decoder, str) and (decoder == EXACT_DECODER or decoder in DECODERS.names())
 
 
 def extend_dataset(is_active: Callable[[], bool], host: Callable[..., Any]) -> Callable[..., Any]:

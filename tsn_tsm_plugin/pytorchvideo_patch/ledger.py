@@ -4,7 +4,8 @@ A patch waits for the import of its host module, so activation is cheap. Install
 A second copy of this package in the process (a re-import) recognises the mark and does not wrap twice.
 """
 
-import importlib
+import copy
+import functools
 import importlib.abc
 import importlib.machinery
 import sys
@@ -222,31 +223,13 @@ class _ImportWatcher(importlib.abc.MetaPathFinder):
             spec = finder.find_spec(fullname, path, target)
             if spec is not None:
                 if spec.loader is not None:
-                    spec.loader = _WatchedLoader(spec.loader, self._around)
+                    # Copy: some loaders are shared by several modules.
+                    loader: Any = copy.copy(spec.loader)
+                    loader.exec_module = functools.partial(self._execute, loader.exec_module)
+                    spec.loader = loader
                 return spec
         return None
 
-
-class _WatchedLoader(importlib.abc.Loader):
-    """Replaces a module's loader until the module has run, then restores it."""
-
-    def __init__(
-        self,
-        loader: importlib.abc.Loader,
-        around: Callable[[types.ModuleType], AbstractContextManager[None]],
-    ) -> None:
-        self._loader = loader
-        self._around = around
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._loader, name)
-
-    def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType | None:
-        return self._loader.create_module(spec)
-
-    def exec_module(self, module: types.ModuleType) -> None:
-        module.__loader__ = self._loader
-        if module.__spec__ is not None:
-            module.__spec__.loader = self._loader
+    def _execute(self, execute: Callable[[types.ModuleType], None], module: types.ModuleType) -> None:
         with self._around(module):
-            self._loader.exec_module(module)
+            execute(module)

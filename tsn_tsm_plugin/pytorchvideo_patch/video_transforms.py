@@ -128,17 +128,11 @@ def _subsample(options: dict[str, Any]) -> list[Any]:
 
 
 def _on_levels(name: str, paras: dict[str, Any], options: dict[str, Any]) -> Any:
-    build = TRANSFORMS.get(name)
     argument = _SIZES.get(name)
     if argument in options:
         paras.setdefault("size", options[argument])
-    try:
-        inspect.signature(build).bind(**paras)
-    except TypeError as error:
-        needed = ", ".join(inspect.signature(build).parameters)
-        raise TypeError(f"aug_type={name!r}: {error} in aug_paras; it takes {needed}.") from None
     return load_target(_ON_LEVELS)(
-        build(**paras),
+        TRANSFORMS.create(name, options=paras, key="aug_paras"),
         are_scaled_after=options.get("convert_to_float", True),
         is_mean_in_levels=max(options.get("video_mean", (0,))) > 1,
     )

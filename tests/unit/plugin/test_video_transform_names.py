@@ -109,7 +109,7 @@ def test_views_of_a_test_are_refused_in_training(name):
 
 
 def test_a_missing_argument_is_named():
-    with pytest.raises(TypeError, match="'num_segments' in aug_paras"):
+    with pytest.raises(ValueError, match="aug_paras of transform 'twice_sample' takes .*'num_segments'"):
         create_video_transform(mode="test", aug_type="twice_sample", num_samples=None)
 
 
