@@ -33,28 +33,40 @@ _MLP = ResidualBranch(("mlp",))
 _MAIN = ResidualBranch(("main",), "shortcut")
 _GHOST = ResidualBranch(("ghost1",))
 
+# Blocks of timm.models with the branch _MLP.
+_TIMM_MLP = """
+    beit.Block cait.LayerScaleBlock coat.SerialBlock convit.Block davit.ChannelBlock davit.SpatialBlock
+    deepseek_vit.DeepseekVitBlock edgenext.SplitTransposeBlock efficientformer.MetaBlock1d
+    efficientformer.MetaBlock2d efficientformer_v2.EfficientFormerV2Block eva.EvaBlock eva.EvaBlockPostNorm
+    fasternet.MLPBlock fastvit.AttentionBlock fastvit.RepMixerBlock focalnet.FocalNetBlock
+    gcvit.GlobalContextVitBlock gemma4_vit.Gemma4Block hiera.HieraBlock hieradet_sam2.MultiScaleBlock
+    levit.LevitBlock maxxvit.ParallelPartitionAttention maxxvit.PartitionAttention2d
+    maxxvit.PartitionAttentionCl maxxvit.TransformerBlock2d metaformer.MetaFormerBlock
+    mobilevit.LinearTransformerBlock mvitv2.MultiScaleBlock nest.TransformerLayer nextvit.NextConvBlock
+    nextvit.NextTransformerBlock pvt_v2.Block swin_transformer.SwinTransformerBlock
+    swin_transformer_v2.SwinTransformerV2Block swin_transformer_v2_cr.SwinTransformerV2CrBlock
+    tiny_vit.TinyVitBlock tnt.Block twins.Block visformer.Block vision_transformer.Block
+    vision_transformer.ResPostBlock vision_transformer_relpos.RelPosBlock
+    vision_transformer_relpos.ResPostRelPosBlock vision_transformer_sam.Block volo.Outlooker
+    volo.Transformer xcit.XCABlock
+"""
+# Blocks of timm.models with the branch _CONV1.
+_TIMM_CONV1 = """
+    cspnet.BottleneckBlock cspnet.DarkBlock cspnet.EdgeBlock densenet.DenseLayer dla.DlaBasic
+    dla.DlaBottle2neck dla.DlaBottleneck nfnet.NormFreeBlock regnet.Bottleneck regnet.PreBottleneck
+    res2net.Bottle2neck resnest.ResNestBottleneck resnet.BasicBlock resnet.Bottleneck resnetv2.Bottleneck
+    resnetv2.PreActBasic resnetv2.PreActBottleneck senet.Bottleneck senet.SEResNetBlock
+    sknet.SelectiveKernelBasic sknet.SelectiveKernelBottleneck tiny_vit.MBConv tresnet.BasicBlock
+    tresnet.Bottleneck
+"""
+
 # The keys are names of classes, so that no family is imported before it is used.
 RESIDUAL_BRANCHES = {
+    **{f"timm.models.{name}": _CONV1 for name in _TIMM_CONV1.split()},
+    **{f"timm.models.{name}": _MLP for name in _TIMM_MLP.split()},
     # ResNet and its relatives
     "torchvision.models.resnet.BasicBlock": _CONV1,
     "torchvision.models.resnet.Bottleneck": _CONV1,
-    "timm.models.resnet.BasicBlock": _CONV1,
-    "timm.models.resnet.Bottleneck": _CONV1,
-    "timm.models.resnetv2.Bottleneck": _CONV1,
-    "timm.models.resnetv2.PreActBasic": _CONV1,
-    "timm.models.resnetv2.PreActBottleneck": _CONV1,
-    "timm.models.res2net.Bottle2neck": _CONV1,
-    "timm.models.resnest.ResNestBottleneck": _CONV1,
-    "timm.models.senet.Bottleneck": _CONV1,
-    "timm.models.senet.SEResNetBlock": _CONV1,
-    "timm.models.sknet.SelectiveKernelBasic": _CONV1,
-    "timm.models.sknet.SelectiveKernelBottleneck": _CONV1,
-    "timm.models.tresnet.BasicBlock": _CONV1,
-    "timm.models.tresnet.Bottleneck": _CONV1,
-    "timm.models.nfnet.NormFreeBlock": _CONV1,
-    "timm.models.dla.DlaBasic": _CONV1,
-    "timm.models.dla.DlaBottleneck": _CONV1,
-    "timm.models.dla.DlaBottle2neck": _CONV1,
     "timm.models.byobnet.BasicBlock": ResidualBranch(("conv1_kxk",)),
     "timm.models.byobnet.BottleneckBlock": ResidualBranch(("conv1_1x1",)),
     "timm.models.byobnet.SelfAttnBlock": ResidualBranch(("conv1_1x1",), "shortcut"),
@@ -62,9 +74,6 @@ RESIDUAL_BRANCHES = {
     "timm.models.byobnet.EdgeBlock": ResidualBranch(("conv1_kxk",), "shortcut"),
     "timm.models.byobnet.RepVggBlock": ResidualBranch(("",), "identity"),
     "timm.models.byobnet.MobileOneBlock": ResidualBranch(("",)),
-    "timm.models.cspnet.BottleneckBlock": _CONV1,
-    "timm.models.cspnet.DarkBlock": _CONV1,
-    "timm.models.cspnet.EdgeBlock": _CONV1,
     "timm.models.cspnext.CspNextBlock": ResidualBranch(("conv1",), "add_identity"),
     "timm.models.inception_resnet_v2.Block35": ResidualBranch(("branch1",)),
     "timm.models.inception_resnet_v2.Block17": ResidualBranch(("branch1",)),
@@ -74,8 +83,6 @@ RESIDUAL_BRANCHES = {
     "timm.models.xception_aligned.PreXceptionModule": ResidualBranch(("stack",)),
     # RegNet
     "torchvision.models.regnet.ResBottleneckBlock": ResidualBranch(("f.a",)),
-    "timm.models.regnet.Bottleneck": _CONV1,
-    "timm.models.regnet.PreBottleneck": _CONV1,
     # MobileNet, EfficientNet and their relatives
     "torchvision.models.mobilenetv2.InvertedResidual": ResidualBranch(("conv.0",), "use_res_connect", True),
     "torchvision.models.mobilenetv3.InvertedResidual": ResidualBranch(("block.0",), "use_res_connect", True),
@@ -94,7 +101,6 @@ RESIDUAL_BRANCHES = {
     "timm.models.repghost.RepGhostBottleneck": _GHOST,
     "timm.models.repvit.RepViTBlock": ResidualBranch(("channel_mixer",)),
     "timm.models.starnet.Block": ResidualBranch(("dwconv",)),
-    "timm.models.fasternet.MLPBlock": _MLP,
     "timm.models.cpubone.ResidualBlock": _MAIN,
     "timm.models.lowformer.ResidualBlock": _MAIN,
     "timm.models.efficientvit_mit.ResidualBlock": _MAIN,
@@ -103,7 +109,6 @@ RESIDUAL_BRANCHES = {
     # Blocks that keep their input by concatenation
     "torchvision.models.densenet._DenseLayer": _CONV1,
     "torchvision.models.shufflenetv2.InvertedResidual": ResidualBranch(("branch2.0",)),
-    "timm.models.densenet.DenseLayer": _CONV1,
     "timm.models.dpn.DualPathBlock": ResidualBranch(("c1x1_a",)),
     "timm.models.hgnet.HighPerfGpuBlock": ResidualBranch(("layers.0",)),
     "timm.models.vovnet.OsaBlock": ResidualBranch(("conv_reduction", "conv_mid.0")),
@@ -120,69 +125,21 @@ RESIDUAL_BRANCHES = {
     "timm.models.maxxvit.ConvNeXtBlock": ResidualBranch(("conv_dw",)),
     "timm.models.maxxvit.MbConvBlock": ResidualBranch(("conv1_1x1",)),
     "timm.models.vitamin.MbConvLNBlock": ResidualBranch(("conv1_1x1",)),
-    "timm.models.tiny_vit.MBConv": _CONV1,
     # Transformers and MLP-Mixers
     "torchvision.models.vision_transformer.EncoderBlock": _MLP,
     "torchvision.models.swin_transformer.SwinTransformerBlock": _MLP,
     "torchvision.models.maxvit.PartitionAttentionLayer": ResidualBranch(("mlp_layer",)),
     "torchvision.models.maxvit.MBConv": ResidualBranch(("layers",)),
-    "timm.models.vision_transformer.Block": _MLP,
-    "timm.models.vision_transformer.ResPostBlock": _MLP,
     "timm.models.vision_transformer.ParallelScalingBlock": ResidualBranch(("in_norm",)),
     "timm.models.vision_transformer.DiffParallelScalingBlock": ResidualBranch(("in_norm",)),
     "timm.models.vision_transformer.ParallelThingsBlock": ResidualBranch(("ffns.0",)),
-    "timm.models.vision_transformer_relpos.RelPosBlock": _MLP,
-    "timm.models.vision_transformer_relpos.ResPostRelPosBlock": _MLP,
-    "timm.models.vision_transformer_sam.Block": _MLP,
-    "timm.models.beit.Block": _MLP,
-    "timm.models.cait.LayerScaleBlock": _MLP,
-    "timm.models.coat.SerialBlock": _MLP,
-    "timm.models.convit.Block": _MLP,
-    "timm.models.davit.SpatialBlock": _MLP,
-    "timm.models.davit.ChannelBlock": _MLP,
-    "timm.models.deepseek_vit.DeepseekVitBlock": _MLP,
-    "timm.models.edgenext.SplitTransposeBlock": _MLP,
-    "timm.models.efficientformer.MetaBlock1d": _MLP,
-    "timm.models.efficientformer.MetaBlock2d": _MLP,
-    "timm.models.efficientformer_v2.EfficientFormerV2Block": _MLP,
     "timm.models.efficientvim.EfficientViMBlock": ResidualBranch(("ffn",)),
-    "timm.models.eva.EvaBlock": _MLP,
-    "timm.models.eva.EvaBlockPostNorm": _MLP,
     "timm.models.iformer.ConvBlock": ResidualBranch(("mixer.module",)),
     "timm.models.iformer.FFN": ResidualBranch(("mixer.module",)),
-    "timm.models.fastvit.RepMixerBlock": _MLP,
-    "timm.models.fastvit.AttentionBlock": _MLP,
-    "timm.models.focalnet.FocalNetBlock": _MLP,
-    "timm.models.gcvit.GlobalContextVitBlock": _MLP,
-    "timm.models.gemma4_vit.Gemma4Block": _MLP,
-    "timm.models.hiera.HieraBlock": _MLP,
-    "timm.models.hieradet_sam2.MultiScaleBlock": _MLP,
-    "timm.models.levit.LevitBlock": _MLP,
-    "timm.models.maxxvit.TransformerBlock2d": _MLP,
-    "timm.models.maxxvit.PartitionAttentionCl": _MLP,
-    "timm.models.maxxvit.ParallelPartitionAttention": _MLP,
-    "timm.models.maxxvit.PartitionAttention2d": _MLP,
-    "timm.models.metaformer.MetaFormerBlock": _MLP,
     "timm.models.mlp_mixer.MixerBlock": ResidualBranch(("mlp_channels",)),
     "timm.models.mlp_mixer.ResBlock": ResidualBranch(("mlp_channels",)),
     "timm.models.mlp_mixer.SpatialGatingBlock": ResidualBranch(("mlp_channels",)),
-    "timm.models.mobilevit.LinearTransformerBlock": _MLP,
-    "timm.models.mvitv2.MultiScaleBlock": _MLP,
-    "timm.models.nest.TransformerLayer": _MLP,
-    "timm.models.nextvit.NextConvBlock": _MLP,
-    "timm.models.nextvit.NextTransformerBlock": _MLP,
-    "timm.models.pvt_v2.Block": _MLP,
     "timm.models.sequencer.Sequencer2dBlock": ResidualBranch(("mlp_channels",)),
     "timm.models.swiftformer.Block": ResidualBranch(("linear",)),
     "timm.models.swiftformer.ConvEncoder": ResidualBranch(("dwconv",)),
-    "timm.models.swin_transformer.SwinTransformerBlock": _MLP,
-    "timm.models.swin_transformer_v2.SwinTransformerV2Block": _MLP,
-    "timm.models.swin_transformer_v2_cr.SwinTransformerV2CrBlock": _MLP,
-    "timm.models.tiny_vit.TinyVitBlock": _MLP,
-    "timm.models.tnt.Block": _MLP,
-    "timm.models.twins.Block": _MLP,
-    "timm.models.visformer.Block": _MLP,
-    "timm.models.volo.Outlooker": _MLP,
-    "timm.models.volo.Transformer": _MLP,
-    "timm.models.xcit.XCABlock": _MLP,
 }

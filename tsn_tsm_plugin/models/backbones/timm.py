@@ -1,4 +1,4 @@
-"""TimmBackbone, timm_backbone: Swin-B, MobileOne-S4 and any classifier of timm by name."""
+"""timm_backbone: Swin-B, MobileOne-S4 and any classifier of timm by name."""
 
 import contextlib
 from collections.abc import Sequence
@@ -6,64 +6,30 @@ from functools import partial
 from typing import Any
 
 import timm
-from torch import Tensor, nn
 
 from tsn_tsm_plugin.checkpoints.download import without_hub_retries
 from tsn_tsm_plugin.errors import ConfigError, UnknownComponentError
-from tsn_tsm_plugin.models.backbones.frame_size import build_sized
 from tsn_tsm_plugin.models.backbones.imagenet_weights import fetch_timm_weights, load_imagenet_weights
-from tsn_tsm_plugin.models.backbones.shift_sites import find_shift_sites
+from tsn_tsm_plugin.models.backbones.trunk import TrunkBackbone, build_sized
 
 # Options for another size than the default.
 _SIZE_OPTIONS = {"dynamic_img_size": lambda side: True, "img_size": lambda side: side}
 _HUB = "hf-hub:"
 
 
-class TimmBackbone(nn.Module):
-    """Any image classifier of timm without its last layer; parameters are under ``trunk``.
-
-    timm's own pooling handles tokens, channels-last maps and layers after the pooling. timm's classifier
-    would see the same features.
-
-    Args:
-        trunk: Result of ``timm.create_model(num_classes=0)``.
-        input_size: (3, H, W) of the input frames, in pixels.
-    """
-
-    def __init__(self, trunk: nn.Module, *, input_size: tuple[int, int, int] = (3, 224, 224)) -> None:
-        super().__init__()
-        self.trunk = trunk
-        self.input_size = input_size
-        self.num_features: int = getattr(trunk, "head_hidden_size", None) or trunk.num_features  # type: ignore
-
-    @property
-    def temporal_pool_site(self) -> str | None:
-        """Name of the stage before which frames may be pooled; ``None`` if the stages have other names."""
-        stages = [f"layer{number}" for number in (1, 2, 3, 4)]
-        return "trunk.layer2" if all(hasattr(self.trunk, stage) for stage in stages) else None
-
-    def forward(self, x_NCHW: Tensor) -> Tensor:
-        """Map normalised frames (N, 3, H, W) to pooled features (N, num_features, 1, 1)."""
-        return self.trunk(x_NCHW)[:, :, None, None]
-
-    def temporal_shift_sites(self, shift_place: str) -> list[str]:
-        """See :func:`~tsn_tsm_plugin.models.backbones.shift_sites.find_shift_sites`."""
-        return [f"trunk.{site}" for site in find_shift_sites(self.trunk, shift_place)]
-
-
-def swin_base_patch4_window7_224(*, weights: str = "") -> TimmBackbone:
+def swin_base_patch4_window7_224(*, weights: str = "") -> TrunkBackbone:
     """Create Swin-B: 1024 features; frames of any size."""
     return timm_backbone("swin_base_patch4_window7_224", weights=weights, dynamic_img_size=True)
 
 
-def mobileone_s4(*, weights: str = "") -> TimmBackbone:
+def mobileone_s4(*, weights: str = "") -> TrunkBackbone:
     """Create MobileOne-S4 in its training form: 2048 features, every block but the stem shifted."""
     return timm_backbone("mobileone_s4", weights=weights)
 
 
 def timm_backbone(
     name: str, *, weights: str = "", image_sizes: Sequence[int] = (), **options: Any
-) -> TimmBackbone:
+) -> TrunkBackbone:
     """Create a backbone from the image classifier of that name in timm.
 
     Args:
@@ -96,7 +62,7 @@ def timm_backbone(
     return backbone
 
 
-def _create(name: str, **options: Any) -> TimmBackbone:
+def _create(name: str, **options: Any) -> TrunkBackbone:
     waits = without_hub_retries() if name.startswith(_HUB) else contextlib.nullcontext()
     try:
         with waits:
@@ -112,5 +78,5 @@ def _create(name: str, **options: Any) -> TimmBackbone:
         ) from error
     pretrained_cfg: dict[str, Any] = getattr(trunk, "pretrained_cfg", {})
     size = options.get("img_size") or pretrained_cfg.get("input_size", (3, 224, 224))[1:]
-    height, width = (size, size) if isinstance(size, int) else size
-    return TimmBackbone(trunk, input_size=(3, height, width))
+    num_features: Any = getattr(trunk, "head_hidden_size", None) or trunk.num_features
+    return TrunkBackbone(trunk, num_features=num_features, size=size)

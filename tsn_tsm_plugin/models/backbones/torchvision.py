@@ -1,4 +1,4 @@
-"""FeaturesBackbone, TorchvisionBackbone: torchvision's DenseNet, MobileNetV2 and any classifier by name."""
+"""FeaturesBackbone, torchvision_backbone: torchvision's DenseNet, MobileNetV2 and any classifier by name."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -8,9 +8,9 @@ import torchvision
 from torch import Tensor, nn
 
 from tsn_tsm_plugin.errors import ConfigError, UnknownComponentError
-from tsn_tsm_plugin.models.backbones.frame_size import build_sized
 from tsn_tsm_plugin.models.backbones.imagenet_weights import fetch_torchvision_weights, load_imagenet_weights
 from tsn_tsm_plugin.models.backbones.shift_sites import find_shift_sites
+from tsn_tsm_plugin.models.backbones.trunk import TrunkBackbone, build_sized
 
 # Attributes of torchvision's networks that hold the classifier.
 _CLASSIFIERS = ("fc", "classifier", "head", "heads")
@@ -57,46 +57,6 @@ def mobilenet_v2(*, weights: str = "") -> FeaturesBackbone:
     return backbone
 
 
-class TorchvisionBackbone(nn.Module):
-    """Any image classifier of torchvision without its last layer; parameters are under ``trunk``.
-
-    Args:
-        name: Name in ``torchvision.models.list_models(module=torchvision.models)``.
-        **options: Keywords of torchvision's function of that name.
-
-    Attributes:
-        input_size: (3, H, W) of the frames that the network is built for, in pixels.
-    """
-
-    def __init__(self, name: str, **options: Any) -> None:
-        super().__init__()
-        known = torchvision.models.list_models(module=torchvision.models)
-        if name not in known:
-            raise UnknownComponentError(
-                f"torchvision has no image classifier {name!r}; it has {', '.join(known)}."
-            )
-        # Inception and GoogLeNet would return scores of their auxiliary classifiers in training.
-        own = {"aux_logits": False} if name in ("inception_v3", "googlenet") else {}
-        try:
-            self.trunk = torchvision.models.get_model(name, **{"weights": None, **own, **options})
-        except TypeError as error:
-            raise ConfigError(
-                f"torchvision's {name} takes other options than {sorted(options)}: {error}."
-            ) from error
-        self.num_features = _remove_classifier(self.trunk)
-        size = options.get("image_size") or options.get("input_size") or _SIDE
-        height, width = (size, size) if isinstance(size, int) else size
-        self.input_size = (3, height, width)
-
-    def forward(self, x_NCHW: Tensor) -> Tensor:
-        """Map normalised frames (N, 3, H, W) to pooled features (N, num_features, 1, 1)."""
-        return self.trunk(x_NCHW)[:, :, None, None]
-
-    def temporal_shift_sites(self, shift_place: str) -> list[str]:
-        """See :mod:`~tsn_tsm_plugin.models.backbones.shift_sites`; empty for other families."""
-        return [f"trunk.{site}" for site in find_shift_sites(self.trunk, shift_place)]
-
-
 def _remove_classifier(network: nn.Module) -> int:
     """Replace the last layer by the identity, disable its dropout and return its input width."""
     container_name = next(name for name in _CLASSIFIERS if hasattr(network, name))
@@ -112,7 +72,7 @@ def _remove_classifier(network: nn.Module) -> int:
 
 def torchvision_backbone(
     name: str, *, weights: str = "", image_sizes: Sequence[int] = (), **options: Any
-) -> TorchvisionBackbone:
+) -> TrunkBackbone:
     """Create a backbone from the image classifier of that name in torchvision.
 
     Args:
@@ -129,10 +89,28 @@ def torchvision_backbone(
     """
     backbone = build_sized(
         f"torchvision's {name}",
-        partial(TorchvisionBackbone, name),
+        partial(_create, name),
         sizes=image_sizes,
         options=options,
         size_options=_SIZE_OPTIONS,
     )
     load_imagenet_weights(backbone.trunk, name=name, weights=weights, fetch=fetch_torchvision_weights)
     return backbone
+
+
+def _create(name: str, **options: Any) -> TrunkBackbone:
+    known = torchvision.models.list_models(module=torchvision.models)
+    if name not in known:
+        raise UnknownComponentError(
+            f"torchvision has no image classifier {name!r}; it has {', '.join(known)}."
+        )
+    # Inception and GoogLeNet would return scores of their auxiliary classifiers in training.
+    own = {"aux_logits": False} if name in ("inception_v3", "googlenet") else {}
+    try:
+        trunk = torchvision.models.get_model(name, **{"weights": None, **own, **options})
+    except TypeError as error:
+        raise ConfigError(
+            f"torchvision's {name} takes other options than {sorted(options)}: {error}."
+        ) from error
+    size = options.get("image_size") or options.get("input_size") or _SIDE
+    return TrunkBackbone(trunk, num_features=_remove_classifier(trunk), size=size)

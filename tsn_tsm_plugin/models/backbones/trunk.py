@@ -1,31 +1,66 @@
-"""build_sized: create a backbone that takes frames of the wanted sizes, with an option if needed."""
+"""TrunkBackbone, build_sized: an image classifier of a library, for frames of the wanted sizes."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from tsn_tsm_plugin.errors import ConfigError
+from tsn_tsm_plugin.models.backbones.shift_sites import find_shift_sites
 from tsn_tsm_plugin.models.backbones.site_features import probe_sites
 
-_Backbone = TypeVar("_Backbone", bound=nn.Module)
+
+class TrunkBackbone(nn.Module):
+    """An image classifier of timm or torchvision without its last layer; parameters are under ``trunk``.
+
+    The library's own pooling handles tokens, channels-last maps and layers after the pooling. The library's
+    classifier would see the same features.
+
+    Args:
+        trunk: Network that maps (N, 3, H, W) to (N, num_features).
+        num_features: Number of features.
+        size: Side of the frames that the network is built for, or their (H, W), in pixels.
+
+    Attributes:
+        input_size: (3, H, W) of these frames.
+    """
+
+    def __init__(self, trunk: nn.Module, *, num_features: int, size: int | Sequence[int]) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.num_features = num_features
+        height, width = (size, size) if isinstance(size, int) else size
+        self.input_size = (3, height, width)
+
+    @property
+    def temporal_pool_site(self) -> str | None:
+        """Name of the stage before which frames may be pooled; ``None`` if the stages have other names."""
+        stages = [f"layer{number}" for number in (1, 2, 3, 4)]
+        return "trunk.layer2" if all(hasattr(self.trunk, stage) for stage in stages) else None
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        """Map normalised frames (N, 3, H, W) to pooled features (N, num_features, 1, 1)."""
+        return self.trunk(x_NCHW)[:, :, None, None]
+
+    def temporal_shift_sites(self, shift_place: str) -> list[str]:
+        """See :func:`~tsn_tsm_plugin.models.backbones.shift_sites.find_shift_sites`."""
+        return [f"trunk.{site}" for site in find_shift_sites(self.trunk, shift_place)]
 
 
 def build_sized(
     name: str,
-    create: Callable[..., _Backbone],
+    create: Callable[..., TrunkBackbone],
     *,
     sizes: Sequence[int],
     options: dict[str, Any],
     size_options: Mapping[str, Callable[[int], Any]],
     takes_any: Sequence[str] = (),
-) -> _Backbone:
+) -> TrunkBackbone:
     """Create a network that takes frames of these sizes.
 
     Args:
         name: Name of the network, for messages, such as ``"timm's vit_tiny_patch16_224"``.
-        create: Function that creates the network from options. The network has the attribute ``input_size``,
-            (3, H, W).
+        create: Function that creates the network from options.
         sizes: Sides of the frames, in pixels; empty: the network's own size.
         options: Options that the user gave.
         size_options: Options for another size, in the order of trial, and their value for a side.
@@ -36,7 +71,7 @@ def build_sized(
     """
     sizes = sorted(set(sizes))
     backbone = create(**options)
-    own_side = backbone.input_size[1]  # type: ignore[index]
+    own_side = backbone.input_size[1]
     fault = "" if set(sizes) <= {own_side} and not options else _size_fault(backbone, sizes)
     if not fault:
         return backbone
@@ -56,10 +91,10 @@ def build_sized(
     )
 
 
-def _size_fault(backbone: nn.Module, sizes: Sequence[int]) -> str:
+def _size_fault(backbone: TrunkBackbone, sizes: Sequence[int]) -> str:
     """Return why a network cannot take frames of these sizes; ``""`` if it can."""
     for size in sizes:
-        backbone.input_size = (3, size, size)  # type: ignore[assignment]
+        backbone.input_size = (3, size, size)
         try:
             probe_sites(backbone, ())
         except ValueError as error:
