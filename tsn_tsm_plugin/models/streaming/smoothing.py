@@ -5,48 +5,25 @@ Source: ``online_demo/main.py`` of the TSM reference code. The demo sums the las
 label when two in a row agree.
 """
 
-from typing import Any
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from tsn_tsm_plugin.models.streaming.streaming_shift import PerStream
 
 
-class _PerStream(nn.Module):
-    """Buffers with a row per stream, created at the first frame; zero is the state of a new stream."""
-
-    _names: tuple[str, ...]
-
+class _OverFrames(PerStream):
     def __init__(self, num_frames: int) -> None:
         super().__init__()
         if num_frames < 1:
             raise ValueError(f"num_frames must be at least 1, got {num_frames}.")
         self.num_frames = num_frames
-        for name in self._names:
-            self.register_buffer(name, None)
 
     def extra_repr(self) -> str:
         """Return the setting."""
         return f"num_frames={self.num_frames}"
 
-    def reset(self, mask_B: Tensor | None = None) -> None:
-        """Reset every stream, or the streams whose ``mask_B`` is true."""
-        for name in self._names:
-            value = getattr(self, name)
-            if mask_B is None:
-                setattr(self, name, None)
-            elif value is not None:
-                mask = mask_B.to(value.device).view(-1, *[1] * (value.ndim - 1))
-                setattr(self, name, value.masked_fill(mask, 0))
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        # The number of streams is known from the saved state.
-        for name in self._names:
-            saved = state_dict.get(prefix + name)
-            setattr(self, name, None if saved is None else saved.clone())
-        super()._load_from_state_dict(state_dict, prefix, *args)
-
-
-class MeanOfLastFrames(_PerStream):
+class MeanOfLastFrames(_OverFrames):
     """Average the scores of the last ``num_frames`` frames of each stream, or of fewer after a reset.
 
     Args:
@@ -67,7 +44,7 @@ class MeanOfLastFrames(_PerStream):
         return self.last_scores.sum(1) / self.num_seen[:, None]
 
 
-class Hysteresis(_PerStream):
+class Hysteresis(_OverFrames):
     """Change a stream's label only after another class led ``num_frames`` frames in a row.
 
     The first frame of a stream decides at once. While the top class flickers, the label stays.

@@ -1,4 +1,4 @@
-"""StreamingShift: the causal shift on one frame at a time.
+"""PerStream, StreamingShift: the causal shift on one frame at a time.
 
 Axes: B streams, C channels, F channels of a fold, H rows, W columns.
 Source: Lin, Gan, Han, "TSM", ICCV 2019, arXiv:1811.08383, figure 1 (c) and section 4.3 (online models).
@@ -10,7 +10,36 @@ import torch
 from torch import Tensor, nn
 
 
-class StreamingShift(nn.Module):
+class PerStream(nn.Module):
+    """Buffers with a row per stream, created at the first frame; zero is the state of a new stream."""
+
+    _names: tuple[str, ...]
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in self._names:
+            self.register_buffer(name, None)
+
+    def reset(self, mask_B: Tensor | None = None) -> None:
+        """Reset every stream, or the streams whose ``mask_B`` is true."""
+        for name in self._names:
+            value = getattr(self, name)
+            if mask_B is None:
+                setattr(self, name, None)
+            elif value is not None:
+                mask = mask_B.to(value.device).view(-1, *[1] * (value.ndim - 1))
+                setattr(self, name, value.masked_fill(mask, 0))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        # The saved state defines the number of streams and the size of the frames.
+        device = next((parameter.device for parameter in self.parameters()), None)
+        for name in self._names:
+            saved = state_dict.get(prefix + name)
+            setattr(self, name, None if saved is None else torch.empty_like(saved, device=device))
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+class StreamingShift(PerStream):
     """Give the wrapped module the first fold of the previous frame and the rest of the current frame.
 
     The outputs equal ``TemporalShift(net, causal=True)`` on a whole clip. Only the fold that the next frame
@@ -27,6 +56,7 @@ class StreamingShift(nn.Module):
             ``None`` before the first frame.
     """
 
+    _names = ("previous",)
     previous: Tensor | None
 
     def __init__(
@@ -37,7 +67,6 @@ class StreamingShift(nn.Module):
         self.shift_div = shift_div
         self.channel_axis = channel_axis
         self.num_tokens = num_tokens
-        self.register_buffer("previous", None)
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
         """Map the features of one frame, shifted with the previous frame, through ``net``."""
@@ -77,13 +106,6 @@ class StreamingShift(nn.Module):
             rest = tokens.narrow(axis, fold, x.shape[axis] - fold)
             return torch.cat([torch.cat([previous, rest], axis), others], 1)
         return torch.cat([previous, x.narrow(axis, fold, x.shape[axis] - fold)], axis)
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        # The saved state defines the size of the frames.
-        saved = state_dict.get(f"{prefix}previous")
-        device = next((parameter.device for parameter in self.net.parameters()), None)
-        self.previous = None if saved is None else torch.empty_like(saved, device=device)
-        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def extra_repr(self) -> str:
         """Return the settings of the shift."""

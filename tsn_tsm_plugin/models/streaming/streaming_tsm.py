@@ -15,7 +15,7 @@ from tsn_tsm_plugin.models.backbones.site_features import dry_run
 from tsn_tsm_plugin.models.heads import TSMHead
 from tsn_tsm_plugin.models.recognizer import TSM
 from tsn_tsm_plugin.models.streaming.smoothing import Hysteresis, MeanOfLastFrames
-from tsn_tsm_plugin.models.streaming.streaming_shift import StreamingShift
+from tsn_tsm_plugin.models.streaming.streaming_shift import PerStream, StreamingShift
 
 
 class StreamingStep(nn.Module):
@@ -80,8 +80,7 @@ class StreamingStep(nn.Module):
             scores_BK = self.score(frame_BCHW)
             return (scores_BK, *(shift.previous for shift in shifts))  # type: ignore[arg-type]
         finally:
-            for shift in shifts:
-                shift.previous = None
+            _reset(self)
 
     def state_shapes(self, height: int, width: int) -> OrderedDict[str, tuple[int, ...]]:
         """Return the shape of one stream's state for frames of ``height`` x ``width``, by name.
@@ -89,7 +88,7 @@ class StreamingStep(nn.Module):
         A shape is (F, h, w), (h, w, F) or (L, F). F is one ``shift_div``-th of the channels at the site; h
         and w are the size of the features there; L is the number of tokens.
         """
-        _, *state = dry_run(self, (1, 3, height, width), prepare=_forget)
+        _, *state = dry_run(self, (1, 3, height, width), prepare=_reset)
         shapes = [tuple(tensor.shape[1:]) for tensor in state]
         return OrderedDict(zip(self.state_names, shapes, strict=True))
 
@@ -98,10 +97,10 @@ class StreamingStep(nn.Module):
         return super().train(False)
 
 
-def _forget(step: nn.Module) -> None:
-    for module in step.modules():
-        if isinstance(module, StreamingShift):
-            module.previous = None
+def _reset(network: nn.Module, mask_B: Tensor | None = None) -> None:
+    for module in network.modules():
+        if isinstance(module, PerStream):
+            module.reset(mask_B)
 
 
 class StreamingTSM(nn.Module):
@@ -190,14 +189,7 @@ class StreamingTSM(nn.Module):
         Args:
             mask_B: bool (B,), streams to reset; ``None`` resets all and allows another batch and frame size.
         """
-        for shift in self.step.shifts():
-            if mask_B is None:
-                shift.previous = None
-            elif shift.previous is not None:
-                mask = mask_B.to(shift.previous.device).view(-1, *[1] * (shift.previous.ndim - 1))
-                shift.previous = shift.previous.masked_fill(mask, 0)
-        self.average.reset(mask_B)
-        self.hysteresis.reset(mask_B)
+        _reset(self, mask_B)
         if mask_B is None:
             self.label = None
 
