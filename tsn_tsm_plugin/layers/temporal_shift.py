@@ -12,8 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tsn_tsm_plugin.layers.tracing import is_traced
-
 
 def temporal_shift(
     x: Tensor,
@@ -81,6 +79,11 @@ def temporal_shift(
         return _shift(x_BTHWC, fold, steps, time=1, channel=4).flatten(0, 1).permute(0, 3, 1, 2)
     x_BTCHW = x.unflatten(0, (-1, num_frames))
     return _shift(x_BTCHW, fold, steps, time=1, channel=2).flatten(0, 1)
+
+
+def is_traced() -> bool:
+    """Return whether ``torch.compile``, ``torch.export`` or ``torch.jit.trace`` is recording operations."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
 def _check_num_frames(x: Tensor, num_segments: int | None, channel_axis: int) -> int:

@@ -217,7 +217,7 @@ def test_a_compiler_that_fails_is_skipped_with_a_warning(model, monkeypatch, cap
 
 def test_the_fall_back_names_the_reason(model, monkeypatch):
     said = []
-    monkeypatch.setattr("tsn_tsm_plugin.layers.tracing.logger.warning", said.append)
+    monkeypatch.setattr("tsn_tsm_plugin.models.deploy.compile.logger.warning", said.append)
     monkeypatch.setattr(torch, "compile", lambda network, **how: (_ for _ in ()).throw(OSError("no g++")))
     Compiled(model, num_clips=2)
 

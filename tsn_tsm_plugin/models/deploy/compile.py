@@ -1,14 +1,33 @@
-"""Compiled: call compiled code, and fall back to the plain module if ``torch.compile`` fails."""
+"""Compiled, compile_or_warn: call compiled code, or the plain module if ``torch.compile`` fails."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from tsn_tsm_plugin.layers.tracing import compile_or_warn
+from tsn_tsm_plugin.errors import first_line
+from tsn_tsm_plugin.log import get_logger
 
+logger = get_logger(__name__)
+
+_Result = TypeVar("_Result")
 _HINT = "The run continues uncompiled. Set TRAIN.COMPILE False to avoid this warning."
+
+
+def compile_or_warn(work: Callable[[], _Result], *, hint: str) -> _Result | None:
+    """Return the result of ``work``, which uses ``torch.compile``; ``None`` with a warning if it fails.
+
+    Args:
+        work: Function that compiles, or calls a compiled function.
+        hint: End of the warning: the fallback, and the way to switch the warning off.
+    """
+    try:
+        return work()
+    except Exception as error:  # Compilers raise errors of many kinds.
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        logger.warning(f"torch.compile does not work here ({reason}). {hint}")
+        return None
 
 
 class Compiled:

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from tsn_tsm_plugin.layers.temporal_shift import TemporalShift
-from tsn_tsm_plugin.layers.tracing import is_traced
+from tsn_tsm_plugin.layers.temporal_shift import TemporalShift, is_traced
 
 
 class FusedResidualBlock(nn.Module):

@@ -17,7 +17,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.overrides import TorchFunctionMode
 
 from tsn_tsm_plugin.layers.memory_format import to_channels_last
-from tsn_tsm_plugin.layers.tracing import compile_or_warn
+from tsn_tsm_plugin.models.deploy.compile import compile_or_warn
 from tsn_tsm_plugin.models.deploy.fused_residual import fuse_residual_blocks_
 from tsn_tsm_plugin.models.deploy.reparameterize import reparameterize_
 
