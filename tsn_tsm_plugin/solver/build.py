@@ -27,7 +27,12 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
         ConfigError: If the optimiser does not take the options, or a layer of the model fits no group.
     """
     solver = cfg.SOLVER
-    groups = _param_groups(solver, model)
+    if solver.PARAM_GROUPS == "tsn":
+        groups = tsn_param_groups(model, weight_decay=solver.WEIGHT_DECAY)
+    else:
+        groups = tsm_param_groups(
+            model, weight_decay=solver.WEIGHT_DECAY, classifier_lr_mult=solver.CLASSIFIER_LR_MULT
+        )
     if solver.LAYER_DECAY != 1.0:
         groups = with_layer_decay(groups, model, decay=solver.LAYER_DECAY)
     for group in groups:
@@ -67,16 +72,6 @@ def build_loss(cfg: CfgNode, *, class_counts: Sequence[int] = ()) -> Loss:
         key="MODEL.LOSS_OPTIONS",
         num_classes=cfg.MODEL.NUM_CLASSES,
     )
-
-
-def _param_groups(solver: CfgNode, model: nn.Module) -> list[dict[str, Any]]:
-    if solver.PARAM_GROUPS == "tsn":
-        return tsn_param_groups(model, weight_decay=solver.WEIGHT_DECAY)
-    if solver.PARAM_GROUPS == "tsm":
-        return tsm_param_groups(
-            model, weight_decay=solver.WEIGHT_DECAY, classifier_lr_mult=solver.CLASSIFIER_LR_MULT
-        )
-    raise ConfigError(f"SOLVER.PARAM_GROUPS must be one of tsn, tsm, got {solver.PARAM_GROUPS!r}.")
 
 
 def scaled_base_lr(cfg: CfgNode) -> float:
