@@ -1,29 +1,19 @@
 """create_tsn, create_tsm: networks from keyword arguments."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-from torch import nn
+from typing import Any, TypeVar
 
 from tsn_tsm_plugin.checkpoints.read_checkpoint import fetch_checkpoint
 from tsn_tsm_plugin.checkpoints.zoo import find_zoo_row
 from tsn_tsm_plugin.models.backbones.create import create_backbone
 from tsn_tsm_plugin.models.backbones.input_channels import set_input_channels
 from tsn_tsm_plugin.models.backbones.non_local_sites import NonLocalOptions
-from tsn_tsm_plugin.models.heads import TSMHead, TSNHead, create_head
+from tsn_tsm_plugin.models.heads import create_head
 from tsn_tsm_plugin.models.load_weights import load_weights
 from tsn_tsm_plugin.models.recognizer import TSM, TSN
 from tsn_tsm_plugin.models.temporal_modules import TemporalModuleOptions
 
-
-def _num_features(backbone: nn.Module, backbone_name: str) -> int:
-    num_features = getattr(backbone, "num_features", None)
-    if not isinstance(num_features, int):
-        raise ValueError(
-            f"Backbone {backbone_name!r} must have an attribute num_features, the width of its feature map, "
-            f"got {num_features!r}."
-        )
-    return num_features
+_Network = TypeVar("_Network", TSN, TSM)
 
 
 def create_tsn(
@@ -64,30 +54,7 @@ def create_tsn(
             Trained weights of the first convolution are averaged over RGB, see
             :func:`~tsn_tsm_plugin.models.backbones.input_channels.set_input_channels`.
     """
-    row = find_zoo_row(weights, method="tsn")
-    network = create_backbone(
-        backbone, weights="" if row else weights, options=backbone_options or {}, image_size=image_size
-    )
-    set_input_channels(network, in_channels, is_trained=bool(weights) and not row)
-    model = TSN(
-        backbone=network,
-        head=create_head(
-            head,
-            own=TSNHead,
-            in_features=_num_features(network, backbone),
-            num_classes=num_classes,
-            dropout_rate=dropout_rate,
-            fc_init_std=fc_init_std,
-            options=head_options,
-        ),
-        backbone_name=backbone,
-        num_classes=num_classes,
-        num_segments=num_segments,
-        in_channels=in_channels,
-    )
-    if row:
-        load_weights(model, fetch_checkpoint(row))
-    return model
+    return _create(TSN, **locals())
 
 
 def create_tsm(
@@ -154,35 +121,45 @@ def create_tsm(
         ValueError: If a site, an option or a size does not fit.
         UnknownComponentError: If there is no such backbone, head or temporal module.
     """
-    row = find_zoo_row(weights, method="tsm")
-    network = create_backbone(
-        backbone, weights="" if row else weights, options=backbone_options or {}, image_size=image_size
+    non_local = None if non_local is None else NonLocalOptions.parse(non_local)
+    sites = (sites,) if isinstance(sites, str) else sites
+    return _create(TSM, **locals())
+
+
+def _create(
+    network: type[_Network],
+    *,
+    backbone: str,
+    weights: str,
+    backbone_options: Mapping[str, Any] | None,
+    image_size: int | Sequence[int],
+    head: str,
+    head_options: Mapping[str, Any] | None,
+    dropout_rate: float,
+    fc_init_std: float,
+    **others: Any,
+) -> _Network:
+    row = find_zoo_row(weights, method=network.__name__.lower())
+    frames = create_backbone(
+        backbone, weights="" if row else weights, options=backbone_options, image_size=image_size
     )
-    set_input_channels(network, in_channels, is_trained=bool(weights) and not row)
-    model = TSM(
-        backbone=network,
-        head=create_head(
-            head,
-            own=TSMHead,
-            in_features=_num_features(network, backbone),
-            num_classes=num_classes,
-            dropout_rate=dropout_rate,
-            fc_init_std=fc_init_std,
-            options=head_options,
-        ),
-        backbone_name=backbone,
-        num_classes=num_classes,
-        num_segments=num_segments,
-        in_channels=in_channels,
-        shift_div=shift_div,
-        shift_place=shift_place,
-        temporal_pool=temporal_pool,
-        causal=causal,
-        non_local=None if non_local is None else NonLocalOptions.parse(non_local),
-        sites=(sites,) if isinstance(sites, str) else sites,
-        tokens=tokens,
-        temporal_modules=temporal_modules,
+    set_input_channels(frames, others["in_channels"], is_trained=bool(weights) and not row)
+    num_features = getattr(frames, "num_features", None)
+    if not isinstance(num_features, int):
+        raise ValueError(
+            f"Backbone {backbone!r} must have an attribute num_features, the width of its feature map, "
+            f"got {num_features!r}."
+        )
+    scores = create_head(
+        head,
+        own=network.own_head,
+        in_features=num_features,
+        num_classes=others["num_classes"],
+        dropout_rate=dropout_rate,
+        fc_init_std=fc_init_std,
+        options=head_options,
     )
+    model = network(backbone=frames, head=scores, backbone_name=backbone, **others)
     if row:
         load_weights(model, fetch_checkpoint(row))
     return model

@@ -6,7 +6,7 @@ arXiv:1811.08383. The order of dropout, classifier and consensus is as in MMActi
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Self
 
 from torch import Tensor, nn
 
@@ -16,6 +16,8 @@ from tsn_tsm_plugin.registry import HEADS
 class _LinearHead(nn.Module):
     """Dropout, classifier and an optional activation; the subclasses define what is averaged, and when.
 
+    ``create_tsn_head`` and ``create_tsm_head`` are :meth:`in_slot` of the two heads.
+
     Args:
         in_features: C.
         num_classes: K.
@@ -23,6 +25,8 @@ class _LinearHead(nn.Module):
         fc_init_std: Standard deviation of the classifier's initial weights; its bias starts at 0.
         activation: Module that is applied to the scores, or ``None``.
     """
+
+    _slot_std = 0.01
 
     def __init__(
         self,
@@ -45,6 +49,50 @@ class _LinearHead(nn.Module):
         nn.init.normal_(self.fc.weight, 0.0, fc_init_std)
         nn.init.zeros_(self.fc.bias)
 
+    @classmethod
+    def in_slot(
+        cls,
+        *,
+        in_features: int,
+        out_features: int,
+        pool: Callable[..., nn.Module] | None = None,
+        output_size: tuple[int, int, int] = (1, 1, 1),
+        pool_kernel_size: tuple[int, int, int] = (1, 7, 7),
+        dropout_rate: float = 0.5,
+        activation: Callable[..., nn.Module] | None = None,
+        output_with_global_average: bool = True,
+        fc_init_std: float | None = None,
+    ) -> Self:
+        """Create the head with the keywords of PyTorchVideo's ``create_resnet(head=)``.
+
+        The keywords ``pool`` and ``pool_kernel_size`` are ignored: pooling is always the global average, so
+        frames of any size fit. PyTorchVideo's ``Net`` re-initialises the classifier with a deviation of 0.01.
+        The default of ``fc_init_std`` is 0.01 for TSN and 0.001 for TSM.
+
+        Example:
+            >>> from pytorchvideo.models.resnet import create_resnet
+            >>> from tsn_tsm_plugin.layers import tsm_bottleneck
+            >>> network = create_resnet(model_num_class=8, bottleneck=tsm_bottleneck, head=create_tsm_head)
+            >>> network.blocks[-1].fc
+            Linear(in_features=2048, out_features=8, bias=True)
+
+        Raises:
+            ValueError: If the keywords request other scores than one per class and video.
+        """
+        if tuple(output_size) != (1, 1, 1) or not output_with_global_average:
+            raise ValueError(
+                "The head returns one score per class and video: output_size must be (1, 1, 1) with "
+                f"output_with_global_average, got {tuple(output_size)} and {output_with_global_average}."
+            )
+        options = {"dim": 1} if activation in (nn.Softmax, nn.LogSoftmax) else {}
+        return cls(
+            in_features=in_features,
+            num_classes=out_features,
+            dropout_rate=dropout_rate,
+            fc_init_std=cls._slot_std if fc_init_std is None else fc_init_std,
+            activation=None if activation is None else activation(**options),
+        )
+
     def _activate(self, scores_BK: Tensor) -> Tensor:
         return scores_BK if self.activation is None else self.activation(scores_BK)
 
@@ -65,89 +113,16 @@ class TSNHead(_LinearHead):
 class TSMHead(_LinearHead):
     """Average the features over space, drop out and classify every frame, then average the scores."""
 
+    _slot_std = 0.001
+
     def forward(self, x_BCTHW: Tensor) -> Tensor:
         """Map features (B, C, T, H, W) of any T, H and W to scores (B, K)."""
         features_BTC = x_BCTHW.mean((3, 4)).transpose(1, 2)
         return self._activate(self.fc(self.dropout(features_BTC)).mean(1))
 
 
-def create_tsn_head(
-    *,
-    in_features: int,
-    out_features: int,
-    pool: Callable[..., nn.Module] | None = None,
-    output_size: tuple[int, int, int] = (1, 1, 1),
-    pool_kernel_size: tuple[int, int, int] = (1, 7, 7),
-    dropout_rate: float = 0.5,
-    activation: Callable[..., nn.Module] | None = None,
-    output_with_global_average: bool = True,
-    fc_init_std: float = 0.01,
-) -> TSNHead:
-    """Create the TSN head with the keywords of PyTorchVideo's ``create_resnet(head=)``.
-
-    The keywords ``pool`` and ``pool_kernel_size`` are ignored: pooling is always the global average, so
-    frames of any size fit. PyTorchVideo's ``Net`` re-initialises the classifier with a deviation of 0.01.
-
-    Raises:
-        ValueError: If the keywords request other scores than one per class and video.
-    """
-    return TSNHead(
-        in_features=in_features,
-        num_classes=out_features,
-        dropout_rate=dropout_rate,
-        fc_init_std=fc_init_std,
-        activation=_slot_activation(output_size, output_with_global_average, activation),
-    )
-
-
-def create_tsm_head(
-    *,
-    in_features: int,
-    out_features: int,
-    pool: Callable[..., nn.Module] | None = None,
-    output_size: tuple[int, int, int] = (1, 1, 1),
-    pool_kernel_size: tuple[int, int, int] = (1, 7, 7),
-    dropout_rate: float = 0.5,
-    activation: Callable[..., nn.Module] | None = None,
-    output_with_global_average: bool = True,
-    fc_init_std: float = 0.001,
-) -> TSMHead:
-    """Create the TSM head with the keywords of PyTorchVideo's ``create_resnet(head=)``.
-
-    See :func:`create_tsn_head` for the keywords.
-
-    Example:
-        >>> from pytorchvideo.models.resnet import create_resnet
-        >>> from tsn_tsm_plugin.layers import tsm_bottleneck
-        >>> network = create_resnet(model_num_class=8, bottleneck=tsm_bottleneck, head=create_tsm_head)
-        >>> network.blocks[-1].fc
-        Linear(in_features=2048, out_features=8, bias=True)
-
-    Raises:
-        ValueError: If the keywords request other scores than one per class and video.
-    """
-    return TSMHead(
-        in_features=in_features,
-        num_classes=out_features,
-        dropout_rate=dropout_rate,
-        fc_init_std=fc_init_std,
-        activation=_slot_activation(output_size, output_with_global_average, activation),
-    )
-
-
-def _slot_activation(
-    output_size: tuple[int, int, int],
-    output_with_global_average: bool,
-    activation: Callable[..., nn.Module] | None,
-) -> nn.Module | None:
-    if tuple(output_size) != (1, 1, 1) or not output_with_global_average:
-        raise ValueError(
-            "The head returns one score per class and video: output_size must be (1, 1, 1) with "
-            f"output_with_global_average, got {tuple(output_size)} and {output_with_global_average}."
-        )
-    if activation is None:
-        return None
-    return activation(dim=1) if activation in (nn.Softmax, nn.LogSoftmax) else activation()
+create_tsn_head = TSNHead.in_slot
+create_tsm_head = TSMHead.in_slot
 
 
 def create_head(

@@ -18,11 +18,7 @@ from tsn_tsm_plugin.checkpoints.explain_mismatch import (
     explain_values,
 )
 from tsn_tsm_plugin.checkpoints.metadata import ModelAttribute, carried_class_names
-from tsn_tsm_plugin.checkpoints.read_checkpoint import (
-    Checkpoint,
-    read_checkpoint,
-    split_checkpoint,
-)
+from tsn_tsm_plugin.checkpoints.read_checkpoint import Checkpoint, read_checkpoint, split_checkpoint
 from tsn_tsm_plugin.checkpoints.translate_keys import (
     IMAGENET,
     Translation,
@@ -133,7 +129,10 @@ def load_weights(
     attributes = attributes_of_checkpoint(checkpoint, translation)
     if ignore_head:
         translation = translation.without_head()
-    fitted = _with_branches_like(model, translation)
+    fitted = model
+    if is_reparameterized(translation.tensors) and not is_reparameterized(model.state_dict()):
+        fitted = copy.deepcopy(model)
+        reparameterize_(fitted)
     target = fitted.state_dict()
     translation = fit_names(translation, target, tune=ignore_head)
     has_head = any(is_head(name) for name in translation.tensors)
@@ -178,18 +177,8 @@ def _checkpoint(path_or_state_dict: str | Path | Mapping[str, Tensor] | Checkpoi
     return read_checkpoint(path_or_state_dict)
 
 
-def _with_branches_like(model: nn.Module, translation: Translation) -> nn.Module:
-    """Return the model, or a re-parameterised copy if the file is re-parameterised and the model is not."""
-    if is_reparameterized(translation.tensors) and not is_reparameterized(model.state_dict()):
-        model = copy.deepcopy(model)
-        reparameterize_(model)
-    return model
-
-
 def _is_optional(name: str, translation: Translation, *, has_head: bool) -> bool:
     """Return whether a file may lack an entry: batch counts; to fine-tune, also head and non-local blocks."""
-    if name.endswith("num_batches_tracked") or (is_head(name) and not has_head):
+    if name.endswith("num_batches_tracked"):
         return True
-    if ".non_local." in name and not has_head:
-        return True
-    return translation.format == IMAGENET and (is_head(name) or ".non_local." in name)
+    return (is_head(name) or ".non_local." in name) and (not has_head or translation.format == IMAGENET)

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, fx, nn
 
 from tsn_tsm_plugin.errors import ConfigError
-from tsn_tsm_plugin.layers.replace import wrap_submodules
 from tsn_tsm_plugin.layers.temporal_pool import TemporalPool, num_pooled_frames
 from tsn_tsm_plugin.models.backbones.non_local_sites import NonLocalOptions
 from tsn_tsm_plugin.models.heads import TSMHead, TSNHead
@@ -40,7 +39,7 @@ class _FrameRecognizer(nn.Module):
         in_channels: Channels of a segment: 3 for RGB, 10 for flow, 15 for RGB differences.
     """
 
-    own_head: type[nn.Module]
+    own_head: type[TSNHead] | type[TSMHead]
     # Dataset of the recipe, e.g. "sthv2", or empty. Checkpoints of another dataset are refused.
     dataset: str = ""
 
@@ -120,12 +119,6 @@ class TSM(_FrameRecognizer):
     """Temporal shift network: the blocks of the backbone exchange channels with neighbouring frames.
 
     Args:
-        backbone: 2D network with the method ``temporal_shift_sites(shift_place)``, not needed with ``sites``.
-        head: Head that averages the scores of the frames.
-        backbone_name: Name of the backbone, for messages.
-        num_classes: K.
-        num_segments: T. Another number of frames is refused.
-        in_channels: See :class:`TSN`.
         shift_div: One ``shift_div``-th of the channels is shifted each way.
         shift_place: ``"blockres"`` or ``"block"``.
         temporal_pool: Halve the number of frames before the second stage.
@@ -134,6 +127,8 @@ class TSM(_FrameRecognizer):
         sites: Patterns of the submodules that see shifted features; empty: the backbone's declared sites.
         tokens: ``"all"``, or ``"class"`` to shift class and register tokens only.
         temporal_modules: Modules at the sites; empty: the temporal shift.
+        **network: Arguments of :class:`TSN`. Without ``sites``, the backbone needs the method
+            ``temporal_shift_sites(shift_place)``. Clips must have ``num_segments`` frames.
 
     Attributes:
         view_average: ``"probabilities"``: the softmax is taken per view, then the views are averaged.
@@ -149,12 +144,6 @@ class TSM(_FrameRecognizer):
     def __init__(
         self,
         *,
-        backbone: nn.Module,
-        head: nn.Module,
-        backbone_name: str,
-        num_classes: int,
-        num_segments: int,
-        in_channels: int = 3,
         shift_div: int = 8,
         shift_place: str = "blockres",
         temporal_pool: bool = False,
@@ -163,15 +152,10 @@ class TSM(_FrameRecognizer):
         sites: Sequence[str] = (),
         tokens: str = "all",
         temporal_modules: Sequence[str | Mapping[str, Any] | TemporalModuleOptions] = (),
+        **network: Any,
     ) -> None:
-        super().__init__(
-            backbone=backbone,
-            head=head,
-            backbone_name=backbone_name,
-            num_classes=num_classes,
-            num_segments=num_segments,
-            in_channels=in_channels,
-        )
+        super().__init__(**network)
+        backbone = self.backbone
         shift = TemporalModuleOptions(
             SHIFT, tuple(sites), {"shift_div": shift_div, "causal": causal, "tokens": tokens}
         )
@@ -186,7 +170,7 @@ class TSM(_FrameRecognizer):
         self.shift_place = shift_place
         self.temporal_pool = temporal_pool
         needs_declared = any(not module.sites for module in modules if module.name != NON_LOCAL)
-        declared = _declared_sites(backbone, backbone_name, shift_place) if needs_declared else []
+        declared = _declared_sites(backbone, self.backbone_name, shift_place) if needs_declared else []
         planned = plan_temporal_modules(
             backbone, modules, declared_sites=declared, num_frames_at=self._num_frames_at
         )
@@ -197,9 +181,12 @@ class TSM(_FrameRecognizer):
         self.non_local_sites = sites_of.pop(NON_LOCAL, [])
         self.other_sites = sites_of
         pool_site = self._pool_site if temporal_pool else ""
-        wrap_submodules(backbone, [wrapper for wrappers in planned.values() for wrapper in wrappers])
+        wrappers = [wrapper for wrappers in planned.values() for wrapper in wrappers]
+        # Wrap inner modules first: the names refer to the network before any wrapper.
+        for site, wrap in sorted(wrappers, key=lambda wrapper: -wrapper[0].count(".")):
+            backbone.set_submodule(site, wrap(backbone.get_submodule(site)))
         if temporal_pool:
-            pooled = TemporalPool(backbone.get_submodule(pool_site), num_segments=num_segments)
+            pooled = TemporalPool(backbone.get_submodule(pool_site), num_segments=self.num_segments)
             backbone.set_submodule(pool_site, pooled)
 
     @property

@@ -85,7 +85,7 @@ def test_non_local_goes_behind_the_blocks_of_other_families_too():
     [
         (
             "concatenation",
-            "The kind of non_local must be one of embedded_gaussian, gaussian, dot_product, got",
+            "kind must be one of embedded_gaussian, gaussian, dot_product, got",
         ),
         (("gaussian", ["layer9.0"]), "non_local needs names of blocks of ResNetBackbone, got ['layer9.0']"),
         ({"sites": ["layer2.0"]}, "non_local must have the keys kind"),

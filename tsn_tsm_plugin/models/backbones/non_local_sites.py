@@ -10,8 +10,6 @@ from typing import Any
 
 from torch import nn
 
-from tsn_tsm_plugin.layers.non_local import NON_LOCAL_KINDS
-
 # Blocks of the stages of a ResNet that a non-local block follows.
 _PAPER_SITES = {"layer2": (0, 2), "layer3": (0, 2, 4)}
 
@@ -31,12 +29,6 @@ class NonLocalOptions:
     sites: Sequence[str] = field(default=())
     use_scale: bool = False
     sub_sample: bool = True
-
-    def __post_init__(self) -> None:
-        if self.kind not in NON_LOCAL_KINDS:
-            raise ValueError(
-                f"The kind of non_local must be one of {', '.join(NON_LOCAL_KINDS)}, got {self.kind!r}."
-            )
 
     @classmethod
     def parse(
