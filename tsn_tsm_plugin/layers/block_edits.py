@@ -1,14 +1,17 @@
-"""keep_block, shift_block and shift_block_non_local: named bottlenecks of PyTorchVideo's residual stages.
+"""shift_block, tsm_bottleneck, ...: the temporal shift in PyTorchVideo's residual stages.
 
-PyTorchVideo builds a network with its own blocks, of any kind; then each function here edits one block in
-place. Channel-separated, (2+1)D and X3D blocks keep their type.
+``keep_block``, ``shift_block`` and ``shift_block_non_local`` are named bottlenecks. PyTorchVideo builds a
+network with its own blocks, of any kind; then each of them edits one block in place. Channel-separated,
+(2+1)D and X3D blocks keep their type. ``tsm_bottleneck`` creates a block instead.
 
 Source: Lin, Gan, Han, "TSM", ICCV 2019, arXiv:1811.08383; sites as in mit-han-lab's ``make_temporal_shift``
 and ``make_non_local``.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
+from pytorchvideo.models.resnet import create_bottleneck_block
 from torch import nn
 
 from tsn_tsm_plugin.layers.non_local import NonLocal
@@ -84,3 +87,36 @@ def shift_block_non_local(
     conv_c = block.get_submodule("branch2.conv_c")
     assert isinstance(conv_c, nn.Conv3d), "the last convolution of PyTorchVideo's blocks"
     return nn.Sequential(shifted, NonLocal(conv_c.out_channels))
+
+
+def tsm_bottleneck(*, shift_div: int = 8, causal: bool = False, **block: Any) -> nn.Module:
+    """Create PyTorchVideo's bottleneck block with a first convolution that sees shifted features.
+
+    The function fits ``create_resnet(bottleneck=tsm_bottleneck)`` and takes the keywords of PyTorchVideo's
+    ``create_bottleneck_block``. The shift and the convolution are two modules: PyTorchVideo's transmuter
+    would replace a ``Conv3d`` subclass and lose the shift. The convolution's weight is therefore
+    ``conv_a.net.weight`` in the state dict of the block.
+
+    ``create_resnet`` shifts every block this way. The references skip every second block of ResNet-101 and
+    ResNet-152; use ``create_resnet(bottleneck="tsm")`` for these depths.
+
+    Example:
+        >>> from pytorchvideo.models.resnet import create_resnet
+        >>> network = create_resnet(bottleneck=tsm_bottleneck)
+        >>> network.blocks[1].res_blocks[0].branch2.conv_a
+        TemporalShift(
+          num_segments=None, shift_div=8
+          (net): Conv3d(64, 64, kernel_size=(1, 1, 1), stride=(1, 1, 1), bias=False)
+        )
+
+    Args:
+        shift_div: One ``shift_div``-th of the channels is shifted each way.
+        causal: Shift from the past only.
+        **block: Keywords of ``create_bottleneck_block``.
+    """
+    create_conv_a = block.pop("conv_a", nn.Conv3d)
+
+    def create_shifted_conv_a(**conv: Any) -> nn.Module:
+        return TemporalShift(create_conv_a(**conv), shift_div=shift_div, causal=causal)
+
+    return create_bottleneck_block(conv_a=create_shifted_conv_a, **block)
