@@ -54,8 +54,8 @@ _IN_FILE_NAME = (
 )
 # Attributes and their patterns in MMAction2's configurations.
 _IN_CONFIG = (
-    ("num_segments", r"\bnum_segments=(\d+)"),
-    ("shift_div", r"\bshift_div=(\d+)"),
+    ("num_segments", r"\bnum_segments=(\d{1,4})\b"),
+    ("shift_div", r"\bshift_div=(\d{1,4})\b"),
     ("non_local_sub_sample", r"\bsub_sample=(True|False)"),
     ("non_local_use_scale", r"\buse_scale=(True|False)"),
 )

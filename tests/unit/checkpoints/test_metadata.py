@@ -55,6 +55,12 @@ def test_the_configuration_in_a_file_has_segments_and_dataset():
     assert (facts["num_segments"], facts["shift_div"], facts["dataset"]) == (16, 8, "sthv1")
 
 
+def test_a_number_of_segments_that_no_network_has_is_ignored():
+    config = MMACTION_0X.replace("num_segments=16", f"num_segments={'9' * 5000}")
+
+    assert "num_segments" not in facts_of("state_dicts/tsm_r50_16f", metadata={"meta": {"config": config}})
+
+
 def test_the_file_name_counts_if_nothing_else_does_and_folders_never_do():
     facts = facts_of("state_dicts/tsm_r50_16f", path=f"/downloads/1x1x8_sthv1/{NAMES_OF_MIT}")
 
