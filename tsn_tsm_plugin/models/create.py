@@ -54,7 +54,20 @@ def create_tsn(
             Trained weights of the first convolution are averaged over RGB, see
             :func:`~tsn_tsm_plugin.models.backbones.input_channels.set_input_channels`.
     """
-    return _create(TSN, **locals())
+    return _create(
+        TSN,
+        backbone=backbone,
+        weights=weights,
+        backbone_options=backbone_options,
+        image_size=image_size,
+        head=head,
+        head_options=head_options,
+        dropout_rate=dropout_rate,
+        fc_init_std=fc_init_std,
+        num_classes=num_classes,
+        num_segments=num_segments,
+        in_channels=in_channels,
+    )
 
 
 def create_tsm(
@@ -121,9 +134,28 @@ def create_tsm(
         ValueError: If a site, an option or a size does not fit.
         UnknownComponentError: If there is no such backbone, head or temporal module.
     """
-    non_local = None if non_local is None else NonLocalOptions.parse(non_local)
-    sites = (sites,) if isinstance(sites, str) else sites
-    return _create(TSM, **locals())
+    return _create(
+        TSM,
+        backbone=backbone,
+        weights=weights,
+        backbone_options=backbone_options,
+        image_size=image_size,
+        head=head,
+        head_options=head_options,
+        dropout_rate=dropout_rate,
+        fc_init_std=fc_init_std,
+        num_classes=num_classes,
+        num_segments=num_segments,
+        in_channels=in_channels,
+        shift_div=shift_div,
+        shift_place=shift_place,
+        temporal_pool=temporal_pool,
+        causal=causal,
+        non_local=None if non_local is None else NonLocalOptions.parse(non_local),
+        sites=(sites,) if isinstance(sites, str) else sites,
+        tokens=tokens,
+        temporal_modules=temporal_modules,
+    )
 
 
 def _create(
@@ -137,13 +169,15 @@ def _create(
     head_options: Mapping[str, Any] | None,
     dropout_rate: float,
     fc_init_std: float,
+    num_classes: int,
+    in_channels: int,
     **others: Any,
 ) -> _Network:
     row = find_zoo_row(weights, method=network.__name__.lower())
     frames = create_backbone(
         backbone, weights="" if row else weights, options=backbone_options, image_size=image_size
     )
-    set_input_channels(frames, others["in_channels"], is_trained=bool(weights) and not row)
+    set_input_channels(frames, in_channels, is_trained=bool(weights) and not row)
     num_features = getattr(frames, "num_features", None)
     if not isinstance(num_features, int):
         raise ValueError(
@@ -154,12 +188,19 @@ def _create(
         head,
         own=network.own_head,
         in_features=num_features,
-        num_classes=others["num_classes"],
+        num_classes=num_classes,
         dropout_rate=dropout_rate,
         fc_init_std=fc_init_std,
         options=head_options,
     )
-    model = network(backbone=frames, head=scores, backbone_name=backbone, **others)
+    model = network(
+        backbone=frames,
+        head=scores,
+        backbone_name=backbone,
+        num_classes=num_classes,
+        in_channels=in_channels,
+        **others,
+    )
     if row:
         load_weights(model, fetch_checkpoint(row))
     return model
