@@ -104,6 +104,19 @@ def test_a_mistyped_recipe_or_key_imports_nothing_heavy(tool, flag, words):
 
 
 @pytest.mark.parametrize(
+    ("tool", "words"),
+    [
+        ("predict", ["--weights", "nothing.pth", "a.mp4"]),
+        ("evaluate", ["--cfg", "tsm/k400_r50_8f", "--weights", "nothing.pth"]),
+        ("convert_checkpoint", ["nothing.pth", "a.pth"]),
+        ("ensemble", ["nothing.pkl"]),
+    ],
+)
+def test_a_mistyped_path_imports_nothing_heavy(tool, words):
+    assert loaded_modules(main_of(tool), *words) == set()
+
+
+@pytest.mark.parametrize(
     "words", [["--help"], ["list"], ["status", "nothing"], ["--cfg", "nothing"]], ids=" ".join
 )
 def test_the_launcher_answers_without_heavy_imports(words):

@@ -48,7 +48,7 @@ def test_the_loader_names_how_many_workers_feed_the_device(tmp_path, capsys, wor
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("words", [[], ["--weights", "w.pt", "--loader", "r.yaml"]])
+@pytest.mark.parametrize("words", [[], ["--weights", "zoo:tsm/k400_r50_8f", "--loader", "r.yaml"]])
 def test_it_takes_a_network_or_a_recipe(words, capsys):
     assert benchmark.main(words) == 2
     assert "give either --weights W or --loader RECIPE" in capsys.readouterr().err

@@ -210,7 +210,7 @@ def test_ranges_are_measured_on_one_video_or_more(weights, capsys):
     ],
 )
 def test_the_suffix_must_fit_the_format(tmp_path, capsys, form, name, cure):
-    command = ["--weights", "not/read.pt", "--format", form, "--out", str(tmp_path / name)]
+    command = ["--weights", "zoo:tsm/k400_r50_8f", "--format", form, "--out", str(tmp_path / name)]
     assert export.main(command) == 2
     said = capsys.readouterr().err
     assert f"{tmp_path / name}. Give {tmp_path / cure}, or another format." in said

@@ -208,7 +208,7 @@ TOO_LONG = "n" * 300
         (convert_checkpoint, [TOO_LONG, "a.pt"]),
         (evaluate, ["--cfg", "tsm/k400_r50_8f", "--weights", TOO_LONG]),
         (export, ["--weights", TOO_LONG, "--format", "onnx"]),
-        (predict, ["--weights", "a.pt", TOO_LONG]),
+        (predict, ["--weights", "zoo:tsm/k400_r50_8f", TOO_LONG]),
         (summarize, [TOO_LONG]),
     ],
     ids=lambda value: value.__name__.rpartition(".")[2] if isinstance(value, ModuleType) else "",

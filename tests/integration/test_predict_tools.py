@@ -331,7 +331,7 @@ def test_several_labels_have_probabilities_of_their_own(folder, tmp_path, capsys
 
 def test_predict_names_what_is_missing(folder, capsys):
     assert predict.main(["--weights", str(folder / "none.pt"), str(folder / "clips")]) == 2
-    assert "none.pt is not a file" in capsys.readouterr().err
+    assert "none.pt does not exist" in capsys.readouterr().err
     assert predict.main(["--weights", str(folder / "offline.pt"), "nothing/*.mp4"]) == 2
     assert "nothing/*.mp4: no video there" in capsys.readouterr().err
 
@@ -519,14 +519,14 @@ def test_stream_writes_no_video_over_its_source(folder, tmp_path, capsys):
     video = write_video(tmp_path / "self.mp4", 9)
     content = video.read_bytes()
     for source in (str(video), f"file:{video}"):
-        command = ["--weights", "not/read.pt", "--source", source, "--annotate", str(video)]
+        command = ["--weights", "zoo:tsm/k400_r50_8f", "--source", source, "--annotate", str(video)]
         assert stream.main(command) == 2
         assert f"error: {video} is the input: give another name." in capsys.readouterr().err
     assert video.read_bytes() == content
 
 
 def test_stream_refuses_a_video_of_another_kind_before_it_works(capsys):
-    assert stream.main(["--weights", "not/read.pt", "--source", "0", "--annotate", "a.webm"]) == 2
+    assert stream.main(["--weights", "zoo:tsm/k400_r50_8f", "--source", "0", "--annotate", "a.webm"]) == 2
     assert "a.webm: the video is written as H.264" in capsys.readouterr().err
 
 

@@ -82,7 +82,7 @@ def test_the_folder_of_an_evaluation_can_be_named(run, data, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--weights", "nothing.pt"], "nothing.pt is not a file"),
+        (["--weights", "nothing.pt"], "nothing.pt does not exist"),
         (["DATA.VAL_LIST", "nothing.txt"], "nothing.txt"),
         ([], "There are no weights to test"),
     ],

@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlparse
 
-import torch
-
 from tsn_tsm_plugin.errors import CheckpointError
 
 # Seconds without an answer after which a host counts as unreachable.
@@ -26,6 +24,8 @@ def download(url: str, *, sha256: str = "") -> Path:
     Raises:
         CheckpointError: If the file is not cached and cannot be downloaded, or has another hash.
     """
+    import torch
+
     path = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
     if path.is_file():
         return path

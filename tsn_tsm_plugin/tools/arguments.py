@@ -1,11 +1,13 @@
-"""count, seconds, path_here: argparse types of numbers in a range, and of paths of this machine."""
+"""count, seconds, path_here, check_exists: numbers in a range and paths among the arguments of tools."""
 
 import argparse
 import math
 from collections.abc import Callable
 from pathlib import Path
 
-from tsn_tsm_plugin.paths import is_url
+from tsn_tsm_plugin.checkpoints.zoo import PREFIX, zoo_hint
+from tsn_tsm_plugin.errors import ConfigError
+from tsn_tsm_plugin.paths import is_url, printable
 
 
 def count(least: int = 1) -> Callable[[str], int]:
@@ -50,3 +52,24 @@ def path_here(text: str) -> Path:
             f"must be a path of this machine, got {text}: copy from there before, or to there afterwards"
         )
     return Path(text)
+
+
+def check_exists(path: str) -> None:
+    """Refuse a local path of an input that does not exist, before PyTorch is imported.
+
+    Args:
+        path: A path, a URL or a row of the model zoo.
+
+    Raises:
+        ConfigError: If a local path does not exist.
+    """
+    if is_url(path) or path.startswith(PREFIX):
+        return
+    try:
+        Path(path).expanduser().stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise ConfigError(
+            f"{printable(path)} does not exist: give a file, a run folder or a URL.{zoo_hint(path)}"
+        ) from None
+    except (OSError, ValueError):
+        pass  # The reader names the fault.

@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--num-workers", type=count(0), default=1, help="loader workers")
     parser.add_argument("--seconds", type=seconds(), default=3.0, help="time of each measurement")
     args = parser.parse_args(argv)
-    return run_command(lambda: _benchmark(args))
+    return run_command(lambda: _benchmark(args), inputs=[args.weights])
 
 
 def _benchmark(args: argparse.Namespace) -> None:

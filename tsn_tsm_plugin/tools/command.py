@@ -6,7 +6,7 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,6 +14,7 @@ from tsn_tsm_plugin import __version__
 from tsn_tsm_plugin.config import CfgNode, load_cfg
 from tsn_tsm_plugin.errors import ConfigError, TsnTsmError
 from tsn_tsm_plugin.safe_text import printed_lines, terminal_text
+from tsn_tsm_plugin.tools.arguments import check_exists
 
 # Metavar of an option by its type, here and in `arguments`.
 _METAVARS = {"int": "N", "whole_number": "N", "float": "X", "duration": "SECONDS", "path_here": "FILE"}
@@ -166,8 +167,12 @@ def give_up_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def run_command(work: Callable[[], int | None]) -> int:
+def run_command(work: Callable[[], int | None], *, inputs: Sequence[str] = ()) -> int:
     """Run the work of a command and return its exit code.
+
+    Args:
+        work: Returns the exit code, or ``None`` for 0.
+        inputs: Files and folders that must exist, checked before PyTorch is imported; empty ones are skipped.
 
     Returns:
         The result of the work, by default 0; 2 after a user error, reported in one line on stderr; 128 plus
@@ -176,6 +181,8 @@ def run_command(work: Callable[[], int | None]) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # Paths may contain bytes that are not UTF-8.
     try:
+        for path in filter(None, inputs):
+            check_exists(path)
         code = work()
         sys.stdout.flush()
     except BrokenPipeError:

@@ -45,7 +45,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     overrides = {"dataset": args.dataset, "num_segments": args.num_segments}
     return run_command(
-        lambda: convert(args.source, args.destination, fold=args.reparameterize, overrides=overrides)
+        lambda: convert(args.source, args.destination, fold=args.reparameterize, overrides=overrides),
+        inputs=[args.source],
     )
 
 

@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--dump", type=path_here, help="write the ensemble's scores: .pkl, .json, .csv")
     args = parser.parse_intermixed_args(argv)
-    return run_command(lambda: _combine(args))
+    return run_command(lambda: _combine(args), inputs=args.dumps)
 
 
 def _coefficient(text: str) -> float | str:

@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--dump", type=path_here, help="write the scores of every video and view: .pkl, .json or .csv"
     )
     args = parser.parse_intermixed_args(argv)
-    return run_command(lambda: _evaluate(args))
+    return run_command(lambda: _evaluate(args), inputs=[args.weights])
 
 
 def _evaluate(args: argparse.Namespace) -> None:

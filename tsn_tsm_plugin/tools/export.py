@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--num-calibration-videos", type=count(), default=32, help="videos of --calibrate to use"
     )
     args = parser.parse_args(argv)
-    return run_command(lambda: _export(args))
+    return run_command(lambda: _export(args), inputs=[args.weights])
 
 
 def _export(args: argparse.Namespace) -> None:

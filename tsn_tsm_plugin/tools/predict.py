@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--stride", type=seconds(), default=0.5, help="time between two windows")
     args = parser.parse_intermixed_args(argv)
-    return run_command(lambda: _predict(args))
+    return run_command(lambda: _predict(args), inputs=[args.weights])
 
 
 def _predict(args: argparse.Namespace) -> int:

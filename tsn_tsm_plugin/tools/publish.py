@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--license", default="", metavar="NAME", help="licence of the weights, such as cc-by-4.0"
     )
     args = parser.parse_args(argv)
-    return run_command(lambda: _publish(args))
+    return run_command(lambda: _publish(args), inputs=[args.weights])
 
 
 def _publish(args: argparse.Namespace) -> None:

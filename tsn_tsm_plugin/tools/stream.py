@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--timeout", type=seconds(), default=30.0, help="end with exit code 1 after this time without a frame"
     )
     args = parser.parse_args(argv)
-    return run_command(lambda: _stream(args))
+    return run_command(lambda: _stream(args), inputs=[args.weights])
 
 
 def _stream(args: argparse.Namespace) -> int:
