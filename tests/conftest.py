@@ -34,6 +34,13 @@ def shared_videos() -> Path:
     return pytest.skip(message)
 
 
+@pytest.fixture
+def caplog(caplog, monkeypatch):
+    """The records of the library too, whose log does not propagate."""
+    monkeypatch.setattr(logging.getLogger("tsn_tsm_plugin"), "propagate", True)
+    return caplog
+
+
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def device(request, monkeypatch) -> torch.device:
     """The CPU, and in the tier `gpu` a GPU: where the engine computes as well while the test runs."""

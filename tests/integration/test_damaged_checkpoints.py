@@ -1,6 +1,5 @@
 """Checkpoints that the disk has changed: the one before is taken and reported."""
 
-import logging
 import shutil
 
 import pytest
@@ -77,8 +76,7 @@ def test_training_goes_on_from_the_checkpoint_before_a_damaged_one_and_reports_i
 
 
 @pytest.mark.parametrize("damage", [zeros, flipped_bit, nan], ids=lambda damage: damage.__name__)
-def test_a_folder_of_weights_stands_for_the_newest_that_is_whole(run, damage, caplog, monkeypatch):
-    monkeypatch.setattr(logging.getLogger("tsn_tsm_plugin"), "propagate", True)
+def test_a_folder_of_weights_stands_for_the_newest_that_is_whole(run, damage, caplog):
     newest, before = list_checkpoints(run / "run" / "checkpoints")[:2]
     damage(newest)
 

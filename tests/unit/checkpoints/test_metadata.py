@@ -1,7 +1,5 @@
 """Attributes of networks in files; a contradiction is refused."""
 
-import logging
-
 import pytest
 import torch
 from support.golden import GoldenModel
@@ -178,8 +176,7 @@ def test_something_v1_is_refused_by_a_recipe_for_v2_if_the_file_stores_it(tmp_pa
     load_weights(build_model(recipe_for("sthv2")), path, ignore_head=True)  # fine-tuning
 
 
-def test_words_in_a_file_name_warn_of_another_dataset_and_decide_nothing(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr(logging.getLogger("tsn_tsm_plugin"), "propagate", True)
+def test_words_in_a_file_name_warn_of_another_dataset_and_decide_nothing(tmp_path, caplog):
     path = save(small_tsm(num_classes=174), tmp_path / "tsm_r18_1x1x8_50e_sthv1_rgb.pth")
 
     load_weights(build_model(recipe_for("sthv2")), path)

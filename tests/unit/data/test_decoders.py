@@ -1,6 +1,5 @@
 """The other decoders give the frames of a plain decode, or PyAV gives them with a warning."""
 
-import logging
 import sys
 from contextlib import closing
 
@@ -73,10 +72,7 @@ def test_a_library_reads_what_it_reads_exactly(tmp_path, library, name):
 
 
 @pytest.mark.parametrize("name", DELEGATED)
-def test_what_a_library_reads_otherwise_is_read_with_pyav_and_reported(
-    tmp_path, library, name, caplog, monkeypatch
-):
-    monkeypatch.setattr(logging.getLogger("tsn_tsm_plugin"), "propagate", True)
+def test_what_a_library_reads_otherwise_is_read_with_pyav_and_reported(tmp_path, library, name, caplog):
     path = write_video(tmp_path / name, **{"frames": 30} | DELEGATED[name])
     assert assert_exact(path, library)
     assert f"{path}: read with decoder='pyav', not {library}" in caplog.text

@@ -1,6 +1,5 @@
 """Frames are upright: rotated by the container's display matrix, if it has one."""
 
-import logging
 import pickle
 import sys
 
@@ -46,9 +45,8 @@ def video(request, tmp_path_factory):
 
 
 @pytest.fixture
-def heard(caplog, monkeypatch):
+def heard(caplog):
     """What is logged."""
-    monkeypatch.setattr(logging.getLogger("tsn_tsm_plugin"), "propagate", True)
     return caplog
 
 

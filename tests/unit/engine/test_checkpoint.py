@@ -1,7 +1,5 @@
 """Checkpoints that are kept, skipped and refused."""
 
-import logging
-
 import pytest
 import torch
 
@@ -45,8 +43,7 @@ def test_no_checkpoint_is_none(tmp_path):
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"x" * len(b)])
-def test_a_damaged_newest_is_skipped_and_named(tmp_path, caplog, damage, monkeypatch):
-    monkeypatch.setattr(logging.getLogger("tsn_tsm_plugin"), "propagate", True)
+def test_a_damaged_newest_is_skipped_and_named(tmp_path, caplog, damage):
     write(tmp_path, 1, 2)
     newest = checkpoint_path(tmp_path, step=2)
     newest.write_bytes(damage(newest.read_bytes()))

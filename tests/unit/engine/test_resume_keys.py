@@ -1,7 +1,6 @@
 """Every key of the schema: what another value does to a run that resumes, and to its records."""
 
 import json
-import logging
 
 import pytest
 import torch
@@ -94,10 +93,7 @@ def test_what_a_forward_pass_is_made_of_is_fixed():
 
 
 @every_key
-def test_a_resumed_run_refuses_takes_with_a_warning_or_takes_another_value(
-    state, saved, key, caplog, monkeypatch
-):
-    monkeypatch.setattr(logging.getLogger("tsn_tsm_plugin"), "propagate", True)
+def test_a_resumed_run_refuses_takes_with_a_warning_or_takes_another_value(state, saved, key, caplog):
     before, now = before_and_now(key)
     for batch, refused in ((0, (FIXED,)), (1, (FIXED, FIXED_WITHIN_EPOCH))):
         content = {**saved, "config": before, "batch": batch}

@@ -2,17 +2,13 @@ import pytest
 from support.cli import submit
 from support.runs import write_recipe
 
+pytestmark = pytest.mark.usefixtures("no_slurm")
+
 
 @pytest.fixture
 def recipe(tmp_path_factory):
     folder = tmp_path_factory.mktemp("recipe")
     return write_recipe(folder, data=folder)
-
-
-@pytest.fixture(autouse=True)
-def no_slurm_here(monkeypatch):
-    monkeypatch.setattr("launch.cluster.slurm_client.why_unavailable", lambda: "no sbatch on PATH")
-    monkeypatch.setattr("launch.cluster.slurm_client.can_ask", lambda: False)
 
 
 def test_help_shows_an_example_and_the_exit_codes(capsys):

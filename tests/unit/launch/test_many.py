@@ -11,6 +11,8 @@ from launch.commands.evaluate import pairs_of
 from launch.commands.train import combinations
 from launch.errors import LaunchError
 
+pytestmark = pytest.mark.usefixtures("no_slurm")
+
 
 def asked(**words):
     return argparse.Namespace(**{"cfg": None, "weights": None, "table": None, **words})
@@ -75,8 +77,7 @@ def test_pairs_that_do_not_fit_are_refused(words, message):
         pairs_of(asked(**words))
 
 
-def test_a_sweep_shows_each_run_folder_and_what_differs_before_it_runs(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr("launch.cluster.slurm_client.why_unavailable", lambda: "no sbatch on PATH")
+def test_a_sweep_shows_each_run_folder_and_what_differs_before_it_runs(capsys, tmp_path):
     recipe = write_recipe(tmp_path, data=tmp_path)
 
     shown = submit(
@@ -101,7 +102,6 @@ def test_a_sweep_on_this_machine_ends_with_the_table_of_its_runs(capsys, tmp_pat
         (plan.run_dir / "results.json").write_text(json.dumps({"top1": 45.678, "loss": 1.5, "num_videos": 3}))
         return 0
 
-    monkeypatch.setattr("launch.cluster.slurm_client.why_unavailable", lambda: "no sbatch on PATH")
     monkeypatch.setattr("launch.commands.train.run_local", train)
     recipe = write_recipe(tmp_path, data=tmp_path)
 
@@ -115,8 +115,7 @@ def test_a_sweep_on_this_machine_ends_with_the_table_of_its_runs(capsys, tmp_pat
     assert ended.err.count("45.68") == 2
 
 
-def test_a_dry_run_of_a_sweep_finds_the_faults_of_every_run(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr("launch.cluster.slurm_client.why_unavailable", lambda: "no sbatch on PATH")
+def test_a_dry_run_of_a_sweep_finds_the_faults_of_every_run(capsys, tmp_path):
     recipe = write_recipe(tmp_path, data=tmp_path)
 
     shown = submit(
@@ -128,8 +127,7 @@ def test_a_dry_run_of_a_sweep_finds_the_faults_of_every_run(capsys, tmp_path, mo
     assert "1 of 2 jobs cannot run" in shown.err and "got 128" in shown.err
 
 
-def test_a_dry_run_of_evaluations_finds_the_faults_of_each_recipe(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr("launch.cluster.slurm_client.why_unavailable", lambda: "no sbatch on PATH")
+def test_a_dry_run_of_evaluations_finds_the_faults_of_each_recipe(capsys, tmp_path):
     recipe = write_recipe(tmp_path, data=tmp_path)
     weights = tmp_path / "w.pt"
     weights.write_bytes(b"")
@@ -147,8 +145,7 @@ def test_a_dry_run_of_evaluations_finds_the_faults_of_each_recipe(capsys, tmp_pa
     ("names", "fault"),
     [(["conv1.weight"], "does not fit the model"), ([], "w.pt is cut off, damaged or not")],
 )
-def test_a_dry_run_of_evaluations_opens_the_weights(capsys, tmp_path, monkeypatch, names, fault):
-    monkeypatch.setattr("launch.cluster.slurm_client.why_unavailable", lambda: "no sbatch on PATH")
+def test_a_dry_run_of_evaluations_opens_the_weights(capsys, tmp_path, names, fault):
     recipe = write_recipe(tmp_path, data=tmp_path)
     weights = tmp_path / "w.pt"
     torch.save({name: torch.zeros(2) for name in names}, weights)

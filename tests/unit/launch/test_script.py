@@ -7,10 +7,11 @@ import pytest
 from support.cli import submit
 from support.runs import write_recipe
 
+pytestmark = pytest.mark.usefixtures("no_slurm")
+
 
 @pytest.fixture
 def dry_run(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr("launch.cluster.slurm_client.why_unavailable", lambda: "no sbatch on PATH")
     monkeypatch.setattr("launch.submit_job.sbatch_script.sys.executable", "/env/bin/python")
     recipe = write_recipe(tmp_path, data=tmp_path)
 

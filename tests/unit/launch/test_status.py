@@ -65,8 +65,7 @@ def test_slurms_word_counts_unless_a_result_is_missing(tmp_path, monkeypatch):
     assert state_of(record).state == "COMPLETED"
 
 
-def test_a_job_that_slurm_forgot_is_judged_by_what_its_ranks_left(tmp_path, monkeypatch):
-    monkeypatch.setattr("launch.cluster.slurm_client.can_ask", lambda: False)
+def test_a_job_that_slurm_forgot_is_judged_by_what_its_ranks_left(tmp_path, no_slurm):
     record = submission(tmp_path, job_id="7", backend="slurm")
     assert state_of(record).state == "UNKNOWN"
 

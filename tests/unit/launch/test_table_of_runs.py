@@ -13,6 +13,9 @@ from support.runs import write_recipe
 
 from launch.track.records import Submission
 
+pytestmark = pytest.mark.usefixtures("no_slurm")
+
+
 SINGLE = {"top1": 45.678, "top5": 80.0, "mean_class": 44.0, "loss": 1.5, "num_videos": 12}
 MULTI = {"map": 61.234, "top1": 70.0, "loss": 0.1, "num_videos": 7}
 
@@ -37,8 +40,7 @@ class Runs:
 
 
 @pytest.fixture
-def runs(tmp_path, monkeypatch):
-    monkeypatch.setattr("launch.cluster.slurm_client.can_ask", lambda: False)
+def runs(tmp_path):
     return Runs(tmp_path / "runs")
 
 

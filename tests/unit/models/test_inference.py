@@ -1,5 +1,4 @@
 import copy
-import logging
 import re
 
 import pytest
@@ -202,7 +201,6 @@ def test_if_the_compiler_fails_a_warning_reports_it_and_the_network_still_runs(m
         raise RuntimeError("no compiler found\nand more")
 
     monkeypatch.setattr(torch, "compile", failing)
-    monkeypatch.setattr(logging.getLogger("tsn_tsm_plugin"), "propagate", True)
     model = created()
 
     optimized = optimize_for_inference(model, compile=True)
