@@ -150,8 +150,11 @@ def test_a_package_brings_a_handler_of_its_own_by_entry_point(served, monkeypatc
         def _get_local_path(self, path, force=False, **_):
             return str(folder / path.removeprefix("vault://"))
 
-    point = importlib.metadata.EntryPoint("vault", "vault:Vault", storage.HANDLERS_GROUP)
-    monkeypatch.setattr(importlib.metadata.EntryPoint, "load", lambda self: Vault)
+    class Point(importlib.metadata.EntryPoint):
+        def load(self):
+            return Vault
+
+    point = Point("vault", "vault:Vault", storage.HANDLERS_GROUP)
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda **_: [point])
     storage._manager.cache_clear()
     try:
