@@ -113,14 +113,16 @@ def without_proof(monkeypatch):
             return ast.Pass() if "UnverifiedStreamError" in ast.unparse(node) else node
 
     rooms = packet_scan.__name__.rpartition(".")[0]
-    for name in ("nal_units", "h264", "hevc", "mpeg4", "scanner"):
+    changed = {}
+    for name in ("nal_units", "h264", "hevc", "mpeg4"):
         original = importlib.import_module(f"{rooms}.{name}")
-        tree = ast.parse(inspect.getsource(original))
-        changed = types.ModuleType(original.__name__)
-        tree = tree if name == "scanner" else ast.fix_missing_locations(Drop().visit(tree))
-        exec(compile(tree, original.__file__, "exec"), vars(changed))
-        monkeypatch.setitem(sys.modules, original.__name__, changed)
-    monkeypatch.setattr(packet_scan, "scanner_for", changed.scanner_for)
+        tree = ast.fix_missing_locations(Drop().visit(ast.parse(inspect.getsource(original))))
+        changed[name] = types.ModuleType(original.__name__)
+        exec(compile(tree, original.__file__, "exec"), vars(changed[name]))
+        monkeypatch.setitem(sys.modules, original.__name__, changed[name])
+    monkeypatch.setitem(packet_scan._SCANNERS, "h264", changed["h264"].H264Pictures)
+    monkeypatch.setitem(packet_scan._SCANNERS, "hevc", changed["hevc"].HevcPictures)
+    monkeypatch.setitem(packet_scan._SCANNERS, "mpeg4", changed["mpeg4"].Mpeg4Pictures)
     monkeypatch.setattr(packet_scan, "_check_times", lambda stamps: None)
 
 
