@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 import torch
-from support.devices import on_a_gpu
+from support.devices import on_a_gpu, only_on_a_gpu
 from support.ranks import in_a_group_of_one, join_from_env
 from support.runs import tiny_cfg, train_exactly, write_dataset
 
@@ -20,7 +20,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture
 def two_gpus(device):
-    if device.type == "cuda" and torch.cuda.device_count() < 2:
+    if torch.cuda.device_count() < 2:
         pytest.skip("two NCCL ranks need two GPUs, and this machine has one")
 
 
@@ -47,7 +47,7 @@ def test_one_rank_in_a_group_of_its_own_trains_with_synchronised_batch_norm(tmp_
     assert_same_weights(final_state(tmp_path / "run"), final_state(tmp_path / "plain"))
 
 
-@on_a_gpu
+@only_on_a_gpu
 @pytest.mark.usefixtures("two_gpus")
 def test_two_ranks_with_synchronised_batch_norm_end_with_the_weights_of_one_process(tmp_path, data, device):
     train_exactly(tiny_cfg(tmp_path, data=data, out="alone", **SYNCHRONISED))

@@ -1,4 +1,4 @@
-"""on_a_gpu: the mark of tests that run on a GPU."""
+"""on_a_gpu, only_on_a_gpu: marks of tests that run on a GPU."""
 
 import pytest
 
@@ -8,4 +8,8 @@ on_a_gpu = pytest.mark.parametrize(
     "device",
     [pytest.param("cpu", marks=pytest.mark.slow), pytest.param("cuda", marks=pytest.mark.gpu)],
     indirect=True,
+)
+# For what PyTorch has on GPUs only, such as batch norm that is synchronised between ranks.
+only_on_a_gpu = pytest.mark.parametrize(
+    "device", [pytest.param("cuda", marks=pytest.mark.gpu)], indirect=True
 )

@@ -73,7 +73,7 @@ def synchronize_batch_norm(model: nn.Module, *, frozen: Collection[nn.Module] = 
     """Replace every batch norm by PyTorch's, with statistics over all ranks; weights and names stay.
 
     Args:
-        model: The network. In a single process it is equal to the original, on any device.
+        model: The network; in a process group it must run on GPUs.
         frozen: Modules to skip, with all their submodules, because their statistics are fixed.
     """
     for name, child in model.named_children():

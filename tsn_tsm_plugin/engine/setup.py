@@ -116,7 +116,7 @@ def build_training(
     stage_data(cfg, used_splits(cfg, "train"), ranks)
     loader = build_loader(cfg, "train", world_size=ranks.world_size, rank=ranks.rank)
     model = _initial_model(cfg, with_weights=with_initial_weights)
-    frozen = _prepare_training(cfg, model, device)
+    frozen = _prepare_training(cfg, model, device, ranks)
     averaged = MovingAverage(model, decay=cfg.EMA.DECAY) if cfg.EMA.ENABLE else None
     if loss is None:
         entries = loader.dataset.entries  # type: ignore[attr-defined]
@@ -152,10 +152,11 @@ def _initial_model(cfg: CfgNode, *, with_weights: bool) -> TSN | TSM:
     return model
 
 
-def _prepare_training(cfg: CfgNode, model: TSN | TSM, device: torch.device) -> FrozenModules:
+def _prepare_training(cfg: CfgNode, model: TSN | TSM, device: torch.device, ranks: Ranks) -> FrozenModules:
     """Apply freezing, batch norm and recomputation of the recipe, and move the network to its device."""
     frozen = freeze_modules(cfg, model)
-    if cfg.BN.NORM_TYPE == "sync_batchnorm":
+    # PyTorch's synchronised batch norm needs a GPU, even in a group of one process.
+    if cfg.BN.NORM_TYPE == "sync_batchnorm" and ranks.world_size > 1:
         synchronize_batch_norm(model, frozen=frozen.frozen)
     if cfg.MODEL.ACT_CHECKPOINT:
         if not checkpoint_activations(model.backbone):
