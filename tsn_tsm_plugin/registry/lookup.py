@@ -237,15 +237,16 @@ class Registry:
         return points[0]
 
     def _load(self, point: importlib.metadata.EntryPoint) -> Callable[..., Any]:
-        entry = self._entry(point)
+        # Each video looks its decoder up: parse the metadata of the distribution for errors only.
         try:
             component = point.load()
         except Exception as error:
+            entry = self._entry(point)
             raise PluginError(
                 f"{entry} failed to import: {type(error).__name__}: {error}. {_cure(error, entry)}"
             ) from error
         if not callable(component):
-            raise PluginError(f"{entry} must be callable, got {type(component).__name__}.")
+            raise PluginError(f"{self._entry(point)} must be callable, got {type(component).__name__}.")
         return component
 
 
