@@ -4,12 +4,13 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from tsn_tsm_plugin.checkpoints.zoo import is_fetched
 from tsn_tsm_plugin.engine.find_weights import find_weights
 from tsn_tsm_plugin.paths import read_text
 
 from ..errors import OK, LaunchError
 from ..submit_job.checks import check_all
-from ..submit_job.evaluation_folder import evaluation_config, is_fetched
+from ..submit_job.evaluation_folder import evaluation_config
 from ..submit_job.plan import Plan, load_recipe, make_plan
 from ..track.records import submissions_of
 from ..track.status import states_of

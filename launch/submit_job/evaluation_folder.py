@@ -7,9 +7,10 @@ the same name but other content has another folder.
 from hashlib import file_digest, sha256
 from pathlib import Path
 
+from tsn_tsm_plugin.checkpoints.zoo import is_fetched
 from tsn_tsm_plugin.config import CfgNode
 from tsn_tsm_plugin.errors import TsnTsmError
-from tsn_tsm_plugin.paths import is_url, open_regular, read_bytes
+from tsn_tsm_plugin.paths import open_regular, read_bytes
 
 from ..errors import LaunchError
 
@@ -28,14 +29,6 @@ def evaluation_config(cfg: CfgNode, weights: str, folder: Path) -> CfgNode:
     """
     run_dir = folder.absolute() / f"{Path(weights).stem}-{_identity(cfg, weights)}"
     return cfg.changed(dict(zip(_PATH_KEYS, (str(run_dir), str(run_dir), weights), strict=True)))
-
-
-def is_fetched(weights: str) -> bool:
-    """Return whether weights are behind a URL or in the model zoo, not on this machine."""
-    # Imported here: commands that submit nothing need not wait for torch.
-    from tsn_tsm_plugin.checkpoints.zoo import PREFIX
-
-    return is_url(weights) or weights.startswith(PREFIX)
 
 
 def _identity(cfg: CfgNode, weights: str) -> str:

@@ -1,4 +1,4 @@
-"""ZOO, fetch_zoo_file: checkpoints published by MMAction2, by recipe name.
+"""ZOO, is_fetched, fetch_zoo_file: checkpoints published by MMAction2, by recipe name.
 
 Sources: the tables of https://github.com/open-mmlab/mmaction2, configs/recognition/tsn and tsm. The last
 eight digits of a file name begin the SHA-256 of the file.
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tsn_tsm_plugin.checkpoints.download import download
 from tsn_tsm_plugin.errors import CheckpointError
+from tsn_tsm_plugin.paths import is_url
 
 PREFIX = "zoo:"
 _SITE = "https://download.openmmlab.com/mmaction"
@@ -81,6 +82,11 @@ def _url(recipe: str, name: str) -> str:
 
 ZOO: dict[str, str] = {recipe: _url(recipe, name) for recipe, name in _FILES.items()}
 """Address of the published checkpoint of each recipe, e.g. of ``"tsm/k400_r50_8f"``."""
+
+
+def is_fetched(weights: str) -> bool:
+    """Return whether weights are behind a URL or in the model zoo, not on this machine."""
+    return is_url(weights) or weights.startswith(PREFIX)
 
 
 def find_zoo_row(weights: str, *, method: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from tsn_tsm_plugin.checkpoints.zoo import is_fetched
 from tsn_tsm_plugin.config import CfgNode
 from tsn_tsm_plugin.config.defaults import value_of
 from tsn_tsm_plugin.config.values import named_options
@@ -19,7 +20,6 @@ from tsn_tsm_plugin.engine.find_weights import list_weights, load_initial_weight
 from tsn_tsm_plugin.engine.freezing import freeze_modules
 from tsn_tsm_plugin.errors import ConfigError, TsnTsmError, first_line
 from tsn_tsm_plugin.models import build_model
-from tsn_tsm_plugin.paths import is_url
 from tsn_tsm_plugin.runs.loggers import missing_package
 from tsn_tsm_plugin.solver import build_optimizer
 from tsn_tsm_plugin.transforms.build import build_batch_transform
@@ -201,7 +201,7 @@ def _faults_of_backbone_weights(cfg: CfgNode, *, is_sound: bool, is_fetched: boo
 
 def _local(path: str) -> str:
     """Return a path of this machine as it is, and an empty text for weights that are fetched."""
-    return "" if is_url(path) or path.startswith("zoo:") else path
+    return "" if is_fetched(path) else path
 
 
 def _check_file(path: str) -> None:

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-from tsn_tsm_plugin.checkpoints.zoo import PREFIX, zoo_hint
+from tsn_tsm_plugin.checkpoints.zoo import is_fetched, zoo_hint
 from tsn_tsm_plugin.errors import ConfigError
 from tsn_tsm_plugin.paths import is_url, printable
 
@@ -63,7 +63,7 @@ def check_exists(path: str) -> None:
     Raises:
         ConfigError: If a local path does not exist.
     """
-    if is_url(path) or path.startswith(PREFIX):
+    if is_fetched(path):
         return
     try:
         Path(path).expanduser().stat()
