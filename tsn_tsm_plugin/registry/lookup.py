@@ -184,7 +184,7 @@ class Registry:
 
         def decorate(component: _C) -> _C:
             with self._lock:
-                holder = next((entry for entry in self._entries() if entry.name == name), None)
+                holder = next(iter(self._entries(name)), None)
                 if holder is not None and holder.target != _target_of(component) and not override:
                     raise PluginError(
                         f"{self.kind} {name!r} must have one definition: {_target_of(component)} claims the "
@@ -214,11 +214,17 @@ class Registry:
         distribution, version = (point.dist.name, point.dist.version) if point.dist else ("unknown", "")
         return ComponentEntry(self.kind, point.name, point.value, distribution, version)
 
-    def _entries(self) -> list[ComponentEntry]:
+    def _entries(self, only: str | None = None) -> list[ComponentEntry]:
+        """List the origin of each name, or of one name: each parses the metadata of a distribution."""
         registered = self._registered.copy()
+        points = [point for point in self._points() if point.name not in registered]
         return [
-            *(ComponentEntry(self.kind, n, _target_of(c), RUN_TIME, "") for n, c in registered.items()),
-            *(self._entry(point) for point in self._points() if point.name not in registered),
+            *(
+                ComponentEntry(self.kind, name, _target_of(component), RUN_TIME, "")
+                for name, component in registered.items()
+                if only in (None, name)
+            ),
+            *(self._entry(point) for point in points if only in (None, point.name)),
         ]
 
     def _claimant(self, name: str) -> importlib.metadata.EntryPoint:
