@@ -22,7 +22,11 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     Raises:
         RunFolderError: If the file cannot be read.
     """
-    return [record for record in map(_record, kept_lines(path)) if record is not None]
+    return _records(kept_lines(path))
+
+
+def _records(lines: Sequence[str]) -> list[dict[str, Any]]:
+    return [record for record in map(_record, lines) if record is not None]
 
 
 def _record(line: str) -> dict[str, Any] | None:
@@ -63,7 +67,8 @@ class MetricsLog:
         num_records: int | None = None,
     ) -> None:
         self._path = path
-        lines, records = kept_lines(path), read_metrics(path)
+        lines = kept_lines(path)
+        records = _records(lines)
         if len(records) < len(lines):
             logger.warning(f"{path}: {len(lines) - len(records)} lines are cut off or damaged; removed.")
         kept = [record for record in records if record["step"] <= step][:num_records]
