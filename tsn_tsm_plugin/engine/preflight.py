@@ -172,7 +172,7 @@ def _faults_of_weights(
         if list_checkpoints(run_dir / "checkpoints"):
             return
         key, load, is_opened = "TRAIN.CHECKPOINT_FILE_PATH", load_initial_weights, True
-        yield from _faults_of_backbone_weights(cfg, is_sound=model is not None, is_fetched=before == "job")
+        yield from _faults_of_backbone_weights(cfg, is_sound=model is not None, may_fetch=before == "job")
     path = _local(value_of(cfg, key))
     if model is not None and is_opened and path and Path(path).exists():
         with warnings.catch_warnings():
@@ -182,7 +182,7 @@ def _faults_of_weights(
         yield from _attempt(lambda: _check_file(path), f"{key}: ")
 
 
-def _faults_of_backbone_weights(cfg: CfgNode, *, is_sound: bool, is_fetched: bool) -> Iterator[str]:
+def _faults_of_backbone_weights(cfg: CfgNode, *, is_sound: bool, may_fetch: bool) -> Iterator[str]:
     weights = cfg.MODEL.BACKBONE_WEIGHTS
     path, pair = _local(weights), (cfg.MODEL.BACKBONE, weights)
     is_file = any(mark in path for mark in ("/", "\\")) or path.endswith(
@@ -191,7 +191,7 @@ def _faults_of_backbone_weights(cfg: CfgNode, *, is_sound: bool, is_fetched: boo
     if is_file and not Path(path).expanduser().is_file():
         yield f"MODEL.BACKBONE_WEIGHTS {path} is not a file. Give the path of ImageNet weights."
         return
-    is_wanted = is_file or (weights and is_fetched and not cfg.TRAIN.CHECKPOINT_FILE_PATH)
+    is_wanted = is_file or (weights and may_fetch and not cfg.TRAIN.CHECKPOINT_FILE_PATH)
     if is_sound and is_wanted and pair not in _read:
         faults = _attempt(lambda: build_model(cfg), "MODEL.BACKBONE_WEIGHTS: ")
         yield from faults
